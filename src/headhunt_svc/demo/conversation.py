@@ -1,0 +1,92 @@
+"""Several questions about one clip behind one visual prefix, in one row of tokens.
+
+Every question is a block that sees the prefix and itself only and starts at the same position, so the row equals
+separate calls. Layout of a row: [prefix: user turn with all frames] [question 1, answer 1] [question 2, answer 2] ...
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import InternVLForConditionalGeneration, PreTrainedTokenizerFast
+
+from headhunt_svc.demo.model import ANSWER_END, ANSWER_START
+from headhunt_svc.demo.questions import Question
+
+IGNORED = -100  # label of a token that is not part of an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Token ids, answer labels, positions and block numbers, each int64[clip, token] without the prefix."""
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    positions: torch.Tensor
+    blocks: torch.Tensor
+
+
+class Conversation:
+    """Packs questions and runs them through the language model."""
+
+    def __init__(
+        self, model: InternVLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, n_frames: int
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self._known: dict[str, list[int]] = {}
+        visual = "<IMG_CONTEXT>" * model.config.image_seq_length
+        frames = "".join(f"Frame{i}: <img>{visual}</img>\n" for i in range(1, n_frames + 1))
+        self.prefix = torch.tensor(self.encode(f"<|im_start|>user\n{frames}"))
+        self.is_visual = self.prefix == model.config.image_token_id
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, remembered."""
+        if text not in self._known:
+            self._known[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._known[text]
+
+    def pack(self, clips: Sequence[Sequence[Question]]) -> Packed:
+        """One row per clip, right-padded to a multiple of 8."""
+        rows: list[tuple[list[int], list[int], list[int], list[int]]] = []
+        for questions in clips:
+            ids: list[int] = []
+            labels: list[int] = []
+            positions: list[int] = []
+            blocks: list[int] = []
+            for block, q in enumerate(questions, start=1):
+                asked, answered = self.encode(q.text + ANSWER_START), self.encode(q.answer + ANSWER_END)
+                n = len(asked) + len(answered)
+                ids += asked + answered
+                labels += [IGNORED] * len(asked) + answered
+                positions += range(len(self.prefix), len(self.prefix) + n)
+                blocks += [block] * n
+            rows.append((ids, labels, positions, blocks))
+        width = -(-max(len(r[0]) for r in rows) // 8) * 8
+        padding = (self.tokenizer.pad_token_id, IGNORED, len(self.prefix), -1)
+        columns = [torch.tensor([r[k] + [padding[k]] * (width - len(r[k])) for r in rows]) for k in range(4)]
+        return Packed(*columns)
+
+    def hidden(self, visual: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """Last hidden states float[clip, token, width] of the packed tokens; visual[clip * frame, token, width]."""
+        n, length = packed.ids.shape
+        total = len(self.prefix) + length
+        embed = self.model.get_input_embeddings()
+        prefix = embed(self.prefix)[None].expand(n, -1, -1).clone()
+        prefix[:, self.is_visual] = visual.reshape(n, -1, visual.shape[-1]).float()
+        blocks = torch.cat([torch.zeros(n, len(self.prefix), dtype=torch.long), packed.blocks], 1)
+        seen = (blocks[:, None, :] == 0) | (blocks[:, :, None] == blocks[:, None, :])
+        seen &= torch.ones(total, total, dtype=torch.bool).tril()
+        positions = torch.cat([torch.arange(len(self.prefix))[None].expand(n, -1), packed.positions], 1)
+        out = self.model.model.language_model(
+            inputs_embeds=torch.cat([prefix, embed(packed.ids)], 1),
+            attention_mask=torch.zeros(n, 1, total, total).masked_fill_(~seen[:, None], -1e9),
+            position_ids=positions,
+            use_cache=False,
+        )
+        return torch.as_tensor(out.last_hidden_state[:, len(self.prefix) :])
+
+
+def normalise(frames: torch.Tensor) -> torch.Tensor:
+    """float[n, h, w, 3] in [0, 1] -> pixel values float[n, 3, h, w] as InternVL's processor makes them."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return ((frames - mean) / std).permute(0, 3, 1, 2)

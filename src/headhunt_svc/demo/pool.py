@@ -1,0 +1,96 @@
+"""The pre-training pool: windows rendered once, in chunks, by all cores; a chunk that exists is not made again."""
+
+import dataclasses
+import json
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from rich.progress import track
+
+from headhunt_svc.demo.actors import Facts
+from headhunt_svc.demo.rendering import render
+from headhunt_svc.demo.scenes import FPS, SEEN_KINDS, WINDOW_FRAMES, Scene, SceneFacts, surveillance, window
+from headhunt_svc.demo.targets import dense_targets
+
+CHUNK = 500
+STRIDE = 2  # the model sees every second frame of a window
+
+
+def _windows(rng: np.random.Generator) -> list[tuple[Scene, np.ndarray]]:
+    """Eight windows: short random clips, or cut out of long videos (near their events in 60 of 100 cases)."""
+    if rng.random() < 0.6:
+        return [window(rng) for _ in range(8)]
+    kind = str(rng.choice(SEEN_KINDS)) if rng.random() < 0.8 else None
+    scene, t = surveillance(rng, kind)
+    active = np.flatnonzero(scene.anomalous(t))
+    windows = []
+    for _ in range(4):
+        if len(active) and rng.random() < 0.6:
+            start = int(active[rng.integers(len(active))]) - int(rng.integers(0, WINDOW_FRAMES))
+        else:
+            start = int(rng.integers(0, len(t) - WINDOW_FRAMES))
+        start = min(max(start, 0), len(t) - WINDOW_FRAMES)
+        windows.append((scene, np.arange(start, start + WINDOW_FRAMES) / FPS))
+    return windows
+
+
+def make_chunk(folder: Path, index: int, n: int, size: int, seed: int) -> None:
+    """Render chunk `index` of n windows: pictures, dense targets and facts, a pure function of (seed, index)."""
+    done = folder / f"{index}.json"
+    if done.exists():
+        return
+    rng = np.random.default_rng([seed, index])
+    frames: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    facts: list[dict[str, object]] = []
+    while len(frames) < n:
+        for scene, t in _windows(rng)[: n - len(frames)]:
+            frames.append(render(scene, t[::STRIDE], size))
+            targets.append(dense_targets(scene, t[::STRIDE]))
+            facts.append(dataclasses.asdict(scene.facts(t)))
+    np.save(folder / f"{index}.frames.npy", np.stack(frames))
+    np.save(folder / f"{index}.targets.npy", np.stack(targets))
+    partial = done.with_suffix(".part")
+    partial.write_text(json.dumps(facts), encoding="utf-8")
+    partial.replace(done)  # its presence says that the chunk is complete
+
+
+def make_pool(folder: Path, windows: int, size: int, seed: int, processes: int) -> None:
+    """Render all chunks; can be stopped and resumed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    n_chunks = -(-windows // CHUNK)
+    with ProcessPoolExecutor(processes) as executor:
+        jobs = [
+            executor.submit(make_chunk, folder, i, min(CHUNK, windows - i * CHUNK), size, seed) for i in range(n_chunks)
+        ]
+        for job in track(as_completed(jobs), total=n_chunks, description="scenes"):
+            job.result()
+
+
+def _facts(raw: dict[str, object]) -> SceneFacts:
+    actors = tuple(Facts(**a) for a in raw["actors"])  # type: ignore[attr-defined]
+    return SceneFacts(actors, str(raw["light"]), bool(raw["shaking"]))
+
+
+class Pool:
+    """Memory-mapped windows: frames uint8[n, 8, size, size, 3], targets uint8[n, 8, tokens, targets], facts."""
+
+    def __init__(self, folder: Path) -> None:
+        indices = sorted(int(p.stem) for p in folder.glob("*.json"))
+        self._frames = [np.load(folder / f"{i}.frames.npy", mmap_mode="r") for i in indices]
+        self._targets = [np.load(folder / f"{i}.targets.npy", mmap_mode="r") for i in indices]
+        texts = [json.loads((folder / f"{i}.json").read_text(encoding="utf-8")) for i in indices]
+        self.facts = [_facts(raw) for chunk in texts for raw in chunk]
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def frames(self, i: int) -> UInt8[np.ndarray, "frame size size 3"]:
+        """Pictures of window i."""
+        return np.asarray(self._frames[i // CHUNK][i % CHUNK])
+
+    def targets(self, i: int) -> UInt8[np.ndarray, "frame token target"]:
+        """Dense targets of window i."""
+        return np.asarray(self._targets[i // CHUNK][i % CHUNK])

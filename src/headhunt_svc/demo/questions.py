@@ -1,0 +1,258 @@
+"""What can be asked about a window and what a witness would answer: the text of the pre-training.
+
+No question or answer speaks of normal, anomalous or unusual: those words are left to the labels of the method.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from headhunt_svc.demo.actors import Facts
+from headhunt_svc.demo.scenes import SceneFacts
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
+EVENT_WORDS = {  # in order of importance: the first that is seen is the main event
+    "explosion": "explosion",
+    "fight": "fight",
+    "fall": "fall",
+    "lie": "lying",
+    "car": "car",
+    "run": "run",
+    "drop": "bag",
+    "bike": "bike",
+    "crouch": "crouch",
+    "turn": "turn",
+    "talk": "talk",
+}
+PRIORITY = tuple(EVENT_WORDS)
+YES_NO = {
+    "fall": ("does someone fall?", "is there a person who falls?", "did anybody fall down?"),
+    "lie": ("is someone lying on the ground?", "does a person lie on the floor?"),
+    "run": ("does someone run?", "is anybody running?", "do you see a runner?"),
+    "fight": ("is there a fight?", "do people fight?", "are two people fighting?"),
+    "explosion": ("is there an explosion?", "do you see a bright flash?", "does something explode?"),
+    "bag": ("is a bag left on the ground?", "does a bag stand alone?", "is there a bag without an owner?"),
+    "car": ("does a car pass?", "do you see a car?", "is there a vehicle?"),
+    "bike": ("does someone ride a bike?", "is there a bike?", "do you see a cyclist?"),
+    "crouch": ("does someone crouch?", "is anybody crouching?"),
+    "turn": ("does someone turn around?", "is anybody turning back?"),
+    "talk": ("do people talk?", "are two people talking?", "is there a conversation?"),
+    "carry": ("does someone carry a bag?", "is anybody carrying something?"),
+}
+OPEN = {
+    "event": (
+        "what happens in the video?",
+        "what is the main event?",
+        "what happens?",
+        "summarise the main event.",
+        "name the event.",
+        "what is going on in this clip?",
+    ),
+    "description": (
+        "describe the video.",
+        "describe the scene.",
+        "what can you see?",
+        "give a short caption.",
+        "please describe what you see in the video.",
+    ),
+    "count": ("how many people are visible?", "count the people.", "how many persons are there?"),
+    "direction": ("which way do people move?", "in which direction do people move?"),
+    "motion": ("how much motion is there?", "how fast is the fastest motion?", "is the scene calm or busy?"),
+    "activity": ("what are the people doing?", "what do the people do?", "what activity is shown?"),
+    "light": ("does the light change?", "how does the brightness change?"),
+    "camera": ("is the camera steady?", "does the camera move?"),
+    "colour": (
+        "what does the {colour} person do?",
+        "what is the {colour} person doing?",
+        "describe the {colour} person.",
+    ),
+    "location": ("where is the {colour} person?", "on which side is the {colour} person?"),
+    "where": ("where does it happen?", "where is the main event?"),
+}
+VERBS = {
+    "walk": "walks {direction}",
+    "run": "runs {direction}",
+    "bike": "rides {direction}",
+    "carry": "carries a bag {direction}",
+    "stand": "stands",
+    "turn": "turns around",
+    "fall": "falls",
+    "lie": "lies on the ground",
+    "crouch": "crouches",
+    "fight": "fights",
+    "talk": "talks",
+    "drop": "drops a bag",
+    "car": "passes {direction}",
+}
+DOING = {
+    "walk": "walking",
+    "run": "running",
+    "bike": "riding",
+    "carry": "carrying",
+    "stand": "standing",
+    "turn": "turning",
+    "fall": "falling",
+    "lie": "lying",
+    "crouch": "crouching",
+    "fight": "fighting",
+    "talk": "talking",
+    "drop": "dropping",
+}
+MIRRORED = ("description", "direction", "colour", "location", "where")  # answers that name a side
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question with its answer; `kind` groups questions for the accuracies (yes/no: yn_<event>)."""
+
+    kind: str
+    text: str
+    answer: str
+
+    def mirrored(self) -> "Question":
+        """The same question about the mirrored pictures."""
+        if self.kind not in MIRRORED:
+            return self
+        swapped = self.answer.replace("left", "\0").replace("right", "left").replace("\0", "right")
+        return Question(self.kind, self.text, swapped)
+
+
+def side(x: float) -> str:
+    """Left, middle or right third of the picture."""
+    return "left" if x < 0.36 else "right" if x > 0.64 else "middle"
+
+
+def _rank(action: str) -> int:
+    return PRIORITY.index(action) if action in PRIORITY else len(PRIORITY)
+
+
+def _did(actor: Facts) -> str:
+    return VERBS[actor.action].format(direction=actor.direction)
+
+
+class Witness:
+    """Answers every kind of question about one window."""
+
+    def __init__(self, facts: SceneFacts) -> None:
+        self.facts = facts
+        self.seen = [a for a in facts.actors if a.visible]
+        self.people = [a for a in self.seen if a.action not in ("car", "explosion", "fire")]
+        self.bag_left = any(a.bag_left for a in facts.actors)
+        self.events = {a.action for a in self.seen} | ({"bag"} if self.bag_left else set())
+
+    @property
+    def recognisable(self) -> list[Facts]:
+        """People whose shirt colour nobody else wears."""
+        colours = [p.colour for p in self.people]
+        return [p for p in self.people if colours.count(p.colour) == 1]
+
+    def event(self) -> str:
+        """The one or two main events, by priority."""
+        words = [EVENT_WORDS[e] for e in PRIORITY if e in self.events]
+        if self.bag_left and "bag" not in words:
+            words.append("bag")
+        if not words:
+            quiet = "walk" if self.events & {"walk", "carry"} else "stand" if "stand" in self.events else "nothing"
+            words = [quiet]
+        return " and ".join(words[:2])
+
+    def description(self) -> str:
+        """A caption: up to three actors, the most important first."""
+        parts = []
+        for actor in sorted(self.seen, key=lambda a: (_rank(a.action), a.x))[:3]:
+            if actor.action == "explosion":
+                parts.append(f"an explosion in the {side(actor.x)}")
+            else:
+                who = "car" if actor.action == "car" else "person"
+                parts.append(f"a {actor.colour} {who} {_did(actor)}")
+        if self.bag_left and "drop" not in self.events:
+            parts.insert(0, "a bag stands alone")
+        if self.facts.light != "same":
+            parts.append(f"it gets {self.facts.light}")
+        return ", ".join(parts) or "an empty scene"
+
+    def count(self) -> str:
+        """How many people."""
+        return NUMBERS[min(len(self.people), 7)]
+
+    def direction(self) -> str:
+        """Which way people move."""
+        ways = {p.direction for p in self.people if p.action in ("walk", "run", "bike", "carry", "drop")}
+        return "both" if len(ways) == 2 else ways.pop() if ways else "none"
+
+    def motion(self) -> str:
+        """Speed of the fastest actor in words."""
+        fastest = max([a.speed for a in self.seen], default=0.0)
+        if self.events & {"fight", "explosion"}:
+            fastest = max(fastest, 0.3)
+        return "none" if fastest < 0.03 else "slow" if fastest < 0.15 else "medium" if fastest < 0.26 else "fast"
+
+    def activity(self) -> str:
+        """The one or two main activities of people."""
+        actions = sorted({p.action for p in self.people}, key=lambda a: (_rank(a), a))
+        return " and ".join(DOING[a] for a in actions[:2]) or "nobody"
+
+    def light(self) -> str:
+        """Brighter, darker or same."""
+        return self.facts.light
+
+    def camera(self) -> str:
+        """Shaking or steady."""
+        return "shaking" if self.facts.shaking else "steady"
+
+    def where(self) -> str:
+        """The third of the picture in which the main event happens."""
+        main = min((a for a in self.seen if a.action in PRIORITY), key=lambda a: _rank(a.action), default=None)
+        return side(main.x) if main is not None else "nowhere"
+
+    def ask(self, kind: str, rng: np.random.Generator | None = None) -> Question | None:
+        """A question of `kind` in a random wording (the first one without rng); None if it cannot be asked here."""
+
+        def pick(items: tuple[str, ...] | list[Facts]) -> int:
+            return 0 if rng is None else int(rng.integers(len(items)))
+
+        if kind.startswith("yn_"):
+            wordings = YES_NO[kind[3:]]
+            return Question(kind, wordings[pick(wordings)], "yes" if kind[3:] in self.events else "no")
+        wordings = OPEN[kind]
+        text = wordings[pick(wordings)]
+        if kind in ("colour", "location"):
+            if not self.recognisable:
+                return None
+            person = self.recognisable[pick(self.recognisable)]
+            answer = _did(person) if kind == "colour" else side(person.x)
+            return Question(kind, text.format(colour=person.colour), answer)
+        answers = {
+            "event": self.event,
+            "description": self.description,
+            "count": self.count,
+            "direction": self.direction,
+            "motion": self.motion,
+            "activity": self.activity,
+            "light": self.light,
+            "camera": self.camera,
+            "where": self.where,
+        }
+        return Question(kind, text, answers[kind]())
+
+
+def training_questions(facts: SceneFacts, rng: np.random.Generator) -> list[Question]:
+    """About five questions: the event, one that asks for a longer answer, one other, and balanced yes/no questions."""
+    witness = Witness(facts)
+    kinds = [
+        "event",
+        str(rng.choice(["description", "activity", "colour", "event"], p=[0.3, 0.35, 0.25, 0.1])),
+        str(rng.choice(["count", "direction", "motion", "where", "light", "camera", "location", "colour"])),
+    ]
+    present = list(rng.permutation([e for e in YES_NO if e in witness.events]))[:2]
+    absent = [e for e in YES_NO if e not in witness.events]
+    asked = present + list(rng.choice(absent, min(max(len(present), 1), len(absent)), replace=False))
+    questions = [witness.ask(kind, rng) for kind in kinds + [f"yn_{e}" for e in asked]]
+    return [q for q in questions if q is not None]
+
+
+def held_out_questions(facts: SceneFacts) -> list[Question]:
+    """Every kind of question once, in its first wording."""
+    witness = Witness(facts)
+    questions = [witness.ask(kind) for kind in [*OPEN, *(f"yn_{e}" for e in YES_NO)]]
+    return [q for q in questions if q is not None]

@@ -1,0 +1,43 @@
+"""What the embedded MLLM can say about windows that it never saw: exact answers and balanced yes/no accuracies."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from headhunt_svc.demo.conversation import IGNORED, Conversation, normalise
+from headhunt_svc.demo.pool import Pool
+from headhunt_svc.demo.questions import OPEN, held_out_questions
+
+
+@torch.inference_mode()
+def skills(talk: Conversation, pool: Pool, windows: Sequence[int], batch: int = 32) -> dict[str, float]:
+    """Accuracy per kind of question on `windows` of a pool.
+
+    Open questions: share of exact answers. yn_<event>: mean of the accuracies on yes and on no; a kind with one
+    of the two missing is left out. yes_no: mean of those.
+    """
+    hits: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for start in range(0, len(windows), batch):
+        chosen = windows[start : start + batch]
+        frames = torch.from_numpy(np.concatenate([pool.frames(i) for i in chosen])).float() / 255
+        visual = talk.model.model.get_image_features(normalise(frames)).pooler_output
+        asked = [held_out_questions(pool.facts[i]) for i in chosen]
+        packed = talk.pack(asked)
+        predicted = talk.model.lm_head(talk.hidden(visual, packed)).argmax(-1)
+        for row, questions in enumerate(asked):
+            for block, q in enumerate(questions, start=1):
+                answer = ((packed.blocks[row] == block) & (packed.labels[row] != IGNORED)).nonzero()[:, 0]
+                right = bool((predicted[row, answer - 1] == packed.labels[row, answer]).all())
+                hits[q.kind][q.answer if q.kind.startswith("yn_") else ""].append(right)
+    result: dict[str, float] = {}
+    for kind in OPEN:
+        if kind in hits:
+            result[kind] = float(np.mean(hits[kind][""]))
+    balanced = {
+        kind: float(np.mean([np.mean(of["yes"]), np.mean(of["no"])]))
+        for kind, of in sorted(hits.items())
+        if kind.startswith("yn_") and of["yes"] and of["no"]
+    }
+    return {**result, **balanced, "yes_no": float(np.mean(list(balanced.values())))}

@@ -1,0 +1,204 @@
+"""params.yaml as types: everything that changes a result. Unknown names are errors, values are frozen."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from headhunt_svc.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MllmParams(_Section):
+    """The frozen multimodal LLM: a hub id or a local folder."""
+
+    id: str
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["sdpa", "eager"] = "sdpa"
+
+
+class DatasetParams(_Section):
+    """Where footage and annotations lie; `calibration` and `validation` come from the annotations' split column."""
+
+    root: Path
+    annotations: Path
+
+
+class SegmentationParams(_Section):
+    """Segment length in seconds or, where a protocol demands it, in frames; and the frames sampled in each."""
+
+    length_s: Annotated[float, Field(gt=0)] | None = None
+    length_frames: Positive | None = None
+    frames_per_segment: Positive
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "SegmentationParams":
+        if (self.length_s is None) == (self.length_frames is None):
+            raise ValueError("give exactly one of length_s and length_frames")
+        return self
+
+
+class PromptParams(_Section):
+    """The calibration prompts; `scoring` is the index of the one used after the heads are chosen."""
+
+    texts: Annotated[tuple[str, ...], Field(min_length=1)]
+    scoring: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _sane(self) -> "PromptParams":
+        if self.scoring >= len(self.texts):
+            raise ValueError(f"scoring is {self.scoring}, but there are only {len(self.texts)} prompts (0-based)")
+        if len(set(self.texts)) < len(self.texts):
+            raise ValueError("two prompts are the same")
+        if any(not p.strip() for p in self.texts):
+            raise ValueError("a prompt is empty")
+        return self
+
+    @property
+    def scoring_text(self) -> str:
+        """The prompt used online."""
+        return self.texts[self.scoring]
+
+
+class LabelParams(_Section):
+    """A segment counts as anomalous when at least this share of its frames is."""
+
+    min_anomalous_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+
+class IdentifyParams(_Section):
+    """Choice of the expert heads."""
+
+    top_k: Positive = 5
+    instability_penalty: Annotated[float, Field(ge=0)] = 0.5
+    seed: int = 0
+
+
+class FitParams(_Section):
+    """Logistic regression: the inverse regularisation C is chosen from `grid` by cross-validation over videos."""
+
+    grid: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
+        1e-3,
+        1e-2,
+        1e-1,
+        1.0,
+        10.0,
+    )
+    folds: Annotated[int, Field(ge=2)] = 5
+
+
+class CalibrateParams(_Section):
+    """Grid for (sigma, tau), searched for the best frame F1 on validation videos."""
+
+    sigma_segments: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (
+        0.0,
+        0.5,
+        0.75,
+        1.0,
+        1.5,
+    )
+    n_thresholds: Annotated[int, Field(ge=2)] = 99
+
+
+class EvaluateParams(_Section):
+    """Test protocol: bootstrap over videos, baselines."""
+
+    bootstrap: Annotated[int, Field(ge=0)] = 200
+    random_draws: Positive = 10
+    seed: int = 0
+
+
+class CorpusParams(_Section):
+    """The embedded default's videos: counts per anomaly kind and split."""
+
+    seed: int = 1
+    size: Positive = 128
+    calibration_per_kind: Positive = 5
+    calibration_normal: Positive = 14
+    validation_per_kind: Positive = 3
+    validation_normal: Positive = 8
+    test_per_kind: Positive = 9
+    test_normal: Positive = 30
+
+
+class DemoModelParams(_Section):
+    """Sizes of the embedded InternVL."""
+
+    image_size: Positive = 64
+    patch_size: Positive = 8
+    vision_width: Positive = 128
+    vision_layers: Positive = 3
+    vision_heads: Positive = 4
+    hidden_size: Positive = 128
+    n_layers: Positive = 6
+    n_heads: Positive = 8
+    n_kv_heads: Positive = 4
+    intermediate_size: Positive = 352
+
+
+class PretrainStageParams(_Section):
+    """One pre-training stage: steps, clips per process and step, learning rates of Muon and AdamW, schedule."""
+
+    steps: Positive
+    batch: Positive
+    muon_lr: float
+    adamw_lr: float
+    flat_share: Annotated[float, Field(ge=0, le=1)]
+    warmup_steps: Positive = 30
+
+
+class PretrainParams(_Section):
+    """Pre-training of the embedded MLLM."""
+
+    seed: int = 1
+    windows: Positive = 24_000
+    processes: Positive = 2
+    checkpoint_every: Positive = 100
+    model: DemoModelParams = DemoModelParams()
+    see: PretrainStageParams
+    speak: PretrainStageParams
+
+
+class Params(_Section):
+    """The whole of params.yaml."""
+
+    mllm: MllmParams
+    dataset: DatasetParams
+    segmentation: SegmentationParams
+    prompts: PromptParams
+    label: LabelParams = LabelParams()
+    identify: IdentifyParams = IdentifyParams()
+    fit: FitParams = FitParams()
+    calibrate: CalibrateParams = CalibrateParams()
+    evaluate: EvaluateParams = EvaluateParams()
+    corpus: CorpusParams = CorpusParams()
+    pretrain: PretrainParams
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or has an unknown or wrong value (each named).
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path} not found: run from the project's root, or give --params PATH") from exc
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(exc).split())}") from exc
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as exc:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {'unknown parameter' if e['type'] == 'extra_forbidden' else e['msg']}"
+            for e in exc.errors()
+        )
+        raise ConfigError(f"{path}: {wrong}") from exc

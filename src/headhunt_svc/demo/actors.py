@@ -265,7 +265,7 @@ class Person:
             "fall": self.pose(t).lying > 0.3,
             "fight": self.during_event(t),
         }.get(self.kind, np.zeros(len(t), bool))
-        return doing & self.visible(t, margin=0.03)
+        return np.asarray(doing & self.visible(t, margin=0.03))
 
     def facts(self, t: Times) -> Facts:
         """What a witness of the window t could say about this person."""

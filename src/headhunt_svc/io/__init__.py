@@ -1,0 +1,1 @@
+"""Files and formats: videos, annotations, features, artifacts, reports."""

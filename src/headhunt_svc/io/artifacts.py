@@ -1,0 +1,184 @@
+"""Small outputs of the stages: heads, scorer, locator, and the detector bundle that serving needs."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.io.files import read_json, sha256, text_id, write_file, write_json
+from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
+from headhunt_svc.params import MllmParams, SegmentationParams
+from headhunt_svc.types import HeadRef, HeadSelection, Locator, Scorer
+
+DEFAULT_OPERATING_POINT = "f1"
+
+
+def model_revision(params: MllmParams) -> str:
+    """What names the exact weights: the hub revision, or a digest of a local folder's files.
+
+    Raises:
+        ConfigError: a hub id without a revision.
+    """
+    folder = Path(params.id)
+    if folder.is_dir():
+        kinds = ("*.safetensors", "config.json", "tokenizer*.json", "*.jinja", "preprocessor_config.json")
+        return "sha256:" + sha256(*sorted(p for k in kinds for p in folder.glob(k)))[:16]
+    if not params.revision:
+        raise ConfigError(f"mllm.revision is missing: pin the commit of {params.id}, so that the heads stay its heads")
+    return params.revision
+
+
+def save_selection(path: Path, selection: HeadSelection) -> None:
+    """Write heads.json."""
+    write_json(
+        path,
+        {
+            "mllm": {"id": selection.mllm_id, "revision": selection.revision},
+            "prompts": selection.prompts,
+            "heads": [
+                {"layer": h.layer, "head": h.head, "rss": r}
+                for h, r in zip(selection.heads, selection.rss, strict=True)
+            ],
+        },
+    )
+
+
+def load_selection(path: Path) -> HeadSelection:
+    """Read heads.json."""
+    raw = read_json(path, "headhunt identify")
+    heads = tuple(HeadRef(h["layer"], h["head"]) for h in raw["heads"])
+    rss = tuple(float(h["rss"]) for h in raw["heads"])
+    return HeadSelection(heads, rss, tuple(raw["prompts"]), raw["mllm"]["id"], raw["mllm"]["revision"])
+
+
+def save_scorer(path: Path, scorer: Scorer) -> None:
+    """Write scorer.safetensors: weight float64[K * d_head]; bias and heads as metadata."""
+    about = {"about": json.dumps({"heads": scorer.heads, "bias": scorer.bias})}
+    write_file(path, lambda p: save_file({"weight": scorer.weight}, p, metadata=about))
+
+
+def load_scorer(path: Path) -> Scorer:
+    """Read scorer.safetensors.
+
+    Raises:
+        ArtifactError: missing or broken.
+    """
+    try:
+        with safe_open(path, "np") as f:
+            about, weight = json.loads(f.metadata()["about"]), f.get_tensor("weight")
+        return Scorer(tuple(HeadRef(*h) for h in about["heads"]), weight, float(about["bias"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
+        raise ArtifactError(f"{path} cannot be read as a scorer ({exc}): run `headhunt fit`") from exc
+
+
+def save_locator(path: Path, locator: Locator, f1: float) -> None:
+    """Write locator.json with the validation F1 it was chosen by."""
+    about = {"sigma_segments": locator.sigma_segments, "threshold": locator.threshold, "validation_f1": f1}
+    write_json(path, {DEFAULT_OPERATING_POINT: about})
+
+
+def load_locators(path: Path) -> dict[str, Locator]:
+    """Read locator.json: operating points by name."""
+    raw = read_json(path, "headhunt calibrate")
+    return {name: Locator(float(v["sigma_segments"]), float(v["threshold"])) for name, v in raw.items()}
+
+
+class OperatingPoint(BaseModel):
+    """A named (sigma, tau)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sigma_segments: float = Field(ge=0)
+    threshold: float = Field(ge=0, le=1)
+
+    def locator(self) -> Locator:
+        """As the core's type."""
+        return Locator(self.sigma_segments, self.threshold)
+
+
+class Bundle(BaseModel):
+    """bundle.json: all that serving needs beside scorer.safetensors; a local model's id is relative to the bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
+    mllm: MllmParams
+    mllm_is_local: bool
+    mllm_revision: str
+    segmentation: SegmentationParams
+    prompt: str
+    calibration_prompts: tuple[str, ...]
+    heads: tuple[tuple[int, int], ...]
+    rss: tuple[float, ...]
+    scorer_sha256: str
+    operating_points: dict[str, OperatingPoint]
+    data: dict[str, Any]  # version of the data set: digest of the index, videos per split
+    versions: dict[str, str]
+
+    @property
+    def detector_id(self) -> str:
+        """Twelve hex digits that name this detector: any change in it changes them."""
+        return text_id(self.model_dump_json())
+
+    def mllm_at(self, folder: Path) -> MllmParams:
+        """The model's parameters with the path of a local model resolved."""
+        if not self.mllm_is_local:
+            return self.mllm
+        return self.mllm.model_copy(update={"id": os.path.normpath(folder / self.mllm.id)})
+
+
+def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer) -> None:
+    """Write bundle.json, scorer.safetensors and scorer.onnx (at the default operating point)."""
+    save_scorer(folder / "scorer.safetensors", scorer)
+    metadata = {
+        "detector_id": bundle.detector_id,
+        "mllm": bundle.mllm.id,
+        "mllm_revision": bundle.mllm_revision,
+        "prompt": bundle.prompt,
+        "heads": bundle.heads,
+        "operating_point": DEFAULT_OPERATING_POINT,
+    }
+    locator = bundle.operating_points[DEFAULT_OPERATING_POINT].locator()
+    save_graph(folder / "scorer.onnx", scorer_graph(scorer, locator, metadata))
+    write_json(folder / "bundle.json", bundle.model_dump(mode="json"))
+
+
+def load_bundle(folder: Path) -> tuple[Bundle, Scorer]:
+    """Read a bundle and check that its parts belong together.
+
+    Raises:
+        ArtifactError: missing, broken, or made of parts of different detectors.
+    """
+    raw = read_json(folder / "bundle.json", "make demo` or `headhunt bundle make")
+    try:
+        bundle = Bundle.model_validate(raw)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ArtifactError(f"{folder}/bundle.json: {where}: {first['msg']}: run `headhunt bundle make`") from exc
+    scorer = load_scorer(folder / "scorer.safetensors")
+    if sha256(folder / "scorer.safetensors") != bundle.scorer_sha256:
+        raise ArtifactError(f"{folder}: scorer.safetensors is not the one this bundle was made with")
+    return bundle, scorer
+
+
+def check_model(bundle: Bundle, folder: Path) -> None:
+    """Raise ArtifactError if the model on disk is not the one that the heads were found in."""
+    if not bundle.mllm_is_local:
+        return  # a hub revision is a commit: it cannot change
+    mllm = bundle.mllm_at(folder)
+    if not Path(mllm.id).is_dir():
+        raise ArtifactError(
+            f"{folder} needs the model folder {mllm.id}, which does not exist: put it back, or run `dvc repro`"
+        )
+    found = model_revision(mllm)
+    if found != bundle.mllm_revision:
+        raise ArtifactError(
+            f"{folder} was made for model {bundle.mllm_revision}, but {mllm.id} is {found}: "
+            "run `dvc repro` to hunt heads in this model, or put the old one back"
+        )

@@ -1,0 +1,66 @@
+"""Writing so that a reader sees the old file or the new one, never half; and content hashes."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from headhunt_svc.errors import ArtifactError, OutputError
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Call write(temporary path) and move the result to `path`.
+
+    Raises:
+        OutputError: no permission, disk full, ...: named with the way out.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        partial.replace(path)
+    except OSError as exc:
+        partial.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot write {path} ({exc.strerror or exc}): choose another place or free some space"
+        ) from exc
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file."""
+    write_file(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with stable keys and bytes."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, made_by: str) -> Any:
+    """Read JSON.
+
+    Raises:
+        ArtifactError: missing or broken; names the stage that makes it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ArtifactError(f"{path} not found: run `{made_by}` first") from exc
+    except (OSError, ValueError) as exc:
+        raise ArtifactError(f"{path} cannot be read as JSON ({exc}): run `{made_by}` again") from exc
+
+
+def sha256(*paths: Path) -> str:
+    """Hex digest over the contents of files, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def text_id(text: str) -> str:
+    """Twelve hex digits that name a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,61 @@
+"""Scorer and locator as one ONNX graph: features float32[T, K * d_head] -> raw, smoothed float32[T]."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from headhunt_svc.core.localization import kernel
+from headhunt_svc.io.files import write_file
+from headhunt_svc.types import Locator, Scorer
+
+
+def scorer_graph(scorer: Scorer, locator: Locator, metadata: dict[str, Any]) -> onnx.ModelProto:
+    """The graph; T is dynamic. The regression is computed in float64, as in core/scoring.py."""
+    taps = kernel(locator.sigma_segments)
+    half = len(taps) // 2
+    constants: dict[str, np.ndarray] = {
+        "weight": scorer.weight[:, None].astype(np.float64),
+        "bias": np.array([scorer.bias], np.float64),
+        "taps": taps[None, None].astype(np.float32),
+        "row": np.array([1, 1, -1], np.int64),
+        "flat": np.array([-1], np.int64),
+        "zero": np.zeros((), np.float32),
+        "one": np.ones((), np.float32),
+    }
+
+    def node(op: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(op, inputs, [output], **attributes)
+
+    nodes = [
+        node("Cast", ["features"], "z", to=TensorProto.DOUBLE),
+        node("MatMul", ["z", "weight"], "wz"),
+        node("Add", ["wz", "bias"], "logit"),
+        node("Sigmoid", ["logit"], "p"),
+        node("Cast", ["p"], "p32", to=TensorProto.FLOAT),
+        node("Reshape", ["p32", "flat"], "raw"),
+        node("Reshape", ["raw", "row"], "series"),
+        node("Mul", ["series", "zero"], "zeros"),
+        node("Add", ["zeros", "one"], "ones"),
+        node("Conv", ["series", "taps"], "sum", pads=[half, half]),
+        node("Conv", ["ones", "taps"], "norm", pads=[half, half]),  # normalised borders: constants are kept
+        node("Div", ["sum", "norm"], "mean"),
+        node("Clip", ["mean", "zero", "one"], "clipped"),
+        node("Reshape", ["clipped", "flat"], "smoothed"),
+    ]
+    features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["segments", len(scorer.weight)])
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["segments"]) for n in ("raw", "smoothed")]
+    initialisers = [numpy_helper.from_array(v, k) for k, v in constants.items()]
+    graph = helper.make_graph(nodes, "headhunt_scorer", [features], outputs, initialisers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def save_graph(path: Path, model: onnx.ModelProto) -> None:
+    """Write the graph."""
+    write_file(path, lambda p: p.write_bytes(model.SerializeToString(deterministic=True)))

@@ -1,0 +1,86 @@
+"""The Report: what is said about a video, as pydantic and JSON (the wire format)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.io.files import write_text
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SegmentScore(_Model):
+    """One segment: frames [start_frame, stop_frame), seconds, anomaly probability before and after smoothing."""
+
+    index: int
+    start_frame: int
+    stop_frame: int
+    start_s: float
+    stop_s: float
+    raw: float = Field(ge=0, le=1)
+    smoothed: float = Field(ge=0, le=1)
+
+
+class ReportEvent(_Model):
+    """An anomalous stretch; peak is its highest smoothed score, in the segment around peak_s."""
+
+    start_frame: int
+    stop_frame: int
+    start_s: float
+    stop_s: float
+    peak: float
+    peak_s: float
+
+
+class ReportGap(_Model):
+    """Pictures that could not be decoded and therefore were not scored."""
+
+    time_s: float | None
+    packets: int
+    reason: str
+
+
+class Report(_Model):
+    """Scores and events of one video under one detector."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    detector_id: str
+    video_id: str
+    fps: float
+    n_frames: int
+    duration_s: float
+    operating_point: str
+    sigma_segments: float
+    threshold: float
+    smoothing: Literal["offline"] = "offline"
+    scores: tuple[SegmentScore, ...]
+    events: tuple[ReportEvent, ...]
+    gaps: tuple[ReportGap, ...]
+    repaired_times: int
+
+
+def save_report(path: Path, report: Report) -> None:
+    """Write a report as JSON."""
+    write_text(path, report.model_dump_json(indent=1) + "\n")
+
+
+def load_report(path: Path) -> Report:
+    """Read a report.
+
+    Raises:
+        ArtifactError: missing, broken, or of another schema.
+    """
+    try:
+        return Report.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ArtifactError(f"{path} not found: run `headhunt detect --split test` first") from exc
+    except (OSError, ValidationError) as exc:
+        raise ArtifactError(
+            f"{path} is not a report of schema {SCHEMA_VERSION}: run `headhunt detect --split test` again"
+        ) from exc

@@ -1,0 +1,1 @@
+"""The frozen multimodal LLM: loading, prompts, capture of head outputs."""

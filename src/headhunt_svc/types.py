@@ -1,0 +1,179 @@
+"""The types that flow through the package, numpy only: frozen, checked on construction, arrays read-only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64
+
+Split = Literal["calibration", "validation", "test"]
+
+
+class FrameSpan(NamedTuple):
+    """Frames start (included) to stop (excluded)."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class HeadRef(NamedTuple):
+    """One attention head of the decoder."""
+
+    layer: int
+    head: int
+
+
+def _frozen(array: np.ndarray, ndim: int, name: str) -> None:
+    if array.ndim != ndim:
+        raise ValueError(f"{name} has {array.ndim} dimensions, expected {ndim}")
+    array.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """A labelled video; true_spans are half-open frame spans of anomalies."""
+
+    video_id: str
+    path: Path
+    n_frames: int
+    fps: float
+    split: Split
+    label: str
+    true_spans: tuple[FrameSpan, ...]
+
+    def __post_init__(self) -> None:
+        for span in self.true_spans:
+            if not 0 <= span.start < span.stop <= self.n_frames:
+                raise ValueError(f"{self.video_id}: span {tuple(span)} is not within 0 and {self.n_frames} frames")
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Does the video hold an anomaly?"""
+        return bool(self.true_spans)
+
+    def truth(self) -> np.ndarray:
+        """Frame truth, bool[n_frames]."""
+        truth = np.zeros(self.n_frames, bool)
+        for span in self.true_spans:
+            truth[span.start : span.stop] = True
+        return truth
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Window t of a video: its frames, and the F of them that the model sees."""
+
+    video_id: str
+    index: int
+    span: FrameSpan
+    frame_indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFeatures:
+    """Head outputs float32[T, K, d_head] of segments[T] at heads[K]."""
+
+    segments: tuple[Segment, ...]
+    heads: tuple[HeadRef, ...]
+    values: Float32[np.ndarray, "segment head d_head"]
+
+    def __post_init__(self) -> None:
+        _frozen(self.values, 3, "values")
+        if self.values.shape[:2] != (len(self.segments), len(self.heads)):
+            raise ValueError(f"values {self.values.shape} do not fit {len(self.segments)} x {len(self.heads)}")
+
+    def select(self, heads: tuple[HeadRef, ...]) -> Float32[np.ndarray, "segment features"]:
+        """The features of `heads`, concatenated: the z of the method."""
+        columns = [self.heads.index(h) for h in heads]
+        return np.ascontiguousarray(self.values[:, columns]).reshape(len(self.values), -1)
+
+
+@dataclass(frozen=True, slots=True)
+class RobustSaliency:
+    """Mean, instability (std over prompts) and rss of every head, float64[L, H]; NaN for a constant head."""
+
+    mean: Float64[np.ndarray, "layer head"]
+    instability: Float64[np.ndarray, "layer head"]
+    rss: Float64[np.ndarray, "layer head"]
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "instability", "rss"):
+            _frozen(getattr(self, name), 2, name)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSelection:
+    """The expert heads, best first, and what they were chosen with."""
+
+    heads: tuple[HeadRef, ...]
+    rss: tuple[float, ...]
+    prompts: tuple[str, ...]
+    mllm_id: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Logistic regression on the expert features: p = sigmoid(weight . z + bias)."""
+
+    heads: tuple[HeadRef, ...]
+    weight: Float64[np.ndarray, " features"]
+    bias: float
+
+    def __post_init__(self) -> None:
+        _frozen(self.weight, 1, "weight")
+        if not np.isfinite(self.weight).all() or not np.isfinite(self.bias):
+            raise ValueError("scorer weights are not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentScores:
+    """Raw anomaly probabilities float64[T] in [0, 1], in time order."""
+
+    segments: tuple[Segment, ...]
+    raw: Float64[np.ndarray, " segment"]
+
+    def __post_init__(self) -> None:
+        _frozen(self.raw, 1, "raw")
+        if len(self.raw) != len(self.segments):
+            raise ValueError(f"{len(self.raw)} scores for {len(self.segments)} segments")
+        if not ((self.raw >= 0) & (self.raw <= 1)).all():
+            raise ValueError("scores are not all in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Locator:
+    """Smoothing width (segments) and threshold: sigma and tau of the method."""
+
+    sigma_segments: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An anomalous stretch: frames, seconds from the start of the video, highest smoothed score."""
+
+    span: FrameSpan
+    start_s: float
+    stop_s: float
+    peak: float
+    peak_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Frame-level figures with 95 % intervals (bootstrap over videos)."""
+
+    roc_auc: float
+    average_precision: float
+    roc_auc_interval: tuple[float, float] | None
+    average_precision_interval: tuple[float, float] | None
+    n_videos: int
+    n_frames: int
+
+
+Scores = Float[np.ndarray, " segment"]

@@ -1,29 +1,210 @@
-"""The `headhunt` command: a verb parses and calls, nothing more."""
+"""The `headhunt` command: a verb parses and calls, nothing more.
 
+Exit codes: 0 fine, 2 wrong use, 3 some inputs failed or have gaps (the others are written).
+"""
+
+import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from headhunt_svc import stages
+from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
 from headhunt_svc.params import load_params
+from headhunt_svc.types import Split
 
-app = typer.Typer(no_args_is_help=True)
-demo_app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Video anomaly detection from attention heads."
+)
+demo_app = typer.Typer(no_args_is_help=True, help="The embedded default: scenes, videos, the small MLLM.")
+bundle_app = typer.Typer(no_args_is_help=True, help="The detector bundle.")
 app.add_typer(demo_app, name="demo")
+app.add_typer(bundle_app, name="bundle")
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
+BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
+OperatingPoint = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
+PARAMS = Path("params.yaml")
 
 
-@demo_app.command("pretrain")
-def demo_pretrain() -> None:
-    """Pre-train the embedded MLLM."""
-    from headhunt_svc.demo.pretraining import pretrain
+@app.command()
+def index(params: ParamsFile = PARAMS) -> None:
+    """Check footage against its annotations and write the index."""
+    from headhunt_svc.stages.index import index as run
 
-    pretrain(load_params().pretrain, Path(".cache/pretrain"), Path("artifacts/demo_mllm"))
+    run(load_params(params).dataset, stages.INDEX)
+
+
+@app.command()
+def extract(params: ParamsFile = PARAMS) -> None:
+    """Read all heads on calibration and validation videos under every prompt."""
+    from headhunt_svc.stages.extract import extract as run
+
+    run(load_params(params), stages.INDEX, stages.FEATURES)
+
+
+@app.command()
+def identify(params: ParamsFile = PARAMS) -> None:
+    """Choose the expert heads."""
+    from headhunt_svc.stages.training import identify as run
+
+    run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS)
+
+
+@app.command()
+def fit(params: ParamsFile = PARAMS) -> None:
+    """Fit the scorer on the expert heads."""
+    from headhunt_svc.stages.training import fit as run
+
+    run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS, stages.SCORER)
+
+
+@app.command()
+def calibrate(params: ParamsFile = PARAMS) -> None:
+    """Tune smoothing and threshold on validation videos."""
+    from headhunt_svc.stages.training import calibrate as run
+
+    run(load_params(params), stages.INDEX, stages.FEATURES, stages.SCORER, stages.LOCATOR)
+
+
+@bundle_app.command("make")
+def bundle_make(params: ParamsFile = PARAMS) -> None:
+    """Freeze heads, scorer and locator into a detector bundle."""
+    from headhunt_svc.stages.bundle import bundle as run
+
+    run(load_params(params), stages.INDEX, stages.HEADS, stages.SCORER, stages.LOCATOR, stages.BUNDLE)
+
+
+@bundle_app.command("show")
+def bundle_show(bundle: BundleFolder = stages.BUNDLE) -> None:
+    """Print where a bundle comes from: model, prompts, heads, data version, metrics."""
+    from headhunt_svc import show
+
+    show.bundle(bundle, stages.METRICS)
+
+
+@app.command()
+def detect(
+    videos: Annotated[list[Path] | None, typer.Argument(help="Videos, or folders of videos.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Instead of VIDEOS: a split of the index (the DVC stage).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for reports (and plots).")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw a timeline per video; needs --out.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print reports as JSON lines instead of summaries.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep reports in --out that this detector made.")] = False,
+    operating_point: OperatingPoint = "f1",
+    bundle: BundleFolder = stages.BUNDLE,
+) -> None:
+    """Score videos and report events."""
+    if (split is None) == (not videos):
+        raise typer.BadParameter("give VIDEOS, or --split test (as the DVC stage does)")
+    if plot and out is None:
+        raise typer.BadParameter("--plot needs --out DIR, where the pictures go")
+    if split is not None:
+        from headhunt_svc.stages.detect import detect_split
+
+        detect_split(bundle, stages.INDEX, split, out or stages.REPORTS)
+        return
+    from headhunt_svc import show
+    from headhunt_svc.detector import Detector
+    from headhunt_svc.stages.detect import detect_videos, inputs_of
+
+    inputs = inputs_of(videos or [])
+    n_bad = detect_videos(
+        Detector.load(bundle),
+        inputs,
+        out=out,
+        plot=plot,
+        resume=resume,
+        operating_point=operating_point,
+        done=lambda item, report: show.report_json(report) if json else show.report(report, out),
+        failed=lambda item, exc: show.error(exc),
+    )
+    if n_bad:
+        show.note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def baselines(params: ParamsFile = PARAMS) -> None:
+    """Read the heads that the comparison rows of `evaluate` need."""
+    from headhunt_svc.stages.evaluate import baselines as run
+
+    run(load_params(params), stages.INDEX, stages.BASELINES)
+
+
+@app.command()
+def evaluate(params: ParamsFile = PARAMS) -> None:
+    """Compare the reports of the test videos with the truth, beside baselines."""
+    from headhunt_svc import show
+    from headhunt_svc.stages.evaluate import evaluate as run
+
+    run(
+        load_params(params),
+        stages.INDEX,
+        stages.BUNDLE,
+        stages.REPORTS,
+        stages.FEATURES,
+        stages.BASELINES,
+        stages.METRICS,
+    )
+    show.metrics(stages.METRICS)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    operating_point: OperatingPoint = "f1",
+    bundle: BundleFolder = stages.BUNDLE,
+) -> None:
+    """Write scorer and locator as one ONNX graph: features [T, K*d_head] -> raw, smoothed."""
+    from headhunt_svc.stages.export import export as run
+
+    run(bundle, out, operating_point)
 
 
 @demo_app.command("corpus")
-def demo_corpus() -> None:
-    """Corpus."""
+def demo_corpus(params: ParamsFile = PARAMS) -> None:
+    """Write the embedded default's videos with their truth."""
+    from headhunt_svc.demo.corpus import make_corpus
+
+    read = load_params(params)
+    make_corpus(read.dataset.root, read.corpus)
+
+
+@demo_app.command("pretrain")
+def demo_pretrain(params: ParamsFile = PARAMS) -> None:
+    """Pre-train the embedded MLLM from scratch; can be stopped and resumed."""
+    from headhunt_svc.demo.pretraining import pretrain
+
+    read = load_params(params)
+    pretrain(read.pretrain, Path(".cache/pretrain"), Path(read.mllm.id))
+
+
+@demo_app.command("show")
+def demo_show(out: Annotated[Path, typer.Option(help="Folder for a report and a plot.")] = Path("out/demo")) -> None:
+    """Print the table, and detect events in one test video of each kind."""
+    from headhunt_svc import show
+    from headhunt_svc.detector import Detector
+    from headhunt_svc.io.datasets import load_index
+    from headhunt_svc.stages.detect import Input, detect_videos
+
+    show.metrics(stages.METRICS)
+    records = {r.label: Input(r.path, r.video_id, r.true_spans) for r in reversed(load_index(stages.INDEX, "test"))}
+    detect_videos(
+        Detector.load(stages.BUNDLE),
+        [item for _, item in sorted(records.items())],
+        out=out,
+        plot=True,
+        resume=True,
+        done=lambda item, report: show.report(report, out),
+    )
 
 
 def main() -> None:
-    """Run."""
-    app()
+    """Run, and turn errors into one line and an exit code."""
+    try:
+        app()
+    except HeadHuntError as exc:
+        typer.echo(f"error: {exc}", err=True)
+        sys.exit(EXIT_SOME_FAILED if isinstance(exc, VideoError) else EXIT_WRONG_USE)

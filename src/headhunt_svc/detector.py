@@ -1,4 +1,4 @@
-"""Detector: video -> Report. Every way in (CLI, evaluation, and later service, jobs, live) uses this one composition."""
+"""Detector: video -> Report. Every way in (CLI, evaluation, later service, jobs, live) uses this one composition."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -9,13 +9,13 @@ import torch
 
 from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.scoring import apply_scorer
-from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, Bundle, check_model, load_bundle
 from headhunt_svc.io.reports import Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.io.video import SegmentPictures, VideoReader
 from headhunt_svc.mllm.extractor import Extractor, load_extractor
 from headhunt_svc.settings import Settings
-from headhunt_svc.types import Locator, Scorer, SegmentScores
+from headhunt_svc.types import Scorer, SegmentScores
 
 Scored = Callable[[float], object]
 
@@ -49,17 +49,6 @@ class Detector:
         check_model(bundle, folder)
         return cls(bundle, scorer, load_extractor(bundle.mllm_at(folder), settings.device), settings.batch_segments)
 
-    def locator(self, operating_point: str) -> Locator:
-        """The (sigma, tau) of that name.
-
-        Raises:
-            ConfigError: no such operating point; lists those there are.
-        """
-        if operating_point not in self.bundle.operating_points:
-            known = ", ".join(sorted(self.bundle.operating_points))
-            raise ConfigError(f"no operating point {operating_point!r} in this bundle; there are: {known}")
-        return self.bundle.operating_points[operating_point].locator()
-
     def _score(
         self, pieces: Iterator[SegmentPictures], scored: Scored | None
     ) -> tuple[list[SegmentPictures], np.ndarray]:
@@ -89,7 +78,7 @@ class Detector:
                 readable video are gaps of the report.
             ConfigError: unknown operating point.
         """
-        locator = self.locator(operating_point)
+        locator = self.bundle.locator(operating_point)
         name = video_id or path.name
         with VideoReader(path) as video:
             kept, raw = self._score(video.segments(name, self.bundle.segmentation), scored)

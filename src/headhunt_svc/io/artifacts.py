@@ -96,10 +96,6 @@ class OperatingPoint(BaseModel):
     sigma_segments: float = Field(ge=0)
     threshold: float = Field(ge=0, le=1)
 
-    def locator(self) -> Locator:
-        """As the core's type."""
-        return Locator(self.sigma_segments, self.threshold)
-
 
 class Bundle(BaseModel):
     """bundle.json: all that serving needs beside scorer.safetensors; a local model's id is relative to the bundle."""
@@ -125,6 +121,18 @@ class Bundle(BaseModel):
         """Twelve hex digits that name this detector: any change in it changes them."""
         return text_id(self.model_dump_json())
 
+    def locator(self, operating_point: str) -> Locator:
+        """The (sigma, tau) of that name.
+
+        Raises:
+            ConfigError: no such operating point; lists those there are.
+        """
+        if operating_point not in self.operating_points:
+            known = ", ".join(sorted(self.operating_points))
+            raise ConfigError(f"no operating point {operating_point!r} in this bundle; there are: {known}")
+        point = self.operating_points[operating_point]
+        return Locator(point.sigma_segments, point.threshold)
+
     def mllm_at(self, folder: Path) -> MllmParams:
         """The model's parameters with the path of a local model resolved."""
         if not self.mllm_is_local:
@@ -132,19 +140,23 @@ class Bundle(BaseModel):
         return self.mllm.model_copy(update={"id": os.path.normpath(folder / self.mllm.id)})
 
 
-def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer) -> None:
-    """Write bundle.json, scorer.safetensors and scorer.onnx (at the default operating point)."""
-    save_scorer(folder / "scorer.safetensors", scorer)
-    metadata = {
+def onnx_metadata(bundle: Bundle, operating_point: str) -> dict[str, Any]:
+    """What the ONNX file says about itself."""
+    return {
         "detector_id": bundle.detector_id,
         "mllm": bundle.mllm.id,
         "mllm_revision": bundle.mllm_revision,
         "prompt": bundle.prompt,
         "heads": bundle.heads,
-        "operating_point": DEFAULT_OPERATING_POINT,
+        "operating_point": operating_point,
     }
-    locator = bundle.operating_points[DEFAULT_OPERATING_POINT].locator()
-    save_graph(folder / "scorer.onnx", scorer_graph(scorer, locator, metadata))
+
+
+def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer) -> None:
+    """Write bundle.json, scorer.safetensors and scorer.onnx (at the default operating point)."""
+    save_scorer(folder / "scorer.safetensors", scorer)
+    locator = bundle.locator(DEFAULT_OPERATING_POINT)
+    save_graph(folder / "scorer.onnx", scorer_graph(scorer, locator, onnx_metadata(bundle, DEFAULT_OPERATING_POINT)))
     write_json(folder / "bundle.json", bundle.model_dump(mode="json"))
 
 

@@ -1,0 +1,84 @@
+"""The embedded default's videos: real .mp4 files of several cameras, with frame-level truth, in three splits.
+
+Calibration and validation know the kinds of pre-training; the test split also holds a kind that nobody has seen.
+"""
+
+import dataclasses
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+from rich.progress import track
+
+from headhunt_svc.demo.rendering import render
+from headhunt_svc.demo.scenes import FPS, KINDS, N_CAMERAS, SEEN_KINDS, camera, surveillance
+from headhunt_svc.io.datasets import Annotation, write_annotations
+from headhunt_svc.params import CorpusParams
+from headhunt_svc.types import Split
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Take:
+    """One video to make."""
+
+    split: Split
+    label: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Path below the corpus folder."""
+        return f"{self.split}/{self.label}_{self.number:02d}.mp4"
+
+
+def plan(params: CorpusParams) -> list[Take]:
+    """Every video of the corpus."""
+    counts: list[tuple[Split, tuple[str, ...], int, int]] = [
+        ("calibration", SEEN_KINDS, params.calibration_per_kind, params.calibration_normal),
+        ("validation", SEEN_KINDS, params.validation_per_kind, params.validation_normal),
+        ("test", KINDS, params.test_per_kind, params.test_normal),
+    ]
+    return [
+        Take(split, label, i)
+        for split, kinds, per_kind, normal in counts
+        for label, n in [*((k, per_kind) for k in kinds), ("normal", normal)]
+        for i in range(n)
+    ]
+
+
+def write_mp4(path: Path, pictures: UInt8[np.ndarray, "frame height width 3"], fps: int) -> None:
+    """H.264 in yuv420p; one thread, so that the bytes are the same everywhere."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "23", "preset": "veryfast"})
+        stream.height, stream.width = pictures.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def make_video(folder: Path, take: Take, params: CorpusParams) -> Annotation:
+    """Render and write one video; a pure function of (seed, take)."""
+    rng = np.random.default_rng([params.seed, zlib.crc32(take.name.encode())])
+    kind = None if take.label == "normal" else take.label
+    scene, t = surveillance(rng, kind, camera(int(rng.integers(N_CAMERAS))))
+    path = folder / take.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mp4(path, render(scene, t, params.size), FPS)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], scene.anomalous(t), [False]]).astype(int)))
+    spans = tuple((float(a), float(b)) for a, b in edges.reshape(-1, 2))
+    return Annotation(video=take.name, split=take.split, label=take.label, spans=spans, unit="frames")
+
+
+def make_corpus(folder: Path, params: CorpusParams, processes: int = 2) -> int:
+    """Write all videos and annotations.jsonl; returns the number of videos."""
+    takes = plan(params)
+    with ProcessPoolExecutor(processes) as executor:
+        jobs = [executor.submit(make_video, folder, take, params) for take in takes]
+        annotations = [job.result() for job in track(jobs, description="videos")]
+    write_annotations(folder / "annotations.jsonl", annotations)
+    return len(takes)

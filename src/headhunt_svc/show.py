@@ -1,0 +1,114 @@
+"""What the command line prints: summaries, tables, lineage."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from headhunt_svc.errors import HeadHuntError
+from headhunt_svc.io.artifacts import load_bundle
+from headhunt_svc.io.files import read_json
+from headhunt_svc.io.reports import Report
+
+BARS = "▁▂▃▄▅▆▇█"
+MOST_BARS = 80
+ROW_NAMES = {
+    "expert_heads": "expert heads",
+    "random_heads": "random heads",
+    "whole_layer": "whole layer",
+    "untrained": "untrained model",
+}
+
+
+def sparkline(values: list[float]) -> str:
+    """One bar per value in [0, 1]; of more than MOST_BARS values the largest of each stretch."""
+    n = len(values)
+    width = min(n, MOST_BARS)
+    peaks = [max(values[i * n // width : max((i + 1) * n // width, i * n // width + 1)]) for i in range(width)]
+    return "".join(BARS[min(int(p * len(BARS)), len(BARS) - 1)] for p in peaks)
+
+
+def clock(seconds: float) -> str:
+    """m:ss.s or h:mm:ss.s."""
+    tenths = round(seconds * 10)
+    hours, minutes = divmod(tenths // 600, 60)
+    rest = f"{tenths % 600 / 10:04.1f}"
+    return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
+
+
+def report(report: Report, out: Path | None) -> None:
+    """Events with times and peak, the series as a sparkline, gaps, and where the report is."""
+    console = Console(highlight=False, soft_wrap=True)
+    size = f"{report.n_frames} frames, {len(report.scores)} segments, {clock(report.duration_s)}"
+    console.print(f"[bold]{report.video_id}[/bold]  {size}")
+    console.print(f"  {sparkline([s.smoothed for s in report.scores])}")
+    for e in report.events:
+        console.print(
+            f"  [red]event[/red] {clock(e.start_s)} to {clock(e.stop_s)}, peak {e.peak:.2f} at {clock(e.peak_s)}"
+        )
+    if not report.events:
+        console.print("  no event")
+    for g in report.gaps:
+        where = f"at {clock(g.time_s)}" if g.time_s is not None else "somewhere"
+        console.print(f"  [yellow]gap[/yellow] {where}: {g.packets} pictures could not be decoded ({g.reason})")
+    if out is not None:
+        path = out / f"{report.video_id}.json"
+        picture = path.with_suffix(".png")
+        console.print(f"  {path}" + (f"  {picture}" if picture.exists() else ""))
+
+
+def report_json(report: Report) -> None:
+    """The report as one line of JSON on standard output."""
+    print(report.model_dump_json())
+
+
+def error(exc: HeadHuntError) -> None:
+    """One line on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"error: {exc}")
+
+
+def note(text: str) -> None:
+    """One line on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
+
+
+def metrics(path: Path) -> None:
+    """The rows of metrics.json as a table."""
+    rows = read_json(path, "headhunt evaluate")
+    first = next(iter(rows.values()))
+    title = f"{first['n_videos']} held-out test videos, {first['n_frames']} frames: frame level [95 % interval]"
+    table = Table("", "ROC-AUC", "AP", title=title)
+    for name, row in rows.items():
+        cells = []
+        for key in ("roc_auc", "average_precision"):
+            interval = row[f"{key}_interval"]
+            cells.append(f"{row[key]:.3f}" + (f" \\[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""))
+        table.add_row(ROW_NAMES.get(name, name), *cells)
+    Console(width=100).print(table)
+
+
+def bundle(folder: Path, metrics_file: Path) -> None:
+    """Lineage of a bundle."""
+    made, _ = load_bundle(folder)
+    console = Console(highlight=False, soft_wrap=True)
+    data = ", ".join(f"{n} {split}" for split, n in made.data["videos"].items())
+    lines = {
+        "detector": made.detector_id,
+        "model": f"{made.mllm.id} ({made.mllm_revision}, {made.mllm.dtype}, {made.mllm.attention})",
+        "prompt": made.prompt,
+        "hunted under": "; ".join(made.calibration_prompts),
+        "heads": ", ".join(
+            f"({layer},{head}) rss {r:.3f}" for (layer, head), r in zip(made.heads, made.rss, strict=True)
+        ),
+        "segments": made.segmentation.model_dump_json(exclude_none=True),
+        "data": f"index {made.data['index_sha256']}: {data} videos",
+        "versions": ", ".join(f"{k} {v}" for k, v in made.versions.items()),
+    }
+    for name, point in made.operating_points.items():
+        lines[f"operating point {name}"] = f"sigma {point.sigma_segments:g} segments, threshold {point.threshold:.3f}"
+    if metrics_file.exists():
+        row = read_json(metrics_file, "headhunt evaluate")["expert_heads"]
+        if row["detector_id"] == made.detector_id:
+            lines["test"] = f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
+    for key, value in lines.items():
+        console.print(f"[bold]{key:20}[/bold]{value}")

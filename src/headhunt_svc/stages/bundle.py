@@ -1,0 +1,62 @@
+"""bundle: freeze all that serving needs, so that training and serving cannot differ."""
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.io.artifacts import (
+    Bundle,
+    OperatingPoint,
+    load_locators,
+    load_scorer,
+    load_selection,
+    model_revision,
+    save_bundle,
+)
+from headhunt_svc.io.datasets import load_index
+from headhunt_svc.io.files import sha256
+from headhunt_svc.params import Params
+
+LIBRARIES = ("headhunt-svc", "torch", "transformers")
+
+
+def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path, out: Path) -> Bundle:
+    """Write the detector bundle.
+
+    Raises:
+        ArtifactError: heads, scorer and model do not belong together.
+    """
+    selection, fitted = load_selection(heads), load_scorer(scorer)
+    revision = model_revision(params.mllm)
+    if selection.revision != revision:
+        raise ArtifactError(
+            f"{heads} was found in model {selection.revision}, params.yaml names {revision}: run `dvc repro`"
+        )
+    if selection.heads != fitted.heads:
+        raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
+    local = Path(params.mllm.id).is_dir()
+    where = os.path.relpath(params.mllm.id, out) if local else params.mllm.id
+    records = load_index(index)
+    made = Bundle(
+        mllm=params.mllm.model_copy(update={"id": where}),
+        mllm_is_local=local,
+        mllm_revision=revision,
+        segmentation=params.segmentation,
+        prompt=params.prompts.scoring_text,
+        calibration_prompts=params.prompts.texts,
+        heads=selection.heads,
+        rss=selection.rss,
+        scorer_sha256=sha256(scorer),
+        operating_points={
+            name: OperatingPoint(sigma_segments=p.sigma_segments, threshold=p.threshold)
+            for name, p in load_locators(locator).items()
+        },
+        data={
+            "index_sha256": sha256(index)[:16],
+            "videos": {s: sum(r.split == s for r in records) for s in ("calibration", "validation", "test")},
+        },
+        versions={name: version(name) for name in LIBRARIES},
+    )
+    save_bundle(out, made, fitted)
+    return made

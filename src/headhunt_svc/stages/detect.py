@@ -1,0 +1,125 @@
+"""detect: videos + bundle -> reports. The CLI verb and the DVC stage are the same loop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from headhunt_svc.detector import Detector
+from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
+from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT
+from headhunt_svc.io.datasets import load_index
+from headhunt_svc.io.plots import timeline
+from headhunt_svc.io.reports import Report, load_report, save_report
+from headhunt_svc.io.video import find_videos
+from headhunt_svc.types import FrameSpan, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A video, its name in the report, and its true spans where they are known (for the plot only)."""
+
+    path: Path
+    video_id: str
+    truth: tuple[FrameSpan, ...] = ()
+
+
+def inputs_of(paths: Sequence[Path]) -> list[Input]:
+    """Files and folders -> inputs; a video in a folder is named by its path below it.
+
+    Raises:
+        VideoError: an empty folder. ConfigError: two inputs of the same name.
+    """
+    found: dict[str, Input] = {}
+    for path in paths:
+        for video in find_videos([path]):
+            name = video.relative_to(path).as_posix() if path.is_dir() else video.name
+            if name in found and found[name].path != video:
+                raise ConfigError(f"{found[name].path} and {video} would both be reported as {name}: run them apart")
+            found[name] = Input(video, name)
+    return list(found.values())
+
+
+def report_path(out: Path, video_id: str) -> Path:
+    """Where a video's report goes."""
+    return out / f"{video_id}.json"
+
+
+def _finished(path: Path, detector: Detector, operating_point: str) -> Report | None:
+    """The report of an earlier run of this detector, if it is there and readable."""
+    try:
+        report = load_report(path)
+    except ArtifactError:
+        return None
+    same = (report.detector_id, report.operating_point) == (detector.detector_id, operating_point)
+    return report if same else None
+
+
+def detect_videos(
+    detector: Detector,
+    inputs: Sequence[Input],
+    *,
+    out: Path | None,
+    plot: bool = False,
+    resume: bool = False,
+    operating_point: str = DEFAULT_OPERATING_POINT,
+    done: Callable[[Input, Report], object] | None = None,
+    failed: Callable[[Input, VideoError], object] | None = None,
+) -> int:
+    """Score every input; a bad video never stops the others. Returns how many failed or have gaps."""
+    detector.bundle.locator(operating_point)  # an unknown name is an error before any video is decoded
+    n_bad = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("detect", total=len(inputs))
+        for item in inputs:
+
+            def scored(seconds: float, name: str = item.video_id) -> None:
+                progress.update(task, description=f"{name} {seconds:.0f} s")
+
+            target = report_path(out, item.video_id) if out is not None else None
+            report = _finished(target, detector, operating_point) if resume and target is not None else None
+            try:
+                if report is None:
+                    report = detector.detect(item.path, item.video_id, operating_point, scored)
+                    if target is not None:
+                        save_report(target, report)
+                        if plot:
+                            picture = target.with_suffix(".png")
+                            timeline(picture, report, item.path, detector.bundle.segmentation, item.truth)
+            except VideoError as exc:
+                n_bad += 1
+                if failed is not None:
+                    failed(item, exc)
+            else:
+                n_bad += bool(report.gaps)
+                if done is not None:
+                    done(item, report)
+            progress.advance(task)
+    return n_bad
+
+
+def detect_split(bundle: Path, index: Path, split: Split, out: Path) -> int:
+    """The stage detect: a report for every video of a split, resumable.
+
+    Raises:
+        VideoError: some video could not be scored (each is named), or has gaps.
+    """
+    problems: list[str] = []
+    records = load_index(index, split)
+    inputs = [Input(r.path, r.video_id, r.true_spans) for r in records]
+
+    def done(item: Input, report: Report) -> None:
+        if report.gaps:
+            problems.append(f"{item.path}: {report.gaps[0].reason}")
+
+    wanted = {report_path(out, r.video_id) for r in records}
+    for stale in set(out.rglob("*.json")) - wanted:
+        stale.unlink()
+    detector = Detector.load(bundle)
+    detect_videos(detector, inputs, out=out, resume=True, done=done, failed=lambda item, exc: problems.append(str(exc)))
+    if problems:
+        raise VideoError(f"{len(problems)} of {len(inputs)} videos could not be scored whole: " + "; ".join(problems))
+    return len(inputs)

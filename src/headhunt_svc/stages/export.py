@@ -1,0 +1,17 @@
+"""export: the bundle's ONNX graph at a chosen operating point."""
+
+from pathlib import Path
+
+from headhunt_svc.io.artifacts import load_bundle, onnx_metadata
+from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
+
+
+def export(bundle: Path, out: Path, operating_point: str) -> None:
+    """Write scorer and locator of a bundle as one ONNX file.
+
+    Raises:
+        ConfigError: no such operating point.
+    """
+    made, scorer = load_bundle(bundle)
+    locator = made.locator(operating_point)
+    save_graph(out, scorer_graph(scorer, locator, onnx_metadata(made, operating_point)))

@@ -1,0 +1,72 @@
+"""extract: videos + MLLM -> features of all heads under every prompt, for the splits that choose heads and fit."""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from headhunt_svc.errors import DatasetError, VideoError
+from headhunt_svc.io.artifacts import model_revision
+from headhunt_svc.io.datasets import load_index
+from headhunt_svc.io.feature_store import FeatureStore, VideoFeatures
+from headhunt_svc.io.files import sha256, text_id
+from headhunt_svc.io.video import VideoReader
+from headhunt_svc.mllm.extractor import Extractor, load_extractor
+from headhunt_svc.params import Params, SegmentationParams
+from headhunt_svc.settings import Settings
+from headhunt_svc.types import Segment, VideoRecord
+
+
+def video_features(
+    extractor: Extractor, record: VideoRecord, prompts: Sequence[str], params: SegmentationParams, batch: int
+) -> VideoFeatures:
+    """All heads of one video under every prompt.
+
+    Raises:
+        DatasetError: the video has gaps or other frames than the index says: labels would not fit.
+    """
+    segments: list[Segment] = []
+    parts: list[np.ndarray] = []
+    try:
+        with VideoReader(record.path) as video:
+            pieces = video.segments(record.video_id, params)
+            while group := [(p.segment, extractor.preprocess(p.pictures)) for p in islice(pieces, batch)]:
+                segments += [s for s, _ in group]
+                parts.append(extractor.features(torch.stack([x for _, x in group]), prompts))
+    except VideoError as exc:
+        raise DatasetError(str(exc)) from exc
+    if video.gaps or video.n_frames != record.n_frames:
+        raise DatasetError(
+            f"{record.path}: {video.n_frames} of {record.n_frames} frames can be decoded: repair the file or remove it"
+        )
+    return VideoFeatures(tuple(segments), extractor.heads, np.concatenate(parts, axis=1))
+
+
+def extract_videos(
+    extractor: Extractor,
+    model_key: str,
+    records: Sequence[VideoRecord],
+    prompts: Sequence[str],
+    params: SegmentationParams,
+    store: FeatureStore,
+) -> None:
+    """Features of every video into the store; shards that fit are kept, so it can be stopped and resumed."""
+    batch = Settings().batch_segments
+    for record in track(records, description="extract"):
+        made_from = f"{model_key} {list(prompts)} {params.model_dump_json()} {sha256(record.path)}"
+        key = text_id(made_from)
+        if store.key(record.video_id) != key:
+            store.save(record.video_id, video_features(extractor, record, prompts, params, batch), key)
+
+
+def extract(params: Params, index: Path, out: Path) -> None:
+    """Calibration and validation videos under every prompt."""
+    records = load_index(index, "calibration") + load_index(index, "validation")
+    extractor = load_extractor(params.mllm, Settings().device)
+    key = f"{model_revision(params.mllm)} {params.mllm.dtype} {params.mllm.attention}"
+    store = FeatureStore(out)
+    extract_videos(extractor, key, records, params.prompts.texts, params.segmentation, store)
+    store.finish(r.video_id for r in records)

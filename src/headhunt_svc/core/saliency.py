@@ -2,6 +2,7 @@
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
+from scipy.spatial.distance import pdist, squareform
 from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import normalized_mutual_info_score
@@ -30,11 +31,9 @@ def symmetric_kl(normal: Features, anomalous: Features) -> float:
 
 
 def mmd_squared(normal: Features, anomalous: Features) -> float:
-    """Biased MMD^2 with the kernel exp(-d^2 / (2 median(d^2))), the median over all pairs that differ."""
-    both = np.concatenate([normal, anomalous])
-    squared = (both**2).sum(1)
-    d2 = np.maximum(squared[:, None] + squared[None] - 2 * both @ both.T, 0.0)
-    kernel = np.exp(-d2 / (2 * np.median(d2[d2 > 0])))
+    """Biased MMD^2 with the kernel exp(-d^2 / (2 median(d^2))), the median over all pairs of segments."""
+    pairs = pdist(np.concatenate([normal, anomalous]), "sqeuclidean")
+    kernel = np.exp(-squareform(pairs) / (2 * np.median(pairs)))
     n = len(normal)
     return float(kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean())
 

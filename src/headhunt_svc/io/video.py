@@ -108,7 +108,7 @@ class VideoReader:
                 elif not broken:
                     yield picture
 
-    def _add_gap(self, packet: av.Packet[av.VideoStream] | None, reason: str) -> None:
+    def _add_gap(self, packet: "av.Packet[av.VideoStream] | None", reason: str) -> None:
         """Lost packets in a row are one gap, named by its first cause."""
         if self.gaps and self.n_frames == self._frames_at_gap:
             last = self.gaps[-1]

@@ -1,0 +1,40 @@
+# Everything runs from a clone with Python 3.11, make and git; no other preparation.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := true
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup demo test check format clean
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(BIN)/.done ## install into .venv (CPU build of torch; for CUDA see the README)
+
+$(BIN)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -U pip
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup ## the whole method on the embedded default: videos in, heads hunted, events out
+	dvc repro
+	headhunt demo show
+
+test: setup ## all tests, fast ones first
+	HF_HUB_OFFLINE=1 python -m pytest
+
+check: setup ## format, lint, types, layers
+	ruff format --check src tests
+	ruff check src tests
+	mypy --strict src
+	lint-imports
+
+format: setup ## mend format and lint
+	ruff format src tests
+	ruff check --fix src tests
+
+clean: ## remove everything that was made here, the environment included
+	rm -rf .venv .cache out data/demo data/features data/baselines data/reports

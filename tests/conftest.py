@@ -1,0 +1,60 @@
+"""What tests share: small real videos, the repository's root, the real clips where they are."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import av
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CLIPS = ROOT.parent / "shared" / "data" / "clips"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("external_data") and not CLIPS.is_dir():
+            item.add_marker(
+                pytest.mark.skip(reason="the real clips are not beside this checkout (../shared/data/clips)")
+            )
+
+
+@pytest.fixture
+def clips() -> Path:
+    return CLIPS
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The repository's root as working directory."""
+    monkeypatch.chdir(ROOT)
+    return ROOT
+
+
+def write_video(
+    path: Path,
+    n: int,
+    fps: int = 10,
+    size: tuple[int, int] = (64, 48),
+    codec: str = "libx264",
+    times: list[int] | None = None,
+) -> Path:
+    """A real video whose frame i has brightness 5 * i; `times` are timestamps in ms (variable frame rate)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height = size
+        stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
+        if times is not None:
+            from fractions import Fraction
+
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for i in range(n):
+            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), 5 * i % 256, np.uint8), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[i], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter1d
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from headhunt_svc.core.calibration import tune_locator
+from headhunt_svc.core.localization import events, smooth
+from headhunt_svc.core.metrics import frame_metrics
+from headhunt_svc.core.scoring import apply_scorer, fit_scorer
+from headhunt_svc.errors import FeatureError
+from headhunt_svc.params import CalibrateParams, FitParams
+from headhunt_svc.types import FrameSpan, HeadRef, Locator
+
+series = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)
+
+
+def _data() -> tuple[np.ndarray, np.ndarray, list[str]]:
+    rng = np.random.default_rng(3)
+    labels = rng.random(200) < 0.3
+    z = rng.normal(2, 5, size=(200, 6)) + labels[:, None] * [4, 0, -3, 0, 1, 0]
+    return z.astype(np.float32), labels, [f"v{i // 10}" for i in range(200)]
+
+
+def test_scorer_equals_scikit_learn_with_standardisation() -> None:
+    z, labels, videos = _data()
+    scorer = fit_scorer(z, labels, videos, (HeadRef(0, 0), HeadRef(1, 2)), FitParams(grid=(0.3,)))
+    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, class_weight="balanced")).fit(
+        z.astype(float), labels
+    )
+    np.testing.assert_allclose(apply_scorer(scorer, z), oracle.predict_proba(z)[:, 1], atol=2e-4)
+
+
+def test_c_is_chosen_on_videos_that_were_held_out() -> None:
+    rng = np.random.default_rng(0)
+    video = np.repeat(np.arange(20), 10)
+    labels = video % 2 == 0
+    z = np.concatenate(
+        [np.eye(20)[video] * 8, rng.normal(size=(200, 1)) + labels[:, None]], axis=1
+    )  # names, and a signal
+    scorer = fit_scorer(z, labels, [str(v) for v in video], (HeadRef(0, 0),), FitParams())
+    held_out = np.concatenate([np.zeros((200, 20)), z[:, 20:]], axis=1)
+    assert roc_auc_score(labels, apply_scorer(scorer, held_out)) > 0.7
+
+
+def test_one_video_per_class_is_too_few() -> None:
+    z, labels, _ = _data()
+    with pytest.raises(FeatureError, match="at least two videos"):
+        fit_scorer(z, labels, ["a" if y else "b" for y in labels], (HeadRef(0, 0),), FitParams())
+
+
+@given(series, st.floats(0.3, 5))
+def test_smoothing_equals_scipy_normalised(scores: np.ndarray, sigma: float) -> None:
+    ones = gaussian_filter1d(np.ones(len(scores)), sigma, mode="constant")
+    oracle = gaussian_filter1d(scores, sigma, mode="constant") / ones
+    np.testing.assert_allclose(smooth(scores, sigma), oracle, atol=1e-9)
+
+
+@given(st.floats(0, 1), st.integers(1, 50), st.floats(0, 4))
+def test_smoothing_keeps_constants_and_length(value: float, n: int, sigma: float) -> None:
+    np.testing.assert_allclose(smooth(np.full(n, value), sigma), np.full(n, value), atol=1e-12)
+
+
+@given(series, st.floats(0, 0.99))
+def test_events_cover_exactly_what_is_above_the_threshold(scores: np.ndarray, threshold: float) -> None:
+    n = len(scores)
+    spans = [FrameSpan(10 * i, 10 * i + 10) for i in range(n)]
+    found = events(scores, spans, np.arange(n), np.arange(n) + 1, Locator(0.0, threshold))
+    covered = np.zeros(10 * n, bool)
+    for e in found:
+        assert not covered[max(e.span.start - 1, 0) : e.span.stop].any()  # events do not touch
+        covered[e.span.start : e.span.stop] = True
+        assert e.peak == scores[e.span.start // 10 : e.span.stop // 10].max()
+        assert e.start_s <= e.peak_s <= e.stop_s
+    np.testing.assert_array_equal(covered, np.repeat(scores > threshold, 10))
+
+
+def test_a_gap_in_the_frames_ends_an_event() -> None:
+    found = events(
+        np.array([0.9, 0.9]),
+        [FrameSpan(0, 5), FrameSpan(8, 9)],
+        np.array([0.0, 8]),
+        np.array([5.0, 9]),
+        Locator(0, 0.5),
+    )
+    assert [tuple(e.span) for e in found] == [(0, 5), (8, 9)]
+
+
+def test_locator_finds_the_planted_threshold() -> None:
+    truth = np.arange(100) % 10 < 3
+    raw = np.where(truth, 0.7, 0.4)
+    spans = [FrameSpan(i, i + 1) for i in range(100)]
+    locator, f1 = tune_locator([raw], [spans], [truth], CalibrateParams())
+    assert f1 == 1.0
+    assert locator.sigma_segments == 0.0
+    assert 0.4 <= locator.threshold < 0.7
+
+
+def test_locator_needs_an_anomaly() -> None:
+    with pytest.raises(FeatureError, match="at least one anomaly"):
+        tune_locator([np.zeros(3)], [[FrameSpan(i, i + 1) for i in range(3)]], [np.zeros(3, bool)], CalibrateParams())
+
+
+@given(st.integers(0, 10_000))
+def test_metrics_equal_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truths = [rng.random(n) < 0.4 for n in (30, 50, 20)]
+    scores = [np.round(rng.random(len(t)), 1) for t in truths]
+    made = frame_metrics(truths, scores, bootstrap=0, seed=0)
+    assert made.roc_auc == pytest.approx(roc_auc_score(np.concatenate(truths), np.concatenate(scores)))
+    assert made.average_precision == pytest.approx(
+        average_precision_score(np.concatenate(truths), np.concatenate(scores))
+    )
+    assert (made.n_videos, made.n_frames) == (3, 100)
+
+
+def test_intervals_are_over_videos_and_hold_the_figure() -> None:
+    rng = np.random.default_rng(1)
+    truths = [rng.random(40) < 0.3 for _ in range(20)]
+    scores = [t * 0.3 + rng.random(40) for t in truths]
+    made = frame_metrics(truths, scores, bootstrap=200, seed=0)
+    assert made.roc_auc_interval is not None
+    assert made.roc_auc_interval[0] < made.roc_auc < made.roc_auc_interval[1]
+
+
+def test_a_gap_is_not_scored_silently() -> None:
+    with pytest.raises(FeatureError, match="1 NaN"):
+        frame_metrics([np.array([True, False])], [np.array([0.1, np.nan])], 0, 0)

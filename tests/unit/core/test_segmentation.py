@@ -48,7 +48,7 @@ def test_every_frame_belongs_to_exactly_one_segment(steps: list[float], length_s
 
 def test_sampling_is_uniform_in_time_not_in_frames() -> None:
     times = np.array([0.0, 0.1, 0.2, 0.3, 1.0, 2.0, 3.0])  # dense at first
-    assert sample_frames(times, 4) == (0, 4, 4, 5)
+    assert sample_frames(times, 4) == (0, 3, 4, 5)  # on screen at 0, 0.875, 1.75, 2.625 s
 
 
 def test_frames_outside_every_span_are_a_gap_not_a_number() -> None:

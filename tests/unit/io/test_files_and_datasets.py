@@ -1,0 +1,130 @@
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from conftest import write_video
+from headhunt_svc.core.localization import smooth
+from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
+from headhunt_svc.io.artifacts import load_scorer, save_scorer
+from headhunt_svc.io.datasets import load_index, read_annotations, save_index, to_record
+from headhunt_svc.io.feature_store import FeatureStore, VideoFeatures
+from headhunt_svc.io.files import read_json, write_json
+from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
+from headhunt_svc.types import FrameSpan, HeadRef, Locator, Scorer, Segment
+
+HEADS = (HeadRef(0, 1), HeadRef(2, 0))
+
+
+def _lines(path: Path, *lines: dict | str) -> Path:
+    path.write_text("\n".join(x if isinstance(x, str) else json.dumps(x) for x in lines))
+    return path
+
+
+def _line(video: str = "a.mp4", **changes) -> dict:
+    return {"video": video, "split": "test", "label": "fall", "spans": [[1.0, 2.0]], "unit": "seconds", **changes}
+
+
+def test_annotation_in_seconds_becomes_frames_and_survives_the_index(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 40)
+    record = to_record(read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0], tmp_path)
+    assert (record.n_frames, record.fps, record.true_spans) == (40, 10.0, (FrameSpan(10, 20),))
+    assert record.truth().sum() == 10
+    save_index(tmp_path / "index.parquet", [record])
+    assert load_index(tmp_path / "index.parquet", "test") == [record]
+    assert load_index(tmp_path / "index.parquet", "calibration") == []
+
+
+def test_all_wrong_lines_are_reported_at_once_with_their_numbers(tmp_path: Path) -> None:
+    path = _lines(
+        tmp_path / "x.jsonl", _line(), "{", _line("b.mp4", split="tset"), _line(), _line("c.mp4", label="normal")
+    )
+    with pytest.raises(DatasetError) as caught:
+        read_annotations(path)
+    for part in (
+        "x.jsonl:2",
+        "x.jsonl:3: split",
+        "x.jsonl:4: a.mp4 is annotated twice",
+        "x.jsonl:5: label 'normal' with 1 spans",
+    ):
+        assert part in str(caught.value)
+
+
+def test_a_span_past_the_end_is_named(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 15)
+    with pytest.raises(DatasetError, match=r"a.mp4: span \(10, 20\) is not within 0 and 15"):
+        to_record(read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0], tmp_path)
+
+
+def test_features_round_trip_and_same_bytes(tmp_path: Path) -> None:
+    segments = tuple(Segment("v", i, FrameSpan(4 * i, 4 * i + 4), (4 * i, 4 * i + 2)) for i in range(3))
+    values = np.random.default_rng(0).normal(size=(2, 3, 2, 5)).astype(np.float32)
+    stores = [FeatureStore(tmp_path / n) for n in "ab"]
+    for store in stores:
+        store.save("v", VideoFeatures(segments, HEADS, values), "k1")
+        store.finish(["v"])
+    for name in sorted(p.name for p in (tmp_path / "a").iterdir()):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    loaded = stores[0].under_prompt(["v"], 1)
+    assert loaded.segments == segments
+    np.testing.assert_array_equal(loaded.values, values[1])
+    np.testing.assert_array_equal(loaded.select((HEADS[1], HEADS[0])), values[1][:, [1, 0]].reshape(3, 10))
+    assert (stores[0].key("v"), stores[0].key("w")) == ("k1", None)
+
+
+def test_features_of_removed_videos_go(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    segment = (Segment("v", 0, FrameSpan(0, 1), (0,)),)
+    for name in ("old", "new"):
+        store.save(name, VideoFeatures(segment, HEADS, np.zeros((1, 1, 2, 3), np.float32)), "k")
+    store.finish(["new"])
+    with pytest.raises(ArtifactError, match="no features of old"):
+        store.load("old")
+
+
+def test_scorer_round_trip(tmp_path: Path) -> None:
+    scorer = Scorer(HEADS, np.arange(6.0), -0.5)
+    save_scorer(tmp_path / "s.safetensors", scorer)
+    loaded = load_scorer(tmp_path / "s.safetensors")
+    assert (loaded.heads, loaded.bias) == (HEADS, -0.5)
+    np.testing.assert_array_equal(loaded.weight, scorer.weight)
+    (tmp_path / "s.safetensors").write_bytes(b"junk")
+    with pytest.raises(ArtifactError, match="headhunt fit"):
+        load_scorer(tmp_path / "s.safetensors")
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5, 1.5])
+@pytest.mark.parametrize("n", [1, 2, 37])
+def test_onnx_equals_the_core(tmp_path: Path, sigma: float, n: int) -> None:
+    rng = np.random.default_rng(n)
+    scorer = Scorer(HEADS, rng.normal(size=10), 0.3)
+    save_graph(tmp_path / "g.onnx", scorer_graph(scorer, Locator(sigma, 0.5), {"heads": HEADS, "prompt": "why?"}))
+    z = rng.normal(size=(n, 10)).astype(np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx")
+    raw, smoothed = session.run(["raw", "smoothed"], {"features": z})
+    expected = apply_scorer(scorer, z)
+    np.testing.assert_allclose(raw, expected, atol=1e-5)
+    np.testing.assert_allclose(smoothed, smooth(expected, sigma), atol=1e-5)
+    assert session.get_modelmeta().custom_metadata_map == {"heads": "[[0, 1], [2, 0]]", "prompt": "why?"}
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "a.json", {"v": 1})
+
+    def full(self: Path, *args, **kwargs) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OutputError, match=r"cannot write .*a\.json \(No space left on device\): choose another place"):
+        write_json(tmp_path / "a.json", {"v": 2})
+    assert read_json(tmp_path / "a.json", "x") == {"v": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_missing_artifacts_name_the_stage_that_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="run `headhunt identify` first"):
+        read_json(tmp_path / "heads.json", "headhunt identify")

@@ -1,0 +1,140 @@
+"""`headhunt detect` as a user runs it: a real process, real files, the bundle that ships."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from conftest import ROOT, write_video
+from headhunt_svc.demo.corpus import write_mp4
+from headhunt_svc.demo.rendering import render
+from headhunt_svc.demo.scenes import FPS, camera, surveillance
+from headhunt_svc.detector import Detector
+from headhunt_svc.io.reports import load_report
+
+HEADHUNT = Path(sys.executable).with_name("headhunt")
+
+
+def headhunt(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(HEADHUNT), *map(str, args)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@pytest.fixture(scope="module")
+def explosion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    scene, t = surveillance(np.random.default_rng(77), "explosion", camera(0))
+    path = tmp_path_factory.mktemp("footage") / "yard.mp4"
+    write_mp4(path, render(scene, t, 128), FPS)
+    return path
+
+
+def test_an_event_is_found_plotted_and_reported(explosion: Path, tmp_path: Path) -> None:
+    done = headhunt("detect", explosion, "--out", tmp_path, "--plot")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"event 0:\d\d\.\d to 0:\d\d\.\d, peak 0\.\d\d at", done.stdout)
+    report = load_report(tmp_path / "yard.mp4.json")
+    scene, t = surveillance(np.random.default_rng(77), "explosion", camera(0))
+    truth = scene.anomalous(t)
+    flagged = np.zeros(len(t), bool)
+    for e in report.events:
+        flagged[e.start_frame : e.stop_frame] = True
+    assert truth[flagged].mean() > 0.3
+    assert flagged[truth].mean() > 0.5
+    assert [s.start_frame for s in report.scores[1:]] == [s.stop_frame for s in report.scores[:-1]]
+    assert report.scores[-1].stop_frame == report.n_frames == len(t)
+    assert (tmp_path / "yard.mp4.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_bad_video_does_not_stop_the_others(tmp_path: Path) -> None:
+    footage = tmp_path / "footage"
+    write_video(footage / "a" / "good.mp4", 40)
+    write_video(footage / "z.gif", 20, codec="gif")
+    (footage / "m.mp4").write_text("this is no video")
+    (footage / "empty.mkv").touch()
+    done = headhunt("detect", footage, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 3
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(r["video_id"], r["n_frames"]) for r in reports] == [("a/good.mp4", 40), ("z.gif", 20)]
+    assert "m.mp4: not a video" in done.stderr
+    assert "empty.mkv: the file is empty" in done.stderr
+    assert "2 of 4 videos failed" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.json")) == ["good.mp4.json", "z.gif.json"]
+    again = headhunt("detect", footage / "z.gif", "--out", tmp_path / "out", "--resume", "--json")
+    assert json.loads(again.stdout) == reports[1]
+
+
+def test_wrong_use_is_one_line_with_the_way_out(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", 20)
+    (tmp_path / "file").touch()
+    cases = [
+        (["detect", video, "--operating-point", "loud"], "no operating point 'loud' in this bundle; there are: f1"),
+        (["detect", video, "--out", tmp_path / "file" / "out"], "cannot write"),
+        (["detect", video, write_video(tmp_path / "b" / "a.mp4", 20)], "would both be reported as a.mp4"),
+    ]
+    for args, says in cases:
+        done = headhunt(*args)
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+        assert done.stderr.strip().count("\n") == 0
+
+
+def test_a_bundle_for_another_model_is_refused(tmp_path: Path) -> None:
+    for name in ("demo_mllm", "detector"):
+        shutil.copytree(ROOT / "artifacts" / name, tmp_path / name)
+    config = tmp_path / "demo_mllm" / "config.json"
+    config.write_text(config.read_text() + " ")
+    done = headhunt("detect", write_video(tmp_path / "a.mp4", 20), "--bundle", tmp_path / "detector")
+    assert done.returncode == 2
+    assert "was made for model sha256:" in done.stderr
+    assert "run `dvc repro`" in done.stderr
+
+
+def test_lineage_and_export(tmp_path: Path, explosion: Path) -> None:
+    shown = headhunt("bundle", "show")
+    assert shown.returncode == 0
+    for word in ("model", "prompt", "heads", "data", "ROC-AUC"):
+        assert word in shown.stdout
+    assert headhunt("export", tmp_path / "scorer.onnx").returncode == 0
+    detector = Detector.load(ROOT / "artifacts" / "detector")
+    report = detector.detect(explosion)
+    assert re.search(rf"detector\s+{report.detector_id}", shown.stdout)
+    seen: list[np.ndarray] = []
+    features = detector.extractor.features
+    detector.extractor.features = lambda *a: seen.append(features(*a)) or seen[-1]  # type: ignore[method-assign]
+    detector.detect(explosion)
+    z = np.concatenate([s[0].reshape(s.shape[1], -1) for s in seen])
+    session = onnxruntime.InferenceSession(tmp_path / "scorer.onnx")
+    raw, smoothed = session.run(["raw", "smoothed"], {"features": z})
+    np.testing.assert_allclose(raw, [s.raw for s in report.scores], atol=1e-5)
+    np.testing.assert_allclose(smoothed, [s.smoothed for s in report.scores], atol=1e-5)
+    assert session.get_modelmeta().custom_metadata_map["detector_id"] == report.detector_id
+
+
+@pytest.mark.external_data
+def test_every_real_clip_scores(clips: Path, tmp_path: Path) -> None:
+    done = headhunt("detect", clips, "--json")
+    reports = {r["video_id"]: r for r in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 3  # corrupted.mp4
+    assert len(reports) == len(
+        [p for p in clips.rglob("*") if p.suffix in (".mp4", ".avi", ".mkv", ".mov", ".gif", ".webm")]
+    )
+    assert [name for name, r in reports.items() if r["gaps"]] == ["containers/corrupted.mp4"]
+    corrupted = reports["containers/corrupted.mp4"]
+    assert (corrupted["n_frames"], corrupted["gaps"][0]["time_s"]) == (28, 3.0)
+    accident = reports["ucf_crime/RoadAccidents012_x264.mp4"]
+    assert (accident["n_frames"], len(accident["scores"])) == (468, 10)
+    vfr = reports["derived/RoadAccidents017.vfr.mp4"]
+    assert vfr["scores"][-1]["stop_s"] == pytest.approx(8.05, abs=0.1)  # 161 frames over 8 s

@@ -1,0 +1,77 @@
+"""Pre-training in miniature: it learns, it resumes exactly, it is deterministic."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from headhunt_svc.demo import pretraining
+from headhunt_svc.demo.muon import orthogonalise
+from headhunt_svc.demo.pretraining import Trainer, learning_rate_factor, pretrain
+from headhunt_svc.params import DemoModelParams, PretrainParams, PretrainStageParams
+
+STAGE = PretrainStageParams(steps=4, batch=4, muon_lr=0.02, adamw_lr=0.003, flat_share=0.5, warmup_steps=1)
+SMALL = DemoModelParams(
+    vision_width=32, vision_layers=1, hidden_size=32, n_layers=2, n_heads=4, n_kv_heads=2, intermediate_size=48
+)
+MINI = PretrainParams(windows=24, processes=1, checkpoint_every=2, see=STAGE, speak=STAGE, model=SMALL)
+
+
+@pytest.fixture(autouse=True)
+def few_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "HELD_OUT", 4)
+    monkeypatch.setattr(pretraining, "FRESH_WINDOWS", 40)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+
+
+def test_orthogonalise_makes_all_singular_values_about_one() -> None:
+    x = torch.randn(3, 20, 8, generator=torch.Generator().manual_seed(0))
+    s = torch.linalg.svdvals(orthogonalise(x))
+    assert s.min() > 0.6
+    assert s.max() < 1.3
+
+
+def test_learning_rate_warms_up_stays_and_decays() -> None:
+    stage = PretrainStageParams(steps=100, batch=1, muon_lr=1, adamw_lr=1, flat_share=0.5, warmup_steps=10)
+    factors = [learning_rate_factor(i, stage) for i in range(100)]
+    assert factors[0] == 0.1
+    assert factors[10:50] == [1.0] * 40
+    assert np.all(np.diff(factors[50:]) < 0)
+
+
+def test_a_stopped_run_ends_with_the_same_weights_as_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrain(MINI, tmp_path / "work", tmp_path / "straight")
+    (tmp_path / "work" / "checkpoint.safetensors").unlink()
+    real, calls = Trainer.step, []
+
+    def stops(self: Trainer, name: str, step: int) -> float:
+        calls.append((name, step))
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return real(self, name, step)
+
+    monkeypatch.setattr(Trainer, "step", stops)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(MINI, tmp_path / "work", tmp_path / "resumed")
+    pretrain(MINI, tmp_path / "work", tmp_path / "resumed")
+    assert calls[6:] == [("speak", 2), ("speak", 2), ("speak", 3)]
+    a, b = (load_file(tmp_path / n / "model.safetensors") for n in ("straight", "resumed"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    report = json.loads((tmp_path / "resumed" / "pretraining.json").read_text())
+    assert report["fresh_windows"] == 40
+    assert 0 <= report["accuracy"]["yes_no"] <= 1
+
+
+def test_both_losses_go_down_on_a_batch_seen_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretraining.make_pool(tmp_path / "pool", 24, 64, 1, 1)
+    long = STAGE.model_copy(update={"steps": 100, "flat_share": 1.0})
+    trainer = Trainer(MINI.model_copy(update={"see": long, "speak": long}), tmp_path, 0)
+    monkeypatch.setattr(pretraining.np.random, "default_rng", lambda seed, real=np.random.default_rng: real(0))
+    for name in ("see", "speak"):
+        losses = [trainer.step(name, i) for i in range(12)]
+        assert losses[-1] < 0.8 * losses[0]

@@ -1,0 +1,121 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headhunt_svc.demo.corpus import make_corpus, plan
+from headhunt_svc.demo.pool import Pool, make_chunk
+from headhunt_svc.demo.questions import OPEN, YES_NO, Question, Witness, held_out_questions, training_questions
+from headhunt_svc.demo.rendering import render
+from headhunt_svc.demo.scenes import KINDS, SEEN_KINDS, UNSEEN_KINDS, camera, surveillance, window
+from headhunt_svc.demo.targets import N_TARGETS, OCCUPANCY, dense_targets
+from headhunt_svc.io.datasets import read_annotations, to_record
+from headhunt_svc.params import CorpusParams
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, None])
+def test_truth_is_where_the_event_is(kind: str | None) -> None:
+    for seed in range(10):
+        scene, t = surveillance(rng(seed), kind, camera(seed % 3))
+        share = scene.anomalous(t).mean()
+        assert (0 < share < 0.7) if kind else share == 0
+
+
+def test_an_anomaly_shows_in_the_pictures() -> None:
+    """The same scene with and without its explosion differs while it is true, and only then."""
+    scene, t = surveillance(rng(4), "explosion")
+    truth = scene.anomalous(t)
+    with_it = render(scene, t, 48).astype(int)
+    scene.actors = [a for a in scene.actors if not a.anomalous(t).any()]
+    difference = np.abs(with_it - render(scene, t, 48)).max((1, 2, 3))
+    assert difference[truth].max() > 40
+    assert difference[~truth].max() == 0
+
+
+@given(seeds)
+@settings(max_examples=30, deadline=None)
+def test_everything_is_a_function_of_the_seed(seed: int) -> None:
+    (a, t), (b, _) = window(rng(seed)), window(rng(seed))
+    np.testing.assert_array_equal(render(a, t, 32), render(b, t, 32))
+    assert a.facts(t) == b.facts(t)
+    assert training_questions(a.facts(t), rng(seed)) == training_questions(b.facts(t), rng(seed))
+
+
+@given(seeds)
+@settings(max_examples=50, deadline=None)
+def test_pretraining_never_speaks_of_labels_or_unseen_kinds(seed: int) -> None:
+    scene, t = window(rng(seed))
+    forbidden = re.compile("normal|anomal|unusual|danger|" + "|".join(UNSEEN_KINDS))
+    for q in training_questions(scene.facts(t), rng(seed)) + held_out_questions(scene.facts(t)):
+        assert not forbidden.search(q.text + q.answer)
+
+
+@given(seeds)
+@settings(max_examples=50, deadline=None)
+def test_questions_have_answers_and_yes_and_no_are_balanced(seed: int) -> None:
+    scene, t = window(rng(seed))
+    questions = held_out_questions(scene.facts(t))
+    assert all(q.text and q.answer for q in questions)
+    yes = {q.kind[3:] for q in questions if q.answer == "yes"}
+    assert yes == set(YES_NO) & Witness(scene.facts(t)).events
+    assert {q.kind for q in questions} <= set(OPEN) | {f"yn_{e}" for e in YES_NO}
+    asked = [q.answer for q in training_questions(scene.facts(t), rng(seed)) if q.kind.startswith("yn_")]
+    assert asked.count("no") == max(asked.count("yes"), 1)
+
+
+def test_mirroring_swaps_sides_twice_to_the_same() -> None:
+    q = Question("description", "describe the scene.", "a red person runs left, a car passes right")
+    assert q.mirrored().answer == "a red person runs right, a car passes left"
+    assert q.mirrored().mirrored() == q
+    assert Question("count", "count.", "two").mirrored().answer == "two"
+
+
+def test_dense_targets_say_where_the_car_is() -> None:
+    scene, t = surveillance(rng(1), "car")
+    car = next(a for a in scene.actors if type(a).__name__ == "Car")
+    targets = dense_targets(scene, t)
+    assert targets.shape == (len(t), 16, N_TARGETS)
+    cells = targets[..., OCCUPANCY.index("car") : 4 * len(OCCUPANCY) : len(OCCUPANCY)]
+    inside = (car.x + car.speed * (t - car.at_s) > 0.1) & (car.x + car.speed * (t - car.at_s) < 0.9)
+    assert (cells[inside].max((1, 2)) > 200).all()
+    assert cells[~car.anomalous(t)].max() == 0
+
+
+def test_pool_chunks_are_made_once_and_read_back(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_chunk(tmp_path, 0, 12, 32, seed=3)
+    pool = Pool(tmp_path)
+    assert len(pool) == 12
+    assert pool.frames(11).shape == (8, 32, 32, 3)
+    assert pool.targets(11).shape == (8, 16, N_TARGETS)
+
+
+def test_unseen_kinds_are_in_the_test_split_only() -> None:
+    takes = plan(CorpusParams())
+    assert {t.label for t in takes if t.split != "test"} == {*SEEN_KINDS, "normal"}
+    assert {t.label for t in takes if t.split == "test"} == {*KINDS, "normal"}
+    assert len(KINDS) >= 7
+
+
+def test_corpus_is_the_same_bytes_and_fits_its_annotations(tmp_path: Path) -> None:
+    one = dict.fromkeys(("calibration", "validation", "test"), 1)
+    small = CorpusParams(size=64, **{f"{s}_{k}": n for s, n in one.items() for k in ("per_kind", "normal")})
+    for name in "ab":
+        make_corpus(tmp_path / name, small)
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
+    assert len(files) == 7 + 7 + 8 + 1
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    for annotation in read_annotations(tmp_path / "a" / "annotations.jsonl"):
+        record = to_record(annotation, tmp_path / "a")
+        assert record.n_frames >= 160
+        assert record.is_anomalous == (annotation.label != "normal")

@@ -1,0 +1,151 @@
+"""The extractor on a tiny InternVL built from configuration, against transformers' own generate and hooks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from headhunt_svc.demo.conversation import Conversation, normalise
+from headhunt_svc.demo.model import build_model, build_tokenizer
+from headhunt_svc.demo.questions import Question
+from headhunt_svc.errors import ModelError
+from headhunt_svc.mllm.extractor import Extractor, load_extractor
+from headhunt_svc.mllm.hooks import capture_last
+from headhunt_svc.params import DemoModelParams, MllmParams
+from headhunt_svc.types import HeadRef
+
+SMALL = DemoModelParams(
+    vision_width=32, vision_layers=1, hidden_size=48, n_layers=3, n_heads=6, n_kv_heads=2, intermediate_size=64
+)
+PROMPTS = ["what happens in the video?", "describe the scene."]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("mllm")
+    tokenizer = build_tokenizer()
+    build_model(tokenizer, SMALL, seed=1).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def extractor(folder: Path) -> Extractor:
+    return load_extractor(MllmParams(id=str(folder)), "cpu")
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (2, 4, 90, 120, 3), dtype=np.uint8)
+
+
+def test_features_are_the_inputs_of_o_proj_in_generate(extractor: Extractor, pictures: np.ndarray) -> None:
+    pixels = torch.stack([extractor.preprocess(p) for p in pictures])
+    features = extractor.features(pixels, PROMPTS)
+    assert features.shape == (2, 2, 18, 8)
+    for p, prompt in enumerate(PROMPTS):
+        for s in range(2):
+            ids = extractor.token_ids(prompt, 4)[None]
+            with capture_last(extractor.projections) as captured:
+                extractor.model.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    pixel_values=pixels[s],
+                    max_new_tokens=1,
+                    do_sample=False,
+                )
+            oracle = torch.cat([captured[layer][0].view(6, 8) for layer in range(3)])
+            np.testing.assert_allclose(features[p, s], oracle, atol=1e-4)
+
+
+def test_some_heads_only(extractor: Extractor, pictures: np.ndarray) -> None:
+    pixels = extractor.preprocess(pictures[0])[None]
+    everything = extractor.features(pixels, PROMPTS[:1])
+    wanted = [HeadRef(2, 5), HeadRef(0, 1)]
+    columns = [extractor.heads.index(h) for h in wanted]
+    np.testing.assert_array_equal(extractor.features(pixels, PROMPTS[:1], wanted), everything[:, :, columns])
+
+
+def test_hooks_are_removed_even_after_an_error(extractor: Extractor) -> None:
+    with pytest.raises(RuntimeError), capture_last(extractor.projections):
+        raise RuntimeError
+    assert not any(m._forward_pre_hooks for _, m in extractor.projections)
+
+
+def test_resize_is_within_a_level_of_pillow(extractor: Extractor, pictures: np.ndarray) -> None:
+    pixels = extractor.preprocess(pictures[0])
+    oracle = np.stack([np.asarray(Image.fromarray(p).resize((64, 64), Image.Resampling.BICUBIC)) for p in pictures[0]])
+    levels = (pixels * extractor.std + extractor.mean).permute(0, 2, 3, 1).numpy() * 255
+    assert np.abs(levels - oracle).max() <= 1.01
+
+
+def test_the_prompt_is_laid_out_as_in_pretraining(extractor: Extractor) -> None:
+    talk = Conversation(extractor.model, extractor.tokenizer, 8)
+    packed = talk.pack([[Question("event", PROMPTS[0], "")]])
+    asked = packed.ids[0][packed.labels[0] == -100]
+    expected = torch.cat([talk.prefix, asked])
+    ids = extractor.token_ids(PROMPTS[0], 8)
+    assert torch.equal(ids, expected[: len(ids)])
+
+
+def test_packed_questions_equal_separate_calls(extractor: Extractor, pictures: np.ndarray) -> None:
+    talk = Conversation(extractor.model, extractor.tokenizer, 4)
+    visual = extractor.model.model.get_image_features(extractor.preprocess(pictures[0])).pooler_output
+    questions = [Question("event", p, "yes") for p in PROMPTS]
+    packed = talk.pack([questions])
+    together = talk.hidden(visual, packed)[0]
+    for block, question in enumerate(questions, start=1):
+        alone = talk.pack([[question]])
+        n = int((alone.blocks == 1).sum())
+        np.testing.assert_allclose(
+            together[packed.blocks[0] == block].detach(), talk.hidden(visual, alone)[0, :n].detach(), atol=2e-5
+        )
+
+
+def test_normalisation_is_the_same_in_pretraining_and_extraction(extractor: Extractor) -> None:
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    np.testing.assert_allclose(
+        extractor.preprocess(pictures), normalise(torch.from_numpy(pictures).float() / 255), atol=1e-6
+    )
+
+
+def _copy(folder: Path, to: Path) -> Path:
+    to.mkdir()
+    for p in folder.iterdir():
+        (to / p.name).write_bytes(p.read_bytes())
+    return to
+
+
+def test_a_checkpoint_with_missing_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    broken = _copy(folder, tmp_path / "m")
+    weights = load_file(broken / "model.safetensors")
+    weights.pop("model.language_model.layers.1.self_attn.o_proj.weight", None) or weights.pop(
+        next(k for k in weights if "o_proj" in k)
+    )
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lacks 1 weights"):
+        load_extractor(MllmParams(id=str(broken)), "cpu")
+
+
+def test_an_unsupported_family_lists_the_supported_ones(folder: Path, tmp_path: Path) -> None:
+    other = _copy(folder, tmp_path / "m")
+    config = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="'qwen2', which is not supported; supported: internvl"):
+        load_extractor(MllmParams(id=str(other)), "cpu")
+
+
+def test_no_such_model() -> None:
+    with pytest.raises(ModelError, match="neither a local model folder nor to be had from the hub"):
+        load_extractor(MllmParams(id="nobody/nothing", revision="0"), "cpu")
+
+
+def test_heads_outside_the_model_and_long_prompts(extractor: Extractor) -> None:
+    with pytest.raises(ModelError, match=r"\(3, 0\) is not in this model \(3 layers x 6 heads\)"):
+        extractor.check_heads([HeadRef(3, 0)])
+    with pytest.raises(ModelError, match="lower segmentation"):
+        extractor.token_ids(PROMPTS[0], 200)

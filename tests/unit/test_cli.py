@@ -1,0 +1,65 @@
+"""The command line without torch: usage errors and one-line messages."""
+
+from pathlib import Path
+
+import pytest
+
+from headhunt_svc import cli
+from headhunt_svc.show import clock, sparkline
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str) -> tuple[int, str]:
+    monkeypatch.setattr("sys.argv", ["headhunt", *args])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["detect"], 2, "give VIDEOS"),
+        (["detect", "a.mp4", "--split", "test"], 2, "give VIDEOS"),
+        (["detect", "a.mp4", "--plot"], 2, "--plot needs --out"),
+        (["detect", "--nonsense"], 2, "No such option"),
+        (["index", "--params", "none.yaml"], 2, "error: none.yaml not found"),
+        (["bundle", "show", "--bundle", "none"], 2, "error: none/bundle.json not found: run `make demo`"),
+        (["export", "x.onnx", "--bundle", "none"], 2, "error: none/bundle.json not found"),
+        (["--help"], 0, "detect"),
+    ],
+)
+def test_codes_and_messages(
+    args: list[str],
+    code: int,
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    got, text = run(capsys, monkeypatch, *args)
+    assert got == code
+    assert says in text
+
+
+def test_a_folder_without_videos(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, text = run(capsys, monkeypatch, "detect", str(tmp_path))
+    assert code == 3
+    assert "no video in this folder" in text
+
+
+def test_sparkline_keeps_peaks() -> None:
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+    long = sparkline([1.0 if i == 777 else 0.0 for i in range(1000)])
+    assert len(long) == 80
+    assert long.count("█") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (83.24, "1:23.2"), (3723.5, "1:02:03.5")]
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

@@ -268,3 +268,4 @@ def pretrain(params: PretrainParams, work: Path, out: Path) -> None:
         spawn(_train, (params, work, out), nprocs=params.processes)
     else:
         _train(0, params, work, out)
+    (work / "checkpoint.safetensors").unlink()  # finished: the next call starts from scratch

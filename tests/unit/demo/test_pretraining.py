@@ -46,7 +46,7 @@ def test_a_stopped_run_ends_with_the_same_weights_as_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretrain(MINI, tmp_path / "work", tmp_path / "straight")
-    (tmp_path / "work" / "checkpoint.safetensors").unlink()
+    assert not (tmp_path / "work" / "checkpoint.safetensors").exists()  # a finished run starts afresh
     real, calls = Trainer.step, []
 
     def stops(self: Trainer, name: str, step: int) -> float:

@@ -81,6 +81,6 @@ def timeline(
         if gap.time_s is not None:
             axes.axvline(gap.time_s, color=INK, lw=4, alpha=0.4, label="not decoded")
     axes.set(xlim=(0, report.duration_s), ylim=(-0.07, 1.05), xlabel="seconds", ylabel="anomaly score")
-    axes.set_title(report.video_id, fontsize=11, color=INK)
-    axes.legend(loc="upper right", ncols=3, fontsize=8, framealpha=0.9)
+    axes.set_title(report.video_id, fontsize=11, color=INK, loc="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, fontsize=8, frameon=False)
     _save(path, figure)

@@ -87,7 +87,9 @@ def bundle_show(bundle: BundleFolder = stages.BUNDLE) -> None:
 @app.command()
 def detect(
     videos: Annotated[list[Path] | None, typer.Argument(help="Videos, or folders of videos.")] = None,
-    split: Annotated[Split | None, typer.Option(help="Instead of VIDEOS: a split of the index (the DVC stage).")] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Instead of VIDEOS: a split of the index (the DVC stage).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for reports (and plots).")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw a timeline per video; needs --out.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print reports as JSON lines instead of summaries.")] = False,

@@ -1,5 +1,6 @@
 """Writing so that a reader sees the old file or the new one, never half; and content hashes."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -21,10 +22,17 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         write(partial)
         partial.replace(path)
     except OSError as exc:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            partial.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path} ({exc.strerror or exc}): choose another place or free some space"
         ) from exc
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OutputError now rather than after hours of work."""
+    write_file(folder / ".writable", lambda p: p.touch())
+    (folder / ".writable").unlink()
 
 
 def write_text(path: Path, text: str) -> None:

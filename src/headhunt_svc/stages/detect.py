@@ -11,6 +11,7 @@ from headhunt_svc.detector import Detector
 from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
 from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT
 from headhunt_svc.io.datasets import load_index
+from headhunt_svc.io.files import check_writable
 from headhunt_svc.io.plots import timeline
 from headhunt_svc.io.reports import Report, load_report, save_report
 from headhunt_svc.io.video import find_videos
@@ -70,6 +71,8 @@ def detect_videos(
 ) -> int:
     """Score every input; a bad video never stops the others. Returns how many failed or have gaps."""
     detector.bundle.locator(operating_point)  # an unknown name is an error before any video is decoded
+    if out is not None:
+        check_writable(out)
     n_bad = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -108,7 +108,7 @@ def test_unseen_kinds_are_in_the_test_split_only() -> None:
 
 def test_corpus_is_the_same_bytes_and_fits_its_annotations(tmp_path: Path) -> None:
     one = dict.fromkeys(("calibration", "validation", "test"), 1)
-    small = CorpusParams(size=64, **{f"{s}_{k}": n for s, n in one.items() for k in ("per_kind", "normal")})
+    small = CorpusParams(**{f"{s}_{k}": n for s, n in one.items() for k in ("per_kind", "normal")})
     for name in "ab":
         make_corpus(tmp_path / name, small)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())

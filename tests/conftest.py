@@ -1,6 +1,8 @@
 """What tests share: small real videos, the repository's root, the real clips where they are."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -10,7 +12,22 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+HEADHUNT = Path(sys.executable).with_name("headhunt")
 CLIPS = ROOT.parent / "shared" / "data" / "clips"
+
+# the DVC stages after pretrain, as verbs
+STAGES = [
+    "demo corpus",
+    "index",
+    "extract",
+    "identify",
+    "fit",
+    "calibrate",
+    "bundle make",
+    "detect --split test",
+    "baselines",
+    "evaluate",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,3 +75,14 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def headhunt(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(HEADHUNT), *map(str, args)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "COLUMNS": "200"},
+    )

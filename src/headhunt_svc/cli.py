@@ -170,8 +170,8 @@ def demo_corpus(params: ParamsFile = PARAMS) -> None:
     """Write the embedded default's videos with their truth."""
     from headhunt_svc.demo.corpus import make_corpus
 
-    read = load_params(params)
-    make_corpus(read.dataset.root, read.corpus)
+    made = load_params(params).corpus
+    make_corpus(made.root, made)
 
 
 @demo_app.command("pretrain")
@@ -179,8 +179,7 @@ def demo_pretrain(params: ParamsFile = PARAMS) -> None:
     """Pre-train the embedded MLLM from scratch; can be stopped and resumed."""
     from headhunt_svc.demo.pretraining import pretrain
 
-    read = load_params(params)
-    pretrain(read.pretrain, Path(".cache/pretrain"), Path(read.mllm.id))
+    pretrain(load_params(params).pretrain, Path(".cache/pretrain"), stages.DEMO_MLLM)
 
 
 @demo_app.command("show")

@@ -116,8 +116,9 @@ class EvaluateParams(_Section):
 
 
 class CorpusParams(_Section):
-    """The embedded default's videos: counts per anomaly kind and split."""
+    """The embedded default's videos: where, and counts per anomaly kind and split."""
 
+    root: Path = Path("data/demo")
     seed: int = 1
     size: Positive = 128
     calibration_per_kind: Positive = 5

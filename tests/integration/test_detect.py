@@ -1,36 +1,20 @@
 """`headhunt detect` as a user runs it: a real process, real files, the bundle that ships."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from conftest import ROOT, write_video
+from conftest import ROOT, headhunt, write_video
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, camera, surveillance
 from headhunt_svc.detector import Detector
 from headhunt_svc.io.reports import load_report
-
-HEADHUNT = Path(sys.executable).with_name("headhunt")
-
-
-def headhunt(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(HEADHUNT), *map(str, args)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "COLUMNS": "200"},
-    )
 
 
 @pytest.fixture(scope="module")

@@ -6,22 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_detect import headhunt
 
-from conftest import ROOT
-
-STAGES = [
-    "demo corpus",
-    "index",
-    "extract",
-    "identify",
-    "fit",
-    "calibrate",
-    "bundle make",
-    "detect --split test",
-    "baselines",
-    "evaluate",
-]
+from conftest import ROOT, STAGES, headhunt
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 ARTIFACTS = Path("artifacts")
+DEMO_MLLM = ARTIFACTS / "demo_mllm"
 INDEX = ARTIFACTS / "index.parquet"
 HEADS = ARTIFACTS / "heads.json"
 SCORER = ARTIFACTS / "scorer.safetensors"

@@ -1,0 +1,94 @@
+"""The README's commands and code are run as they stand, on footage of the names that they use."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import ROOT, STAGES, headhunt, write_video
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "artifacts").symlink_to(ROOT / "artifacts")
+    write_video(folder / "yard.mp4", 40)
+    write_video(folder / "footage" / "b.mp4", 40)
+    return folder
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("headhunt")])
+def test_headhunt_commands(project: Path, command: str) -> None:
+    done = headhunt(*command.split()[1:], cwd=project)
+    assert done.returncode == 0, done.stderr
+
+
+def test_python(project: Path) -> None:
+    for code in blocks("python"):
+        done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+
+def test_make_targets_exist() -> None:
+    for target in re.findall(r"(?:`|^)make ([a-z]+)", README, flags=re.MULTILINE):
+        assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0, target
+
+
+def test_the_table_is_that_of_metrics_json() -> None:
+    for row in json.loads((ROOT / "artifacts" / "metrics.json").read_text()).values():
+        for key in ("roc_auc", "average_precision"):
+            low, high = row[f"{key}_interval"]
+            assert f"{row[key]:.3f} [{low:.3f}, {high:.3f}]" in README
+
+
+def test_params_and_annotations_of_the_readme_are_valid() -> None:
+    from headhunt_svc.io.datasets import Annotation
+    from headhunt_svc.params import Params
+
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for block in blocks("yaml"):
+        raw |= yaml.safe_load(block.replace("<commit>", "0123abc"))
+    assert Params.model_validate(raw).dataset.root == Path("data/yard")
+    for block in blocks("json"):
+        for line in block.splitlines():
+            Annotation.model_validate_json(line)
+
+
+def test_dvc_runs_the_verbs_that_the_pipeline_test_runs() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert [s["cmd"] for s in stages.values()] == ["headhunt demo pretrain", *(f"headhunt {s}" for s in STAGES)]
+
+
+def test_own_footage_enters_through_params_alone(tmp_path: Path) -> None:
+    """`dvc add`, then `dvc repro` of a stage would run on the new footage and leave the embedded corpus out."""
+    project = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(project)], check=True)
+    for name in ("dvc.yaml", "params.yaml"):
+        (project / name).write_text((ROOT / name).read_text())
+    params = (project / "params.yaml").read_text().replace("dataset:\n  root: data/demo", "dataset:\n  root: data/yard")
+    (project / "params.yaml").write_text(params)
+    write_video(project / "data" / "yard" / "a.mp4", 20)
+
+    def dvc(*args: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "dvc", *args], cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    dvc("add", "data/yard")
+    planned = dvc("repro", "--dry", "extract")
+    assert "Running stage 'index'" in planned
+    assert "'corpus'" not in planned
+    assert dvc("status", "pretrain").strip().endswith("up to date.")  # the weights are of this recipe

@@ -11,6 +11,7 @@ from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, Bundle, check_model, load_bundle
+from headhunt_svc.io.files import code_version
 from headhunt_svc.io.reports import Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.io.video import SegmentPictures, VideoReader
 from headhunt_svc.mllm.extractor import Extractor, load_extractor
@@ -35,6 +36,7 @@ class Detector:
             )
         self.bundle, self.scorer, self.extractor, self.batch_segments = bundle, scorer, extractor, batch_segments
         self.detector_id = bundle.detector_id
+        self.code = code_version("core", "detector.py", "io/video.py", "mllm")
 
     @classmethod
     def load(cls, folder: Path, settings: Settings | None = None) -> "Detector":
@@ -88,6 +90,7 @@ class Detector:
         starts, stops = np.array([p.start_s for p in kept]), np.array([p.stop_s for p in kept])
         return Report(
             detector_id=self.detector_id,
+            code=self.code,
             video_id=name,
             fps=video.fps,
             n_frames=video.n_frames,

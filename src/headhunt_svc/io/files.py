@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,19 @@ def sha256(*paths: Path) -> str:
             while block := f.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def code_version(*parts: str) -> str:
+    """Digest of the package's own source below `parts` and of the libraries that compute with it.
+
+    What was computed by other code is not resumed from, however complete it looks.
+    """
+    root = Path(__file__).parents[1]
+    files = sorted(
+        f for part in parts for f in ([root / part] if part.endswith(".py") else (root / part).rglob("*.py"))
+    )
+    versions = {name: version(name) for name in ("av", "numpy", "torch", "transformers")}
+    return text_id(f"{sha256(*files)} {versions}")
 
 
 def text_id(text: str) -> str:

@@ -51,6 +51,7 @@ class Report(_Model):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     detector_id: str
+    code: str  # version of the code and libraries that scored (io/files.code_version)
     video_id: str
     fps: float
     n_frames: int

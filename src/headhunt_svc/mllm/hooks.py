@@ -16,13 +16,13 @@ def capture_last(projections: Sequence[tuple[int, nn.Module]]) -> Iterator[dict[
     """
     captured: dict[int, torch.Tensor] = {}
 
-    def hook_of(layer: int) -> torch.utils.hooks.RemovableHandle:
+    def hook_at(layer: int, o_proj: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             captured[layer] = args[0][:, -1].detach().clone()
 
-        return dict(projections)[layer].register_forward_pre_hook(hook)
+        return o_proj.register_forward_pre_hook(hook)
 
-    handles = [hook_of(layer) for layer, _ in projections]
+    handles = [hook_at(layer, o_proj) for layer, o_proj in projections]
     try:
         yield captured
     finally:

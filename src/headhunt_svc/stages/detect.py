@@ -54,8 +54,8 @@ def _finished(path: Path, detector: Detector, operating_point: str) -> Report | 
         report = load_report(path)
     except ArtifactError:
         return None
-    same = (report.detector_id, report.operating_point) == (detector.detector_id, operating_point)
-    return report if same else None
+    made_by = (report.detector_id, report.code, report.operating_point)
+    return report if made_by == (detector.detector_id, detector.code, operating_point) else None
 
 
 def detect_videos(

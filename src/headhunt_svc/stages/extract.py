@@ -12,7 +12,7 @@ from headhunt_svc.errors import DatasetError, VideoError
 from headhunt_svc.io.artifacts import model_revision
 from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import FeatureStore, VideoFeatures
-from headhunt_svc.io.files import sha256, text_id
+from headhunt_svc.io.files import code_version, sha256, text_id
 from headhunt_svc.io.video import VideoReader
 from headhunt_svc.mllm.extractor import Extractor, load_extractor
 from headhunt_svc.params import Params, SegmentationParams
@@ -55,8 +55,9 @@ def extract_videos(
 ) -> None:
     """Features of every video into the store; shards that fit are kept, so it can be stopped and resumed."""
     batch = Settings().batch_segments
+    code = code_version("core/segmentation.py", "io/video.py", "mllm")
     for record in track(records, description="extract"):
-        made_from = f"{model_key} {list(prompts)} {params.model_dump_json()} {sha256(record.path)}"
+        made_from = f"{code} {model_key} {list(prompts)} {params.model_dump_json()} {sha256(record.path)}"
         key = text_id(made_from)
         if store.key(record.video_id) != key:
             store.save(record.video_id, video_features(extractor, record, prompts, params, batch), key)

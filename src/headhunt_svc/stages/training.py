@@ -1,6 +1,6 @@
 """identify, fit, calibrate: from stored features to heads, scorer and locator.
 
-The functions that take a `Split` data set are pure of files; `evaluate` calls the same ones for its baselines.
+The functions on LabelledFeatures touch no files; `evaluate` calls the same ones for its baselines.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,7 @@ from conftest import write_video
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
+from headhunt_svc.io import files
 from headhunt_svc.io.artifacts import load_scorer, save_scorer
 from headhunt_svc.io.datasets import load_index, read_annotations, save_index, to_record
 from headhunt_svc.io.feature_store import FeatureStore, VideoFeatures
@@ -123,6 +124,18 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         write_json(tmp_path / "a.json", {"v": 2})
     assert read_json(tmp_path / "a.json", "x") == {"v": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_code_version_changes_with_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package"
+    for name in ("mllm/a.py", "core/b.py", "io/files.py"):
+        (package / name).parent.mkdir(parents=True)
+        (package / name).write_text("x = 1\n")
+    monkeypatch.setattr(files, "__file__", str(package / "io" / "files.py"))
+    first = files.code_version("mllm", "core/b.py")
+    assert files.code_version("mllm", "core/b.py") == first
+    (package / "mllm" / "a.py").write_text("x = 2\n")
+    assert files.code_version("mllm", "core/b.py") != first
 
 
 def test_missing_artifacts_name_the_stage_that_makes_them(tmp_path: Path) -> None:

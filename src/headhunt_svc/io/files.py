@@ -79,7 +79,8 @@ def code_version(*parts: str) -> str:
     files = sorted(
         f for part in parts for f in ([root / part] if part.endswith(".py") else (root / part).rglob("*.py"))
     )
-    versions = {name: version(name) for name in ("av", "numpy", "torch", "transformers")}
+    # without the local part: 2.13.0+cpu and 2.13.0 are the same release from different places
+    versions = {name: version(name).split("+")[0] for name in ("av", "numpy", "torch", "transformers")}
     return text_id(f"{sha256(*files)} {versions}")
 
 

@@ -132,20 +132,24 @@ class CorpusParams(_Section):
 class DemoModelParams(_Section):
     """Sizes of the embedded InternVL."""
 
-    image_size: Positive = 64
-    patch_size: Positive = 8
+    image_size: Positive = 96
+    patch_size: Positive = 12
     vision_width: Positive = 128
     vision_layers: Positive = 3
     vision_heads: Positive = 4
-    hidden_size: Positive = 128
-    n_layers: Positive = 6
-    n_heads: Positive = 8
+    hidden_size: Positive = 160
+    n_layers: Positive = 8
+    n_heads: Positive = 12
     n_kv_heads: Positive = 4
-    intermediate_size: Positive = 352
+    head_dim: Positive = 16
+    intermediate_size: Positive = 384
 
 
 class PretrainStageParams(_Section):
-    """One pre-training stage: steps, clips per process and step, learning rates of Muon and AdamW, schedule."""
+    """One pre-training stage: steps, clips per step, learning rates of Muon and AdamW, schedule.
+
+    The vision tower learns from step vision_from * steps on.
+    """
 
     steps: Positive
     batch: Positive
@@ -153,14 +157,15 @@ class PretrainStageParams(_Section):
     adamw_lr: float
     flat_share: Annotated[float, Field(ge=0, le=1)]
     warmup_steps: Positive = 30
+    vision_from: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class PretrainParams(_Section):
     """Pre-training of the embedded MLLM."""
 
     seed: int = 1
+    pool_seed: int = 1
     windows: Positive = 24_000
-    processes: Positive = 2
     checkpoint_every: Positive = 100
     model: DemoModelParams = DemoModelParams()
     see: PretrainStageParams

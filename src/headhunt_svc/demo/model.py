@@ -95,6 +95,7 @@ def build_model(
             "num_hidden_layers": params.n_layers,
             "num_attention_heads": params.n_heads,
             "num_key_value_heads": params.n_kv_heads,
+            "head_dim": params.head_dim,
             "max_position_embeddings": 2048,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
             "tie_word_embeddings": True,

@@ -1,6 +1,6 @@
 """Muon (Jordan et al., 2024): momentum whose matrix updates are orthogonalised by a Newton-Schulz iteration.
 
-Matrices of one shape go through the iteration together: torch.optim.Muon took 0.44 s a step here, this 0.08 s.
+Matrices of one shape go through the iteration together: torch.optim.Muon took 0.44 s a step here, this less than 0.1 s.
 """
 
 from collections import defaultdict
@@ -10,14 +10,14 @@ import torch
 
 
 def orthogonalise(x: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """The nearest semi-orthogonal matrices to x[n, rows, columns], approximately (quintic Newton-Schulz)."""
+    """The nearest semi-orthogonal matrices to x[n, rows, columns], about (quintic Newton-Schulz, in bf16)."""
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
     for _ in range(steps):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).float()
 
 
 class Muon:

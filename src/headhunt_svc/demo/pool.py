@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.progress import track
 
-from headhunt_svc.demo.actors import Facts
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, SEEN_KINDS, WINDOW_FRAMES, Scene, SceneFacts, surveillance, window
+from headhunt_svc.demo.shapes import Facts
 from headhunt_svc.demo.targets import dense_targets
 
 CHUNK = 500
@@ -23,7 +23,7 @@ def _windows(rng: np.random.Generator) -> list[tuple[Scene, np.ndarray]]:
     if rng.random() < 0.6:
         return [window(rng) for _ in range(8)]
     kind = str(rng.choice(SEEN_KINDS)) if rng.random() < 0.8 else None
-    scene, t = surveillance(rng, kind)
+    scene, t = surveillance(rng, kind, hard=rng.random() < 0.2)
     active = np.flatnonzero(scene.anomalous(t))
     windows = []
     for _ in range(4):
@@ -57,11 +57,11 @@ def make_chunk(folder: Path, index: int, n: int, size: int, seed: int) -> None:
     partial.replace(done)  # its presence says that the chunk is complete
 
 
-def make_pool(folder: Path, windows: int, size: int, seed: int, processes: int) -> None:
-    """Render all chunks; can be stopped and resumed."""
+def make_pool(folder: Path, windows: int, size: int, seed: int) -> None:
+    """Render all chunks on all cores; can be stopped and resumed."""
     folder.mkdir(parents=True, exist_ok=True)
     n_chunks = -(-windows // CHUNK)
-    with ProcessPoolExecutor(processes) as executor:
+    with ProcessPoolExecutor() as executor:
         jobs = [
             executor.submit(make_chunk, folder, i, min(CHUNK, windows - i * CHUNK), size, seed) for i in range(n_chunks)
         ]

@@ -1,26 +1,25 @@
 """Pre-training of the embedded MLLM in two stages; it never sees a label normal or anomalous.
 
 see:   vision tower and projector learn dense targets (what stands where) from single frames.
-speak: language model and projector learn to answer questions; the vision tower is frozen.
+speak: language model and projector learn to answer questions; the vision tower joins in for the last steps.
 
-Two single-threaded processes average their gradients (faster than one process with two threads on small
-matrices). Everything drawn in a step is a function of (seed, stage, step, rank), so that a run that was stopped
-goes on from its last checkpoint as if nothing had happened.
+One process with one thread: on these small matrices more threads gain little, and another core can train another
+seed. Everything drawn in a step is a function of (seed, stage, step), so that a run that was stopped goes on from
+its last checkpoint as if nothing had happened.
 """
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.multiprocessing.spawn import spawn
 from transformers import AttentionInterface, InternVLForConditionalGeneration
 
 from headhunt_svc.demo.conversation import IGNORED, Conversation, normalise
@@ -30,7 +29,7 @@ from headhunt_svc.demo.pool import STRIDE, Pool, make_pool
 from headhunt_svc.demo.questions import training_questions
 from headhunt_svc.demo.scenes import WINDOW_FRAMES
 from headhunt_svc.demo.skills import skills
-from headhunt_svc.demo.targets import N_TARGETS, OCCUPANCY
+from headhunt_svc.demo.targets import GRID, N_CELL, N_TARGETS, OCCUPANCY, mirror
 from headhunt_svc.params import PretrainParams, PretrainStageParams
 
 N_FRAMES = WINDOW_FRAMES // STRIDE
@@ -39,16 +38,31 @@ FRESH_WINDOWS = 700  # rendered with another seed, for the final accuracies
 STAGES = ("see", "speak")
 
 
-def attention_in_float32(
-    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None,
-    dropout: float = 0.0, scaling: float | None = None, **_: object,
-) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """SDPA outside autocast: on CPUs bf16 attention with narrow heads is slower than float32."""
-    with torch.autocast("cpu", enabled=False):
-        out = F.scaled_dot_product_attention(
-            query.float(), key.float(), value.float(), attn_mask=mask, scale=scaling, enable_gqa=True
-        )
-    return out.transpose(1, 2).contiguous(), None
+def packed_attention(prefix: int) -> Callable[..., tuple[torch.Tensor, None]]:
+    """SDPA for rows of a Conversation: what stands before `prefix` is causal and sees nothing behind it.
+
+    In float32, outside autocast: on CPUs bf16 attention with narrow heads is slower.
+    """
+
+    def attention(
+        module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None,
+        dropout: float = 0.0, scaling: float | None = None, **_: object,
+    ) -> tuple[torch.Tensor, None]:  # fmt: skip
+        groups = query.shape[1] // key.shape[1]
+        with torch.autocast("cpu", enabled=False):
+            q, k, v = (
+                query.float(),
+                key.float().repeat_interleave(groups, 1),
+                value.float().repeat_interleave(groups, 1),
+            )
+            before = F.scaled_dot_product_attention(
+                q[:, :, :prefix], k[:, :, :prefix], v[:, :, :prefix], is_causal=True, scale=scaling
+            )
+            seen = None if mask is None else mask[:, :, prefix:]
+            after = F.scaled_dot_product_attention(q[:, :, prefix:], k, v, attn_mask=seen, scale=scaling)
+        return torch.cat([before, after], 2).transpose(1, 2).contiguous(), None
+
+    return attention
 
 
 def learning_rate_factor(step: int, stage: PretrainStageParams) -> float:
@@ -59,16 +73,17 @@ def learning_rate_factor(step: int, stage: PretrainStageParams) -> float:
 
 
 class Trainer:
-    """One process of the pre-training: model, optimisers, its share of every batch."""
+    """Model, optimisers, and what one step does."""
 
-    def __init__(self, params: PretrainParams, work: Path, rank: int) -> None:
-        self.params, self.work, self.rank = params, work, rank
-        self.pool = Pool(work / "pool")
+    def __init__(self, params: PretrainParams, pool: Path, work: Path) -> None:
+        self.params, self.work = params, work
+        self.pool = Pool(pool)
         self.tokenizer = build_tokenizer()
         self.model: InternVLForConditionalGeneration = build_model(self.tokenizer, params.model, params.seed)
-        self.model.model.language_model.config._attn_implementation = "sdpa_float32"
-        self.dense_head = nn.Linear(params.model.hidden_size, N_TARGETS)  # thrown away after pre-training
+        self.dense_head = nn.Linear(params.model.hidden_size, N_TARGETS + 1)  # thrown away after pre-training
         self.talk = Conversation(self.model, self.tokenizer, N_FRAMES)
+        AttentionInterface.register("packed", packed_attention(len(self.talk.prefix)))
+        self.model.model.language_model.config._attn_implementation = "packed"
         matrices = [
             p
             for n, p in self.model.named_parameters()
@@ -79,32 +94,38 @@ class Trainer:
         self.muon = Muon(matrices)
         self.adamw = torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)
         self.all = matrices + others
-        weight = [2.0] + [5.0] * (len(OCCUPANCY) - 1)
-        self.positive_weight = torch.tensor(weight * 4 + [2.0] * (N_TARGETS - 4 * len(weight)))
+        cells = [2.0] + [5.0] * (len(OCCUPANCY) - 1)
+        self.positive_weight = torch.tensor(cells * 4 + [2.0] * (N_TARGETS - N_CELL) + [1.0])
 
     # -- one step -------------------------------------------------------------------------------------------------
     def _clips(
         self, rng: np.random.Generator, n: int, n_frames: int
     ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, bool]]]:
-        """n random clips, half of them mirrored: pixels[n * frame, 3, h, w], targets, and (window, mirrored)."""
+        """n random clips, half of them mirrored: pixels[n * frame, 3, h, w], dense targets, and (window, mirrored).
+
+        The last dense target is the brightness of the token's part of the picture.
+        """
         frames, targets, drawn = [], [], []
         for _ in range(n):
             i, mirrored = int(rng.integers(len(self.pool) - HELD_OUT)), bool(rng.random() < 0.5)
             chosen = np.sort(rng.choice(N_FRAMES, n_frames, replace=False))
             x, y = self.pool.frames(i)[chosen], self.pool.targets(i)[chosen]
             if mirrored:
-                x, y = x[:, :, ::-1], _mirror(y)
+                x, y = x[:, :, ::-1], mirror(y)
             frames.append(x)
             targets.append(y)
             drawn.append((i, mirrored))
         light = rng.uniform(0.82, 1.15, (n, 1)) * rng.uniform(0.94, 1.06, (n, 3))
         factor = torch.from_numpy(light).float().repeat_interleave(n_frames, 0)[:, None, None, :]
         pixels = (torch.from_numpy(np.concatenate(frames)).float() / 255 * factor).clamp_(0, 1)
-        return normalise(pixels), torch.from_numpy(np.concatenate(targets)).float() / 255, drawn
+        brightness = F.adaptive_avg_pool2d(pixels.mean(-1), GRID // 2).flatten(1)[..., None]
+        dense = torch.cat([torch.from_numpy(np.concatenate(targets)).float() / 255, brightness], -1)
+        return normalise(pixels), dense, drawn
 
     def _dense_loss(self, visual: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self.dense_head(visual.float())
-        return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=self.positive_weight)
+        loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=self.positive_weight, reduction="none")
+        return loss[..., :-1].mean() + 0.1 * loss[..., -1].mean()
 
     def _visual(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -136,18 +157,13 @@ class Trainer:
         return torch.as_tensor((loss * weight).sum() / weight.sum() + 0.5 * self._dense_loss(visual, targets))
 
     def step(self, name: str, step: int) -> float:
-        """One update from the mean gradient of all processes; returns this process's loss."""
+        """One update; returns the loss."""
         stage: PretrainStageParams = getattr(self.params, name)
-        rng = np.random.default_rng([self.params.seed, STAGES.index(name), step, self.rank])
+        rng = np.random.default_rng([self.params.seed, STAGES.index(name), step])
+        self.model.model.vision_tower.requires_grad_(step >= stage.vision_from * stage.steps)
         loss = (self.see_loss if name == "see" else self.speak_loss)(rng, stage.batch)
         loss.backward()
         live = [p for p in self.all if p.grad is not None]
-        if self.params.processes > 1:
-            flat = torch.cat([p.grad.flatten() for p in live if p.grad is not None])
-            dist.all_reduce(flat)
-            flat /= self.params.processes
-            for p, part in zip(live, flat.split([p.numel() for p in live]), strict=True):
-                p.grad = part.view_as(p)
         nn.utils.clip_grad_norm_(live, 1.0)
         factor = learning_rate_factor(step, stage)
         for group in self.adamw.param_groups:
@@ -159,6 +175,11 @@ class Trainer:
         return float(loss.detach())
 
     # -- stop and resume ------------------------------------------------------------------------------------------
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state of an unfinished run is kept."""
+        return self.work / "checkpoint.safetensors"
+
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Everything that changes, by name (live tensors)."""
         tensors: dict[str, torch.Tensor] = {f"model.{n}": p for n, p in self.model.named_parameters()}
@@ -171,17 +192,17 @@ class Trainer:
     def save(self, stage: str, step: int) -> None:
         """Write a checkpoint: the state after `step` steps of `stage`."""
         tensors = {k: v.detach().contiguous() for k, v in self._tensors().items()}
-        partial = self.work / "checkpoint.part"
+        partial = self.checkpoint.with_suffix(".part")
         save_file(
             tensors,
             partial,
             metadata={"stage": stage, "step": str(step), "params": self.params.model_dump_json()},
         )
-        partial.replace(self.work / "checkpoint.safetensors")
+        partial.replace(self.checkpoint)
 
     def resume(self) -> tuple[str, int]:
         """Load the checkpoint of the same parameters, if there is one: (stage, steps done)."""
-        path = self.work / "checkpoint.safetensors"
+        path = self.checkpoint
         if not path.exists():
             return STAGES[0], 0
         with safe_open(path, "pt") as f:
@@ -199,52 +220,33 @@ class Trainer:
         return about["stage"], int(about["step"])
 
 
-def _mirror(targets: np.ndarray) -> np.ndarray:
-    """Dense targets uint8[frame, token, target] of the mirrored pictures."""
-    side = round(targets.shape[1] ** 0.5)
-    grid = targets.reshape(len(targets), side, side, -1)[:, :, ::-1]
-    cells = grid[..., : 4 * len(OCCUPANCY)].reshape(*grid.shape[:3], 2, 2, -1)[..., ::-1, :]
-    both = np.concatenate([cells.reshape(*grid.shape[:3], -1), grid[..., 4 * len(OCCUPANCY) :]], axis=-1)
-    return both.reshape(targets.shape)
-
-
-def _train(rank: int, params: PretrainParams, work: Path, out: Path) -> None:
-    torch.set_num_threads(1)
-    AttentionInterface.register("sdpa_float32", attention_in_float32)
-    console = Console(quiet=rank != 0)
-    if params.processes > 1:
-        store = work / "rendezvous"
-        dist.init_process_group("gloo", init_method=f"file://{store.resolve()}", rank=rank, world_size=params.processes)
-    trainer = Trainer(params, work, rank)
+def _train(trainer: Trainer) -> None:
+    console = Console()
+    params = trainer.params
     first_stage, first_step = trainer.resume()
     started = time.monotonic()
     held_out = range(len(trainer.pool) - HELD_OUT, len(trainer.pool))
     for name in STAGES[STAGES.index(first_stage) :]:
         stage: PretrainStageParams = getattr(params, name)
-        trainer.model.model.vision_tower.requires_grad_(name == "see")
         losses: list[float] = []
         for step in range(first_step if name == first_stage else 0, stage.steps):
             losses.append(trainer.step(name, step))
             done = step + 1
-            if rank == 0 and (done % params.checkpoint_every == 0 or done == stage.steps):
+            if done % params.checkpoint_every == 0 or done == stage.steps:
                 trainer.save(name, done)
                 elapsed = time.monotonic() - started
                 console.print(f"{name} {done}/{stage.steps}  loss {np.mean(losses[-100:]):.4f}  {elapsed:.0f} s")
                 if name == "speak" and done % (5 * params.checkpoint_every) == 0:
                     console.print({k: round(v, 3) for k, v in skills(trainer.talk, trainer.pool, held_out).items()})
         first_step = 0
-    if rank == 0:
-        export(trainer, out)
-    if params.processes > 1:
-        dist.barrier()
-        dist.destroy_process_group()
 
 
 def export(trainer: Trainer, out: Path) -> None:
     """Model in fp16, tokenizer and accuracies on fresh windows (measured on the fp16 weights) into `out`."""
     params = trainer.params
     fresh = trainer.work / "fresh"
-    make_pool(fresh, FRESH_WINDOWS, params.model.image_size, seed=params.seed + 1_000_000, processes=1)
+    make_pool(fresh, FRESH_WINDOWS, params.model.image_size, seed=params.pool_seed + 1_000_000)
+    out.mkdir(parents=True, exist_ok=True)
     trainer.model.half().save_pretrained(out)
     trainer.tokenizer.save_pretrained(out)
     model = InternVLForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
@@ -259,13 +261,19 @@ def export(trainer: Trainer, out: Path) -> None:
 
 
 def pretrain(params: PretrainParams, work: Path, out: Path) -> None:
-    """Render the pool, run both stages, write the model folder `out`; resumable through `work`."""
-    work.mkdir(parents=True, exist_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    make_pool(work / "pool", params.windows, params.model.image_size, params.seed, params.processes)
-    (work / "rendezvous").unlink(missing_ok=True)
-    if params.processes > 1:
-        spawn(_train, (params, work, out), nprocs=params.processes)
-    else:
-        _train(0, params, work, out)
-    (work / "checkpoint.safetensors").unlink()  # finished: the next call starts from scratch
+    """Render the pool, run both stages, write the model folder `out`; resumable through `work`.
+
+    The pool in `work`/pool serves every seed; the checkpoint is in `work`/seed-<seed>.
+    """
+    own = work / f"seed-{params.seed}"
+    own.mkdir(parents=True, exist_ok=True)
+    make_pool(work / "pool", params.windows, params.model.image_size, params.pool_seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        trainer = Trainer(params, work / "pool", own)
+        _train(trainer)
+        export(trainer, out)
+    finally:
+        torch.set_num_threads(threads)
+    trainer.checkpoint.unlink()  # finished: the next call starts from scratch

@@ -9,20 +9,23 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from headhunt_svc.demo.actors import COLOURS, Actor, Blast, Car, Facts, Person, Times
+from headhunt_svc.demo.people import CRAWLING, Person
+from headhunt_svc.demo.shapes import COLOURS, Actor, Facts, Times
+from headhunt_svc.demo.things import Blast, Car
 
 FPS = 10
 WINDOW_FRAMES = 16
 SEEN_KINDS = ("run", "fall", "fight", "explosion", "bag", "car")
-UNSEEN_KINDS = ("fire",)  # in no pre-training window and in no calibration or validation video
+UNSEEN_KINDS = ("crawl", "fire", "vandal")  # in no pre-training window, word, or calibration or validation video
 KINDS = SEEN_KINDS + UNSEEN_KINDS
 N_CAMERAS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """A thing that does not move: bottom centre, size, colour."""
+    """A thing that does not move (house, tree or post): bottom centre, size, colour."""
 
+    kind: str
     x: float
     y: float
     width: float
@@ -32,38 +35,45 @@ class Static:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a camera sees when nobody is there."""
+    """What a camera sees when nobody is there; `road` is the far edge and width of a road or path, if any."""
 
     horizon: float
     ground: Float[np.ndarray, "3"]
     sky: Float[np.ndarray, "3"]
     statics: tuple[Static, ...]
+    road: tuple[float, float] | None
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "View":
         """A random place."""
         horizon = float(rng.uniform(0.3, 0.45))
-        ground = rng.uniform(85, 165) + rng.uniform(-12, 12, 3)
-        sky = rng.uniform(70, 190) + rng.uniform(-15, 15, 3)
+        warm = float(rng.uniform(-18, 18))
+        ground = rng.uniform(85, 165) + np.array([warm, 0.4 * warm, -warm]) + rng.uniform(-8, 8, 3)
+        sky = rng.uniform(90, 200) + np.array([-14, 0, 14]) * rng.uniform(-0.3, 1.2) + rng.uniform(-8, 8, 3)
 
-        def grey(low: float, high: float, spread: float) -> Float[np.ndarray, "3"]:
+        def shade(low: float, high: float, spread: float) -> Float[np.ndarray, "3"]:
             return np.asarray(rng.uniform(low, high) + rng.uniform(-spread, spread, 3))
 
-        far = [
-            Static(rng.uniform(0, 1), horizon, rng.uniform(0.08, 0.3), rng.uniform(0.12, 0.3), grey(50, 190, 20))
-            for _ in range(rng.integers(0, 3))
-        ]
-        near = [
+        statics = [
             Static(
+                "house",
                 rng.uniform(0, 1),
-                rng.uniform(horizon + 0.1, 0.95),
-                rng.uniform(0.03, 0.06),
-                rng.uniform(0.08, 0.16),
-                grey(40, 180, 10),
+                horizon,
+                rng.uniform(0.14, 0.34),
+                rng.uniform(0.12, 0.28),
+                shade(60, 180, 18),
             )
             for _ in range(rng.integers(0, 3))
         ]
-        return cls(horizon, ground, sky, (*far, *near))
+        for _ in range(rng.integers(0, 3)):
+            leaves = np.array([70, 100, 55]) * rng.uniform(0.6, 1.1)
+            place = rng.uniform(0, 1), horizon + rng.uniform(0.01, 0.08)
+            statics.append(Static("tree", *place, rng.uniform(0.1, 0.16), rng.uniform(0.2, 0.34), leaves))
+        for _ in range(rng.integers(0, 2)):
+            place = rng.uniform(0, 1), rng.uniform(horizon + 0.1, 0.95)
+            statics.append(Static("post", *place, rng.uniform(0.03, 0.05), rng.uniform(0.1, 0.18), shade(40, 180, 10)))
+        road = (float(rng.uniform(horizon + 0.08, 0.7)), float(rng.uniform(0.12, 0.25))) if rng.random() < 0.6 else None
+        return cls(horizon, ground, sky, tuple(sorted(statics, key=lambda s: s.y)), road)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +94,15 @@ class Scene:
     shake: float  # camera shake amplitude in pictures
     seed: int
     light: LightChange | None = None
+    scale: float = 1.0  # size of everybody: below 1 the camera is far away
     actors: list[Actor] = field(default_factory=list)
 
     @classmethod
     def draw(cls, rng: np.random.Generator, view: View | None = None, nuisance: float = 1.0) -> "Scene":
-        """An empty scene; `nuisance` scales noise and shake."""
+        """An empty scene; `nuisance` scales noise and how often the camera shakes."""
         view = view or View.draw(rng)
         noise = float(rng.uniform(0, 5)) * nuisance
-        shaking = rng.random() < 0.25 * min(nuisance, 1.6)
-        shake = float(rng.uniform(0.3, 1.0)) / 64 * nuisance if shaking else 0.0
+        shake = float(rng.uniform(0.8, 1.6)) / 64 if rng.random() < 0.25 * nuisance else 0.0
         return cls(view, noise, shake, seed=int(rng.integers(1 << 31)))
 
     def brightness(self, t: Times) -> Times:
@@ -112,13 +122,13 @@ class Scene:
         """What a witness of the window t could say."""
         light = self.brightness(t)
         change = light[-1] / light[0]
-        word = "brighter" if change > 1.12 else "darker" if change < 0.89 else "same"
-        return SceneFacts(tuple(a.facts(t) for a in self.actors), word, self.shake > 0.6 / 64)
+        word = "brighter" if change > 1.12 else "darker" if change < 0.89 else "same" if 0.96 < change < 1.04 else ""
+        return SceneFacts(tuple(a.facts(t) for a in self.actors), word, self.shake > 0)
 
 
 @dataclass(frozen=True, slots=True)
 class SceneFacts:
-    """Facts of all actors, the change of light, and whether the camera shakes."""
+    """Facts of all actors, the change of light ("" where one cannot be sure), and whether the camera shakes."""
 
     actors: tuple[Facts, ...]
     light: str
@@ -130,19 +140,21 @@ def camera(index: int) -> View:
     return View.draw(np.random.default_rng([20_240_601, index]))
 
 
-def _place(rng: np.random.Generator) -> tuple[float, float]:
+def _place(rng: np.random.Generator, scale: float) -> tuple[float, float]:
     """Depth and height of a person: nearer is lower and larger."""
     depth = float(rng.uniform(0.62, 0.97))
-    return depth, 0.30 + 0.14 * (depth - 0.62) / 0.35 + float(rng.uniform(-0.02, 0.02))
+    return depth, scale * (0.30 + 0.14 * (depth - 0.62) / 0.35 + float(rng.uniform(-0.02, 0.02)))
 
 
 def _sign(rng: np.random.Generator) -> int:
     return 1 if rng.random() < 0.5 else -1
 
 
-def _pair(rng: np.random.Generator, kind: str, at_s: float, gap: float, lasts_s: float | None = None) -> list[Actor]:
+def _pair(
+    rng: np.random.Generator, kind: str, at_s: float, scale: float, gap: float, lasts_s: float | None = None
+) -> list[Actor]:
     """Two people facing each other."""
-    depth, height = _place(rng)
+    depth, height = _place(rng, scale)
     x = float(rng.uniform(0.15, 0.85))
     return [
         Person.draw(
@@ -153,23 +165,28 @@ def _pair(rng: np.random.Generator, kind: str, at_s: float, gap: float, lasts_s:
     ]  # fmt: skip
 
 
-def event(rng: np.random.Generator, kind: str, at_s: float) -> list[Actor]:
+def event(rng: np.random.Generator, kind: str, at_s: float, scale: float = 1.0) -> list[Actor]:
     """The actors of an event of `kind` near time at_s, well inside the picture."""
-    depth, height = _place(rng)
+    depth, height = _place(rng, scale)
     side = _sign(rng)
     if kind == "car":
         colour = COLOURS[int(rng.integers(len(COLOURS)))]
         speed = side * float(rng.uniform(0.25, 0.55))
-        return [Car(rng.uniform(0.3, 0.7), at_s, rng.uniform(0.65, 0.95), speed, rng.uniform(0.42, 0.56), colour)]
+        length = scale * float(rng.uniform(0.42, 0.56))
+        return [Car(rng.uniform(0.3, 0.7), at_s, rng.uniform(0.65, 0.95), speed, length, colour)]
     if kind in ("explosion", "fire"):
-        return [Blast.draw(rng, kind, at_s)]
+        return [Blast.draw(rng, kind, at_s, scale)]
     if kind in ("fight", "talk"):
-        return _pair(rng, kind, at_s, gap=float(rng.uniform(0.2, 0.3)), lasts_s=float(rng.uniform(2.5, 4.5)))
+        return _pair(rng, kind, at_s, scale, gap=float(rng.uniform(0.2, 0.3)), lasts_s=float(rng.uniform(2.5, 4.5)))
     speed = side * float(rng.uniform(0.09, 0.2))
     if kind in ("run", "bike"):
         speed = side * float(rng.uniform(0.34, 0.6) if kind == "run" else rng.uniform(0.3, 0.5))
     elif kind == "fall" and rng.random() < 0.3:
         speed *= 0.05
+    elif kind == "crawl":
+        speed = side * CRAWLING
+    elif kind == "vandal":
+        speed = 1e-6 * side
     x = float(rng.uniform(0.2, 0.8))
     return [Person.draw(rng, kind, at_s=at_s, x=x, depth=depth, height=height, speed=speed, event_s=at_s)]
 
@@ -177,6 +194,7 @@ def event(rng: np.random.Generator, kind: str, at_s: float) -> list[Actor]:
 def window(rng: np.random.Generator) -> tuple[Scene, Times]:
     """One random 1.6 s clip for pre-training, never with an unseen kind."""
     scene = Scene.draw(rng)
+    scene.scale = float(rng.uniform(0.6, 1.0)) if rng.random() < 0.3 else 1.0
     t = np.arange(WINDOW_FRAMES) / FPS
     simple = rng.random() < 0.35
     n_people = int(rng.choice(5, p=[0.22, 0.36, 0.26, 0.12, 0.04]))
@@ -186,14 +204,14 @@ def window(rng: np.random.Generator) -> tuple[Scene, Times]:
         n_people = 1 - n_events if rng.random() < 0.75 else 1
         scene.shake, scene.noise = 0.0, 0.4 * scene.noise
     for _ in range(n_people):
-        depth, height = _place(rng)
+        depth, height = _place(rng, scene.scale)
         kind = str(rng.choice(["walk", "stand", "carry"], p=[0.6, 0.2, 0.2]))
         speed = 1e-6 if kind == "stand" else _sign(rng) * float(rng.uniform(0.09, 0.22))
         x = float(rng.uniform(0.05, 0.95))
         scene.actors.append(Person.draw(rng, kind, at_s=0.8, x=x, depth=depth, height=height, speed=speed))
     starts = {
         "fall": (-1.5, 1.1),
-        "crouch": (-0.3, 0.9),
+        "crouch": (-0.5, 0.8),
         "turn": (0.35, 1.1),
         "fight": (-1.5, 0.9),
         "bag": (-2.0, 1.1),
@@ -207,6 +225,8 @@ def window(rng: np.random.Generator) -> tuple[Scene, Times]:
         "fall",
         "fall",
         "crouch",
+        "crouch",
+        "turn",
         "turn",
         "fight",
         "talk",
@@ -217,25 +237,29 @@ def window(rng: np.random.Generator) -> tuple[Scene, Times]:
     )
     for _ in range(n_events):
         kind = str(rng.choice(drawn))
-        scene.actors += event(rng, kind, float(rng.uniform(*starts.get(kind, (0.8, 0.8)))))
-    if rng.random() < 0.2:
+        scene.actors += event(rng, kind, float(rng.uniform(*starts.get(kind, (0.8, 0.8)))), scene.scale)
+    if rng.random() < 0.35:
         amount = _sign(rng) * float(rng.uniform(0.2, 0.4))
         scene.light = LightChange(float(rng.uniform(-0.3, 0.8)), amount, float(rng.uniform(0.2, 0.8)))
     return scene, t
 
 
 def surveillance(
-    rng: np.random.Generator, kind: str | None, view: View | None = None, nuisance: float = 1.0
+    rng: np.random.Generator, kind: str | None, view: View | None = None, hard: bool = False
 ) -> tuple[Scene, Times]:
-    """16 to 24 s of one camera: ordinary traffic, hard negatives, distractors, and an anomaly of `kind` if given."""
+    """16 to 24 s of one camera: ordinary traffic, hard negatives, distractors, and an anomaly of `kind` if given.
+
+    A hard video has a distant camera, a crowd, twice the noise and shakes twice as often.
+    """
     seconds = float(rng.uniform(16, 24))
     t = np.arange(int(seconds * FPS)) / FPS
-    scene = Scene.draw(rng, view, nuisance)
-    per_second = float(rng.uniform(0.05, 0.24))  # from a lonely yard to a crowd
+    scene = Scene.draw(rng, view, nuisance=2.0 if hard else 1.0)
+    scene.scale = float(rng.uniform(0.6, 0.75)) if hard else 1.0
+    per_second = float(rng.uniform(0.25, 0.5) if hard else rng.uniform(0.05, 0.24))  # from a lonely yard to a crowd
     clock = -6.0
     while clock < seconds:
         clock += float(rng.exponential(1 / per_second))
-        depth, height = _place(rng)
+        depth, height = _place(rng, scene.scale)
         side = _sign(rng)
         passer = str(rng.choice(["walk", "carry", "turn", "crouch", "bike"], p=[0.55, 0.13, 0.1, 0.1, 0.12]))
         speed = side * float(rng.uniform(0.3, 0.5) if passer == "bike" else rng.uniform(0.09, 0.22))
@@ -245,17 +269,17 @@ def surveillance(
             Person.draw(rng, passer, at_s=clock, x=x, depth=depth, height=height, speed=speed, event_s=event_s)
         )
     for _ in range(int(rng.choice(3, p=[0.6, 0.32, 0.08]))):
-        depth, height = _place(rng)
+        depth, height = _place(rng, scene.scale)
         x = float(rng.uniform(0.1, 0.9))
         scene.actors.append(Person.draw(rng, "stand", at_s=0.0, x=x, depth=depth, height=height, speed=1e-6))
     if rng.random() < 0.3:
-        scene.actors += _pair(rng, "talk", 0.0, gap=0.25)
+        scene.actors += _pair(rng, "talk", 0.0, scene.scale, gap=0.25)
     if rng.random() < 0.4:
         amount = _sign(rng) * float(rng.uniform(0.2, 0.45))
         scene.light = LightChange(float(rng.uniform(1, seconds - 1)), amount, float(rng.uniform(0.2, 1.5)))
     if kind is not None:
         at_s = float(rng.uniform(0.25, 0.5)) * seconds
-        for _ in range(1 if kind in ("bag", "fire") else int(rng.integers(1, 3))):
-            scene.actors += event(rng, kind, at_s)
+        for _ in range(1 if kind in ("bag", "crawl", "fire", "vandal") else int(rng.integers(1, 3))):
+            scene.actors += event(rng, kind, at_s, scene.scale)
             at_s += float(rng.uniform(1.0, 3.5) if kind in ("run", "car") else rng.uniform(2.0, 4.0))
     return scene, t

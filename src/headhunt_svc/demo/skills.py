@@ -10,13 +10,16 @@ from headhunt_svc.demo.conversation import IGNORED, Conversation, normalise
 from headhunt_svc.demo.pool import Pool
 from headhunt_svc.demo.questions import OPEN, held_out_questions
 
+CHOICES = ("light", "camera", "location")  # few answers, one of them common: judged by the mean over answers
+
 
 @torch.inference_mode()
 def skills(talk: Conversation, pool: Pool, windows: Sequence[int], batch: int = 32) -> dict[str, float]:
     """Accuracy per kind of question on `windows` of a pool.
 
-    Open questions: share of exact answers. yn_<event>: mean of the accuracies on yes and on no; a kind with one
-    of the two missing is left out. yes_no: mean of those.
+    Open questions: share of exact answers; light, camera, location: mean of the shares for each answer.
+    yn_<event>: mean of the accuracies on yes and on no; a kind with one of the two missing is left out.
+    yes_no: mean of those.
     """
     hits: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for start in range(0, len(windows), batch):
@@ -30,11 +33,11 @@ def skills(talk: Conversation, pool: Pool, windows: Sequence[int], batch: int = 
             for block, q in enumerate(questions, start=1):
                 answer = ((packed.blocks[row] == block) & (packed.labels[row] != IGNORED)).nonzero()[:, 0]
                 right = bool((predicted[row, answer - 1] == packed.labels[row, answer]).all())
-                hits[q.kind][q.answer if q.kind.startswith("yn_") else ""].append(right)
+                hits[q.kind][q.answer if q.kind.startswith("yn_") or q.kind in CHOICES else ""].append(right)
     result: dict[str, float] = {}
     for kind in OPEN:
         if kind in hits:
-            result[kind] = float(np.mean(hits[kind][""]))
+            result[kind] = float(np.mean([np.mean(of) for of in hits[kind].values()]))
     balanced = {
         kind: float(np.mean([np.mean(of["yes"]), np.mean(of["no"])]))
         for kind, of in sorted(hits.items())

@@ -8,13 +8,18 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from headhunt_svc.demo.actors import COLOURS, Blast, Box, Car, Person, Times
-from headhunt_svc.demo.rendering import coverage
+from headhunt_svc.demo.people import Person
+from headhunt_svc.demo.rendering import coverage, shake
 from headhunt_svc.demo.scenes import Scene
+from headhunt_svc.demo.shapes import COLOURS, Box, Times
+from headhunt_svc.demo.things import Blast, Car
 
 OCCUPANCY = ("upright", "lying", "crouching", "runner", "fighter", "bag", "car", "blast", "bike")
-GRID = 8  # occupancy is given on GRID x GRID cells, colour on GRID/2 x GRID/2
-N_TARGETS = 4 * len(OCCUPANCY) + len(COLOURS)  # per visual token: a 2 x 2 block of cells and the shirt colours
+FACING = (-1, 1)
+HORIZONS = np.linspace(0.24, 0.5, 14)  # where the horizon is in the picture: tells a shaking camera
+GRID = 8  # occupancy is given on GRID x GRID cells, the rest per visual token (GRID/2 x GRID/2)
+N_CELL = 4 * len(OCCUPANCY)  # per visual token: a 2 x 2 block of cells
+N_TARGETS = N_CELL + len(COLOURS) + len(FACING) + len(HORIZONS)
 
 
 def _cells(boxes: list[Box], grid: int) -> Float[np.ndarray, "t g g"]:
@@ -26,10 +31,10 @@ def _cells(boxes: list[Box], grid: int) -> Float[np.ndarray, "t g g"]:
 
 
 def dense_targets(scene: Scene, t: Times) -> UInt8[np.ndarray, "t tokens targets"]:
-    """Soft occupancy of nine kinds and shirt colour, 0 to 255, for 4 x 4 visual tokens of each picture."""
+    """For 4 x 4 visual tokens of each picture, 0 to 255: soft occupancy of nine kinds, shirts, faces, the horizon."""
     n, half = len(t), GRID // 2
     occupancy = np.zeros((n, GRID, GRID, len(OCCUPANCY)))
-    colour = np.zeros((n, half, half, len(COLOURS)))
+    people = np.zeros((n, half, half, len(COLOURS) + len(FACING)))
 
     def put(kind: str, cells: Float[np.ndarray, "t g g"], weight: Times | float = 1.0) -> None:
         channel = occupancy[..., OCCUPANCY.index(kind)]
@@ -41,21 +46,32 @@ def dense_targets(scene: Scene, t: Times) -> UInt8[np.ndarray, "t tokens targets
                 r, e = 0.9 * actor.radius, actor.strength(t)
                 one = np.ones_like(t)
                 x, y = actor.x * one, actor.y * one
-                put(
-                    "blast",
-                    _cells([Box(x - r, y - r, x + r, y + r, np.zeros(3), one)], GRID),
-                    np.clip(1.4 * e, 0, 1),
-                )
+                glow = Box(x - r, y - r, x + r, y + r, np.zeros(3), one)
+                put("blast", _cells([glow], GRID), np.clip(1.4 * e, 0, 1))
         elif isinstance(actor, Car):
             put("car", _cells(actor.boxes(t), GRID))
         elif isinstance(actor, Person):
-            _put_person(actor, t, put, colour)
+            _put_person(actor, t, put, people)
     tokens = occupancy.reshape(n, half, 2, half, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, half * half, -1)
-    both = np.concatenate([tokens, colour.reshape(n, half * half, -1)], axis=-1)
-    return np.asarray(np.clip(both, 0, 1) * 255, np.uint8)
+    horizon = scene.view.horizon - shake(scene, t)[1]
+    near = np.clip(1 - np.abs(horizon[:, None] - HORIZONS) / (HORIZONS[1] - HORIZONS[0]), 0, 1)
+    everywhere = np.broadcast_to(near[:, None], (n, half * half, len(HORIZONS)))
+    together = np.concatenate([tokens, people.reshape(n, half * half, -1), everywhere], axis=-1)
+    return np.asarray(np.clip(together, 0, 1) * 255, np.uint8)
 
 
-def _put_person(person: Person, t: Times, put: Callable[..., None], colour: Float[np.ndarray, "t g g c"]) -> None:
+def mirror(targets: UInt8[np.ndarray, "t tokens targets"]) -> UInt8[np.ndarray, "t tokens targets"]:
+    """Dense targets of the mirrored pictures."""
+    half = GRID // 2
+    grid = targets.reshape(len(targets), half, half, -1)[:, :, ::-1].copy()
+    cells = grid[..., :N_CELL].reshape(*grid.shape[:3], 2, 2, -1)[..., ::-1, :]
+    grid[..., :N_CELL] = cells.reshape(*grid.shape[:3], -1)
+    faces = slice(N_CELL + len(COLOURS), N_CELL + len(COLOURS) + len(FACING))
+    grid[..., faces] = grid[..., faces][..., ::-1].copy()
+    return grid.reshape(targets.shape)
+
+
+def _put_person(person: Person, t: Times, put: Callable[..., None], people: Float[np.ndarray, "t g g c"]) -> None:
     pose, body = person.pose(t), person.body(t)
     cells = _cells(body, GRID) * pose.present[:, None, None]
     put("upright", cells, 1 - pose.lying)
@@ -71,7 +87,11 @@ def _put_person(person: Person, t: Times, put: Callable[..., None], colour: Floa
     bag = person.bag_box(t)
     if bag is not None:
         put("bag", _cells([bag], GRID), bag.alpha)
-    shirt = _cells(body, GRID // 2) * pose.present[:, None, None]
-    widest = shirt.max(axis=(1, 2), keepdims=True)
-    channel = colour[..., COLOURS.index(person.colour)]
-    np.maximum(channel, np.where(widest > 0, shirt / np.maximum(widest, 0.25), 0.0), out=channel)
+    whole = _cells(body, GRID // 2) * pose.present[:, None, None]
+    widest = whole.max(axis=(1, 2), keepdims=True)
+    share = np.where(widest > 0, whole / np.maximum(widest, 0.25), 0.0)
+    shirt = people[..., COLOURS.index(person.colour)]
+    np.maximum(shirt, share, out=shirt)
+    for i, way in enumerate(FACING, start=len(COLOURS)):
+        face = people[..., i]
+        np.maximum(face, share * (pose.facing == way)[:, None, None], out=face)

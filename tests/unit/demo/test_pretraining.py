@@ -15,9 +15,16 @@ from headhunt_svc.params import DemoModelParams, PretrainParams, PretrainStagePa
 
 STAGE = PretrainStageParams(steps=4, batch=4, muon_lr=0.02, adamw_lr=0.003, flat_share=0.5, warmup_steps=1)
 SMALL = DemoModelParams(
-    vision_width=32, vision_layers=1, hidden_size=32, n_layers=2, n_heads=4, n_kv_heads=2, intermediate_size=48
+    vision_width=32,
+    vision_layers=1,
+    hidden_size=32,
+    n_layers=2,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=8,
+    intermediate_size=48,
 )
-MINI = PretrainParams(windows=24, processes=1, checkpoint_every=2, see=STAGE, speak=STAGE, model=SMALL)
+MINI = PretrainParams(windows=24, checkpoint_every=2, see=STAGE, speak=STAGE, model=SMALL)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +53,7 @@ def test_a_stopped_run_ends_with_the_same_weights_as_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretrain(MINI, tmp_path / "work", tmp_path / "straight")
-    assert not (tmp_path / "work" / "checkpoint.safetensors").exists()  # a finished run starts afresh
+    assert not list((tmp_path / "work").rglob("checkpoint*"))  # a finished run starts afresh
     real, calls = Trainer.step, []
 
     def stops(self: Trainer, name: str, step: int) -> float:
@@ -68,10 +75,36 @@ def test_a_stopped_run_ends_with_the_same_weights_as_an_undisturbed_one(
 
 
 def test_both_losses_go_down_on_a_batch_seen_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretraining.make_pool(tmp_path / "pool", 24, 64, 1, 1)
+    pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
     long = STAGE.model_copy(update={"steps": 100, "flat_share": 1.0})
-    trainer = Trainer(MINI.model_copy(update={"see": long, "speak": long}), tmp_path, 0)
+    trainer = Trainer(MINI.model_copy(update={"see": long, "speak": long}), tmp_path / "pool", tmp_path)
     monkeypatch.setattr(pretraining.np.random, "default_rng", lambda seed, real=np.random.default_rng: real(0))
     for name in ("see", "speak"):
         losses = [trainer.step(name, i) for i in range(12)]
         assert losses[-1] < 0.8 * losses[0]
+
+
+def test_packed_attention_is_plain_attention_in_less_time(tmp_path: Path) -> None:
+    """Against transformers' own SDPA with the whole mask."""
+    pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
+    trainer = Trainer(MINI, tmp_path / "pool", tmp_path)
+    questions = [pretraining.training_questions(f, np.random.default_rng(0)) for f in trainer.pool.facts[:3]]
+    packed = trainer.talk.pack(questions)
+    visual = torch.randn(3 * 8, 16, SMALL.hidden_size, generator=torch.Generator().manual_seed(0))
+    ours = trainer.talk.hidden(visual, packed)
+    trainer.model.model.language_model.config._attn_implementation = "sdpa"
+    theirs = trainer.talk.hidden(visual, packed)
+    asked = packed.blocks > 0
+    torch.testing.assert_close(ours[asked], theirs[asked], rtol=1e-4, atol=1e-5)
+
+
+def test_the_vision_tower_joins_in_when_told(tmp_path: Path) -> None:
+    pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
+    speak = STAGE.model_copy(update={"vision_from": 0.5})
+    trainer = Trainer(MINI.model_copy(update={"speak": speak}), tmp_path / "pool", tmp_path)
+    weight = trainer.model.model.vision_tower.encoder.layer[0].attention.q_proj.weight
+    before = weight.detach().clone()
+    trainer.step("speak", 1)
+    assert torch.equal(weight, before)
+    trainer.step("speak", 2)
+    assert not torch.equal(weight, before)

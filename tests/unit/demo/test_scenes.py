@@ -87,7 +87,7 @@ def test_dense_targets_say_where_the_car_is() -> None:
     cells = targets[..., OCCUPANCY.index("car") : 4 * len(OCCUPANCY) : len(OCCUPANCY)]
     inside = (car.x + car.speed * (t - car.at_s) > 0.1) & (car.x + car.speed * (t - car.at_s) < 0.9)
     assert (cells[inside].max((1, 2)) > 200).all()
-    assert cells[~car.anomalous(t)].max() == 0
+    assert cells[~scene.anomalous(t)].max() < 64  # no more than the edge of a shadow
 
 
 def test_pool_chunks_are_made_once_and_read_back(tmp_path: Path) -> None:

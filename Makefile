@@ -20,7 +20,7 @@ $(BIN)/.done: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup ## the whole method on the embedded default: videos in, heads hunted, events out
-	dvc repro
+	dvc repro evaluate
 	headhunt demo show
 
 test: setup ## all tests, fast ones first
@@ -37,4 +37,4 @@ format: setup ## mend format and lint
 	ruff check --fix src tests
 
 clean: ## remove everything that was made here, the environment included
-	rm -rf .venv .cache out data/demo data/features data/baselines data/reports
+	rm -rf .venv .cache out data/demo data/features data/measured data/reports

@@ -25,8 +25,9 @@ STAGES = [
     "calibrate",
     "bundle make",
     "detect --split test",
-    "baselines",
     "evaluate",
+    "measure",
+    "ablate",
 ]
 
 

@@ -26,6 +26,7 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
 OperatingPoint = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
 PARAMS = Path("params.yaml")
+PRETRAIN_WORK = Path(".cache/pretrain")
 
 
 @app.command()
@@ -128,29 +129,31 @@ def detect(
 
 
 @app.command()
-def baselines(params: ParamsFile = PARAMS) -> None:
-    """Read the heads that the comparison rows of `evaluate` need."""
-    from headhunt_svc.stages.evaluate import baselines as run
-
-    run(load_params(params), stages.INDEX, stages.BASELINES)
-
-
-@app.command()
 def evaluate(params: ParamsFile = PARAMS) -> None:
-    """Compare the reports of the test videos with the truth, beside baselines."""
+    """Compare the reports of the test videos with the truth."""
     from headhunt_svc import show
     from headhunt_svc.stages.evaluate import evaluate as run
 
-    run(
-        load_params(params),
-        stages.INDEX,
-        stages.BUNDLE,
-        stages.REPORTS,
-        stages.FEATURES,
-        stages.BASELINES,
-        stages.METRICS,
-    )
+    run(load_params(params), stages.INDEX, stages.BUNDLE, stages.REPORTS, stages.METRICS)
     show.metrics(stages.METRICS)
+
+
+@app.command()
+def measure(params: ParamsFile = PARAMS) -> None:
+    """Read what the ablation's arms need: test videos, questions, an untrained model."""
+    from headhunt_svc.stages.ablate import measure as run
+
+    run(load_params(params), stages.INDEX, stages.MEASURED)
+
+
+@app.command()
+def ablate(params: ParamsFile = PARAMS) -> None:
+    """Set the expert heads beside everything that they must beat."""
+    from headhunt_svc import show
+    from headhunt_svc.stages.ablate import ablate as run
+
+    run(load_params(params), stages.INDEX, stages.BUNDLE, stages.FEATURES, stages.MEASURED, stages.ABLATION)
+    show.ablation(stages.ABLATION)
 
 
 @app.command()
@@ -179,18 +182,35 @@ def demo_pretrain(params: ParamsFile = PARAMS) -> None:
     """Pre-train the embedded MLLM from scratch; can be stopped and resumed."""
     from headhunt_svc.demo.pretraining import pretrain
 
-    pretrain(load_params(params).pretrain, Path(".cache/pretrain"), stages.DEMO_MLLM)
+    pretrain(load_params(params).pretrain, PRETRAIN_WORK, stages.DEMO_MLLM)
+
+
+@demo_app.command("seeds")
+def demo_seeds(
+    seeds: Annotated[list[int], typer.Argument(help="Pre-training seeds.")], params: ParamsFile = PARAMS
+) -> None:
+    """Pre-train with several seeds (those that are not there yet) and choose on validation videos."""
+    from headhunt_svc import show
+    from headhunt_svc.demo.pretraining import pretrain
+    from headhunt_svc.stages.compare import compare
+
+    read = load_params(params)
+    folders = {str(seed): stages.DEMO_SEEDS / str(seed) for seed in seeds}
+    for seed in seeds:
+        if not (folders[str(seed)] / "pretraining.json").exists():
+            pretrain(read.pretrain.model_copy(update={"seed": seed}), PRETRAIN_WORK, folders[str(seed)])
+    compare(read, folders, stages.INDEX, stages.DEMO_SEEDS / "features", stages.SEEDS)
+    show.seeds(stages.SEEDS)
 
 
 @demo_app.command("show")
 def demo_show(out: Annotated[Path, typer.Option(help="Folder for a report and a plot.")] = Path("out/demo")) -> None:
-    """Print the table, and detect events in one test video of each kind."""
+    """Detect events in one test video of each kind, and print the figures."""
     from headhunt_svc import show
     from headhunt_svc.detector import Detector
     from headhunt_svc.io.datasets import load_index
     from headhunt_svc.stages.detect import Input, detect_videos
 
-    show.metrics(stages.METRICS)
     records = {r.label: Input(r.path, r.video_id, r.true_spans) for r in reversed(load_index(stages.INDEX, "test"))}
     detect_videos(
         Detector.load(stages.BUNDLE),
@@ -200,6 +220,8 @@ def demo_show(out: Annotated[Path, typer.Option(help="Folder for a report and a 
         resume=True,
         done=lambda item, report: show.report(report, out),
     )
+    show.metrics(stages.METRICS)
+    show.ablation(stages.ABLATION)
 
 
 def main() -> None:

@@ -108,11 +108,21 @@ class CalibrateParams(_Section):
 
 
 class EvaluateParams(_Section):
-    """Test protocol: bootstrap over videos, baselines."""
+    """Test protocol: bootstrap over videos, draws of random heads."""
 
     bootstrap: Annotated[int, Field(ge=0)] = 200
     random_draws: Positive = 10
     seed: int = 0
+
+
+class AblateParams(_Section):
+    """Arms of the ablation: questions for the text answers, and how few labelled videos are tried how often."""
+
+    specific: Annotated[tuple[str, ...], Field(min_length=1)]
+    generic: Annotated[tuple[str, ...], Field(min_length=1)]
+    labelled_videos: tuple[Annotated[int, Field(ge=4)], ...] = (9, 18, 44)
+    draws: Positive = 10
+    low_label_sigma: Annotated[float, Field(ge=0)] = 0.75
 
 
 class CorpusParams(_Section):
@@ -127,6 +137,8 @@ class CorpusParams(_Section):
     validation_normal: Positive = 8
     test_per_kind: Positive = 9
     test_normal: Positive = 30
+    hard_per_kind: Positive = 4
+    hard_normal: Positive = 12
 
 
 class DemoModelParams(_Section):
@@ -184,6 +196,7 @@ class Params(_Section):
     fit: FitParams = FitParams()
     calibrate: CalibrateParams = CalibrateParams()
     evaluate: EvaluateParams = EvaluateParams()
+    ablate: AblateParams
     corpus: CorpusParams = CorpusParams()
     pretrain: PretrainParams
 

@@ -1,6 +1,7 @@
 """What the command line prints: summaries, tables, lineage."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,12 +13,6 @@ from headhunt_svc.io.reports import Report
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 80
-ROW_NAMES = {
-    "expert_heads": "expert heads",
-    "random_heads": "random heads",
-    "whole_layer": "whole layer",
-    "untrained": "untrained model",
-}
 
 
 def sparkline(values: list[float]) -> str:
@@ -72,18 +67,46 @@ def note(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
 
 
+def _figure(row: dict[str, Any], key: str) -> str:
+    interval = row[f"{key}_interval"]
+    return f"{row[key]:.3f}" + (f" \\[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
 def metrics(path: Path) -> None:
-    """The rows of metrics.json as a table."""
-    rows = read_json(path, "headhunt evaluate")
-    first = next(iter(rows.values()))
-    title = f"{first['n_videos']} held-out test videos, {first['n_frames']} frames: frame level [95 % interval]"
+    """metrics.json as a table: all test videos, then each kind beside the normal ones."""
+    found = read_json(path, "headhunt evaluate")
+    title = f"{found['n_videos']} held-out test videos, {found['n_frames']} frames: frame level [95 % interval]"
     table = Table("", "ROC-AUC", "AP", title=title)
-    for name, row in rows.items():
-        cells = []
-        for key in ("roc_auc", "average_precision"):
-            interval = row[f"{key}_interval"]
-            cells.append(f"{row[key]:.3f}" + (f" \\[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""))
-        table.add_row(ROW_NAMES.get(name, name), *cells)
+    table.add_row("the detector", _figure(found, "roc_auc"), _figure(found, "average_precision"))
+    for kind, row in found["by_kind"].items():
+        table.add_row(f"  {kind}", f"{row['roc_auc']:.3f}", f"{row['average_precision']:.3f}")
+    Console(width=100).print(table)
+
+
+def ablation(path: Path) -> None:
+    """ablation.json as a table: test, hard, and ROC-AUC with few labelled videos."""
+    arms = read_json(path, "headhunt ablate")["arms"]
+    few = list(next(iter(arms.values()))["low_label"])
+    hard = all("hard" in row for row in arms.values())
+    columns = ["test ROC-AUC", "test AP", *(["hard ROC-AUC"] if hard else []), *(f"{n} labels" for n in few)]
+    title = f"{path}: what the expert heads must beat [95 % interval], and ROC-AUC with few labelled videos"
+    table = Table("", *columns, title=title)
+    for name, row in arms.items():
+        cells = [_figure(row["test"], "roc_auc"), _figure(row["test"], "average_precision")]
+        cells += [_figure(row["hard"], "roc_auc")] if hard else []
+        cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
+        table.add_row(name.replace("_", " "), *cells)
+    Console(width=140).print(table)
+
+
+def seeds(path: Path) -> None:
+    """demo_seeds.json as a table."""
+    found = read_json(path, "headhunt demo seeds 1 2 3")
+    table = Table("seed", "validation ROC-AUC", "test ROC-AUC", "test AP")
+    for name, row in found["models"].items():
+        chosen = " (chosen)" if name == found["best_on_validation"] else ""
+        tests = (_figure(row["test"], key) for key in ("roc_auc", "average_precision"))
+        table.add_row(f"{name}{chosen}", f"{row['validation']['roc_auc']:.3f}", *tests)
     Console(width=100).print(table)
 
 
@@ -107,7 +130,7 @@ def bundle(folder: Path, metrics_file: Path) -> None:
     for name, point in made.operating_points.items():
         lines[f"operating point {name}"] = f"sigma {point.sigma_segments:g} segments, threshold {point.threshold:.3f}"
     if metrics_file.exists():
-        row = read_json(metrics_file, "headhunt evaluate")["expert_heads"]
+        row = read_json(metrics_file, "headhunt evaluate")
         if row["detector_id"] == made.detector_id:
             lines["test"] = f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
     for key, value in lines.items():

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-Split = Literal["calibration", "validation", "test"]
+NORMAL = "normal"  # the label of a video without anomalies
+Split = Literal["calibration", "validation", "test", "hard"]
 
 
 class FrameSpan(NamedTuple):

@@ -1,6 +1,7 @@
-"""The embedded default's videos: real .mp4 files of several cameras, with frame-level truth, in three splits.
+"""The embedded default's videos: real .mp4 files of several cameras, with frame-level truth, in four splits.
 
-Calibration and validation know the kinds of pre-training; the test split also holds a kind that nobody has seen.
+Calibration and validation know the kinds of pre-training; the test splits also hold kinds that nobody has seen. The
+split `hard` has crowds, small actors and strong nuisance.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, KINDS, N_CAMERAS, SEEN_KINDS, camera, surveillance
 from headhunt_svc.io.datasets import Annotation, write_annotations
 from headhunt_svc.params import CorpusParams
-from headhunt_svc.types import Split
+from headhunt_svc.types import NORMAL, Split
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,11 +41,12 @@ def plan(params: CorpusParams) -> list[Take]:
         ("calibration", SEEN_KINDS, params.calibration_per_kind, params.calibration_normal),
         ("validation", SEEN_KINDS, params.validation_per_kind, params.validation_normal),
         ("test", KINDS, params.test_per_kind, params.test_normal),
+        ("hard", KINDS, params.hard_per_kind, params.hard_normal),
     ]
     return [
         Take(split, label, i)
         for split, kinds, per_kind, normal in counts
-        for label, n in [*((k, per_kind) for k in kinds), ("normal", normal)]
+        for label, n in [*((k, per_kind) for k in kinds), (NORMAL, normal)]
         for i in range(n)
     ]
 
@@ -64,8 +66,8 @@ def write_mp4(path: Path, pictures: UInt8[np.ndarray, "frame height width 3"], f
 def make_video(folder: Path, take: Take, params: CorpusParams) -> Annotation:
     """Render and write one video; a pure function of (seed, take)."""
     rng = np.random.default_rng([params.seed, zlib.crc32(take.name.encode())])
-    kind = None if take.label == "normal" else take.label
-    scene, t = surveillance(rng, kind, camera(int(rng.integers(N_CAMERAS))))
+    kind = None if take.label == NORMAL else take.label
+    scene, t = surveillance(rng, kind, camera(int(rng.integers(N_CAMERAS))), hard=take.split == "hard")
     path = folder / take.name
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mp4(path, render(scene, t, params.size), FPS)

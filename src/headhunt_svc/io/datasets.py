@@ -3,8 +3,9 @@
     annotations.jsonl, one video a line:
     {"video": "yard/0412.mp4", "split": "test", "label": "fall", "spans": [[12.0, 15.5]], "unit": "seconds"}
 
-video: path below dataset.root; split: calibration, validation or test; label: any word, "normal" for none;
-spans: anomalous stretches, half-open, in `unit` seconds or frames ([] for a normal video).
+video: path below dataset.root; split: calibration, validation, test, or hard (a second test split that only
+`ablate` looks at; optional); label: any word, "normal" for none; spans: anomalous stretches, half-open, in `unit`
+seconds or frames ([] for a normal video).
 """
 
 import json
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from headhunt_svc.errors import ArtifactError, DatasetError, VideoError
 from headhunt_svc.io.files import write_file
 from headhunt_svc.io.video import count_frames
-from headhunt_svc.types import FrameSpan, Split, VideoRecord
+from headhunt_svc.types import NORMAL, FrameSpan, Split, VideoRecord
 
 
 class Annotation(BaseModel):
@@ -56,7 +57,7 @@ def read_annotations(path: Path) -> list[Annotation]:
             continue
         if annotation.video in found:
             wrong.append(f"{path}:{number}: {annotation.video} is annotated twice (a video belongs to one split)")
-        if (annotation.label == "normal") != (not annotation.spans):
+        if (annotation.label == NORMAL) != (not annotation.spans):
             wrong.append(f"{path}:{number}: label {annotation.label!r} with {len(annotation.spans)} spans")
         found[annotation.video] = annotation
     if wrong:

@@ -18,14 +18,17 @@ from headhunt_svc.errors import ArtifactError
 from headhunt_svc.io.files import text_id, write_file
 from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment
 
+HIDDEN = HeadRef(-1, 0)  # stands for the final hidden state where heads are asked for
+
 
 @dataclass(frozen=True, slots=True)
 class VideoFeatures:
-    """Features of one video at one model: values float32[prompt, segment, head, d_head]."""
+    """Features of one video at one model: head outputs and final hidden states under every prompt."""
 
     segments: tuple[Segment, ...]
     heads: tuple[HeadRef, ...]
     values: Float32[np.ndarray, "prompt segment head d_head"]
+    hidden: Float32[np.ndarray, "prompt segment width"]
 
 
 class FeatureStore:
@@ -54,7 +57,8 @@ class FeatureStore:
             "segments": [[*s.span, *s.frame_indices] for s in features.segments],
         }  # one metadata entry: safetensors does not keep the order of several
         metadata = {"about": json.dumps(about)}
-        write_file(self._shard(video_id), lambda p: save_file({"values": features.values}, p, metadata=metadata))
+        tensors = {"values": features.values, "hidden": features.hidden}
+        write_file(self._shard(video_id), lambda p: save_file(tensors, p, metadata=metadata))
 
     def finish(self, video_ids: Iterable[str]) -> None:
         """Drop shards of other videos and write index.parquet."""
@@ -77,7 +81,8 @@ class FeatureStore:
         """
         try:
             with safe_open(self._shard(video_id), "np") as f:
-                about, values = json.loads(f.metadata()["about"]), f.get_tensor("values")
+                about = json.loads(f.metadata()["about"])
+                values, hidden = f.get_tensor("values"), f.get_tensor("hidden")
         except (OSError, SafetensorError) as exc:
             raise ArtifactError(
                 f"{self.folder} holds no features of {video_id} ({exc}): run `headhunt extract`"
@@ -85,12 +90,14 @@ class FeatureStore:
         segments = tuple(
             Segment(video_id, i, FrameSpan(s[0], s[1]), tuple(s[2:])) for i, s in enumerate(about["segments"])
         )
-        return VideoFeatures(segments, tuple(HeadRef(*h) for h in about["heads"]), values)
+        return VideoFeatures(segments, tuple(HeadRef(*h) for h in about["heads"]), values, hidden)
 
-    def under_prompt(self, video_ids: Iterable[str], prompt: int) -> HeadFeatures:
-        """Features of several videos, one after the other, under one prompt."""
+    def under_prompt(self, video_ids: Iterable[str], prompt: int, hidden: bool = False) -> HeadFeatures:
+        """Features of several videos, one after the other, under one prompt; `hidden` as the one head HIDDEN."""
         parts = [self.load(v) for v in video_ids]
         if not parts:
             raise ArtifactError(f"no videos of this split in {self.folder}")
-        values = np.concatenate([p.values[prompt] for p in parts])
-        return HeadFeatures(tuple(s for p in parts for s in p.segments), parts[0].heads, values)
+        segments = tuple(s for p in parts for s in p.segments)
+        if hidden:
+            return HeadFeatures(segments, (HIDDEN,), np.concatenate([p.hidden[prompt] for p in parts])[:, None])
+        return HeadFeatures(segments, parts[0].heads, np.concatenate([p.values[prompt] for p in parts]))

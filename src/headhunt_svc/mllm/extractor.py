@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ from headhunt_svc.types import HeadRef
 def pick_device(name: str) -> torch.device:
     """`auto` is the first CUDA device if there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the model holds at the last prompt token: head outputs z, and the final hidden state (after the norm)."""
+
+    heads: Float32[np.ndarray, "prompt segment head d_head"]
+    hidden: Float32[np.ndarray, "prompt segment width"]
 
 
 class Extractor:
@@ -78,11 +87,15 @@ class Extractor:
             )
         return torch.as_tensor(ids)
 
-    @torch.inference_mode()
     def features(
         self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None
     ) -> Float32[np.ndarray, "prompt segment head d_head"]:
-        """Head outputs z of pixels float[B, F, 3, h, w] under every prompt, at `heads` (all by default).
+        """Head outputs z, see `read`."""
+        return self.read(pixels, prompts, heads).heads
+
+    @torch.inference_mode()
+    def read(self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None) -> Reading:
+        """Head outputs of pixels float[B, F, 3, h, w] under every prompt, at `heads` (all by default).
 
         z is the input of o_proj at the last prompt token (HeadHunt-VAD, head features).
         """
@@ -92,17 +105,27 @@ class Extractor:
         layers = sorted({h.layer for h in wanted})
         rows = [(layer, o_proj) for layer, o_proj in self.projections if layer in layers]
         flat = pixels.flatten(0, 1).to(self.device, self.model.dtype)
-        result = []
+        z, hidden = [], []
         for prompt in prompts:
             ids = self.token_ids(prompt, n_frames).to(self.device)[None].expand(batch, -1)
             with capture_last(rows) as captured:
-                self.model.base_model(
+                out = self.model.base_model(
                     input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=flat, use_cache=False
                 )
-            by_layer = torch.stack([captured[layer] for layer in layers], 1).unflatten(-1, (self.n_heads, self.d_head))
-            at = [layers.index(h.layer) for h in wanted], [h.head for h in wanted]
-            result.append(by_layer[:, at[0], at[1]])
-        return np.asarray(torch.stack(result).float().cpu().numpy())
+            hidden.append(out.last_hidden_state[:, -1])
+            by_head = {layer: captured[layer].unflatten(-1, (self.n_heads, self.d_head)) for layer in layers}
+            none = hidden[-1].new_empty(batch, 0, self.d_head)
+            z.append(torch.cat([none, *(by_head[h.layer][:, h.head, None] for h in wanted)], 1))
+        return Reading(*(np.asarray(torch.stack(part).float().cpu().numpy()) for part in (z, hidden)))
+
+    def answer_direction(self, one: str, other: str) -> Float32[np.ndarray, " width"]:
+        """What to multiply a final hidden state with for the log-odds of answering `one` rather than `other`.
+
+        Each by its first token: log P(one) - log P(other) = (W[one] - W[other]) . hidden, W the LM head.
+        """
+        first = [self.tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in (one, other)]
+        rows = self.model.get_output_embeddings().weight[first].float().cpu().numpy()
+        return np.asarray(rows[0] - rows[1])
 
     def check_heads(self, heads: Sequence[HeadRef]) -> None:
         """Raise ModelError for a head that the model does not have."""

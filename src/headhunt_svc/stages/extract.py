@@ -14,60 +14,72 @@ from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import FeatureStore, VideoFeatures
 from headhunt_svc.io.files import code_version, sha256, text_id
 from headhunt_svc.io.video import VideoReader
-from headhunt_svc.mllm.extractor import Extractor, load_extractor
-from headhunt_svc.params import Params, SegmentationParams
+from headhunt_svc.mllm.extractor import Extractor, Reading, load_extractor
+from headhunt_svc.params import MllmParams, Params, SegmentationParams
 from headhunt_svc.settings import Settings
-from headhunt_svc.types import Segment, VideoRecord
+from headhunt_svc.types import HeadRef, Segment, VideoRecord
 
 
 def video_features(
-    extractor: Extractor, record: VideoRecord, prompts: Sequence[str], params: SegmentationParams, batch: int
+    extractor: Extractor,
+    record: VideoRecord,
+    prompts: Sequence[str],
+    params: SegmentationParams,
+    batch: int,
+    heads: tuple[HeadRef, ...] | None = None,
 ) -> VideoFeatures:
-    """All heads of one video under every prompt.
+    """Heads (all by default) and final hidden states of one video under every prompt.
 
     Raises:
         DatasetError: the video has gaps or other frames than the index says: labels would not fit.
     """
+    heads = extractor.heads if heads is None else heads
     segments: list[Segment] = []
-    parts: list[np.ndarray] = []
+    parts: list[Reading] = []
     try:
         with VideoReader(record.path) as video:
             pieces = video.segments(record.video_id, params)
             while group := [(p.segment, extractor.preprocess(p.pictures)) for p in islice(pieces, batch)]:
                 segments += [s for s, _ in group]
-                parts.append(extractor.features(torch.stack([x for _, x in group]), prompts))
+                parts.append(extractor.read(torch.stack([x for _, x in group]), prompts, heads))
     except VideoError as exc:
         raise DatasetError(str(exc)) from exc
     if video.gaps or video.n_frames != record.n_frames:
         raise DatasetError(
             f"{record.path}: {video.n_frames} of {record.n_frames} frames can be decoded: repair the file or remove it"
         )
-    return VideoFeatures(tuple(segments), extractor.heads, np.concatenate(parts, axis=1))
+    values, hidden = (np.concatenate(a, axis=1) for a in ([p.heads for p in parts], [p.hidden for p in parts]))
+    return VideoFeatures(tuple(segments), heads, values, hidden)
 
 
 def extract_videos(
     extractor: Extractor,
-    model_key: str,
+    key_of_model: str,
     records: Sequence[VideoRecord],
     prompts: Sequence[str],
     params: SegmentationParams,
     store: FeatureStore,
+    heads: tuple[HeadRef, ...] | None = None,
 ) -> None:
-    """Features of every video into the store; shards that fit are kept, so it can be stopped and resumed."""
+    """Features of every video, at `heads` (all by default), into the store; shards that fit are kept, so it resumes."""
     batch = Settings().batch_segments
     code = code_version("core/segmentation.py", "io/video.py", "mllm")
     for record in track(records, description="extract"):
-        made_from = f"{code} {model_key} {list(prompts)} {params.model_dump_json()} {sha256(record.path)}"
+        made_from = f"{code} {key_of_model} {heads} {list(prompts)} {params.model_dump_json()} {sha256(record.path)}"
         key = text_id(made_from)
         if store.key(record.video_id) != key:
-            store.save(record.video_id, video_features(extractor, record, prompts, params, batch), key)
+            store.save(record.video_id, video_features(extractor, record, prompts, params, batch, heads), key)
+
+
+def model_key(mllm: MllmParams) -> str:
+    """The model that features are of: its revision and how it computes."""
+    return f"{model_revision(mllm)} {mllm.dtype} {mllm.attention}"
 
 
 def extract(params: Params, index: Path, out: Path) -> None:
     """Calibration and validation videos under every prompt."""
     records = load_index(index, "calibration") + load_index(index, "validation")
     extractor = load_extractor(params.mllm, Settings().device)
-    key = f"{model_revision(params.mllm)} {params.mllm.dtype} {params.mllm.attention}"
     store = FeatureStore(out)
-    extract_videos(extractor, key, records, params.prompts.texts, params.segmentation, store)
+    extract_videos(extractor, model_key(params.mllm), records, params.prompts.texts, params.segmentation, store)
     store.finish(r.video_id for r in records)

@@ -1,9 +1,9 @@
 """identify, fit, calibrate: from stored features to heads, scorer and locator.
 
-The functions on LabelledFeatures touch no files; `evaluate` calls the same ones for its baselines.
+The functions on LabelledFeatures touch no files; `ablate` calls the same ones for its arms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,13 @@ class LabelledFeatures:
         """The video of every segment."""
         return [s.video_id for s in self.features.segments]
 
+    def only(self, video_ids: Collection[str]) -> "LabelledFeatures":
+        """The same for some of the videos, in the same order."""
+        kept = [i for i, s in enumerate(self.features.segments) if s.video_id in video_ids]
+        segments = tuple(self.features.segments[i] for i in kept)
+        features = HeadFeatures(segments, self.features.heads, self.features.values[kept])
+        return LabelledFeatures(features, self.labels[kept], tuple(r for r in self.records if r.video_id in video_ids))
+
     def spans(self) -> list[list[FrameSpan]]:
         """Segment spans per video."""
         by_video: dict[str, list[FrameSpan]] = {r.video_id: [] for r in self.records}
@@ -68,10 +75,10 @@ class LabelledFeatures:
 
 
 def labelled(
-    store: FeatureStore, records: Sequence[VideoRecord], prompt: int, min_anomalous_share: float
+    store: FeatureStore, records: Sequence[VideoRecord], prompt: int, min_anomalous_share: float, hidden: bool = False
 ) -> LabelledFeatures:
-    """Read features of `records` under one prompt and label their segments."""
-    features = store.under_prompt([r.video_id for r in records], prompt)
+    """Read features of `records` under one prompt (heads, or the final hidden state) and label their segments."""
+    features = store.under_prompt([r.video_id for r in records], prompt, hidden)
     spans: dict[str, list[FrameSpan]] = {}
     for s in features.segments:
         spans.setdefault(s.video_id, []).append(s.span)

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headhunt_svc.demo.corpus import make_corpus, plan
+from headhunt_svc.demo.people import Person
 from headhunt_svc.demo.pool import Pool, make_chunk
 from headhunt_svc.demo.questions import OPEN, YES_NO, Question, Witness, held_out_questions, training_questions
 from headhunt_svc.demo.rendering import render
-from headhunt_svc.demo.scenes import KINDS, SEEN_KINDS, UNSEEN_KINDS, camera, surveillance, window
-from headhunt_svc.demo.targets import N_TARGETS, OCCUPANCY, dense_targets
+from headhunt_svc.demo.scenes import (
+    KINDS,
+    SEEN_KINDS,
+    UNSEEN_KINDS,
+    LightChange,
+    Scene,
+    camera,
+    surveillance,
+    window,
+)
+from headhunt_svc.demo.targets import N_TARGETS, OCCUPANCY, dense_targets, mirror
 from headhunt_svc.io.datasets import read_annotations, to_record
 from headhunt_svc.params import CorpusParams
 
@@ -99,20 +110,52 @@ def test_pool_chunks_are_made_once_and_read_back(tmp_path: Path) -> None:
     assert pool.targets(11).shape == (8, 16, N_TARGETS)
 
 
-def test_unseen_kinds_are_in_the_test_split_only() -> None:
+def test_unseen_kinds_are_in_the_test_splits_only() -> None:
     takes = plan(CorpusParams())
-    assert {t.label for t in takes if t.split != "test"} == {*SEEN_KINDS, "normal"}
-    assert {t.label for t in takes if t.split == "test"} == {*KINDS, "normal"}
-    assert len(KINDS) >= 7
+    assert {t.label for t in takes if t.split in ("calibration", "validation")} == {*SEEN_KINDS, "normal"}
+    for split in ("test", "hard"):
+        assert {t.label for t in takes if t.split == split} == {*KINDS, "normal"}
+    assert len(UNSEEN_KINDS) >= 3
+
+
+def test_hard_videos_are_crowded_distant_and_noisy() -> None:
+    def mean(of: Callable[[Scene], float], hard: bool) -> float:
+        return float(np.mean([of(surveillance(rng(i), None, hard=hard)[0]) for i in range(30)]))
+
+    assert mean(lambda s: len(s.actors), True) > 1.8 * mean(lambda s: len(s.actors), False)
+    assert mean(lambda s: s.noise, True) > 1.5 * mean(lambda s: s.noise, False)
+    assert mean(lambda s: s.shake > 0, True) > 1.5 * mean(lambda s: s.shake > 0, False)
+    assert mean(lambda s: max(a.height for a in s.actors), True) < 0.75 * mean(
+        lambda s: max(a.height for a in s.actors), False
+    )
+
+
+def test_mirrored_pictures_have_mirrored_targets() -> None:
+    """A lone walker who looks right: after mirroring the cells are swapped and the face looks left."""
+    scene, t = window(rng(0))
+    walker = dict(at_s=0.8, depth=0.8, height=0.35)
+    scene.actors = [Person.draw(rng(1), "walk", x=0.3, speed=0.1, **walker)]
+    there = dense_targets(scene, t)
+    scene.actors = [Person.draw(rng(1), "walk", x=0.7, speed=-0.1, **walker)]
+    np.testing.assert_allclose(mirror(there).astype(int), dense_targets(scene, t).astype(int), atol=1)
+
+
+def test_a_change_of_light_is_named_or_not_asked_about() -> None:
+    scene, t = window(rng(0))
+    for amount, word in ((0.3, "brighter"), (-0.3, "darker"), (0.01, "same"), (0.08, "")):
+        scene.light = LightChange(0.2, amount, 0.5)
+        witness = Witness(scene.facts(t))
+        assert witness.light() == word
+        assert (witness.ask("light") is None) == (word == "")
 
 
 def test_corpus_is_the_same_bytes_and_fits_its_annotations(tmp_path: Path) -> None:
-    one = dict.fromkeys(("calibration", "validation", "test"), 1)
+    one = dict.fromkeys(("calibration", "validation", "test", "hard"), 1)
     small = CorpusParams(**{f"{s}_{k}": n for s, n in one.items() for k in ("per_kind", "normal")})
     for name in "ab":
         make_corpus(tmp_path / name, small)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
-    assert len(files) == 7 + 7 + 8 + 1
+    assert len(files) == 7 + 7 + 10 + 10 + 1
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     for annotation in read_annotations(tmp_path / "a" / "annotations.jsonl"):

@@ -66,7 +66,7 @@ def test_features_round_trip_and_same_bytes(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(2, 3, 2, 5)).astype(np.float32)
     stores = [FeatureStore(tmp_path / n) for n in "ab"]
     for store in stores:
-        store.save("v", VideoFeatures(segments, HEADS, values), "k1")
+        store.save("v", VideoFeatures(segments, HEADS, values, values[:, :, 0]), "k1")
         store.finish(["v"])
     for name in sorted(p.name for p in (tmp_path / "a").iterdir()):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -81,7 +81,9 @@ def test_features_of_removed_videos_go(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     segment = (Segment("v", 0, FrameSpan(0, 1), (0,)),)
     for name in ("old", "new"):
-        store.save(name, VideoFeatures(segment, HEADS, np.zeros((1, 1, 2, 3), np.float32)), "k")
+        store.save(
+            name, VideoFeatures(segment, HEADS, *(np.zeros(s, np.float32) for s in ((1, 1, 2, 3), (1, 1, 4)))), "k"
+        )
     store.finish(["new"])
     with pytest.raises(ArtifactError, match="no features of old"):
         store.load("old")

@@ -19,7 +19,14 @@ from headhunt_svc.params import DemoModelParams, MllmParams
 from headhunt_svc.types import HeadRef
 
 SMALL = DemoModelParams(
-    vision_width=32, vision_layers=1, hidden_size=48, n_layers=3, n_heads=6, n_kv_heads=2, intermediate_size=64
+    vision_width=32,
+    vision_layers=1,
+    hidden_size=48,
+    n_layers=3,
+    n_heads=6,
+    n_kv_heads=2,
+    head_dim=8,
+    intermediate_size=64,
 )
 PROMPTS = ["what happens in the video?", "describe the scene."]
 
@@ -70,6 +77,17 @@ def test_some_heads_only(extractor: Extractor, pictures: np.ndarray) -> None:
     np.testing.assert_array_equal(extractor.features(pixels, PROMPTS[:1], wanted), everything[:, :, columns])
 
 
+def test_hidden_state_and_answer_direction_give_the_logits(extractor: Extractor, pictures: np.ndarray) -> None:
+    pixels = extractor.preprocess(pictures[0])[None]
+    read = extractor.read(pixels, PROMPTS[:1], heads=())
+    assert read.heads.shape == (1, 1, 0, 8)
+    ids = extractor.token_ids(PROMPTS[0], 4)[None]
+    logits = extractor.model(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels[0]).logits[0, -1]
+    yes, no = (extractor.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("yes", "no"))
+    odds = read.hidden[0, 0] @ extractor.answer_direction("yes", "no")
+    assert odds == pytest.approx(float(logits[yes] - logits[no]), abs=1e-4)
+
+
 def test_hooks_are_removed_even_after_an_error(extractor: Extractor) -> None:
     with pytest.raises(RuntimeError), capture_last(extractor.projections):
         raise RuntimeError
@@ -78,7 +96,7 @@ def test_hooks_are_removed_even_after_an_error(extractor: Extractor) -> None:
 
 def test_resize_is_within_a_level_of_pillow(extractor: Extractor, pictures: np.ndarray) -> None:
     pixels = extractor.preprocess(pictures[0])
-    oracle = np.stack([np.asarray(Image.fromarray(p).resize((64, 64), Image.Resampling.BICUBIC)) for p in pictures[0]])
+    oracle = np.stack([np.asarray(Image.fromarray(p).resize((96, 96), Image.Resampling.BICUBIC)) for p in pictures[0]])
     levels = (pixels * extractor.std + extractor.mean).permute(0, 2, 3, 1).numpy() * 255
     assert np.abs(levels - oracle).max() <= 1.01
 
@@ -107,7 +125,7 @@ def test_packed_questions_equal_separate_calls(extractor: Extractor, pictures: n
 
 
 def test_normalisation_is_the_same_in_pretraining_and_extraction(extractor: Extractor) -> None:
-    pictures = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
     np.testing.assert_allclose(
         extractor.preprocess(pictures), normalise(torch.from_numpy(pictures).float() / 255), atol=1e-6
     )

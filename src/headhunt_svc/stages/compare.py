@@ -1,0 +1,56 @@
+"""compare: the whole method on several models over the same videos; the best is chosen on validation videos."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from headhunt_svc.core.metrics import frame_metrics
+from headhunt_svc.io.datasets import load_index
+from headhunt_svc.io.feature_store import FeatureStore
+from headhunt_svc.io.files import write_json
+from headhunt_svc.mllm.extractor import load_extractor
+from headhunt_svc.params import MllmParams, Params
+from headhunt_svc.settings import Settings
+from headhunt_svc.stages.ablate import LABELLED, frames, tuned_sigma
+from headhunt_svc.stages.evaluate import figures
+from headhunt_svc.stages.extract import extract_videos, model_key
+from headhunt_svc.stages.training import fit_heads, identify_heads, labelled, raw_scores
+from headhunt_svc.types import Split
+
+
+def _model(params: Params, mllm: MllmParams, index: Path, work: Path) -> dict[str, Any]:
+    """The method's figures with one model on validation and test videos."""
+    splits: tuple[Split, ...] = (*LABELLED, "test")
+    records = {s: load_index(index, s) for s in splits}
+    few = records["calibration"] + records["validation"]
+    model, key = load_extractor(mllm, Settings().device), model_key(mllm)
+    stored, tests = FeatureStore(work / "labelled"), FeatureStore(work / "test")
+    extract_videos(model, key, few, params.prompts.texts, params.segmentation, stored)
+    extract_videos(model, key, records["test"], (params.prompts.scoring_text,), params.segmentation, tests)
+    share, scoring = params.label.min_anomalous_share, params.prompts.scoring
+    prompts = [labelled(stored, records["calibration"], i, share) for i in range(len(params.prompts.texts))]
+    heads, _ = identify_heads(prompts, params.identify)
+    scorer = fit_heads(prompts[scoring], heads, params.fit)
+    data = {"validation": labelled(stored, records["validation"], scoring, share)}
+    data["test"] = labelled(tests, records["test"], 0, share)
+    raw = {s: raw_scores(d, scorer) for s, d in data.items()}
+    sigma = tuned_sigma(data["validation"], raw["validation"], params)
+    scores = {s: frames(d, raw[s], sigma) for s, d in data.items()}
+    on_validation = frame_metrics([r.truth() for r in records["validation"]], scores["validation"], 0, 0)
+    return {
+        "revision": key.split()[0],
+        "heads": [list(h) for h in heads],
+        "validation": {"roc_auc": on_validation.roc_auc, "average_precision": on_validation.average_precision},
+        "test": figures(records["test"], scores["test"], params.evaluate),
+    }
+
+
+def compare(params: Params, models: Mapping[str, Path], index: Path, work: Path, out: Path) -> str:
+    """Figures of every model into `out`; returns the name of the one with the best validation ROC-AUC."""
+    found = {
+        name: _model(params, params.mllm.model_copy(update={"id": str(folder)}), index, work / name)
+        for name, folder in models.items()
+    }
+    best = max(found, key=lambda name: float(found[name]["validation"]["roc_auc"]))
+    write_json(out, {"best_on_validation": best, "models": found})
+    return best

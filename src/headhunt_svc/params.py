@@ -158,7 +158,7 @@ class DemoModelParams(_Section):
 
 
 class PretrainStageParams(_Section):
-    """One pre-training stage: steps, clips per step, learning rates of Muon and AdamW, schedule.
+    """One pre-training stage: steps, clips per process and step, learning rates of Muon and AdamW, schedule.
 
     The vision tower learns from step vision_from * steps on.
     """
@@ -178,6 +178,7 @@ class PretrainParams(_Section):
     seed: int = 1
     pool_seed: int = 1
     windows: Positive = 24_000
+    processes: Positive = 2
     checkpoint_every: Positive = 100
     model: DemoModelParams = DemoModelParams()
     see: PretrainStageParams

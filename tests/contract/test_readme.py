@@ -47,11 +47,19 @@ def test_make_targets_exist() -> None:
         assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0, target
 
 
-def test_the_table_is_that_of_metrics_json() -> None:
-    for row in json.loads((ROOT / "artifacts" / "metrics.json").read_text()).values():
+def test_the_tables_are_those_of_the_artifacts() -> None:
+    metrics, ablation = (json.loads((ROOT / "artifacts" / f"{n}.json").read_text()) for n in ("metrics", "ablation"))
+    assert ablation["detector_id"] == metrics["detector_id"]
+    for kind, row in metrics["by_kind"].items():
+        assert re.search(rf"{kind} +{row['roc_auc']:.3f} +{row['average_precision']:.3f}\n", README)
+    for row in [metrics, *(arm[split] for arm in ablation["arms"].values() for split in ("test", "hard"))]:
         for key in ("roc_auc", "average_precision"):
             low, high = row[f"{key}_interval"]
-            assert f"{row[key]:.3f} [{low:.3f}, {high:.3f}]" in README
+            if key == "roc_auc" or row["n_videos"] == metrics["n_videos"]:
+                assert f"{row[key]:.3f} [{low:.3f}, {high:.3f}]" in README
+    for arm in ablation["arms"].values():
+        for few in arm.get("low_label", {}).values():
+            assert f"{few['mean']:.3f}" in README
 
 
 def test_params_and_annotations_of_the_readme_are_valid() -> None:

@@ -24,7 +24,7 @@ SMALL = DemoModelParams(
     head_dim=8,
     intermediate_size=48,
 )
-MINI = PretrainParams(windows=24, checkpoint_every=2, see=STAGE, speak=STAGE, model=SMALL)
+MINI = PretrainParams(windows=24, processes=1, checkpoint_every=2, see=STAGE, speak=STAGE, model=SMALL)
 
 
 @pytest.fixture(autouse=True)

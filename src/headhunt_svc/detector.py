@@ -49,7 +49,8 @@ class Detector:
         settings = settings or Settings()
         bundle, scorer = load_bundle(folder)
         check_model(bundle, folder)
-        return cls(bundle, scorer, load_extractor(bundle.mllm_at(folder), settings.device), settings.batch_segments)
+        extractor = load_extractor(bundle.mllm_at(folder), bundle.segmentation, settings.device)
+        return cls(bundle, scorer, extractor, settings.batch_segments)
 
     def _score(
         self, pieces: Iterator[SegmentPictures], scored: Scored | None

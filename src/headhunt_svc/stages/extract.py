@@ -79,7 +79,7 @@ def model_key(mllm: MllmParams) -> str:
 def extract(params: Params, index: Path, out: Path) -> None:
     """Calibration and validation videos under every prompt."""
     records = load_index(index, "calibration") + load_index(index, "validation")
-    extractor = load_extractor(params.mllm, Settings().device)
+    extractor = load_extractor(params.mllm, params.segmentation, Settings().device)
     store = FeatureStore(out)
     extract_videos(extractor, model_key(params.mllm), records, params.prompts.texts, params.segmentation, store)
     store.finish(r.video_id for r in records)

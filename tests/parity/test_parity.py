@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from headhunt_svc.mllm.attribution import attribute
 from headhunt_svc.mllm.extractor import Extractor
 from headhunt_svc.mllm.families import FAMILIES
 from headhunt_svc.mllm.reference import reference_features
@@ -65,3 +66,33 @@ def test_final_hidden_states_are_those_of_a_plain_pass(extractor: Extractor) -> 
         with torch.inference_mode():
             plain = extractor.model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1]
         np.testing.assert_allclose(read.hidden[i], plain, atol=1e-3)
+
+
+def test_shares_add_up_to_the_logit(extractor: Extractor) -> None:
+    pixels, rng = clips(extractor, 3), np.random.default_rng(0)
+    heads = (HeadRef(2, 1), HeadRef(0, 3), HeadRef(1, 0))
+    weight = rng.standard_normal(len(heads) * extractor.d_head)
+    z = extractor.features(pixels, PROMPTS[:1], heads)[0]
+    made = attribute(extractor, pixels, PROMPTS[0], heads, weight)
+    of_heads = (z * weight.reshape(len(heads), -1)).sum(-1)
+    np.testing.assert_allclose(made.heads, of_heads, atol=TOLERANCE)
+    np.testing.assert_allclose(made.tokens.sum(1), of_heads.sum(1), atol=TOLERANCE)
+    frames, rows, columns = extractor.family.grid(extractor.config, extractor.clip(pixels))
+    assert made.pictures.shape == (3, frames, rows, columns)
+    assert np.abs(made.pictures).sum() > 0
+
+
+def test_a_picture_that_changes_changes_its_own_share(extractor: Extractor) -> None:
+    """Layer 0, where a token knows nothing but itself: another last frame leaves the earlier frames' raw shares alone.
+
+    Attention weights are relative, so shares are compared up to the factor that normalisation takes.
+    """
+    pixels = clips(extractor, 1, n_frames=6)
+    other = pixels.clone()
+    other[:, -2:] = clips(extractor, 1, n_frames=2, seed=9)
+    weight = np.random.default_rng(1).standard_normal(extractor.d_head)
+    one, two = (attribute(extractor, p, PROMPTS[0], (HeadRef(0, 2),), weight).pictures[0] for p in (pixels, other))
+    group = len(one) * 4 // 6  # frames, or pairs of them, before the change
+    ratio = (two[:group] / one[:group]).ravel()
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
+    assert not np.allclose(two[group:] / one[group:], ratio[0], rtol=1e-3)

@@ -1,6 +1,7 @@
 """Pictures and prompts -> head outputs: one forward pass of the base model per prompt (no LM head, no generation)."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from headhunt_svc.mllm.hooks import capture
 from headhunt_svc.mllm.prefix import SharedPrefix, common_prefix
 from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.types import HeadRef
+
+logger = logging.getLogger(__name__)
 
 
 def pick_device(name: str) -> torch.device:
@@ -60,6 +63,7 @@ class Extractor:
         self.n_layers, self.n_heads = len(layers), int(text.num_attention_heads)
         # not hidden // heads: some differ
         self.d_head = next(iter(self.projections.values())).in_features // self.n_heads
+        self.batch_limit: int | None = None  # segments a pass, once memory has run out
         self.max_tokens = int(text.max_position_embeddings)
         norm = stated.get("image_mean", family.mean), stated.get("image_std", family.std)
         self.mean, self.std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in norm)
@@ -119,18 +123,37 @@ class Extractor:
         self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None
     ) -> Float32[np.ndarray, "prompt segment head d_head"]:
         """Head outputs z alone, see `read`; nothing behind the deepest of the heads is computed."""
-        captured, wanted, _ = self._read(pixels, prompts, heads, hidden=False)
-        return self._heads(captured, wanted, len(prompts), len(pixels))
+        return np.concatenate([z for z, _ in self._in_memory(pixels, prompts, heads, hidden=False)], 1)
 
     def read(self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None) -> Reading:
         """Head outputs of pixels float[B, F, 3, h, w] under every prompt, at `heads` (all by default).
 
         z is the input of o_proj at the last prompt token (HeadHunt-VAD, head features).
         """
-        captured, wanted, hidden = self._read(pixels, prompts, heads, hidden=True)
-        assert hidden is not None
-        z = self._heads(captured, wanted, len(prompts), len(pixels))
-        return Reading(z, np.asarray(hidden.transpose(0, 1).float().cpu().numpy()))
+        parts = self._in_memory(pixels, prompts, heads, hidden=True)
+        return Reading(*(np.concatenate([p[k] for p in parts], 1) for k in range(2)))
+
+    def _in_memory(
+        self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(z, hidden states) of parts of the batch that fit into the device's memory, in order; no segment is dropped.
+
+        Raises:
+            ModelError: one segment alone does not fit.
+        """
+        most = min(len(pixels), self.batch_limit or len(pixels))
+        try:
+            return [self._read(part, prompts, heads, hidden) for part in pixels.split(most)]
+        except torch.cuda.OutOfMemoryError as exc:
+            if most == 1:
+                raise ModelError(
+                    "one segment does not fit into the device's memory: lower segmentation.frames_per_segment, or "
+                    "take mllm.dtype bfloat16"
+                ) from exc
+        torch.cuda.empty_cache()
+        self.batch_limit = most // 2
+        logger.warning("out of device memory with %d segments a batch: going on with %d", most, self.batch_limit)
+        return self._in_memory(pixels, prompts, heads, hidden)
 
     def _heads(
         self, captured: dict[int, torch.Tensor], wanted: Sequence[HeadRef], n_prompts: int, n_segments: int
@@ -145,8 +168,8 @@ class Extractor:
     @torch.inference_mode()
     def _read(
         self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool
-    ) -> tuple[dict[int, torch.Tensor], list[HeadRef], torch.Tensor | None]:
-        """o_proj inputs float[B, M, H * d_head] by layer, the heads wanted, hidden states float[B, M, width]."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """z[prompt, segment, head, d_head] and hidden states [prompt, segment, width] (width 0 if not wanted)."""
         if not prompts or len(set(prompts)) < len(prompts):
             raise ModelError("prompts must be given and differ from each other")
         wanted = list(self.heads if heads is None else heads)
@@ -155,14 +178,19 @@ class Extractor:
         clip = self.clip(pixels)
         ids = [self.token_ids(p, clip).to(self.device) for p in prompts]
         inputs = self.inputs(pixels.to(self.device, self.model.dtype), ids[0], clip)
+        last: torch.Tensor | None = None
         if len(prompts) == 1:
             with capture(rows, torch.tensor([-1], device=self.device), stop=not hidden) as captured:
                 out = self.model.base_model(**inputs, use_cache=False)
-            return captured, wanted, out.last_hidden_state[:, -1:] if hidden else None
-        length = common_prefix(ids)
-        shared = SharedPrefix(self.model, inputs, length, None if hidden else max(rows))
-        captured, last = shared.read([i[length:] for i in ids], rows)
-        return captured, wanted, last
+                last = out.last_hidden_state[:, -1:]
+        else:
+            length = common_prefix(ids)
+            shared = SharedPrefix(self.model, inputs, length, None if hidden else max(rows))
+            captured, last = shared.read([i[length:] for i in ids], rows)
+        z = self._heads(captured, wanted, len(prompts), len(pixels))
+        if last is None:
+            return z, np.zeros((*z.shape[:2], 0), np.float32)
+        return z, np.asarray(last.transpose(0, 1).float().cpu().numpy())
 
     def answer_direction(self, one: str, other: str) -> Float32[np.ndarray, " width"]:
         """What to multiply a final hidden state with for the log-odds of answering `one` rather than `other`.
@@ -184,11 +212,16 @@ class Extractor:
 
 
 def load_extractor(
-    params: MllmParams, cut: SegmentationParams, device: str = "auto", untrained_seed: int | None = None
+    params: MllmParams,
+    cut: SegmentationParams,
+    device: str = "auto",
+    untrained_seed: int | None = None,
+    deepest: int | None = None,
 ) -> Extractor:
     """Load a model from a hub id or a local folder; with untrained_seed the same architecture with random weights.
 
     cut: how segments are cut; some families tell the model the time of every frame.
+    deepest: decoder layers behind this one are not loaded (final hidden states mean nothing then).
 
     Raises:
         ModelError: not found, unsupported family, or a checkpoint with missing weights.
@@ -204,6 +237,8 @@ def load_extractor(
             f"mllm.id {params.id!r} is neither a local model folder nor to be had from the hub: {reason}"
         ) from exc
     family = family_of(config.model_type, params.id)
+    if deepest is not None:
+        _truncate(config.get_text_config(), deepest + 1)
     cls = getattr(transformers, family.model_class)
     dtype = getattr(torch, params.dtype)
     if untrained_seed is not None:
@@ -211,12 +246,24 @@ def load_extractor(
         model = cls._from_config(config, dtype=dtype, attn_implementation=params.attention)
     else:
         model, info = cls.from_pretrained(
-            params.id, dtype=dtype, attn_implementation=params.attention, output_loading_info=True, **options
+            params.id,
+            config=config,
+            dtype=dtype,
+            attn_implementation=params.attention,
+            output_loading_info=True,
+            **options,
         )
         missing = sorted(info["missing_keys"])
         if missing:
             raise ModelError(f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}")
     return Extractor(model, tokenizer, family, pick_device(device), _preprocessing(params.id, options), cut.frame_s)
+
+
+def _truncate(text: Any, n_layers: int) -> None:
+    """Let a configuration have its first layers only."""
+    text.num_hidden_layers = min(n_layers, text.num_hidden_layers)
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[: text.num_hidden_layers]
 
 
 def _preprocessing(mllm_id: str, options: dict[str, str]) -> dict[str, Any]:

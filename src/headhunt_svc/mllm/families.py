@@ -32,6 +32,8 @@ class Family:
     video_text: what the chat template writes where a video belongs.
     clip_text: (model config, clip) -> the text that stands for that video.
     image_size: (model config, stated preprocessing, height, width) -> (height, width) after the resize.
+    visual_token: model config -> id of the token that stands for a piece of a picture.
+    grid: (model config, clip) -> (frames, rows, columns) of those tokens, in this order.
     inputs: (model config, pixels float[B, F, 3, h, w], ids int64[B, tokens], clip) -> keyword arguments of the model.
     mean, std: normalisation where the checkpoint states none.
     """
@@ -40,6 +42,8 @@ class Family:
     video_text: str
     clip_text: Callable[[Any, Clip], str]
     image_size: Callable[[Any, dict[str, Any], int, int], tuple[int, int]]
+    visual_token: Callable[[Any], int]
+    grid: Callable[[Any, Clip], tuple[int, int, int]]
     inputs: Callable[[Any, torch.Tensor, torch.Tensor, Clip], Inputs]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -59,6 +63,11 @@ def _square(config: Any, stated: dict[str, Any], height: int, width: int) -> tup
 def _internvl_text(config: Any, clip: Clip) -> str:
     visual = f"<img>{'<IMG_CONTEXT>' * config.image_seq_length}</img>"
     return "\n".join(f"Frame{i}: {visual}" for i in range(1, clip.n_frames + 1))
+
+
+def _internvl_grid(config: Any, clip: Clip) -> tuple[int, int, int]:
+    side = math.isqrt(config.image_seq_length)
+    return clip.n_frames, side, side
 
 
 def _internvl_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
@@ -82,6 +91,11 @@ def _qwen_grid(config: Any, clip: Clip) -> tuple[int, int, int]:
     return groups, clip.height // vision.patch_size, clip.width // vision.patch_size
 
 
+def _qwen_tokens(config: Any, clip: Clip) -> tuple[int, int, int]:
+    groups, rows, columns = _qwen_grid(config, clip)
+    return groups, rows // config.vision_config.spatial_merge_size, columns // config.vision_config.spatial_merge_size
+
+
 def _qwen_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
     vision = config.vision_config
     t, p, m = vision.temporal_patch_size, vision.patch_size, vision.spatial_merge_size
@@ -98,8 +112,7 @@ def _qwen_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Cli
 
 
 def _qwen2_5_text(config: Any, clip: Clip) -> str:
-    groups, rows, columns = _qwen_grid(config, clip)
-    return "<|video_pad|>" * int(groups * rows * columns // config.vision_config.spatial_merge_size**2)
+    return "<|video_pad|>" * math.prod(_qwen_tokens(config, clip))
 
 
 def _qwen2_5_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
@@ -109,9 +122,9 @@ def _qwen2_5_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: 
 
 
 def _qwen3_text(config: Any, clip: Clip) -> str:
-    groups, rows, columns = _qwen_grid(config, clip)
+    groups, rows, columns = _qwen_tokens(config, clip)
     t = config.vision_config.temporal_patch_size
-    visual = "<|video_pad|>" * int(rows * columns // config.vision_config.spatial_merge_size**2)
+    visual = "<|video_pad|>" * (rows * columns)
     texts = []
     for g in range(groups):
         first, last = (min(g * t + i, clip.n_frames - 1) * clip.frame_s for i in (0, t - 1))
@@ -120,32 +133,63 @@ def _qwen3_text(config: Any, clip: Clip) -> str:
 
 
 # -- LLaVA-OneVision: pooled tokens of every frame, one newline at the end ---------------------------------------------
+def _llava_grid(config: Any, clip: Clip) -> tuple[int, int, int]:
+    side = math.ceil(config.vision_config.image_size // config.vision_config.patch_size / 2)
+    return clip.n_frames, side, side
+
+
 def _llava_text(config: Any, clip: Clip) -> str:
-    side = config.vision_config.image_size // config.vision_config.patch_size
-    return "<video>" * int(clip.n_frames * math.ceil(side / 2) ** 2 + 1)
+    return "<video>" * (math.prod(_llava_grid(config, clip)) + 1)
 
 
 def _llava_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
     return {"pixel_values_videos": pixels}
 
 
+def _video_token(config: Any) -> int:
+    return int(config.video_token_id)
+
+
 FAMILIES: dict[str, Family] = {
     "internvl": Family(
-        "InternVLForConditionalGeneration", "<video>", _internvl_text, _square, _internvl_inputs, *IMAGENET
+        "InternVLForConditionalGeneration",
+        "<video>",
+        _internvl_text,
+        _square,
+        lambda config: int(config.image_token_id),
+        _internvl_grid,
+        _internvl_inputs,
+        *IMAGENET,
     ),
     "qwen2_5_vl": Family(
-        "Qwen2_5_VLForConditionalGeneration", "<|video_pad|>", _qwen2_5_text, _qwen_size, _qwen2_5_inputs, *CLIP_NORM
+        "Qwen2_5_VLForConditionalGeneration",
+        "<|video_pad|>",
+        _qwen2_5_text,
+        _qwen_size,
+        _video_token,
+        _qwen_tokens,
+        _qwen2_5_inputs,
+        *CLIP_NORM,
     ),
     "qwen3_vl": Family(
         "Qwen3VLForConditionalGeneration",
         "<|vision_start|><|video_pad|><|vision_end|>",
         _qwen3_text,
         _qwen_size,
+        _video_token,
+        _qwen_tokens,
         _qwen_inputs,
         *HALF,
     ),
     "llava_onevision": Family(
-        "LlavaOnevisionForConditionalGeneration", "<video>", _llava_text, _square, _llava_inputs, *HALF
+        "LlavaOnevisionForConditionalGeneration",
+        "<video>",
+        _llava_text,
+        _square,
+        _video_token,
+        _llava_grid,
+        _llava_inputs,
+        *HALF,
     ),
 }
 

@@ -157,3 +157,43 @@ def test_heads_outside_the_model_and_long_prompts(extractor: Extractor) -> None:
         extractor.check_heads([HeadRef(3, 0)])
     with pytest.raises(ModelError, match="lower segmentation"):
         extractor.token_ids(PROMPTS[0], Clip(200, 96, 96, 0.2))
+
+
+def test_layers_behind_the_deepest_head_are_not_loaded(
+    folder: Path, extractor: Extractor, pictures: np.ndarray
+) -> None:
+    short = load_extractor(MllmParams(id=str(folder)), CUT, "cpu", deepest=1)
+    assert len(short.model.get_decoder().layers) == 2
+    pixels = extractor.preprocess(pictures[0])[None]
+    heads = [HeadRef(1, 4), HeadRef(0, 2)]
+    np.testing.assert_array_equal(short.features(pixels, PROMPTS, heads), extractor.features(pixels, PROMPTS, heads))
+    with pytest.raises(ModelError, match="not in this model"):
+        short.features(pixels, PROMPTS, [HeadRef(2, 0)])
+
+
+def test_out_of_memory_halves_the_batch_once_and_drops_nothing(
+    extractor: Extractor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(3)
+    pictures = rng.integers(0, 256, (7, 4, 96, 96, 3), dtype=np.uint8)
+    pixels = torch.stack([extractor.preprocess(p) for p in pictures])
+    expected = extractor.features(pixels, PROMPTS)
+    real, sizes = Extractor._read, []
+
+    def small_device(self: Extractor, part: torch.Tensor, *args: object) -> tuple[np.ndarray, np.ndarray]:
+        sizes.append(len(part))
+        if len(part) > fits:
+            raise torch.cuda.OutOfMemoryError
+        return real(self, part, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Extractor, "_read", small_device)
+    monkeypatch.setattr(extractor, "batch_limit", None)
+    fits = 3
+    np.testing.assert_allclose(extractor.features(pixels, PROMPTS), expected, atol=1e-5)
+    assert sizes == [7, 3, 3, 1]
+    extractor.features(pixels, PROMPTS)
+    assert sizes[4:] == [3, 3, 1]  # it remembers
+    assert caplog.text.count("out of device memory") == 1
+    fits = 0
+    with pytest.raises(ModelError, match="one segment does not fit"):
+        extractor.features(pixels, PROMPTS)

@@ -103,7 +103,7 @@ def attribute(
     heads: Sequence[HeadRef],
     weight: Float64[np.ndarray, " features"],
 ) -> Attribution:
-    """Shares of every token and head in the logit of pixels float[B, F, 3, h, w]; weight as the scorer's, head by head."""
+    """Shares in the logit of pixels float[B, F, 3, h, w]; weight: as the scorer's, head by head."""
     extractor.check_heads(heads)
     clip = extractor.clip(pixels)
     ids = extractor.token_ids(prompt, clip).to(extractor.device)

@@ -1,6 +1,7 @@
 """Detector: video -> Report. Every way in (CLI, evaluation, later service, jobs, live) uses this one composition."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -10,15 +11,35 @@ import torch
 from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.io.ahead import ahead
 from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, Bundle, check_model, load_bundle
 from headhunt_svc.io.files import code_version
 from headhunt_svc.io.reports import Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.io.video import SegmentPictures, VideoReader
 from headhunt_svc.mllm.extractor import Extractor, load_extractor
+from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import Scorer, SegmentScores
 
 Scored = Callable[[float], object]
+
+
+def batches(
+    video: VideoReader, video_id: str, cut: SegmentationParams, extractor: Extractor, size: int
+) -> Iterator[tuple[list[SegmentPictures], torch.Tensor]]:
+    """Segments of a video, `size` at a time: without their pictures, and as pixel values float[B, F, 3, h, w].
+
+    Decoding and preprocessing run up to two batches ahead of the model; memory does not grow with the video.
+    """
+
+    def prepared() -> Iterator[tuple[SegmentPictures, torch.Tensor]]:
+        for piece in video.segments(video_id, cut):
+            light = SegmentPictures(piece.segment, piece.pictures[:0].copy(), piece.start_s, piece.stop_s)
+            yield light, extractor.preprocess(piece.pictures)
+
+    with closing(ahead(prepared(), 2 * size)) as ready:
+        while group := list(islice(ready, size)):
+            yield [piece for piece, _ in group], torch.stack([pixels for _, pixels in group])
 
 
 class Detector:
@@ -36,7 +57,7 @@ class Detector:
             )
         self.bundle, self.scorer, self.extractor, self.batch_segments = bundle, scorer, extractor, batch_segments
         self.detector_id = bundle.detector_id
-        self.code = code_version("core", "detector.py", "io/video.py", "mllm")
+        self.code = code_version("core", "detector.py", "io/ahead.py", "io/video.py", "mllm")
 
     @classmethod
     def load(cls, folder: Path, settings: Settings | None = None) -> "Detector":
@@ -49,22 +70,23 @@ class Detector:
         settings = settings or Settings()
         bundle, scorer = load_bundle(folder)
         check_model(bundle, folder)
-        return cls(bundle, scorer, load_extractor(bundle.mllm_at(folder), settings.device), settings.batch_segments)
+        deepest = max(h.layer for h in scorer.heads)
+        extractor = load_extractor(bundle.mllm_at(folder), bundle.segmentation, settings.device, deepest=deepest)
+        return cls(bundle, scorer, extractor, settings.batch_segments)
 
     def _score(
-        self, pieces: Iterator[SegmentPictures], scored: Scored | None
+        self, video: VideoReader, video_id: str, scored: Scored | None
     ) -> tuple[list[SegmentPictures], np.ndarray]:
-        """Raw scores float64[T]; of the pieces only times and spans are kept."""
-        kept: list[SegmentPictures] = []
+        """Segments (without pictures) and raw scores float64[T]."""
+        pieces: list[SegmentPictures] = []
         raw: list[np.ndarray] = []
-        ready = ((p.stop_s, self.extractor.preprocess(p.pictures)) for p in _slim(pieces, kept))
-        while batch := list(islice(ready, self.batch_segments)):
-            pixels = torch.stack([x for _, x in batch])
+        for group, pixels in batches(video, video_id, self.bundle.segmentation, self.extractor, self.batch_segments):
             z = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads)[0]
             raw.append(apply_scorer(self.scorer, z.reshape(len(z), -1)))
+            pieces += group
             if scored is not None:
-                scored(batch[-1][0])
-        return kept, np.concatenate(raw)
+                scored(group[-1].stop_s)
+        return pieces, np.concatenate(raw)
 
     def detect(
         self,
@@ -83,7 +105,7 @@ class Detector:
         locator = self.bundle.locator(operating_point)
         name = video_id or path.name
         with VideoReader(path) as video:
-            kept, raw = self._score(video.segments(name, self.bundle.segmentation), scored)
+            kept, raw = self._score(video, name, scored)
         scores = SegmentScores(tuple(p.segment for p in kept), raw)
         smoothed = smooth(scores.raw, locator.sigma_segments)
         spans = [s.span for s in scores.segments]
@@ -124,10 +146,3 @@ class Detector:
             gaps=tuple(ReportGap(time_s=g.time_s, packets=g.packets, reason=g.reason) for g in video.gaps),
             repaired_times=video.repaired_times,
         )
-
-
-def _slim(pieces: Iterator[SegmentPictures], kept: list[SegmentPictures]) -> Iterator[SegmentPictures]:
-    """Pass pieces on, and keep each without its pictures: memory must not grow with the video."""
-    for piece in pieces:
-        kept.append(SegmentPictures(piece.segment, piece.pictures[:0].copy(), piece.start_s, piece.stop_s))
-        yield piece

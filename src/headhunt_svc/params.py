@@ -44,6 +44,12 @@ class SegmentationParams(_Section):
             raise ValueError("give exactly one of length_s and length_frames")
         return self
 
+    @property
+    def frame_s(self) -> float:
+        """Seconds between two frames that the model sees, for the families that tell it; 25 frames/s if not stated."""
+        seconds = self.length_s if self.length_s is not None else (self.length_frames or 1) / 25
+        return seconds / self.frames_per_segment
+
 
 class PromptParams(_Section):
     """The calibration prompts; `scoring` is the index of the one used after the heads are chosen."""

@@ -1,6 +1,7 @@
 """Pictures and prompts -> head outputs: one forward pass of the base model per prompt (no LM head, no generation)."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,13 @@ from jaxtyping import Float32, UInt8
 from transformers.utils.hub import cached_file
 
 from headhunt_svc.errors import ModelError
-from headhunt_svc.mllm.families import Family, family_of
-from headhunt_svc.mllm.hooks import capture_last
-from headhunt_svc.params import MllmParams
+from headhunt_svc.mllm.families import Clip, Family, Inputs, family_of
+from headhunt_svc.mllm.hooks import capture
+from headhunt_svc.mllm.prefix import SharedPrefix, common_prefix
+from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.types import HeadRef
+
+logger = logging.getLogger(__name__)
 
 
 def pick_device(name: str) -> torch.device:
@@ -34,37 +38,55 @@ class Reading:
 
 
 class Extractor:
-    """A frozen MLLM and what is needed to read its heads."""
+    """A frozen MLLM and what is needed to read its heads. Not thread-safe: one worker a model."""
 
-    def __init__(self, model: Any, tokenizer: Any, family: Family, device: torch.device, norm: tuple[Any, Any]) -> None:
-        self.family, self.device, self.tokenizer = family, device, tokenizer
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        family: Family,
+        device: torch.device,
+        stated: dict[str, Any],
+        frame_s: float,
+    ) -> None:
+        """stated: the checkpoint's own preprocessing; frame_s: seconds between two frames that the model sees."""
+        self.family, self.device, self.tokenizer, self.stated, self.frame_s = family, device, tokenizer, stated, frame_s
         self.model = model.to(device).eval().requires_grad_(False)
         self.config: Any = model.config
         text = self.config.get_text_config()
         layers = self.model.get_decoder().layers
         # hybrid models: only layers with full attention have an o_proj
-        self.projections = [(i, x.self_attn.o_proj) for i, x in enumerate(layers) if hasattr(x, "self_attn")]
+        found = {i: getattr(getattr(x, "self_attn", None), "o_proj", None) for i, x in enumerate(layers)}
+        self.projections = {i: o_proj for i, o_proj in found.items() if o_proj is not None}
         if not self.projections:
             raise ModelError("the model has no decoder layer with self_attn.o_proj: its heads cannot be read")
         self.n_layers, self.n_heads = len(layers), int(text.num_attention_heads)
-        self.d_head = self.projections[0][1].in_features // self.n_heads  # not hidden // heads: some differ
+        # not hidden // heads: some differ
+        self.d_head = next(iter(self.projections.values())).in_features // self.n_heads
+        self.batch_limit: int | None = None  # segments a pass, once memory has run out
         self.max_tokens = int(text.max_position_embeddings)
+        norm = stated.get("image_mean", family.mean), stated.get("image_std", family.std)
         self.mean, self.std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in norm)
 
     @property
     def heads(self) -> tuple[HeadRef, ...]:
         """All heads, layer by layer."""
-        return tuple(HeadRef(layer, head) for layer, _ in self.projections for head in range(self.n_heads))
+        return tuple(HeadRef(layer, head) for layer in self.projections for head in range(self.n_heads))
 
+    # -- what goes in ---------------------------------------------------------------------------------------------
     def preprocess(self, pictures: UInt8[np.ndarray, "frame height width 3"]) -> torch.Tensor:
         """Pictures -> pixel values float32[F, 3, h, w]: antialiased bicubic resize of uint8, then normalisation."""
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
-        size = self.family.image_size(self.config)
+        size = self.family.image_size(self.config, self.stated, x.shape[2], x.shape[3])
         if tuple(x.shape[-2:]) != size:
             x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
         return torch.as_tensor((x.float() / 255 - self.mean) / self.std)
 
-    def token_ids(self, prompt: str, n_frames: int) -> torch.Tensor:
+    def clip(self, pixels: torch.Tensor) -> Clip:
+        """The layout of pixels float[..., F, 3, h, w]."""
+        return Clip(pixels.shape[-4], pixels.shape[-2], pixels.shape[-1], self.frame_s)
+
+    def token_ids(self, prompt: str, clip: Clip) -> torch.Tensor:
         """int64[tokens]: the chat turn [video, prompt] up to where the answer would start.
 
         Raises:
@@ -76,47 +98,99 @@ class Extractor:
         text = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
-        if self.family.video_token not in text:
-            raise ModelError(f"the chat template writes no {self.family.video_token} for a video")
-        text = text.replace(self.family.video_token, self.family.frames_text(self.config, n_frames), 1)
+        if self.family.video_text not in text:
+            raise ModelError(f"the chat template writes no {self.family.video_text} for a video")
+        text = text.replace(self.family.video_text, self.family.clip_text(self.config, clip), 1)
         ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
         if len(ids) > self.max_tokens:
             raise ModelError(
-                f"a prompt with {n_frames} frames takes {len(ids)} tokens, the context holds {self.max_tokens}: "
+                f"a prompt with {clip.n_frames} frames takes {len(ids)} tokens, the context holds {self.max_tokens}: "
                 "lower segmentation.frames_per_segment"
             )
         return torch.as_tensor(ids)
 
+    def inputs(self, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
+        """Keyword arguments of the model for pixels float[B, F, 3, h, w] under one prompt."""
+        rows = ids[None].expand(len(pixels), -1)
+        return {
+            "input_ids": rows,
+            "attention_mask": torch.ones_like(rows),
+            **self.family.inputs(self.config, pixels, rows, clip),
+        }
+
+    # -- what comes out -------------------------------------------------------------------------------------------
     def features(
         self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None
     ) -> Float32[np.ndarray, "prompt segment head d_head"]:
-        """Head outputs z, see `read`."""
-        return self.read(pixels, prompts, heads).heads
+        """Head outputs z alone, see `read`; nothing behind the deepest of the heads is computed."""
+        return np.concatenate([z for z, _ in self._in_memory(pixels, prompts, heads, hidden=False)], 1)
 
-    @torch.inference_mode()
     def read(self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None) -> Reading:
         """Head outputs of pixels float[B, F, 3, h, w] under every prompt, at `heads` (all by default).
 
         z is the input of o_proj at the last prompt token (HeadHunt-VAD, head features).
         """
-        batch, n_frames = pixels.shape[:2]
+        parts = self._in_memory(pixels, prompts, heads, hidden=True)
+        return Reading(*(np.concatenate([p[k] for p in parts], 1) for k in range(2)))
+
+    def _in_memory(
+        self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(z, hidden states) of parts of the batch that fit into the device's memory, in order; no segment is dropped.
+
+        Raises:
+            ModelError: one segment alone does not fit.
+        """
+        most = min(len(pixels), self.batch_limit or len(pixels))
+        try:
+            return [self._read(part, prompts, heads, hidden) for part in pixels.split(most)]
+        except torch.cuda.OutOfMemoryError as exc:
+            if most == 1:
+                raise ModelError(
+                    "one segment does not fit into the device's memory: lower segmentation.frames_per_segment, or "
+                    "take mllm.dtype bfloat16"
+                ) from exc
+        torch.cuda.empty_cache()
+        self.batch_limit = most // 2
+        logger.warning("out of device memory with %d segments a batch: going on with %d", most, self.batch_limit)
+        return self._in_memory(pixels, prompts, heads, hidden)
+
+    def _heads(
+        self, captured: dict[int, torch.Tensor], wanted: Sequence[HeadRef], n_prompts: int, n_segments: int
+    ) -> np.ndarray:
+        """[prompt, segment, head, d_head], stacked on the device and copied once."""
+        if not wanted:  # a text answer needs the final hidden state alone
+            return np.zeros((n_prompts, n_segments, 0, self.d_head), np.float32)
+        by_head = {layer: x.unflatten(-1, (self.n_heads, self.d_head)) for layer, x in captured.items()}
+        z = torch.stack([by_head[h.layer][:, :, h.head] for h in wanted], 2)
+        return np.asarray(z.transpose(0, 1).float().cpu().numpy())
+
+    @torch.inference_mode()
+    def _read(
+        self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """z[prompt, segment, head, d_head] and hidden states [prompt, segment, width] (width 0 if not wanted)."""
+        if not prompts or len(set(prompts)) < len(prompts):
+            raise ModelError("prompts must be given and differ from each other")
         wanted = list(self.heads if heads is None else heads)
         self.check_heads(wanted)
-        layers = sorted({h.layer for h in wanted})
-        rows = [(layer, o_proj) for layer, o_proj in self.projections if layer in layers]
-        flat = pixels.flatten(0, 1).to(self.device, self.model.dtype)
-        z, hidden = [], []
-        for prompt in prompts:
-            ids = self.token_ids(prompt, n_frames).to(self.device)[None].expand(batch, -1)
-            with capture_last(rows) as captured:
-                out = self.model.base_model(
-                    input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=flat, use_cache=False
-                )
-            hidden.append(out.last_hidden_state[:, -1])
-            by_head = {layer: captured[layer].unflatten(-1, (self.n_heads, self.d_head)) for layer in layers}
-            none = hidden[-1].new_empty(batch, 0, self.d_head)
-            z.append(torch.cat([none, *(by_head[h.layer][:, h.head, None] for h in wanted)], 1))
-        return Reading(*(np.asarray(torch.stack(part).float().cpu().numpy()) for part in (z, hidden)))
+        rows = {layer: self.projections[layer] for layer in sorted({h.layer for h in wanted})}
+        clip = self.clip(pixels)
+        ids = [self.token_ids(p, clip).to(self.device) for p in prompts]
+        inputs = self.inputs(pixels.to(self.device, self.model.dtype), ids[0], clip)
+        last: torch.Tensor | None = None
+        if len(prompts) == 1:
+            with capture(rows, torch.tensor([-1], device=self.device), stop=not hidden) as captured:
+                out = self.model.base_model(**inputs, use_cache=False)
+                last = out.last_hidden_state[:, -1:]
+        else:
+            length = common_prefix(ids)
+            shared = SharedPrefix(self.model, inputs, length, None if hidden else max(rows))
+            captured, last = shared.read([i[length:] for i in ids], rows)
+        z = self._heads(captured, wanted, len(prompts), len(pixels))
+        if last is None:
+            return z, np.zeros((*z.shape[:2], 0), np.float32)
+        return z, np.asarray(last.transpose(0, 1).float().cpu().numpy())
 
     def answer_direction(self, one: str, other: str) -> Float32[np.ndarray, " width"]:
         """What to multiply a final hidden state with for the log-odds of answering `one` rather than `other`.
@@ -137,8 +211,17 @@ class Extractor:
                 )
 
 
-def load_extractor(params: MllmParams, device: str = "auto", untrained_seed: int | None = None) -> Extractor:
+def load_extractor(
+    params: MllmParams,
+    cut: SegmentationParams,
+    device: str = "auto",
+    untrained_seed: int | None = None,
+    deepest: int | None = None,
+) -> Extractor:
     """Load a model from a hub id or a local folder; with untrained_seed the same architecture with random weights.
+
+    cut: how segments are cut; some families tell the model the time of every frame.
+    deepest: decoder layers behind this one are not loaded (final hidden states mean nothing then).
 
     Raises:
         ModelError: not found, unsupported family, or a checkpoint with missing weights.
@@ -154,6 +237,8 @@ def load_extractor(params: MllmParams, device: str = "auto", untrained_seed: int
             f"mllm.id {params.id!r} is neither a local model folder nor to be had from the hub: {reason}"
         ) from exc
     family = family_of(config.model_type, params.id)
+    if deepest is not None:
+        _truncate(config.get_text_config(), deepest + 1)
     cls = getattr(transformers, family.model_class)
     dtype = getattr(torch, params.dtype)
     if untrained_seed is not None:
@@ -161,16 +246,30 @@ def load_extractor(params: MllmParams, device: str = "auto", untrained_seed: int
         model = cls._from_config(config, dtype=dtype, attn_implementation=params.attention)
     else:
         model, info = cls.from_pretrained(
-            params.id, dtype=dtype, attn_implementation=params.attention, output_loading_info=True, **options
+            params.id,
+            config=config,
+            dtype=dtype,
+            attn_implementation=params.attention,
+            output_loading_info=True,
+            **options,
         )
         missing = sorted(info["missing_keys"])
         if missing:
             raise ModelError(f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}")
-    return Extractor(model, tokenizer, family, pick_device(device), _normalisation(params.id, family, options))
+    return Extractor(model, tokenizer, family, pick_device(device), _preprocessing(params.id, options), cut.frame_s)
 
 
-def _normalisation(mllm_id: str, family: Family, options: dict[str, str]) -> tuple[Any, Any]:
-    """Mean and std of the checkpoint's own preprocessor, or the family's."""
-    found = cached_file(mllm_id, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False, **options)
-    stated = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
-    return stated.get("image_mean", family.mean), stated.get("image_std", family.std)
+def _truncate(text: Any, n_layers: int) -> None:
+    """Let a configuration have its first layers only."""
+    text.num_hidden_layers = min(n_layers, text.num_hidden_layers)
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[: text.num_hidden_layers]
+
+
+def _preprocessing(mllm_id: str, options: dict[str, str]) -> dict[str, Any]:
+    """The checkpoint's own preprocessing: of videos if it states that, else of images, else nothing."""
+    for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
+        found = cached_file(mllm_id, name, _raise_exceptions_for_missing_entries=False, **options)
+        if found:
+            return dict(json.loads(Path(found).read_text(encoding="utf-8")))
+    return {}

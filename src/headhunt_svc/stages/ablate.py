@@ -53,14 +53,14 @@ def measure(params: Params, index: Path, out: Path) -> None:
     labelled_videos = [r for s in LABELLED for r in records[s]]
     device, cut, key = Settings().device, params.segmentation, model_key(params.mllm)
     scoring, texts = (params.prompts.scoring_text,), params.prompts.texts
-    model = load_extractor(params.mllm, device)
+    model = load_extractor(params.mllm, cut, device)
     trained, untrained, asked = (FeatureStore(out / name) for name in ("trained", "untrained", "asked"))
     extract_videos(model, key, tests, scoring, cut, trained)
     trained.finish(r.video_id for r in tests)
     spoken = records["validation"] + tests
     extract_videos(model, key, spoken, (*params.ablate.specific, *params.ablate.generic), cut, asked, heads=())
     asked.finish(r.video_id for r in spoken)
-    model, key = load_extractor(params.mllm, device, untrained_seed=UNTRAINED_SEED), f"untrained {key}"
+    model, key = load_extractor(params.mllm, cut, device, untrained_seed=UNTRAINED_SEED), f"untrained {key}"
     extract_videos(model, key, records["calibration"], texts, cut, untrained)
     extract_videos(model, key, records["validation"] + tests, scoring, cut, untrained)
     untrained.finish(r.video_id for r in labelled_videos + tests)
@@ -225,7 +225,7 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
     raw_chosen, _ = identify_heads(raw_prompts, params.identify)
 
     ask = params.ablate
-    direction = load_extractor(params.mllm, "cpu").answer_direction("yes", "no")
+    direction = load_extractor(params.mllm, params.segmentation, "cpu").answer_direction("yes", "no")
     spoken = {s: r for s, r in records.items() if s != "calibration"}
     answers = [
         {s: labelled(asked, r, i, share, hidden=True) for s, r in spoken.items()}

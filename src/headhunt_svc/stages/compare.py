@@ -23,7 +23,7 @@ def _model(params: Params, mllm: MllmParams, index: Path, work: Path) -> dict[st
     splits: tuple[Split, ...] = (*LABELLED, "test")
     records = {s: load_index(index, s) for s in splits}
     few = records["calibration"] + records["validation"]
-    model, key = load_extractor(mllm, Settings().device), model_key(mllm)
+    model, key = load_extractor(mllm, params.segmentation, Settings().device), model_key(mllm)
     stored, tests = FeatureStore(work / "labelled"), FeatureStore(work / "test")
     extract_videos(model, key, few, params.prompts.texts, params.segmentation, stored)
     extract_videos(model, key, records["test"], (params.prompts.scoring_text,), params.segmentation, tests)

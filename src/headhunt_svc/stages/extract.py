@@ -1,13 +1,12 @@
 """extract: videos + MLLM -> features of all heads under every prompt, for the splits that choose heads and fit."""
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.progress import track
 
+from headhunt_svc.detector import batches
 from headhunt_svc.errors import DatasetError, VideoError
 from headhunt_svc.io.artifacts import model_revision
 from headhunt_svc.io.datasets import load_index
@@ -38,10 +37,9 @@ def video_features(
     parts: list[Reading] = []
     try:
         with VideoReader(record.path) as video:
-            pieces = video.segments(record.video_id, params)
-            while group := [(p.segment, extractor.preprocess(p.pictures)) for p in islice(pieces, batch)]:
-                segments += [s for s, _ in group]
-                parts.append(extractor.read(torch.stack([x for _, x in group]), prompts, heads))
+            for group, pixels in batches(video, record.video_id, params, extractor, batch):
+                segments += [p.segment for p in group]
+                parts.append(extractor.read(pixels, prompts, heads))
     except VideoError as exc:
         raise DatasetError(str(exc)) from exc
     if video.gaps or video.n_frames != record.n_frames:
@@ -63,7 +61,7 @@ def extract_videos(
 ) -> None:
     """Features of every video, at `heads` (all by default), into the store; shards that fit are kept, so it resumes."""
     batch = Settings().batch_segments
-    code = code_version("core/segmentation.py", "io/video.py", "mllm")
+    code = code_version("core/segmentation.py", "detector.py", "io/video.py", "mllm")
     for record in track(records, description="extract"):
         made_from = f"{code} {key_of_model} {heads} {list(prompts)} {params.model_dump_json()} {sha256(record.path)}"
         key = text_id(made_from)
@@ -79,7 +77,7 @@ def model_key(mllm: MllmParams) -> str:
 def extract(params: Params, index: Path, out: Path) -> None:
     """Calibration and validation videos under every prompt."""
     records = load_index(index, "calibration") + load_index(index, "validation")
-    extractor = load_extractor(params.mllm, Settings().device)
+    extractor = load_extractor(params.mllm, params.segmentation, Settings().device)
     store = FeatureStore(out)
     extract_videos(extractor, model_key(params.mllm), records, params.prompts.texts, params.segmentation, store)
     store.finish(r.video_id for r in records)

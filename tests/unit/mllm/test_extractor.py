@@ -14,8 +14,9 @@ from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.questions import Question
 from headhunt_svc.errors import ModelError
 from headhunt_svc.mllm.extractor import Extractor, load_extractor
-from headhunt_svc.mllm.hooks import capture_last
-from headhunt_svc.params import DemoModelParams, MllmParams
+from headhunt_svc.mllm.families import Clip
+from headhunt_svc.mllm.hooks import capture
+from headhunt_svc.params import DemoModelParams, MllmParams, SegmentationParams
 from headhunt_svc.types import HeadRef
 
 SMALL = DemoModelParams(
@@ -28,6 +29,8 @@ SMALL = DemoModelParams(
     head_dim=8,
     intermediate_size=64,
 )
+CUT = SegmentationParams(length_s=1.6, frames_per_segment=4)
+CLIP = Clip(4, 96, 96, 0.4)
 PROMPTS = ["what happens in the video?", "describe the scene."]
 
 
@@ -42,31 +45,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def extractor(folder: Path) -> Extractor:
-    return load_extractor(MllmParams(id=str(folder)), "cpu")
+    return load_extractor(MllmParams(id=str(folder)), CUT, "cpu")
 
 
 @pytest.fixture
 def pictures() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, 4, 90, 120, 3), dtype=np.uint8)
-
-
-def test_features_are_the_inputs_of_o_proj_in_generate(extractor: Extractor, pictures: np.ndarray) -> None:
-    pixels = torch.stack([extractor.preprocess(p) for p in pictures])
-    features = extractor.features(pixels, PROMPTS)
-    assert features.shape == (2, 2, 18, 8)
-    for p, prompt in enumerate(PROMPTS):
-        for s in range(2):
-            ids = extractor.token_ids(prompt, 4)[None]
-            with capture_last(extractor.projections) as captured:
-                extractor.model.generate(
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
-                    pixel_values=pixels[s],
-                    max_new_tokens=1,
-                    do_sample=False,
-                )
-            oracle = torch.cat([captured[layer][0].view(6, 8) for layer in range(3)])
-            np.testing.assert_allclose(features[p, s], oracle, atol=1e-4)
 
 
 def test_some_heads_only(extractor: Extractor, pictures: np.ndarray) -> None:
@@ -81,7 +65,7 @@ def test_hidden_state_and_answer_direction_give_the_logits(extractor: Extractor,
     pixels = extractor.preprocess(pictures[0])[None]
     read = extractor.read(pixels, PROMPTS[:1], heads=())
     assert read.heads.shape == (1, 1, 0, 8)
-    ids = extractor.token_ids(PROMPTS[0], 4)[None]
+    ids = extractor.token_ids(PROMPTS[0], CLIP)[None]
     logits = extractor.model(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels[0]).logits[0, -1]
     yes, no = (extractor.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("yes", "no"))
     odds = read.hidden[0, 0] @ extractor.answer_direction("yes", "no")
@@ -89,9 +73,9 @@ def test_hidden_state_and_answer_direction_give_the_logits(extractor: Extractor,
 
 
 def test_hooks_are_removed_even_after_an_error(extractor: Extractor) -> None:
-    with pytest.raises(RuntimeError), capture_last(extractor.projections):
+    with pytest.raises(RuntimeError), capture(extractor.projections):
         raise RuntimeError
-    assert not any(m._forward_pre_hooks for _, m in extractor.projections)
+    assert not any(m._forward_pre_hooks for m in extractor.projections.values())
 
 
 def test_resize_is_within_a_level_of_pillow(extractor: Extractor, pictures: np.ndarray) -> None:
@@ -106,7 +90,7 @@ def test_the_prompt_is_laid_out_as_in_pretraining(extractor: Extractor) -> None:
     packed = talk.pack([[Question("event", PROMPTS[0], "")]])
     asked = packed.ids[0][packed.labels[0] == -100]
     expected = torch.cat([talk.prefix, asked])
-    ids = extractor.token_ids(PROMPTS[0], 8)
+    ids = extractor.token_ids(PROMPTS[0], Clip(8, 96, 96, 0.2))
     assert torch.equal(ids, expected[: len(ids)])
 
 
@@ -146,24 +130,70 @@ def test_a_checkpoint_with_missing_weights_is_refused(folder: Path, tmp_path: Pa
     )
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="lacks 1 weights"):
-        load_extractor(MllmParams(id=str(broken)), "cpu")
+        load_extractor(MllmParams(id=str(broken)), CUT, "cpu")
 
 
 def test_an_unsupported_family_lists_the_supported_ones(folder: Path, tmp_path: Path) -> None:
     other = _copy(folder, tmp_path / "m")
     config = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
     (other / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="'qwen2', which is not supported; supported: internvl"):
-        load_extractor(MllmParams(id=str(other)), "cpu")
+    with pytest.raises(ModelError, match="supported: internvl, llava_onevision, qwen2_5_vl"):
+        load_extractor(MllmParams(id=str(other)), CUT, "cpu")
 
 
 def test_no_such_model() -> None:
     with pytest.raises(ModelError, match="neither a local model folder nor to be had from the hub"):
-        load_extractor(MllmParams(id="nobody/nothing", revision="0"), "cpu")
+        load_extractor(MllmParams(id="nobody/nothing", revision="0"), CUT, "cpu")
+
+
+@pytest.mark.parametrize("prompts", [[], [PROMPTS[0], PROMPTS[0]]])
+def test_no_prompt_or_the_same_twice(extractor: Extractor, pictures: np.ndarray, prompts: list[str]) -> None:
+    with pytest.raises(ModelError, match="prompts must be given and differ"):
+        extractor.features(extractor.preprocess(pictures[0])[None], prompts)
 
 
 def test_heads_outside_the_model_and_long_prompts(extractor: Extractor) -> None:
     with pytest.raises(ModelError, match=r"\(3, 0\) is not in this model \(3 layers x 6 heads\)"):
         extractor.check_heads([HeadRef(3, 0)])
     with pytest.raises(ModelError, match="lower segmentation"):
-        extractor.token_ids(PROMPTS[0], 200)
+        extractor.token_ids(PROMPTS[0], Clip(200, 96, 96, 0.2))
+
+
+def test_layers_behind_the_deepest_head_are_not_loaded(
+    folder: Path, extractor: Extractor, pictures: np.ndarray
+) -> None:
+    short = load_extractor(MllmParams(id=str(folder)), CUT, "cpu", deepest=1)
+    assert len(short.model.get_decoder().layers) == 2
+    pixels = extractor.preprocess(pictures[0])[None]
+    heads = [HeadRef(1, 4), HeadRef(0, 2)]
+    np.testing.assert_array_equal(short.features(pixels, PROMPTS, heads), extractor.features(pixels, PROMPTS, heads))
+    with pytest.raises(ModelError, match="not in this model"):
+        short.features(pixels, PROMPTS, [HeadRef(2, 0)])
+
+
+def test_out_of_memory_halves_the_batch_once_and_drops_nothing(
+    extractor: Extractor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(3)
+    pictures = rng.integers(0, 256, (7, 4, 96, 96, 3), dtype=np.uint8)
+    pixels = torch.stack([extractor.preprocess(p) for p in pictures])
+    expected = extractor.features(pixels, PROMPTS)
+    real, sizes = Extractor._read, []
+
+    def small_device(self: Extractor, part: torch.Tensor, *args: object) -> tuple[np.ndarray, np.ndarray]:
+        sizes.append(len(part))
+        if len(part) > fits:
+            raise torch.cuda.OutOfMemoryError
+        return real(self, part, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Extractor, "_read", small_device)
+    monkeypatch.setattr(extractor, "batch_limit", None)
+    fits = 3
+    np.testing.assert_allclose(extractor.features(pixels, PROMPTS), expected, atol=1e-5)
+    assert sizes == [7, 3, 3, 1]
+    extractor.features(pixels, PROMPTS)
+    assert sizes[4:] == [3, 3, 1]  # it remembers
+    assert caplog.text.count("out of device memory") == 1
+    fits = 0
+    with pytest.raises(ModelError, match="one segment does not fit"):
+        extractor.features(pixels, PROMPTS)

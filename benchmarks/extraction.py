@@ -1,0 +1,219 @@
+"""Side by side in one run: reading heads the textbook way and with this package's engine, on the same weights.
+
+    python benchmarks/extraction.py --size small                 # minutes on 2 cores
+    python benchmarks/extraction.py --size 8b --json out.json    # InternVL3-8B's architecture in bf16, for a GPU
+
+Weights are random: time, memory and parity do not depend on what they say. Each way runs in a process of its own, so
+that its peak memory is its own.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from rich.console import Console
+from rich.table import Table
+
+from headhunt_svc.demo.model import build_tokenizer
+from headhunt_svc.mllm.extractor import Extractor, pick_device
+from headhunt_svc.mllm.families import FAMILIES
+from headhunt_svc.mllm.reference import reference_features
+from headhunt_svc.types import HeadRef
+
+PROMPTS = [
+    "what happens in the video?",
+    "describe the scene.",
+    "what are the people doing?",
+    "watch the clip carefully and summarise what is going on.",
+    "is somebody in danger?",
+    "how many people are visible?",
+    "which way do people move?",
+    "name every event, one after the other.",
+]
+
+
+@dataclass(frozen=True)
+class Size:
+    """An architecture of the InternVL family and how much of it to run."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    vision_layers: int
+    vision_hidden: int
+    vision_heads: int
+    image: int
+    frames: int
+    segments: int
+    deepest: int  # layers of which expert heads are wanted: 0 to deepest
+    dtype: str
+
+
+SIZES = {
+    "tiny": Size(4, 64, 4, 2, 128, 1, 32, 2, 56, 4, 2, 2, "float32"),
+    "small": Size(28, 512, 8, 2, 1408, 4, 256, 4, 224, 16, 2, 22, "float32"),
+    "8b": Size(28, 3584, 28, 4, 18944, 24, 1024, 16, 448, 16, 8, 22, "bfloat16"),
+}
+
+
+def build(size: Size, device: str) -> tuple[Extractor, torch.Tensor]:
+    """A frozen random model and pixels float[segment, frame, 3, h, w]."""
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    config = transformers.InternVLConfig(
+        vision_config={
+            "hidden_size": size.vision_hidden,
+            "intermediate_size": 4 * size.vision_hidden,
+            "num_hidden_layers": size.vision_layers,
+            "num_attention_heads": size.vision_heads,
+            "image_size": [size.image, size.image],
+            "patch_size": [14, 14],
+        },
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": 1024,
+            "hidden_size": size.hidden,
+            "intermediate_size": size.intermediate,
+            "num_hidden_layers": size.layers,
+            "num_attention_heads": size.heads,
+            "num_key_value_heads": size.kv_heads,
+            "max_position_embeddings": 32768,
+            "pad_token_id": 0,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=(size.image // 14) ** 2 // 4,
+        downsample_ratio=0.5,
+    )
+    with torch.device(pick_device(device)):
+        model = transformers.InternVLForConditionalGeneration._from_config(
+            config, attn_implementation="sdpa", dtype=getattr(torch, size.dtype)
+        )
+    extractor = Extractor(model, tokenizer, FAMILIES["internvl"], pick_device(device), {}, frame_s=0.1)
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (size.segments, size.frames, size.image, size.image, 3), dtype=np.uint8)
+    return extractor, torch.stack([extractor.preprocess(p) for p in pictures])
+
+
+def run(name: str, size: Size, n_prompts: int, device: str, batch: int, queue: Any) -> None:
+    """One way, timed after a warm-up on one segment: seconds a segment, peak memory, features of all heads it gives."""
+    torch.set_num_threads(torch.get_num_threads())
+    extractor, pixels = build(size, device)
+    prompts = PROMPTS[:n_prompts]
+    deep = [h for h in extractor.heads if h.layer <= size.deepest]
+    expert = [HeadRef(size.deepest, 0), HeadRef(size.deepest // 2, 1), HeadRef(1, 0)]
+    heads = {"offline": None, "offline truncated": deep, "online": expert}
+
+    def go(part: torch.Tensor) -> np.ndarray:
+        if name == "textbook":
+            return reference_features(extractor, list(part), prompts)
+        return np.concatenate([extractor.features(p, prompts, heads[name]) for p in part.split(batch)], 1)
+
+    def settled() -> float:
+        if extractor.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    go(pixels[:1])
+    start = settled()
+    found = go(pixels)
+    seconds = (settled() - start) / len(pixels)
+    if extractor.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    of = list(extractor.heads)
+    columns = [of.index(h) for h in (heads.get(name) or of)] if name != "textbook" else list(range(len(of)))
+    queue.put((seconds, peak, columns, found))
+
+
+def measure(
+    name: str, size: Size, n_prompts: int, device: str, batch: int
+) -> tuple[float, float, list[int], np.ndarray]:
+    """`run` in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=run, args=(name, size, n_prompts, device, batch, queue))
+    process.start()
+    result: tuple[float, float, list[int], np.ndarray] = queue.get()
+    process.join()
+    return result
+
+
+def matmul_ceiling(device: str, dtype: str) -> float:
+    """Measured TFLOP/s of a large matrix product on the device."""
+    n = 8192 if pick_device(device).type == "cuda" else 1024
+    a = torch.randn(n, n, device=pick_device(device), dtype=getattr(torch, dtype))
+    best = 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(10):
+            a @ a
+        if a.is_cuda:
+            torch.cuda.synchronize()
+        best = max(best, 10 * 2 * n**3 / (time.perf_counter() - start) / 1e12)
+    return best
+
+
+def flops(size: Size, prompt_tokens: int) -> float:
+    """Multiplications and additions of one segment under one prompt, matrices of all layers and attention."""
+    visual = size.frames * (size.image // 14) ** 2
+    vision = size.vision_layers * (
+        visual * 2 * (4 + 8) * size.vision_hidden**2 + 4 * visual * (size.image // 14) ** 2 * size.vision_hidden
+    )
+    head = size.hidden // size.heads
+    per_token = 2 * size.hidden * (2 * size.hidden + 2 * size.kv_heads * head + 3 * size.intermediate)
+    tokens = visual // 4 + prompt_tokens
+    return vision + (size.deepest + 1) * (tokens * per_token + 2 * tokens**2 * size.hidden)
+
+
+def main() -> None:
+    """Print the table; with --json write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch", type=int, default=1, help="segments a forward pass of the engine")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    size, console = SIZES[args.size], Console()
+    figures: dict[str, float] = {}
+    table = Table("M", "way", "s/segment", "ratio", "peak MiB", "parity (max abs)", title=f"size {args.size}")
+    for m in (1, 2, 8):
+        base, base_peak, _, expected = measure("textbook", size, m, args.device, args.batch)
+        table.add_row(str(m), "textbook", f"{base:.3f}", "1.00", f"{base_peak:.0f}", "")
+        figures |= {f"textbook_m{m}_s": base, f"textbook_m{m}_mib": base_peak}
+        for name in ["offline", "offline truncated", *(["online"] if m == 1 else [])]:
+            seconds, peak, columns, found = measure(name, size, m, args.device, args.batch)
+            parity = float(np.abs(found - expected[:, :, columns]).max())
+            key = f"{name.replace(' ', '_')}_m{m}".replace("offline_truncated_m8", "offline_m8_truncated")
+            figures |= {f"ratio_{key}": base / seconds, f"{key}_s": seconds, f"{key}_mib": peak}
+            figures["parity_max_abs"] = max(figures.get("parity_max_abs", 0.0), parity)
+            table.add_row(str(m), name, f"{seconds:.3f}", f"{base / seconds:.2f}", f"{peak:.0f}", f"{parity:.1e}")
+    console.print(table)
+    if torch.cuda.is_available() and args.device != "cpu":
+        per_s = 1 / figures["online_m1_s"]
+        ceiling = matmul_ceiling(args.device, size.dtype)
+        figures |= {
+            "segments_per_s": per_s,
+            "streams_30fps_48_frames": per_s * 48 / 30,
+            "matmul_tflops": ceiling,
+            "share_of_matmul": per_s * flops(size, 60) / 1e12 / ceiling,
+        }
+        console.print({k: round(v, 3) for k, v in figures.items() if not k.startswith(("textbook", "offline"))})
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The engine against the textbook way, for every family: all layers and heads, one and several prompts and segments."""
+
+import numpy as np
+import pytest
+import torch
+
+from headhunt_svc.mllm.attribution import attribute
+from headhunt_svc.mllm.extractor import Extractor
+from headhunt_svc.mllm.families import FAMILIES
+from headhunt_svc.mllm.reference import reference_features
+from headhunt_svc.types import HeadRef
+
+from .models import PROMPTS, tiny
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def extractor(request: pytest.FixtureRequest) -> Extractor:
+    return tiny(request.param)
+
+
+def clips(extractor: Extractor, n: int, n_frames: int = 5, seed: int = 0) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(0, 256, (n, n_frames, 60, 90, 3), dtype=np.uint8)
+    return torch.stack([extractor.preprocess(p) for p in pictures])
+
+
+@pytest.mark.parametrize("n_prompts", [1, 2, 8])
+@pytest.mark.parametrize("n_segments", [1, 3])
+def test_features_are_those_of_the_textbook_way(extractor: Extractor, n_prompts: int, n_segments: int) -> None:
+    pixels, prompts = clips(extractor, n_segments), PROMPTS[:n_prompts]
+    expected = reference_features(extractor, list(pixels), prompts)
+    assert np.abs(expected).max() > 1  # a scale at which a wrong mask or position shows
+    found = extractor.features(pixels, prompts)
+    assert found.shape == (n_prompts, n_segments, len(extractor.heads), extractor.d_head)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    np.testing.assert_allclose(extractor.read(pixels, prompts).heads, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("n_prompts", [1, 4])
+def test_some_heads_are_some_of_all_heads(extractor: Extractor, n_prompts: int) -> None:
+    """Nothing behind the deepest head is computed; what comes out is the same."""
+    pixels, prompts = clips(extractor, 2), PROMPTS[:n_prompts]
+    wanted = (HeadRef(2, 1), HeadRef(0, 3), HeadRef(2, 0))
+    everything = extractor.features(pixels, prompts)
+    columns = [extractor.heads.index(h) for h in wanted]
+    np.testing.assert_allclose(extractor.features(pixels, prompts, wanted), everything[:, :, columns], atol=1e-6)
+
+
+def test_prompts_and_segments_do_not_see_each_other(extractor: Extractor) -> None:
+    pixels = clips(extractor, 2)
+    together = extractor.features(pixels, PROMPTS)
+    order = [5, 0, 3, 7, 2, 1, 6, 4]
+    np.testing.assert_allclose(
+        extractor.features(pixels.flip(0), [PROMPTS[i] for i in order]), together[order][:, ::-1], atol=TOLERANCE
+    )
+
+
+def test_final_hidden_states_are_those_of_a_plain_pass(extractor: Extractor) -> None:
+    pixels = clips(extractor, 2)
+    read = extractor.read(pixels, PROMPTS[:3])
+    for i, prompt in enumerate(PROMPTS[:3]):
+        clip = extractor.clip(pixels)
+        inputs = extractor.inputs(pixels, extractor.token_ids(prompt, clip), clip)
+        with torch.inference_mode():
+            plain = extractor.model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1]
+        np.testing.assert_allclose(read.hidden[i], plain, atol=1e-3)
+
+
+def test_shares_add_up_to_the_logit(extractor: Extractor) -> None:
+    pixels, rng = clips(extractor, 3), np.random.default_rng(0)
+    heads = (HeadRef(2, 1), HeadRef(0, 3), HeadRef(1, 0))
+    weight = rng.standard_normal(len(heads) * extractor.d_head)
+    z = extractor.features(pixels, PROMPTS[:1], heads)[0]
+    made = attribute(extractor, pixels, PROMPTS[0], heads, weight)
+    of_heads = (z * weight.reshape(len(heads), -1)).sum(-1)
+    np.testing.assert_allclose(made.heads, of_heads, atol=TOLERANCE)
+    np.testing.assert_allclose(made.tokens.sum(1), of_heads.sum(1), atol=TOLERANCE)
+    frames, rows, columns = extractor.family.grid(extractor.config, extractor.clip(pixels))
+    assert made.pictures.shape == (3, frames, rows, columns)
+    assert np.abs(made.pictures).sum() > 0
+
+
+def test_a_picture_that_changes_changes_its_own_share(extractor: Extractor) -> None:
+    """Layer 0, where a token knows nothing but itself: another last frame leaves the earlier frames' raw shares alone.
+
+    Attention weights are relative, so shares are compared up to the factor that normalisation takes.
+    """
+    pixels = clips(extractor, 1, n_frames=6)
+    other = pixels.clone()
+    other[:, -2:] = clips(extractor, 1, n_frames=2, seed=9)
+    weight = np.random.default_rng(1).standard_normal(extractor.d_head)
+    one, two = (attribute(extractor, p, PROMPTS[0], (HeadRef(0, 2),), weight).pictures[0] for p in (pixels, other))
+    group = len(one) * 4 // 6  # frames, or pairs of them, before the change
+    ratio = (two[:group] / one[:group]).ravel()
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
+    assert not np.allclose(two[group:] / one[group:], ratio[0], rtol=1e-3)

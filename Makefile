@@ -27,14 +27,14 @@ test: setup ## all tests, fast ones first
 	HF_HUB_OFFLINE=1 python -m pytest
 
 check: setup ## format, lint, types, layers
-	ruff format --check src tests
-	ruff check src tests
+	ruff format --check src tests benchmarks
+	ruff check src tests benchmarks
 	mypy --strict src
 	lint-imports
 
 format: setup ## mend format and lint
-	ruff format src tests
-	ruff check --fix src tests
+	ruff format src tests benchmarks
+	ruff check --fix src tests benchmarks
 
 clean: ## remove everything that was made here, the environment included
 	rm -rf .venv .cache out data/demo data/features data/measured data/reports

@@ -11,8 +11,9 @@ import torch
 from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.fingerprint import check
 from headhunt_svc.io.ahead import ahead
-from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, Bundle, check_model, load_bundle
+from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, Bundle, check_model, load_bundle, load_golden
 from headhunt_svc.io.files import code_version
 from headhunt_svc.io.reports import Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.io.video import SegmentPictures, VideoReader
@@ -64,7 +65,8 @@ class Detector:
         """Load a bundle and its model.
 
         Raises:
-            ArtifactError: the bundle is missing, broken, or made for another model.
+            ArtifactError: the bundle is missing, broken, or made for another model, or its features do not come out
+                the same here.
             ModelError: the model cannot be loaded.
         """
         settings = settings or Settings()
@@ -72,6 +74,8 @@ class Detector:
         check_model(bundle, folder)
         deepest = max(h.layer for h in scorer.heads)
         extractor = load_extractor(bundle.mllm_at(folder), bundle.segmentation, settings.device, deepest=deepest)
+        golden, n_frames = load_golden(folder), bundle.segmentation.frames_per_segment
+        check(bundle.fingerprint, golden, extractor, bundle.prompt, scorer.heads, n_frames, folder)
         return cls(bundle, scorer, extractor, settings.batch_segments)
 
     def _score(

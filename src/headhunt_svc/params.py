@@ -164,16 +164,16 @@ class DemoModelParams(_Section):
 
 
 class PretrainStageParams(_Section):
-    """One pre-training stage: steps, clips per process and step, learning rates of Muon and AdamW, schedule.
+    """One pre-training stage: steps, clips per process and step, learning rates of Muon and AdamW.
 
-    The vision tower learns from step vision_from * steps on.
+    schedule: (step, factor) of the learning rates, straight lines between; before them a warm-up. The vision tower learns from step vision_from * steps on.
     """
 
     steps: Positive
     batch: Positive
     muon_lr: float
     adamw_lr: float
-    flat_share: Annotated[float, Field(ge=0, le=1)]
+    schedule: Annotated[tuple[tuple[int, float], ...], Field(min_length=1)]
     warmup_steps: Positive = 30
     vision_from: Annotated[float, Field(ge=0, le=1)] = 0.0
 

@@ -125,7 +125,7 @@ def bundle(folder: Path, metrics_file: Path) -> None:
         ),
         "segments": made.segmentation.model_dump_json(exclude_none=True),
         "data": f"index {made.data['index_sha256']}: {data} videos",
-        "versions": ", ".join(f"{k} {v}" for k, v in made.versions.items()),
+        "made with": ", ".join(f"{k} {v}" for k, v in made.fingerprint.items()),
     }
     for name, point in made.operating_points.items():
         lines[f"operating point {name}"] = f"sigma {point.sigma_segments:g} segments, threshold {point.threshold:.3f}"

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import onnxruntime
 import pytest
@@ -40,6 +41,18 @@ def test_an_event_is_found_plotted_and_reported(explosion: Path, tmp_path: Path)
     assert [s.start_frame for s in report.scores[1:]] == [s.stop_frame for s in report.scores[:-1]]
     assert report.scores[-1].stop_frame == report.n_frames == len(t)
     assert (tmp_path / "yard.mp4.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_video_is_opened_once_and_its_tail_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "a.mp4", 16 * 9 + 3)  # nine segments and a tail of three frames
+    detector = Detector.load(ROOT / "artifacts" / "detector")
+    opened: list[str] = []
+    real = av.open
+    monkeypatch.setattr(av, "open", lambda file, *a, **k: opened.append(str(file)) or real(file, *a, **k))
+    report = detector.detect(path)
+    assert opened == [str(path)]
+    assert len(report.scores) == 10
+    assert (report.scores[-1].start_frame, report.scores[-1].stop_frame) == (144, 147)
 
 
 def test_one_bad_video_does_not_stop_the_others(tmp_path: Path) -> None:

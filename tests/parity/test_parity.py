@@ -38,6 +38,17 @@ def test_features_are_those_of_the_textbook_way(extractor: Extractor, n_prompts:
     np.testing.assert_allclose(extractor.read(pixels, prompts).heads, expected, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("n_prompts", [1, 8])
+def test_clips_of_unequal_lengths_and_sizes(extractor: Extractor, n_prompts: int) -> None:
+    pictures = np.random.default_rng(5).integers(0, 256, (5, 6, 60, 120, 3), dtype=np.uint8)
+    mixed = [
+        extractor.preprocess(p[:n, :, :w])
+        for p, n, w in zip(pictures, (4, 6, 4, 5, 6), (90, 120, 90, 60, 90), strict=True)
+    ]
+    expected = reference_features(extractor, mixed, PROMPTS[:n_prompts])
+    np.testing.assert_allclose(extractor.features(mixed, PROMPTS[:n_prompts]), expected, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("n_prompts", [1, 4])
 def test_some_heads_are_some_of_all_heads(extractor: Extractor, n_prompts: int) -> None:
     """Nothing behind the deepest head is computed; what comes out is the same."""

@@ -69,10 +69,9 @@ def packed_attention(prefix: int) -> Callable[..., tuple[torch.Tensor, None]]:
 
 
 def learning_rate_factor(step: int, stage: PretrainStageParams) -> float:
-    """Warm-up, flat, then linear to 1 %."""
-    done = step / stage.steps
-    decay = 1.0 if done < stage.flat_share else max((1 - done) / (1 - stage.flat_share), 0.01)
-    return min(1.0, (step + 1) / stage.warmup_steps) * decay
+    """Warm-up, then straight lines between the points of the schedule; never below 1 %."""
+    steps, factors = zip(*stage.schedule, strict=True)
+    return min(1.0, (step + 1) / stage.warmup_steps) * max(float(np.interp(step, steps, factors)), 0.01)
 
 
 class Trainer:

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -114,7 +116,8 @@ class Bundle(BaseModel):
     scorer_sha256: str
     operating_points: dict[str, OperatingPoint]
     data: dict[str, Any]  # version of the data set: digest of the index, videos per split
-    versions: dict[str, str]
+    fingerprint: dict[str, str]  # what features depend on beside the checkpoint, see fingerprint.py
+    package_version: str
 
     @property
     def detector_id(self) -> str:
@@ -152,8 +155,9 @@ def onnx_metadata(bundle: Bundle, operating_point: str) -> dict[str, Any]:
     }
 
 
-def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer) -> None:
-    """Write bundle.json, scorer.safetensors and scorer.onnx (at the default operating point)."""
+def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer, golden: Float32[np.ndarray, "clip features"]) -> None:
+    """Write bundle.json, scorer.safetensors, golden.safetensors and scorer.onnx (at the default operating point)."""
+    write_file(folder / "golden.safetensors", lambda p: save_file({"features": golden}, p))
     save_scorer(folder / "scorer.safetensors", scorer)
     locator = bundle.locator(DEFAULT_OPERATING_POINT)
     save_graph(folder / "scorer.onnx", scorer_graph(scorer, locator, onnx_metadata(bundle, DEFAULT_OPERATING_POINT)))
@@ -177,6 +181,19 @@ def load_bundle(folder: Path) -> tuple[Bundle, Scorer]:
     if sha256(folder / "scorer.safetensors") != bundle.scorer_sha256:
         raise ArtifactError(f"{folder}: scorer.safetensors is not the one this bundle was made with")
     return bundle, scorer
+
+
+def load_golden(folder: Path) -> Float32[np.ndarray, "clip features"]:
+    """The golden features of a bundle.
+
+    Raises:
+        ArtifactError: missing or broken.
+    """
+    try:
+        with safe_open(folder / "golden.safetensors", "np") as f:
+            return np.asarray(f.get_tensor("features"))
+    except (OSError, SafetensorError) as exc:
+        raise ArtifactError(f"{folder} holds no golden features ({exc}): run `headhunt bundle make`") from exc
 
 
 def check_model(bundle: Bundle, folder: Path) -> None:

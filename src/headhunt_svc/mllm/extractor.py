@@ -29,6 +29,9 @@ def pick_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
+Clips = torch.Tensor | Sequence[torch.Tensor]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the model holds at the last prompt token: head outputs z, and the final hidden state (after the norm)."""
@@ -120,18 +123,32 @@ class Extractor:
 
     # -- what comes out -------------------------------------------------------------------------------------------
     def features(
-        self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None
+        self, clips: Clips, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None
     ) -> Float32[np.ndarray, "prompt segment head d_head"]:
         """Head outputs z alone, see `read`; nothing behind the deepest of the heads is computed."""
-        return np.concatenate([z for z, _ in self._in_memory(pixels, prompts, heads, hidden=False)], 1)
+        return self._of_all(clips, prompts, heads, hidden=False).heads
 
-    def read(self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None) -> Reading:
-        """Head outputs of pixels float[B, F, 3, h, w] under every prompt, at `heads` (all by default).
+    def read(self, clips: Clips, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None) -> Reading:
+        """Head outputs of clips under every prompt, at `heads` (all by default), and final hidden states.
 
-        z is the input of o_proj at the last prompt token (HeadHunt-VAD, head features).
+        clips: pixels float[B, F, 3, h, w], or clips float[F, 3, h, w] of any lengths and sizes; those of equal shape
+        go through the model together, so that nothing is padded. z is the input of o_proj at the last prompt token
+        (HeadHunt-VAD, head features).
         """
-        parts = self._in_memory(pixels, prompts, heads, hidden=True)
-        return Reading(*(np.concatenate([p[k] for p in parts], 1) for k in range(2)))
+        return self._of_all(clips, prompts, heads, hidden=True)
+
+    def _of_all(self, clips: Clips, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool) -> Reading:
+        by_shape: dict[torch.Size, list[int]] = {}
+        for i, clip in enumerate(clips):
+            by_shape.setdefault(clip.shape, []).append(i)
+        order = [i for group in by_shape.values() for i in group]
+        parts = [
+            part
+            for group in by_shape.values()
+            for part in self._in_memory(torch.stack([clips[i] for i in group]), prompts, heads, hidden)
+        ]
+        back = np.argsort(order)
+        return Reading(*(np.concatenate([p[k] for p in parts], 1)[:, back] for k in range(2)))
 
     def _in_memory(
         self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool

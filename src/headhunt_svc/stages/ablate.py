@@ -133,7 +133,8 @@ def _mean_of_draws(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _random_heads(material: Material, params: Params) -> dict[str, Any]:
     rng = np.random.default_rng(params.evaluate.seed)
     draws = [_draw(material.heads, params.identify.top_k, rng) for _ in range(params.evaluate.random_draws)]
-    return _mean_of_draws([_of_heads(material.splits, d, params) for d in track(draws, description="random heads")])
+    plain = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"bootstrap": 0})})
+    return _mean_of_draws([_of_heads(material.splits, d, plain) for d in track(draws, description="random heads")])
 
 
 def _best_layer(material: Material, params: Params) -> tuple[int, tuple[HeadRef, ...]]:

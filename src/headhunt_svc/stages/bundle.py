@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.fingerprint import fingerprint, golden_features
 from headhunt_svc.io.artifacts import (
     Bundle,
     OperatingPoint,
@@ -16,9 +17,9 @@ from headhunt_svc.io.artifacts import (
 )
 from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.files import sha256
+from headhunt_svc.mllm.extractor import load_extractor
 from headhunt_svc.params import Params
-
-LIBRARIES = ("headhunt-svc", "torch", "transformers")
+from headhunt_svc.settings import Settings
 
 
 def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path, out: Path) -> Bundle:
@@ -37,7 +38,9 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
     local = Path(params.mllm.id).is_dir()
     where = os.path.relpath(params.mllm.id, out) if local else params.mllm.id
-    records = load_index(index)
+    records, n_frames = load_index(index), params.segmentation.frames_per_segment
+    deepest = max(h.layer for h in fitted.heads)
+    extractor = load_extractor(params.mllm, params.segmentation, Settings().device, deepest=deepest)
     made = Bundle(
         mllm=params.mllm.model_copy(update={"id": where}),
         mllm_is_local=local,
@@ -56,7 +59,9 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path
             "index_sha256": sha256(index)[:16],
             "videos": {s: sum(r.split == s for r in records) for s in ("calibration", "validation", "test")},
         },
-        versions={name: version(name) for name in LIBRARIES},
+        fingerprint=fingerprint(extractor, params.prompts.scoring_text, n_frames),
+        package_version=version("headhunt-svc"),
     )
-    save_bundle(out, made, fitted)
+    golden = golden_features(extractor, made.prompt, fitted.heads, n_frames)
+    save_bundle(out, made, fitted, golden)
     return made

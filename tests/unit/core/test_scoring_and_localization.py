@@ -35,6 +35,18 @@ def test_scorer_equals_scikit_learn_with_standardisation() -> None:
     np.testing.assert_allclose(apply_scorer(scorer, z), oracle.predict_proba(z)[:, 1], atol=2e-4)
 
 
+def test_more_features_than_segments_give_the_same_regression() -> None:
+    z, labels, videos = _data()
+    wide = np.concatenate([z, np.random.default_rng(1).normal(size=(200, 394))], axis=1).astype(np.float32)
+    scorer = fit_scorer(wide, labels, videos, (HeadRef(0, 0),), FitParams(grid=(0.01,)))
+    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", tol=1e-6)).fit(
+        wide.astype(float), labels
+    )
+    fresh = np.random.default_rng(2).normal(size=(50, 400))
+    for x in (wide, fresh):
+        np.testing.assert_allclose(apply_scorer(scorer, x), oracle.predict_proba(x)[:, 1], atol=1e-3)
+
+
 def test_c_is_chosen_on_videos_that_were_held_out() -> None:
     rng = np.random.default_rng(0)
     video = np.repeat(np.arange(20), 10)

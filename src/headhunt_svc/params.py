@@ -166,7 +166,8 @@ class DemoModelParams(_Section):
 class PretrainStageParams(_Section):
     """One pre-training stage: steps, clips per process and step, learning rates of Muon and AdamW.
 
-    schedule: (step, factor) of the learning rates, straight lines between; before them a warm-up. The vision tower learns from step vision_from * steps on.
+    schedule: (step, factor) of the learning rates with straight lines between, after the warm-up.
+    vision_from: the vision tower learns from step vision_from * steps on.
     """
 
     steps: Positive

@@ -61,7 +61,7 @@ def load_selection(path: Path) -> HeadSelection:
 def save_scorer(path: Path, scorer: Scorer) -> None:
     """Write scorer.safetensors: weight float64[K * d_head]; bias and heads as metadata."""
     about = {"about": json.dumps({"heads": scorer.heads, "bias": scorer.bias})}
-    write_file(path, lambda p: save_file({"weight": scorer.weight}, p, metadata=about))
+    write_file(path, lambda p: save_file({"weight": np.ascontiguousarray(scorer.weight)}, p, metadata=about))
 
 
 def load_scorer(path: Path) -> Scorer:
@@ -157,7 +157,7 @@ def onnx_metadata(bundle: Bundle, operating_point: str) -> dict[str, Any]:
 
 def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer, golden: Float32[np.ndarray, "clip features"]) -> None:
     """Write bundle.json, scorer.safetensors, golden.safetensors and scorer.onnx (at the default operating point)."""
-    write_file(folder / "golden.safetensors", lambda p: save_file({"features": golden}, p))
+    write_file(folder / "golden.safetensors", lambda p: save_file({"features": np.ascontiguousarray(golden)}, p))
     save_scorer(folder / "scorer.safetensors", scorer)
     locator = bundle.locator(DEFAULT_OPERATING_POINT)
     save_graph(folder / "scorer.onnx", scorer_graph(scorer, locator, onnx_metadata(bundle, DEFAULT_OPERATING_POINT)))

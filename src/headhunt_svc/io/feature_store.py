@@ -57,7 +57,8 @@ class FeatureStore:
             "segments": [[*s.span, *s.frame_indices] for s in features.segments],
         }  # one metadata entry: safetensors does not keep the order of several
         metadata = {"about": json.dumps(about)}
-        tensors = {"values": features.values, "hidden": features.hidden}
+        # safetensors writes the memory of an array as it lies, whatever its strides say
+        tensors = {k: np.ascontiguousarray(v) for k, v in (("values", features.values), ("hidden", features.hidden))}
         write_file(self._shard(video_id), lambda p: save_file(tensors, p, metadata=metadata))
 
     def finish(self, video_ids: Iterable[str]) -> None:

@@ -148,7 +148,7 @@ class Extractor:
             for part in self._in_memory(torch.stack([clips[i] for i in group]), prompts, heads, hidden)
         ]
         back = np.argsort(order)
-        return Reading(*(np.concatenate([p[k] for p in parts], 1)[:, back] for k in range(2)))
+        return Reading(*(np.ascontiguousarray(np.concatenate([p[k] for p in parts], 1)[:, back]) for k in range(2)))
 
     def _in_memory(
         self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool
@@ -244,6 +244,7 @@ def load_extractor(
         ModelError: not found, unsupported family, or a checkpoint with missing weights.
     """
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # else layers that are left out on purpose are listed
     options = {"revision": params.revision} if params.revision and not Path(params.id).exists() else {}
     try:
         config = transformers.AutoConfig.from_pretrained(params.id, **options)

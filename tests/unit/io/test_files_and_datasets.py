@@ -63,13 +63,15 @@ def test_a_span_past_the_end_is_named(tmp_path: Path) -> None:
 
 def test_features_round_trip_and_same_bytes(tmp_path: Path) -> None:
     segments = tuple(Segment("v", i, FrameSpan(4 * i, 4 * i + 4), (4 * i, 4 * i + 2)) for i in range(3))
-    values = np.random.default_rng(0).normal(size=(2, 3, 2, 5)).astype(np.float32)
+    # not contiguous, as an array is that was put together along another axis
+    values = np.random.default_rng(0).normal(size=(3, 2, 2, 5)).astype(np.float32).transpose(1, 0, 2, 3)
     stores = [FeatureStore(tmp_path / n) for n in "ab"]
     for store in stores:
         store.save("v", VideoFeatures(segments, HEADS, values, values[:, :, 0]), "k1")
         store.finish(["v"])
     for name in sorted(p.name for p in (tmp_path / "a").iterdir()):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    np.testing.assert_array_equal(stores[0].under_prompt(["v"], 1, hidden=True).values[:, 0], values[1, :, 0])
     loaded = stores[0].under_prompt(["v"], 1)
     assert loaded.segments == segments
     np.testing.assert_array_equal(loaded.values, values[1])

@@ -108,7 +108,6 @@ def build(size: Size, device: str) -> tuple[Extractor, torch.Tensor]:
 
 def run(name: str, size: Size, n_prompts: int, device: str, batch: int, queue: Any) -> None:
     """One way, timed after a warm-up on one segment: seconds a segment, peak memory, features of all heads it gives."""
-    torch.set_num_threads(torch.get_num_threads())
     extractor, pixels = build(size, device)
     prompts = PROMPTS[:n_prompts]
     deep = [h for h in extractor.heads if h.layer <= size.deepest]

@@ -17,7 +17,7 @@ from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, Bundle, check_mod
 from headhunt_svc.io.files import code_version
 from headhunt_svc.io.reports import Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.io.video import SegmentPictures, VideoReader
-from headhunt_svc.mllm.extractor import Extractor, load_extractor
+from headhunt_svc.mllm.extractor import Extractor, View, load_extractor
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import Scorer, SegmentScores
@@ -84,8 +84,11 @@ class Detector:
         """Segments (without pictures) and raw scores float64[T]."""
         pieces: list[SegmentPictures] = []
         raw: list[np.ndarray] = []
-        for group, pixels in batches(video, video_id, self.bundle.segmentation, self.extractor, self.batch_segments):
-            z = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads)[0]
+        cut = self.bundle.segmentation
+        view = View(cut.frame_s(video.fps))
+        for group, pixels in batches(video, video_id, cut, self.extractor, self.batch_segments):
+            frames = [p.segment.frame_indices for p in group]
+            z = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, view, frames)[0]
             raw.append(apply_scorer(self.scorer, z.reshape(len(z), -1)))
             pieces += group
             if scored is not None:

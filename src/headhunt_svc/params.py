@@ -32,23 +32,44 @@ class DatasetParams(_Section):
 
 
 class SegmentationParams(_Section):
-    """Segment length in seconds or, where a protocol demands it, in frames; and the frames sampled in each."""
+    """The window that the model sees, in seconds or, where a protocol demands it, in frames; frames sampled in each.
+
+    stride_s or stride_frames: what one segment stands for, from one window's start to the next; the window's length
+    unless it is given. A smaller one lets windows overlap: finer times for more computing.
+    """
 
     length_s: Annotated[float, Field(gt=0)] | None = None
     length_frames: Positive | None = None
+    stride_s: Annotated[float, Field(gt=0)] | None = None
+    stride_frames: Positive | None = None
     frames_per_segment: Positive
 
     @model_validator(mode="after")
     def _one_length(self) -> "SegmentationParams":
         if (self.length_s is None) == (self.length_frames is None):
             raise ValueError("give exactly one of length_s and length_frames")
+        unit, other = ("s", "frames") if self.length_s is not None else ("frames", "s")
+        if getattr(self, f"stride_{other}") is not None:
+            raise ValueError(f"give the stride as stride_{unit}, like the length")
+        if self.stride > self.length:
+            raise ValueError(
+                f"stride_{unit} is more than length_{unit}: what lies between two windows would not be seen"
+            )
         return self
 
     @property
-    def frame_s(self) -> float:
-        """Seconds between two frames that the model sees, for the families that tell it; 25 frames/s if not stated."""
-        seconds = self.length_s if self.length_s is not None else (self.length_frames or 1) / 25
-        return seconds / self.frames_per_segment
+    def length(self) -> float:
+        """Of a window, in seconds or frames, whichever was given."""
+        return self.length_s or self.length_frames or 0.0
+
+    @property
+    def stride(self) -> float:
+        """From one window's start to the next, in the unit of the length."""
+        return self.stride_s or self.stride_frames or self.length
+
+    def frame_s(self, fps: float) -> float:
+        """Seconds between two frames that the model sees of a video of `fps` frames/s (some families tell it)."""
+        return (self.length_s or self.length / fps) / self.frames_per_segment
 
 
 class PromptParams(_Section):

@@ -66,7 +66,10 @@ class VideoRecord:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Window t of a video: its frames, and the F of them that the model sees."""
+    """Segment t of a video: the frames that its score stands for, and the F frames that the model sees.
+
+    Those are in the span or, where windows overlap, in the window around it.
+    """
 
     video_id: str
     index: int

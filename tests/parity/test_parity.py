@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from headhunt_svc.mllm.attribution import attribute
-from headhunt_svc.mllm.extractor import Extractor
+from headhunt_svc.mllm.extractor import Extractor, View
 from headhunt_svc.mllm.families import FAMILIES
 from headhunt_svc.mllm.reference import reference_features
 from headhunt_svc.types import HeadRef
@@ -77,6 +77,28 @@ def test_final_hidden_states_are_those_of_a_plain_pass(extractor: Extractor) -> 
         with torch.inference_mode():
             plain = extractor.model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1]
         np.testing.assert_allclose(read.hidden[i], plain, atol=1e-3)
+
+
+def test_overlapping_windows_of_one_video_are_looked_at_once(extractor: Extractor) -> None:
+    """Windows of 6 frames, 2 apart, in two batches: the same features, and no frame (or pair) goes in twice."""
+    pictures = np.random.default_rng(3).integers(0, 256, (12, 60, 90, 3), dtype=np.uint8)
+    pixels = extractor.preprocess(pictures)
+    frames = [tuple(range(i, i + 6)) for i in range(0, 7, 2)]
+    windows = torch.stack([pixels[list(f)] for f in frames])
+    expected = reference_features(extractor, list(windows), PROMPTS[:2])
+    base, looked = extractor.model.base_model, []
+    tower = getattr(base, "visual", None) or base.vision_tower
+    handle = tower.register_forward_hook(lambda module, args, out: looked.append(len(out.last_hidden_state)))
+    view = View(extractor.frame_s)
+    found = [
+        extractor.features(windows[part], PROMPTS[:2], None, view, frames[part]) for part in (slice(0, 2), slice(2, 4))
+    ]
+    together = sum(looked)
+    looked.clear()
+    extractor.features(windows[:1], PROMPTS[:2])
+    handle.remove()
+    np.testing.assert_allclose(np.concatenate(found, 1), expected, atol=TOLERANCE)
+    assert together == 2 * sum(looked)  # 12 frames instead of 4 x 6
 
 
 def test_shares_add_up_to_the_logit(extractor: Extractor) -> None:

@@ -1,6 +1,7 @@
 """Timestamps -> segments: which frames belong together and which of them the model sees.
 
-The one definition of segments in this package: every frame belongs to exactly one segment, the tail included.
+The one definition of segments in this package: every frame belongs to exactly one segment, the tail included, whether
+or not the windows that the model sees overlap.
 """
 
 import numpy as np
@@ -9,15 +10,7 @@ from jaxtyping import Float
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan, Segment
 
-_SLACK = 1e-6  # share of a segment by which a timestamp may miss its boundary (1/3 s is not a binary number)
-
-
-def segment_index(seconds_since_first: float, params: SegmentationParams, frame: int) -> int:
-    """The segment of frame number `frame`, shown `seconds_since_first` after the first frame."""
-    if params.length_frames is not None:
-        return frame // params.length_frames
-    assert params.length_s is not None
-    return int(np.floor(seconds_since_first / params.length_s + _SLACK))
+_SLACK = 1e-6  # share of a stride by which a timestamp may miss its boundary (1/3 s is not a binary number)
 
 
 def sample_frames(times_s: Float[np.ndarray, " frame"], n: int) -> tuple[int, ...]:
@@ -36,42 +29,67 @@ def sample_frames(times_s: Float[np.ndarray, " frame"], n: int) -> tuple[int, ..
 
 
 class Segmenter:
-    """Cuts a video while it is decoded: push every frame's time, get each segment as soon as it is complete."""
+    """Cuts a video while it is decoded: push every frame's time, get each segment as soon as it is complete.
+
+    Segment t stands for the frames of stride t. The model sees `frames_per_segment` frames of the window around them,
+    which is the same stretch unless the stride is smaller than the window; the video's ends cut windows short.
+    Positions are counted in strides from the first frame.
+    """
 
     def __init__(self, video_id: str, params: SegmentationParams) -> None:
         self._video_id, self._params = video_id, params
-        self._times: list[float] = []  # of the open segment
-        self._start = self._done = 0  # first frame of the open segment; segments made
+        self._margin = (params.length / params.stride - 1) / 2  # of the window, on either side of its stride
+        self._times: list[float] = []  # of the frames that are still needed, the first of them `first_needed`
+        self._positions: list[float] = []
+        self.first_needed = 0
+        self._open = self._n = self._done = 0  # first frame without a segment; frames pushed; segments made
         self._first_s = 0.0
-        self._current = 0
 
-    def push(self, time_s: float) -> Segment | None:
-        """Take the next frame (times do not decrease); returns the segment that it closes, if any."""
-        frame = self._start + len(self._times)
-        if frame == 0:
+    def push(self, time_s: float) -> list[Segment]:
+        """Take the next frame (times do not decrease); returns the segments that it completes."""
+        if self._n == 0:
             self._first_s = time_s
-        index = segment_index(time_s - self._first_s, self._params, frame)
-        closed = self.finish() if self._times and index != self._current else None
-        self._current = index
+        counted = self._n if self._params.length_frames is not None else time_s - self._first_s
+        position = counted / self._params.stride
+        closed = []
+        while self._open < self._n and position >= self._open_stride() + 1 + self._margin - _SLACK:
+            closed.append(self._close())
         self._times.append(time_s)
+        self._positions.append(position)
+        self._n += 1
         return closed
 
-    def finish(self) -> Segment | None:
-        """Close the open segment: at the end of the video this is the tail, however short."""
-        if not self._times:
-            return None
-        inside = sample_frames(np.asarray(self._times), self._params.frames_per_segment)
-        span = FrameSpan(self._start, self._start + len(self._times))
-        segment = Segment(self._video_id, self._done, span, tuple(self._start + i for i in inside))
-        self._start, self._done, self._times = span.stop, self._done + 1, []
+    def finish(self) -> list[Segment]:
+        """The segments that the end of the video completes; the last of them is the tail, however short."""
+        closed = []
+        while self._open < self._n:
+            closed.append(self._close())
+        return closed
+
+    def _open_stride(self) -> int:
+        return int(np.floor(self._positions[self._open - self.first_needed] + _SLACK))
+
+    def _close(self) -> Segment:
+        stride, base = self._open_stride(), self.first_needed
+        positions, times = np.asarray(self._positions) + _SLACK, np.asarray(self._times)
+        stop = base + int(np.searchsorted(positions, stride + 1))
+        seen = slice(*np.searchsorted(positions, (stride - self._margin, stride + 1 + self._margin)).tolist())
+        inside = sample_frames(times[seen], self._params.frames_per_segment)
+        span = FrameSpan(self._open, stop)
+        segment = Segment(self._video_id, self._done, span, tuple(base + seen.start + i for i in inside))
+        self._open, self._done = stop, self._done + 1
+        following = self._open_stride() if stop < self._n else stride + 1
+        unneeded = int(np.searchsorted(positions, following - self._margin))
+        del self._times[:unneeded], self._positions[:unneeded]
+        self.first_needed += unneeded
         return segment
 
 
 def segments(video_id: str, times_s: Float[np.ndarray, " frame"], params: SegmentationParams) -> tuple[Segment, ...]:
     """All segments of a video whose frames' times are known."""
     segmenter = Segmenter(video_id, params)
-    closed = [segmenter.push(float(t)) for t in times_s] + [segmenter.finish()]
-    return tuple(s for s in closed if s is not None)
+    closed = [s for t in times_s for s in segmenter.push(float(t))]
+    return tuple(closed + segmenter.finish())
 
 
 def frame_values(spans: list[FrameSpan], values: np.ndarray, n_frames: int) -> np.ndarray:

@@ -1,5 +1,6 @@
-"""Open once, decode once, forward; memory holds one segment, however long the video is."""
+"""Open once, decode once, forward; memory holds one window, however long the video is."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPictures:
-    """A segment with its sampled pictures uint8[F, height, width, 3], upright, and when it starts and stops."""
+    """A segment with its sampled pictures uint8[F, height, width, 3], upright, and when its span starts and stops."""
 
     segment: Segment
     pictures: UInt8[np.ndarray, "frame height width 3"]
@@ -123,16 +124,16 @@ class VideoReader:
     def segments(self, video_id: str, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """The video's segments in order, the tail included; every decoded frame is in exactly one."""
         segmenter = Segmenter(video_id, params)
-        held: list[tuple[float, av.VideoFrame]] = []
+        held: deque[tuple[float, av.VideoFrame]] = deque()  # from frame number `base` on
+        base = 0
         last, step = 0.0, 1.0 / self.fps
 
-        def close(segment: Segment, stop_s: float) -> SegmentPictures:
-            chosen = [held[i - segment.span.start][1] for i in segment.frame_indices]
-            known: dict[int, np.ndarray] = {}
-            for frame in chosen:
-                if id(frame) not in known:
-                    known[id(frame)] = _upright(frame)
-            return SegmentPictures(segment, np.stack([known[id(f)] for f in chosen]), held[0][0], stop_s)
+        def close(segment: Segment) -> SegmentPictures:
+            chosen = {i: _upright(held[i - base][1]) for i in segment.frame_indices}
+            start, stop = (i - base for i in segment.span)
+            stop_s = held[stop][0] if stop < len(held) else last + step
+            pictures = np.stack([chosen[i] for i in segment.frame_indices])
+            return SegmentPictures(segment, pictures, held[start][0], stop_s)
 
         for frame in self._frames():
             if self.n_frames == 0:
@@ -141,18 +142,18 @@ class VideoReader:
             if self.n_frames and time_s <= last:
                 time_s, self.repaired_times = last + step, self.repaired_times + 1
             self.n_frames, last = self.n_frames + 1, max(time_s, 0.0)
-            segment = segmenter.push(last)
-            if segment is not None:
-                yield close(segment, last)
-                held.clear()
             held.append((last, frame))
+            for segment in segmenter.push(last):
+                yield close(segment)
+            while base < segmenter.first_needed:
+                held.popleft()
+                base += 1
         if not self.n_frames:
             why = f" ({self.gaps[0].reason})" if self.gaps else ""
             raise VideoDecodeError(f"{self.path}: no picture could be decoded{why}; is the file complete?")
         self.duration_s = last + step
-        tail = segmenter.finish()
-        assert tail is not None
-        yield close(tail, self.duration_s)
+        for segment in segmenter.finish():
+            yield close(segment)
         self._note_missing()
 
     def _note_missing(self) -> None:

@@ -2,10 +2,11 @@
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from jaxtyping import Float32, UInt8
 from transformers.utils.hub import cached_file
 
 from headhunt_svc.errors import ModelError
-from headhunt_svc.mllm.families import Clip, Family, Inputs, family_of
+from headhunt_svc.mllm.families import Clip, Family, Inputs, Unit, family_of
 from headhunt_svc.mllm.hooks import capture
 from headhunt_svc.mllm.prefix import SharedPrefix, common_prefix
 from headhunt_svc.params import MllmParams, SegmentationParams
@@ -30,6 +31,20 @@ def pick_device(name: str) -> torch.device:
 
 
 Clips = torch.Tensor | Sequence[torch.Tensor]
+Frames = Sequence[tuple[int, ...]]
+T = TypeVar("T")
+NOMINAL_FPS = 25.0  # for clips that belong to no video
+
+
+@dataclass(slots=True)
+class View:
+    """One video while it is read: seconds between two frames of a clip, and what the vision tower made of frames.
+
+    `units` holds what the last clip showed, by frame numbers: overlapping clips need not be looked at twice.
+    """
+
+    frame_s: float
+    units: dict[tuple[int, ...], Unit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,7 @@ class Extractor:
         stated: dict[str, Any],
         frame_s: float,
     ) -> None:
-        """stated: the checkpoint's own preprocessing; frame_s: seconds between two frames that the model sees."""
+        """stated: the checkpoint's own preprocessing; frame_s: as a View's, for clips that belong to no video."""
         self.family, self.device, self.tokenizer, self.stated, self.frame_s = family, device, tokenizer, stated, frame_s
         self.model = model.to(device).eval().requires_grad_(False)
         self.config: Any = model.config
@@ -85,9 +100,10 @@ class Extractor:
             x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
         return torch.as_tensor((x.float() / 255 - self.mean) / self.std)
 
-    def clip(self, pixels: torch.Tensor) -> Clip:
+    def clip(self, pixels: torch.Tensor, view: View | None = None) -> Clip:
         """The layout of pixels float[..., F, 3, h, w]."""
-        return Clip(pixels.shape[-4], pixels.shape[-2], pixels.shape[-1], self.frame_s)
+        frame_s = self.frame_s if view is None else view.frame_s
+        return Clip(pixels.shape[-4], pixels.shape[-2], pixels.shape[-1], frame_s)
 
     def token_ids(self, prompt: str, clip: Clip) -> torch.Tensor:
         """int64[tokens]: the chat turn [video, prompt] up to where the answer would start.
@@ -118,59 +134,113 @@ class Extractor:
         return {
             "input_ids": rows,
             "attention_mask": torch.ones_like(rows),
-            **self.family.inputs(self.config, pixels, rows, clip),
+            **self.family.layout(self.config, rows, clip),
+            **self.family.pictures(self.config, pixels, clip),
+        }
+
+    def _seen(self, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip, view: View, frames: Frames) -> Inputs:
+        """The same with the vision tower's outputs instead of pictures; no frame (or pair) is looked at twice."""
+        size, last = self.family.unit_frames(self.config), clip.n_frames - 1
+        places = [[min(i + k, last) for k in range(size)] for i in range(0, clip.n_frames, size)]
+        named = [[(tuple(of[i] for i in place), place) for place in places] for of in frames]
+        unseen = {
+            name: pixels[b, place] for b, clip_names in enumerate(named) for name, place in clip_names
+            if name not in view.units
+        }  # fmt: skip
+        if unseen:
+            alone = replace(clip, n_frames=size)
+            pictures = self.family.pictures(self.config, torch.stack(list(unseen.values())), alone)
+            looked = self.family.look(self.model.base_model, pictures)
+            view.units |= dict(zip(unseen, looked, strict=True))
+        units = [[view.units[name] for name, _ in clip_names] for clip_names in named]
+        kept = {name for name, _ in named[-1]}
+        view.units = {name: unit for name, unit in view.units.items() if name in kept}
+        rows = ids[None].expand(len(pixels), -1)
+        return {
+            "input_ids": rows,
+            "attention_mask": torch.ones_like(rows),
+            **self.family.layout(self.config, rows, clip),
+            **self.family.shown(self.model.base_model, units),
         }
 
     # -- what comes out -------------------------------------------------------------------------------------------
     def features(
-        self, clips: Clips, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None
+        self,
+        clips: Clips,
+        prompts: Sequence[str],
+        heads: Sequence[HeadRef] | None = None,
+        view: View | None = None,
+        frames: Frames | None = None,
     ) -> Float32[np.ndarray, "prompt segment head d_head"]:
         """Head outputs z alone, see `read`; nothing behind the deepest of the heads is computed."""
-        return self._of_all(clips, prompts, heads, hidden=False).heads
+        return self._of_all(clips, prompts, heads, view, frames, hidden=False).heads
 
-    def read(self, clips: Clips, prompts: Sequence[str], heads: Sequence[HeadRef] | None = None) -> Reading:
+    def read(
+        self,
+        clips: Clips,
+        prompts: Sequence[str],
+        heads: Sequence[HeadRef] | None = None,
+        view: View | None = None,
+        frames: Frames | None = None,
+    ) -> Reading:
         """Head outputs of clips under every prompt, at `heads` (all by default), and final hidden states.
 
         clips: pixels float[B, F, 3, h, w], or clips float[F, 3, h, w] of any lengths and sizes; those of equal shape
         go through the model together, so that nothing is padded. z is the input of o_proj at the last prompt token
         (HeadHunt-VAD, head features).
+        view, frames: the video that the clips are of, and each clip's frame numbers in it; without them the clips are
+        of different videos.
         """
-        return self._of_all(clips, prompts, heads, hidden=True)
+        return self._of_all(clips, prompts, heads, view, frames, hidden=True)
 
-    def _of_all(self, clips: Clips, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool) -> Reading:
+    def _of_all(
+        self,
+        clips: Clips,
+        prompts: Sequence[str],
+        heads: Sequence[HeadRef] | None,
+        view: View | None,
+        frames: Frames | None,
+        hidden: bool,
+    ) -> Reading:
+        if view is None or frames is None:
+            view, first = View(self.frame_s), np.cumsum([0] + [len(c) for c in clips]).tolist()
+            frames = [tuple(range(a, b)) for a, b in pairwise(first)]
         by_shape: dict[torch.Size, list[int]] = {}
         for i, clip in enumerate(clips):
             by_shape.setdefault(clip.shape, []).append(i)
         order = [i for group in by_shape.values() for i in group]
-        parts = [
-            part
-            for group in by_shape.values()
-            for part in self._in_memory(torch.stack([clips[i] for i in group]), prompts, heads, hidden)
-        ]
+
+        def read(part: list[int]) -> tuple[np.ndarray, np.ndarray]:
+            pixels = torch.stack([clips[i] for i in part])
+            return self._read(pixels, prompts, heads, view, [frames[i] for i in part], hidden)
+
+        parts = [found for group in by_shape.values() for found in self._in_memory(group, read)]
         back = np.argsort(order)
         return Reading(*(np.ascontiguousarray(np.concatenate([p[k] for p in parts], 1)[:, back]) for k in range(2)))
 
-    def _in_memory(
-        self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(z, hidden states) of parts of the batch that fit into the device's memory, in order; no segment is dropped.
+    def _in_memory(self, clips: list[int], read: Callable[[list[int]], T]) -> list[T]:
+        """`read` of parts of the batch that fit into the device's memory, in order; no segment is dropped.
 
         Raises:
             ModelError: one segment alone does not fit.
         """
-        most = min(len(pixels), self.batch_limit or len(pixels))
-        try:
-            return [self._read(part, prompts, heads, hidden) for part in pixels.split(most)]
-        except torch.cuda.OutOfMemoryError as exc:
-            if most == 1:
-                raise ModelError(
-                    "one segment does not fit into the device's memory: lower segmentation.frames_per_segment, or "
-                    "take mllm.dtype bfloat16"
-                ) from exc
-        torch.cuda.empty_cache()
-        self.batch_limit = most // 2
-        logger.warning("out of device memory with %d segments a batch: going on with %d", most, self.batch_limit)
-        return self._in_memory(pixels, prompts, heads, hidden)
+        done: list[T] = []
+        while clips:
+            most = min(len(clips), self.batch_limit or len(clips))
+            try:
+                done.append(read(clips[:most]))
+                clips = clips[most:]
+                continue
+            except torch.cuda.OutOfMemoryError as exc:
+                if most == 1:
+                    raise ModelError(
+                        "one segment does not fit into the device's memory: lower segmentation.frames_per_segment, or "
+                        "take mllm.dtype bfloat16"
+                    ) from exc
+            torch.cuda.empty_cache()
+            self.batch_limit = most // 2
+            logger.warning("out of device memory with %d segments a batch: going on with %d", most, self.batch_limit)
+        return done
 
     def _heads(
         self, captured: dict[int, torch.Tensor], wanted: Sequence[HeadRef], n_prompts: int, n_segments: int
@@ -184,7 +254,13 @@ class Extractor:
 
     @torch.inference_mode()
     def _read(
-        self, pixels: torch.Tensor, prompts: Sequence[str], heads: Sequence[HeadRef] | None, hidden: bool
+        self,
+        pixels: torch.Tensor,
+        prompts: Sequence[str],
+        heads: Sequence[HeadRef] | None,
+        view: View,
+        frames: Frames,
+        hidden: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
         """z[prompt, segment, head, d_head] and hidden states [prompt, segment, width] (width 0 if not wanted)."""
         if not prompts or len(set(prompts)) < len(prompts):
@@ -192,9 +268,9 @@ class Extractor:
         wanted = list(self.heads if heads is None else heads)
         self.check_heads(wanted)
         rows = {layer: self.projections[layer] for layer in sorted({h.layer for h in wanted})}
-        clip = self.clip(pixels)
+        clip = self.clip(pixels, view)
         ids = [self.token_ids(p, clip).to(self.device) for p in prompts]
-        inputs = self.inputs(pixels.to(self.device, self.model.dtype), ids[0], clip)
+        inputs = self._seen(pixels.to(self.device, self.model.dtype), ids[0], clip, view, frames)
         last: torch.Tensor | None = None
         if len(prompts) == 1:
             with capture(rows, torch.tensor([-1], device=self.device), stop=not hidden) as captured:
@@ -274,7 +350,9 @@ def load_extractor(
         missing = sorted(info["missing_keys"])
         if missing:
             raise ModelError(f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}")
-    return Extractor(model, tokenizer, family, pick_device(device), _preprocessing(params.id, options), cut.frame_s)
+    return Extractor(
+        model, tokenizer, family, pick_device(device), _preprocessing(params.id, options), cut.frame_s(NOMINAL_FPS)
+    )
 
 
 def _truncate(text: Any, n_layers: int) -> None:

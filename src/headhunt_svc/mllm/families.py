@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ class Clip:
     frame_s: float
 
 
-Inputs = dict[str, torch.Tensor]
+Inputs = dict[str, Any]
+Unit = tuple[torch.Tensor, ...]  # what the vision tower makes of a frame (or pair): [tokens, width] per level
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,11 @@ class Family:
     image_size: (model config, stated preprocessing, height, width) -> (height, width) after the resize.
     visual_token: model config -> id of the token that stands for a piece of a picture.
     grid: (model config, clip) -> (frames, rows, columns) of those tokens, in this order.
-    inputs: (model config, pixels float[B, F, 3, h, w], ids int64[B, tokens], clip) -> keyword arguments of the model.
+    pictures: (model config, pixels float[B, F, 3, h, w], clip) -> keyword arguments that hold the pictures.
+    layout: (model config, ids int64[B, tokens], clip) -> further ones that say where pictures stand.
+    unit_frames: model config -> how many frames the vision tower sees at once.
+    look: (base model, pictures of clips of that many frames) -> what the vision tower makes of each.
+    shown: (base model, units of every clip) -> the keyword argument that takes the place of `pictures`.
     mean, std: normalisation where the checkpoint states none.
     """
 
@@ -44,7 +50,11 @@ class Family:
     image_size: Callable[[Any, dict[str, Any], int, int], tuple[int, int]]
     visual_token: Callable[[Any], int]
     grid: Callable[[Any, Clip], tuple[int, int, int]]
-    inputs: Callable[[Any, torch.Tensor, torch.Tensor, Clip], Inputs]
+    pictures: Callable[[Any, torch.Tensor, Clip], Inputs]
+    layout: Callable[[Any, torch.Tensor, Clip], Inputs]
+    unit_frames: Callable[[Any], int]
+    look: Callable[[Any, Inputs], list[Unit]]
+    shown: Callable[[Any, list[list[Unit]]], Inputs]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -52,6 +62,11 @@ class Family:
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP_NORM = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def _encoded(kind: str, tokens: Any, deeper: list[Any] | None = None) -> Inputs:
+    """What the library takes instead of pictures: outputs of its vision tower, by kind (image or video)."""
+    return {"mm_encoder_outputs": {kind: SimpleNamespace(pooler_output=tokens, deepstack_features=deeper)}}
 
 
 def _square(config: Any, stated: dict[str, Any], height: int, width: int) -> tuple[int, int]:
@@ -70,8 +85,16 @@ def _internvl_grid(config: Any, clip: Clip) -> tuple[int, int, int]:
     return clip.n_frames, side, side
 
 
-def _internvl_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
+def _internvl_pictures(config: Any, pixels: torch.Tensor, clip: Clip) -> Inputs:
     return {"pixel_values": pixels.flatten(0, 1)}
+
+
+def _internvl_look(base: Any, pictures: Inputs) -> list[Unit]:
+    return [(tokens,) for tokens in base.get_image_features(**pictures, return_dict=True).pooler_output]
+
+
+def _internvl_shown(base: Any, clips: list[list[Unit]]) -> Inputs:
+    return _encoded("image", torch.stack([unit[0] for units in clips for unit in units]))
 
 
 # -- Qwen: pairs of frames, any aspect ratio, positions in time, row and column ----------------------------------------
@@ -96,7 +119,7 @@ def _qwen_tokens(config: Any, clip: Clip) -> tuple[int, int, int]:
     return groups, rows // config.vision_config.spatial_merge_size, columns // config.vision_config.spatial_merge_size
 
 
-def _qwen_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
+def _qwen_pictures(config: Any, pixels: torch.Tensor, clip: Clip) -> Inputs:
     vision = config.vision_config
     t, p, m = vision.temporal_patch_size, vision.patch_size, vision.spatial_merge_size
     groups, rows, columns = _qwen_grid(config, clip)
@@ -106,19 +129,35 @@ def _qwen_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Cli
     batch = len(pixels)
     x = pixels.reshape(batch, groups, t, 3, rows // m, m, p, columns // m, m, p)
     patches = x.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9).reshape(batch * groups * rows * columns, 3 * t * p * p)
-    grid = torch.tensor([[groups, rows, columns]] * batch, device=ids.device)
-    kinds = 2 * (ids == config.video_token_id).int()
-    return {"pixel_values_videos": patches, "video_grid_thw": grid, "mm_token_type_ids": kinds}
+    grid = torch.tensor([[groups, rows, columns]] * batch, device=pixels.device)
+    return {"pixel_values_videos": patches, "video_grid_thw": grid}
+
+
+def _qwen_layout(config: Any, ids: torch.Tensor, clip: Clip) -> Inputs:
+    grid = torch.tensor([_qwen_grid(config, clip)] * len(ids), device=ids.device)
+    return {"video_grid_thw": grid, "mm_token_type_ids": 2 * (ids == config.video_token_id).int()}
+
+
+def _qwen_look(base: Any, pictures: Inputs) -> list[Unit]:
+    out = base.get_video_features(**pictures, return_dict=True)
+    return list(zip(out.pooler_output, *(getattr(out, "deepstack_features", None) or []), strict=True))
+
+
+def _qwen_shown(base: Any, clips: list[list[Unit]]) -> Inputs:
+    tokens, *deeper = (
+        tuple(torch.cat([unit[level] for unit in units]) for units in clips) for level in range(len(clips[0][0]))
+    )
+    return _encoded("video", tokens, deeper)
 
 
 def _qwen2_5_text(config: Any, clip: Clip) -> str:
     return "<|video_pad|>" * math.prod(_qwen_tokens(config, clip))
 
 
-def _qwen2_5_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
+def _qwen2_5_layout(config: Any, ids: torch.Tensor, clip: Clip) -> Inputs:
     seconds = clip.frame_s * config.vision_config.temporal_patch_size
-    every = torch.full((len(pixels),), seconds, device=ids.device)
-    return {**_qwen_inputs(config, pixels, ids, clip), "second_per_grid_ts": every}
+    every = torch.full((len(ids),), seconds, device=ids.device)
+    return {**_qwen_layout(config, ids, clip), "second_per_grid_ts": every}
 
 
 def _qwen3_text(config: Any, clip: Clip) -> str:
@@ -142,8 +181,30 @@ def _llava_text(config: Any, clip: Clip) -> str:
     return "<video>" * (math.prod(_llava_grid(config, clip)) + 1)
 
 
-def _llava_inputs(config: Any, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
+def _llava_pictures(config: Any, pixels: torch.Tensor, clip: Clip) -> Inputs:
     return {"pixel_values_videos": pixels}
+
+
+def _llava_look(base: Any, pictures: Inputs) -> list[Unit]:
+    tokens = base.get_video_features(**pictures, return_dict=True).pooler_output
+    return [(t[:-1],) for t in tokens]  # without the newline
+
+
+def _llava_shown(base: Any, clips: list[list[Unit]]) -> Inputs:
+    newline = base.image_newline[None]
+    return _encoded("video", torch.stack([torch.cat([unit[0] for unit in units] + [newline]) for units in clips]))
+
+
+def _nothing(config: Any, ids: torch.Tensor, clip: Clip) -> Inputs:
+    return {}
+
+
+def _one(config: Any) -> int:
+    return 1
+
+
+def _qwen_pair(config: Any) -> int:
+    return int(config.vision_config.temporal_patch_size)
 
 
 def _video_token(config: Any) -> int:
@@ -158,7 +219,11 @@ FAMILIES: dict[str, Family] = {
         _square,
         lambda config: int(config.image_token_id),
         _internvl_grid,
-        _internvl_inputs,
+        _internvl_pictures,
+        _nothing,
+        _one,
+        _internvl_look,
+        _internvl_shown,
         *IMAGENET,
     ),
     "qwen2_5_vl": Family(
@@ -168,7 +233,11 @@ FAMILIES: dict[str, Family] = {
         _qwen_size,
         _video_token,
         _qwen_tokens,
-        _qwen2_5_inputs,
+        _qwen_pictures,
+        _qwen2_5_layout,
+        _qwen_pair,
+        _qwen_look,
+        _qwen_shown,
         *CLIP_NORM,
     ),
     "qwen3_vl": Family(
@@ -178,7 +247,11 @@ FAMILIES: dict[str, Family] = {
         _qwen_size,
         _video_token,
         _qwen_tokens,
-        _qwen_inputs,
+        _qwen_pictures,
+        _qwen_layout,
+        _qwen_pair,
+        _qwen_look,
+        _qwen_shown,
         *HALF,
     ),
     "llava_onevision": Family(
@@ -188,7 +261,11 @@ FAMILIES: dict[str, Family] = {
         _square,
         _video_token,
         _llava_grid,
-        _llava_inputs,
+        _llava_pictures,
+        _nothing,
+        _one,
+        _llava_look,
+        _llava_shown,
         *HALF,
     ),
 }

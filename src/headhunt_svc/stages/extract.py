@@ -13,7 +13,7 @@ from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import FeatureStore, VideoFeatures
 from headhunt_svc.io.files import code_version, sha256, text_id
 from headhunt_svc.io.video import VideoReader
-from headhunt_svc.mllm.extractor import Extractor, Reading, load_extractor
+from headhunt_svc.mllm.extractor import Extractor, Reading, View, load_extractor
 from headhunt_svc.params import MllmParams, Params, SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import HeadRef, Segment, VideoRecord
@@ -37,9 +37,11 @@ def video_features(
     parts: list[Reading] = []
     try:
         with VideoReader(record.path) as video:
+            view = View(params.frame_s(video.fps))
             for group, pixels in batches(video, record.video_id, params, extractor, batch):
+                frames = [p.segment.frame_indices for p in group]
                 segments += [p.segment for p in group]
-                parts.append(extractor.read(pixels, prompts, heads))
+                parts.append(extractor.read(pixels, prompts, heads, view, frames))
     except VideoError as exc:
         raise DatasetError(str(exc)) from exc
     if video.gaps or video.n_frames != record.n_frames:

@@ -53,7 +53,7 @@ def test_an_anomaly_shows_in_the_pictures() -> None:
 
 
 @given(seeds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_everything_is_a_function_of_the_seed(seed: int) -> None:
     (a, t), (b, _) = window(rng(seed)), window(rng(seed))
     np.testing.assert_array_equal(render(a, t, 32), render(b, t, 32))
@@ -62,7 +62,7 @@ def test_everything_is_a_function_of_the_seed(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_pretraining_never_speaks_of_labels_or_unseen_kinds(seed: int) -> None:
     scene, t = window(rng(seed))
     forbidden = re.compile("normal|anomal|unusual|danger|" + "|".join(UNSEEN_KINDS))
@@ -71,7 +71,7 @@ def test_pretraining_never_speaks_of_labels_or_unseen_kinds(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_questions_have_answers_and_yes_and_no_are_balanced(seed: int) -> None:
     scene, t = window(rng(seed))
     questions = held_out_questions(scene.facts(t))

@@ -19,7 +19,7 @@ from headhunt_svc.mllm.extractor import Extractor
 from headhunt_svc.types import HeadRef
 
 GOLDEN_SIZE = (90, 160)
-TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}  # share of the largest golden feature
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "int8": 5e-2}  # share of the largest golden feature
 LIBRARY = "install that version (pip install {name}==VERSION), or run `dvc repro` to calibrate with this one"
 WAYS_OUT = {
     "torch": LIBRARY.format(name="torch"),
@@ -63,7 +63,7 @@ def fingerprint(extractor: Extractor, prompt: str, n_frames: int) -> dict[str, s
         "torch": version("torch").split("+")[0],  # 2.13.0+cpu and 2.13.0 are one release from different places
         "transformers": version("transformers"),
         "attention": str(extractor.model.config._attn_implementation),
-        "dtype": str(extractor.model.dtype).removeprefix("torch."),
+        "dtype": extractor.dtype,
         "prompt": text_id(str(layout)),
         "preprocessing": text_id(str(norm)),
     }

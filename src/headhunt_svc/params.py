@@ -16,11 +16,14 @@ class _Section(BaseModel):
 
 
 class MllmParams(_Section):
-    """The frozen multimodal LLM: a hub id or a local folder."""
+    """The frozen multimodal LLM: a hub id or a local folder.
+
+    dtype: bfloat16 for GPUs; int8 (decoder only) is faster, and like any other it needs heads and scorer of its own.
+    """
 
     id: str
     revision: str | None = None
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "int8"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
 
 

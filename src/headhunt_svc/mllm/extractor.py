@@ -1,11 +1,12 @@
 """Pictures and prompts -> head outputs: one forward pass of the base model per prompt (no LM head, no generation)."""
 
+import importlib
 import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,8 +67,12 @@ class Extractor:
         device: torch.device,
         stated: dict[str, Any],
         frame_s: float,
+        int8: bool = False,
     ) -> None:
-        """stated: the checkpoint's own preprocessing; frame_s: as a View's, for clips that belong to no video."""
+        """stated: the checkpoint's own preprocessing; frame_s: as a View's, for clips that belong to no video.
+
+        int8: are the decoder's weights 8-bit integers?
+        """
         self.family, self.device, self.tokenizer, self.stated, self.frame_s = family, device, tokenizer, stated, frame_s
         self.model = model.to(device).eval().requires_grad_(False)
         self.config: Any = model.config
@@ -81,10 +86,16 @@ class Extractor:
         self.n_layers, self.n_heads = len(layers), int(text.num_attention_heads)
         # not hidden // heads: some differ
         self.d_head = next(iter(self.projections.values())).in_features // self.n_heads
+        self.int8 = int8
         self.batch_limit: int | None = None  # segments a pass, once memory has run out
         self.max_tokens = int(text.max_position_embeddings)
         norm = stated.get("image_mean", family.mean), stated.get("image_std", family.std)
         self.mean, self.std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in norm)
+
+    @property
+    def dtype(self) -> str:
+        """The number format of the decoder's weights, as in params.yaml."""
+        return "int8" if self.int8 else str(self.model.dtype).removeprefix("torch.")
 
     @property
     def heads(self) -> tuple[HeadRef, ...]:
@@ -334,7 +345,9 @@ def load_extractor(
     if deepest is not None:
         _truncate(config.get_text_config(), deepest + 1)
     cls = getattr(transformers, family.model_class)
-    dtype = getattr(torch, params.dtype)
+    int8 = params.dtype == "int8"
+    # what is not quantised stays in the device's own format
+    dtype = getattr(torch, ("bfloat16" if pick_device(device).type == "cuda" else "float32") if int8 else params.dtype)
     if untrained_seed is not None:
         torch.manual_seed(untrained_seed)
         model = cls._from_config(config, dtype=dtype, attn_implementation=params.attention)
@@ -350,9 +363,22 @@ def load_extractor(
         missing = sorted(info["missing_keys"])
         if missing:
             raise ModelError(f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}")
-    return Extractor(
-        model, tokenizer, family, pick_device(device), _preprocessing(params.id, options), cut.frame_s(NOMINAL_FPS)
-    )
+    if int8:
+        _quantise(model)
+    stated = _preprocessing(params.id, options)
+    return Extractor(model, tokenizer, family, pick_device(device), stated, cut.frame_s(NOMINAL_FPS), int8)
+
+
+def _quantise(model: Any) -> None:
+    """Weights of the decoder's linear layers to 8-bit integers per channel, activations per token while it runs.
+
+    The vision tower stays as it is: small, and what it loses no layer gets back.
+    """
+    try:
+        quantisation = importlib.import_module("torchao.quantization")
+    except ImportError as exc:
+        raise ModelError("mllm.dtype int8 needs torchao: pip install 'headhunt-svc[int8]'") from exc
+    quantisation.quantize_(model.get_decoder().layers, quantisation.Int8DynamicActivationInt8WeightConfig())
 
 
 def _truncate(text: Any, n_layers: int) -> None:

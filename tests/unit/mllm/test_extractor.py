@@ -1,6 +1,7 @@
 """The extractor on a tiny InternVL built from configuration, against transformers' own generate and hooks."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from headhunt_svc.demo.conversation import Conversation, normalise
 from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.questions import Question
-from headhunt_svc.errors import ModelError
+from headhunt_svc.errors import ArtifactError, ModelError
+from headhunt_svc.fingerprint import check, fingerprint, golden_features
 from headhunt_svc.mllm.extractor import Extractor, load_extractor
 from headhunt_svc.mllm.families import Clip
 from headhunt_svc.mllm.hooks import capture
@@ -197,3 +199,22 @@ def test_out_of_memory_halves_the_batch_once_and_drops_nothing(
     fits = 0
     with pytest.raises(ModelError, match="one segment does not fit"):
         extractor.features(pixels, PROMPTS)
+
+
+def test_int8_weights_give_nearly_the_same_features_and_another_fingerprint(
+    folder: Path, extractor: Extractor, pictures: np.ndarray
+) -> None:
+    small = load_extractor(MllmParams(id=str(folder), dtype="int8"), CUT, "cpu")
+    pixels = torch.stack([extractor.preprocess(p) for p in pictures])
+    plain, quantised = extractor.features(pixels, PROMPTS), small.features(pixels, PROMPTS)
+    off = float(np.linalg.norm(plain - quantised) / np.linalg.norm(plain))
+    assert 1e-4 < off < 0.1  # the decoder's weights did change, and not by much
+    made, golden = fingerprint(extractor, PROMPTS[0], 4), golden_features(extractor, PROMPTS[0], [HeadRef(2, 0)], 4)
+    with pytest.raises(ArtifactError, match="made with dtype float32, here it is int8"):
+        check(made, golden, small, PROMPTS[0], [HeadRef(2, 0)], 4, folder)
+
+
+def test_int8_without_torchao_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(ModelError, match=r"pip install 'headhunt-svc\[int8\]'"):
+        load_extractor(MllmParams(id=str(folder), dtype="int8"), CUT, "cpu")

@@ -93,6 +93,9 @@ def detect(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for reports (and plots).")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw a timeline per video; needs --out.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also write which places and heads made the scores; needs --out.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print reports as JSON lines instead of summaries.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Keep reports in --out that this detector made.")] = False,
     operating_point: OperatingPoint = "f1",
@@ -103,6 +106,8 @@ def detect(
         raise typer.BadParameter("give VIDEOS, or --split test (as the DVC stage does)")
     if plot and out is None:
         raise typer.BadParameter("--plot needs --out DIR, where the pictures go")
+    if explain and out is None:
+        raise typer.BadParameter("--explain needs --out DIR, where the shares go")
     if split is not None:
         from headhunt_svc.stages.detect import detect_split
 
@@ -118,6 +123,7 @@ def detect(
         inputs,
         out=out,
         plot=plot,
+        explain=explain,
         resume=resume,
         operating_point=operating_point,
         done=lambda item, report: show.report_json(report) if json else show.report(report, out),

@@ -17,12 +17,14 @@ from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, Bundle, check_mod
 from headhunt_svc.io.files import code_version
 from headhunt_svc.io.reports import Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.io.video import SegmentPictures, VideoReader
+from headhunt_svc.mllm.attribution import Attribution, attribute
 from headhunt_svc.mllm.extractor import Extractor, View, load_extractor
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import Scorer, SegmentScores
 
 Scored = Callable[[float], object]
+Explained = Callable[[Attribution], object]
 
 
 def batches(
@@ -79,16 +81,21 @@ class Detector:
         return cls(bundle, scorer, extractor, settings.batch_segments)
 
     def _score(
-        self, video: VideoReader, video_id: str, scored: Scored | None
+        self, video: VideoReader, video_id: str, scored: Scored | None, explained: Explained | None
     ) -> tuple[list[SegmentPictures], np.ndarray]:
         """Segments (without pictures) and raw scores float64[T]."""
+        prompt, heads = self.bundle.prompt, self.scorer.heads
         pieces: list[SegmentPictures] = []
         raw: list[np.ndarray] = []
         cut = self.bundle.segmentation
         view = View(cut.frame_s(video.fps))
         for group, pixels in batches(video, video_id, cut, self.extractor, self.batch_segments):
             frames = [p.segment.frame_indices for p in group]
-            z = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, view, frames)[0]
+            if explained is None:
+                z = self.extractor.features(pixels, [prompt], heads, view, frames)[0]
+            else:
+                z, shares = attribute(self.extractor, pixels, prompt, heads, self.scorer.weight, view, frames)
+                explained(shares)
             raw.append(apply_scorer(self.scorer, z.reshape(len(z), -1)))
             pieces += group
             if scored is not None:
@@ -101,8 +108,11 @@ class Detector:
         video_id: str | None = None,
         operating_point: str = DEFAULT_OPERATING_POINT,
         scored: Scored | None = None,
+        explained: Explained | None = None,
     ) -> Report:
         """Score a video; `scored` is called with the seconds of footage scored so far.
+
+        explained: called with the shares of tokens and heads in the logits of the next segments, batch by batch.
 
         Raises:
             VideoOpenError, VideoDecodeError: see VideoReader. Pictures that could not be decoded in an otherwise
@@ -112,7 +122,7 @@ class Detector:
         locator = self.bundle.locator(operating_point)
         name = video_id or path.name
         with VideoReader(path) as video:
-            kept, raw = self._score(video, name, scored)
+            kept, raw = self._score(video, name, scored, explained)
         scores = SegmentScores(tuple(p.segment for p in kept), raw)
         smoothed = smooth(scores.raw, locator.sigma_segments)
         spans = [s.span for s in scores.segments]

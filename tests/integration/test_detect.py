@@ -3,12 +3,15 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import onnxruntime
 import pytest
+from safetensors.numpy import load_file
 
 from conftest import ROOT, headhunt, write_video
 from headhunt_svc.demo.corpus import write_mp4
@@ -41,6 +44,57 @@ def test_an_event_is_found_plotted_and_reported(explosion: Path, tmp_path: Path)
     assert [s.start_frame for s in report.scores[1:]] == [s.stop_frame for s in report.scores[:-1]]
     assert report.scores[-1].stop_frame == report.n_frames == len(t)
     assert (tmp_path / "yard.mp4.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_shares_explain_the_scores(explosion: Path, tmp_path: Path) -> None:
+    done = headhunt("detect", explosion, "--out", tmp_path, "--explain")
+    assert done.returncode == 0, done.stderr
+    report, detector = load_report(tmp_path / "yard.mp4.json"), Detector.load(ROOT / "artifacts" / "detector")
+    made = load_file(tmp_path / "yard.mp4.shares.safetensors")
+    assert made["pictures"].shape == (len(report.scores), 8, 4, 4)
+    logit = made["heads"].astype(np.float64).sum(1) + detector.scorer.bias
+    np.testing.assert_allclose(1 / (1 + np.exp(-logit)), [s.raw for s in report.scores], atol=1e-5)
+    assert (tmp_path / "yard.mp4.shares.png").read_bytes().startswith(b"\x89PNG")
+    # a run without it gives the same scores
+    plain = detector.detect(explosion)
+    np.testing.assert_allclose([s.raw for s in report.scores], [s.raw for s in plain.scores], atol=1e-5)
+
+
+def test_finer_strides_give_finer_scores_of_the_same_video(explosion: Path) -> None:
+    detector = Detector.load(ROOT / "artifacts" / "detector")
+    coarse = detector.detect(explosion)
+    cut = detector.bundle.segmentation.model_copy(update={"stride_s": 0.4})
+    detector.bundle = detector.bundle.model_copy(update={"segmentation": cut})
+    fine = detector.detect(explosion)
+    assert [(s.start_frame, s.stop_frame) for s in fine.scores] == [
+        (i, min(i + 4, fine.n_frames)) for i in range(0, fine.n_frames, 4)
+    ]
+    # what lies in the middle of a window of 1.6 s is scored like that window, nearly
+    middle = [s.raw for s in fine.scores][2::4][: len(coarse.scores) - 1]
+    assert np.corrcoef(middle, [s.raw for s in coarse.scores[:-1]])[0, 1] > 0.8
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from headhunt_svc.detector import Detector
+report = Detector.load(Path(sys.argv[1])).detect(Path(sys.argv[2]))
+print(len(report.scores), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None:
+    peaks = []
+    for minutes in (1, 10):
+        path = write_video(tmp_path / f"{minutes}.mp4", minutes * 600)
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, ROOT / "artifacts" / "detector", path],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        n, peak = map(int, done.stdout.split())
+        assert n == minutes * 60 * 10 // 16 + (minutes * 600 % 16 > 0)
+        peaks.append(peak)
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_a_video_is_opened_once_and_its_tail_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """The engine against the textbook way, for every family: all layers and heads, one and several prompts and segments."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -105,14 +107,33 @@ def test_shares_add_up_to_the_logit(extractor: Extractor) -> None:
     pixels, rng = clips(extractor, 3), np.random.default_rng(0)
     heads = (HeadRef(2, 1), HeadRef(0, 3), HeadRef(1, 0))
     weight = rng.standard_normal(len(heads) * extractor.d_head)
-    z = extractor.features(pixels, PROMPTS[:1], heads)[0]
-    made = attribute(extractor, pixels, PROMPTS[0], heads, weight)
+    z, made = attribute(extractor, pixels, PROMPTS[0], heads, weight)
+    np.testing.assert_allclose(z, extractor.features(pixels, PROMPTS[:1], heads)[0], atol=1e-5)
     of_heads = (z * weight.reshape(len(heads), -1)).sum(-1)
     np.testing.assert_allclose(made.heads, of_heads, atol=TOLERANCE)
     np.testing.assert_allclose(made.tokens.sum(1), of_heads.sum(1), atol=TOLERANCE)
     frames, rows, columns = extractor.family.grid(extractor.config, extractor.clip(pixels))
     assert made.pictures.shape == (3, frames, rows, columns)
     assert np.abs(made.pictures).sum() > 0
+
+
+def test_shares_when_memory_runs_out(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, rng = clips(extractor, 4), np.random.default_rng(0)
+    heads = (HeadRef(2, 1), HeadRef(0, 3))
+    weight = rng.standard_normal(len(heads) * extractor.d_head)
+    z, expected = attribute(extractor, pixels, PROMPTS[0], heads, weight)
+    read = Extractor._heads
+
+    def small_memory(self: Extractor, captured: dict[int, torch.Tensor], *rest: Any) -> np.ndarray:
+        if len(captured[2]) > 2:
+            raise torch.cuda.OutOfMemoryError
+        return read(self, captured, *rest)
+
+    monkeypatch.setattr(Extractor, "_heads", small_memory)
+    monkeypatch.setattr(extractor, "batch_limit", None)
+    again, found = attribute(extractor, pixels, PROMPTS[0], heads, weight)
+    np.testing.assert_allclose(again, z, atol=1e-5)
+    np.testing.assert_allclose(found.pictures, expected.pictures, atol=1e-5)
 
 
 def test_a_picture_that_changes_changes_its_own_share(extractor: Extractor) -> None:
@@ -124,7 +145,7 @@ def test_a_picture_that_changes_changes_its_own_share(extractor: Extractor) -> N
     other = pixels.clone()
     other[:, -2:] = clips(extractor, 1, n_frames=2, seed=9)
     weight = np.random.default_rng(1).standard_normal(extractor.d_head)
-    one, two = (attribute(extractor, p, PROMPTS[0], (HeadRef(0, 2),), weight).pictures[0] for p in (pixels, other))
+    one, two = (attribute(extractor, p, PROMPTS[0], (HeadRef(0, 2),), weight)[1].pictures[0] for p in (pixels, other))
     group = len(one) * 4 // 6  # frames, or pairs of them, before the change
     ratio = (two[:group] / one[:group]).ravel()
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)

@@ -1,5 +1,6 @@
 """Pictures for people: where the saliency is, and what happened when in a video."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import numpy as np
 
 from headhunt_svc.io.files import write_file
 from headhunt_svc.io.reports import Report
-from headhunt_svc.io.video import VideoReader
+from headhunt_svc.io.video import SegmentPictures, VideoReader
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan, HeadRef, RobustSaliency
 
 INK, RAW, SMOOTH, ALARM, TRUTH = "#24292f", "#9fb3c8", "#1f5fa8", "#d1495b", "#f2b134"
 MOST_THUMBNAILS = 5
+SHOWN = 4  # pictures of a segment in the plot of shares
 
 
 def _figure(width: float, height: float) -> Any:
@@ -39,25 +41,64 @@ def saliency_map(path: Path, robust: RobustSaliency, heads: tuple[HeadRef, ...])
     _save(path, figure)
 
 
-def _thumbnails(video: Path, report: Report, params: SegmentationParams) -> list[tuple[float, np.ndarray]]:
-    """A picture from the middle of the peak segment of the strongest events, in time order."""
+def _peaks(video: Path, report: Report, params: SegmentationParams) -> list[tuple[float, SegmentPictures]]:
+    """The peak segment of the strongest events, each with the event's peak time, in time order."""
     strongest = sorted(report.events, key=lambda e: -e.peak)[:MOST_THUMBNAILS]
     wanted = {s.index: e.peak_s for e in strongest for s in report.scores if s.start_s <= e.peak_s < s.stop_s}
     found = []
     with VideoReader(video) as reader:
         for piece in reader.segments(report.video_id, params):
             if piece.segment.index in wanted:
-                found.append((wanted[piece.segment.index], piece.pictures[len(piece.pictures) // 2]))
+                found.append((wanted[piece.segment.index], piece))
             if len(found) == len(wanted):
                 break
     return found
+
+
+def shares(
+    path: Path,
+    report: Report,
+    video: Path,
+    params: SegmentationParams,
+    heads: Sequence[HeadRef],
+    of_heads: np.ndarray,
+    of_pictures: np.ndarray,
+) -> None:
+    """What spoke for and against each event: pictures of its peak segment, and its heads; see reports.save_shares."""
+    peaks = _peaks(video, report, params)
+    rows = max(len(peaks), 1)
+    figure = _figure(11, 0.6 + 2.2 * rows)
+    if not peaks:
+        figure.text(0.5, 0.5, f"{report.video_id}: no events at threshold {report.threshold:.2f}", ha="center")
+    grid = figure.subplots(rows, SHOWN + 1, squeeze=False) if peaks else []
+    for (time_s, piece), row in zip(peaks, grid, strict=True):
+        maps = of_pictures[piece.segment.index]
+        most = float(np.abs(maps).max()) or 1.0
+        shown = sorted(np.argsort(-np.abs(maps).sum((1, 2)))[:SHOWN])
+        per_map = -(-len(piece.pictures) // len(maps))  # frames that one map is of
+        for axes in row[:SHOWN]:
+            axes.set_axis_off()
+        for axes, i in zip(row, shown, strict=False):
+            picture = piece.pictures[min(i * per_map, len(piece.pictures) - 1)]
+            extent = (0, picture.shape[1], picture.shape[0], 0)
+            axes.imshow(picture.mean(-1), cmap="gray", extent=extent)
+            axes.imshow(maps[i], cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.45, extent=extent)
+        row[0].set_title(f"around {time_s:.1f} s", color=ALARM, fontsize=10, loc="left")
+        values = of_heads[piece.segment.index]
+        order = np.argsort(-np.abs(values))[:10][::-1]
+        row[-1].barh([f"{heads[k].layer}.{heads[k].head}" for k in order], values[order],
+                     color=[ALARM if values[k] > 0 else SMOOTH for k in order])  # fmt: skip
+        row[-1].tick_params(labelsize=7)
+        row[-1].set_title("heads (layer.head), in logit", fontsize=8)
+    figure.suptitle(f"{report.video_id}: red speaks for an anomaly, blue against", fontsize=11, color=INK)
+    _save(path, figure)
 
 
 def timeline(
     path: Path, report: Report, video: Path, params: SegmentationParams, truth: tuple[FrameSpan, ...] = ()
 ) -> None:
     """Scores over time, threshold, events, (truth), and a thumbnail of each event's peak."""
-    pictures = _thumbnails(video, report, params)
+    pictures = [(t, piece.pictures[len(piece.pictures) // 2]) for t, piece in _peaks(video, report, params)]
     figure = _figure(10, 5.2 if pictures else 3.0)
     if pictures:
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 1])

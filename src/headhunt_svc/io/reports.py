@@ -1,12 +1,18 @@
 """The Report: what is said about a video, as pydantic and JSON (the wire format)."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.numpy import save_file
 
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io.files import write_text
+from headhunt_svc.io.files import write_file, write_text
+from headhunt_svc.types import HeadRef
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -85,3 +91,20 @@ def load_report(path: Path) -> Report:
         raise ArtifactError(
             f"{path} is not a report of schema {SCHEMA_VERSION}: run `headhunt detect --split test` again"
         ) from exc
+
+
+def save_shares(
+    path: Path,
+    report: Report,
+    heads: Sequence[HeadRef],
+    of_heads: Float[np.ndarray, "segment head"],
+    of_pictures: Float[np.ndarray, "segment frame row column"],
+) -> None:
+    """Write what each head, and each place in each picture, adds to the segments' logits, as float32.
+
+    The heads' shares add up to the logit of the raw score minus the scorer's bias; so do the pictures' and the words'.
+    """
+    about = {"detector_id": report.detector_id, "video_id": report.video_id, "heads": json.dumps(heads)}
+    tensors = {"heads": of_heads, "pictures": of_pictures}
+    float32 = {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}
+    write_file(path, lambda p: save_file(float32, p, metadata=about))

@@ -4,6 +4,7 @@ z_head = sum_t a_t v_t (attention of the last token times values), so that the s
 b + sum_heads sum_t a_t (w_head . v_t): every token's share is known, and the shares add up to the logit minus b.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from headhunt_svc.mllm.extractor import Extractor
-from headhunt_svc.mllm.hooks import capture
+from headhunt_svc.mllm.extractor import Extractor, Frames, View
 from headhunt_svc.types import HeadRef
 
 _NAME = "headhunt_attribution"
@@ -102,20 +102,30 @@ def attribute(
     prompt: str,
     heads: Sequence[HeadRef],
     weight: Float64[np.ndarray, " features"],
-) -> Attribution:
-    """Shares in the logit of pixels float[B, F, 3, h, w]; weight: as the scorer's, head by head."""
-    extractor.check_heads(heads)
-    clip = extractor.clip(pixels)
-    ids = extractor.token_ids(prompt, clip).to(extractor.device)
-    inputs = extractor.inputs(pixels.to(extractor.device, extractor.model.dtype), ids, clip)
-    layers = sorted({h.layer for h in heads})
-    rows = {layer: extractor.projections[layer] for layer in layers}
-    with _watched(extractor.model.get_decoder(), layers) as found, capture(rows, stop=True):
-        extractor.model.base_model(**inputs, use_cache=False)
+    view: View | None = None,
+    frames: Frames | None = None,
+) -> tuple[Float32[np.ndarray, "segment head d_head"], Attribution]:
+    """Features of pixels float[B, F, 3, h, w] at `heads`, and the shares in their logit, from one pass.
+
+    weight: as the scorer's, head by head. view, frames: as for Extractor.features.
+    """
+    clip = extractor.clip(pixels, view)
+    ids = extractor.token_ids(prompt, clip)
+    visual = (ids == extractor.family.visual_token(extractor.config)).numpy()
+    grid = extractor.family.grid(extractor.config, clip)
     parts = torch.as_tensor(weight, device=extractor.device, dtype=torch.float64).view(len(heads), extractor.d_head)
-    shares = torch.stack([_shares(found[h.layer][0], h.head, w) for h, w in zip(heads, parts, strict=True)], 1)
-    tokens = shares.sum(1).cpu().numpy()
-    visual = (ids == extractor.family.visual_token(extractor.config)).cpu().numpy()
-    frames, height, width = extractor.family.grid(extractor.config, clip)
-    pictures = tokens[:, visual][:, : frames * height * width].reshape(len(tokens), frames, height, width)
-    return Attribution(shares.sum(2).cpu().numpy(), tokens, pictures)
+    features: list[np.ndarray] = []
+    shares: list[np.ndarray] = []
+    while (at := sum(map(len, features))) < len(pixels):
+        part = slice(at, at + (extractor.batch_limit or len(pixels)))
+        with _watched(extractor.model.get_decoder(), sorted({h.layer for h in heads})) as found:
+            z = extractor.features(pixels[part], [prompt], heads, view, None if frames is None else frames[part])[0]
+        if any(len(seen) > 1 for seen in found.values()):
+            continue  # memory ran out: again with the smaller batch that fits
+        each = [_shares(found[h.layer][0], h.head, w) for h, w in zip(heads, parts, strict=True)]
+        features.append(z)
+        shares.append(torch.stack(each, 1).cpu().numpy())
+    of_heads = np.concatenate(shares)
+    tokens = of_heads.sum(1)
+    pictures = tokens[:, visual][:, : math.prod(grid)].reshape(len(tokens), *grid)
+    return np.concatenate(features), Attribution(of_heads.sum(2), tokens, pictures)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -12,10 +13,13 @@ from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
 from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT
 from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.files import check_writable
-from headhunt_svc.io.plots import timeline
-from headhunt_svc.io.reports import Report, load_report, save_report
+from headhunt_svc.io.plots import shares, timeline
+from headhunt_svc.io.reports import Report, load_report, save_report, save_shares
 from headhunt_svc.io.video import find_videos
+from headhunt_svc.mllm.attribution import Attribution
 from headhunt_svc.types import FrameSpan, Split
+
+SHARES = ".shares.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,22 @@ def _finished(path: Path, detector: Detector, operating_point: str) -> Report | 
     return report if made_by == (detector.detector_id, detector.code, operating_point) else None
 
 
+def _save_shares(target: Path, report: Report, video: Path, detector: Detector, parts: Sequence[Attribution]) -> None:
+    """Numbers and picture of what spoke for and against the events, beside a report."""
+    of_heads, of_pictures = (np.concatenate([getattr(p, name) for p in parts]) for name in ("heads", "pictures"))
+    heads = detector.scorer.heads
+    save_shares(target.with_suffix(SHARES), report, heads, of_heads, of_pictures)
+    picture = target.with_suffix(".shares.png")
+    shares(picture, report, video, detector.bundle.segmentation, heads, of_heads, of_pictures)
+
+
 def detect_videos(
     detector: Detector,
     inputs: Sequence[Input],
     *,
     out: Path | None,
     plot: bool = False,
+    explain: bool = False,
     resume: bool = False,
     operating_point: str = DEFAULT_OPERATING_POINT,
     done: Callable[[Input, Report], object] | None = None,
@@ -84,14 +98,20 @@ def detect_videos(
 
             target = report_path(out, item.video_id) if out is not None else None
             report = _finished(target, detector, operating_point) if resume and target is not None else None
+            if explain and target is not None and not target.with_suffix(SHARES).exists():
+                report = None
+            parts: list[Attribution] = []
             try:
                 if report is None:
-                    report = detector.detect(item.path, item.video_id, operating_point, scored)
+                    explained = parts.append if explain else None
+                    report = detector.detect(item.path, item.video_id, operating_point, scored, explained)
                     if target is not None:
                         save_report(target, report)
                         if plot:
                             picture = target.with_suffix(".png")
                             timeline(picture, report, item.path, detector.bundle.segmentation, item.truth)
+                        if explain:
+                            _save_shares(target, report, item.path, detector, parts)
             except VideoError as exc:
                 n_bad += 1
                 if failed is not None:

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEADHUNT = Path(sys.executable).with_name("headhunt")
-CLIPS = ROOT.parent / "shared" / "data" / "clips"
+EXTERNAL = ROOT.parent / "shared" / "data"
+CLIPS = EXTERNAL / "clips"
 
 # the DVC stages after pretrain, as verbs
 STAGES = [
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def clips() -> Path:
     return CLIPS
+
+
+@pytest.fixture
+def external() -> Path:
+    """Real annotations, published scores and clips."""
+    return EXTERNAL
 
 
 @pytest.fixture

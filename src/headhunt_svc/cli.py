@@ -32,9 +32,10 @@ PRETRAIN_WORK = Path(".cache/pretrain")
 @app.command()
 def index(params: ParamsFile = PARAMS) -> None:
     """Check footage against its annotations and write the index."""
+    from headhunt_svc import show
     from headhunt_svc.stages.index import index as run
 
-    run(load_params(params).dataset, stages.INDEX)
+    run(load_params(params).dataset, stages.INDEX, show.footage)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from headhunt_svc.errors import ConfigError
+from headhunt_svc.types import SpanEnds
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -25,10 +26,25 @@ class MllmParams(_Section):
 
 
 class DatasetParams(_Section):
-    """Where footage and annotations lie; `calibration` and `validation` come from the annotations' split column."""
+    """Where footage and annotations lie (layouts: io/datasets.py and io/benchmarks.py).
+
+    annotations: a .jsonl or .csv file; the folder of the official files for a benchmark; nothing for `folders`.
+    span_ends: what the end of a span in frames means. fps overrides what the files state. allow_missing: videos that
+    are annotated but not there are left out and named.
+    """
 
     root: Path
-    annotations: Path
+    annotations: Path | None = None
+    layout: Literal["own", "folders", "ucf_crime", "xd_violence"] = "own"
+    span_ends: SpanEnds = "half_open"
+    fps: Annotated[float, Field(gt=0)] | None = None
+    allow_missing: bool = False
+
+    @model_validator(mode="after")
+    def _annotated(self) -> "DatasetParams":
+        if (self.annotations is None) != (self.layout == "folders"):
+            raise ValueError("give annotations, except for the layout `folders`, which has none")
+        return self
 
 
 class SegmentationParams(_Section):

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.io.artifacts import load_bundle
 from headhunt_svc.io.files import read_json
+from headhunt_svc.io.footage import Footage
 from headhunt_svc.io.reports import Report
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -65,6 +67,20 @@ def error(exc: HeadHuntError) -> None:
 def note(text: str) -> None:
     """One line on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
+
+
+def footage(found: Footage) -> None:
+    """What is there, and a table of every video that does not fit its annotation or has none."""
+    n_frames = sum(r.n_frames for r in found.records)
+    anomalous = sum(r.is_anomalous for r in found.records)
+    fits = f"{len(found.records)} videos fit their annotations: {anomalous} anomalous, {n_frames} frames in all"
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    if found.findings:
+        table = Table("video", "is", "detail")
+        for finding in found.findings:
+            table.add_row(*(escape(x) for x in finding))
+        console.print(table)
+    console.print(fits)
 
 
 def _figure(row: dict[str, Any], key: str) -> str:

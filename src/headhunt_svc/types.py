@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 NORMAL = "normal"  # the label of a video without anomalies
+KIND_SEPARATOR = "+"  # "fighting+shooting": a video of two kinds
 Split = Literal["calibration", "validation", "test", "hard"]
+SpanEnds = Literal["inclusive", "half_open"]  # does the frame that an annotation names as a span's end belong to it?
 
 
 class FrameSpan(NamedTuple):
@@ -55,6 +57,11 @@ class VideoRecord:
     def is_anomalous(self) -> bool:
         """Does the video hold an anomaly?"""
         return bool(self.true_spans)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of anomaly that the label names, () for a normal video."""
+        return () if self.label == NORMAL else tuple(self.label.split(KIND_SEPARATOR))
 
     def truth(self) -> np.ndarray:
         """Frame truth, bool[n_frames]."""

@@ -11,6 +11,9 @@ import av
 import numpy as np
 import pytest
 
+from headhunt_svc.core.protocol import ScoredVideo
+from headhunt_svc.types import FrameSpan, VideoRecord
+
 ROOT = Path(__file__).parent.parent
 HEADHUNT = Path(sys.executable).with_name("headhunt")
 EXTERNAL = ROOT.parent / "shared" / "data"
@@ -94,3 +97,19 @@ def headhunt(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess
         timeout=300,
         env={**os.environ, "COLUMNS": "200"},
     )
+
+
+def scored_video(
+    scores: list[float] | np.ndarray,
+    truth: list[tuple[int, int]] | None = None,
+    name: str = "v",
+    label: str | None = None,
+    length: int = 1,
+    fps: float = 10.0,
+) -> ScoredVideo:
+    """A video with a score for every `length` frames and true spans in frames."""
+    spans = tuple(FrameSpan(*s) for s in truth or [])
+    n = len(scores) * length
+    record = VideoRecord(name, Path(name), n, fps, "test", label or ("fall" if spans else "normal"), spans)
+    pieces = tuple(FrameSpan(i * length, (i + 1) * length) for i in range(len(scores)))
+    return ScoredVideo(record, pieces, np.array(scores, np.float64))

@@ -117,7 +117,10 @@ class FitParams(_Section):
 
 
 class CalibrateParams(_Section):
-    """Grid for (sigma, tau), searched for the best frame F1 on validation videos."""
+    """Grid for (sigma, tau), and what the operating points promise on validation videos (core/calibration.py).
+
+    conformal_rate: share of normal videos that may raise an alarm; conformal_sigma is fixed, not tuned.
+    """
 
     sigma_segments: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (
         0.0,
@@ -127,6 +130,10 @@ class CalibrateParams(_Section):
         1.5,
     )
     n_thresholds: Annotated[int, Field(ge=2)] = 99
+    false_alarms_per_hour: Annotated[float, Field(ge=0)] = 1.0
+    recall: Annotated[float, Field(gt=0, le=1)] = 0.9
+    conformal_rate: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    conformal_sigma: Annotated[float, Field(ge=0)] = 0.75
 
 
 class EvaluateParams(_Section):

@@ -11,6 +11,7 @@ NORMAL = "normal"  # the label of a video without anomalies
 KIND_SEPARATOR = "+"  # "fighting+shooting": a video of two kinds
 Split = Literal["calibration", "validation", "test", "hard"]
 SpanEnds = Literal["inclusive", "half_open"]  # does the frame that an annotation names as a span's end belong to it?
+Smoothing = Literal["offline", "causal", "mirrored"]  # see core/localization.smooth
 
 
 class FrameSpan(NamedTuple):
@@ -155,10 +156,11 @@ class SegmentScores:
 
 @dataclass(frozen=True, slots=True)
 class Locator:
-    """Smoothing width (segments) and threshold: sigma and tau of the method."""
+    """Smoothing width (segments) and threshold: sigma and tau of the method, for one way of smoothing."""
 
     sigma_segments: float
     threshold: float
+    smoothing: Smoothing = "offline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,8 @@ class Metrics:
     average_precision_interval: tuple[float, float] | None
     n_videos: int
     n_frames: int
+    pr_auc_trapezoid: float
+    pr_auc_trapezoid_interval: tuple[float, float] | None
 
 
 Scores = Float[np.ndarray, " segment"]

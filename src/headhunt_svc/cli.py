@@ -27,6 +27,7 @@ BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundl
 OperatingPoint = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing videos, and name them.")]
 AnnotationsFolder = Annotated[Path, typer.Option(help="Folder of the benchmark's official annotation files.")]
+Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples of videos for the intervals.")]
 Dataset = Annotated[Literal["ucf_crime", "xd_violence"], typer.Option(help="The benchmark.")]
 Ends = Annotated[SpanEnds, typer.Option(help="Does the last frame of an annotated span belong to it?")]
 PARAMS = Path("params.yaml")
@@ -112,7 +113,7 @@ def detect(
     if split is not None:
         from headhunt_svc.stages.detect import detect_split
 
-        detect_split(bundle, stages.INDEX, split, out or stages.REPORTS)
+        detect_split(bundle, stages.INDEX, split, out or stages.REPORTS, operating_point)
         return
     from headhunt_svc import show
     from headhunt_svc.detector import Detector
@@ -140,8 +141,8 @@ def evaluate(params: ParamsFile = PARAMS, allow_missing: AllowMissing = False) -
     from headhunt_svc import show
     from headhunt_svc.stages.evaluate import evaluate as run
 
-    folders = (stages.INDEX, stages.BUNDLE, stages.REPORTS, stages.METRICS, stages.PLOTS)
-    show.assessment(run(load_params(params), *folders, allow_missing))
+    read, files = load_params(params), (stages.INDEX, stages.BUNDLE, stages.REPORTS, stages.METRICS, stages.PLOTS)
+    show.assessment(run(read.evaluate, read.dataset, *files, allow_missing))
 
 
 @app.command("evaluate-scores")
@@ -161,7 +162,7 @@ def evaluate_scores(
         float | None, typer.Option(help="Alarm above it; default: the best F1 on these very videos.")
     ] = None,
     fps: Annotated[float | None, typer.Option(min=0.001, help="Frames per second, if not the benchmark's.")] = None,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of videos for the intervals.")] = 200,
+    bootstrap: Bootstrap = 200,
     allow_missing: AllowMissing = False,
     json: Annotated[Path | None, typer.Option(help="Write all figures into this file.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Draw curves, timelines and bars into this folder.")] = None,
@@ -176,6 +177,29 @@ def evaluate_scores(
         dataset, annotations, stride, sigma, smoothing, span_ends, threshold, fps, allow_missing=allow_missing
     )
     show.assessment(run(file, how, EvaluateParams(bootstrap=bootstrap), json, plots))
+
+
+@app.command()
+def benchmark(
+    root: Annotated[Path, typer.Argument(help="Folder of the benchmark's videos, found by name below it.")],
+    annotations: AnnotationsFolder,
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(help="Folder for index, reports, figures and pictures.")],
+    span_ends: Ends = "inclusive",
+    allow_missing: AllowMissing = False,
+    bootstrap: Bootstrap = 200,
+    operating_point: OperatingPoint = "f1",
+    bundle: BundleFolder = stages.BUNDLE,
+) -> None:
+    """Index, detect and evaluate a benchmark's videos; goes on where it stopped."""
+    from headhunt_svc import show
+    from headhunt_svc.params import DatasetParams, EvaluateParams
+    from headhunt_svc.stages.benchmark import benchmark as run
+
+    data = DatasetParams(
+        root=root, annotations=annotations, layout=dataset, span_ends=span_ends, allow_missing=allow_missing
+    )
+    show.assessment(run(data, EvaluateParams(bootstrap=bootstrap), bundle, operating_point, out, show.footage))
 
 
 @app.command()

@@ -76,7 +76,7 @@ def footage(found: Footage) -> None:
     n_frames = sum(r.n_frames for r in found.records)
     anomalous = sum(r.is_anomalous for r in found.records)
     fits = f"{len(found.records)} videos fit their annotations: {anomalous} anomalous, {n_frames} frames in all"
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console = Console(stderr=True, highlight=False, width=WIDTH)
     if found.findings:
         table = Table("video", "is", "detail")
         for finding in found.findings:
@@ -158,7 +158,7 @@ def assessment(found: dict[str, Any]) -> None:
         f"true spans with an alarm: {delay['found']} of {delay['true_spans']}, "
         f"after {_cell(delay['mean_s'], 1)} s in the mean, {_cell(delay['median_s'], 1)} s in the median"
     )
-    of = f"{alarms['events']} in {alarms['hours']:.2f} h of normal video"
+    of = f"{alarms['events']} in {alarms['hours']:.3g} h of normal video"
     console.print(f"false alarms: {_cell(alarms['per_hour'], 2)} per hour ({of})")
     if calibrated is None:
         console.print("Brier score: - (the scores are not all in [0, 1])")

@@ -75,7 +75,8 @@ def _look(
 ) -> Iterator[VideoRecord | Finding]:
     name = annotation.video
     if not files or not files[0].exists():
-        yield Finding(name, "missing", f"{files[0] if files else params.root / name}: no such file")
+        detail = f"{files[0]}: no such file" if files else f"{name}: no file of this name below {params.root}"
+        yield Finding(name, "missing", detail)
         return
     if len(files) > 1:
         yield Finding(name, "ambiguous", f"{name} is there {len(files)} times: {', '.join(map(str, files))}")

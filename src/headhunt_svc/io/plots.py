@@ -123,9 +123,11 @@ def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> N
         (v for v in videos if figures["per_video"][v.record.video_id]["roc_auc"] is not None),
         key=lambda v: -figures["per_video"][v.record.video_id]["roc_auc"],
     )
-    if not by_auc:
-        return  # no video holds both normal and anomalous frames: there is nothing to rank, and the table says so
     figure = _figure(10, 6.6)
+    if not by_auc:
+        figure.suptitle("No video holds both normal and anomalous frames: none is best or worst.")
+        _save(path, figure)
+        return
     chosen = {"best": by_auc[0], "median": by_auc[len(by_auc) // 2], "worst": by_auc[-1]}
     for axes, (name, v) in zip(figure.subplots(3, 1), chosen.items(), strict=True):
         edges = np.array([v.spans[0].start, *(s.stop for s in v.spans)]) / v.record.fps

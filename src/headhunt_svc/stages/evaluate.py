@@ -19,7 +19,7 @@ from headhunt_svc.io.files import write_json
 from headhunt_svc.io.footage import annotations_of
 from headhunt_svc.io.plots import picture_all
 from headhunt_svc.io.reports import Report, load_report
-from headhunt_svc.params import EvaluateParams, Params
+from headhunt_svc.params import DatasetParams, EvaluateParams
 from headhunt_svc.stages.detect import report_path
 from headhunt_svc.types import FrameSpan, Locator, VideoRecord
 
@@ -64,7 +64,14 @@ def _live(
 
 
 def evaluate(
-    params: Params, index: Path, bundle: Path, reports: Path, out: Path, plots: Path, allow_missing: bool = False
+    params: EvaluateParams,
+    dataset: DatasetParams,
+    index: Path,
+    bundle: Path,
+    reports: Path,
+    out: Path,
+    plots: Path,
+    allow_missing: bool = False,
 ) -> Figures:
     """The stage evaluate: metrics.json with the figures of the detector on the split test, and pictures of them.
 
@@ -75,9 +82,9 @@ def evaluate(
     indexed = load_index(index, "test")
     records = _with_report(indexed, reports, allow_missing)
     missing = {r.video_id for r in indexed} - {r.video_id for r in records}
-    if params.dataset.allow_missing:
+    if dataset.allow_missing:
         names = {r.video_id for r in indexed}
-        missing |= {a.video for a in annotations_of(params.dataset)[0] if a.split == "test"} - names
+        missing |= {a.video for a in annotations_of(dataset)[0] if a.split == "test"} - names
     made, _ = load_bundle(bundle)
     found = [load_report(report_path(reports, r.video_id)) for r in records]
     first = found[0]
@@ -92,22 +99,22 @@ def evaluate(
     videos = [_scored(r, report, raw=False) for r, report in zip(records, found, strict=True)]
     locator = Locator(first.sigma_segments, first.threshold, first.smoothing)
     raw = [_scored(r, report, raw=True) for r, report in zip(records, found, strict=True)]
-    figures = assess(videos, locator, params.evaluate)
+    figures = assess(videos, locator, params)
     result = {
         "detector_id": made.detector_id,
         "protocol": {
-            "dataset": params.dataset.layout,
-            "span_ends": params.dataset.span_ends,
+            "dataset": dataset.layout,
+            "span_ends": dataset.span_ends,
             "smoothing": locator.smoothing,
             "sigma": locator.sigma_segments,
             "operating_point": first.operating_point,
-            "bootstrap": params.evaluate.bootstrap,
+            "bootstrap": params.bootstrap,
             "missing": sorted(missing),
         },
         "f1": figures["at_threshold"]["f1"],
         **figures,
-        "causal": _live(raw, made, first.operating_point, params.evaluate),
+        "causal": _live(raw, made, first.operating_point, params),
     }
     write_json(out, result)
-    picture_all(plots, videos, figures, params.evaluate)
+    picture_all(plots, videos, figures, params)
     return result

@@ -84,6 +84,26 @@ def bundle_make(params: ParamsFile = PARAMS) -> None:
     run(load_params(params), stages.INDEX, stages.HEADS, stages.SCORER, stages.LOCATOR, stages.BUNDLE)
 
 
+@bundle_app.command("conform")
+def bundle_conform(
+    normal: Annotated[list[Path], typer.Argument(help="Normal videos of a camera, or folders of them.")],
+    name: Annotated[str, typer.Option(help="Name of the new operating point.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+    rate: Annotated[float, typer.Option(help="Share of normal videos that may raise an alarm.")] = 0.1,
+    sigma: Annotated[float, typer.Option(min=0, help="Smoothing in segments, fixed beforehand.")] = 0.75,
+    bundle: BundleFolder = stages.BUNDLE,
+) -> None:
+    """Add an operating point from normal footage alone, with a guaranteed false-alarm rate."""
+    if not 0 < rate < 1:
+        raise typer.BadParameter("--rate must be between 0 and 1, both excluded")
+    from headhunt_svc import show
+    from headhunt_svc.params import CalibrateParams
+    from headhunt_svc.stages.conform import conform as run
+
+    params = CalibrateParams(conformal_rate=rate, conformal_sigma=sigma)
+    show.operating_points({name: run(bundle, normal, name, params, out)})
+
+
 @bundle_app.command("show")
 def bundle_show(bundle: BundleFolder = stages.BUNDLE) -> None:
     """Print where a bundle comes from: model, prompts, heads, data version, metrics."""

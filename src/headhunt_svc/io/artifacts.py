@@ -111,14 +111,21 @@ def operating_point(offline: Choice | FeatureError, causal: Choice | FeatureErro
     return offline, None if isinstance(causal, FeatureError) else causal
 
 
+def point_of(offline: Choice, causal: Choice | None) -> OperatingPoint:
+    """A point of a bundle."""
+
+    def pair(choice: Choice) -> dict[str, Any]:
+        at = choice.locator
+        return {"sigma_segments": at.sigma_segments, "threshold": at.threshold, "rule": choice.rule}
+
+    return OperatingPoint(**pair(offline), causal=SigmaTau(**pair(causal)) if causal else None)
+
+
 def save_locators(path: Path, points: Mapping[str, PointOrWhy]) -> None:
     """Write locator.json: every operating point with what it gave on validation videos, or why there is none."""
 
     def about(choice: Choice) -> dict[str, Any]:
         return {
-            "sigma_segments": choice.locator.sigma_segments,
-            "threshold": choice.locator.threshold,
-            "rule": choice.rule,
             "validation_f1": choice.f1,
             "validation_found": choice.found,
             "validation_false_alarms_per_hour": choice.false_alarms_per_hour,
@@ -128,23 +135,35 @@ def save_locators(path: Path, points: Mapping[str, PointOrWhy]) -> None:
     for name, point in points.items():
         if isinstance(point, str):
             rows[name] = {"unavailable": point}
-        else:
-            rows[name] = about(point[0]) | ({"causal": about(point[1])} if point[1] else {})
+            continue
+        offline, causal = point
+        rows[name] = point_of(offline, causal).model_dump() | about(offline)
+        if causal is not None:
+            rows[name]["causal"] |= about(causal)
     write_json(path, rows)
 
 
 def load_locators(path: Path) -> dict[str, OperatingPoint]:
-    """Read locator.json: operating points by name."""
+    """Read locator.json: operating points by name.
 
-    def pair(row: dict[str, Any]) -> dict[str, Any]:
-        return {k: row[k] for k in ("sigma_segments", "threshold", "rule") if k in row}
+    Raises:
+        ArtifactError: missing or broken.
+    """
+
+    def known(row: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in row.items() if not k.startswith("validation_")}
 
     raw = read_json(path, "headhunt calibrate")
-    return {
-        name: OperatingPoint(**pair(row), causal=SigmaTau(**pair(row["causal"])) if "causal" in row else None)
-        for name, row in raw.items()
-        if "unavailable" not in row
-    }
+    points = {name: row for name, row in raw.items() if "unavailable" not in row}
+    try:
+        return {
+            name: OperatingPoint.model_validate(
+                known(row) | ({"causal": known(row["causal"])} if "causal" in row else {})
+            )
+            for name, row in points.items()
+        }
+    except ValidationError as exc:
+        raise ArtifactError(f"{path} holds no operating points: run `headhunt calibrate` again") from exc
 
 
 class Bundle(BaseModel):

@@ -243,5 +243,6 @@ def bundle(folder: Path, metrics_file: Path) -> None:
         row = read_json(metrics_file, "headhunt evaluate")
         if row["detector_id"] == made.detector_id:
             lines["test"] = f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
+    width = max(map(len, lines)) + 2
     for key, value in lines.items():
-        console.print(f"[bold]{key:20}[/bold]{value}")
+        console.print(f"[bold]{key:{width}}[/bold]{value}")

@@ -143,7 +143,7 @@ def conformal(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing:
     sigma, rate = params.conformal_sigma, params.conformal_rate
     threshold = conformal_threshold(np.array([v.smoothed(sigma, smoothing).scores.max() for v in normal]), rate)
     measured = _measure(videos, sigma, np.array([threshold]), smoothing)
-    return measured.choice(0, smoothing, f"at most {rate:g} of normal videos with an alarm, from {len(normal)} of them")
+    return measured.choice(0, smoothing, f"at most {rate:g} of normal videos alarm (from {len(normal)})")
 
 
 def operating_points(

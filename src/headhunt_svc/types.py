@@ -1,11 +1,12 @@
 """The types that flow through the package, numpy only: frozen, checked on construction, arrays read-only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int64
 
 NORMAL = "normal"  # the label of a video without anomalies
 KIND_SEPARATOR = "+"  # "fighting+shooting": a video of two kinds
@@ -22,6 +23,11 @@ class FrameSpan(NamedTuple):
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+
+def edges_of(spans: Sequence[FrameSpan]) -> Int64[np.ndarray, "span 2"]:
+    """Starts and stops as an array. Not np.array(spans): the len of a span is its frames, not two."""
+    return np.array([(s.start, s.stop) for s in spans], np.int64).reshape(-1, 2)
 
 
 class HeadRef(NamedTuple):

@@ -78,9 +78,8 @@ def _measure(videos: Sequence[ScoredVideo], sigma: float, thresholds: np.ndarray
     f1 = found = per_hour = undefined
     highest = []  # score in every true span
     for v in smoothed:
-        edges = np.array(v.spans)
         for span in v.record.true_spans:
-            inside = (edges[:, 0] < span.stop) & (edges[:, 1] > span.start)
+            inside = (v.edges[:, 0] < span.stop) & (v.edges[:, 1] > span.start)
             highest.append(v.scores[inside].max())
     if highest:
         found = (np.array(highest)[:, None] > thresholds).mean(0)
@@ -89,7 +88,7 @@ def _measure(videos: Sequence[ScoredVideo], sigma: float, thresholds: np.ndarray
     if normal:
         hours = sum(v.record.n_frames / v.record.fps for v in normal) / 3600
         scores = np.concatenate([v.scores for v in normal])
-        goes_on = np.concatenate([np.append(joined(v.spans), False) for v in normal])[:-1]
+        goes_on = np.concatenate([np.append(joined(v.edges), False) for v in normal])[:-1]
         per_hour = np.array([len(runs(scores > t, goes_on)[0]) for t in thresholds]) / hours
     return _Grid(sigma, thresholds, f1, found, per_hour)
 

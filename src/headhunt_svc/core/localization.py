@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
-from headhunt_svc.types import Event, FrameSpan, Locator, Smoothing
+from headhunt_svc.types import Event, FrameSpan, Locator, Smoothing, edges_of
 
 TRUNCATE = 4.0  # the kernel ends at this many sigma, as in scipy
 
@@ -41,9 +41,8 @@ def smooth(
     return np.asarray(np.clip(mean, scores.min(), scores.max()))  # a mean, also after rounding
 
 
-def joined(spans: Sequence[FrameSpan]) -> Bool[np.ndarray, " boundary"]:
+def joined(edges: Int[np.ndarray, "segment 2"]) -> Bool[np.ndarray, " boundary"]:
     """bool[T - 1]: does the next segment begin where this one stops? A gap in the frames ends an event."""
-    edges = np.array(spans, np.int64).reshape(-1, 2)
     return np.asarray(edges[1:, 0] == edges[:-1, 1])
 
 
@@ -69,7 +68,9 @@ def events(
     starts_s, stops_s: when each segment begins and ends, seconds from the start of the video.
     """
     found: list[Event] = []
-    for first, last in zip(*(x.tolist() for x in runs(smoothed > locator.threshold, joined(spans))), strict=True):
+    for first, last in zip(
+        *(x.tolist() for x in runs(smoothed > locator.threshold, joined(edges_of(spans)))), strict=True
+    ):
         peak = first + int(np.argmax(smoothed[first : last + 1]))
         span = FrameSpan(spans[first].start, spans[last].stop)
         middle = float(starts_s[peak] + stops_s[peak]) / 2

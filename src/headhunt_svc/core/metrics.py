@@ -51,7 +51,11 @@ def count(
         raise FeatureError("the videos hold frames of one class only: ROC-AUC and AP are undefined")
     values, column = np.unique(-scores, return_inverse=True)
     shape = (int(video.max()) + 1, len(values))
-    tables = [csr_matrix((x.astype(np.float64), (video, column)), shape=shape) for x in (anomalous, normal)]
+    tables = []
+    for frames in (anomalous, normal):
+        some = np.flatnonzero(frames)
+        data = frames[some].astype(np.float64)
+        tables.append(csr_matrix((data, (video[some], column[some])), shape=shape))
     return Counts(-values, *tables)
 
 

@@ -5,18 +5,18 @@ one score; frames are counted per segment, so that nothing grows with their numb
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from headhunt_svc.core.event_metrics import IOUS, VideoEvents, delay_figures, event_figures, false_alarms
 from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.metrics import Counts, best_f1, count, count_metrics, flagged, reliability
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import EvaluateParams
-from headhunt_svc.types import FrameSpan, Locator, Smoothing, VideoRecord
+from headhunt_svc.types import FrameSpan, Locator, Smoothing, VideoRecord, edges_of
 
 Figures = dict[str, Any]
 
@@ -28,16 +28,17 @@ class ScoredVideo:
     record: VideoRecord
     spans: tuple[FrameSpan, ...]
     scores: Float64[np.ndarray, " segment"]
+    edges: Int64[np.ndarray, "segment 2"] = field(init=False, repr=False)  # of the spans
+    anomalous: Int64[np.ndarray, " segment"] = field(init=False, repr=False)  # frames in each segment
 
     def __post_init__(self) -> None:
         name, n = self.record.video_id, self.record.n_frames
         if len(self.scores) != len(self.spans):
             raise FeatureError(f"{name}: {len(self.scores)} scores for {len(self.spans)} segments")
         if not np.isfinite(self.scores).all():
-            raise FeatureError(
-                f"{name}: {(~np.isfinite(self.scores)).sum()} of {len(self.scores)} scores are no numbers"
-            )
-        edges = np.array(self.spans, np.int64).reshape(-1, 2)
+            bad = int((~np.isfinite(self.scores)).sum())
+            raise FeatureError(f"{name}: {bad} of {len(self.scores)} scores are no numbers")
+        edges = edges_of(self.spans)
         if not (
             len(edges)
             and (edges[0, 0], edges[-1, 1]) == (0, n)
@@ -45,12 +46,9 @@ class ScoredVideo:
             and (edges[:, 0] < edges[:, 1]).all()
         ):
             raise FeatureError(f"{name}: the scores do not cover its {n} frames, each once")
-
-    def anomalous_frames(self) -> np.ndarray:
-        """Anomalous frames of every segment, int64[T]."""
         so_far = np.append(0, np.cumsum(self.record.truth()))
-        edges = np.array(self.spans, np.int64)
-        return np.asarray(so_far[edges[:, 1]] - so_far[edges[:, 0]])
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "anomalous", so_far[edges[:, 1]] - so_far[edges[:, 0]])
 
     def smoothed(self, sigma_segments: float, smoothing: Smoothing = "offline") -> "ScoredVideo":
         """The same with its scores smoothed."""
@@ -59,7 +57,7 @@ class ScoredVideo:
     def events(self, locator: Locator) -> VideoEvents:
         """Events above the locator's threshold, of the scores as they are."""
         r = self.record
-        starts, stops = np.array(self.spans, np.float64).T / r.fps
+        starts, stops = self.edges.T / r.fps
         found = events(self.scores, self.spans, starts, stops, locator)
         spans, peaks = tuple(e.span for e in found), tuple(e.peak for e in found)
         return VideoEvents(spans, peaks, r.true_spans, r.n_frames, r.fps)
@@ -74,8 +72,8 @@ def counts_of(videos: Sequence[ScoredVideo], scores: Sequence[np.ndarray] | None
     if not videos:
         raise FeatureError("no video to evaluate")
     number = np.repeat(np.arange(len(videos)), [len(v.spans) for v in videos])
-    anomalous = np.concatenate([v.anomalous_frames() for v in videos])
-    length = np.concatenate([np.diff(np.array(v.spans, np.int64), axis=1)[:, 0] for v in videos])
+    anomalous = np.concatenate([v.anomalous for v in videos])
+    length = np.concatenate([v.edges[:, 1] - v.edges[:, 0] for v in videos])
     used = np.concatenate([v.scores for v in videos] if scores is None else list(scores))
     return count(number, used, anomalous, length - anomalous)
 
@@ -127,7 +125,7 @@ def per_video(videos: Sequence[ScoredVideo], found: Sequence[VideoEvents]) -> di
         rows[v.record.video_id] = {
             "label": v.record.label,
             "n_frames": v.record.n_frames,
-            "anomalous_frames": int(v.anomalous_frames().sum()),
+            "anomalous_frames": int(v.anomalous.sum()),
             "highest_score": float(v.scores.max()),
             "events": len(e.events),
             "roc_auc": row.get("roc_auc"),

@@ -10,9 +10,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import av
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.types import FrameSpan, VideoRecord
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent
 HEADHUNT = Path(sys.executable).with_name("headhunt")

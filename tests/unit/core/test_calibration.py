@@ -49,7 +49,7 @@ def test_the_planted_threshold_is_found() -> None:
     assert 0.4 <= choice.locator.threshold < 0.7
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from(["offline", "causal"]))
 def test_every_point_keeps_its_promise_and_nothing_on_the_grid_is_better(seed: int, smoothing) -> None:
     videos = some_videos(seed)

@@ -50,7 +50,7 @@ def test_iou_equals_that_of_sets_of_frames(one: list[FrameSpan], other: list[Fra
             assert temporal_iou(a, b) == iou_of_sets(a, b)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(spans, spans, ious, st.randoms(use_true_random=False))
 def test_matching_equals_brute_force(events: list[FrameSpan], truth: list[FrameSpan], min_iou: float, rnd) -> None:
     events, truth = events[:4], truth[:3]
@@ -60,7 +60,6 @@ def test_matching_equals_brute_force(events: list[FrameSpan], truth: list[FrameS
         assert found[:k].sum() == brute_force(events[:k], truth, min_iou)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(spans, spans), min_size=1, max_size=4), ious, st.integers(0, 1000))
 def test_figures_equal_their_definitions(pairs: list, min_iou: float, seed: int) -> None:
     rng = np.random.default_rng(seed)

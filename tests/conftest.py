@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
+from headhunt_svc.core.protocol import ScoredVideo
+from headhunt_svc.types import FrameSpan, VideoRecord
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent
 HEADHUNT = Path(sys.executable).with_name("headhunt")
-CLIPS = ROOT.parent / "shared" / "data" / "clips"
+EXTERNAL = ROOT.parent / "shared" / "data"
+CLIPS = EXTERNAL / "clips"
 
 # the DVC stages after pretrain, as verbs
 STAGES = [
@@ -46,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def clips() -> Path:
     return CLIPS
+
+
+@pytest.fixture
+def external() -> Path:
+    """Real annotations, published scores and clips."""
+    return EXTERNAL
 
 
 @pytest.fixture
@@ -91,3 +101,19 @@ def headhunt(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess
         timeout=300,
         env={**os.environ, "COLUMNS": "200"},
     )
+
+
+def scored_video(
+    scores: list[float] | np.ndarray,
+    truth: list[tuple[int, int]] | None = None,
+    name: str = "v",
+    label: str | None = None,
+    length: int = 1,
+    fps: float = 10.0,
+) -> ScoredVideo:
+    """A video with a score for every `length` frames and true spans in frames."""
+    spans = tuple(FrameSpan(*s) for s in truth or [])
+    n = len(scores) * length
+    record = VideoRecord(name, Path(name), n, fps, "test", label or ("fall" if spans else "normal"), spans)
+    pieces = tuple(FrameSpan(i * length, (i + 1) * length) for i in range(len(scores)))
+    return ScoredVideo(record, pieces, np.array(scores, np.float64))

@@ -5,14 +5,14 @@ Exit codes: 0 fine, 2 wrong use, 3 some inputs failed or have gaps (the others a
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from headhunt_svc import stages
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
 from headhunt_svc.params import load_params
-from headhunt_svc.types import Split
+from headhunt_svc.types import Smoothing, SpanEnds, Split
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Video anomaly detection from attention heads."
@@ -25,6 +25,11 @@ app.add_typer(bundle_app, name="bundle")
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
 OperatingPoint = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing videos, and name them.")]
+AnnotationsFolder = Annotated[Path, typer.Option(help="Folder of the benchmark's official annotation files.")]
+Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples of videos for the intervals.")]
+Dataset = Annotated[Literal["ucf_crime", "xd_violence"], typer.Option(help="The benchmark.")]
+Ends = Annotated[SpanEnds, typer.Option(help="Does the last frame of an annotated span belong to it?")]
 PARAMS = Path("params.yaml")
 PRETRAIN_WORK = Path(".cache/pretrain")
 
@@ -32,9 +37,10 @@ PRETRAIN_WORK = Path(".cache/pretrain")
 @app.command()
 def index(params: ParamsFile = PARAMS) -> None:
     """Check footage against its annotations and write the index."""
+    from headhunt_svc import show
     from headhunt_svc.stages.index import index as run
 
-    run(load_params(params).dataset, stages.INDEX)
+    run(load_params(params).dataset, stages.INDEX, show.footage)
 
 
 @app.command()
@@ -63,10 +69,11 @@ def fit(params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def calibrate(params: ParamsFile = PARAMS) -> None:
-    """Tune smoothing and threshold on validation videos."""
+    """Choose operating points (smoothing and threshold) on validation videos."""
+    from headhunt_svc import show
     from headhunt_svc.stages.training import calibrate as run
 
-    run(load_params(params), stages.INDEX, stages.FEATURES, stages.SCORER, stages.LOCATOR)
+    show.operating_points(run(load_params(params), stages.INDEX, stages.FEATURES, stages.SCORER, stages.LOCATOR))
 
 
 @bundle_app.command("make")
@@ -75,6 +82,26 @@ def bundle_make(params: ParamsFile = PARAMS) -> None:
     from headhunt_svc.stages.bundle import bundle as run
 
     run(load_params(params), stages.INDEX, stages.HEADS, stages.SCORER, stages.LOCATOR, stages.BUNDLE)
+
+
+@bundle_app.command("conform")
+def bundle_conform(
+    normal: Annotated[list[Path], typer.Argument(help="Normal videos of a camera, or folders of them.")],
+    name: Annotated[str, typer.Option(help="Name of the new operating point.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+    rate: Annotated[float, typer.Option(help="Share of normal videos that may raise an alarm.")] = 0.1,
+    sigma: Annotated[float, typer.Option(min=0, help="Smoothing in segments, fixed beforehand.")] = 0.75,
+    bundle: BundleFolder = stages.BUNDLE,
+) -> None:
+    """Add an operating point from normal footage alone, with a guaranteed false-alarm rate."""
+    if not 0 < rate < 1:
+        raise typer.BadParameter("--rate must be between 0 and 1, both excluded")
+    from headhunt_svc import show
+    from headhunt_svc.params import CalibrateParams
+    from headhunt_svc.stages.conform import conform as run
+
+    params = CalibrateParams(conformal_rate=rate, conformal_sigma=sigma)
+    show.operating_points({name: run(bundle, normal, name, params, out)})
 
 
 @bundle_app.command("show")
@@ -111,7 +138,7 @@ def detect(
     if split is not None:
         from headhunt_svc.stages.detect import detect_split
 
-        detect_split(bundle, stages.INDEX, split, out or stages.REPORTS)
+        detect_split(bundle, stages.INDEX, split, out or stages.REPORTS, operating_point)
         return
     from headhunt_svc import show
     from headhunt_svc.detector import Detector
@@ -135,13 +162,70 @@ def detect(
 
 
 @app.command()
-def evaluate(params: ParamsFile = PARAMS) -> None:
+def evaluate(params: ParamsFile = PARAMS, allow_missing: AllowMissing = False) -> None:
     """Compare the reports of the test videos with the truth."""
     from headhunt_svc import show
     from headhunt_svc.stages.evaluate import evaluate as run
 
-    run(load_params(params), stages.INDEX, stages.BUNDLE, stages.REPORTS, stages.METRICS)
-    show.metrics(stages.METRICS)
+    read, files = load_params(params), (stages.INDEX, stages.BUNDLE, stages.REPORTS, stages.METRICS, stages.PLOTS)
+    show.assessment(run(read.evaluate, read.dataset, *files, allow_missing))
+
+
+@app.command("evaluate-scores")
+def evaluate_scores(
+    annotations: AnnotationsFolder,
+    dataset: Dataset,
+    file: Annotated[
+        Path | None, typer.Argument(help="JSON, video -> scores; without it the trivial baselines alone.")
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Frames that a score stands for.")] = 16,
+    sigma: Annotated[float, typer.Option(min=0, help="Gaussian smoothing of each series, in scores.")] = 0.0,
+    smoothing: Annotated[
+        Smoothing, typer.Option(help="Which smoothing; mirrored is scipy's gaussian_filter1d.")
+    ] = "mirrored",
+    span_ends: Ends = "inclusive",
+    threshold: Annotated[
+        float | None, typer.Option(help="Alarm above it; default: the best F1 on these very videos.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(min=0.001, help="Frames per second, if not the benchmark's.")] = None,
+    bootstrap: Bootstrap = 200,
+    allow_missing: AllowMissing = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures into this file.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw curves, timelines and bars into this folder.")] = None,
+) -> None:
+    """Evaluate anybody's score file on UCF-Crime or XD-Violence (docs/evaluation.md)."""
+    from headhunt_svc import show
+    from headhunt_svc.params import EvaluateParams
+    from headhunt_svc.stages.scores import ScoresProtocol
+    from headhunt_svc.stages.scores import evaluate_scores as run
+
+    how = ScoresProtocol(
+        dataset, annotations, stride, sigma, smoothing, span_ends, threshold, fps, allow_missing=allow_missing
+    )
+    show.assessment(run(file, how, EvaluateParams(bootstrap=bootstrap), json, plots))
+
+
+@app.command()
+def benchmark(
+    root: Annotated[Path, typer.Argument(help="Folder of the benchmark's videos, found by name below it.")],
+    annotations: AnnotationsFolder,
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(help="Folder for index, reports, figures and pictures.")],
+    span_ends: Ends = "inclusive",
+    allow_missing: AllowMissing = False,
+    bootstrap: Bootstrap = 200,
+    operating_point: OperatingPoint = "f1",
+    bundle: BundleFolder = stages.BUNDLE,
+) -> None:
+    """Index, detect and evaluate a benchmark's videos; goes on where it stopped."""
+    from headhunt_svc import show
+    from headhunt_svc.params import DatasetParams, EvaluateParams
+    from headhunt_svc.stages.benchmark import benchmark as run
+
+    data = DatasetParams(
+        root=root, annotations=annotations, layout=dataset, span_ends=span_ends, allow_missing=allow_missing
+    )
+    show.assessment(run(data, EvaluateParams(bootstrap=bootstrap), bundle, operating_point, out, show.footage))
 
 
 @app.command()

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from headhunt_svc.errors import ConfigError
+from headhunt_svc.types import SpanEnds
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -28,10 +29,25 @@ class MllmParams(_Section):
 
 
 class DatasetParams(_Section):
-    """Where footage and annotations lie; `calibration` and `validation` come from the annotations' split column."""
+    """Where footage and annotations lie (layouts: io/datasets.py and io/benchmarks.py).
+
+    annotations: a .jsonl or .csv file; the folder of the official files for a benchmark; nothing for `folders`.
+    span_ends: what the end of a span in frames means. fps overrides what the files state. allow_missing: videos that
+    are annotated but not there are left out and named.
+    """
 
     root: Path
-    annotations: Path
+    annotations: Path | None = None
+    layout: Literal["own", "folders", "ucf_crime", "xd_violence"] = "own"
+    span_ends: SpanEnds = "half_open"
+    fps: Annotated[float, Field(gt=0)] | None = None
+    allow_missing: bool = False
+
+    @model_validator(mode="after")
+    def _annotated(self) -> "DatasetParams":
+        if (self.annotations is None) != (self.layout == "folders"):
+            raise ValueError("give annotations, except for the layout `folders`, which has none")
+        return self
 
 
 class SegmentationParams(_Section):
@@ -125,7 +141,10 @@ class FitParams(_Section):
 
 
 class CalibrateParams(_Section):
-    """Grid for (sigma, tau), searched for the best frame F1 on validation videos."""
+    """Grid for (sigma, tau), and what the operating points promise on validation videos (core/calibration.py).
+
+    conformal_rate: share of normal videos that may raise an alarm; conformal_sigma is fixed, not tuned.
+    """
 
     sigma_segments: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (
         0.0,
@@ -135,6 +154,10 @@ class CalibrateParams(_Section):
         1.5,
     )
     n_thresholds: Annotated[int, Field(ge=2)] = 99
+    false_alarms_per_hour: Annotated[float, Field(ge=0)] = 1.0
+    recall: Annotated[float, Field(gt=0, le=1)] = 0.9
+    conformal_rate: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    conformal_sigma: Annotated[float, Field(ge=0)] = 0.75
 
 
 class EvaluateParams(_Section):

@@ -1,18 +1,22 @@
 """What the command line prints: summaries, tables, lineage."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.io.artifacts import load_bundle
+from headhunt_svc.io.artifacts import PointOrWhy, load_bundle
 from headhunt_svc.io.files import read_json
+from headhunt_svc.io.footage import Footage
 from headhunt_svc.io.reports import Report
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 80
+WIDTH = 140
 
 
 def sparkline(values: list[float]) -> str:
@@ -67,6 +71,20 @@ def note(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
 
 
+def footage(found: Footage) -> None:
+    """What is there, and a table of every video that does not fit its annotation or has none."""
+    n_frames = sum(r.n_frames for r in found.records)
+    anomalous = sum(r.is_anomalous for r in found.records)
+    fits = f"{len(found.records)} videos fit their annotations: {anomalous} anomalous, {n_frames} frames in all"
+    console = Console(stderr=True, highlight=False, width=WIDTH)
+    if found.findings:
+        table = Table("video", "is", "detail")
+        for finding in found.findings:
+            table.add_row(*(escape(x) for x in finding))
+        console.print(table)
+    console.print(fits)
+
+
 def _figure(row: dict[str, Any], key: str) -> str:
     interval = row[f"{key}_interval"]
     return f"{row[key]:.3f}" + (f" \\[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
@@ -83,6 +101,79 @@ def metrics(path: Path) -> None:
     Console(width=100).print(table)
 
 
+def _cell(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _points(operating: dict[str, Any]) -> Table:
+    """What the scores give at a threshold: frames, events, delay, false alarms."""
+    table = Table(
+        "", "precision", "recall", "F1", "AP", title=f"at threshold {operating['at_threshold']['threshold']:g}"
+    )
+    at = operating["at_threshold"]
+    table.add_row("frames", *(_cell(at[k]) for k in ("precision", "recall", "f1")), "")
+    for iou, row in operating["events"]["at_iou"].items():
+        cells = (_cell(row[k]) for k in ("precision", "recall", "f1", "average_precision"))
+        table.add_row(f"events, temporal IoU {iou}", *cells)
+    return table
+
+
+def assessment(found: dict[str, Any]) -> None:
+    """Everything that core/protocol.assess says, with its conventions; without scores the baselines alone."""
+    console = Console(highlight=False, width=WIDTH)
+    about = dict(found["protocol"])
+    for name in ("missing", "not_annotated"):
+        if name in about:
+            about[name] = f"{len(about[name])} ({', '.join(about[name])})" if about[name] else "none"
+    console.print(", ".join(f"{k.replace('_', ' ')} {v}" for k, v in about.items()), markup=False, soft_wrap=True)
+    table = Table("frame level", "ROC-AUC", "AP (steps)", "PR-AUC (trapezoid)", "precision", "recall", "F1")
+    keys = ("roc_auc", "average_precision", "pr_auc_trapezoid")
+
+    def add(name: str, row: dict[str, Any], digits: int = 5) -> None:
+        cells = []
+        for key in keys:
+            interval = row.get(f"{key}_interval")
+            band = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+            cells.append(escape(_cell(row.get(key), digits) + band))
+        at = (_cell(row[k], digits) if k in row else "" for k in ("precision", "recall", "f1"))
+        table.add_row(name, *cells, *at)
+
+    if "roc_auc" in found:
+        at = {k: found["at_threshold"][k] for k in ("precision", "recall", "f1")}
+        add("all frames", {**{k: found[k] for k in found if k.startswith(keys)}, **at})
+        add("anomalous videos only", found["anomalous_videos_only"])
+        for kind, row in found["by_kind"].items():
+            add(f"  {kind}", row, 3)
+    for name, row in found["baselines"].items():
+        add(f"baseline: {name.replace('_', ' ')}", row)
+    console.print(table)
+    if "roc_auc" not in found:
+        return
+    console.print(_points(found))
+    delay, alarms, calibrated = found["detection_delay"], found["false_alarms"], found["reliability"]
+    mean_ap, of_videos = found["events"]["mean_average_precision"], found["mean_roc_auc_of_videos"]
+    console.print(f"threshold chosen: {found['at_threshold']['chosen']}")
+    console.print(f"mAP of events over IoU 0.1 to 0.5: {_cell(mean_ap)}; mean ROC-AUC of videos: {_cell(of_videos)}")
+    console.print(
+        f"true spans with an alarm: {delay['found']} of {delay['true_spans']}, "
+        f"after {_cell(delay['mean_s'], 1)} s in the mean, {_cell(delay['median_s'], 1)} s in the median"
+    )
+    of = f"{alarms['events']} in {alarms['hours']:.3g} h of normal video"
+    console.print(f"false alarms: {_cell(alarms['per_hour'], 2)} per hour ({of})")
+    if calibrated is None:
+        console.print("Brier score: - (the scores are not all in [0, 1])")
+    else:
+        error = calibrated["expected_calibration_error"]
+        console.print(f"Brier score: {calibrated['brier']:.4f}; expected calibration error: {error:.4f}")
+    if live := found.get("causal"):
+        per_hour, delay, at = live["false_alarms"]["per_hour"], live["detection_delay"], live["at_threshold"]
+        console.print(
+            f"causal smoothing (live), sigma {live['sigma_segments']:g}, threshold {at['threshold']:.3f}: "
+            f"ROC-AUC {live['roc_auc']:.3f}, AP {live['average_precision']:.3f}, F1 {at['f1']:.3f}, "
+            f"{_cell(per_hour, 2)} false alarms per hour, delay {_cell(delay['mean_s'], 1)} s in the mean"
+        )
+
+
 def ablation(path: Path) -> None:
     """ablation.json as a table: test, hard, and ROC-AUC with few labelled videos."""
     arms = read_json(path, "headhunt ablate")["arms"]
@@ -96,7 +187,22 @@ def ablation(path: Path) -> None:
         cells += [_figure(row["hard"], "roc_auc")] if hard else []
         cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
         table.add_row(name.replace("_", " "), *cells)
-    Console(width=140).print(table)
+    Console(width=WIDTH).print(table)
+
+
+def operating_points(points: Mapping[str, PointOrWhy]) -> None:
+    """What `calibrate` chose, offline and causal, and what it gives on validation videos."""
+    table = Table("operating point", "smoothing", "sigma", "threshold", "F1", "found", "false alarms/h", "rule")
+    for name, point in points.items():
+        if isinstance(point, str):
+            table.add_row(name, *["-"] * 6, escape(f"not available: {point}"))
+            continue
+        for choice in point:
+            if choice is not None:
+                at, figures = choice.locator, (choice.f1, choice.found, choice.false_alarms_per_hour)
+                cells = (f"{at.sigma_segments:g}", f"{at.threshold:.3f}", *map(_cell, figures))
+                table.add_row(name, at.smoothing, *cells, choice.rule)
+    Console(highlight=False, width=WIDTH).print(table)
 
 
 def seeds(path: Path) -> None:
@@ -128,10 +234,15 @@ def bundle(folder: Path, metrics_file: Path) -> None:
         "made with": ", ".join(f"{k} {v}" for k, v in made.fingerprint.items()),
     }
     for name, point in made.operating_points.items():
-        lines[f"operating point {name}"] = f"sigma {point.sigma_segments:g} segments, threshold {point.threshold:.3f}"
+        for smoothing, at in (("", point), (" (live)", point.causal)):
+            if at is not None:
+                chosen = f", {at.rule}" if at.rule else ""
+                text = f"sigma {at.sigma_segments:g} segments, threshold {at.threshold:.3f}{chosen}"
+                lines[f"operating point {name}{smoothing}"] = text
     if metrics_file.exists():
         row = read_json(metrics_file, "headhunt evaluate")
         if row["detector_id"] == made.detector_id:
             lines["test"] = f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
+    width = max(map(len, lines)) + 2
     for key, value in lines.items():
-        console.print(f"[bold]{key:20}[/bold]{value}")
+        console.print(f"[bold]{key:{width}}[/bold]{value}")

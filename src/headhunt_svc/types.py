@@ -1,14 +1,18 @@
 """The types that flow through the package, numpy only: frozen, checked on construction, arrays read-only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int64
 
 NORMAL = "normal"  # the label of a video without anomalies
+KIND_SEPARATOR = "+"  # "fighting+shooting": a video of two kinds
 Split = Literal["calibration", "validation", "test", "hard"]
+SpanEnds = Literal["inclusive", "half_open"]  # does the frame that an annotation names as a span's end belong to it?
+Smoothing = Literal["offline", "causal", "mirrored"]  # see core/localization.smooth
 
 
 class FrameSpan(NamedTuple):
@@ -19,6 +23,11 @@ class FrameSpan(NamedTuple):
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+
+def edges_of(spans: Sequence[FrameSpan]) -> Int64[np.ndarray, "span 2"]:
+    """Starts and stops as an array. Not np.array(spans): the len of a span is its frames, not two."""
+    return np.array([(s.start, s.stop) for s in spans], np.int64).reshape(-1, 2)
 
 
 class HeadRef(NamedTuple):
@@ -55,6 +64,11 @@ class VideoRecord:
     def is_anomalous(self) -> bool:
         """Does the video hold an anomaly?"""
         return bool(self.true_spans)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of anomaly that the label names, () for a normal video."""
+        return () if self.label == NORMAL else tuple(self.label.split(KIND_SEPARATOR))
 
     def truth(self) -> np.ndarray:
         """Frame truth, bool[n_frames]."""
@@ -151,10 +165,11 @@ class SegmentScores:
 
 @dataclass(frozen=True, slots=True)
 class Locator:
-    """Smoothing width (segments) and threshold: sigma and tau of the method."""
+    """Smoothing width (segments) and threshold: sigma and tau of the method, for one way of smoothing."""
 
     sigma_segments: float
     threshold: float
+    smoothing: Smoothing = "offline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +193,8 @@ class Metrics:
     average_precision_interval: tuple[float, float] | None
     n_videos: int
     n_frames: int
+    pr_auc_trapezoid: float
+    pr_auc_trapezoid_interval: tuple[float, float] | None
 
 
 Scores = Float[np.ndarray, " segment"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,20 @@ def test_own_footage_enters_through_params_alone(tmp_path: Path) -> None:
     assert "Running stage 'index'" in planned
     assert "'corpus'" not in planned
     assert dvc("status", "pretrain").strip().endswith("up to date.")  # the weights are of this recipe
+
+
+def test_the_plots_page_works_offline(tmp_path: Path) -> None:
+    project = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(project)], check=True)
+    (project / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    pictures = [Path(next(iter(p))) for p in stages["evaluate"]["plots"]]
+    for picture in pictures:
+        (project / picture).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "docs" / "images" / "event.png", project / picture)
+    done = subprocess.run([sys.executable, "-m", "dvc", "plots", "show"], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (project / "dvc_plots" / "index.html").read_text()
+    assert "http" not in page
+    for picture in pictures:
+        assert f"static/workspace_{'_'.join(picture.parts)}" in page

@@ -91,6 +91,24 @@ def test_twice_the_same_bytes(project: Path) -> None:
     for key in ("roc_auc", "average_precision"):
         assert arms["expert_heads"]["test"][key] == pytest.approx(metrics[key], abs=1e-4)
     assert ablation["detector_id"] == metrics["detector_id"]
+    assert metrics["protocol"] | {"sigma": None} == {
+        "dataset": "own",
+        "span_ends": "half_open",
+        "smoothing": "offline",
+        "sigma": None,
+        "operating_point": "f1",
+        "bootstrap": 10,
+        "missing": [],
+    }
+    assert metrics["f1"] == metrics["at_threshold"]["f1"]
+    assert 0 <= metrics["causal"]["roc_auc"] <= 1
+    points = json.loads((project / "artifacts" / "locator.json").read_text())
+    assert list(points) == ["f1", "budget", "recall", "conformal"]
+    assert "1 normal videos cannot guarantee" in points["conformal"]["unavailable"]  # one normal validation video
+    bundle = json.loads((project / "artifacts" / "detector" / "bundle.json").read_text())
+    assert set(bundle["operating_points"]) == {n for n, p in points.items() if "unavailable" not in p} >= {"f1"}
+    for name in ("curves", "kinds", "timelines"):
+        assert (project / "artifacts" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert arms["expert_heads"]["test"]["roc_auc"] > arms["untrained"]["test"]["roc_auc"]
 
 
@@ -112,6 +130,20 @@ def test_the_better_of_two_models_is_chosen_on_validation_videos(
     metrics = json.loads((project / "artifacts" / "metrics.json").read_text())
     assert found["models"]["shipped"]["test"]["roc_auc"] == pytest.approx(metrics["roc_auc"], abs=1e-4)
     seeds(out)
+
+
+def test_a_missing_report_fails_the_evaluation_unless_that_is_allowed(project: Path) -> None:
+    path = next((project / "data" / "reports").rglob("run_00*.json"))
+    path.rename(path.with_suffix(".away"))
+    metrics = (project / "artifacts" / "metrics.json").read_text()
+    refused, allowed = headhunt("evaluate", cwd=project), headhunt("evaluate", "--allow-missing", cwd=project)
+    path.with_suffix(".away").rename(path)
+    assert refused.returncode == 2
+    assert "1 of 11 test videos have no report in data/reports: test/run_00.mp4: run" in refused.stderr
+    assert allowed.returncode == 0, allowed.stderr
+    assert "missing 1 (test/run_00.mp4)" in allowed.stdout
+    assert json.loads((project / "artifacts" / "metrics.json").read_text())["n_videos"] == 10
+    (project / "artifacts" / "metrics.json").write_text(metrics)
 
 
 def test_a_missing_video_is_named(project: Path) -> None:

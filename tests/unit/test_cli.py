@@ -26,6 +26,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
         (["index", "--params", "none.yaml"], 2, "error: none.yaml not found"),
         (["bundle", "show", "--bundle", "none"], 2, "error: none/bundle.json not found: run `make demo`"),
         (["export", "x.onnx", "--bundle", "none"], 2, "error: none/bundle.json not found"),
+        (["bundle", "conform", "a", "--name", "x", "--out", "o", "--rate", "1"], 2, "--rate must be between 0 and 1"),
+        (["evaluate-scores", "--dataset", "ucf", "--annotations", "a"], 2, "ucf_crime"),
+        (["evaluate-scores", "--dataset", "ucf_crime", "--annotations", "a"], 2, "cannot be read"),
         (["--help"], 0, "detect"),
     ],
 )

@@ -1,34 +1,64 @@
 """Smooth, threshold, and turn runs of segments into events."""
 
-import numpy as np
-from jaxtyping import Float, Float64
+from collections.abc import Sequence
 
-from headhunt_svc.types import Event, FrameSpan, Locator
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
+
+from headhunt_svc.types import Event, FrameSpan, Locator, Smoothing, edges_of
 
 TRUNCATE = 4.0  # the kernel ends at this many sigma, as in scipy
 
 
 def kernel(sigma_segments: float) -> Float64[np.ndarray, " tap"]:
-    """Gaussian weights, not normalised (see `smooth`)."""
+    """Gaussian weights of 2 radius + 1 segments, not normalised (see `smooth`)."""
     radius = int(TRUNCATE * sigma_segments + 0.5)
     if radius == 0:
         return np.ones(1)
     return np.asarray(np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_segments) ** 2))
 
 
-def smooth(scores: Float[np.ndarray, " segment"], sigma_segments: float) -> Float64[np.ndarray, " segment"]:
-    """1-D Gaussian filter with normalised borders: length and constants are kept (p * G_sigma of the method)."""
-    g = kernel(sigma_segments)
-    if len(g) == 1:
+def smooth(
+    scores: Float[np.ndarray, " segment"], sigma_segments: float, smoothing: Smoothing = "offline"
+) -> Float64[np.ndarray, " segment"]:
+    """1-D Gaussian filter that keeps length and constants (p * G_sigma of the method).
+
+    offline: both sides, weights normalised over the neighbours that exist; what the detector does.
+    causal: the same with past and present only, for live use: no score ever changes when more video comes.
+    mirrored: both sides, the series reflected at its ends; scipy's gaussian_filter1d as it is called by default, which
+    published protocols use.
+    """
+    g, n = kernel(sigma_segments), len(scores)
+    half = len(g) // 2
+    if not half or not n:
         return np.asarray(scores, np.float64)
-    padded = np.convolve(scores, g), np.convolve(np.ones(len(scores)), g)
-    middle = slice(len(g) // 2, len(g) // 2 + len(scores))
-    return np.asarray(np.clip(padded[0][middle] / padded[1][middle], 0.0, 1.0))
+    if smoothing == "mirrored":
+        mean = np.convolve(np.pad(scores, half, "symmetric"), g / g.sum(), "valid")
+    else:
+        taps = np.where(np.arange(-half, half + 1) < 0, 0.0, g) if smoothing == "causal" else g
+        middle = slice(half, half + n)
+        mean = np.convolve(scores, taps)[middle] / np.convolve(np.ones(n), taps)[middle]
+    return np.asarray(np.clip(mean, scores.min(), scores.max()))  # a mean, also after rounding
+
+
+def joined(edges: Int[np.ndarray, "segment 2"]) -> Bool[np.ndarray, " boundary"]:
+    """bool[T - 1]: does the next segment begin where this one stops? A gap in the frames ends an event."""
+    return np.asarray(edges[1:, 0] == edges[:-1, 1])
+
+
+def runs(
+    above: Bool[np.ndarray, " segment"], joined: Bool[np.ndarray, " boundary"]
+) -> tuple[Int[np.ndarray, " run"], Int[np.ndarray, " run"]]:
+    """First and last segment of every stretch of joined segments that are above."""
+    goes_on = above[1:] & above[:-1] & joined
+    first = above & ~np.concatenate([[False], goes_on])
+    last = above & ~np.concatenate([goes_on, [False]])
+    return np.flatnonzero(first), np.flatnonzero(last)
 
 
 def events(
     smoothed: Float[np.ndarray, " segment"],
-    spans: list[FrameSpan],
+    spans: Sequence[FrameSpan],
     starts_s: Float[np.ndarray, " segment"],
     stops_s: Float[np.ndarray, " segment"],
     locator: Locator,
@@ -38,20 +68,11 @@ def events(
     starts_s, stops_s: when each segment begins and ends, seconds from the start of the video.
     """
     found: list[Event] = []
-    run: list[int] = []
-
-    def close() -> None:
-        if run:
-            peak = max(run, key=lambda i: smoothed[i])
-            span = FrameSpan(spans[run[0]].start, spans[run[-1]].stop)
-            middle = float(starts_s[peak] + stops_s[peak]) / 2
-            found.append(Event(span, float(starts_s[run[0]]), float(stops_s[run[-1]]), float(smoothed[peak]), middle))
-            run.clear()
-
-    for i, above in enumerate(smoothed > locator.threshold):
-        if run and (not above or spans[i].start != spans[run[-1]].stop):
-            close()
-        if above:
-            run.append(i)
-    close()
+    for first, last in zip(
+        *(x.tolist() for x in runs(smoothed > locator.threshold, joined(edges_of(spans)))), strict=True
+    ):
+        peak = first + int(np.argmax(smoothed[first : last + 1]))
+        span = FrameSpan(spans[first].start, spans[last].stop)
+        middle = float(starts_s[peak] + stops_s[peak]) / 2
+        found.append(Event(span, float(starts_s[first]), float(stops_s[last]), float(smoothed[peak]), middle))
     return found

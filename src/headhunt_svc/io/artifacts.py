@@ -2,16 +2,18 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.core.calibration import Choice
+from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
 from headhunt_svc.io.files import read_json, sha256, text_id, write_file, write_json
 from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
 from headhunt_svc.params import MllmParams, SegmentationParams
@@ -78,25 +80,90 @@ def load_scorer(path: Path) -> Scorer:
         raise ArtifactError(f"{path} cannot be read as a scorer ({exc}): run `headhunt fit`") from exc
 
 
-def save_locator(path: Path, locator: Locator, f1: float) -> None:
-    """Write locator.json with the validation F1 it was chosen by."""
-    about = {"sigma_segments": locator.sigma_segments, "threshold": locator.threshold, "validation_f1": f1}
-    write_json(path, {DEFAULT_OPERATING_POINT: about})
-
-
-def load_locators(path: Path) -> dict[str, Locator]:
-    """Read locator.json: operating points by name."""
-    raw = read_json(path, "headhunt calibrate")
-    return {name: Locator(float(v["sigma_segments"]), float(v["threshold"])) for name, v in raw.items()}
-
-
-class OperatingPoint(BaseModel):
-    """A named (sigma, tau)."""
+class SigmaTau(BaseModel):
+    """Smoothing width and threshold, and by what rule they were chosen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sigma_segments: float = Field(ge=0)
     threshold: float = Field(ge=0, le=1)
+    rule: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A point of an older bundle is written as it was read, so that the detector keeps its name."""
+        return {k: v for k, v in handler(self).items() if v is not None}
+
+
+class OperatingPoint(SigmaTau):
+    """A named (sigma, tau) for whole videos, and the one for live use, where smoothing is causal."""
+
+    causal: SigmaTau | None = None
+
+
+PointOrWhy = tuple[Choice, Choice | None] | str
+
+
+def operating_point(offline: Choice | FeatureError, causal: Choice | FeatureError) -> PointOrWhy:
+    """A point of locator.json, or why there is none."""
+    if isinstance(offline, FeatureError):
+        return str(offline)
+    return offline, None if isinstance(causal, FeatureError) else causal
+
+
+def point_of(offline: Choice, causal: Choice | None) -> OperatingPoint:
+    """A point of a bundle."""
+
+    def pair(choice: Choice) -> dict[str, Any]:
+        at = choice.locator
+        return {"sigma_segments": at.sigma_segments, "threshold": at.threshold, "rule": choice.rule}
+
+    return OperatingPoint(**pair(offline), causal=SigmaTau(**pair(causal)) if causal else None)
+
+
+def save_locators(path: Path, points: Mapping[str, PointOrWhy]) -> None:
+    """Write locator.json: every operating point with what it gave on validation videos, or why there is none."""
+
+    def about(choice: Choice) -> dict[str, Any]:
+        return {
+            "validation_f1": choice.f1,
+            "validation_found": choice.found,
+            "validation_false_alarms_per_hour": choice.false_alarms_per_hour,
+        }
+
+    rows: dict[str, Any] = {}
+    for name, point in points.items():
+        if isinstance(point, str):
+            rows[name] = {"unavailable": point}
+            continue
+        offline, causal = point
+        rows[name] = point_of(offline, causal).model_dump() | about(offline)
+        if causal is not None:
+            rows[name]["causal"] |= about(causal)
+    write_json(path, rows)
+
+
+def load_locators(path: Path) -> dict[str, OperatingPoint]:
+    """Read locator.json: operating points by name.
+
+    Raises:
+        ArtifactError: missing or broken.
+    """
+
+    def known(row: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in row.items() if not k.startswith("validation_")}
+
+    raw = read_json(path, "headhunt calibrate")
+    points = {name: row for name, row in raw.items() if "unavailable" not in row}
+    try:
+        return {
+            name: OperatingPoint.model_validate(
+                known(row) | ({"causal": known(row["causal"])} if "causal" in row else {})
+            )
+            for name, row in points.items()
+        }
+    except ValidationError as exc:
+        raise ArtifactError(f"{path} holds no operating points: run `headhunt calibrate` again") from exc
 
 
 class Bundle(BaseModel):
@@ -124,17 +191,29 @@ class Bundle(BaseModel):
         """Twelve hex digits that name this detector: any change in it changes them."""
         return text_id(self.model_dump_json())
 
-    def locator(self, operating_point: str) -> Locator:
-        """The (sigma, tau) of that name.
+    @property
+    def default_point(self) -> str:
+        """The operating point of the ONNX graph: f1, or without labelled anomalies the first there is."""
+        return (
+            DEFAULT_OPERATING_POINT if DEFAULT_OPERATING_POINT in self.operating_points else min(self.operating_points)
+        )
+
+    def locator(self, operating_point: str, smoothing: Literal["offline", "causal"] = "offline") -> Locator:
+        """The (sigma, tau) of that name for this way of smoothing.
 
         Raises:
             ConfigError: no such operating point; lists those there are.
         """
-        if operating_point not in self.operating_points:
-            known = ", ".join(sorted(self.operating_points))
-            raise ConfigError(f"no operating point {operating_point!r} in this bundle; there are: {known}")
-        point = self.operating_points[operating_point]
-        return Locator(point.sigma_segments, point.threshold)
+        points = {
+            name: found
+            for name, p in self.operating_points.items()
+            if (found := p if smoothing == "offline" else p.causal) is not None
+        }
+        if operating_point not in points:
+            known = ", ".join(sorted(points)) or "none"
+            live = " for causal smoothing" if smoothing == "causal" else ""
+            raise ConfigError(f"no operating point {operating_point!r} in this bundle{live}; there are: {known}")
+        return Locator(points[operating_point].sigma_segments, points[operating_point].threshold, smoothing)
 
     def mllm_at(self, folder: Path) -> MllmParams:
         """The model's parameters with the path of a local model resolved."""
@@ -159,8 +238,9 @@ def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer, golden: Float32[np
     """Write bundle.json, scorer.safetensors, golden.safetensors and scorer.onnx (at the default operating point)."""
     write_file(folder / "golden.safetensors", lambda p: save_file({"features": np.ascontiguousarray(golden)}, p))
     save_scorer(folder / "scorer.safetensors", scorer)
-    locator = bundle.locator(DEFAULT_OPERATING_POINT)
-    save_graph(folder / "scorer.onnx", scorer_graph(scorer, locator, onnx_metadata(bundle, DEFAULT_OPERATING_POINT)))
+    point = bundle.default_point
+    graph = scorer_graph(scorer, bundle.locator(point), onnx_metadata(bundle, point))
+    save_graph(folder / "scorer.onnx", graph)
     write_json(folder / "bundle.json", bundle.model_dump(mode="json"))
 
 

@@ -1,25 +1,39 @@
-"""Annotations -> VideoRecord; the only place that knows labels. Layout of a project's own footage:
+"""Annotations -> VideoRecord; the only place that knows labels. Layouts of a project's own footage:
 
     annotations.jsonl, one video a line:
     {"video": "yard/0412.mp4", "split": "test", "label": "fall", "spans": [[12.0, 15.5]], "unit": "seconds"}
 
+    annotations.csv, one span a line, with a header; start and stop are empty for a normal video:
+    video,split,label,start,stop,unit
+    yard/0412.mp4,test,fall,12.0,15.5,seconds
+
+    folders, nothing written: normal/ and anomalous/ below the root, or below root/calibration, root/validation,
+    root/test (without these everything is `test`); an anomalous video counts as anomalous from end to end.
+
 video: path below dataset.root; split: calibration, validation, test, or hard (a second test split that only
-`ablate` looks at; optional); label: any word, "normal" for none; spans: anomalous stretches, half-open, in `unit`
-seconds or frames ([] for a normal video).
+`ablate` looks at; optional); label: any word, "normal" for none, "fall+fight" for two kinds; spans: anomalous
+stretches, in `unit` seconds or frames ([] for a normal video). In seconds a span is half-open; what its end means in
+frames is dataset.span_ends. The benchmarks' layouts are in io/benchmarks.py.
 """
 
+import csv
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from headhunt_svc.errors import ArtifactError, DatasetError, VideoError
 from headhunt_svc.io.files import write_file
-from headhunt_svc.io.video import count_frames
-from headhunt_svc.types import NORMAL, FrameSpan, Split, VideoRecord
+from headhunt_svc.io.video import count_frames, find_videos
+from headhunt_svc.types import NORMAL, FrameSpan, SpanEnds, Split, VideoRecord
+
+CSV_COLUMNS = ("video", "split", "label", "start", "stop", "unit")
+WHOLE = ((0.0, math.inf),)  # spans of a video that is anomalous from end to end, however long it is
 
 
 class Annotation(BaseModel):
@@ -33,38 +47,136 @@ class Annotation(BaseModel):
     spans: tuple[tuple[float, float], ...]
     unit: Literal["seconds", "frames"]
 
+    @model_validator(mode="after")
+    def _sane(self) -> "Annotation":
+        if (self.label == NORMAL) != (not self.spans):
+            raise ValueError(f"label {self.label!r} with {len(self.spans)} spans")
+        for a, b in self.spans:
+            if not 0 <= a <= b:
+                raise ValueError(f"a span from {a:g} to {b:g}")
+        return self
+
+
+@dataclass(slots=True)
+class LineProblems:
+    """What is wrong in a text file: collected line by line, told at once."""
+
+    path: Path
+    found: list[str] = field(default_factory=list)
+
+    def lines(self, way_out: str) -> list[tuple[int, str]]:
+        """Numbered lines that are not empty.
+
+        Raises:
+            DatasetError: the file cannot be read; names the way out.
+        """
+        try:
+            lines = self.path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise DatasetError(f"{self.path} cannot be read ({exc}): {way_out}") from exc
+        return [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
+
+    def add(self, number: int, what: str | ValidationError) -> None:
+        """Line `number` is wrong."""
+        if isinstance(what, ValidationError):
+            first = what.errors()[0]
+            what = ": ".join(
+                x for x in (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")) if x
+            )
+        self.found.append(f"{self.path}:{number}: {what}")
+
+    def check(self, *others: "LineProblems") -> None:
+        """Raise DatasetError with all problems, if there are any."""
+        found = [x for problems in (self, *others) for x in problems.found]
+        if found:
+            raise DatasetError("; ".join(found))
+
+
+_SET = "set dataset.annotations in params.yaml"
+
+
+def _read_jsonl(problems: LineProblems) -> Iterator[tuple[int, Annotation]]:
+    for number, line in problems.lines(_SET):
+        try:
+            yield number, Annotation.model_validate_json(line)
+        except ValidationError as exc:
+            problems.add(number, exc)
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    video: str
+    split: Split
+    label: str
+    start: Annotated[float | None, BeforeValidator(lambda v: v or None)]
+    stop: Annotated[float | None, BeforeValidator(lambda v: v or None)]
+    unit: Literal["seconds", "frames"]
+
+
+def _read_csv(problems: LineProblems) -> Iterator[tuple[int, Annotation]]:
+    """Rows of one video, in any place, become one annotation with the number of the first."""
+    lines = problems.lines(_SET)
+    rows = csv.DictReader([line for _, line in lines])
+    if tuple(rows.fieldnames or ()) != CSV_COLUMNS:
+        problems.add(1, f"the header must be {','.join(CSV_COLUMNS)}")
+        return
+    found: dict[str, tuple[int, dict[str, Any]]] = {}
+    for raw in rows:
+        number = lines[rows.line_num - 1][0]
+        try:
+            row = _Row.model_validate({k or "too many": v for k, v in raw.items()})
+        except ValidationError as exc:
+            problems.add(number, exc)
+            continue
+        about = {"split": row.split, "label": row.label, "unit": row.unit}
+        _, made = found.setdefault(row.video, (number, {"video": row.video, **about, "spans": []}))
+        if any(made[k] != v for k, v in about.items()):
+            problems.add(number, f"{row.video} has another split, label or unit than in line {found[row.video][0]}")
+        if row.start is not None or row.stop is not None:
+            made["spans"].append((row.start, row.stop))
+    for number, made in found.values():
+        try:
+            yield number, Annotation.model_validate(made)
+        except ValidationError as exc:
+            problems.add(number, exc)
+
 
 def read_annotations(path: Path) -> list[Annotation]:
-    """Read annotations.jsonl.
+    """Read annotations.jsonl or annotations.csv.
 
     Raises:
         DatasetError: every malformed line and every video named twice, with file and line, all at once.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise DatasetError(f"{path} cannot be read ({exc}): set dataset.annotations in params.yaml") from exc
+    problems = LineProblems(path)
     found: dict[str, Annotation] = {}
-    wrong: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            annotation = Annotation.model_validate_json(line)
-        except ValidationError as exc:
-            first = exc.errors()[0]
-            wrong.append(f"{path}:{number}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
-            continue
+    for number, annotation in (_read_csv if path.suffix.lower() == ".csv" else _read_jsonl)(problems):
         if annotation.video in found:
-            wrong.append(f"{path}:{number}: {annotation.video} is annotated twice (a video belongs to one split)")
-        if (annotation.label == NORMAL) != (not annotation.spans):
-            wrong.append(f"{path}:{number}: label {annotation.label!r} with {len(annotation.spans)} spans")
+            problems.add(number, f"{annotation.video} is annotated twice (a video belongs to one split)")
         found[annotation.video] = annotation
-    if wrong:
-        raise DatasetError("; ".join(wrong))
+    problems.check()
     if not found:
         raise DatasetError(f"{path} names no video")
     return list(found.values())
+
+
+def read_folders(root: Path) -> list[Annotation]:
+    """Annotations of the layout `folders`.
+
+    Raises:
+        DatasetError: no normal/ or anomalous/ with videos.
+    """
+    splits = [s for s in get_args(Split) if (root / s).is_dir()]
+    found = []
+    for split, below in [(s, root / s) for s in splits] or [("test", root)]:
+        for label, spans in ((NORMAL, ()), ("anomalous", WHOLE)):
+            folder = below / label
+            for video in find_videos([folder]) if folder.is_dir() else []:
+                name = video.relative_to(root).as_posix()
+                found.append(Annotation(video=name, split=split, label=label, spans=spans, unit="frames"))
+    if not found:
+        raise DatasetError(f"{root}: no folders normal/ and anomalous/ with videos")
+    return found
 
 
 def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
@@ -73,22 +185,36 @@ def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
     write_file(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
+def make_record(
+    annotation: Annotation,
+    path: Path,
+    n_frames: int,
+    fps: float,
+    span_ends: SpanEnds = "half_open",
+    clip: bool = False,
+) -> VideoRecord:
+    """Spans in any unit -> half-open frame spans; with `clip`, what lies past the end of the video is cut off.
+
+    Raises:
+        ValueError: a span does not lie within the video.
+    """
+    scale = fps if annotation.unit == "seconds" else 1.0
+    last = 1 if annotation.unit == "frames" and span_ends == "inclusive" else 0
+    most = n_frames if clip or annotation.spans == WHOLE else math.inf
+    spans = tuple(FrameSpan(round(a * scale), round(min(b * scale + last, most))) for a, b in annotation.spans)
+    return VideoRecord(annotation.video, path, n_frames, fps, annotation.split, annotation.label, spans)
+
+
 def to_record(annotation: Annotation, root: Path) -> VideoRecord:
-    """Look at the file, and turn spans into frames.
+    """Look at the file, and turn half-open spans into frames.
 
     Raises:
         DatasetError: the file cannot be read, or a span does not lie within it.
     """
     path = root / annotation.video
     try:
-        n_frames, fps = count_frames(path)
-    except VideoError as exc:
-        raise DatasetError(str(exc)) from exc
-    scale = fps if annotation.unit == "seconds" else 1.0
-    spans = tuple(FrameSpan(round(a * scale), round(b * scale)) for a, b in annotation.spans)
-    try:
-        return VideoRecord(annotation.video, path, n_frames, fps, annotation.split, annotation.label, spans)
-    except ValueError as exc:
+        return make_record(annotation, path, *count_frames(path))
+    except (VideoError, ValueError) as exc:
         raise DatasetError(str(exc)) from exc
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people: where the saliency is, and what happened when in a video."""
+"""Pictures for people: where the saliency is, what happened when in a video, and how good it all is."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from headhunt_svc.core.metrics import curves
+from headhunt_svc.core.protocol import Figures, ScoredVideo, counts_of
 from headhunt_svc.io.files import write_file
 from headhunt_svc.io.reports import Report
 from headhunt_svc.io.video import SegmentPictures, VideoReader
-from headhunt_svc.params import SegmentationParams
+from headhunt_svc.params import EvaluateParams, SegmentationParams
 from headhunt_svc.types import FrameSpan, HeadRef, RobustSaliency
 
 INK, RAW, SMOOTH, ALARM, TRUTH = "#24292f", "#9fb3c8", "#1f5fa8", "#d1495b", "#f2b134"
@@ -125,3 +127,81 @@ def timeline(
     axes.set_title(report.video_id, fontsize=11, color=INK, loc="left")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, fontsize=8, frameon=False)
     _save(path, figure)
+
+
+def _curves(path: Path, videos: Sequence[ScoredVideo], figures: Figures, params: EvaluateParams) -> None:
+    """ROC and precision-recall curves with their bands over resamples of videos, beside chance."""
+    counts = counts_of(videos)
+    roc, pr = curves(counts, params.bootstrap, params.seed)
+    anomalous = counts.totals()[0].sum()
+    share = float(anomalous / (anomalous + counts.totals()[1].sum()))
+    figure = _figure(10, 4.6)
+    left, right = figure.subplots(1, 2)
+    named = ((left, roc, "roc_auc", "ROC-AUC"), (right, pr, "average_precision", "AP"))
+    for axes, curve, key, name in named:
+        interval = figures[f"{key}_interval"]
+        said = f"{name} {figures[key]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+        axes.plot(curve.x, curve.y, color=SMOOTH, lw=2, label=said)
+        if curve.low is not None and curve.high is not None:
+            axes.fill_between(curve.x, curve.low, curve.high, color=SMOOTH, alpha=0.18, lw=0, label="95 % over videos")
+    left.plot([0, 1], [0, 1], color=INK, ls=":", lw=1, label="chance")
+    right.axhline(share, color=INK, ls=":", lw=1, label=f"chance {share:.3f}")
+    left.set(
+        xlabel="false positive rate", ylabel="true positive rate", title="ROC, all frames", xlim=(0, 1), ylim=(0, 1.01)
+    )
+    right.set(
+        xlabel="recall", ylabel="precision", title="Precision and recall, all frames", xlim=(0, 1), ylim=(0, 1.01)
+    )
+    left.legend(loc="lower right", frameon=False)
+    right.legend(loc="upper right", frameon=False)
+    _save(path, figure)
+
+
+def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> None:
+    """Scores over time with truth bands: the videos of best, median and worst ROC-AUC of their own."""
+    by_auc = sorted(
+        (v for v in videos if figures["per_video"][v.record.video_id]["roc_auc"] is not None),
+        key=lambda v: -figures["per_video"][v.record.video_id]["roc_auc"],
+    )
+    figure = _figure(10, 6.6)
+    if not by_auc:
+        figure.suptitle("No video holds both normal and anomalous frames: none is best or worst.")
+        _save(path, figure)
+        return
+    chosen = {"best": by_auc[0], "median": by_auc[len(by_auc) // 2], "worst": by_auc[-1]}
+    for axes, (name, v) in zip(figure.subplots(3, 1), chosen.items(), strict=True):
+        edges = np.array([v.spans[0].start, *(s.stop for s in v.spans)]) / v.record.fps
+        axes.stairs(v.scores, edges, color=SMOOTH, lw=2, baseline=None)
+        axes.axhline(figures["at_threshold"]["threshold"], color=INK, ls=":", lw=1)
+        for span in v.record.true_spans:
+            axes.axvspan(span.start / v.record.fps, span.stop / v.record.fps, color=TRUTH, alpha=0.35, lw=0)
+        auc = figures["per_video"][v.record.video_id]["roc_auc"]
+        axes.set(xlim=(edges[0], edges[-1]), ylabel="score")
+        axes.set_title(f"{name}: {v.record.video_id}, ROC-AUC {auc:.3f}", fontsize=10, color=INK, loc="left")
+    axes.set_xlabel("seconds (yellow: truth; dotted: threshold)")
+    _save(path, figure)
+
+
+def _kinds(path: Path, figures: Figures) -> None:
+    """ROC-AUC and average precision of each kind beside the normal videos."""
+    rows = {k: r for k, r in figures["by_kind"].items() if "undefined" not in r}
+    figure = _figure(8, 1.4 + 0.36 * len(rows))
+    for axes, key, title in zip(
+        figure.subplots(1, 2, sharey=True),
+        ("roc_auc", "average_precision"),
+        ("ROC-AUC", "average precision"),
+        strict=True,
+    ):
+        axes.barh(list(rows), [r[key] for r in rows.values()], color=SMOOTH)
+        axes.axvline(figures[key], color=ALARM, lw=1.5, label=f"all {figures[key]:.3f}")
+        axes.set(xlim=(0, 1), title=title)
+        axes.legend(loc="lower right", fontsize=8)
+    axes.invert_yaxis()
+    _save(path, figure)
+
+
+def picture_all(folder: Path, videos: Sequence[ScoredVideo], figures: Figures, params: EvaluateParams) -> None:
+    """curves.png, timelines.png and kinds.png of an evaluation (core/protocol.assess)."""
+    _curves(folder / "curves.png", videos, figures, params)
+    _timelines(folder / "timelines.png", videos, figures)
+    _kinds(folder / "kinds.png", figures)

@@ -10,6 +10,7 @@ SCORER = ARTIFACTS / "scorer.safetensors"
 LOCATOR = ARTIFACTS / "locator.json"
 BUNDLE = ARTIFACTS / "detector"
 METRICS = ARTIFACTS / "metrics.json"
+PLOTS = ARTIFACTS / "plots"
 SEEDS = ARTIFACTS / "demo_seeds.json"
 ABLATION = ARTIFACTS / "ablation.json"
 FEATURES = Path("data/features")

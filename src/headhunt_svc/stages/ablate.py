@@ -15,9 +15,8 @@ from rich.progress import track
 from scipy.special import expit
 
 from headhunt_svc.core.calibration import tune_locator
-from headhunt_svc.core.localization import smooth
-from headhunt_svc.core.metrics import FrameScores, frame_metrics
-from headhunt_svc.core.segmentation import frame_values
+from headhunt_svc.core.metrics import count_metrics
+from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.io.artifacts import load_bundle
 from headhunt_svc.io.datasets import load_index
@@ -28,7 +27,7 @@ from headhunt_svc.params import Params
 from headhunt_svc.settings import Settings
 from headhunt_svc.stages.evaluate import figures
 from headhunt_svc.stages.extract import extract_videos, model_key
-from headhunt_svc.stages.training import LabelledFeatures, fit_heads, identify_heads, labelled, raw_scores
+from headhunt_svc.stages.training import LabelledFeatures, fit_heads, identify_heads, labelled, raw_scores, scored
 from headhunt_svc.types import HeadRef, Split, VideoRecord
 
 UNTRAINED_SEED = 0
@@ -79,25 +78,26 @@ class Material:
         return self.splits["calibration"].features.heads
 
 
-def frames(data: LabelledFeatures, raw: Sequence[np.ndarray], sigma: float) -> FrameScores:
-    """Raw segment scores per video -> smoothed frame scores per video."""
-    return [
-        frame_values(spans, smooth(r, sigma), video.n_frames)
-        for spans, r, video in zip(data.spans(), raw, data.records, strict=True)
-    ]
+def roc_auc(videos: Sequence[ScoredVideo]) -> float:
+    """ROC-AUC over all frames."""
+    return count_metrics(counts_of(videos), 0, 0).roc_auc
 
 
-def tuned_sigma(data: LabelledFeatures, raw: Sequence[np.ndarray], params: Params) -> float:
+def tuned_sigma(videos: Sequence[ScoredVideo], params: Params) -> float:
     """The smoothing of best F1 on validation videos, tuned as the detector's."""
-    return tune_locator(raw, data.spans(), [r.truth() for r in data.records], params.calibrate)[0].sigma_segments
+    return tune_locator(videos, params.calibrate).locator.sigma_segments
+
+
+def smoothed(videos: Sequence[ScoredVideo], sigma: float) -> list[ScoredVideo]:
+    """Every video's scores smoothed."""
+    return [v.smoothed(sigma) for v in videos]
 
 
 def _row(splits: dict[str, LabelledFeatures], raw: dict[str, list[np.ndarray]], params: Params) -> dict[str, Any]:
     """Figures on the test splits of any raw scores given for validation and test splits."""
-    sigma = tuned_sigma(splits["validation"], raw["validation"], params)
-    return {
-        s: figures(splits[s].records, frames(splits[s], raw[s], sigma), params.evaluate) for s in TESTS if s in splits
-    }
+    videos = {s: scored(splits[s], raw[s]) for s in ("validation", *TESTS) if s in splits}
+    sigma = tuned_sigma(videos["validation"], params)
+    return {s: figures(smoothed(videos[s], sigma), params.evaluate) for s in TESTS if s in videos}
 
 
 def _of_heads(splits: dict[str, LabelledFeatures], heads: tuple[HeadRef, ...], params: Params) -> dict[str, Any]:
@@ -142,9 +142,8 @@ def _best_layer(material: Material, params: Params) -> tuple[int, tuple[HeadRef,
 
     def on_validation(heads: tuple[HeadRef, ...]) -> float:
         data = material.splits["validation"]
-        raw = raw_scores(data, fit_heads(material.splits["calibration"], heads, params.fit))
-        scores = frames(data, raw, tuned_sigma(data, raw, params))
-        return frame_metrics([r.truth() for r in data.records], scores, 0, 0).roc_auc
+        videos = scored(data, raw_scores(data, fit_heads(material.splits["calibration"], heads, params.fit)))
+        return roc_auc(smoothed(videos, tuned_sigma(videos, params)))
 
     layers = {n: tuple(h for h in material.heads if h.layer == n) for n in sorted({h.layer for h in material.heads})}
     best = max(track(layers, description="layers"), key=lambda n: on_validation(layers[n]))
@@ -156,8 +155,7 @@ def _low_label(
 ) -> float:
     """ROC-AUC on the test split of a scorer fitted on a few labelled videos."""
     scorer = fit_heads(draw[params.prompts.scoring], heads, params.fit)
-    scores = frames(tests, raw_scores(tests, scorer), params.ablate.low_label_sigma)
-    return frame_metrics([r.truth() for r in tests.records], scores, 0, 0).roc_auc
+    return roc_auc(smoothed(scored(tests, raw_scores(tests, scorer)), params.ablate.low_label_sigma))
 
 
 def _draws(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> list[list[LabelledFeatures]]:

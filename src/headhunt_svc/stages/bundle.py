@@ -8,7 +8,6 @@ from headhunt_svc.errors import ArtifactError
 from headhunt_svc.fingerprint import fingerprint, golden_features
 from headhunt_svc.io.artifacts import (
     Bundle,
-    OperatingPoint,
     load_locators,
     load_scorer,
     load_selection,
@@ -51,10 +50,7 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path
         heads=selection.heads,
         rss=selection.rss,
         scorer_sha256=sha256(scorer),
-        operating_points={
-            name: OperatingPoint(sigma_segments=p.sigma_segments, threshold=p.threshold)
-            for name, p in load_locators(locator).items()
-        },
+        operating_points=load_locators(locator),
         data={
             "index_sha256": sha256(index)[:16],
             "videos": {s: sum(r.split == s for r in records) for s in ("calibration", "validation", "test")},

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headhunt_svc.core.metrics import frame_metrics
+from headhunt_svc.core.metrics import count_metrics
+from headhunt_svc.core.protocol import counts_of
 from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import FeatureStore
 from headhunt_svc.io.files import write_json
 from headhunt_svc.mllm.extractor import load_extractor
 from headhunt_svc.params import MllmParams, Params
 from headhunt_svc.settings import Settings
-from headhunt_svc.stages.ablate import LABELLED, frames, tuned_sigma
+from headhunt_svc.stages.ablate import LABELLED, smoothed, tuned_sigma
 from headhunt_svc.stages.evaluate import figures
 from headhunt_svc.stages.extract import extract_videos, model_key
-from headhunt_svc.stages.training import fit_heads, identify_heads, labelled, raw_scores
+from headhunt_svc.stages.training import fit_heads, identify_heads, labelled, raw_scores, scored
 from headhunt_svc.types import Split
 
 
@@ -33,15 +34,15 @@ def _model(params: Params, mllm: MllmParams, index: Path, work: Path) -> dict[st
     scorer = fit_heads(prompts[scoring], heads, params.fit)
     data = {"validation": labelled(stored, records["validation"], scoring, share)}
     data["test"] = labelled(tests, records["test"], 0, share)
-    raw = {s: raw_scores(d, scorer) for s, d in data.items()}
-    sigma = tuned_sigma(data["validation"], raw["validation"], params)
-    scores = {s: frames(d, raw[s], sigma) for s, d in data.items()}
-    on_validation = frame_metrics([r.truth() for r in records["validation"]], scores["validation"], 0, 0)
+    raw = {s: scored(d, raw_scores(d, scorer)) for s, d in data.items()}
+    sigma = tuned_sigma(raw["validation"], params)
+    videos = {s: smoothed(v, sigma) for s, v in raw.items()}
+    on_validation = count_metrics(counts_of(videos["validation"]), 0, 0)
     return {
         "revision": key.split()[0],
         "heads": [list(h) for h in heads],
         "validation": {"roc_auc": on_validation.roc_auc, "average_precision": on_validation.average_precision},
-        "test": figures(records["test"], scores["test"], params.evaluate),
+        "test": figures(videos["test"], params.evaluate),
     }
 
 

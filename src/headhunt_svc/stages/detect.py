@@ -124,7 +124,9 @@ def detect_videos(
     return n_bad
 
 
-def detect_split(bundle: Path, index: Path, split: Split, out: Path) -> int:
+def detect_split(
+    bundle: Path, index: Path, split: Split, out: Path, operating_point: str = DEFAULT_OPERATING_POINT
+) -> int:
     """The stage detect: a report for every video of a split, resumable.
 
     Raises:
@@ -142,7 +144,15 @@ def detect_split(bundle: Path, index: Path, split: Split, out: Path) -> int:
     for stale in set(out.rglob("*.json")) - wanted:
         stale.unlink()
     detector = Detector.load(bundle)
-    detect_videos(detector, inputs, out=out, resume=True, done=done, failed=lambda item, exc: problems.append(str(exc)))
+    detect_videos(
+        detector,
+        inputs,
+        out=out,
+        resume=True,
+        operating_point=operating_point,
+        done=done,
+        failed=lambda item, exc: problems.append(str(exc)),
+    )
     if problems:
         raise VideoError(f"{len(problems)} of {len(inputs)} videos could not be scored whole: " + "; ".join(problems))
     return len(inputs)

@@ -1,29 +1,22 @@
 """index: annotations + files -> index.parquet (videos, splits, spans)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.progress import track
-
-from headhunt_svc.errors import DatasetError
-from headhunt_svc.io.datasets import read_annotations, save_index, to_record
+from headhunt_svc.io.datasets import save_index
+from headhunt_svc.io.footage import Footage, look_at
 from headhunt_svc.params import DatasetParams
-from headhunt_svc.types import VideoRecord
 
 
-def index(params: DatasetParams, out: Path) -> list[VideoRecord]:
-    """Check every annotated file and write the index.
+def index(params: DatasetParams, out: Path, looked: Callable[[Footage], object] | None = None) -> Footage:
+    """Check every annotated file and write the index; `looked` is told what was found before anything is refused.
 
     Raises:
-        DatasetError: naming every file that is missing or does not fit its annotation.
+        DatasetError: a file is missing (unless that is allowed) or does not fit its annotation.
     """
-    records: list[VideoRecord] = []
-    wrong: list[str] = []
-    for annotation in track(read_annotations(params.annotations), description="index"):
-        try:
-            records.append(to_record(annotation, params.root))
-        except DatasetError as exc:
-            wrong.append(str(exc))
-    if wrong:
-        raise DatasetError(f"{len(wrong)} videos do not fit their annotations: " + "; ".join(wrong))
-    save_index(out, records)
-    return records
+    footage = look_at(params)
+    if looked is not None:
+        looked(footage)
+    footage.check(params.allow_missing)
+    save_index(out, list(footage.records))
+    return footage

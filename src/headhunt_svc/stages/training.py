@@ -11,17 +11,20 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from headhunt_svc.core.calibration import tune_locator
+from headhunt_svc.core.calibration import operating_points
 from headhunt_svc.core.identification import choose_heads, robust_saliency
+from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.core.saliency import head_criteria, saliency
 from headhunt_svc.core.scoring import apply_scorer, fit_scorer
 from headhunt_svc.core.segmentation import segment_labels
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, FeatureError
 from headhunt_svc.io.artifacts import (
+    PointOrWhy,
     load_scorer,
     load_selection,
     model_revision,
-    save_locator,
+    operating_point,
+    save_locators,
     save_scorer,
     save_selection,
 )
@@ -29,13 +32,12 @@ from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import FeatureStore
 from headhunt_svc.io.files import write_file
 from headhunt_svc.io.plots import saliency_map
-from headhunt_svc.params import CalibrateParams, FitParams, IdentifyParams, Params
+from headhunt_svc.params import FitParams, IdentifyParams, Params
 from headhunt_svc.types import (
     FrameSpan,
     HeadFeatures,
     HeadRef,
     HeadSelection,
-    Locator,
     RobustSaliency,
     Scorer,
     VideoRecord,
@@ -110,9 +112,9 @@ def raw_scores(data: LabelledFeatures, scorer: Scorer) -> list[np.ndarray]:
     return data.per_video(apply_scorer(scorer, data.features.select(scorer.heads)))
 
 
-def calibrate_scorer(data: LabelledFeatures, scorer: Scorer, params: CalibrateParams) -> tuple[Locator, float]:
-    """(sigma, tau) for a scorer and their F1."""
-    return tune_locator(raw_scores(data, scorer), data.spans(), [r.truth() for r in data.records], params)
+def scored(data: LabelledFeatures, raw: Sequence[np.ndarray]) -> list[ScoredVideo]:
+    """Videos with their raw scores."""
+    return [ScoredVideo(r, tuple(s), p) for r, s, p in zip(data.records, data.spans(), raw, strict=True)]
 
 
 def identify(params: Params, index: Path, features: Path, out: Path) -> HeadSelection:
@@ -157,10 +159,18 @@ def fit(params: Params, index: Path, features: Path, heads: Path, out: Path) -> 
     return scorer
 
 
-def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Path) -> Locator:
-    """The stage calibrate: locator.json from validation features."""
+def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Path) -> dict[str, PointOrWhy]:
+    """The stage calibrate: locator.json with every operating point that validation videos allow, and why not others.
+
+    Raises:
+        FeatureError: they allow none.
+    """
     records = load_index(index, "validation")
     data = labelled(FeatureStore(features), records, params.prompts.scoring, params.label.min_anomalous_share)
-    locator, f1 = calibrate_scorer(data, load_scorer(scorer), params.calibrate)
-    save_locator(out, locator, f1)
-    return locator
+    videos = scored(data, raw_scores(data, load_scorer(scorer)))
+    offline, causal = (operating_points(videos, params.calibrate, s) for s in ("offline", "causal"))
+    points = {name: operating_point(choice, causal[name]) for name, choice in offline.items()}
+    if all(isinstance(p, str) for p in points.values()):
+        raise FeatureError("; ".join(f"{name}: {why}" for name, why in points.items()))
+    save_locators(out, points)
+    return points

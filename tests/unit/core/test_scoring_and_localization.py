@@ -1,20 +1,21 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
+from scipy.signal import lfilter
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from headhunt_svc.core.calibration import tune_locator
 from headhunt_svc.core.localization import events, smooth
-from headhunt_svc.core.metrics import frame_metrics
 from headhunt_svc.core.scoring import apply_scorer, fit_scorer
 from headhunt_svc.errors import FeatureError
-from headhunt_svc.params import CalibrateParams, FitParams
-from headhunt_svc.types import FrameSpan, HeadRef, Locator
+from headhunt_svc.params import FitParams
+from headhunt_svc.types import FrameSpan, HeadRef, Locator, Smoothing
 
 series = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)
 
@@ -72,9 +73,30 @@ def test_smoothing_equals_scipy_normalised(scores: np.ndarray, sigma: float) -> 
     np.testing.assert_allclose(smooth(scores, sigma), oracle, atol=1e-9)
 
 
-@given(st.floats(0, 1), st.integers(1, 50), st.floats(0, 4))
-def test_smoothing_keeps_constants_and_length(value: float, n: int, sigma: float) -> None:
-    np.testing.assert_allclose(smooth(np.full(n, value), sigma), np.full(n, value), atol=1e-12)
+@given(series, st.floats(0.3, 12))
+def test_mirrored_smoothing_is_scipys_default(scores: np.ndarray, sigma: float) -> None:
+    np.testing.assert_allclose(smooth(scores, sigma, "mirrored"), gaussian_filter1d(scores, sigma), atol=1e-9)
+
+
+@given(series, st.floats(0.3, 5))
+def test_causal_smoothing_equals_scipy_normalised_on_a_one_sided_kernel(scores: np.ndarray, sigma: float) -> None:
+    radius = int(4 * sigma + 0.5)
+    impulse = np.zeros(2 * radius + 1)
+    impulse[radius] = 1.0
+    weights = gaussian_filter1d(impulse, sigma, mode="constant")[radius:]  # of now, one before, two before, ...
+    oracle = lfilter(weights, 1.0, scores) / lfilter(weights, 1.0, np.ones(len(scores)))
+    np.testing.assert_allclose(smooth(scores, sigma, "causal"), oracle, atol=1e-9)
+
+
+@given(series, st.floats(0, 5), st.integers(1, 60))
+def test_causal_smoothing_never_changes_what_it_said(scores: np.ndarray, sigma: float, n: int) -> None:
+    np.testing.assert_allclose(smooth(scores[:n], sigma, "causal"), smooth(scores, sigma, "causal")[:n], atol=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", get_args(Smoothing))
+@given(st.floats(-3, 3), st.integers(1, 50), st.floats(0, 4))
+def test_smoothing_keeps_constants_and_length(smoothing: Smoothing, value: float, n: int, sigma: float) -> None:
+    assert smooth(np.full(n, value), sigma, smoothing).tolist() == [value] * n
 
 
 @given(series, st.floats(0, 0.99))
@@ -100,45 +122,3 @@ def test_a_gap_in_the_frames_ends_an_event() -> None:
         Locator(0, 0.5),
     )
     assert [tuple(e.span) for e in found] == [(0, 5), (8, 9)]
-
-
-def test_locator_finds_the_planted_threshold() -> None:
-    truth = np.arange(100) % 10 < 3
-    raw = np.where(truth, 0.7, 0.4)
-    spans = [FrameSpan(i, i + 1) for i in range(100)]
-    locator, f1 = tune_locator([raw], [spans], [truth], CalibrateParams())
-    assert f1 == 1.0
-    assert locator.sigma_segments == 0.0
-    assert 0.4 <= locator.threshold < 0.7
-
-
-def test_locator_needs_an_anomaly() -> None:
-    with pytest.raises(FeatureError, match="at least one anomaly"):
-        tune_locator([np.zeros(3)], [[FrameSpan(i, i + 1) for i in range(3)]], [np.zeros(3, bool)], CalibrateParams())
-
-
-@given(st.integers(0, 10_000))
-def test_metrics_equal_scikit_learn(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    truths = [rng.random(n) < 0.4 for n in (30, 50, 20)]
-    scores = [np.round(rng.random(len(t)), 1) for t in truths]
-    made = frame_metrics(truths, scores, bootstrap=0, seed=0)
-    assert made.roc_auc == pytest.approx(roc_auc_score(np.concatenate(truths), np.concatenate(scores)))
-    assert made.average_precision == pytest.approx(
-        average_precision_score(np.concatenate(truths), np.concatenate(scores))
-    )
-    assert (made.n_videos, made.n_frames) == (3, 100)
-
-
-def test_intervals_are_over_videos_and_hold_the_figure() -> None:
-    rng = np.random.default_rng(1)
-    truths = [rng.random(40) < 0.3 for _ in range(20)]
-    scores = [t * 0.3 + rng.random(40) for t in truths]
-    made = frame_metrics(truths, scores, bootstrap=200, seed=0)
-    assert made.roc_auc_interval is not None
-    assert made.roc_auc_interval[0] < made.roc_auc < made.roc_auc_interval[1]
-
-
-def test_a_gap_is_not_scored_silently() -> None:
-    with pytest.raises(FeatureError, match="1 NaN"):
-        frame_metrics([np.array([True, False])], [np.array([0.1, np.nan])], 0, 0)

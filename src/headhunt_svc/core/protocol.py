@@ -1,0 +1,168 @@
+"""The protocol of docs/evaluation.md: scores of segments in, every figure that this project prints out.
+
+One definition for the detector's own reports and for anybody's score file. A segment is any stretch of frames with
+one score; frames are counted per segment, so that nothing grows with their number.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from headhunt_svc.core.event_metrics import IOUS, VideoEvents, delay_figures, event_figures, false_alarms
+from headhunt_svc.core.localization import events, smooth
+from headhunt_svc.core.metrics import Counts, best_f1, count, count_metrics, flagged, reliability
+from headhunt_svc.errors import FeatureError
+from headhunt_svc.params import EvaluateParams
+from headhunt_svc.types import FrameSpan, Locator, Smoothing, VideoRecord, edges_of
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredVideo:
+    """A video with its truth and one score for each of the segments, which cover every frame once."""
+
+    record: VideoRecord
+    spans: tuple[FrameSpan, ...]
+    scores: Float64[np.ndarray, " segment"]
+    edges: Int64[np.ndarray, "segment 2"] = field(init=False, repr=False)  # of the spans
+    anomalous: Int64[np.ndarray, " segment"] = field(init=False, repr=False)  # frames in each segment
+
+    def __post_init__(self) -> None:
+        name, n = self.record.video_id, self.record.n_frames
+        if len(self.scores) != len(self.spans):
+            raise FeatureError(f"{name}: {len(self.scores)} scores for {len(self.spans)} segments")
+        if not np.isfinite(self.scores).all():
+            bad = int((~np.isfinite(self.scores)).sum())
+            raise FeatureError(f"{name}: {bad} of {len(self.scores)} scores are no numbers")
+        edges = edges_of(self.spans)
+        if not (
+            len(edges)
+            and (edges[0, 0], edges[-1, 1]) == (0, n)
+            and (edges[1:, 0] == edges[:-1, 1]).all()
+            and (edges[:, 0] < edges[:, 1]).all()
+        ):
+            raise FeatureError(f"{name}: the scores do not cover its {n} frames, each once")
+        so_far = np.append(0, np.cumsum(self.record.truth()))
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "anomalous", so_far[edges[:, 1]] - so_far[edges[:, 0]])
+
+    def smoothed(self, sigma_segments: float, smoothing: Smoothing = "offline") -> "ScoredVideo":
+        """The same with its scores smoothed."""
+        return ScoredVideo(self.record, self.spans, smooth(self.scores, sigma_segments, smoothing))
+
+    def events(self, locator: Locator) -> VideoEvents:
+        """Events above the locator's threshold, of the scores as they are."""
+        r = self.record
+        starts, stops = self.edges.T / r.fps
+        found = events(self.scores, self.spans, starts, stops, locator)
+        spans, peaks = tuple(e.span for e in found), tuple(e.peak for e in found)
+        return VideoEvents(spans, peaks, r.true_spans, r.n_frames, r.fps)
+
+
+def counts_of(videos: Sequence[ScoredVideo], scores: Sequence[np.ndarray] | None = None) -> Counts:
+    """Frames by score; with `scores`, these instead of the videos' own.
+
+    Raises:
+        FeatureError: only one class is present.
+    """
+    if not videos:
+        raise FeatureError("no video to evaluate")
+    number = np.repeat(np.arange(len(videos)), [len(v.spans) for v in videos])
+    anomalous = np.concatenate([v.anomalous for v in videos])
+    length = np.concatenate([v.edges[:, 1] - v.edges[:, 0] for v in videos])
+    used = np.concatenate([v.scores for v in videos] if scores is None else list(scores))
+    return count(number, used, anomalous, length - anomalous)
+
+
+def rank(videos: Sequence[ScoredVideo], bootstrap: int, seed: int) -> Figures:
+    """Rank metrics of some of the videos; {"undefined": why} where they hold one class only."""
+    try:
+        return asdict(count_metrics(counts_of(videos), bootstrap, seed))
+    except FeatureError as exc:
+        return {"undefined": str(exc), "n_videos": len(videos)}
+
+
+def by_kind(videos: Sequence[ScoredVideo], seed: int) -> dict[str, Figures]:
+    """Rank metrics of each kind of anomaly beside all normal videos; a video of two kinds counts for both."""
+    rows = {}
+    for kind in sorted({k for v in videos for k in v.record.kinds}):
+        row = rank([v for v in videos if kind in v.record.kinds or not v.record.is_anomalous], 0, seed)
+        rows[kind] = {k: x for k, x in row.items() if not k.endswith("_interval") and k != "n_frames"}
+    return rows
+
+
+def baselines(videos: Sequence[ScoredVideo], params: EvaluateParams) -> dict[str, Figures]:
+    """What needs no detector: a constant, the truth of whole videos, and random scores (mean of some draws)."""
+    rng = np.random.default_rng(params.seed)
+    makers: dict[str, tuple[int, Callable[[ScoredVideo], np.ndarray]]] = {
+        "constant": (1, lambda v: np.full(len(v.spans), 0.5)),
+        "video_oracle": (1, lambda v: np.full(len(v.spans), float(v.record.is_anomalous))),
+        "random": (params.random_draws, lambda v: rng.random(len(v.spans))),
+    }
+    rows = {}
+    for name, (n, make) in makers.items():
+        draws = []
+        for _ in range(n):
+            counts = counts_of(videos, [make(v) for v in videos])
+            # flagged: everything of a constant, the anomalous videos of the oracle, half of the random scores
+            at = flagged(counts, np.array([0.5 if name != "constant" else 0.0]))[0]._asdict()
+            del at["threshold"]
+            ranked = asdict(count_metrics(counts, 0, 0))
+            draws.append({k: ranked[k] for k in ("roc_auc", "average_precision", "pr_auc_trapezoid")} | at)
+        rows[name] = {key: float(np.mean([d[key] for d in draws])) for key in draws[0]}
+    return rows
+
+
+def per_video(videos: Sequence[ScoredVideo], found: Sequence[VideoEvents]) -> dict[str, Figures]:
+    """Figures of every video alone; roc_auc and average_precision are None where it holds one class only."""
+    rows = {}
+    for v, e in zip(videos, found, strict=True):
+        row = rank([v], 0, 0)
+        rows[v.record.video_id] = {
+            "label": v.record.label,
+            "n_frames": v.record.n_frames,
+            "anomalous_frames": int(v.anomalous.sum()),
+            "highest_score": float(v.scores.max()),
+            "events": len(e.events),
+            "roc_auc": row.get("roc_auc"),
+            "average_precision": row.get("average_precision"),
+        }
+    return rows
+
+
+def assess(videos: Sequence[ScoredVideo], locator: Locator | None, params: EvaluateParams) -> Figures:
+    """Every figure of the protocol; without a locator, at the threshold of best F1 on these very videos.
+
+    Raises:
+        FeatureError: no videos, or frames of one class only.
+    """
+    counts = counts_of(videos)
+    at = best_f1(counts) if locator is None else flagged(counts, np.array([locator.threshold]))[0]
+    found = [v.events(Locator(0.0, at.threshold)) for v in videos]
+    events_at = {f"{iou:g}": event_figures(found, iou) for iou in IOUS}
+    precisions = [row["average_precision"] for row in events_at.values()]
+    rows = per_video(videos, found)
+    single = [r["roc_auc"] for r in rows.values() if r["roc_auc"] is not None]
+    calibrated = reliability(counts)
+    return {
+        **asdict(count_metrics(counts, params.bootstrap, params.seed)),
+        "anomalous_videos_only": rank([v for v in videos if v.record.is_anomalous], params.bootstrap, params.seed),
+        "by_kind": by_kind(videos, params.seed),
+        "mean_roc_auc_of_videos": float(np.mean(single)) if single else None,
+        "at_threshold": at._asdict() | {"chosen": "best F1 on these very videos" if locator is None else "beforehand"},
+        "events": {
+            "at_iou": events_at,
+            "mean_average_precision": float(np.mean([p for p in precisions if p is not None])),
+        },
+        "detection_delay": delay_figures(found),
+        "false_alarms": false_alarms(found),
+        "reliability": None
+        if calibrated is None
+        else calibrated._asdict() | {"bins": [b._asdict() for b in calibrated.bins]},
+        "baselines": baselines(videos, params),
+        "per_video": rows,
+    }

@@ -1,0 +1,152 @@
+"""The annotation files of UCF-Crime and XD-Violence as their authors publish them.
+
+    ucf_crime/    Temporal_Anomaly_Annotation_for_Testing_Videos.txt, test_frame_counts.txt
+    xd_violence/  annotations.txt, test_frame_counts.txt
+
+UCF-Crime (Sultani et al., CVPR 2018), a line a test video: name.mp4, class, start1, end1, start2, end2; -1 for none.
+XD-Violence (Wu et al., ECCV 2020), a line an anomalous test video: name (some with a stray .mp4), then start and end
+of each span; the kinds are in the name, and normal videos are in the list of frame counts only. A line of the frame
+counts: name, 0, number of the last frame, a class. Videos are named without .mp4.
+"""
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from headhunt_svc.errors import DatasetError
+from headhunt_svc.io.datasets import Annotation, LineProblems, make_record
+from headhunt_svc.types import KIND_SEPARATOR, NORMAL, SpanEnds, VideoRecord
+
+BenchmarkName = Literal["ucf_crime", "xd_violence"]
+COUNTS = "test_frame_counts.txt"
+SPANS = {"ucf_crime": "Temporal_Anomaly_Annotation_for_Testing_Videos.txt", "xd_violence": "annotations.txt"}
+FPS = {"ucf_crime": 30.0, "xd_violence": 24.0}  # of the footage as published
+XD_KINDS = {"B1": "fighting", "B2": "shooting", "B4": "riot", "B5": "abuse", "B6": "car accident", "G": "explosion"}
+XD_NAME = re.compile(r"_label_(A|(?:B[12456]|G|0)(?:-(?:B[12456]|G|0))*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Test annotations, the length of every video, and its frame rate unless a file says otherwise."""
+
+    annotations: tuple[Annotation, ...]
+    n_frames: dict[str, int]
+    fps: float
+
+    def records(self, span_ends: SpanEnds, fps: float | None = None) -> list[VideoRecord]:
+        """All videos, without looking at a file; spans are cut off at the stated length.
+
+        Raises:
+            DatasetError: a span begins past the end of its video, or is empty under this convention.
+        """
+        try:
+            return [
+                make_record(a, Path(a.video), self.n_frames[a.video], fps or self.fps, span_ends, clip=True)
+                for a in self.annotations
+            ]
+        except ValueError as exc:
+            raise DatasetError(str(exc)) from exc
+
+
+def _integers(fields: list[str]) -> list[int]:
+    try:
+        return [int(f) for f in fields]
+    except ValueError as exc:
+        raise ValueError(f"{' '.join(fields)!r} are not whole numbers") from exc
+
+
+def _read_counts(problems: LineProblems) -> dict[str, tuple[int, int]]:
+    """Per video: the line that names it, and its length in frames."""
+    found: dict[str, tuple[int, int]] = {}
+    for number, line in problems.lines("give the folder of the benchmark's annotation files"):
+        fields = line.rsplit(maxsplit=3)
+        try:
+            if len(fields) != 4:
+                raise ValueError("expected: name 0 last-frame class")
+            first, last = _integers(fields[1:3])
+            if first != 0 or last < 0:
+                raise ValueError(f"frames {first} to {last}")
+            if fields[0] in found:
+                raise ValueError(f"{fields[0]} is named twice")
+            found[fields[0]] = (number, last + 1)
+        except ValueError as exc:
+            problems.add(number, str(exc))
+    return found
+
+
+def _pairs(numbers: list[int]) -> tuple[tuple[float, float], ...]:
+    pairs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    for (_, stop), (start, _) in pairwise(pairs):
+        if start <= stop:
+            raise ValueError(f"the span from {start} begins before the one before it has ended")
+    return pairs
+
+
+def _ucf_crime(line: str) -> Annotation:
+    fields = line.split()
+    if len(fields) != 6:
+        raise ValueError(f"{len(fields)} fields, expected: name class start end start end")
+    numbers = _integers(fields[2:])
+    for a, b in ((0, 1), (2, 3)):
+        if (numbers[a] == -1) != (numbers[b] == -1):
+            raise ValueError("a span with one end")
+    spans = _pairs([n for n in numbers if n != -1])
+    label = NORMAL if fields[1] == "Normal" else fields[1]
+    return Annotation(video=fields[0].removesuffix(".mp4"), split="test", label=label, spans=spans, unit="frames")
+
+
+def _xd_label(name: str) -> str:
+    found = XD_NAME.search(name)
+    if found is None:
+        raise ValueError(f"{name} does not end in _label_ and its kinds")
+    kinds = [XD_KINDS[k] for k in found[1].split("-") if k in XD_KINDS]
+    return KIND_SEPARATOR.join(kinds) or NORMAL
+
+
+def _xd_violence(line: str) -> Annotation:
+    name, *numbers = line.split()
+    if len(numbers) % 2 or not numbers:
+        raise ValueError(f"{len(numbers)} numbers after the name, expected pairs of start and end")
+    name = name.removesuffix(".mp4")
+    spans = _pairs(_integers(numbers))
+    return Annotation(video=name, split="test", label=_xd_label(name), spans=spans, unit="frames")
+
+
+def read_benchmark(name: BenchmarkName, folder: Path) -> Benchmark:
+    """Read the official files.
+
+    Raises:
+        DatasetError: a file is missing; every malformed line of every file, and every video that one of them lacks.
+    """
+    lines, counts = LineProblems(folder / SPANS[name]), LineProblems(folder / COUNTS)
+    lengths = _read_counts(counts)
+    found: dict[str, Annotation] = {}
+    for number, line in lines.lines("give the folder of the benchmark's annotation files"):
+        try:
+            annotation = _ucf_crime(line) if name == "ucf_crime" else _xd_violence(line)
+        except ValidationError as exc:
+            lines.add(number, exc)
+            continue
+        except ValueError as exc:
+            lines.add(number, str(exc))
+            continue
+        if annotation.video in found:
+            lines.add(number, f"{annotation.video} is annotated twice")
+        elif annotation.video not in lengths:
+            lines.add(number, f"{annotation.video} is not in {COUNTS}")
+        elif annotation.spans and annotation.spans[-1][0] >= lengths[annotation.video][1]:
+            lines.add(number, f"a span begins after the {lengths[annotation.video][1]} frames of {annotation.video}")
+        found[annotation.video] = annotation
+    for video in lengths.keys() - found.keys():
+        try:
+            if name == "ucf_crime" or _xd_label(video) != NORMAL:
+                raise ValueError(f"{video} is not annotated in {SPANS[name]}")
+            found[video] = Annotation(video=video, split="test", label=NORMAL, spans=(), unit="frames")
+        except ValueError as exc:
+            counts.add(lengths[video][0], str(exc))
+    lines.check(counts)
+    return Benchmark(tuple(found[v] for v in lengths), {v: n for v, (_, n) in lengths.items()}, FPS[name])

@@ -1,0 +1,83 @@
+"""Anybody's scores: one JSON file, video -> list of scores, one for every `stride` frames, the tail included."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headhunt_svc.core.protocol import ScoredVideo
+from headhunt_svc.errors import DatasetError
+from headhunt_svc.types import FrameSpan, VideoRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreFile:
+    """The scored videos, the annotated ones without scores, and names that nothing annotates."""
+
+    videos: tuple[ScoredVideo, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+
+
+def strides(n_frames: int, stride: int) -> tuple[FrameSpan, ...]:
+    """Every `stride` frames of a video; the last may be shorter."""
+    return tuple(FrameSpan(i, min(i + stride, n_frames)) for i in range(0, n_frames, stride))
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        name = name.removesuffix(".mp4")
+        if name in found:
+            raise ValueError(f"{name} is there twice")
+        found[name] = value
+    return found
+
+
+def _problem(scores: Any, n_frames: int, stride: int) -> str | None:
+    """What is wrong with the scores of one video."""
+    if not isinstance(scores, list) or not all(type(s) in (int, float) for s in scores):
+        return "is not a list of numbers"
+    if bad := [i for i, s in enumerate(scores) if not math.isfinite(s)]:
+        return f"has {len(bad)} scores that are NaN or infinite, the first is number {bad[0]}"
+    expected = math.ceil(n_frames / stride)
+    if len(scores) > expected:
+        return f"has {len(scores) - expected} scores outside its {n_frames} frames ({expected} of {stride} frames each)"
+    if len(scores) < expected:
+        return f"has {len(scores)} scores, expected {expected} for {n_frames} frames"
+    return None
+
+
+def read_scores(path: Path, records: Sequence[VideoRecord], stride: int) -> ScoreFile:
+    """Read and check a score file against the annotated videos.
+
+    Raises:
+        DatasetError: not such a file; or every video whose scores are no numbers, too few or outside the video.
+    """
+    try:
+        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        if not isinstance(found, dict):
+            raise ValueError("not an object of video -> scores")
+    except (OSError, ValueError) as exc:
+        raise DatasetError(f"{path} cannot be read as a score file: {exc}") from exc
+    names = {r.video_id for r in records}
+    videos, wrong = [], []
+    for r in records:
+        if r.video_id not in found:
+            continue
+        problem = _problem(found[r.video_id], r.n_frames, stride)
+        if problem is None:
+            values = np.array(found[r.video_id], np.float64)
+            videos.append(ScoredVideo(r, strides(r.n_frames, stride), values))
+        else:
+            wrong.append(f"{r.video_id} {problem}")
+    if wrong:
+        raise DatasetError(f"{path}: {len(wrong)} videos cannot be evaluated: {'; '.join(wrong)}")
+    missing = sorted(names - found.keys())
+    if not videos:
+        raise DatasetError(f"{path} has scores of none of the {len(names)} annotated videos: is it of this data set?")
+    return ScoreFile(tuple(videos), tuple(missing), tuple(sorted(found.keys() - names)))

@@ -1,0 +1,31 @@
+"""benchmark: a benchmark's videos in, the table of docs/evaluation.md out; index, detect and evaluate in one go."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from headhunt_svc.core.protocol import Figures
+from headhunt_svc.io.footage import Footage
+from headhunt_svc.params import DatasetParams, EvaluateParams
+from headhunt_svc.stages.detect import detect_split
+from headhunt_svc.stages.evaluate import evaluate
+from headhunt_svc.stages.index import index
+
+
+def benchmark(
+    dataset: DatasetParams,
+    params: EvaluateParams,
+    bundle: Path,
+    operating_point: str,
+    out: Path,
+    looked: Callable[[Footage], object] | None = None,
+) -> Figures:
+    """index.parquet, reports/, metrics.json and plots/ in `out`; reports of the same detector are kept.
+
+    Raises:
+        DatasetError: annotations are malformed, or videos do not fit them.
+        VideoError: a video could not be scored whole.
+    """
+    made, reports = out / "index.parquet", out / "reports"
+    index(dataset, made, looked)
+    detect_split(bundle, made, "test", reports, operating_point)
+    return evaluate(params, dataset, made, bundle, reports, out / "metrics.json", out / "plots")

@@ -1,0 +1,67 @@
+"""conform: normal footage of a camera + bundle -> the bundle with an operating point for this camera.
+
+No labelled anomaly is needed; heads, scorer and model stay as they are.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from headhunt_svc.core.calibration import conformal
+from headhunt_svc.core.protocol import ScoredVideo
+from headhunt_svc.detector import Detector
+from headhunt_svc.errors import ConfigError, VideoError
+from headhunt_svc.io.artifacts import PointOrWhy, load_golden, operating_point, point_of, save_bundle
+from headhunt_svc.io.reports import Report
+from headhunt_svc.params import CalibrateParams
+from headhunt_svc.stages.detect import Input, detect_videos, inputs_of
+from headhunt_svc.types import NORMAL, FrameSpan, VideoRecord
+
+
+def _raw(item: Input, report: Report) -> ScoredVideo:
+    record = VideoRecord(item.video_id, item.path, report.n_frames, report.fps, "validation", NORMAL, ())
+    spans = tuple(FrameSpan(s.start_frame, s.stop_frame) for s in report.scores)
+    return ScoredVideo(record, spans, np.array([s.raw for s in report.scores]))
+
+
+def conform(bundle: Path, normal: Sequence[Path], name: str, params: CalibrateParams, out: Path) -> PointOrWhy:
+    """Write to `out` the bundle with an operating point `name`, conformal on these normal videos.
+
+    Each file counts as one video of the guarantee: cut long footage into clips of the length that matters.
+
+    Raises:
+        ConfigError: the bundle has an operating point of that name.
+        FeatureError: too few videos for the rate.
+        VideoError: a video cannot be scored whole.
+    """
+    detector = Detector.load(bundle)
+    made = detector.bundle
+    if name in made.operating_points:
+        raise ConfigError(f"{bundle} has an operating point {name!r}: choose another name")
+    videos: list[ScoredVideo] = []
+    problems: list[str] = []
+
+    def done(item: Input, report: Report) -> None:
+        if report.gaps:
+            problems.append(f"{item.path}: {report.gaps[0].reason}")
+        videos.append(_raw(item, report))
+
+    inputs = inputs_of(normal)
+    detect_videos(
+        detector,
+        inputs,
+        out=None,
+        operating_point=made.default_point,
+        done=done,
+        failed=lambda item, exc: problems.append(str(exc)),
+    )
+    if problems:
+        raise VideoError(f"{len(problems)} of {len(inputs)} videos could not be scored whole: " + "; ".join(problems))
+    offline, causal = (conformal(videos, params, s) for s in ("offline", "causal"))
+    points = made.operating_points | {name: point_of(offline, causal)}
+    where = os.path.relpath(made.mllm_at(bundle).id, out) if made.mllm_is_local else made.mllm.id
+    changed = made.model_copy(update={"operating_points": points, "mllm": made.mllm.model_copy(update={"id": where})})
+    save_bundle(out, changed, detector.scorer, load_golden(bundle))
+    return operating_point(offline, causal)

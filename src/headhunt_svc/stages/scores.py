@@ -1,0 +1,78 @@
+"""evaluate-scores: anybody's score file, or nothing but the trivial baselines, under the one protocol."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headhunt_svc.core.protocol import Figures, ScoredVideo, assess, baselines
+from headhunt_svc.errors import DatasetError
+from headhunt_svc.io.benchmarks import BenchmarkName, read_benchmark
+from headhunt_svc.io.files import write_json
+from headhunt_svc.io.plots import picture_all
+from headhunt_svc.io.score_files import read_scores, strides
+from headhunt_svc.params import EvaluateParams
+from headhunt_svc.types import Locator, Smoothing, SpanEnds
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresProtocol:
+    """How a score file is to be read; fps: of every video, None for what the benchmark is published at."""
+
+    dataset: BenchmarkName
+    annotations: Path
+    stride: int
+    sigma: float
+    smoothing: Smoothing
+    span_ends: SpanEnds
+    threshold: float | None = None
+    fps: float | None = None
+    allow_missing: bool = False
+
+
+def evaluate_scores(
+    file: Path | None, how: ScoresProtocol, params: EvaluateParams, out: Path | None, plots: Path | None
+) -> Figures:
+    """Figures of a score file, also into the JSON file `out` and pictures into `plots`; no file: baselines only.
+
+    Raises:
+        DatasetError: annotations or scores are malformed, or a video has no scores (unless that is allowed).
+        FeatureError: the scored videos hold one class only.
+    """
+    benchmark = read_benchmark(how.dataset, how.annotations)
+    records = benchmark.records(how.span_ends, how.fps)
+    about: Figures = {
+        "dataset": how.dataset,
+        "span_ends": how.span_ends,
+        "stride": how.stride,
+        "fps": how.fps or benchmark.fps,
+        "videos": len(records),
+        "anomalous_videos": sum(r.is_anomalous for r in records),
+        "frames": sum(r.n_frames for r in records),
+        "anomalous_frames": sum(int(r.truth().sum()) for r in records),
+    }
+    if file is None:
+        blank = [ScoredVideo(r, s, np.zeros(len(s))) for r in records for s in [strides(r.n_frames, how.stride)]]
+        found: Figures = {"protocol": about, "baselines": baselines(blank, params)}
+    else:
+        scores = read_scores(file, records, how.stride)
+        if scores.missing and not how.allow_missing:
+            raise DatasetError(
+                f"{file} has no scores of {len(scores.missing)} of {len(records)} videos: {', '.join(scores.missing)}: "
+                "add them, or give --allow-missing"
+            )
+        about |= {
+            "smoothing": how.smoothing if how.sigma else "none",
+            "sigma": how.sigma,
+            "bootstrap": params.bootstrap,
+            "missing": list(scores.missing),
+            "not_annotated": list(scores.extra),
+        }
+        videos = [v.smoothed(how.sigma, how.smoothing) for v in scores.videos]
+        locator = None if how.threshold is None else Locator(how.sigma, how.threshold, how.smoothing)
+        found = {"protocol": about, **assess(videos, locator, params)}
+        if plots is not None:
+            picture_all(plots, videos, found, params)
+    if out is not None:
+        write_json(out, found)
+    return found

@@ -1,0 +1,129 @@
+"""Operating points: planted answers, brute force over the grid, and the conformal guarantee."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from conftest import scored_video
+from headhunt_svc.core.calibration import Choice, conformal_threshold, operating_points, tune_locator
+from headhunt_svc.core.localization import smooth
+from headhunt_svc.core.protocol import ScoredVideo
+from headhunt_svc.errors import FeatureError
+from headhunt_svc.params import CalibrateParams
+
+PARAMS = CalibrateParams(
+    sigma_segments=(0.0, 0.75, 1.5), n_thresholds=19, false_alarms_per_hour=200.0, recall=0.75, conformal_rate=0.3
+)
+
+
+def some_videos(seed: int) -> list[ScoredVideo]:
+    """Five normal and five anomalous videos of 30 s; anomalies score higher, mostly."""
+    rng = np.random.default_rng(seed)
+    videos = []
+    for i in range(10):
+        truth = [(60, 120)] if i % 2 else []
+        scores = rng.beta(2, 5, 30)
+        if truth:
+            scores[6:12] += 0.4 * rng.random(6)
+        videos.append(scored_video(scores, truth, name=f"v{i}", length=10))
+    return videos
+
+
+def frames_above(v: ScoredVideo, choice: Choice) -> np.ndarray:
+    locator = choice.locator
+    return np.repeat(smooth(v.scores, locator.sigma_segments, locator.smoothing) > locator.threshold, 10)
+
+
+def alarms(above: np.ndarray) -> int:
+    return int(np.sum(np.diff(np.append(0, above.astype(int))) == 1))
+
+
+def test_the_planted_threshold_is_found() -> None:
+    truth = [(i, i + 3) for i in range(0, 100, 10)]
+    video = scored_video(np.where(np.arange(100) % 10 < 3, 0.7, 0.4), truth)
+    choice = tune_locator([video], CalibrateParams())
+    assert choice.f1 == 1.0
+    assert choice.locator.sigma_segments == 0.0
+    assert 0.4 <= choice.locator.threshold < 0.7
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000), st.sampled_from(["offline", "causal"]))
+def test_every_point_keeps_its_promise_and_nothing_on_the_grid_is_better(seed: int, smoothing) -> None:
+    videos = some_videos(seed)
+    truth = np.concatenate([v.record.truth() for v in videos])
+    rows = []  # f1, found, false alarms per hour of every point, by hand
+    for sigma in PARAMS.sigma_segments:
+        for t in (np.arange(19) + 0.5) / 19:
+            above = [np.repeat(smooth(v.scores, sigma, smoothing) > t, 10) for v in videos]
+            found = np.mean([a[60:120].any() for a, v in zip(above, videos, strict=True) if v.record.is_anomalous])
+            n = sum(alarms(a) for a, v in zip(above, videos, strict=True) if not v.record.is_anomalous)
+            rows.append((f1_score(truth, np.concatenate(above), zero_division=0.0), found, n / (5 * 30 / 3600)))
+    points = operating_points(videos, PARAMS, smoothing)
+    expected = {
+        "f1": max(rows, key=lambda r: r[0]),
+        "budget": max((r for r in rows if r[2] <= 200.0), key=lambda r: (r[1], r[0])),
+        "recall": max((r for r in rows if r[1] >= 0.75), key=lambda r: (-r[2], r[0])),
+    }
+    for name, row in expected.items():
+        choice = points[name]
+        assert isinstance(choice, Choice)
+        assert (choice.f1, choice.found, choice.false_alarms_per_hour) == pytest.approx(row)
+        assert choice.locator.smoothing == smoothing
+        above = np.concatenate([frames_above(v, choice) for v in videos])
+        assert choice.f1 == pytest.approx(f1_score(truth, above, zero_division=0.0))
+    conformal = points["conformal"]
+    assert isinstance(conformal, Choice)
+    assert conformal.locator.sigma_segments == PARAMS.conformal_sigma
+    with_alarm = sum(frames_above(v, conformal).any() for v in videos if not v.record.is_anomalous)
+    assert with_alarm <= 0.3 * 5
+
+
+@pytest.mark.parametrize(("n", "rate"), [(9, 0.1), (19, 0.1), (19, 0.3), (50, 0.05), (50, 0.02)])
+def test_the_conformal_threshold_keeps_its_rate(n: int, rate: float) -> None:
+    """200 repetitions: new videos of any distribution, continuous here, pass the threshold as often as promised."""
+    rng = np.random.default_rng(n)
+    passed = []
+    for _ in range(200):
+        skill = rng.normal()  # exchangeable, not independent: what the videos of a day have in common
+        maxima = np.exp(skill + rng.normal(size=n + 100))
+        passed.append((maxima[n:] > conformal_threshold(maxima[:n], rate)).mean())
+    error = 3 * np.std(passed) / np.sqrt(len(passed))
+    assert np.mean(passed) <= rate + error
+    assert np.mean(passed) >= rate - 1 / (n + 1) - error  # and not much more careful than it needs to be
+
+
+def test_too_few_normal_videos_are_named() -> None:
+    with pytest.raises(FeatureError, match=r"8 normal videos cannot guarantee .* of 0\.1, only 0\.111 or more"):
+        conformal_threshold(np.arange(8.0), 0.1)
+    assert conformal_threshold(np.arange(9.0), 0.1) == 8.0
+
+
+def test_a_camera_without_a_labelled_anomaly_gets_the_conformal_point() -> None:
+    normal = [v for v in some_videos(1) if not v.record.is_anomalous]
+    points = operating_points(normal, PARAMS)
+    conformal = points.pop("conformal")
+    assert isinstance(conformal, Choice)
+    assert (conformal.f1, conformal.found) == (None, None)
+    assert conformal.false_alarms_per_hour is not None
+    for why in points.values():
+        assert "at least one anomaly" in str(why)
+    # and anomalous videos do not change it
+    assert operating_points(some_videos(1), PARAMS)["conformal"].locator == conformal.locator  # type: ignore[union-attr]
+
+
+def test_without_normal_videos_false_alarms_are_not_made_up() -> None:
+    anomalous = [v for v in some_videos(1) if v.record.is_anomalous]
+    points = operating_points(anomalous, PARAMS)
+    assert isinstance(points["f1"], Choice)
+    assert points["f1"].false_alarms_per_hour is None
+    for name in ("budget", "recall"):
+        assert "of which there are none" in str(points[name])
+    assert "0 normal videos" in str(points["conformal"])
+
+
+def test_the_locator_needs_an_anomaly() -> None:
+    with pytest.raises(FeatureError, match="at least one anomaly"):
+        tune_locator([scored_video([0.0] * 3)], CalibrateParams())

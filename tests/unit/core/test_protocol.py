@@ -1,0 +1,83 @@
+"""The whole protocol on videos whose figures are known."""
+
+import numpy as np
+import pytest
+
+from conftest import scored_video
+from headhunt_svc.core.protocol import assess, by_kind, counts_of
+from headhunt_svc.errors import FeatureError
+from headhunt_svc.params import EvaluateParams
+from headhunt_svc.types import Locator
+
+PARAMS = EvaluateParams(bootstrap=20, random_draws=3)
+VIDEOS = [
+    scored_video([0.1, 0.9, 0.8, 0.2], [(10, 30)], "good", "fall", 10),
+    scored_video([0.1, 0.7, 0.3, 0.2], [(20, 40)], "bad", "fall+fight", 10),
+    scored_video([0.1, 0.6, 0.1, 0.7], [], "calm", None, 10),
+]
+
+
+def test_every_figure_of_three_videos() -> None:
+    found = assess(VIDEOS, Locator(0.0, 0.5), PARAMS)
+    assert (found["n_videos"], found["n_frames"]) == (3, 120)
+    assert found["at_threshold"] == {
+        "threshold": 0.5,
+        "precision": pytest.approx(2 / 5),
+        "recall": pytest.approx(2 / 4),
+        "f1": pytest.approx(4 / 9),
+        "chosen": "beforehand",
+    }
+    assert found["events"]["at_iou"]["0.5"] == {
+        "precision": pytest.approx(1 / 4),
+        "recall": pytest.approx(1 / 2),
+        "f1": pytest.approx(2 / 6),
+        "average_precision": pytest.approx(1 / 2),
+    }
+    assert found["events"]["mean_average_precision"] == pytest.approx(0.5)
+    assert found["detection_delay"]["found"] == 1
+    assert found["false_alarms"] == {"events": 2, "hours": pytest.approx(4 / 3600), "per_hour": pytest.approx(1800)}
+    assert list(found["by_kind"]) == ["fall", "fight"]
+    assert (found["by_kind"]["fall"]["n_videos"], found["by_kind"]["fight"]["n_videos"]) == (3, 2)
+    assert found["anomalous_videos_only"]["n_videos"] == 2
+    assert found["per_video"]["good"]["roc_auc"] == 1.0
+    assert found["per_video"]["calm"]["roc_auc"] is None
+    assert found["mean_roc_auc_of_videos"] == pytest.approx((1.0 + 0.5) / 2)
+    assert found["reliability"]["brier"] > 0
+
+
+def test_baselines_are_what_they_must_be() -> None:
+    rows = assess(VIDEOS, None, PARAMS)["baselines"]
+    assert rows["constant"]["roc_auc"] == 0.5
+    assert rows["constant"]["average_precision"] == rows["constant"]["precision"] == pytest.approx(1 / 3)
+    assert rows["constant"]["pr_auc_trapezoid"] == pytest.approx(2 / 3)  # why the trapezoid is not called AP here
+    assert rows["video_oracle"]["precision"] == rows["video_oracle"]["average_precision"] == pytest.approx(1 / 2)
+    assert rows["video_oracle"]["roc_auc"] == pytest.approx(0.75)
+    assert 0 < rows["random"]["roc_auc"] < 1
+
+
+def test_without_a_threshold_the_best_one_is_taken_and_that_is_said() -> None:
+    at = assess(VIDEOS, None, PARAMS)["at_threshold"]
+    assert at["chosen"] == "best F1 on these very videos"
+    assert all(at["f1"] >= assess(VIDEOS, Locator(0, t), PARAMS)["at_threshold"]["f1"] for t in (0.2, 0.5, 0.85))
+
+
+def test_a_kind_of_one_class_only_is_undefined_and_not_zero() -> None:
+    whole = [scored_video([0.9, 0.8], [(0, 2)], "a", "fire"), scored_video([0.3, 0.8], [(0, 1)], "b", "fall")]
+    row = by_kind(whole, 0)["fire"]
+    assert "one class only" in row["undefined"]
+    assert "roc_auc" not in row
+
+
+def test_scores_that_leave_frames_out_are_named() -> None:
+    good = scored_video([0.1, 0.2, 0.3], name="yard")
+    for spans, scores, says in (
+        (good.spans[:2], good.scores[:2], "yard: the scores do not cover its 3 frames"),
+        ((good.spans[0], good.spans[2]), good.scores[:2], "do not cover"),
+        (good.spans, good.scores[:2], "2 scores for 3 segments"),
+        (good.spans, np.array([0.1, np.nan, 0.2]), "1 of 3 scores are no numbers"),
+        ((), np.zeros(0), "do not cover"),
+    ):
+        with pytest.raises(FeatureError, match=says):
+            type(good)(good.record, spans, scores)
+    with pytest.raises(FeatureError, match="no video"):
+        counts_of([])

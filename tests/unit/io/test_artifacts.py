@@ -1,0 +1,73 @@
+"""Operating points on disk: side by side, by name, for both ways of smoothing; older bundles keep their name."""
+
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from headhunt_svc.core.calibration import Choice
+from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
+from headhunt_svc.io.artifacts import (
+    Bundle,
+    OperatingPoint,
+    SigmaTau,
+    load_bundle,
+    load_locators,
+    operating_point,
+    save_locators,
+)
+from headhunt_svc.types import Locator
+
+OFFLINE = Choice(Locator(0.5, 0.7), "the best frame F1", 0.8, 0.9, None)
+CAUSAL = Choice(Locator(0.75, 0.6, "causal"), "the best frame F1", 0.7, 0.9, None)
+
+
+def shipped_with(points: dict[str, OperatingPoint]) -> Bundle:
+    return load_bundle(ROOT / "artifacts" / "detector")[0].model_copy(update={"operating_points": points})
+
+
+def test_points_survive_locator_json(tmp_path: Path) -> None:
+    points = {
+        "f1": operating_point(OFFLINE, CAUSAL),
+        "budget": operating_point(OFFLINE, FeatureError("too few videos")),
+        "conformal": operating_point(FeatureError("too few videos"), CAUSAL),
+    }
+    save_locators(tmp_path / "l.json", points)
+    rule = "the best frame F1"
+    pair = SigmaTau(sigma_segments=0.75, threshold=0.6, rule=rule)
+    assert load_locators(tmp_path / "l.json") == {
+        "f1": OperatingPoint(sigma_segments=0.5, threshold=0.7, rule=rule, causal=pair),
+        "budget": OperatingPoint(sigma_segments=0.5, threshold=0.7, rule=rule),
+    }
+    assert "too few videos" in (tmp_path / "l.json").read_text()
+
+
+@pytest.mark.parametrize("text", ['{"f1": {"sigma_segments": 0.5}}', '{"f1": {"sigma_segments": 0.5, "threshold": 7}}'])
+def test_what_holds_no_points_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "l.json").write_text(text)
+    with pytest.raises(ArtifactError, match="run `headhunt calibrate` again"):
+        load_locators(tmp_path / "l.json")
+
+
+def test_points_are_chosen_by_name_and_smoothing() -> None:
+    pair = SigmaTau(sigma_segments=0.75, threshold=0.6)
+    bundle = shipped_with(
+        {
+            "quiet": OperatingPoint(sigma_segments=0.5, threshold=0.9),
+            "calm": OperatingPoint(sigma_segments=0.5, threshold=0.7, causal=pair),
+        }
+    )
+    assert bundle.locator("quiet") == Locator(0.5, 0.9, "offline")
+    assert bundle.locator("calm", "causal") == Locator(0.75, 0.6, "causal")
+    assert bundle.default_point == "calm"
+    with pytest.raises(ConfigError, match="no operating point 'f1' in this bundle; there are: calm, quiet"):
+        bundle.locator("f1")
+    with pytest.raises(
+        ConfigError, match="no operating point 'quiet' in this bundle for causal smoothing; there are: calm"
+    ):
+        bundle.locator("quiet", "causal")
+
+
+def test_a_point_of_an_older_bundle_is_written_as_it_was_read() -> None:
+    old = {"sigma_segments": 0.5, "threshold": 0.7}
+    assert OperatingPoint.model_validate(old).model_dump(mode="json") == old

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc.demo.model import build_tokenizer
+from headhunt_svc.mllm.attribution import attribute
 from headhunt_svc.mllm.extractor import Extractor, pick_device
 from headhunt_svc.mllm.families import FAMILIES
 from headhunt_svc.mllm.reference import reference_features
@@ -92,7 +93,7 @@ def build(size: Size, device: str) -> tuple[Extractor, torch.Tensor]:
             "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id,
         },
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_token_id=tokenizer.encode("<IMG_CONTEXT>", add_special_tokens=False)[0],
         image_seq_length=(size.image // 14) ** 2 // 4,
         downsample_ratio=0.5,
     )
@@ -112,9 +113,12 @@ def run(name: str, size: Size, n_prompts: int, device: str, batch: int, queue: A
     prompts = PROMPTS[:n_prompts]
     deep = [h for h in extractor.heads if h.layer <= size.deepest]
     expert = [HeadRef(size.deepest, 0), HeadRef(size.deepest // 2, 1), HeadRef(1, 0)]
-    heads = {"offline": None, "offline truncated": deep, "online": expert}
+    heads = {"offline": None, "offline truncated": deep, "online": expert, "online, explained": expert}
 
     def go(part: torch.Tensor) -> np.ndarray:
+        if name == "online, explained":
+            weight = np.ones(len(expert) * extractor.d_head)
+            return np.stack([attribute(extractor, part, prompts[0], expert, weight)[0]])
         if name == "textbook":
             return reference_features(extractor, list(part), prompts)
         return np.concatenate([extractor.features(p, prompts, heads[name]) for p in part.split(batch)], 1)
@@ -192,10 +196,12 @@ def main() -> None:
         base, base_peak, _, expected = measure("textbook", size, m, args.device, args.batch)
         table.add_row(str(m), "textbook", f"{base:.3f}", "1.00", f"{base_peak:.0f}", "")
         figures |= {f"textbook_m{m}_s": base, f"textbook_m{m}_mib": base_peak}
-        for name in ["offline", "offline truncated", *(["online"] if m == 1 else [])]:
+        for name in ["offline", "offline truncated", *(["online", "online, explained"] if m == 1 else [])]:
             seconds, peak, columns, found = measure(name, size, m, args.device, args.batch)
             parity = float(np.abs(found - expected[:, :, columns]).max())
-            key = f"{name.replace(' ', '_')}_m{m}".replace("offline_truncated_m8", "offline_m8_truncated")
+            key = f"{name.replace(', ', '_').replace(' ', '_')}_m{m}".replace(
+                "offline_truncated_m8", "offline_m8_truncated"
+            )
             figures |= {f"ratio_{key}": base / seconds, f"{key}_s": seconds, f"{key}_mib": peak}
             figures["parity_max_abs"] = max(figures.get("parity_max_abs", 0.0), parity)
             table.add_row(str(m), name, f"{seconds:.3f}", f"{base / seconds:.2f}", f"{peak:.0f}", f"{parity:.1e}")

@@ -34,6 +34,7 @@ def pick_device(name: str) -> torch.device:
 Clips = torch.Tensor | Sequence[torch.Tensor]
 Frames = Sequence[tuple[int, ...]]
 T = TypeVar("T")
+COMMON_SIZE = (360, 640)
 NOMINAL_FPS = 25.0  # for clips that belong to no video
 
 
@@ -274,8 +275,7 @@ class Extractor:
         hidden: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
         """z[prompt, segment, head, d_head] and hidden states [prompt, segment, width] (width 0 if not wanted)."""
-        if not prompts or len(set(prompts)) < len(prompts):
-            raise ModelError("prompts must be given and differ from each other")
+        _check_prompts(prompts)
         wanted = list(self.heads if heads is None else heads)
         self.check_heads(wanted)
         rows = {layer: self.projections[layer] for layer in sorted({h.layer for h in wanted})}
@@ -305,6 +305,18 @@ class Extractor:
         rows = self.model.get_output_embeddings().weight[first].float().cpu().numpy()
         return np.asarray(rows[0] - rows[1])
 
+    def check(self, prompts: Sequence[str], heads: Sequence[HeadRef], n_frames: int) -> None:
+        """Raise ModelError for what can be known to be wrong before any video is decoded.
+
+        Prompts that are missing, doubled or (with n_frames pictures of common size) too long, no chat template, heads
+        that the model does not have.
+        """
+        _check_prompts(prompts)
+        self.check_heads(heads)
+        clip = self.clip(self.preprocess(np.zeros((n_frames, *COMMON_SIZE, 3), np.uint8)))
+        for prompt in prompts:
+            self.token_ids(prompt, clip)
+
     def check_heads(self, heads: Sequence[HeadRef]) -> None:
         """Raise ModelError for a head that the model does not have."""
         known = set(self.heads)
@@ -313,6 +325,11 @@ class Extractor:
                 raise ModelError(
                     f"head {tuple(head)} is not in this model ({self.n_layers} layers x {self.n_heads} heads)"
                 )
+
+
+def _check_prompts(prompts: Sequence[str]) -> None:
+    if not prompts or len(set(prompts)) < len(prompts):
+        raise ModelError("prompts must be given and differ from each other")
 
 
 def load_extractor(

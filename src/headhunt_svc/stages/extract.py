@@ -62,6 +62,7 @@ def extract_videos(
     heads: tuple[HeadRef, ...] | None = None,
 ) -> None:
     """Features of every video, at `heads` (all by default), into the store; shards that fit are kept, so it resumes."""
+    extractor.check(prompts, heads or (), params.frames_per_segment)
     batch = Settings().batch_segments
     code = code_version("core/segmentation.py", "detector.py", "io/video.py", "mllm")
     for record in track(records, description="extract"):

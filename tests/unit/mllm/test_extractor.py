@@ -161,6 +161,36 @@ def test_heads_outside_the_model_and_long_prompts(extractor: Extractor) -> None:
         extractor.token_ids(PROMPTS[0], Clip(200, 96, 96, 0.2))
 
 
+@pytest.mark.parametrize(
+    ("prompts", "heads", "n_frames", "says"),
+    [
+        ([], [], 4, "prompts must be given"),
+        ([PROMPTS[0]], [HeadRef(0, 6)], 4, "not in this model"),
+        ([PROMPTS[0]], [], 200, "lower segmentation"),
+    ],
+)
+def test_what_can_be_known_is_known_before_any_video(
+    extractor: Extractor, prompts: list[str], heads: list[HeadRef], n_frames: int, says: str
+) -> None:
+    extractor.check(PROMPTS, extractor.heads, 4)
+    with pytest.raises(ModelError, match=says):
+        extractor.check(prompts, heads, n_frames)
+
+
+def test_no_chat_template(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractor.tokenizer, "chat_template", None)
+    with pytest.raises(ModelError, match="no chat template"):
+        extractor.check(PROMPTS, [], 4)
+
+
+def test_attention_without_o_proj(folder: Path) -> None:
+    made = load_extractor(MllmParams(id=str(folder)), CUT, "cpu")
+    for layer in made.model.get_decoder().layers:
+        del layer.self_attn.o_proj
+    with pytest.raises(ModelError, match=r"no decoder layer with self_attn\.o_proj"):
+        Extractor(made.model, made.tokenizer, made.family, made.device, {}, 0.2)
+
+
 def test_layers_behind_the_deepest_head_are_not_loaded(
     folder: Path, extractor: Extractor, pictures: np.ndarray
 ) -> None:

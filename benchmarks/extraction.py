@@ -199,9 +199,8 @@ def main() -> None:
         for name in ["offline", "offline truncated", *(["online", "online, explained"] if m == 1 else [])]:
             seconds, peak, columns, found = measure(name, size, m, args.device, args.batch)
             parity = float(np.abs(found - expected[:, :, columns]).max())
-            key = f"{name.replace(', ', '_').replace(' ', '_')}_m{m}".replace(
-                "offline_truncated_m8", "offline_m8_truncated"
-            )
+            key = "_".join([*name.replace(",", "").split(), f"m{m}"])
+            key = key.replace("offline_truncated_m8", "offline_m8_truncated")
             figures |= {f"ratio_{key}": base / seconds, f"{key}_s": seconds, f"{key}_mib": peak}
             figures["parity_max_abs"] = max(figures.get("parity_max_abs", 0.0), parity)
             table.add_row(str(m), name, f"{seconds:.3f}", f"{base / seconds:.2f}", f"{peak:.0f}", f"{parity:.1e}")

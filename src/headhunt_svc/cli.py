@@ -47,10 +47,12 @@ def extract(params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def identify(params: ParamsFile = PARAMS) -> None:
-    """Choose the expert heads."""
+    """Choose the expert heads, and say how far the choice can be trusted."""
+    from headhunt_svc import show
     from headhunt_svc.stages.training import identify as run
 
-    run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS)
+    chosen = run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS)
+    show.selection(chosen, stages.HEADS)
 
 
 @app.command()

@@ -10,9 +10,13 @@ from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.io.artifacts import load_bundle
 from headhunt_svc.io.files import read_json
 from headhunt_svc.io.reports import Report
+from headhunt_svc.types import HeadSelection
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 80
+NOT_MEASURED = (
+    "How far the choice holds is not known: it takes at least three videos of each sort to split them in halves."
+)
 
 
 def sparkline(values: list[float]) -> str:
@@ -65,6 +69,17 @@ def error(exc: HeadHuntError) -> None:
 def note(text: str) -> None:
     """One line on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
+
+
+def selection(chosen: HeadSelection, path: Path) -> None:
+    """The expert heads with RSS and selection frequency, and how far the choice holds."""
+    sure = chosen.confidence
+    table = Table("layer", "head", "RSS", *(["chosen by halves"] if sure else []), title=f"{path} ({chosen.criteria})")
+    for i, (head, rss) in enumerate(zip(chosen.heads, chosen.rss, strict=True)):
+        table.add_row(str(head.layer), str(head.head), f"{rss:.3f}", *([f"{sure.frequency[i]:.0%}"] if sure else []))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(sure.words if sure else NOT_MEASURED)
 
 
 def _figure(row: dict[str, Any], key: str) -> str:

@@ -218,3 +218,16 @@ def saliency(criteria: Float64[np.ndarray, "criterion head"]) -> Float64[np.ndar
     low = np.nanmin(criteria, axis=1, keepdims=True)
     width = np.nanmax(criteria, axis=1, keepdims=True) - low
     return np.asarray(((criteria - low) / np.where(width > 0, width, 1.0)).mean(0))
+
+
+def separability(values: Values, labels: Labels) -> Float64[np.ndarray, " head"]:
+    """J / (1 + J) of every head, J = ||mu_a - mu_n||^2 / (s_a^2 + s_n^2), s^2 the total variance of a class (SteerVAD).
+
+    In [0, 1], so that no single head sets the scale; NaN for a head whose features are constant.
+    """
+    result = np.full(values.shape[1], np.nan)
+    for heads, x in chunks(values, np.flatnonzero(usable_heads(values))):
+        normal, anomalous = x[:, ~labels], x[:, labels]
+        apart = ((anomalous.mean(1) - normal.mean(1)) ** 2).sum(1)
+        result[heads] = apart / (apart + normal.var(1).sum(1) + anomalous.var(1).sum(1))
+    return result

@@ -7,10 +7,9 @@ from jaxtyping import Bool, Float, Float64
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
 
+from headhunt_svc.core.folds import video_folds
 from headhunt_svc.core.saliency import check_labels
-from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import FitParams
 from headhunt_svc.types import HeadRef, Scorer
 
@@ -51,14 +50,8 @@ def fit_scorer(
         FeatureError: too few videos for two folds, or one class only.
     """
     check_labels(labels)
-    groups = np.unique(np.asarray(videos), return_inverse=True)[1]
-    folds = min(params.folds, len(set(groups[labels])), len(set(groups[~labels])))
-    if folds < 2:
-        raise FeatureError("anomalous and normal segments must come from at least two videos each")
-    cv = list(StratifiedGroupKFold(folds).split(z, labels, groups))
-
     margins = {c: np.zeros(len(z)) for c in params.grid}
-    for train, test in cv:
+    for train, test in video_folds(labels, videos, params.folds):
         known = _Standardised(z[train])
         for c in params.grid:
             weight, bias = known.fit(labels[train], c)

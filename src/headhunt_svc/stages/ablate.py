@@ -19,7 +19,7 @@ from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.metrics import FrameScores, frame_metrics
 from headhunt_svc.core.segmentation import frame_values
 from headhunt_svc.errors import FeatureError
-from headhunt_svc.io.artifacts import load_bundle
+from headhunt_svc.io.artifacts import load_bundle, model_key
 from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import HIDDEN, FeatureStore
 from headhunt_svc.io.files import write_json
@@ -27,7 +27,7 @@ from headhunt_svc.mllm.extractor import load_extractor
 from headhunt_svc.params import Params
 from headhunt_svc.settings import Settings
 from headhunt_svc.stages.evaluate import figures
-from headhunt_svc.stages.extract import extract_videos, model_key
+from headhunt_svc.stages.extract import extract_videos
 from headhunt_svc.stages.training import LabelledFeatures, fit_heads, identify_heads, labelled, raw_scores
 from headhunt_svc.types import HeadRef, Split, VideoRecord
 
@@ -130,9 +130,9 @@ def _mean_of_draws(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _random_heads(material: Material, params: Params) -> dict[str, Any]:
+def _random_heads(material: Material, k: int, params: Params) -> dict[str, Any]:
     rng = np.random.default_rng(params.evaluate.seed)
-    draws = [_draw(material.heads, params.identify.top_k, rng) for _ in range(params.evaluate.random_draws)]
+    draws = [_draw(material.heads, k, rng) for _ in range(params.evaluate.random_draws)]
     plain = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"bootstrap": 0})})
     return _mean_of_draws([_of_heads(material.splits, d, plain) for d in track(draws, description="random heads")])
 
@@ -175,9 +175,11 @@ def _draws(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> list[
     raise FeatureError(f"{n} of {len(records)} labelled videos never hold two normal and two anomalous ones")
 
 
-def _low_labels(heads_material: Material, hidden_material: Material, params: Params) -> dict[str, dict[str, Any]]:
+def _low_labels(
+    heads_material: Material, hidden_material: Material, k: int, params: Params
+) -> dict[str, dict[str, Any]]:
     """Per arm and number of labelled videos: mean, standard deviation and every draw's test ROC-AUC."""
-    k, tests = params.identify.top_k, heads_material.splits["test"]
+    tests = heads_material.splits["test"]
     arms: dict[str, Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]] = {
         "expert_heads": lambda draw, rng: identify_heads(draw, params.identify)[0],
         "random_heads": lambda draw, rng: _draw(heads_material.heads, k, rng),
@@ -241,12 +243,12 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
             raw[s] = answers[0][s].per_video(np.max(p, axis=0))
         return _row(answers[0], raw, params)
 
-    n_specific, k = len(ask.specific), params.identify.top_k
+    n_specific, k = len(ask.specific), len(chosen)
     rows: dict[str, dict[str, Any]] = {
         "expert_heads": {"how": f"the method: {k} heads by RSS", **_of_heads(heads.splits, chosen, params)},
         "random_heads": {
             "how": f"mean of {params.evaluate.random_draws} draws of {k} heads; intervals over draws",
-            **_random_heads(heads, params),
+            **_random_heads(heads, len(chosen), params),
         },
         "best_layer": {
             "how": f"all {len(of_layer)} heads of layer {layer}, the best on validation videos",
@@ -270,6 +272,6 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
             **_of_heads(raw_splits, raw_chosen, params),
         },
     }
-    for name, few in _low_labels(heads, hidden, params).items():
+    for name, few in _low_labels(heads, hidden, len(chosen), params).items():
         rows[name]["low_label"] = few
     write_json(out, {"detector_id": load_bundle(bundle)[0].detector_id, "arms": rows})

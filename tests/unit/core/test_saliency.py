@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headhunt_svc.core.identification import choose_heads, robust_saliency
+from headhunt_svc.core.identification import ranked, robust_saliency
 from headhunt_svc.core.saliency import head_criteria, saliency
 from headhunt_svc.errors import FeatureError
 
@@ -21,15 +21,16 @@ def test_planted_heads_are_found_and_a_constant_head_is_passed_over() -> None:
     values[:, 0] = 1.5
     criteria = head_criteria(values, labels)
     assert np.isnan(criteria[:, 0]).all()
-    table = np.stack([saliency(criteria)] * 2).reshape(2, 4, 6)
-    chosen = choose_heads(robust_saliency(table, 0.5), 3)
-    assert {h.layer * 6 + h.head for h in chosen} == {2, 9, 17}
+    table = np.stack([saliency(criteria)] * 2)
+    order = ranked(robust_saliency(table[:, None], 0.5).rss)
+    assert set(order[:3]) == {2, 9, 17}
+    assert sorted(order) == list(range(1, 24))
 
 
 def test_a_head_that_changes_with_the_prompt_loses_to_a_steady_one() -> None:
     table = np.array([[[1.0, 0.7]], [[0.5, 0.7]]])  # prompts x 1 layer x 2 heads: means 0.75 and 0.7
-    assert choose_heads(robust_saliency(table, 0.0), 1)[0].head == 0
-    assert choose_heads(robust_saliency(table, 0.5), 1)[0].head == 1
+    assert ranked(robust_saliency(table, 0.0).rss) == [0, 1]
+    assert ranked(robust_saliency(table, 0.5).rss) == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -44,8 +45,3 @@ def test_features_that_say_nothing_are_named(spoil, says: str) -> None:
     values, labels = spoil(*_planted([1]))
     with pytest.raises(FeatureError, match=says.replace("[", r"\[").replace("]", r"\]")):
         head_criteria(values, labels)
-
-
-def test_more_heads_than_usable_is_an_error() -> None:
-    with pytest.raises(FeatureError, match="only 2 of 4 heads are usable"):
-        choose_heads(robust_saliency(np.array([[[1.0, np.nan], [0.5, np.nan]]]), 0.5), 3)

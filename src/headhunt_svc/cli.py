@@ -57,10 +57,11 @@ def identify(params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def fit(params: ParamsFile = PARAMS) -> None:
-    """Fit the scorer on the expert heads."""
+    """Fit the scorer on the expert heads, and report its calibration curve."""
+    from headhunt_svc import show
     from headhunt_svc.stages.training import fit as run
 
-    run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS, stages.SCORER)
+    show.calibration(run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS, stages.SCORER))
 
 
 @app.command()

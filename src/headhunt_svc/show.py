@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.io.artifacts import load_bundle
 from headhunt_svc.io.files import read_json
@@ -80,6 +81,16 @@ def selection(chosen: HeadSelection, path: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(sure.words if sure else NOT_MEASURED)
+
+
+def calibration(fitted: FittedScorer) -> None:
+    """The calibration curve: what the scorer says of videos held out, and how often it is so."""
+    curve = fitted.curve
+    title = f"held-out videos: AUC of segments {fitted.held_out_auc:.3f}, Brier score {curve.brier:.3f}, C {fitted.c:g}"
+    table = Table("segments", "predicted", "anomalous", title=title)
+    for n, predicted, observed in zip(curve.counts, curve.predicted, curve.observed, strict=True):
+        table.add_row(str(n), f"{predicted:.2f}", f"{observed:.2f}")
+    Console(width=100).print(table)
 
 
 def _figure(row: dict[str, Any], key: str) -> str:

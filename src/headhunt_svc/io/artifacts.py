@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.io.files import read_json, sha256, text_id, write_file, write_json
 from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
@@ -82,6 +83,11 @@ def save_scorer(path: Path, scorer: Scorer) -> None:
     """Write scorer.safetensors: weight float64[K * d_head]; bias and heads as metadata."""
     about = {"about": json.dumps({"heads": scorer.heads, "bias": scorer.bias})}
     write_file(path, lambda p: save_file({"weight": np.ascontiguousarray(scorer.weight)}, p, metadata=about))
+
+
+def save_calibration(path: Path, fitted: FittedScorer) -> None:
+    """Write calibration.json: C, and how the probabilities fare on videos that were held out."""
+    write_json(path, {"c": fitted.c, "held_out_auc": fitted.held_out_auc, "curve": asdict(fitted.curve)})
 
 
 def load_scorer(path: Path) -> Scorer:

@@ -23,7 +23,7 @@ from headhunt_svc.core.identification import (
     trial,
 )
 from headhunt_svc.core.saliency import CRITERIA
-from headhunt_svc.core.scoring import apply_scorer, fit_scorer
+from headhunt_svc.core.scoring import FittedScorer, apply_scorer, fit_scorer
 from headhunt_svc.core.segmentation import segment_labels
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.io.artifacts import (
@@ -31,6 +31,7 @@ from headhunt_svc.io.artifacts import (
     load_selection,
     model_key,
     model_revision,
+    save_calibration,
     save_locator,
     save_scorer,
     save_selection,
@@ -147,6 +148,11 @@ def identify_heads(
 
 def fit_heads(data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitParams) -> Scorer:
     """The scorer of some heads."""
+    return fit_with_curve(data, heads, params).scorer
+
+
+def fit_with_curve(data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitParams) -> FittedScorer:
+    """The scorer of some heads, with its calibration curve on videos held out."""
     return fit_scorer(data.features.select(heads), data.labels, data.videos, heads, params)
 
 
@@ -190,8 +196,8 @@ def identify(params: Params, index: Path, features: Path, out: Path) -> HeadSele
     return selection
 
 
-def fit(params: Params, index: Path, features: Path, heads: Path, out: Path) -> Scorer:
-    """The stage fit: scorer.safetensors from calibration features under the scoring prompt.
+def fit(params: Params, index: Path, features: Path, heads: Path, out: Path) -> FittedScorer:
+    """The stage fit: scorer.safetensors and calibration.json from calibration features under the scoring prompt.
 
     Raises:
         ArtifactError: the heads were found in another model.
@@ -201,9 +207,10 @@ def fit(params: Params, index: Path, features: Path, heads: Path, out: Path) -> 
         raise ArtifactError(f"{heads} was found in model {selection.revision}: run `headhunt identify` again")
     records = load_index(index, "calibration")
     (data,) = stored(params, FeatureStore(features), records, [params.prompts.scoring])
-    scorer = fit_heads(data, selection.heads, params.fit)
-    save_scorer(out, scorer)
-    return scorer
+    fitted = fit_with_curve(data, selection.heads, params.fit)
+    save_scorer(out, fitted.scorer)
+    save_calibration(out.with_name("calibration.json"), fitted)
+    return fitted
 
 
 def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Path) -> Locator:

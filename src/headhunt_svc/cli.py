@@ -89,6 +89,33 @@ def bundle_show(bundle: BundleFolder = stages.BUNDLE) -> None:
 
 
 @app.command()
+def recalibrate(
+    labels: Annotated[Path, typer.Argument(help="CSV or JSON lines of segment (VIDEO:NUMBER), label.")],
+    out: Annotated[Path, typer.Option(help="Folder for the new bundle.")],
+    bundle: BundleFolder = stages.BUNDLE,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Refit scorer and locator to new labels from stored features, as a new bundle; the model is not run."""
+    from headhunt_svc import show
+    from headhunt_svc.stages.recalibrate import recalibrate as run
+
+    show.calibration(run(load_params(params), labels, stages.INDEX, stages.FEATURES, bundle, out))
+    show.bundle(out, stages.METRICS)
+
+
+@app.command()
+def split(
+    annotations: Annotated[Path, typer.Argument(help="Annotations whose split of test videos stays.")],
+    out: Annotated[Path, typer.Option(help="The annotations to write; the draw is recorded beside it.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Draw calibration and validation videos from all that are not test videos (section split of params.yaml)."""
+    from headhunt_svc.stages.split import split as run
+
+    run(load_params(params).split, annotations, out)
+
+
+@app.command()
 def detect(
     videos: Annotated[list[Path] | None, typer.Argument(help="Videos, or folders of videos.")] = None,
     split: Annotated[

@@ -31,6 +31,14 @@ class DatasetParams(_Section):
     annotations: Path
 
 
+class SplitParams(_Section):
+    """How many videos `split` draws: a share of all that are not test videos (below 1), or a count."""
+
+    calibration: Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=4)] = 0.01
+    validation: Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=2)] = 0.01
+    seed: int = 0
+
+
 class SegmentationParams(_Section):
     """Segment length in seconds or, where a protocol demands it, in frames; and the frames sampled in each."""
 
@@ -209,6 +217,7 @@ class Params(_Section):
 
     mllm: MllmParams
     dataset: DatasetParams
+    split: SplitParams = SplitParams()
     segmentation: SegmentationParams
     prompts: PromptParams
     label: LabelParams = LabelParams()

@@ -153,6 +153,8 @@ def bundle(folder: Path, metrics_file: Path) -> None:
         "data": f"index {made.data['index_sha256']}: {data} videos",
         "made with": ", ".join(f"{k} {v}" for k, v in made.fingerprint.items()),
     }
+    for step in made.data.get("recalibrated", []):
+        lines["recalibrated"] = f"{step['labels']} labels ({step['labels_sha256']}), from detector {step['from']}"
     for name, point in made.operating_points.items():
         lines[f"operating point {name}"] = f"sigma {point.sigma_segments:g} segments, threshold {point.threshold:.3f}"
     if metrics_file.exists():

@@ -15,6 +15,7 @@ N_INIT, MAX_ITERATIONS, TOLERANCE = 10, 300, 1e-4  # scikit-learn's defaults, n_
 Points = Float64[np.ndarray, "head segment d_head"]
 Gram = Float64[np.ndarray, "head segment segment"]
 Clusters = Bool[np.ndarray, "head start segment"]
+Rows = Int[np.ndarray, " run"]
 
 
 class _Products:
@@ -27,10 +28,10 @@ class _Products:
     def __call__(self, v: Float64[np.ndarray, "head start segment"]) -> Float64[np.ndarray, "head start segment"]:
         return np.asarray((v @ self._x) @ self._x.transpose(0, 2, 1) if self._primal else v @ self._x)
 
-    def with_one(self, index: Int[np.ndarray, " head"]) -> Float64[np.ndarray, "head segment"]:
-        """Products of every segment with one of them, its number given for each head."""
-        one = self._x[np.arange(len(index)), index]
-        return np.asarray((self._x @ one[..., None])[..., 0] if self._primal else one)
+    def with_some(self, index: Int[np.ndarray, "head start"]) -> Float64[np.ndarray, "head start segment"]:
+        """Products of every segment with some of them, their numbers given for each head."""
+        some = np.take_along_axis(self._x, index[..., None], 1)
+        return np.asarray(some @ self._x.transpose(0, 2, 1) if self._primal else some)
 
     def only(self, heads: Bool[np.ndarray, " head"]) -> "_Products":
         """For some of the heads."""
@@ -42,23 +43,23 @@ class _Products:
 def _starts(x: Points, products: _Products, seed: int) -> Clusters:
     """Clusters by k-means++ with scikit-learn's draws: a first point, and the better of two candidates far from it."""
     n_heads, n, _ = x.shape
-    random, heads = np.random.RandomState(seed), np.arange(n_heads)
-    norms = (x**2).sum(2)
+    random, norms = np.random.RandomState(seed), (x**2).sum(2)
+    draws = [(random.choice(n, p=np.full(n, 1 / n)), random.uniform(size=2)) for _ in range(N_INIT)]
 
-    def squared(index: Int[np.ndarray, " head"]) -> Float64[np.ndarray, "head segment"]:
-        return np.asarray(np.maximum(norms[heads, index, None] + norms - 2 * products.with_one(index), 0))
+    def squared(index: Int[np.ndarray, "head start"]) -> Float64[np.ndarray, "head start segment"]:
+        own = np.take_along_axis(norms, index, 1)[..., None]
+        return np.asarray(np.maximum(own + norms[:, None] - 2 * products.with_some(index), 0))
 
-    clusters = np.empty((n_heads, N_INIT, n), bool)
-    for start in range(N_INIT):
-        first = np.full(n_heads, random.choice(n, p=np.full(n, 1 / n)))
-        closest = squared(first)
-        wanted = random.uniform(size=2)[:, None] * closest.sum(1)
-        sums = np.cumsum(closest, axis=1)
-        distances = [squared(np.minimum((sums < w[:, None]).sum(1), n - 1)) for w in wanted]
-        potentials = [np.minimum(closest, d).sum(1) for d in distances]
-        second = np.where((potentials[1] < potentials[0])[:, None], distances[1], distances[0])
-        clusters[:, start] = second < closest
-    return clusters
+    closest = squared(np.tile([first for first, _ in draws], (n_heads, 1)))
+    sums, total = np.cumsum(closest, axis=2), closest.sum(2)
+    second, least = closest, np.full(total.shape, np.inf)
+    for candidate in range(2):
+        wanted = np.array([share[candidate] for _, share in draws]) * total
+        distance = squared(np.minimum((sums < wanted[..., None]).sum(2), n - 1))
+        potential = np.minimum(closest, distance).sum(2)
+        second = np.where((potential < least)[..., None], distance, second)
+        least = np.minimum(potential, least)
+    return np.asarray(second < closest)
 
 
 @dataclass(slots=True)
@@ -89,11 +90,12 @@ class _Step:
         ways = [self.length / a**2 - 2 * cross / (a * b) + old.length / b**2 for a, b in pairs]
         return np.asarray(ways[0] + ways[1])
 
-    def explained(self, nearest: Clusters) -> Float64[np.ndarray, "head start"]:
-        """The points' squared lengths less the inertia."""
-        own, n_1 = np.vecdot(nearest.astype(np.float64), self.dots), nearest.sum(2)
-        norms = n_1 / self.n_1**2 + (nearest.shape[2] - n_1) / self.n_0**2
-        return np.asarray(2 * own * (1 / self.n_1 + 1 / self.n_0) - norms * self.length)
+    def explained(self, at: tuple[Rows, Rows], nearest: Bool[np.ndarray, "run segment"]) -> Float64[np.ndarray, " run"]:
+        """The points' squared lengths less the inertia, of some runs (head and start of each)."""
+        of_1, of_0, members = self.n_1[at], self.n_0[at], nearest.sum(1)
+        own = np.vecdot(nearest.astype(np.float64), self.dots[at])
+        norms = members / of_1**2 + (nearest.shape[1] - members) / of_0**2
+        return np.asarray(2 * own * (1 / of_1 + 1 / of_0) - norms * self.length[at])
 
     def only(self, heads: Bool[np.ndarray, " head"]) -> "_Step":
         return _Step(self.member[heads], self.n_1[heads], self.n_0[heads], self.dots[heads], self.length[heads])
@@ -121,7 +123,7 @@ def two_means(x: Points, gram: Gram, seed: int) -> Bool[np.ndarray, "head segmen
             ended |= new.shift(old) <= tolerance[live, None]
         heads, starts = np.nonzero(going & ended)
         final[live[heads], starts] = nearest[heads, starts]
-        explained[live[heads], starts] = new.explained(nearest)[heads, starts]
+        explained[live[heads], starts] = new.explained((heads, starts), nearest[heads, starts])
         going &= ~ended
         left = going.any(1) & ~empty[live]
         if not left.any():

@@ -56,8 +56,9 @@ def chunks(values: Values, heads: Int[np.ndarray, " head"]) -> Iterator[tuple[In
     size = max(1, CHUNK_BYTES // (8 * (6 * n * n + 3 * n * d)))
     for start in range(0, len(heads), size):
         part = heads[start : start + size]
-        x = values[:, part].astype(np.float64).transpose(1, 0, 2)
-        yield part, x - x.mean(1, keepdims=True)
+        x = np.ascontiguousarray(values[:, part].transpose(1, 0, 2), dtype=np.float64)
+        x -= x.mean(1, keepdims=True)
+        yield part, x
 
 
 class _Batch:

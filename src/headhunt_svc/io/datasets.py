@@ -56,7 +56,10 @@ def read_annotations(path: Path) -> list[Annotation]:
             wrong.append(f"{path}:{number}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
             continue
         if annotation.video in found:
-            wrong.append(f"{path}:{number}: {annotation.video} is annotated twice (a video belongs to one split)")
+            splits = " and ".join(sorted({annotation.split, found[annotation.video].split}))
+            wrong.append(
+                f"{path}:{number}: {annotation.video} is annotated twice, in {splits} (a video belongs to one split)"
+            )
         if (annotation.label == NORMAL) != (not annotation.spans):
             wrong.append(f"{path}:{number}: label {annotation.label!r} with {len(annotation.spans)} spans")
         found[annotation.video] = annotation
@@ -90,6 +93,19 @@ def to_record(annotation: Annotation, root: Path) -> VideoRecord:
         return VideoRecord(annotation.video, path, n_frames, fps, annotation.split, annotation.label, spans)
     except ValueError as exc:
         raise DatasetError(str(exc)) from exc
+
+
+def check_files_apart(records: Iterable[VideoRecord]) -> None:
+    """Raise DatasetError naming a file that is in two splits under two names (a link, another spelling of its path)."""
+    by_file: dict[tuple[int, int], VideoRecord] = {}
+    for record in records:
+        status = record.path.stat()
+        other = by_file.setdefault((status.st_dev, status.st_ino), record)
+        if other.split != record.split:
+            raise DatasetError(
+                f"{record.video_id} ({record.split}) and {other.video_id} ({other.split}) are one file: a video "
+                "belongs to one split"
+            )
 
 
 def save_index(path: Path, records: list[VideoRecord]) -> None:

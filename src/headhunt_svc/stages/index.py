@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.progress import track
 
 from headhunt_svc.errors import DatasetError
-from headhunt_svc.io.datasets import read_annotations, save_index, to_record
+from headhunt_svc.io.datasets import check_files_apart, read_annotations, save_index, to_record
 from headhunt_svc.params import DatasetParams
 from headhunt_svc.types import VideoRecord
 
@@ -14,7 +14,7 @@ def index(params: DatasetParams, out: Path) -> list[VideoRecord]:
     """Check every annotated file and write the index.
 
     Raises:
-        DatasetError: naming every file that is missing or does not fit its annotation.
+        DatasetError: naming every file that is missing or does not fit its annotation, or a file that is in two splits.
     """
     records: list[VideoRecord] = []
     wrong: list[str] = []
@@ -25,5 +25,6 @@ def index(params: DatasetParams, out: Path) -> list[VideoRecord]:
             wrong.append(str(exc))
     if wrong:
         raise DatasetError(f"{len(wrong)} videos do not fit their annotations: " + "; ".join(wrong))
+    check_files_apart(records)
     save_index(out, records)
     return records

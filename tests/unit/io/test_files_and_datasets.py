@@ -12,7 +12,7 @@ from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
 from headhunt_svc.io import files
 from headhunt_svc.io.artifacts import load_scorer, load_selection, save_scorer, save_selection
-from headhunt_svc.io.datasets import load_index, read_annotations, save_index, to_record
+from headhunt_svc.io.datasets import check_files_apart, load_index, read_annotations, save_index, to_record
 from headhunt_svc.io.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.io.files import read_json, write_json
 from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
@@ -50,10 +50,20 @@ def test_all_wrong_lines_are_reported_at_once_with_their_numbers(tmp_path: Path)
     for part in (
         "x.jsonl:2",
         "x.jsonl:3: split",
-        "x.jsonl:4: a.mp4 is annotated twice",
+        "x.jsonl:4: a.mp4 is annotated twice, in test (",
         "x.jsonl:5: label 'normal' with 1 spans",
     ):
         assert part in str(caught.value)
+
+
+def test_a_file_in_two_splits_is_named_whatever_it_is_called(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 40)
+    (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
+    lines = _lines(tmp_path / "x.jsonl", _line(), _line("b.mp4", split="calibration"), _line("./a.mp4"))
+    records = [to_record(a, tmp_path) for a in read_annotations(lines)]
+    check_files_apart([records[0], records[2]])
+    with pytest.raises(DatasetError, match=r"b.mp4 \(calibration\) and a.mp4 \(test\) are one file"):
+        check_files_apart(records)
 
 
 def test_a_span_past_the_end_is_named(tmp_path: Path) -> None:

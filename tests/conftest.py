@@ -30,6 +30,7 @@ STAGES = [
     "evaluate",
     "measure",
     "ablate",
+    "report",
 ]
 
 

@@ -88,6 +88,15 @@ def bundle_show(bundle: BundleFolder = stages.BUNDLE) -> None:
     show.bundle(bundle, stages.METRICS)
 
 
+@app.command("report")
+def identification_report(params: ParamsFile = PARAMS) -> None:
+    """Write the identification report: which heads, why these, and how far that holds. One HTML file."""
+    from headhunt_svc.stages.report import report as run
+
+    run(load_params(params), stages.ARTIFACTS, stages.FEATURES, stages.IDENTIFICATION)
+    typer.echo(str(stages.IDENTIFICATION))
+
+
 @app.command()
 def recalibrate(
     labels: Annotated[Path, typer.Argument(help="CSV or JSON lines of segment (VIDEO:NUMBER), label.")],

@@ -10,14 +10,12 @@ from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.io.artifacts import load_bundle
 from headhunt_svc.io.files import read_json
+from headhunt_svc.io.identification_report import NOT_MEASURED
 from headhunt_svc.io.reports import Report
 from headhunt_svc.types import HeadSelection
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 80
-NOT_MEASURED = (
-    "How far the choice holds is not known: it takes at least three videos of each sort to split them in halves."
-)
 
 
 def sparkline(values: list[float]) -> str:

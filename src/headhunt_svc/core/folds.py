@@ -43,12 +43,13 @@ def video_folds(labels: Labels, videos: Sequence[str], folds: int, seed: int | N
     return [(train, test) for train, test in splitter.split(labels, labels, groups)]
 
 
-def half_samples(labels: Labels, videos: Sequence[str], count: int, seed: int) -> list[Bool[np.ndarray, " segment"]]:
-    """Random halves of the videos, as rows, stratified by whether a video holds an anomalous segment.
+def video_samples(
+    labels: Labels, videos: Sequence[str], share: float, count: int, seed: int
+) -> list[Bool[np.ndarray, " segment"]]:
+    """Random shares of the videos, as rows, stratified by whether a video holds an anomalous segment.
 
-    Halves, and not bootstraps: a video drawn twice would stand on both sides of a fold (Meinshausen and Buehlmann
-    2010). In every half two videos of each class are left, and outside it one of each: an empty list says that there
-    are too few videos for that.
+    Without replacement: a video drawn twice would stand on both sides of a fold. In every sample there are two videos
+    of each class, and outside it one of each: an empty list says that there are too few videos for that.
     """
     names, groups = np.unique(np.asarray(videos), return_inverse=True)
     anomalous = np.array([labels[groups == g].any() for g in range(len(names))])
@@ -56,7 +57,8 @@ def half_samples(labels: Labels, videos: Sequence[str], count: int, seed: int) -
     found: list[Bool[np.ndarray, " segment"]] = []
     for _ in range(TRIES * count):
         drawn = [
-            random.choice(v, (len(v) + 1) // 2, replace=False) for v in map(np.flatnonzero, (anomalous, ~anomalous))
+            random.choice(v, int(np.ceil(share * len(v))), replace=False)
+            for v in map(np.flatnonzero, (anomalous, ~anomalous))
         ]
         inside = np.isin(groups, np.concatenate(drawn))
         enough = min(videos_per_class(labels[inside], np.asarray(videos)[inside].tolist())) >= 2

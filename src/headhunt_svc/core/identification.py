@@ -12,7 +12,7 @@ from itertools import combinations, islice
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from headhunt_svc.core.folds import Labels, check_videos, half_samples
+from headhunt_svc.core.folds import Labels, check_videos, video_samples
 from headhunt_svc.core.probe import (
     bootstrap_rows,
     cross_validated_outputs,
@@ -160,6 +160,26 @@ def choose(prompts: Sequence[Values], labels: Labels, videos: Sequence[str], par
     return choice
 
 
+LEARNING_SHARES, LEARNING_DRAWS = (0.2, 0.35, 0.5, 0.65, 0.8), 10
+
+
+def learning_curve(
+    prompts: Sequence[Values], labels: Labels, videos: Sequence[str], top_k: int, params: IdentifyParams
+) -> dict[int, tuple[float, float]]:
+    """Videos chosen from and fitted on -> mean and standard deviation of the AUC on the others, over random draws.
+
+    Sizes for which there are too few videos (see `video_samples`) are left out.
+    """
+    names = np.asarray(videos)
+    found: dict[int, tuple[float, float]] = {}
+    for share in LEARNING_SHARES:
+        drawn = video_samples(labels, videos, share, LEARNING_DRAWS, params.seed)
+        auc = [trial(prompts, labels, videos, inside, top_k, params).auc for inside in drawn]
+        if auc:
+            found[len(set(names[drawn[0]].tolist()))] = (float(np.mean(auc)), float(np.std(auc)))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What half of the videos chose, and how well a probe of that, fitted on the half, ranks the other half."""
@@ -170,8 +190,11 @@ class Trial:
 
 
 def halves(labels: Labels, videos: Sequence[str], params: IdentifyParams) -> list[Bool[np.ndarray, " segment"]]:
-    """The subsamples that `trial` takes; none if there are too few videos (see `half_samples`)."""
-    return half_samples(labels, videos, params.subsamples, params.seed)
+    """The subsamples that `trial` takes for the confidence; none if there are too few videos (see `video_samples`).
+
+    Halves, as in stability selection (Meinshausen and Buehlmann 2010).
+    """
+    return video_samples(labels, videos, 0.5, params.subsamples, params.seed)
 
 
 def trial(

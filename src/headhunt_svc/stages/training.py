@@ -185,6 +185,7 @@ def identify(params: Params, index: Path, features: Path, out: Path) -> HeadSele
     )
     columns: dict[str, Any] = {"layer": [h.layer for h in heads], "head": [h.head for h in heads]}
     columns |= {name: [getattr(robust, name)[h] for h in heads] for name in ("mean", "instability", "rss")}
+    columns |= {f"prompt_{i}": row for i, row in enumerate(choice.table)}
     if choice.criteria is not None:
         columns |= dict(zip(CRITERIA, choice.criteria.mean(0), strict=True))
     if tried:

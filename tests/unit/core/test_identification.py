@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import benchmark
-from headhunt_svc.core.folds import half_samples, video_folds
+from headhunt_svc.core.folds import video_folds, video_samples
 from headhunt_svc.core.identification import (
     Choice,
     Trial,
@@ -150,7 +150,7 @@ def test_agreement_of_prompts() -> None:
 def test_halves_keep_videos_whole_and_both_classes_on_both_sides() -> None:
     _, labels, videos = calibration(9)
     names = np.asarray(videos)
-    found = half_samples(labels, videos, 30, seed=1)
+    found = video_samples(labels, videos, 0.5, 30, seed=1)
     assert len(found) == 30
     assert len({inside.tobytes() for inside in found}) > 20
     for inside in found:
@@ -159,7 +159,7 @@ def test_halves_keep_videos_whole_and_both_classes_on_both_sides() -> None:
         for of in (labels, ~labels):
             assert len(set(names[inside & of])) >= 2
             assert (of & ~inside).any()
-    assert half_samples(labels[:18], videos[:18], 30, seed=1) == []  # one anomalous video
+    assert video_samples(labels[:18], videos[:18], 0.5, 30, seed=1) == []  # one anomalous video
 
 
 def test_folds_repeat_for_a_seed_and_cover_every_segment_once() -> None:

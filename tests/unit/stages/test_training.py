@@ -1,11 +1,15 @@
 """identify, fit, calibrate, recalibrate and split on stored features that are made up: no model, no videos."""
 
+import base64
 import json
+from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from headhunt_svc import show
 from headhunt_svc.core.scoring import apply_scorer
@@ -25,6 +29,7 @@ from headhunt_svc.io.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.io.files import sha256
 from headhunt_svc.params import Params, SplitParams, load_params
 from headhunt_svc.stages.recalibrate import recalibrate
+from headhunt_svc.stages.report import report
 from headhunt_svc.stages.split import split
 from headhunt_svc.stages.training import calibrate, fit, identify
 from headhunt_svc.types import FrameSpan, HeadRef, Segment, VideoRecord
@@ -121,6 +126,47 @@ def test_identify_writes_heads_with_their_confidence(
     curve = json.loads((made / "calibration.json").read_text())["curve"]
     assert sum(curve["counts"]) == 12 * N_SEGMENTS
     assert curve["observed"][0] < 0.1 < 0.9 < curve["observed"][-1]
+
+
+class Pictures(HTMLParser):
+    """What the page shows, and everything that it would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href", "data", "action"):
+                (self.images if tag == "img" else self.links).append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("criteria", ["paper", "robust"])
+def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, params: Params, made: Path) -> None:
+    chosen = params.identify.model_copy(update={"criteria": criteria, "subsamples": 4})
+    params = params.model_copy(update={"identify": chosen})
+    run(params, made)
+    report(params, made, made / "features", made / "identification.html")
+    text = (made / "identification.html").read_text(encoding="utf-8")
+    page = Pictures()
+    page.feed(text)
+    confidence = load_selection(made / "heads.json").confidence
+    assert confidence is not None
+    assert confidence.words in page.text
+    assert page.links == []
+    assert len(page.images) == 6
+    for image in page.images:
+        kind, data = image.split(",", 1)
+        assert kind == "data:image/png;base64"
+        with Image.open(BytesIO(base64.b64decode(data))) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
+    report(params, made, made / "features", made / "again.html")
+    assert (made / "again.html").read_text(encoding="utf-8") == text
 
 
 def test_features_of_another_model_are_refused(params: Params, made: Path) -> None:

@@ -32,7 +32,7 @@ OFTEN = 0.9  # "chosen in over 90 % of subsamples"
 MEANING: dict[Verdict, str] = {
     "trustworthy": "the choice can be trusted",
     "interchangeable": "the heads work, but others would do as well: which ones are chosen depends on the videos",
-    "not trustworthy": "that is near chance: the choice is not trustworthy; check the labels, or label more videos",
+    "not trustworthy": "not clearly better: the choice is not trustworthy; check the labels, or label more videos",
 }
 
 Outputs = Float64[np.ndarray, "head segment"]

@@ -64,7 +64,7 @@ def maps(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
     shape = (int(table["layer"].max()) + 1, int(table["head"].max()) + 1)
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    canvas, axes = _canvas(10, rows * max(2.2, min(0.17 * shape[0] + 1.0, 5.0)), rows, columns)
+    canvas, axes = _canvas(10, rows * max(2.2, min(0.1 * shape[0] + 1.0, 3.8)), rows, columns)
     for axis, name in zip(axes, names, strict=False):
         values = np.full(shape, np.nan)
         values[table["layer"], table["head"]] = table[name]
@@ -74,6 +74,7 @@ def maps(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
         )
         axis.set_title(MAPS[name], fontsize=10, color=INK)
         axis.set(xlabel="head", ylabel="layer")
+        axis.locator_params(integer=True)
         canvas.colorbar(image, ax=axis, fraction=0.05)
     for axis in axes[len(names) :]:
         axis.set_visible(False)

@@ -17,7 +17,7 @@ from headhunt_svc.core.clustering import Points
 from headhunt_svc.core.folds import Labels, Rows, video_folds
 from headhunt_svc.core.saliency import Values, chunks, usable_heads
 
-PENALTY = 0.1  # planted heads are found as well with 0.01, and lost with 1 (benchmarks/identification.py)
+PENALTY = 0.1  # planted heads (benchmarks/identification.py) are found as well with 0.01, fewer with 1
 
 
 def ranking_auc(outputs: Float64[np.ndarray, "*head segment"], labels: Labels) -> Float64[np.ndarray, " *head"]:

@@ -54,7 +54,7 @@ def _canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tup
 
 def _png(canvas: Any) -> str:
     buffer = io.BytesIO()
-    canvas.savefig(buffer, dpi=110, format="png")
+    canvas.savefig(buffer, dpi=110, format="png", bbox_inches="tight")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -75,9 +75,9 @@ def maps(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
         axis.set_title(MAPS[name], fontsize=10, color=INK)
         axis.set(xlabel="head", ylabel="layer")
         axis.locator_params(integer=True)
-        canvas.colorbar(image, ax=axis, fraction=0.05)
+        canvas.colorbar(image, ax=axis, fraction=0.05, format="%.2g").ax.locator_params(nbins=5)
     for axis in axes[len(names) :]:
-        axis.set_visible(False)
+        axis.remove()
     text = "Every head of the model, bright is high; red rings mark the expert heads. Empty: its output is constant."
     return Figure("Where the heads are", text, _png(canvas))
 
@@ -96,7 +96,7 @@ def prompts(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
         axis.set_title(f"prompt ({i})", fontsize=10, color=INK)
         axis.set(xlabel="mean saliency", ylabel="saliency")
     for axis in axes[len(names) :]:
-        axis.set_visible(False)
+        axis.remove()
     text = (
         "Each dot is a head, red ones are experts. On the dotted line a prompt sees a head as all prompts do together."
     )

@@ -8,7 +8,7 @@ part an arm sees n labelled videos and nothing else; there sigma is given (`abla
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.progress import track
@@ -24,7 +24,7 @@ from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import HIDDEN, FeatureStore
 from headhunt_svc.io.files import write_json
 from headhunt_svc.mllm.extractor import load_extractor
-from headhunt_svc.params import Params
+from headhunt_svc.params import IdentifyParams, Params
 from headhunt_svc.settings import Settings
 from headhunt_svc.stages.evaluate import figures
 from headhunt_svc.stages.extract import extract_videos
@@ -34,6 +34,8 @@ from headhunt_svc.types import HeadRef, Split, VideoRecord
 UNTRAINED_SEED = 0
 TESTS: tuple[Split, ...] = ("test", "hard")
 LABELLED: tuple[Split, ...] = ("calibration", "validation")
+
+Choose = Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]
 
 
 def _by_split(index: Path) -> dict[str, list[VideoRecord]]:
@@ -175,13 +177,26 @@ def _draws(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> list[
     raise FeatureError(f"{n} of {len(records)} labelled videos never hold two normal and two anomalous ones")
 
 
+def _criteria(params: Params) -> dict[str, IdentifyParams]:
+    """The arms of expert heads, the detector's own criteria first."""
+    own = params.identify.criteria
+    both: tuple[Literal["paper", "robust"], ...] = ("paper", "robust")
+    return {
+        f"expert_{c}": params.identify.model_copy(update={"criteria": c}) for c in sorted(both, key=lambda c: c != own)
+    }
+
+
+def _chooser(params: IdentifyParams) -> Choose:
+    return lambda draw, rng: identify_heads(draw, params)[0]
+
+
 def _low_labels(
     heads_material: Material, hidden_material: Material, k: int, params: Params
 ) -> dict[str, dict[str, Any]]:
     """Per arm and number of labelled videos: mean, standard deviation and every draw's test ROC-AUC."""
     tests = heads_material.splits["test"]
-    arms: dict[str, Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]] = {
-        "expert_heads": lambda draw, rng: identify_heads(draw, params.identify)[0],
+    arms: dict[str, Choose] = {
+        **{name: _chooser(params_of) for name, params_of in _criteria(params).items()},
         "random_heads": lambda draw, rng: _draw(heads_material.heads, k, rng),
         "all_heads": lambda draw, rng: heads_material.heads,
     }
@@ -220,7 +235,9 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
         return data.only({r.video_id for r in records["calibration"]})
 
     heads, hidden = material(False), material(True)
-    chosen, _ = identify_heads([on_calibration(p) for p in heads.prompts], params.identify)
+    labelled_prompts = [on_calibration(p) for p in heads.prompts]
+    experts = {name: identify_heads(labelled_prompts, params_of)[0] for name, params_of in _criteria(params).items()}
+    chosen = experts[f"expert_{params.identify.criteria}"]
     layer, of_layer = _best_layer(heads, params)
     raw_prompts = [labelled(untrained, records["calibration"], i, share) for i in range(n_prompts)]
     raw_splits = {s: labelled(untrained, r, 0, share) for s, r in records.items() if s != "calibration"}
@@ -245,7 +262,14 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
 
     n_specific, k = len(ask.specific), len(chosen)
     rows: dict[str, dict[str, Any]] = {
-        "expert_heads": {"how": f"the method: {k} heads by RSS", **_of_heads(heads.splits, chosen, params)},
+        **{
+            name: {
+                "how": f"{len(of)} heads by RSS, criteria {name.removeprefix('expert_')}"
+                + (" (the detector)" if of is chosen else ""),
+                **_of_heads(heads.splits, of, params),
+            }
+            for name, of in experts.items()
+        },
         "random_heads": {
             "how": f"mean of {params.evaluate.random_draws} draws of {k} heads; intervals over draws",
             **_random_heads(heads, len(chosen), params),

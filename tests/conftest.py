@@ -1,9 +1,11 @@
 """What tests share: small real videos, the repository's root, the real clips where they are."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -36,6 +38,7 @@ STAGES = [
     "evaluate",
     "measure",
     "ablate",
+    "report",
 ]
 
 
@@ -90,6 +93,16 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def benchmark(name: str) -> ModuleType:
+    """A module of benchmarks/, for what it defines."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def headhunt(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

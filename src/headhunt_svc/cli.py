@@ -53,18 +53,21 @@ def extract(params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def identify(params: ParamsFile = PARAMS) -> None:
-    """Choose the expert heads."""
+    """Choose the expert heads, and say how far the choice can be trusted."""
+    from headhunt_svc import show
     from headhunt_svc.stages.training import identify as run
 
-    run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS)
+    chosen = run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS)
+    show.selection(chosen, stages.HEADS)
 
 
 @app.command()
 def fit(params: ParamsFile = PARAMS) -> None:
-    """Fit the scorer on the expert heads."""
+    """Fit the scorer on the expert heads, and report its calibration curve."""
+    from headhunt_svc import show
     from headhunt_svc.stages.training import fit as run
 
-    run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS, stages.SCORER)
+    show.calibration(run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS, stages.SCORER))
 
 
 @app.command()
@@ -110,6 +113,42 @@ def bundle_show(bundle: BundleFolder = stages.BUNDLE) -> None:
     from headhunt_svc import show
 
     show.bundle(bundle, stages.METRICS)
+
+
+@app.command("report")
+def identification_report(params: ParamsFile = PARAMS) -> None:
+    """Write the identification report: which heads, why these, and how far that holds. One HTML file."""
+    from headhunt_svc.stages.report import report as run
+
+    run(load_params(params), stages.ARTIFACTS, stages.FEATURES, stages.IDENTIFICATION)
+    typer.echo(str(stages.IDENTIFICATION))
+
+
+@app.command()
+def recalibrate(
+    labels: Annotated[Path, typer.Argument(help="CSV or JSON lines of segment (VIDEO:NUMBER), label.")],
+    out: Annotated[Path, typer.Option(help="Folder for the new bundle.")],
+    bundle: BundleFolder = stages.BUNDLE,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Refit scorer and locator to new labels from stored features, as a new bundle; the model is not run."""
+    from headhunt_svc import show
+    from headhunt_svc.stages.recalibrate import recalibrate as run
+
+    show.calibration(run(load_params(params), labels, stages.INDEX, stages.FEATURES, bundle, out))
+    show.bundle(out, stages.METRICS)
+
+
+@app.command()
+def split(
+    annotations: Annotated[Path, typer.Argument(help="Annotations whose split of test videos stays.")],
+    out: Annotated[Path, typer.Option(help="The annotations to write; the draw is recorded beside it.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Draw calibration and validation videos from all that are not test videos (section split of params.yaml)."""
+    from headhunt_svc.stages.split import split as run
+
+    run(load_params(params).split, annotations, out)
 
 
 @app.command()

@@ -50,6 +50,14 @@ class DatasetParams(_Section):
         return self
 
 
+class SplitParams(_Section):
+    """How many videos `split` draws: a share of all that are not test videos (below 1), or a count."""
+
+    calibration: Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=4)] = 0.01
+    validation: Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=2)] = 0.01
+    seed: int = 0
+
+
 class SegmentationParams(_Section):
     """The window that the model sees, in seconds or, where a protocol demands it, in frames; frames sampled in each.
 
@@ -120,10 +128,22 @@ class LabelParams(_Section):
 
 
 class IdentifyParams(_Section):
-    """Choice of the expert heads."""
+    """Choice of the expert heads: the paper's criteria, or a cross-validated probe of every head.
 
-    top_k: Positive = 5
+    top_k: a number, or `auto`: heads are added in order while that helps. separability: weight of the class means'
+    distance beside the probe's AUC. max_redundancy: a head is passed over if its probe errs on the same segments as
+    that of a head chosen before, to this correlation. subsamples: how often half the videos choose, to see how far the
+    choice holds. folds, repeats: cross-validation of the probes.
+    """
+
+    criteria: Literal["paper", "robust"] = "paper"
+    top_k: Positive | Literal["auto"] = 5
     instability_penalty: Annotated[float, Field(ge=0)] = 0.5
+    separability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_redundancy: Annotated[float, Field(gt=0, le=1)] = 0.9
+    folds: Annotated[int, Field(ge=2)] = 5
+    repeats: Positive = 3
+    subsamples: Annotated[int, Field(ge=2)] = 50
     seed: int = 0
 
 
@@ -244,6 +264,7 @@ class Params(_Section):
 
     mllm: MllmParams
     dataset: DatasetParams
+    split: SplitParams = SplitParams()
     segmentation: SegmentationParams
     prompts: PromptParams
     label: LabelParams = LabelParams()

@@ -8,11 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.io.artifacts import PointOrWhy, load_bundle
 from headhunt_svc.io.files import read_json
 from headhunt_svc.io.footage import Footage
+from headhunt_svc.io.identification_report import NOT_MEASURED
 from headhunt_svc.io.reports import Report
+from headhunt_svc.types import HeadSelection
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 80
@@ -83,6 +86,27 @@ def footage(found: Footage) -> None:
             table.add_row(*(escape(x) for x in finding))
         console.print(table)
     console.print(fits)
+
+
+def selection(chosen: HeadSelection, path: Path) -> None:
+    """The expert heads with RSS and selection frequency, and how far the choice holds."""
+    sure = chosen.confidence
+    table = Table("layer", "head", "RSS", *(["chosen by halves"] if sure else []), title=f"{path} ({chosen.criteria})")
+    for i, (head, rss) in enumerate(zip(chosen.heads, chosen.rss, strict=True)):
+        table.add_row(str(head.layer), str(head.head), f"{rss:.3f}", *([f"{sure.frequency[i]:.0%}"] if sure else []))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(sure.words if sure else NOT_MEASURED)
+
+
+def calibration(fitted: FittedScorer) -> None:
+    """The calibration curve: what the scorer says of videos held out, and how often it is so."""
+    curve = fitted.curve
+    title = f"held-out videos: AUC of segments {fitted.held_out_auc:.3f}, Brier score {curve.brier:.3f}, C {fitted.c:g}"
+    table = Table("segments", "predicted", "anomalous", title=title)
+    for n, predicted, observed in zip(curve.counts, curve.predicted, curve.observed, strict=True):
+        table.add_row(str(n), f"{predicted:.2f}", f"{observed:.2f}")
+    Console(width=100).print(table)
 
 
 def _figure(row: dict[str, Any], key: str) -> str:
@@ -233,6 +257,8 @@ def bundle(folder: Path, metrics_file: Path) -> None:
         "data": f"index {made.data['index_sha256']}: {data} videos",
         "made with": ", ".join(f"{k} {v}" for k, v in made.fingerprint.items()),
     }
+    for step in made.data.get("recalibrated", []):
+        lines["recalibrated"] = f"{step['labels']} labels ({step['labels_sha256']}), from detector {step['from']}"
     for name, point in made.operating_points.items():
         for smoothing, at in (("", point), (" (live)", point.causal)):
             if at is not None:

@@ -13,6 +13,7 @@ KIND_SEPARATOR = "+"  # "fighting+shooting": a video of two kinds
 Split = Literal["calibration", "validation", "test", "hard"]
 SpanEnds = Literal["inclusive", "half_open"]  # does the frame that an annotation names as a span's end belong to it?
 Smoothing = Literal["offline", "causal", "mirrored"]  # see core/localization.smooth
+Verdict = Literal["trustworthy", "interchangeable", "not trustworthy"]
 
 
 class FrameSpan(NamedTuple):
@@ -124,14 +125,35 @@ class RobustSaliency:
 
 
 @dataclass(frozen=True, slots=True)
+class Confidence:
+    """How far a choice of heads holds: the same procedure on random halves of the calibration videos.
+
+    frequency: of every chosen head, in how many of the halves it is chosen too. stability: agreement of the halves'
+    choices beyond chance, 1 if all are the same. agreement: share of the best K heads that two prompts have in common.
+    held_out_auc: of a probe of the heads chosen and fitted on one half, on the other; its standard error beside it.
+    """
+
+    subsamples: int
+    frequency: tuple[float, ...]
+    stability: float
+    agreement: float | None
+    held_out_auc: float
+    held_out_error: float
+    verdict: Verdict
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeadSelection:
-    """The expert heads, best first, and what they were chosen with."""
+    """The expert heads, best first, what they were chosen with, and how far the choice can be trusted."""
 
     heads: tuple[HeadRef, ...]
     rss: tuple[float, ...]
     prompts: tuple[str, ...]
     mllm_id: str
     revision: str
+    criteria: str
+    confidence: Confidence | None  # None: not measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ def test_the_shipped_params_are_valid() -> None:
     ("path", "value", "says"),
     [
         ("identify.topk", 3, "identify.topk: unknown parameter"),
-        ("identify.top_k", 0, "identify.top_k: Input should be greater than 0"),
+        ("identify.top_k", 0, r"identify.top_k\.\S+: Input should be greater than 0"),
+        ("identify.top_k", "all", "identify.top_k.*Input should be 'auto'"),
+        ("identify.criteria", "best", "identify.criteria: Input should be 'paper' or 'robust'"),
         ("segmentation.length_frames", 48, "exactly one of length_s and length_frames"),
         ("prompts.texts", ["a", "a"], "two prompts are the same"),
         ("prompts.texts", [], "prompts.texts"),

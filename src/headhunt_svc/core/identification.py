@@ -1,10 +1,55 @@
-"""Robust saliency over prompts, and the choice of the expert heads (HeadHunt-VAD, equation of RSS)."""
+"""Robust saliency over prompts, the choice of the expert heads (HeadHunt-VAD, equation of RSS), and how far it holds.
+
+Two sets of criteria give a head's saliency under one prompt. `paper`: the mean of LDA, KL, MMD and NMI, each scaled
+over heads. `robust`: the cross-validated AUC of a linear probe of the head, folds grouped by video; and no head is
+chosen that only repeats one chosen before. The combination over prompts is the same.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
+from headhunt_svc.core.folds import Labels, check_videos, video_samples
+from headhunt_svc.core.probe import (
+    bootstrap_rows,
+    cross_validated_outputs,
+    held_out_outputs,
+    joined,
+    ranking_auc,
+)
+from headhunt_svc.core.saliency import Values, check_labels, head_criteria, saliency, separability
 from headhunt_svc.errors import FeatureError
-from headhunt_svc.types import HeadRef, RobustSaliency
+from headhunt_svc.params import IdentifyParams
+from headhunt_svc.types import Confidence, RobustSaliency, Verdict
+
+BOOTSTRAP = 200  # resamples of the videos for the standard error of a gain
+ONE_SIDED_95 = 1.645
+OFTEN = 0.9  # "chosen in over 90 % of subsamples"
+
+MEANING: dict[Verdict, str] = {
+    "trustworthy": "the choice can be trusted",
+    "interchangeable": "the heads work, but others would do as well: which ones are chosen depends on the videos",
+    "not trustworthy": "not clearly better: the choice is not trustworthy; check the labels, or label more videos",
+}
+
+Outputs = Float64[np.ndarray, "head segment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Positions of the chosen heads, best first; the saliency of all heads under each prompt; and what it came from.
+
+    errors: what is left of each head's out-of-fold outputs when the classes' means are taken off, of unit length
+    (`robust` only): two heads are the same to the method if these are. criteria: the four of `paper`.
+    """
+
+    chosen: tuple[int, ...]
+    table: Float64[np.ndarray, "prompt head"]
+    criteria: Float64[np.ndarray, "prompt criterion head"] | None
+    errors: Outputs | None
 
 
 def robust_saliency(saliency: Float64[np.ndarray, "prompt layer head"], penalty: float) -> RobustSaliency:
@@ -13,15 +58,210 @@ def robust_saliency(saliency: Float64[np.ndarray, "prompt layer head"], penalty:
     return RobustSaliency(mean, instability, mean - penalty * instability)
 
 
-def choose_heads(robust: RobustSaliency, top_k: int) -> tuple[HeadRef, ...]:
-    """The top_k heads of highest RSS, best first; ties go to the lower layer and head.
+def ranked(rss: np.ndarray) -> list[int]:
+    """Positions of the usable heads, the highest RSS first; ties go to the lower layer and head."""
+    flat = rss.ravel()
+    order = np.argsort(np.where(np.isfinite(flat), -flat, np.inf), kind="stable")
+    return [int(i) for i in order if np.isfinite(flat[i])]
+
+
+def _distinct(order: list[int], errors: Outputs | None, most: float) -> Iterator[int]:
+    """Heads in order, without those whose errors are, to a correlation above `most`, those of one before."""
+    kept: list[int] = []
+    for head in order:
+        if errors is not None and kept and np.abs(errors[kept] @ errors[head]).max() > most:
+            continue
+        kept.append(head)
+        yield head
+
+
+def _errors(outputs: Float64[np.ndarray, "prompt head segment"], labels: Labels) -> Outputs:
+    """Out-of-fold outputs with each class's mean taken off, over all prompts, of unit length.
+
+    Heads that are right agree on the labels; heads that are copies agree on what they get wrong, too.
+    """
+    result = outputs.copy()
+    for of in (labels, ~labels):
+        result[..., of] -= result[..., of].mean(-1, keepdims=True)
+    mean = result.mean(0)
+    length = np.linalg.norm(mean, axis=1, keepdims=True)
+    return np.asarray(np.divide(mean, length, out=np.zeros_like(mean), where=length > 0))
+
+
+def _auto_k(
+    order: Iterator[int], prompts: Sequence[Values], labels: Labels, videos: Sequence[str], params: IdentifyParams
+) -> tuple[int, ...]:
+    """Heads in order while the cross-validated AUC gains more than one standard error (bootstrap over videos)."""
+    resamples = [
+        rows for rows in bootstrap_rows(videos, BOOTSTRAP, params.seed) if len(set(labels[rows].tolist())) == 2
+    ]
+    chosen: tuple[int, ...] = ()
+    auc, drawn = 0.5, np.full(len(resamples), 0.5)
+    for head in order:
+        outputs = np.concatenate(
+            [
+                cross_validated_outputs(
+                    joined(values, (*chosen, head)), labels, videos, params.folds, params.repeats, params.seed
+                )
+                for values in prompts
+            ]
+        )
+        new = float(ranking_auc(outputs, labels).mean())
+        new_drawn = np.array([ranking_auc(outputs[:, rows], labels[rows]).mean() for rows in resamples])
+        if chosen and new - auc <= (new_drawn - drawn).std():
+            break
+        chosen, auc, drawn = (*chosen, head), new, new_drawn
+    return chosen
+
+
+def _choose(prompts: Sequence[Values], labels: Labels, videos: Sequence[str], params: IdentifyParams) -> Choice:
+    """`choose`, or as many heads as there are."""
+    criteria = errors = None
+    if params.criteria == "paper":
+        criteria = np.stack([head_criteria(values, labels, params.seed) for values in prompts])
+        table = np.stack([saliency(c) for c in criteria])
+    else:
+        outputs = np.stack(
+            [
+                cross_validated_outputs(values, labels, videos, params.folds, params.repeats, params.seed)
+                for values in prompts
+            ]
+        )
+        table = np.full(outputs.shape[:2], np.nan)
+        usable = np.isfinite(outputs).all(2)
+        table[usable] = ranking_auc(outputs[usable], labels)
+        if params.separability > 0:
+            apart = np.stack([separability(values, labels) for values in prompts])
+            table = (1 - params.separability) * table + params.separability * apart
+        errors = _errors(outputs, labels)
+    order = ranked(robust_saliency(table[:, None], params.instability_penalty).rss)
+    distinct = _distinct(order, errors, params.max_redundancy)
+    if params.top_k == "auto":
+        return Choice(_auto_k(distinct, prompts, labels, videos, params), table, criteria, errors)
+    return Choice(tuple(islice(distinct, params.top_k)), table, criteria, errors)
+
+
+def choose(prompts: Sequence[Values], labels: Labels, videos: Sequence[str], params: IdentifyParams) -> Choice:
+    """Saliency of all heads under every prompt (features float[segment, head, d_head] each), and the expert heads.
 
     Raises:
-        FeatureError: fewer usable heads than top_k.
+        FeatureError: one class only, fewer than two videos of a class, features that are not finite or all constant,
+            or fewer usable (and, with `robust`, distinct) heads than top_k.
     """
-    usable = int(np.isfinite(robust.rss).sum())
-    if usable < top_k:
-        raise FeatureError(f"identify.top_k is {top_k}, but only {usable} of {robust.rss.size} heads are usable")
-    order = np.argsort(np.where(np.isfinite(robust.rss), -robust.rss, np.inf), axis=None, kind="stable")
-    n_heads = robust.rss.shape[1]
-    return tuple(HeadRef(int(i) // n_heads, int(i) % n_heads) for i in order[:top_k])
+    check_labels(labels)
+    check_videos(labels, videos)
+    choice = _choose(prompts, labels, videos, params)
+    if params.top_k != "auto" and len(choice.chosen) < params.top_k:
+        usable, n = int(np.isfinite(choice.table).all(0).sum()), choice.table.shape[1]
+        raise FeatureError(
+            f"identify.top_k is {params.top_k}, but only {usable} of {n} heads are usable and {len(choice.chosen)} of "
+            "them distinct: lower identify.top_k, or raise identify.max_redundancy"
+        )
+    return choice
+
+
+LEARNING_SHARES, LEARNING_DRAWS = (0.2, 0.35, 0.5, 0.65, 0.8), 10
+
+
+def learning_curve(
+    prompts: Sequence[Values], labels: Labels, videos: Sequence[str], top_k: int, params: IdentifyParams
+) -> dict[int, tuple[float, float]]:
+    """Videos chosen from and fitted on -> mean and standard deviation of the AUC on the others, over random draws.
+
+    Sizes for which there are too few videos (see `video_samples`) are left out.
+    """
+    names = np.asarray(videos)
+    found: dict[int, tuple[float, float]] = {}
+    for share in LEARNING_SHARES:
+        drawn = video_samples(labels, videos, share, LEARNING_DRAWS, params.seed)
+        auc = [trial(prompts, labels, videos, inside, top_k, params).auc for inside in drawn]
+        if auc:
+            found[len(set(names[drawn[0]].tolist()))] = (float(np.mean(auc)), float(np.std(auc)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What half of the videos chose, and how well a probe of that, fitted on the half, ranks the other half."""
+
+    chosen: tuple[int, ...]
+    auc: float
+    share: float  # segments held out, per segment fitted on
+
+
+def halves(labels: Labels, videos: Sequence[str], params: IdentifyParams) -> list[Bool[np.ndarray, " segment"]]:
+    """The subsamples that `trial` takes for the confidence; none if there are too few videos (see `video_samples`).
+
+    Halves, as in stability selection (Meinshausen and Buehlmann 2010).
+    """
+    return video_samples(labels, videos, 0.5, params.subsamples, params.seed)
+
+
+def trial(
+    prompts: Sequence[Values],
+    labels: Labels,
+    videos: Sequence[str],
+    inside: Bool[np.ndarray, " segment"],
+    top_k: int,
+    params: IdentifyParams,
+) -> Trial:
+    """Choose top_k heads from the segments `inside`, and measure them on the others."""
+    part = [values[inside] for values in prompts]
+    names = np.asarray(videos)[inside].tolist()
+    chosen = _choose(part, labels[inside], names, params.model_copy(update={"top_k": top_k})).chosen
+    outside = np.flatnonzero(~inside)
+    outputs = np.concatenate([held_out_outputs(joined(v, chosen), labels, [[outside]]) for v in prompts])
+    auc = float(ranking_auc(outputs[:, outside], labels[outside]).mean())
+    return Trial(chosen, auc, len(outside) / int(inside.sum()))
+
+
+def frequencies(trials: Sequence[Trial], n_heads: int) -> Float64[np.ndarray, " head"]:
+    """In what share of the subsamples each head was chosen."""
+    counts = np.bincount([head for t in trials for head in t.chosen], minlength=n_heads)
+    return np.asarray(counts / len(trials))
+
+
+def selection_stability(frequency: Float64[np.ndarray, " head"], n_trials: int) -> float:
+    """Agreement beyond chance of n_trials choices: 1 if all are the same, about 0 at random (Nogueira et al. 2018).
+
+    1 too where every head is chosen: there is no other choice.
+    """
+    share = frequency.mean()
+    if share == 1:
+        return 1.0
+    variance = n_trials / (n_trials - 1) * frequency * (1 - frequency)
+    return float(1 - variance.mean() / (share * (1 - share)))
+
+
+def prompt_agreement(table: Float64[np.ndarray, "prompt head"], top_k: int) -> float | None:
+    """Share of the best top_k heads that two prompts have in common, mean over pairs; None with one prompt."""
+    best = [set(ranked(row)[:top_k]) for row in table]
+    pairs = [len(a & b) / top_k for a, b in combinations(best, 2)]
+    return float(np.mean(pairs)) if pairs else None
+
+
+def confidence(choice: Choice, trials: Sequence[Trial]) -> Confidence:
+    """How far a choice holds, in numbers and in words.
+
+    The choice is not trustworthy if heads chosen on half the videos are not clearly better than chance on the others:
+    at one side and 95 %, with the standard error of Nadeau and Bengio (2003), as the halves overlap. It is
+    interchangeable if they are, but fewer than half of the heads are chosen in most of the halves.
+    """
+    k, n = len(choice.chosen), len(trials)
+    frequency = frequencies(trials, choice.table.shape[1])
+    own = frequency[list(choice.chosen)]
+    auc = np.array([t.auc for t in trials])
+    error = float(auc.std(ddof=1) * np.sqrt(1 / n + np.mean([t.share for t in trials])))
+    works, agreement = auc.mean() - ONE_SIDED_95 * error > 0.5, prompt_agreement(choice.table, k)
+    steady = np.mean(own > 0.5) >= 0.5
+    verdict: Verdict = "not trustworthy" if not works else "trustworthy" if steady else "interchangeable"
+    words = (
+        f"{int((own > OFTEN).sum())} of {k} heads were chosen in over {100 * OFTEN:.0f} % of {n} subsamples (half of "
+        f"the videos each), {int((own > 0.5).sum())} in over half (chance: {100 * k / len(frequency):.0f} %). "
+        + (f"Two prompts agree on {100 * agreement:.0f} % of their best {k}. " if agreement is not None else "")
+        + f"Heads chosen on one half rank the other half's segments with AUC {auc.mean():.2f} +- {error:.2f} "
+        f"(chance: 0.50): {MEANING[verdict]}."
+    )
+    found = tuple(float(f) for f in own)
+    stability = selection_stability(frequency, n)
+    return Confidence(n, found, stability, agreement, float(auc.mean()), error, verdict, words)

@@ -1,50 +1,29 @@
-"""How well one head separates normal from anomalous: the four criteria of HeadHunt-VAD, section on saliency."""
+"""How well one head separates normal from anomalous: the four criteria of HeadHunt-VAD, section on saliency.
+
+All heads at once. With N segments, G = X X^T the N x N Gram matrix of a head's centred features X (float64: Fisher's
+criterion does not survive float32), and m the vector of 1/n_a on anomalous and -1/n_n on normal segments, everything
+follows from G: X^T m is the difference of the class means, C G m and C G C (C centres within classes) hold the scatter.
+Where a head has fewer dimensions than there are segments, the same matrices in feature space are the smaller ones.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
-from scipy.spatial.distance import pdist, squareform
-from sklearn.cluster import KMeans
-from sklearn.covariance import ledoit_wolf
-from sklearn.metrics import normalized_mutual_info_score
+from jaxtyping import Bool, Float, Float64, Int
 
+from headhunt_svc.core.clustering import Gram, Points, mutual_information, two_means
 from headhunt_svc.errors import FeatureError
 
 CRITERIA = ("lda", "kl", "mmd", "nmi")
-Features = Float64[np.ndarray, "segment d_head"]
+CHUNK_BYTES = 32 << 20  # of float64 work arrays at a time, however many heads and segments there are
+WORST_CONDITION = 1e10  # beyond it a plain inverse would cost more than the 1e-4 that the criteria are good for
+
+Labels = Bool[np.ndarray, " segment"]
+Values = Float[np.ndarray, "segment head d_head"]
 
 
-def fisher_criterion(normal: Features, anomalous: Features) -> float:
-    """LDA: (mu_a - mu_n)^T S_w^-1 (mu_a - mu_n), S_w the within-class scatter (pseudo-inverse if it is singular)."""
-    difference = anomalous.mean(0) - normal.mean(0)
-    scatter = sum(((x - x.mean(0)).T @ (x - x.mean(0)) for x in (normal, anomalous)), np.zeros((1, 1)))
-    return float(difference @ np.linalg.pinv(scatter, hermitian=True) @ difference)
-
-
-def symmetric_kl(normal: Features, anomalous: Features) -> float:
-    """(KL(N_a || N_n) + KL(N_n || N_a)) / 2 of the class Gaussians, covariances by Ledoit-Wolf shrinkage."""
-    cov_n, cov_a = ledoit_wolf(normal)[0], ledoit_wolf(anomalous)[0]
-    jitter = 1e-12 * max(np.trace(cov_n), np.trace(cov_a)) * np.eye(len(cov_n))
-    inverse_n, inverse_a = np.linalg.inv(cov_n + jitter), np.linalg.inv(cov_a + jitter)
-    difference = anomalous.mean(0) - normal.mean(0)
-    trace = np.trace(inverse_n @ cov_a) + np.trace(inverse_a @ cov_n) - 2 * len(difference)
-    return float(0.25 * (trace + difference @ (inverse_n + inverse_a) @ difference))
-
-
-def mmd_squared(normal: Features, anomalous: Features) -> float:
-    """Biased MMD^2 with the kernel exp(-d^2 / (2 median(d^2))), the median over all pairs of segments."""
-    pairs = pdist(np.concatenate([normal, anomalous]), "sqeuclidean")
-    kernel = np.exp(-squareform(pairs) / (2 * np.median(pairs)))
-    n = len(normal)
-    return float(kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean())
-
-
-def cluster_nmi(features: Features, labels: Bool[np.ndarray, " segment"], seed: int) -> float:
-    """Normalised mutual information between a 2-means clustering and the labels."""
-    clusters = KMeans(2, random_state=seed, n_init=10).fit_predict(features)
-    return float(normalized_mutual_info_score(labels, clusters))
-
-
-def check_labels(labels: Bool[np.ndarray, " segment"]) -> None:
+def check_labels(labels: Labels) -> None:
     """Raise FeatureError unless both classes have at least two segments."""
     n_anomalous, n = int(labels.sum()), len(labels)
     if min(n_anomalous, n - n_anomalous) < 2:
@@ -54,32 +33,184 @@ def check_labels(labels: Bool[np.ndarray, " segment"]) -> None:
         )
 
 
-def head_criteria(
-    values: Float[np.ndarray, "segment head d_head"], labels: Bool[np.ndarray, " segment"], seed: int = 0
-) -> Float64[np.ndarray, "criterion head"]:
+def usable_heads(values: Values) -> Bool[np.ndarray, " head"]:
+    """Which heads say anything at all: layer 0 at the last token can be constant.
+
+    Raises:
+        FeatureError: features that are not finite, or all heads constant.
+    """
+    low, high = values.min(0), values.max(0)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        bad = np.unique(np.argwhere(~(np.isfinite(low) & np.isfinite(high)))[:, 0])
+        raise FeatureError(f"features of heads {bad.tolist()[:8]} are not finite: re-run extract, or use dtype float32")
+    largest = np.maximum(np.abs(low), np.abs(high)).max(1)
+    usable = np.asarray((high - low).max(1) > 1e-6 * np.maximum(1.0, largest))
+    if not usable.any():
+        raise FeatureError("every head's features are constant: is the right video and model used?")
+    return usable
+
+
+def chunks(values: Values, heads: Int[np.ndarray, " head"]) -> Iterator[tuple[Int[np.ndarray, " head"], Points]]:
+    """Some heads at a time: their numbers and their features, centred, float64[head, segment, d_head]."""
+    n, _, d = values.shape
+    size = max(1, CHUNK_BYTES // (8 * (6 * n * n + 3 * n * d)))
+    for start in range(0, len(heads), size):
+        part = heads[start : start + size]
+        x = np.ascontiguousarray(values[:, part].transpose(1, 0, 2), dtype=np.float64)
+        x -= x.mean(1, keepdims=True)
+        yield part, x
+
+
+class _Batch:
+    """Some heads with their normal segments first, and the matrices that several criteria share."""
+
+    def __init__(self, x: Points, gram: Gram, labels: Labels) -> None:
+        self.n, self.d = x.shape[1:]
+        order, n, n_normal = np.argsort(labels, kind="stable"), self.n, int((~labels).sum())
+        self.gram = np.take(gram.reshape(len(x), -1), (order[:, None] * n + order).ravel(), axis=1).reshape(gram.shape)
+        self.normal, self.anomalous = slice(0, n_normal), slice(n_normal, n)
+        self.contrast = np.repeat([-1 / n_normal, 1 / (n - n_normal)], [n_normal, n - n_normal])
+        self.dual = n <= self.d  # are the matrices over segments the smaller ones?
+        if self.dual:
+            products = self.gram @ self.contrast
+            self.distance = products @ self.contrast  # ||mu_a - mu_n||^2
+            self.along = self._centred(products)
+            self.within = self._centred(self._centred(self.gram).transpose(0, 2, 1))
+        else:
+            self.delta = self.contrast @ x[:, order]
+            self.centred = self._centred(x[:, order])
+
+    def _centred(self, rows: np.ndarray) -> np.ndarray:
+        """The mean of each class taken off along axis 1."""
+        result = np.empty_like(rows, order="C")
+        for of in (self.normal, self.anomalous):
+            np.subtract(rows[:, of], rows[:, of].mean(1, keepdims=True), out=result[:, of])
+        return result
+
+
+def _solve(a: Float64[np.ndarray, "head k k"], v: Float64[np.ndarray, "head k"]) -> Float64[np.ndarray, "head k"]:
+    """A^+ v of symmetric matrices; the pseudo-inverse (slow) only where a matrix is close to singular.
+
+    How close, a second right-hand side tells: a random vector has a share in the direction that would be blown up.
+    """
+    k = v.shape[1]
+    probe = np.random.default_rng(0).standard_normal(k) / np.sqrt(k)
+    try:
+        found = np.linalg.solve(a, np.stack([v, np.broadcast_to(probe, v.shape)], 2))
+        condition = np.linalg.norm(a, axis=(1, 2)) * np.linalg.norm(found[..., 1], axis=1) * np.sqrt(k)
+    except np.linalg.LinAlgError:
+        found, condition = np.empty((*v.shape, 2)), np.full(len(a), np.inf)
+    result, bad = found[..., 0], ~(condition < WORST_CONDITION)
+    if bad.any():
+        result[bad] = (np.linalg.pinv(a[bad], hermitian=True) @ v[bad, :, None])[..., 0]
+    return np.asarray(result)
+
+
+def _fisher(batch: _Batch) -> Float64[np.ndarray, " head"]:
+    """LDA: (mu_a - mu_n)^T S_w^-1 (mu_a - mu_n), S_w the within-class scatter (pseudo-inverse if it is singular)."""
+    if not batch.dual:
+        scatter = batch.centred.transpose(0, 2, 1) @ batch.centred
+        return np.asarray((batch.delta * _solve(scatter, batch.delta)).sum(1))
+    # the class indicators span the null space that centring makes: filled in, the rest can be inverted
+    height = np.trace(batch.within, axis1=1, axis2=2) / batch.n
+    filled = batch.within.copy()
+    for of in (batch.normal, batch.anomalous):
+        filled[:, of, of] += (height / (of.stop - of.start))[:, None, None]
+    return np.asarray((_solve(filled, batch.along) ** 2).sum(1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Covariance:
+    """Ledoit-Wolf covariances a S + b I of one class, S the maximum-likelihood one; mu: mean variance."""
+
+    a: Float64[np.ndarray, " head"]
+    b: Float64[np.ndarray, " head"]
+    mu: Float64[np.ndarray, " head"]
+
+
+def _ledoit_wolf(norms: Float64[np.ndarray, "head n"], squared: Float64[np.ndarray, " head"], d: int) -> _Covariance:
+    """Shrinkage of n centred rows from their squared norms and ||X^T X||_F^2 (Ledoit and Wolf 2004)."""
+    n = norms.shape[1]
+    mu, delta = norms.sum(1) / (n * d), squared / n**2
+    beta = ((norms**2).sum(1) / n - delta) / (d * n)
+    delta = (delta - d * mu**2) / d
+    beta = np.minimum(beta, delta)
+    shrinkage = np.divide(beta, delta, out=np.zeros_like(beta), where=beta != 0) if d > 1 else np.zeros_like(beta)
+    return _Covariance(1 - shrinkage, shrinkage * mu, mu)
+
+
+def _kl_dual(batch: _Batch) -> Float64[np.ndarray, " head"]:
+    d, classes = batch.d, (batch.normal, batch.anomalous)
+    grams = [batch.within[:, c, c] for c in classes]
+    squared = [(k**2).sum((1, 2)) for k in grams]
+    lw = [_ledoit_wolf(np.diagonal(k, axis1=1, axis2=2), q, d) for k, q in zip(grams, squared, strict=True)]
+    jitter = 1e-12 * d * np.maximum(lw[0].mu, lw[1].mu)
+    total = np.full(len(batch.gram), -2.0 * d)
+    for own, other in ((0, 1), (1, 0)):
+        # (a S + b I)^-1 = (I - a X^T R X) / b with R = (n b I + a X X^T)^-1 (Woodbury)
+        k, n = grams[own], grams[own].shape[1]
+        a, b = lw[own].a, lw[own].b + jitter
+        r = np.linalg.inv((n * b)[:, None, None] * np.eye(n) + a[:, None, None] * k)
+        across, along = batch.within[:, classes[own], classes[other]], batch.along[:, classes[own]]
+        scatter = np.trace(grams[other], axis1=1, axis2=2) - a * ((r @ across) * across).sum((1, 2))
+        unit = d - a * (r * k).sum((1, 2))
+        quadratic = batch.distance - a * ((r @ along[..., None])[..., 0] * along).sum(1)
+        total += (lw[other].a / grams[other].shape[1] * scatter + lw[other].b * unit + quadratic) / b
+    return np.asarray(total / 4)
+
+
+def _kl_primal(batch: _Batch) -> Float64[np.ndarray, " head"]:
+    d, covariances, means = batch.d, [], []
+    for of in (batch.normal, batch.anomalous):
+        x = batch.centred[:, of]
+        scatter = x.transpose(0, 2, 1) @ x
+        lw = _ledoit_wolf((x**2).sum(2), (scatter**2).sum((1, 2)), d)
+        covariances.append((lw.a / x.shape[1])[:, None, None] * scatter + lw.b[:, None, None] * np.eye(d))
+        means.append(lw.mu)
+    jitter = (1e-12 * d * np.maximum(*means))[:, None, None] * np.eye(d)
+    inverses = [np.linalg.inv(c + jitter) for c in covariances]
+    trace = (inverses[0] * covariances[1]).sum((1, 2)) + (inverses[1] * covariances[0]).sum((1, 2)) - 2 * d
+    quadratic = ((inverses[0] + inverses[1]) @ batch.delta[..., None])[..., 0] * batch.delta
+    return np.asarray((trace + quadratic.sum(1)) / 4)
+
+
+def _symmetric_kl(batch: _Batch) -> Float64[np.ndarray, " head"]:
+    """(KL(N_a || N_n) + KL(N_n || N_a)) / 2 of the class Gaussians, covariances by Ledoit-Wolf shrinkage."""
+    return _kl_dual(batch) if batch.dual else _kl_primal(batch)
+
+
+def _mmd_squared(batch: _Batch) -> Float64[np.ndarray, " head"]:
+    """Biased MMD^2 with the kernel exp(-d^2 / (2 median(d^2))), the median over all pairs of segments.
+
+    NaN where more than half of the pairs are equal: there is no bandwidth then.
+    """
+    i, j = np.triu_indices(batch.n, 1)
+    norms = np.diagonal(batch.gram, axis1=1, axis2=2)
+    squared = norms[:, :, None] + norms[:, None, :] - 2 * batch.gram
+    pairs = np.take(squared.reshape(len(norms), -1), i * batch.n + j, axis=1)
+    median = np.median(pairs, axis=1, keepdims=True)
+    median[median <= 1e-12 * norms.mean(1, keepdims=True)] = np.nan
+    np.divide(pairs, -2 * median, out=pairs)
+    kernel = np.exp(pairs, out=pairs)
+    m = batch.contrast  # MMD^2 = m^T kernel m, and the kernel's diagonal is 1
+    return np.asarray(kernel @ (2 * m[i] * m[j]) + (m**2).sum())
+
+
+def head_criteria(values: Values, labels: Labels, seed: int = 0) -> Float64[np.ndarray, "criterion head"]:
     """The four criteria of every head under one prompt; NaN for a head whose features are constant.
+
+    NMI is that of scikit-learn's 2-means clustering (ten starts from `seed`) and the labels.
 
     Raises:
         FeatureError: one class only, features that are not finite, or all heads constant.
     """
     check_labels(labels)
-    if not np.isfinite(values).all():
-        bad = np.unique(np.argwhere(~np.isfinite(values))[:, 1])
-        raise FeatureError(f"features of heads {bad.tolist()[:8]} are not finite: re-run extract, or use dtype float32")
     result = np.full((len(CRITERIA), values.shape[1]), np.nan)
-    for head in range(values.shape[1]):
-        z = values[:, head].astype(np.float64)
-        if z.std(0).max() <= 1e-6 * max(1.0, float(np.abs(z).max())):
-            continue  # layer 0 at the last token can be constant: such a head says nothing
-        normal, anomalous = z[~labels], z[labels]
-        result[:, head] = (
-            fisher_criterion(normal, anomalous),
-            symmetric_kl(normal, anomalous),
-            mmd_squared(normal, anomalous),
-            cluster_nmi(z, labels, seed),
-        )
-    if np.isnan(result).all():
-        raise FeatureError("every head's features are constant: is the right video and model used?")
+    for heads, x in chunks(values, np.flatnonzero(usable_heads(values))):
+        gram = x @ x.transpose(0, 2, 1)
+        batch = _Batch(x, gram, labels)
+        nmi = mutual_information(two_means(x, gram, seed), labels)
+        result[:, heads] = _fisher(batch), _symmetric_kl(batch), _mmd_squared(batch), nmi
     return result
 
 
@@ -88,3 +219,16 @@ def saliency(criteria: Float64[np.ndarray, "criterion head"]) -> Float64[np.ndar
     low = np.nanmin(criteria, axis=1, keepdims=True)
     width = np.nanmax(criteria, axis=1, keepdims=True) - low
     return np.asarray(((criteria - low) / np.where(width > 0, width, 1.0)).mean(0))
+
+
+def separability(values: Values, labels: Labels) -> Float64[np.ndarray, " head"]:
+    """J / (1 + J) of every head, J = ||mu_a - mu_n||^2 / (s_a^2 + s_n^2), s^2 the total variance of a class (SteerVAD).
+
+    In [0, 1], so that no single head sets the scale; NaN for a head whose features are constant.
+    """
+    result = np.full(values.shape[1], np.nan)
+    for heads, x in chunks(values, np.flatnonzero(usable_heads(values))):
+        normal, anomalous = x[:, ~labels], x[:, labels]
+        apart = ((anomalous.mean(1) - normal.mean(1)) ** 2).sum(1)
+        result[heads] = apart / (apart + normal.var(1).sum(1) + anomalous.var(1).sum(1))
+    return result

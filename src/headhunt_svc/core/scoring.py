@@ -1,20 +1,21 @@
 """Fit and apply the scorer: logistic regression on the concatenated expert features."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
 
+from headhunt_svc.core.folds import video_folds
 from headhunt_svc.core.saliency import check_labels
-from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import FitParams
 from headhunt_svc.types import HeadRef, Scorer
 
 Z = Float[np.ndarray, "segment features"]
+Z1 = Float64[np.ndarray, " segment"]
 
 
 class _Standardised:
@@ -42,31 +43,80 @@ class _Standardised:
         return weight, float(model.intercept_[0] - weight @ self._mean)
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationCurve:
+    """Predicted probability against the share of anomalous segments, on videos that the scorer was not fitted on.
+
+    Bins of about equal counts, lowest first. brier: mean squared error of the probabilities.
+    """
+
+    predicted: tuple[float, ...]
+    observed: tuple[float, ...]
+    counts: tuple[int, ...]
+    brier: float
+
+
+@dataclass(frozen=True, slots=True)
+class FittedScorer:
+    """A scorer, the C that it was fitted with, and what held-out videos say of it."""
+
+    scorer: Scorer
+    c: float
+    held_out_auc: float
+    curve: CalibrationCurve
+
+
+def calibration_curve(probability: Z1, labels: Bool[np.ndarray, " segment"], bins: int = 10) -> CalibrationCurve:
+    """Mean probability and share of anomalous segments in `bins` groups of equal size, in order of probability."""
+    groups = np.array_split(np.argsort(probability, kind="stable"), min(bins, len(labels)))
+    return CalibrationCurve(
+        tuple(float(probability[g].mean()) for g in groups),
+        tuple(float(labels[g].mean()) for g in groups),
+        tuple(len(g) for g in groups),
+        float(np.mean((probability - labels) ** 2)),
+    )
+
+
+def _platt(margins: Z1, labels: Bool[np.ndarray, " segment"]) -> tuple[float, float]:
+    """Slope and offset that make held-out margins probabilities, with Platt's (1999) targets short of 0 and 1.
+
+    A slope that is not positive says that they rank no better than chance: the margins are left as they are then.
+    """
+    counts = np.array([(~labels).sum(), labels.sum()])
+    right = ((counts + 1) / (counts + 2))[labels.astype(int)]
+    twice, classes = np.concatenate([margins, margins])[:, None], np.concatenate([labels, ~labels])
+    scale = float(np.abs(margins).max()) or 1.0
+    model = LogisticRegression(C=np.inf, max_iter=2000, tol=1e-8)
+    model.fit(twice / scale, classes, np.concatenate([right, 1 - right]))
+    slope = float(model.coef_[0, 0]) / scale
+    return (slope, float(model.intercept_[0])) if slope > 0 else (1.0, 0.0)
+
+
 def fit_scorer(
     z: Z, labels: Bool[np.ndarray, " segment"], videos: Sequence[str], heads: tuple[HeadRef, ...], params: FitParams
-) -> Scorer:
-    """Choose C by cross-validated AUC with folds grouped by video, then fit on everything.
+) -> FittedScorer:
+    """Choose C by cross-validated AUC with folds grouped by video, fit on everything, make the scores probabilities.
+
+    The classes weigh the same in the regression; the probabilities are those of the calibration videos, where anomalous
+    segments are as frequent as they are. Slope and offset of that are folded into weights and bias.
 
     Raises:
         FeatureError: too few videos for two folds, or one class only.
     """
     check_labels(labels)
-    groups = np.unique(np.asarray(videos), return_inverse=True)[1]
-    folds = min(params.folds, len(set(groups[labels])), len(set(groups[~labels])))
-    if folds < 2:
-        raise FeatureError("anomalous and normal segments must come from at least two videos each")
-    cv = list(StratifiedGroupKFold(folds).split(z, labels, groups))
-
     margins = {c: np.zeros(len(z)) for c in params.grid}
-    for train, test in cv:
+    for train, test in video_folds(labels, videos, params.folds):
         known = _Standardised(z[train])
         for c in params.grid:
             weight, bias = known.fit(labels[train], c)
             margins[c][test] = z[test] @ weight + bias
-    # the first, most regularised, of equals
-    best = max(params.grid, key=lambda c: float(roc_auc_score(labels, margins[c])))
+    auc = {c: float(roc_auc_score(labels, margins[c])) for c in params.grid}
+    best = max(params.grid, key=lambda c: auc[c])  # the first, most regularised, of equals
+    slope, offset = _platt(margins[best], labels)
     weight, bias = _Standardised(z).fit(labels, best)
-    return Scorer(heads, weight, bias)
+    scorer = Scorer(heads, slope * weight, slope * bias + offset)
+    held_out = np.asarray(expit(slope * margins[best] + offset))
+    return FittedScorer(scorer, best, auc[best], calibration_curve(held_out, labels))
 
 
 def apply_scorer(scorer: Scorer, z: Z) -> Float64[np.ndarray, " segment"]:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from headhunt_svc.core.calibration import Choice
+from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
 from headhunt_svc.io.files import read_json, sha256, text_id, write_file, write_json
 from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
 from headhunt_svc.params import MllmParams, SegmentationParams
-from headhunt_svc.types import HeadRef, HeadSelection, Locator, Scorer
+from headhunt_svc.types import Confidence, HeadRef, HeadSelection, Locator, Scorer
 
 DEFAULT_OPERATING_POINT = "f1"
 
@@ -37,6 +39,11 @@ def model_revision(params: MllmParams) -> str:
     return params.revision
 
 
+def model_key(mllm: MllmParams) -> str:
+    """The model that features are of: its revision and how it computes."""
+    return f"{model_revision(mllm)} {mllm.dtype} {mllm.attention}"
+
+
 def save_selection(path: Path, selection: HeadSelection) -> None:
     """Write heads.json."""
     write_json(
@@ -44,26 +51,45 @@ def save_selection(path: Path, selection: HeadSelection) -> None:
         {
             "mllm": {"id": selection.mllm_id, "revision": selection.revision},
             "prompts": selection.prompts,
+            "criteria": selection.criteria,
             "heads": [
                 {"layer": h.layer, "head": h.head, "rss": r}
                 for h, r in zip(selection.heads, selection.rss, strict=True)
             ],
+            "confidence": asdict(selection.confidence) if selection.confidence else None,
         },
     )
 
 
 def load_selection(path: Path) -> HeadSelection:
-    """Read heads.json."""
+    """Read heads.json.
+
+    Raises:
+        ArtifactError: missing, broken, or of an older version.
+    """
     raw = read_json(path, "headhunt identify")
-    heads = tuple(HeadRef(h["layer"], h["head"]) for h in raw["heads"])
-    rss = tuple(float(h["rss"]) for h in raw["heads"])
-    return HeadSelection(heads, rss, tuple(raw["prompts"]), raw["mllm"]["id"], raw["mllm"]["revision"])
+    try:
+        heads = tuple(HeadRef(h["layer"], h["head"]) for h in raw["heads"])
+        rss = tuple(float(h["rss"]) for h in raw["heads"])
+        found = raw["confidence"]
+        sure = found and Confidence(**found | {"frequency": tuple(found["frequency"])})
+        about = raw["mllm"]
+        return HeadSelection(
+            heads, rss, tuple(raw["prompts"]), about["id"], about["revision"], raw["criteria"], sure or None
+        )
+    except (KeyError, TypeError) as exc:
+        raise ArtifactError(f"{path} cannot be read as chosen heads ({exc!r}): run `headhunt identify`") from exc
 
 
 def save_scorer(path: Path, scorer: Scorer) -> None:
     """Write scorer.safetensors: weight float64[K * d_head]; bias and heads as metadata."""
     about = {"about": json.dumps({"heads": scorer.heads, "bias": scorer.bias})}
     write_file(path, lambda p: save_file({"weight": np.ascontiguousarray(scorer.weight)}, p, metadata=about))
+
+
+def save_calibration(path: Path, fitted: FittedScorer) -> None:
+    """Write calibration.json: C, and how the probabilities fare on videos that were held out."""
+    write_json(path, {"c": fitted.c, "held_out_auc": fitted.held_out_auc, "curve": asdict(fitted.curve)})
 
 
 def load_scorer(path: Path) -> Scorer:

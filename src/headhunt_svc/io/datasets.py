@@ -152,7 +152,8 @@ def read_annotations(path: Path) -> list[Annotation]:
     found: dict[str, Annotation] = {}
     for number, annotation in (_read_csv if path.suffix.lower() == ".csv" else _read_jsonl)(problems):
         if annotation.video in found:
-            problems.add(number, f"{annotation.video} is annotated twice (a video belongs to one split)")
+            splits = " and ".join(sorted({annotation.split, found[annotation.video].split}))
+            problems.add(number, f"{annotation.video} is annotated twice, in {splits} (a video belongs to one split)")
         found[annotation.video] = annotation
     problems.check()
     if not found:
@@ -216,6 +217,19 @@ def to_record(annotation: Annotation, root: Path) -> VideoRecord:
         return make_record(annotation, path, *count_frames(path))
     except (VideoError, ValueError) as exc:
         raise DatasetError(str(exc)) from exc
+
+
+def check_files_apart(records: Iterable[VideoRecord]) -> None:
+    """Raise DatasetError naming a file that is in two splits under two names (a link, another spelling of its path)."""
+    by_file: dict[tuple[int, int], VideoRecord] = {}
+    for record in records:
+        status = record.path.stat()
+        other = by_file.setdefault((status.st_dev, status.st_ino), record)
+        if other.split != record.split:
+            raise DatasetError(
+                f"{record.video_id} ({record.split}) and {other.video_id} ({other.split}) are one file: a video "
+                "belongs to one split"
+            )
 
 
 def save_index(path: Path, records: list[VideoRecord]) -> None:

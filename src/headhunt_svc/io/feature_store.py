@@ -5,8 +5,9 @@ A shard names what it was made from (`key`); a shard with the same key is not ma
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,14 @@ from headhunt_svc.io.files import text_id, write_file
 from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment
 
 HIDDEN = HeadRef(-1, 0)  # stands for the final hidden state where heads are asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What features were read from: the model as `extract` names it, and the prompts in order."""
+
+    model: str
+    prompts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +49,29 @@ class FeatureStore:
     def _shard(self, video_id: str) -> Path:
         return self.folder / f"{text_id(video_id)}.safetensors"
 
+    def _about(self, video_id: str) -> dict[str, Any]:
+        try:
+            with safe_open(self._shard(video_id), "np") as f:
+                about: dict[str, Any] = json.loads(f.metadata()["about"])
+                return about
+        except (OSError, SafetensorError, KeyError, TypeError) as exc:
+            raise self._missing(video_id, exc) from exc
+
+    def _missing(self, video_id: str, exc: Exception) -> ArtifactError:
+        return ArtifactError(f"{self.folder} holds no features of {video_id} ({exc}): run `headhunt extract`")
+
     def key(self, video_id: str) -> str | None:
         """The key of the stored shard, or None if there is no readable one."""
         try:
-            with safe_open(self._shard(video_id), "np") as f:
-                return str(json.loads(f.metadata()["about"])["key"])
-        except (OSError, SafetensorError, KeyError, TypeError):
+            return str(self._about(video_id)["key"])
+        except (ArtifactError, KeyError):
             return None
 
-    def save(self, video_id: str, features: VideoFeatures, key: str) -> None:
+    def save(self, video_id: str, features: VideoFeatures, key: str, source: Source) -> None:
         """Write the shard of one video."""
         about = {
             "key": key,
+            "source": asdict(source),
             "video_id": video_id,
             "heads": features.heads,
             "segments": [[*s.span, *s.frame_indices] for s in features.segments],
@@ -60,6 +80,20 @@ class FeatureStore:
         # safetensors writes the memory of an array as it lies, whatever its strides say
         tensors = {k: np.ascontiguousarray(v) for k, v in (("values", features.values), ("hidden", features.hidden))}
         write_file(self._shard(video_id), lambda p: save_file(tensors, p, metadata=metadata))
+
+    def check(self, video_ids: Iterable[str], wanted: Source) -> None:
+        """Raise ArtifactError naming the first video whose features are of another model or of other prompts."""
+        for video_id in video_ids:
+            found = self._about(video_id).get("source", {"model": "an unknown model", "prompts": ()})
+            for what, has, needs in (
+                ("model", found["model"], wanted.model),
+                ("prompts", tuple(found["prompts"]), wanted.prompts),
+            ):
+                if has != needs:
+                    raise ArtifactError(
+                        f"{self.folder}: features of {video_id} are of {what} {has!r}, params.yaml asks for {needs!r}: "
+                        "run `headhunt extract`"
+                    )
 
     def finish(self, video_ids: Iterable[str]) -> None:
         """Drop shards of other videos and write index.parquet."""
@@ -85,9 +119,7 @@ class FeatureStore:
                 about = json.loads(f.metadata()["about"])
                 values, hidden = f.get_tensor("values"), f.get_tensor("hidden")
         except (OSError, SafetensorError) as exc:
-            raise ArtifactError(
-                f"{self.folder} holds no features of {video_id} ({exc}): run `headhunt extract`"
-            ) from exc
+            raise self._missing(video_id, exc) from exc
         segments = tuple(
             Segment(video_id, i, FrameSpan(s[0], s[1]), tuple(s[2:])) for i, s in enumerate(about["segments"])
         )

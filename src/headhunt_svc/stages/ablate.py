@@ -8,7 +8,7 @@ part an arm sees n labelled videos and nothing else; there sigma is given (`abla
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.progress import track
@@ -18,21 +18,23 @@ from headhunt_svc.core.calibration import tune_locator
 from headhunt_svc.core.metrics import count_metrics
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.errors import FeatureError
-from headhunt_svc.io.artifacts import load_bundle
+from headhunt_svc.io.artifacts import load_bundle, model_key
 from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import HIDDEN, FeatureStore
 from headhunt_svc.io.files import write_json
 from headhunt_svc.mllm.extractor import load_extractor
-from headhunt_svc.params import Params
+from headhunt_svc.params import IdentifyParams, Params
 from headhunt_svc.settings import Settings
 from headhunt_svc.stages.evaluate import figures
-from headhunt_svc.stages.extract import extract_videos, model_key
+from headhunt_svc.stages.extract import extract_videos
 from headhunt_svc.stages.training import LabelledFeatures, fit_heads, identify_heads, labelled, raw_scores, scored
 from headhunt_svc.types import HeadRef, Split, VideoRecord
 
 UNTRAINED_SEED = 0
 TESTS: tuple[Split, ...] = ("test", "hard")
 LABELLED: tuple[Split, ...] = ("calibration", "validation")
+
+Choose = Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]
 
 
 def _by_split(index: Path) -> dict[str, list[VideoRecord]]:
@@ -130,9 +132,9 @@ def _mean_of_draws(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _random_heads(material: Material, params: Params) -> dict[str, Any]:
+def _random_heads(material: Material, k: int, params: Params) -> dict[str, Any]:
     rng = np.random.default_rng(params.evaluate.seed)
-    draws = [_draw(material.heads, params.identify.top_k, rng) for _ in range(params.evaluate.random_draws)]
+    draws = [_draw(material.heads, k, rng) for _ in range(params.evaluate.random_draws)]
     plain = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"bootstrap": 0})})
     return _mean_of_draws([_of_heads(material.splits, d, plain) for d in track(draws, description="random heads")])
 
@@ -173,11 +175,26 @@ def _draws(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> list[
     raise FeatureError(f"{n} of {len(records)} labelled videos never hold two normal and two anomalous ones")
 
 
-def _low_labels(heads_material: Material, hidden_material: Material, params: Params) -> dict[str, dict[str, Any]]:
+def _criteria(params: Params) -> dict[str, IdentifyParams]:
+    """The arms of expert heads, the detector's own criteria first."""
+    own = params.identify.criteria
+    both: tuple[Literal["paper", "robust"], ...] = ("paper", "robust")
+    return {
+        f"expert_{c}": params.identify.model_copy(update={"criteria": c}) for c in sorted(both, key=lambda c: c != own)
+    }
+
+
+def _chooser(params: IdentifyParams) -> Choose:
+    return lambda draw, rng: identify_heads(draw, params)[0]
+
+
+def _low_labels(
+    heads_material: Material, hidden_material: Material, k: int, params: Params
+) -> dict[str, dict[str, Any]]:
     """Per arm and number of labelled videos: mean, standard deviation and every draw's test ROC-AUC."""
-    k, tests = params.identify.top_k, heads_material.splits["test"]
-    arms: dict[str, Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]] = {
-        "expert_heads": lambda draw, rng: identify_heads(draw, params.identify)[0],
+    tests = heads_material.splits["test"]
+    arms: dict[str, Choose] = {
+        **{name: _chooser(params_of) for name, params_of in _criteria(params).items()},
         "random_heads": lambda draw, rng: _draw(heads_material.heads, k, rng),
         "all_heads": lambda draw, rng: heads_material.heads,
     }
@@ -216,7 +233,9 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
         return data.only({r.video_id for r in records["calibration"]})
 
     heads, hidden = material(False), material(True)
-    chosen, _ = identify_heads([on_calibration(p) for p in heads.prompts], params.identify)
+    labelled_prompts = [on_calibration(p) for p in heads.prompts]
+    experts = {name: identify_heads(labelled_prompts, params_of)[0] for name, params_of in _criteria(params).items()}
+    chosen = experts[f"expert_{params.identify.criteria}"]
     layer, of_layer = _best_layer(heads, params)
     raw_prompts = [labelled(untrained, records["calibration"], i, share) for i in range(n_prompts)]
     raw_splits = {s: labelled(untrained, r, 0, share) for s, r in records.items() if s != "calibration"}
@@ -239,12 +258,19 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
             raw[s] = answers[0][s].per_video(np.max(p, axis=0))
         return _row(answers[0], raw, params)
 
-    n_specific, k = len(ask.specific), params.identify.top_k
+    n_specific, k = len(ask.specific), len(chosen)
     rows: dict[str, dict[str, Any]] = {
-        "expert_heads": {"how": f"the method: {k} heads by RSS", **_of_heads(heads.splits, chosen, params)},
+        **{
+            name: {
+                "how": f"{len(of)} heads by RSS, criteria {name.removeprefix('expert_')}"
+                + (" (the detector)" if of is chosen else ""),
+                **_of_heads(heads.splits, of, params),
+            }
+            for name, of in experts.items()
+        },
         "random_heads": {
             "how": f"mean of {params.evaluate.random_draws} draws of {k} heads; intervals over draws",
-            **_random_heads(heads, params),
+            **_random_heads(heads, len(chosen), params),
         },
         "best_layer": {
             "how": f"all {len(of_layer)} heads of layer {layer}, the best on validation videos",
@@ -268,6 +294,6 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
             **_of_heads(raw_splits, raw_chosen, params),
         },
     }
-    for name, few in _low_labels(heads, hidden, params).items():
+    for name, few in _low_labels(heads, hidden, len(chosen), params).items():
         rows[name]["low_label"] = few
     write_json(out, {"detector_id": load_bundle(bundle)[0].detector_id, "arms": rows})

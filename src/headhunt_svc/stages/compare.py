@@ -6,6 +6,7 @@ from typing import Any
 
 from headhunt_svc.core.metrics import count_metrics
 from headhunt_svc.core.protocol import counts_of
+from headhunt_svc.io.artifacts import model_key
 from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import FeatureStore
 from headhunt_svc.io.files import write_json
@@ -14,7 +15,7 @@ from headhunt_svc.params import MllmParams, Params
 from headhunt_svc.settings import Settings
 from headhunt_svc.stages.ablate import LABELLED, smoothed, tuned_sigma
 from headhunt_svc.stages.evaluate import figures
-from headhunt_svc.stages.extract import extract_videos, model_key
+from headhunt_svc.stages.extract import extract_videos
 from headhunt_svc.stages.training import fit_heads, identify_heads, labelled, raw_scores, scored
 from headhunt_svc.types import Split
 

@@ -8,15 +8,17 @@ from rich.progress import track
 
 from headhunt_svc.detector import batches
 from headhunt_svc.errors import DatasetError, VideoError
-from headhunt_svc.io.artifacts import model_revision
+from headhunt_svc.io.artifacts import model_key
 from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.feature_store import FeatureStore, VideoFeatures
+from headhunt_svc.io.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.io.files import code_version, sha256, text_id
 from headhunt_svc.io.video import VideoReader
 from headhunt_svc.mllm.extractor import Extractor, Reading, View, load_extractor
-from headhunt_svc.params import MllmParams, Params, SegmentationParams
+from headhunt_svc.params import Params, SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import HeadRef, Segment, VideoRecord
+
+STORED = "shards that name their source"  # part of every key: shards of an older layout are made again
 
 
 def video_features(
@@ -66,15 +68,13 @@ def extract_videos(
     batch = Settings().batch_segments
     code = code_version("core/segmentation.py", "detector.py", "io/video.py", "mllm")
     for record in track(records, description="extract"):
-        made_from = f"{code} {key_of_model} {heads} {list(prompts)} {params.model_dump_json()} {sha256(record.path)}"
+        made_from = (
+            f"{STORED} {code} {key_of_model} {heads} {list(prompts)} {params.model_dump_json()} {sha256(record.path)}"
+        )
         key = text_id(made_from)
         if store.key(record.video_id) != key:
-            store.save(record.video_id, video_features(extractor, record, prompts, params, batch, heads), key)
-
-
-def model_key(mllm: MllmParams) -> str:
-    """The model that features are of: its revision and how it computes."""
-    return f"{model_revision(mllm)} {mllm.dtype} {mllm.attention}"
+            features = video_features(extractor, record, prompts, params, batch, heads)
+            store.save(record.video_id, features, key, Source(key_of_model, tuple(prompts)))
 
 
 def extract(params: Params, index: Path, out: Path) -> None:

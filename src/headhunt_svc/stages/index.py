@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from headhunt_svc.io.datasets import save_index
+from headhunt_svc.io.datasets import check_files_apart, save_index
 from headhunt_svc.io.footage import Footage, look_at
 from headhunt_svc.params import DatasetParams
 
@@ -12,11 +12,12 @@ def index(params: DatasetParams, out: Path, looked: Callable[[Footage], object] 
     """Check every annotated file and write the index; `looked` is told what was found before anything is refused.
 
     Raises:
-        DatasetError: a file is missing (unless that is allowed) or does not fit its annotation.
+        DatasetError: a file is missing (unless that is allowed) or does not fit its annotation, or is in two splits.
     """
     footage = look_at(params)
     if looked is not None:
         looked(footage)
     footage.check(params.allow_missing)
+    check_files_apart(list(footage.records))
     save_index(out, list(footage.records))
     return footage

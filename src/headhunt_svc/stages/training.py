@@ -6,34 +6,46 @@ The functions on LabelledFeatures touch no files; `ablate` calls the same ones f
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.progress import track
 
 from headhunt_svc.core.calibration import operating_points
-from headhunt_svc.core.identification import choose_heads, robust_saliency
+from headhunt_svc.core.identification import (
+    Choice,
+    choose,
+    confidence,
+    frequencies,
+    halves,
+    robust_saliency,
+    trial,
+)
 from headhunt_svc.core.protocol import ScoredVideo
-from headhunt_svc.core.saliency import head_criteria, saliency
-from headhunt_svc.core.scoring import apply_scorer, fit_scorer
+from headhunt_svc.core.saliency import CRITERIA
+from headhunt_svc.core.scoring import FittedScorer, apply_scorer, fit_scorer
 from headhunt_svc.core.segmentation import segment_labels
 from headhunt_svc.errors import ArtifactError, FeatureError
 from headhunt_svc.io.artifacts import (
     PointOrWhy,
     load_scorer,
     load_selection,
+    model_key,
     model_revision,
     operating_point,
+    save_calibration,
     save_locators,
     save_scorer,
     save_selection,
 )
 from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.feature_store import FeatureStore
+from headhunt_svc.io.feature_store import FeatureStore, Source
 from headhunt_svc.io.files import write_file
 from headhunt_svc.io.plots import saliency_map
-from headhunt_svc.params import FitParams, IdentifyParams, Params
+from headhunt_svc.params import CalibrateParams, FitParams, IdentifyParams, Params
 from headhunt_svc.types import (
+    Confidence,
     FrameSpan,
     HeadFeatures,
     HeadRef,
@@ -88,22 +100,61 @@ def labelled(
     return LabelledFeatures(features, np.concatenate(labels), tuple(records))
 
 
+def stored(
+    params: Params, store: FeatureStore, records: Sequence[VideoRecord], prompts: Sequence[int] | None = None
+) -> list[LabelledFeatures]:
+    """Labelled features of `records` under some prompts of params.yaml (all by default), of its model and no other.
+
+    Raises:
+        ArtifactError: features are missing, of another model or of other prompts.
+    """
+    store.check([r.video_id for r in records], Source(model_key(params.mllm), params.prompts.texts))
+    chosen = range(len(params.prompts.texts)) if prompts is None else prompts
+    return [labelled(store, records, i, params.label.min_anomalous_share) for i in chosen]
+
+
+def choose_heads(per_prompt: Sequence[LabelledFeatures], params: IdentifyParams) -> Choice:
+    """The expert heads, and the saliency of all."""
+    data = per_prompt[0]
+    return choose([d.features.values for d in per_prompt], data.labels, data.videos, params)
+
+
+def try_halves(
+    per_prompt: Sequence[LabelledFeatures], choice: Choice, params: IdentifyParams
+) -> tuple[Confidence, np.ndarray] | None:
+    """How far a choice holds, and how often each head was chosen; None if there are too few videos to tell."""
+    data, values = per_prompt[0], [d.features.values for d in per_prompt]
+    found = halves(data.labels, data.videos, params)
+    k = len(choice.chosen)
+    trials = [
+        trial(values, data.labels, data.videos, inside, k, params) for inside in track(found, description="subsamples")
+    ]
+    return (confidence(choice, trials), frequencies(trials, values[0].shape[1])) if trials else None
+
+
+def _grid(heads: Sequence[HeadRef], values: np.ndarray) -> np.ndarray:
+    """Values [..., head] as [..., layer, head]; NaN for a head that was not read."""
+    table = np.full((*values.shape[:-1], max(h.layer for h in heads) + 1, max(h.head for h in heads) + 1), np.nan)
+    table[..., [h.layer for h in heads], [h.head for h in heads]] = values
+    return table
+
+
 def identify_heads(
     per_prompt: Sequence[LabelledFeatures], params: IdentifyParams
 ) -> tuple[tuple[HeadRef, ...], RobustSaliency]:
-    """Saliency of every head under every prompt, RSS, and the expert heads."""
-    heads = per_prompt[0].features.heads
-    n_layers, n_heads = heads[-1].layer + 1, heads[-1].head + 1
-    table = np.full((len(per_prompt), n_layers, n_heads), np.nan)
-    rows, columns = [h.layer for h in heads], [h.head for h in heads]
-    for i, data in enumerate(track(per_prompt, description="identify")):
-        table[i, rows, columns] = saliency(head_criteria(data.features.values, data.labels, params.seed))
-    robust = robust_saliency(table, params.instability_penalty)
-    return choose_heads(robust, params.top_k), robust
+    """The expert heads, best first, and mean, instability and RSS of all."""
+    choice, heads = choose_heads(per_prompt, params), per_prompt[0].features.heads
+    robust = robust_saliency(_grid(heads, choice.table), params.instability_penalty)
+    return tuple(heads[i] for i in choice.chosen), robust
 
 
 def fit_heads(data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitParams) -> Scorer:
     """The scorer of some heads."""
+    return fit_with_curve(data, heads, params).scorer
+
+
+def fit_with_curve(data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitParams) -> FittedScorer:
+    """The scorer of some heads, with its calibration curve on videos held out."""
     return fit_scorer(data.features.select(heads), data.labels, data.videos, heads, params)
 
 
@@ -119,32 +170,37 @@ def scored(data: LabelledFeatures, raw: Sequence[np.ndarray]) -> list[ScoredVide
 
 def identify(params: Params, index: Path, features: Path, out: Path) -> HeadSelection:
     """The stage identify: heads.json, saliency.csv, saliency.png."""
-    records = load_index(index, "calibration")
-    store = FeatureStore(features)
-    share = params.label.min_anomalous_share
-    per_prompt = [labelled(store, records, i, share) for i in range(len(params.prompts.texts))]
-    heads, robust = identify_heads(per_prompt, params.identify)
-    rss = tuple(float(robust.rss[h]) for h in heads)
-    revision = model_revision(params.mllm)
-    selection = HeadSelection(heads, rss, params.prompts.texts, params.mllm.id, revision)
-    grid = np.indices(robust.rss.shape).reshape(2, -1)
-    table = pd.DataFrame(
-        {
-            "layer": grid[0],
-            "head": grid[1],
-            "mean": robust.mean.ravel(),
-            "instability": robust.instability.ravel(),
-            "rss": robust.rss.ravel(),
-        }
+    per_prompt = stored(params, FeatureStore(features), load_index(index, "calibration"))
+    heads = per_prompt[0].features.heads
+    choice = choose_heads(per_prompt, params.identify)
+    robust = robust_saliency(_grid(heads, choice.table), params.identify.instability_penalty)
+    chosen = tuple(heads[i] for i in choice.chosen)
+    tried = try_halves(per_prompt, choice, params.identify)
+    selection = HeadSelection(
+        chosen,
+        tuple(float(robust.rss[h]) for h in chosen),
+        params.prompts.texts,
+        params.mllm.id,
+        model_revision(params.mllm),
+        params.identify.criteria,
+        tried[0] if tried else None,
     )
+    columns: dict[str, Any] = {"layer": [h.layer for h in heads], "head": [h.head for h in heads]}
+    columns |= {name: [getattr(robust, name)[h] for h in heads] for name in ("mean", "instability", "rss")}
+    columns |= {f"prompt_{i}": row for i, row in enumerate(choice.table)}
+    if choice.criteria is not None:
+        columns |= dict(zip(CRITERIA, choice.criteria.mean(0), strict=True))
+    if tried:
+        columns["frequency"] = tried[1]
+    table = pd.DataFrame(columns)
     write_file(out.with_name("saliency.csv"), lambda p: table.to_csv(p, index=False))
-    saliency_map(out.with_name("saliency.png"), robust, heads)
+    saliency_map(out.with_name("saliency.png"), robust, chosen)
     save_selection(out, selection)
     return selection
 
 
-def fit(params: Params, index: Path, features: Path, heads: Path, out: Path) -> Scorer:
-    """The stage fit: scorer.safetensors from calibration features under the scoring prompt.
+def fit(params: Params, index: Path, features: Path, heads: Path, out: Path) -> FittedScorer:
+    """The stage fit: scorer.safetensors and calibration.json from calibration features under the scoring prompt.
 
     Raises:
         ArtifactError: the heads were found in another model.
@@ -153,10 +209,25 @@ def fit(params: Params, index: Path, features: Path, heads: Path, out: Path) -> 
     if selection.revision != model_revision(params.mllm):
         raise ArtifactError(f"{heads} was found in model {selection.revision}: run `headhunt identify` again")
     records = load_index(index, "calibration")
-    data = labelled(FeatureStore(features), records, params.prompts.scoring, params.label.min_anomalous_share)
-    scorer = fit_heads(data, selection.heads, params.fit)
-    save_scorer(out, scorer)
-    return scorer
+    (data,) = stored(params, FeatureStore(features), records, [params.prompts.scoring])
+    fitted = fit_with_curve(data, selection.heads, params.fit)
+    save_scorer(out, fitted.scorer)
+    save_calibration(out.with_name("calibration.json"), fitted)
+    return fitted
+
+
+def points_of(data: LabelledFeatures, scorer: Scorer, params: CalibrateParams) -> dict[str, PointOrWhy]:
+    """Every operating point of a scorer that some videos allow, and why not others.
+
+    Raises:
+        FeatureError: they allow none.
+    """
+    videos = scored(data, raw_scores(data, scorer))
+    offline, causal = (operating_points(videos, params, s) for s in ("offline", "causal"))
+    points = {name: operating_point(choice, causal[name]) for name, choice in offline.items()}
+    if all(isinstance(p, str) for p in points.values()):
+        raise FeatureError("; ".join(f"{name}: {why}" for name, why in points.items()))
+    return points
 
 
 def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Path) -> dict[str, PointOrWhy]:
@@ -166,11 +237,7 @@ def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Pa
         FeatureError: they allow none.
     """
     records = load_index(index, "validation")
-    data = labelled(FeatureStore(features), records, params.prompts.scoring, params.label.min_anomalous_share)
-    videos = scored(data, raw_scores(data, load_scorer(scorer)))
-    offline, causal = (operating_points(videos, params.calibrate, s) for s in ("offline", "causal"))
-    points = {name: operating_point(choice, causal[name]) for name, choice in offline.items()}
-    if all(isinstance(p, str) for p in points.values()):
-        raise FeatureError("; ".join(f"{name}: {why}" for name, why in points.items()))
+    (data,) = stored(params, FeatureStore(features), records, [params.prompts.scoring])
+    points = points_of(data, load_scorer(scorer), params.calibrate)
     save_locators(out, points)
     return points

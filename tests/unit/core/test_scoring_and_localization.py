@@ -6,13 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from headhunt_svc.core.folds import video_folds
 from headhunt_svc.core.localization import events, smooth
-from headhunt_svc.core.scoring import apply_scorer, fit_scorer
+from headhunt_svc.core.scoring import apply_scorer, calibration_curve, fit_scorer
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import FitParams
 from headhunt_svc.types import FrameSpan, HeadRef, Locator, Smoothing
@@ -27,25 +29,58 @@ def _data() -> tuple[np.ndarray, np.ndarray, list[str]]:
     return z.astype(np.float32), labels, [f"v{i // 10}" for i in range(200)]
 
 
-def test_scorer_equals_scikit_learn_with_standardisation() -> None:
+def _oracle(z: np.ndarray, labels: np.ndarray, videos: list[str], c: float) -> CalibratedClassifierCV:
+    """scikit-learn's Platt scaling of margins on videos held out, around one regression on everything."""
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=c, class_weight="balanced", tol=1e-6))
+    folds = video_folds(labels, videos, FitParams().folds)
+    return CalibratedClassifierCV(pipeline, method="sigmoid", cv=folds, ensemble=False).fit(z.astype(float), labels)
+
+
+def test_scorer_equals_scikit_learn_with_standardisation_and_calibration() -> None:
     z, labels, videos = _data()
-    scorer = fit_scorer(z, labels, videos, (HeadRef(0, 0), HeadRef(1, 2)), FitParams(grid=(0.3,)))
-    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, class_weight="balanced")).fit(
-        z.astype(float), labels
-    )
-    np.testing.assert_allclose(apply_scorer(scorer, z), oracle.predict_proba(z)[:, 1], atol=2e-4)
+    fitted = fit_scorer(z, labels, videos, (HeadRef(0, 0), HeadRef(1, 2)), FitParams(grid=(0.3,)))
+    oracle = _oracle(z, labels, videos, 0.3)
+    np.testing.assert_allclose(apply_scorer(fitted.scorer, z), oracle.predict_proba(z)[:, 1], atol=1e-3)
+    assert fitted.c == 0.3
 
 
 def test_more_features_than_segments_give_the_same_regression() -> None:
     z, labels, videos = _data()
     wide = np.concatenate([z, np.random.default_rng(1).normal(size=(200, 394))], axis=1).astype(np.float32)
-    scorer = fit_scorer(wide, labels, videos, (HeadRef(0, 0),), FitParams(grid=(0.01,)))
-    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", tol=1e-6)).fit(
-        wide.astype(float), labels
-    )
+    scorer = fit_scorer(wide, labels, videos, (HeadRef(0, 0),), FitParams(grid=(0.01,))).scorer
+    oracle = _oracle(wide, labels, videos, 0.01)
     fresh = np.random.default_rng(2).normal(size=(50, 400))
     for x in (wide, fresh):
-        np.testing.assert_allclose(apply_scorer(scorer, x), oracle.predict_proba(x)[:, 1], atol=1e-3)
+        np.testing.assert_allclose(apply_scorer(scorer, x), oracle.predict_proba(x)[:, 1], atol=2e-3)
+
+
+def test_probabilities_are_as_frequent_as_they_say() -> None:
+    """Labels drawn with known probabilities: held-out and fresh predictions are those, whatever the class balance."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(4000, 3)).astype(np.float32)
+    true = 1 / (1 + np.exp(-(z @ [1.5, -1.0, 0.0] - 1.5)))
+    fitted = fit_scorer(z, rng.random(4000) < true, [f"v{i // 20}" for i in range(4000)], (HeadRef(0, 0),), FitParams())
+    assert np.abs(apply_scorer(fitted.scorer, z) - true).mean() < 0.03
+    np.testing.assert_allclose(fitted.curve.predicted, fitted.curve.observed, atol=0.05)
+    assert fitted.curve.counts == (400,) * 10
+    assert fitted.curve.brier == pytest.approx(np.mean(true * (1 - true)), abs=0.01)
+
+
+def test_curve_of_given_probabilities() -> None:
+    curve = calibration_curve(np.array([0.9, 0.1, 0.2, 0.8]), np.array([True, False, True, True]), bins=2)
+    assert curve.predicted == pytest.approx((0.15, 0.85))
+    assert (curve.observed, curve.counts) == ((0.5, 1.0), (2, 2))
+    assert curve.brier == pytest.approx((0.01 + 0.01 + 0.64 + 0.04) / 4)
+
+
+def test_margins_that_rank_worse_than_chance_are_not_turned_round() -> None:
+    rng = np.random.default_rng(2)
+    video = np.repeat(np.arange(6), 10)
+    z = (rng.normal(size=(60, 30)) + 3 * rng.normal(size=(6, 30))[video]).astype(np.float32)
+    labels = video % 2 == 0
+    fitted = fit_scorer(z, labels, [str(v) for v in video], (HeadRef(0, 0),), FitParams())
+    assert fitted.held_out_auc < 0.5
+    assert roc_auc_score(labels, apply_scorer(fitted.scorer, z)) > 0.9
 
 
 def test_c_is_chosen_on_videos_that_were_held_out() -> None:
@@ -55,7 +90,7 @@ def test_c_is_chosen_on_videos_that_were_held_out() -> None:
     z = np.concatenate(
         [np.eye(20)[video] * 8, rng.normal(size=(200, 1)) + labels[:, None]], axis=1
     )  # names, and a signal
-    scorer = fit_scorer(z, labels, [str(v) for v in video], (HeadRef(0, 0),), FitParams())
+    scorer = fit_scorer(z, labels, [str(v) for v in video], (HeadRef(0, 0),), FitParams()).scorer
     held_out = np.concatenate([np.zeros((200, 20)), z[:, 20:]], axis=1)
     assert roc_auc_score(labels, apply_scorer(scorer, held_out)) > 0.7
 

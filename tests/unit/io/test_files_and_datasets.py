@@ -11,14 +11,15 @@ from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
 from headhunt_svc.io import files
-from headhunt_svc.io.artifacts import load_scorer, save_scorer
-from headhunt_svc.io.datasets import load_index, read_annotations, save_index, to_record
-from headhunt_svc.io.feature_store import FeatureStore, VideoFeatures
+from headhunt_svc.io.artifacts import load_scorer, load_selection, save_scorer, save_selection
+from headhunt_svc.io.datasets import check_files_apart, load_index, read_annotations, save_index, to_record
+from headhunt_svc.io.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.io.files import read_json, write_json
 from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
-from headhunt_svc.types import FrameSpan, HeadRef, Locator, Scorer, Segment
+from headhunt_svc.types import Confidence, FrameSpan, HeadRef, HeadSelection, Locator, Scorer, Segment
 
 HEADS = (HeadRef(0, 1), HeadRef(2, 0))
+SOURCE = Source("model 1", ("what?", "who?"))
 
 
 def _lines(path: Path, *lines: dict | str) -> Path:
@@ -49,10 +50,20 @@ def test_all_wrong_lines_are_reported_at_once_with_their_numbers(tmp_path: Path)
     for part in (
         "x.jsonl:2",
         "x.jsonl:3: split",
-        "x.jsonl:4: a.mp4 is annotated twice",
+        "x.jsonl:4: a.mp4 is annotated twice, in test (",
         "x.jsonl:5: label 'normal' with 1 spans",
     ):
         assert part in str(caught.value)
+
+
+def test_a_file_in_two_splits_is_named_whatever_it_is_called(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 40)
+    (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
+    lines = _lines(tmp_path / "x.jsonl", _line(), _line("b.mp4", split="calibration"), _line("./a.mp4"))
+    records = [to_record(a, tmp_path) for a in read_annotations(lines)]
+    check_files_apart([records[0], records[2]])
+    with pytest.raises(DatasetError, match=r"b.mp4 \(calibration\) and a.mp4 \(test\) are one file"):
+        check_files_apart(records)
 
 
 def test_a_span_past_the_end_is_named(tmp_path: Path) -> None:
@@ -67,7 +78,7 @@ def test_features_round_trip_and_same_bytes(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(3, 2, 2, 5)).astype(np.float32).transpose(1, 0, 2, 3)
     stores = [FeatureStore(tmp_path / n) for n in "ab"]
     for store in stores:
-        store.save("v", VideoFeatures(segments, HEADS, values, values[:, :, 0]), "k1")
+        store.save("v", VideoFeatures(segments, HEADS, values, values[:, :, 0]), "k1", SOURCE)
         store.finish(["v"])
     for name in sorted(p.name for p in (tmp_path / "a").iterdir()):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -84,11 +95,44 @@ def test_features_of_removed_videos_go(tmp_path: Path) -> None:
     segment = (Segment("v", 0, FrameSpan(0, 1), (0,)),)
     for name in ("old", "new"):
         store.save(
-            name, VideoFeatures(segment, HEADS, *(np.zeros(s, np.float32) for s in ((1, 1, 2, 3), (1, 1, 4)))), "k"
+            name,
+            VideoFeatures(segment, HEADS, *(np.zeros(s, np.float32) for s in ((1, 1, 2, 3), (1, 1, 4)))),
+            "k",
+            SOURCE,
         )
     store.finish(["new"])
     with pytest.raises(ArtifactError, match="no features of old"):
         store.load("old")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (Source("model 2", SOURCE.prompts), "v are of model 'model 1', params.yaml asks for 'model 2'"),
+        (Source("model 1", ("who?", "what?")), r"v are of prompts \('what\?', 'who\?'\), params.yaml asks for"),
+    ],
+)
+def test_features_of_another_model_or_other_prompts_are_named(tmp_path: Path, wanted: Source, says: str) -> None:
+    store = FeatureStore(tmp_path)
+    segment = (Segment("v", 0, FrameSpan(0, 1), (0,)),)
+    zeros = VideoFeatures(segment, HEADS, *(np.zeros(s, np.float32) for s in ((2, 1, 2, 3), (2, 1, 4))))
+    store.save("v", zeros, "k", SOURCE)
+    store.check(["v"], SOURCE)
+    with pytest.raises(ArtifactError, match=f"{says}.*run `headhunt extract`"):
+        store.check(["v"], wanted)
+    with pytest.raises(ArtifactError, match="no features of w"):
+        store.check(["w"], SOURCE)
+
+
+def test_selection_round_trip(tmp_path: Path) -> None:
+    sure = Confidence(50, (1.0, 0.9), 0.8, None, 0.91, 0.03, "trustworthy", "2 of 2 heads")
+    for confidence in (sure, None):
+        chosen = HeadSelection(HEADS, (0.5, 0.25), SOURCE.prompts, "m", "r", "robust", confidence)
+        save_selection(tmp_path / "heads.json", chosen)
+        assert load_selection(tmp_path / "heads.json") == chosen
+    (tmp_path / "heads.json").write_text('{"heads": []}')
+    with pytest.raises(ArtifactError, match="run `headhunt identify`"):
+        load_selection(tmp_path / "heads.json")
 
 
 def test_scorer_round_trip(tmp_path: Path) -> None:

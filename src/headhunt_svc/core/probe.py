@@ -1,0 +1,106 @@
+"""A closed-form linear probe of every head, judged on videos that it was not fitted on.
+
+Ridge regression of the labels on a head's standardised features, as the scorer standardises them, with an intercept
+and the penalty PENALTY x (mean squared length of a segment's features): the same relative to every head's scale and
+width. The predictions for a fold held out follow from one fit to everything: with H the matrix that maps labels to
+fitted values and F the rows of the fold, the error there is (I - H_FF)^-1 (y - H y)_F (the block form of PRESS).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.stats import rankdata
+
+from headhunt_svc.core.clustering import Points
+from headhunt_svc.core.folds import Labels, Rows, video_folds
+from headhunt_svc.core.saliency import Values, chunks, usable_heads
+
+PENALTY = 0.1  # planted heads (benchmarks/identification.py) are found as well with 0.01, fewer with 1
+
+
+def ranking_auc(outputs: Float64[np.ndarray, "*head segment"], labels: Labels) -> Float64[np.ndarray, " *head"]:
+    """ROC-AUC of each row; ties count half (the Mann-Whitney statistic)."""
+    n_a = int(labels.sum())
+    ranks = rankdata(outputs, axis=-1)[..., labels].sum(-1)
+    return np.asarray((ranks - n_a * (n_a + 1) / 2) / (n_a * (len(labels) - n_a)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Residuals of a ridge fit to all segments, and blocks of the matrix that maps labels to fitted values."""
+
+    residuals: Float64[np.ndarray, "head segment"]
+    left: Float64[np.ndarray, "head segment k"]
+    right: Float64[np.ndarray, "head segment k"] | None  # None: `left` is the matrix itself
+
+    @classmethod
+    def of(cls, x: Points, y: Float64[np.ndarray, " segment"]) -> "_Fit":
+        n, d = x.shape[1:]
+        if n <= d:
+            gram = x @ x.transpose(0, 2, 1)
+            penalty = PENALTY * np.trace(gram, axis1=1, axis2=2)[:, None, None] / n
+            hat = np.eye(n) + 1 / n - penalty * np.linalg.inv(gram + penalty * np.eye(n))
+            return cls(y - hat @ y, hat, None)
+        scatter = x.transpose(0, 2, 1) @ x
+        penalty = PENALTY * np.trace(scatter, axis1=1, axis2=2)[:, None, None] / n
+        left = x @ np.linalg.inv(scatter + penalty * np.eye(d))
+        fitted = (left @ (y @ x)[..., None])[..., 0] + y.mean()
+        return cls(y - fitted, left, x)
+
+    def block(self, rows: Rows) -> Float64[np.ndarray, "head row row"]:
+        """H_FF."""
+        if self.right is None:
+            return np.asarray(self.left[:, rows][:, :, rows])
+        return np.asarray(self.left[:, rows] @ self.right[:, rows].transpose(0, 2, 1) + 1 / self.left.shape[1])
+
+    def held_out(self, rows: Rows, y: Float64[np.ndarray, " segment"]) -> Float64[np.ndarray, "head row"]:
+        """Predictions for some segments of a fit to the others."""
+        left_out = np.eye(len(rows)) - self.block(rows)
+        return np.asarray(y[rows] - np.linalg.solve(left_out, self.residuals[:, rows, None])[..., 0])
+
+
+def held_out_outputs(
+    values: Values, labels: Labels, tests: Sequence[Sequence[Rows]]
+) -> Float64[np.ndarray, "head segment"]:
+    """The probe's outputs for every segment that a fold holds out, mean over partitions; NaN elsewhere.
+
+    tests: the rows held out together, fold by fold, for each partition. NaN too for a head that is constant.
+    """
+    y = labels.astype(np.float64)
+    result = np.full((values.shape[1], len(labels)), np.nan)
+    for heads, x in chunks(values, np.flatnonzero(usable_heads(values))):
+        scale = x.std(1, keepdims=True)
+        fit = _Fit.of(x / np.where(scale > 1e-8, scale, 1.0), y)
+        total = np.full((len(tests), *x.shape[:2]), np.nan)
+        for partition, folds in zip(total, tests, strict=True):
+            for rows in folds:
+                partition[:, rows] = fit.held_out(rows, y)
+        result[heads] = total.mean(0)
+    return result
+
+
+def cross_validated_outputs(
+    values: Values, labels: Labels, videos: Sequence[str], folds: int, repeats: int, seed: int
+) -> Float64[np.ndarray, "head segment"]:
+    """Out-of-fold outputs of each head's probe, mean over `repeats` partitions of the videos into `folds` folds.
+
+    Raises:
+        FeatureError: fewer than two videos of a class; features that are not finite, or all constant.
+    """
+    partitions = [[test for _, test in video_folds(labels, videos, folds, seed + r)] for r in range(repeats)]
+    return held_out_outputs(values, labels, partitions)
+
+
+def joined(values: Values, heads: Sequence[int]) -> Values:
+    """Some heads as one, their features side by side."""
+    return values[:, list(heads)].reshape(len(values), 1, -1)
+
+
+def bootstrap_rows(videos: Sequence[str], count: int, seed: int) -> Iterator[Rows]:
+    """Segments of as many videos as there are, drawn with replacement."""
+    groups = np.unique(np.asarray(videos), return_inverse=True)[1]
+    rows, random = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)], np.random.default_rng(seed)
+    for _ in range(count):
+        yield np.concatenate([rows[g] for g in random.integers(0, len(rows), len(rows))])

@@ -1,0 +1,175 @@
+"""The identification report: one HTML file that holds its pictures and needs nothing else."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from headhunt_svc.core.scoring import CalibrationCurve
+from headhunt_svc.io.files import write_text
+from headhunt_svc.io.plots import ALARM, INK, RAW, SMOOTH
+from headhunt_svc.types import HeadRef, HeadSelection
+
+MAPS = {
+    "rss": "RSS",
+    "instability": "std over prompts",
+    "lda": "Fisher's criterion",
+    "kl": "symmetric KL",
+    "mmd": "MMD squared",
+    "nmi": "NMI of 2-means",
+    "frequency": "chosen by subsamples",
+}
+MOST_BARS = 30
+NOT_MEASURED = (
+    "How far the choice holds is not known: it takes at least three videos of each sort to split them in halves."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture with its heading and what it shows; png: base64."""
+
+    title: str
+    text: str
+    png: str
+
+
+def _canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure as Canvas  # no pyplot: no global state, no display
+
+    canvas = Canvas(figsize=(width, height), layout="constrained", facecolor="white")
+    axes = list(canvas.subplots(rows, columns, squeeze=False).ravel())
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+        one.tick_params(colors=INK, labelsize=9)
+    return canvas, axes
+
+
+def _png(canvas: Any) -> str:
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, dpi=110, format="png", bbox_inches="tight")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def maps(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
+    """Layers x heads, one map for each criterion; expert heads ringed."""
+    names = [n for n in MAPS if n in table]
+    shape = (int(table["layer"].max()) + 1, int(table["head"].max()) + 1)
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    canvas, axes = _canvas(10, rows * max(2.2, min(0.1 * shape[0] + 1.0, 3.8)), rows, columns)
+    for axis, name in zip(axes, names, strict=False):
+        values = np.full(shape, np.nan)
+        values[table["layer"], table["head"]] = table[name]
+        image = axis.imshow(values, cmap="viridis", aspect="auto", interpolation="nearest")
+        axis.scatter(
+            [h.head for h in heads], [h.layer for h in heads], s=70, facecolors="none", edgecolors=ALARM, lw=1.8
+        )
+        axis.set_title(MAPS[name], fontsize=10, color=INK)
+        axis.set(xlabel="head", ylabel="layer")
+        axis.locator_params(integer=True)
+        canvas.colorbar(image, ax=axis, fraction=0.05, format="%.2g").ax.locator_params(nbins=5)
+    for axis in axes[len(names) :]:
+        axis.remove()
+    text = "Every head of the model, bright is high; red rings mark the expert heads. Empty: its output is constant."
+    return Figure("Where the heads are", text, _png(canvas))
+
+
+def prompts(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
+    """Saliency under each prompt against the mean over prompts."""
+    names = [c for c in table if str(c).startswith("prompt_")]
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    canvas, axes = _canvas(10, 2.9 * rows, rows, columns)
+    chosen = pd.Series(list(zip(table["layer"], table["head"], strict=True))).isin([tuple(h) for h in heads]).to_numpy()
+    for i, (axis, name) in enumerate(zip(axes, names, strict=False), start=1):
+        axis.scatter(table["mean"], table[name], s=10, color=RAW, alpha=0.7)
+        axis.scatter(table["mean"][chosen], table[name][chosen], s=26, color=ALARM)
+        axis.axline((float(table["mean"].median()),) * 2, slope=1, color=INK, lw=0.7, ls=":")
+        axis.set_title(f"prompt ({i})", fontsize=10, color=INK)
+        axis.set(xlabel="mean saliency", ylabel="saliency")
+    for axis in axes[len(names) :]:
+        axis.remove()
+    text = (
+        "Each dot is a head, red ones are experts. On the dotted line a prompt sees a head as all prompts do together."
+    )
+    return Figure("Do the prompts agree?", text, _png(canvas))
+
+
+def stability(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
+    """How often the subsamples chose each head."""
+    top = table.sort_values(["frequency", "rss"], ascending=False).head(MOST_BARS)
+    top = top[top["frequency"] > 0]
+    experts = {tuple(h) for h in heads}
+    names = list(zip(top["layer"], top["head"], strict=True))
+    canvas, (axis,) = _canvas(10, 3.2)
+    colours = [ALARM if name in experts else RAW for name in names]
+    axis.bar(range(len(names)), top["frequency"], color=colours)
+    axis.axhline(len(heads) / len(table), color=INK, lw=0.8, ls=":", label="chance")
+    axis.set_xticks(range(len(names)), [f"{layer},{head}" for layer, head in names], rotation=60, fontsize=8)
+    axis.set(xlabel="layer,head", ylabel="share of subsamples", ylim=(0, 1.02))
+    axis.legend(frameon=False, fontsize=9)
+    text = "How often each head is chosen when half of the videos choose; red bars are the expert heads."
+    return Figure("Would other videos have chosen the same?", text, _png(canvas))
+
+
+def projection(points: Float[np.ndarray, "segment 2"], labels: Bool[np.ndarray, " segment"]) -> Figure:
+    """The first two principal components of the expert features."""
+    canvas, (axis,) = _canvas(10, 4.2)
+    for of, colour, name in ((~labels, RAW, "normal"), (labels, ALARM, "anomalous")):
+        axis.scatter(points[of, 0], points[of, 1], s=16, color=colour, alpha=0.75, label=f"{name} ({of.sum()})")
+    axis.set(xlabel="first principal component", ylabel="second")
+    axis.legend(frameon=False, fontsize=9)
+    text = "Standardised features of the expert heads, one dot a calibration segment. The projection knows no labels."
+    return Figure("What the expert heads see", text, _png(canvas))
+
+
+def learning(curve: Mapping[int, tuple[float, float]]) -> Figure:
+    """AUC on other videos against the number of videos chosen from."""
+    canvas, (axis,) = _canvas(10, 3.4)
+    sizes, mean, spread = (np.array(v) for v in (list(curve), *zip(*curve.values(), strict=True)))
+    axis.fill_between(sizes, mean - spread, np.minimum(mean + spread, 1), color=SMOOTH, alpha=0.15, lw=0)
+    axis.plot(sizes, mean, "o-", color=SMOOTH)
+    axis.axhline(0.5, color=INK, lw=0.8, ls=":", label="chance")
+    axis.set(xlabel="labelled videos", ylabel="AUC of segments of other videos")
+    axis.legend(frameon=False, fontsize=9)
+    text = "Heads chosen and a probe fitted on so many videos, measured on the rest; mean and standard deviation."
+    return Figure("Would more labels help?", text, _png(canvas))
+
+
+def calibration(curve: CalibrationCurve) -> Figure:
+    """Predicted probability against the share of anomalous segments."""
+    canvas, (axis,) = _canvas(10, 3.6)
+    axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":", label="as it should be")
+    axis.plot(curve.predicted, curve.observed, "o-", color=SMOOTH, label="scorer")
+    axis.set(xlabel="predicted probability", ylabel="share anomalous", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axis.legend(frameon=False, fontsize=9)
+    text = f"The scorer on videos held out, in groups of equal size; Brier score {curve.brier:.3f}."
+    return Figure("Are the scores probabilities?", text, _png(canvas))
+
+
+def write_report(
+    path: Path, selection: HeadSelection, table: pd.DataFrame, labels: np.ndarray, n_videos: int, figures: list[Figure]
+) -> None:
+    """Write the HTML file."""
+    loader = PackageLoader("headhunt_svc.io", "templates")
+    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
+        "identification.html"
+    )
+    text = template.render(
+        selection=selection,
+        not_measured=NOT_MEASURED,
+        n_videos=n_videos,
+        n_segments=len(labels),
+        n_anomalous=int(labels.sum()),
+        n_heads=len(table),
+        figures=figures,
+    )
+    write_text(path, text)

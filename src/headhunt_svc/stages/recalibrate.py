@@ -1,0 +1,93 @@
+"""recalibrate: new labels of some segments -> scorer and locator from stored features, as a new bundle.
+
+The model is not run: heads, prompt and features stay, so a correction takes seconds. Labels that the file does not name
+are those of the index, so a file holds all corrections, not only the latest; scorer and locator come from calibration
+and validation videos, as in `fit` and `calibrate`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from headhunt_svc.core.scoring import FittedScorer
+from headhunt_svc.core.splitting import check_no_leak
+from headhunt_svc.errors import DatasetError
+from headhunt_svc.io.artifacts import (
+    check_model,
+    load_bundle,
+    load_golden,
+    load_locators,
+    model_key,
+    save_bundle,
+    save_locators,
+    save_scorer,
+)
+from headhunt_svc.io.datasets import load_index
+from headhunt_svc.io.feature_store import FeatureStore, Source
+from headhunt_svc.io.files import sha256
+from headhunt_svc.io.labels import read_labels
+from headhunt_svc.params import Params
+from headhunt_svc.stages.training import fit_with_curve, labelled, points_of
+from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, Segment, VideoRecord
+
+RELABELLED = "anomalous"  # what a video is called that was normal before
+
+
+def relabelled(record: VideoRecord, segments: Sequence[Segment], labels: Mapping[int, bool]) -> VideoRecord:
+    """The video with the frames of some segments all anomalous or all normal.
+
+    Raises:
+        DatasetError: the video has no segment of that number.
+    """
+    truth, spans = record.truth(), {s.index: s.span for s in segments}
+    for index, anomalous in labels.items():
+        if index not in spans:
+            raise DatasetError(f"{record.video_id}:{index} is labelled, but the video has segments 0 to {max(spans)}")
+        truth[spans[index].start : spans[index].stop] = anomalous
+    edges = np.flatnonzero(np.diff(truth.astype(int), prepend=0, append=0))
+    found = tuple(FrameSpan(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True))
+    label = NORMAL if not found else RELABELLED if record.label == NORMAL else record.label
+    return replace(record, true_spans=found, label=label)
+
+
+def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundle: Path, out: Path) -> FittedScorer:
+    """Write a new bundle whose lineage names the old one and the labels.
+
+    Raises:
+        DatasetError: labels of videos that are unknown, or of test videos, or of segments that there are not.
+        ArtifactError: features of another model or other prompts than the bundle's.
+    """
+    new, records = read_labels(labels), load_index(index)
+    splits = {r.video_id: r.split for r in records}
+    if unknown := sorted(new.keys() - splits.keys()):
+        raise DatasetError(f"{labels} labels videos that are not in {index}: {', '.join(unknown)}")
+    check_no_leak(
+        {"labels for calibration": set(new)} | {s: {v for v in splits if splits[v] == s} for s in ("test", "hard")}
+    )
+    old, _ = load_bundle(bundle)
+    check_model(old, bundle)
+    mllm, store = old.mllm_at(bundle), FeatureStore(features)
+    few = [r for r in records if r.split in ("calibration", "validation")]
+    store.check([r.video_id for r in few], Source(model_key(mllm), old.calibration_prompts))
+    few = [relabelled(r, store.load(r.video_id).segments, new[r.video_id]) if r.video_id in new else r for r in few]
+    prompt, share = old.calibration_prompts.index(old.prompt), params.label.min_anomalous_share
+    data = {s: labelled(store, [r for r in few if r.split == s], prompt, share) for s in ("calibration", "validation")}
+    fitted = fit_with_curve(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
+    save_locators(out / "locator.json", points_of(data["validation"], fitted.scorer, params.calibrate))
+    save_scorer(out / "scorer.safetensors", fitted.scorer)
+    step = {"from": old.detector_id, "labels_sha256": sha256(labels)[:16], "labels": sum(map(len, new.values()))}
+    made = old.model_copy(
+        update={
+            "mllm": mllm.model_copy(update={"id": os.path.relpath(mllm.id, out)}) if old.mllm_is_local else old.mllm,
+            "scorer_sha256": sha256(out / "scorer.safetensors"),
+            "operating_points": load_locators(out / "locator.json"),
+            "data": {**old.data, "recalibrated": [*old.data.get("recalibrated", []), step]},
+            "package_version": version("headhunt-svc"),
+        }
+    )
+    save_bundle(out, made, fitted.scorer, load_golden(bundle))
+    return fitted

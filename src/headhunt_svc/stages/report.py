@@ -1,0 +1,49 @@
+"""report: the identification report from what identify and fit wrote, and the features that they read."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from headhunt_svc.core.identification import learning_curve
+from headhunt_svc.core.scoring import CalibrationCurve
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.io import identification_report as drawn
+from headhunt_svc.io.artifacts import load_selection
+from headhunt_svc.io.datasets import load_index
+from headhunt_svc.io.feature_store import FeatureStore
+from headhunt_svc.io.files import read_json
+from headhunt_svc.params import Params
+from headhunt_svc.stages.training import stored
+
+
+def report(params: Params, artifacts: Path, features: Path, out: Path) -> None:
+    """Write one HTML file: where the heads are, whether prompts and subsamples agree, what they see, a learning curve.
+
+    artifacts: the folder of index.parquet, heads.json, saliency.csv and calibration.json.
+
+    Raises:
+        ArtifactError: one of these is missing, or features are of another model or other prompts.
+    """
+    selection = load_selection(artifacts / "heads.json")
+    try:
+        table = pd.read_csv(artifacts / "saliency.csv")
+    except (OSError, ValueError) as exc:
+        raise ArtifactError(f"{artifacts}/saliency.csv cannot be read ({exc}): run `headhunt identify`") from exc
+    curve = CalibrationCurve(**read_json(artifacts / "calibration.json", "headhunt fit")["curve"])
+    per_prompt = stored(params, FeatureStore(features), load_index(artifacts / "index.parquet", "calibration"))
+    data, heads = per_prompt[params.prompts.scoring], selection.heads
+    points = PCA(2).fit_transform(StandardScaler().fit_transform(data.features.select(heads).astype(np.float64)))
+    values, k = [d.features.values for d in per_prompt], len(heads)
+    grown = learning_curve(values, data.labels, data.videos, k, params.identify)
+    figures = [
+        drawn.maps(table, heads),
+        drawn.prompts(table, heads),
+        *([drawn.stability(table, heads)] if "frequency" in table else []),
+        drawn.projection(points, data.labels),
+        *([drawn.learning(grown)] if grown else []),
+        drawn.calibration(curve),
+    ]
+    drawn.write_report(out, selection, table, data.labels, len(data.records), figures)

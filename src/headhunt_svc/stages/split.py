@@ -1,0 +1,34 @@
+"""split: draw a few calibration and validation videos from all that are not test videos."""
+
+from collections import Counter
+from pathlib import Path
+
+from headhunt_svc.core.splitting import check_no_leak, draw_split
+from headhunt_svc.io.datasets import read_annotations, write_annotations
+from headhunt_svc.io.files import sha256, write_json
+from headhunt_svc.params import SplitParams
+from headhunt_svc.types import NORMAL
+
+
+def split(params: SplitParams, annotations: Path, out: Path) -> None:
+    """Write annotations of test, calibration and validation videos, and beside them a record of the draw.
+
+    Raises:
+        DatasetError: malformed annotations, or too few videos.
+    """
+    read = read_annotations(annotations)
+    tests = [a for a in read if a.split in ("test", "hard")]
+    pool = {a.video: a for a in read if a.split not in ("test", "hard")}
+    sizes = {"calibration": params.calibration, "validation": params.validation}
+    drawn = draw_split({name: a.label for name, a in pool.items()}, sizes, NORMAL, params.seed)
+    chosen = [pool[name].model_copy(update={"split": drawn[name]}) for name in sorted(drawn)]
+    found = [*chosen, *tests]
+    check_no_leak({s: [a.video for a in found if a.split == s] for s in {a.split for a in found}})
+    write_annotations(out, found)
+    record = {
+        "from": {"sha256": sha256(annotations), "videos": len(read)},
+        "params": params.model_dump(),
+        "pool": dict(sorted(Counter(a.label for a in pool.values()).items())),
+        "drawn": {s: dict(sorted(Counter(a.label for a in chosen if a.split == s).items())) for s in sizes},
+    }
+    write_json(out.with_name(f"{out.stem}.split.json"), record)

@@ -1,0 +1,259 @@
+"""identify, fit, calibrate, recalibrate and split on stored features that are made up: no model, no videos."""
+
+import base64
+import json
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from headhunt_svc import show
+from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.errors import ArtifactError, DatasetError
+from headhunt_svc.io.artifacts import (
+    Bundle,
+    OperatingPoint,
+    load_bundle,
+    load_locators,
+    load_scorer,
+    load_selection,
+    model_key,
+    save_bundle,
+)
+from headhunt_svc.io.datasets import Annotation, read_annotations, save_index, write_annotations
+from headhunt_svc.io.feature_store import FeatureStore, Source, VideoFeatures
+from headhunt_svc.io.files import sha256
+from headhunt_svc.params import Params, SplitParams, load_params
+from headhunt_svc.stages.recalibrate import recalibrate
+from headhunt_svc.stages.report import report
+from headhunt_svc.stages.split import split
+from headhunt_svc.stages.training import calibrate, fit, identify
+from headhunt_svc.types import FrameSpan, HeadRef, Segment, VideoRecord
+
+HEADS = tuple(HeadRef(layer, head) for layer in range(3) for head in range(4))
+KNOWS = 6
+LENGTH, N_SEGMENTS = 16, 8
+
+
+def record(name: str, split: str, anomalous: bool) -> VideoRecord:
+    spans = (FrameSpan(3 * LENGTH, 6 * LENGTH),) if anomalous else ()
+    label = "fall" if anomalous else "normal"
+    return VideoRecord(name, Path(name), N_SEGMENTS * LENGTH, 10.0, split, label, spans)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def params(root: Path) -> Params:
+    found = load_params()
+    update = {"top_k": 2, "criteria": "robust", "subsamples": 8}
+    mllm = found.mllm.model_copy(update={"id": "a/model", "revision": "abc"})
+    return found.model_copy(update={"identify": found.identify.model_copy(update=update), "mllm": mllm})
+
+
+@pytest.fixture
+def made(params: Params, tmp_path: Path) -> Path:
+    """index.parquet and features: head KNOWS of 12 moves with the truth, the others do not."""
+    rng = np.random.default_rng(0)
+    records = [record(f"{s}/{i}.mp4", s, i % 2 == 1) for s in ("calibration", "validation", "test") for i in range(12)]
+    save_index(tmp_path / "index.parquet", records)
+    store, texts = FeatureStore(tmp_path / "features"), params.prompts.texts
+    source = Source(model_key(params.mllm), texts)
+    for r in records[:24]:
+        segments = tuple(
+            Segment(r.video_id, k, FrameSpan(k * LENGTH, (k + 1) * LENGTH), (k * LENGTH,)) for k in range(N_SEGMENTS)
+        )
+        values = np.repeat(rng.standard_normal((1, N_SEGMENTS, 12, 4)), len(texts), axis=0)
+        values[:, 3:6, KNOWS] += 2.5 * r.is_anomalous
+        values += 0.1 * rng.standard_normal(values.shape)
+        features = VideoFeatures(segments, HEADS, values.astype(np.float32), np.zeros((len(texts), 8, 3), np.float32))
+        store.save(r.video_id, features, "k", source)
+    return tmp_path
+
+
+def run(params: Params, made: Path) -> None:
+    index, features = made / "index.parquet", made / "features"
+    identify(params, index, features, made / "heads.json")
+    fit(params, index, features, made / "heads.json", made / "scorer.safetensors")
+    calibrate(params, index, features, made / "scorer.safetensors", made / "locator.json")
+
+
+@pytest.fixture
+def bundle(params: Params, made: Path) -> Path:
+    run(params, made)
+    selection, locator = load_selection(made / "heads.json"), load_locators(made / "locator.json")["f1"]
+    point = OperatingPoint(sigma_segments=locator.sigma_segments, threshold=locator.threshold)
+    about = Bundle(
+        mllm=params.mllm,
+        mllm_is_local=False,
+        mllm_revision="abc",
+        segmentation=params.segmentation,
+        prompt=params.prompts.scoring_text,
+        calibration_prompts=params.prompts.texts,
+        heads=selection.heads,
+        rss=selection.rss,
+        scorer_sha256=sha256(made / "scorer.safetensors"),
+        operating_points={"f1": point},
+        data={"index_sha256": "1", "videos": {"calibration": 12, "validation": 12, "test": 12}},
+        fingerprint={},
+        package_version="1",
+    )
+    save_bundle(made / "bundle", about, load_scorer(made / "scorer.safetensors"), np.ones((2, 8), np.float32))
+    return made / "bundle"
+
+
+@pytest.mark.parametrize("criteria", ["paper", "robust"])
+def test_identify_writes_heads_with_their_confidence(
+    criteria: str, params: Params, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = params.identify.model_copy(update={"criteria": criteria})
+    params = params.model_copy(update={"identify": chosen})
+    run(params, made)
+    selection = load_selection(made / "heads.json")
+    assert selection.heads[0] == HEADS[KNOWS]
+    assert selection.criteria == criteria
+    assert selection.confidence is not None
+    assert selection.confidence.frequency[0] == 1.0
+    assert selection.confidence.verdict == "trustworthy"
+    table = pd.read_csv(made / "saliency.csv")
+    assert table["frequency"].sum() == pytest.approx(2)
+    assert table.loc[KNOWS, "rss"] == pytest.approx(selection.rss[0])
+    assert set(table.columns) >= ({"lda", "kl", "mmd", "nmi"} if criteria == "paper" else {"layer", "head"})
+    show.selection(selection, made / "heads.json")
+    assert "heads were chosen in over 90 % of 8 subsamples" in capsys.readouterr().out
+    curve = json.loads((made / "calibration.json").read_text())["curve"]
+    assert sum(curve["counts"]) == 12 * N_SEGMENTS
+    assert curve["observed"][0] < 0.1 < 0.9 < curve["observed"][-1]
+
+
+class Pictures(HTMLParser):
+    """What the page shows, and everything that it would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href", "data", "action"):
+                (self.images if tag == "img" else self.links).append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("criteria", ["paper", "robust"])
+def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, params: Params, made: Path) -> None:
+    chosen = params.identify.model_copy(update={"criteria": criteria, "subsamples": 4})
+    params = params.model_copy(update={"identify": chosen})
+    run(params, made)
+    report(params, made, made / "features", made / "identification.html")
+    text = (made / "identification.html").read_text(encoding="utf-8")
+    page = Pictures()
+    page.feed(text)
+    confidence = load_selection(made / "heads.json").confidence
+    assert confidence is not None
+    assert confidence.words in page.text
+    assert page.links == []
+    assert len(page.images) == 6
+    for image in page.images:
+        kind, data = image.split(",", 1)
+        assert kind == "data:image/png;base64"
+        with Image.open(BytesIO(base64.b64decode(data))) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
+    report(params, made, made / "features", made / "again.html")
+    assert (made / "again.html").read_text(encoding="utf-8") == text
+
+
+def test_features_of_another_model_are_refused(params: Params, made: Path) -> None:
+    other = params.model_copy(update={"mllm": params.mllm.model_copy(update={"revision": "def"})})
+    with pytest.raises(ArtifactError, match=r"model 'abc float32 sdpa', params\.yaml asks for 'def float32 sdpa'"):
+        identify(other, made / "index.parquet", made / "features", made / "heads.json")
+    texts = params.prompts.model_copy(update={"texts": params.prompts.texts[:2]})
+    with pytest.raises(ArtifactError, match="of prompts"):
+        identify(
+            params.model_copy(update={"prompts": texts}), made / "index.parquet", made / "features", made / "heads.json"
+        )
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
+    form: str, params: Params, made: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every label turned round: the scorer turns round, heads and golden features stay."""
+    turned = [
+        (f"{s}/{i}.mp4:{k}", "normal" if i % 2 == 1 and 3 <= k < 6 else "anomalous")
+        for s in ("calibration", "validation")
+        for i in range(12)
+        for k in range(N_SEGMENTS)
+    ]
+    path = made / f"labels.{form}"
+    lines = ["segment,label", *(f"{s},{y}" for s, y in turned)]
+    if form == "jsonl":
+        lines = [json.dumps({"segment": s, "label": y}) for s, y in turned]
+    path.write_text("\n".join(lines))
+    old, old_scorer = load_bundle(bundle)
+    recalibrate(params, path, made / "index.parquet", made / "features", bundle, made / "new")
+    new, scorer = load_bundle(made / "new")
+    z = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
+    assert np.corrcoef(apply_scorer(old_scorer, z), apply_scorer(scorer, z))[0, 1] < -0.8
+    assert new.heads == old.heads
+    assert new.detector_id != old.detector_id
+    assert new.data["recalibrated"] == [
+        {"from": old.detector_id, "labels_sha256": sha256(path)[:16], "labels": len(turned)}
+    ]
+    assert (made / "new" / "golden.safetensors").read_bytes() == (bundle / "golden.safetensors").read_bytes()
+    show.bundle(made / "new", made / "none.json")
+    assert f"192 labels ({sha256(path)[:16]}), from detector {old.detector_id}" in capsys.readouterr().out
+
+
+def test_the_same_labels_give_the_same_scorer(params: Params, made: Path, bundle: Path) -> None:
+    path = made / "labels.csv"
+    path.write_text("segment,label\ncalibration/1.mp4:4,anomalous\ncalibration/0.mp4:0,normal\n")
+    recalibrate(params, path, made / "index.parquet", made / "features", bundle, made / "new")
+    np.testing.assert_allclose(load_bundle(made / "new")[1].weight, load_bundle(bundle)[1].weight)
+    assert load_bundle(made / "new")[0].operating_points == load_bundle(bundle)[0].operating_points
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("segment,label\ntest/3.mp4:1,normal\n", "test/3.mp4: in labels for calibration and in test; what is"),
+        ("segment,label\nnew.mp4:1,normal\n", "labels videos that are not in .*: new.mp4"),
+        ("segment,label\ncalibration/1.mp4:8,normal\n", "calibration/1.mp4:8 is labelled, but .* segments 0 to 7"),
+        ("segment,label\ncalibration/1.mp4,normal\n", "labels.csv:2: segment: String should match"),
+        ("segment,label\na.mp4:1,normal\na.mp4:1,normal\n", "labels.csv:3: a.mp4:1 is labelled twice"),
+        ("segment,label\na.mp4:1,normal\na.mp4:2,odd\n", "labels.csv:3: label: Input should be 'normal' or 'anomal"),
+        ("segment,label\n", "holds no labels"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_named(text: str, says: str, params: Params, made: Path, bundle: Path) -> None:
+    (made / "labels.csv").write_text(text)
+    with pytest.raises(DatasetError, match=says):
+        recalibrate(params, made / "labels.csv", made / "index.parquet", made / "features", bundle, made / "new")
+    assert not (made / "new").exists()
+
+
+def test_split_draws_from_what_is_no_test_video_and_records_it(tmp_path: Path) -> None:
+    def annotation(i: int) -> Annotation:
+        anomalous, part = i % 3 == 0, "test" if i >= 100 else "calibration"
+        spans = ((1.0, 2.0),) if anomalous else ()
+        return Annotation(
+            video=f"{i}.mp4", split=part, label="fall" if anomalous else "normal", spans=spans, unit="seconds"
+        )
+
+    write_annotations(tmp_path / "all.jsonl", [annotation(i) for i in range(130)])
+    params = SplitParams(calibration=0.1, validation=6, seed=3)
+    split(params, tmp_path / "all.jsonl", tmp_path / "few.jsonl")
+    found = read_annotations(tmp_path / "few.jsonl")
+    by_split = {s: [a for a in found if a.split == s] for s in ("calibration", "validation", "test")}
+    assert {s: len(v) for s, v in by_split.items()} == {"calibration": 10, "validation": 6, "test": 30}
+    assert all(int(a.video.split(".")[0]) < 100 for s in ("calibration", "validation") for a in by_split[s])
+    about = json.loads((tmp_path / "few.split.json").read_text())
+    assert about["params"] == {"calibration": 0.1, "validation": 6, "seed": 3}
+    assert about["pool"] == {"fall": 34, "normal": 66}
+    assert about["drawn"] == {"calibration": {"fall": 3, "normal": 7}, "validation": {"fall": 2, "normal": 4}}

@@ -16,7 +16,6 @@ from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.io.artifacts import (
     Bundle,
-    OperatingPoint,
     load_bundle,
     load_locators,
     load_scorer,
@@ -83,8 +82,7 @@ def run(params: Params, made: Path) -> None:
 @pytest.fixture
 def bundle(params: Params, made: Path) -> Path:
     run(params, made)
-    selection, locator = load_selection(made / "heads.json"), load_locators(made / "locator.json")["f1"]
-    point = OperatingPoint(sigma_segments=locator.sigma_segments, threshold=locator.threshold)
+    selection, points = load_selection(made / "heads.json"), load_locators(made / "locator.json")
     about = Bundle(
         mllm=params.mllm,
         mllm_is_local=False,
@@ -95,7 +93,7 @@ def bundle(params: Params, made: Path) -> Path:
         heads=selection.heads,
         rss=selection.rss,
         scorer_sha256=sha256(made / "scorer.safetensors"),
-        operating_points={"f1": point},
+        operating_points=points,
         data={"index_sha256": "1", "videos": {"calibration": 12, "validation": 12, "test": 12}},
         fingerprint={},
         package_version="1",

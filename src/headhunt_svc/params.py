@@ -136,7 +136,7 @@ class IdentifyParams(_Section):
     choice holds. folds, repeats: cross-validation of the probes.
     """
 
-    criteria: Literal["paper", "robust"] = "paper"
+    criteria: Literal["paper", "robust"] = "robust"
     top_k: Positive | Literal["auto"] = 5
     instability_penalty: Annotated[float, Field(ge=0)] = 0.5
     separability: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -131,7 +131,7 @@ def test_wrong_use_is_one_line_with_the_way_out(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", 20)
     (tmp_path / "file").touch()
     cases = [
-        (["detect", video, "--operating-point", "loud"], "no operating point 'loud' in this bundle; there are: f1"),
+        (["detect", video, "--operating-point", "loud"], "no operating point 'loud' in this bundle; there are: budget"),
         (["detect", video, "--out", tmp_path / "file" / "out"], "cannot write"),
         (["detect", video, write_video(tmp_path / "b" / "a.mp4", 20)], "would both be reported as a.mp4"),
     ]

@@ -270,7 +270,7 @@ def benchmark(
 @app.command()
 def measure(params: ParamsFile = PARAMS) -> None:
     """Read what the ablation's arms need: test videos, questions, an untrained model."""
-    from headhunt_svc.stages.ablate import measure as run
+    from headhunt_svc.stages.measure import measure as run
 
     run(load_params(params), stages.INDEX, stages.MEASURED)
 
@@ -281,7 +281,15 @@ def ablate(params: ParamsFile = PARAMS) -> None:
     from headhunt_svc import show
     from headhunt_svc.stages.ablate import ablate as run
 
-    run(load_params(params), stages.INDEX, stages.BUNDLE, stages.FEATURES, stages.MEASURED, stages.ABLATION)
+    run(
+        load_params(params),
+        stages.INDEX,
+        stages.BUNDLE,
+        stages.FEATURES,
+        stages.MEASURED,
+        stages.ABLATION,
+        stages.PLOTS,
+    )
     show.ablation(stages.ABLATION)
 
 

@@ -189,13 +189,25 @@ class EvaluateParams(_Section):
 
 
 class AblateParams(_Section):
-    """Arms of the ablation: questions for the text answers, and how few labelled videos are tried how often."""
+    """Arms of the ablation: questions for the text answers, how few labelled videos are tried how often, and sweeps.
+
+    random_draws: of as many heads as the detector has. top_k, instability_penalty: values that are swept.
+    """
 
     specific: Annotated[tuple[str, ...], Field(min_length=1)]
     generic: Annotated[tuple[str, ...], Field(min_length=1)]
     labelled_videos: tuple[Annotated[int, Field(ge=4)], ...] = (9, 18, 44)
     draws: Positive = 10
     low_label_sigma: Annotated[float, Field(ge=0)] = 0.75
+    random_draws: Positive = 20
+    top_k: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 3, 5, 10, 20, 40, 80)
+    instability_penalty: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (
+        0.0,
+        0.25,
+        0.5,
+        1.0,
+        2.0,
+    )
 
 
 class CorpusParams(_Section):

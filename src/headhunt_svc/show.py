@@ -10,6 +10,7 @@ from rich.table import Table
 
 from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.errors import HeadHuntError
+from headhunt_svc.io.ablation import with_interval, words
 from headhunt_svc.io.artifacts import PointOrWhy, load_bundle
 from headhunt_svc.io.files import read_json
 from headhunt_svc.io.footage import Footage
@@ -109,17 +110,12 @@ def calibration(fitted: FittedScorer) -> None:
     Console(width=100).print(table)
 
 
-def _figure(row: dict[str, Any], key: str) -> str:
-    interval = row[f"{key}_interval"]
-    return f"{row[key]:.3f}" + (f" \\[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-
-
 def metrics(path: Path) -> None:
     """metrics.json as a table: all test videos, then each kind beside the normal ones."""
     found = read_json(path, "headhunt evaluate")
     title = f"{found['n_videos']} held-out test videos, {found['n_frames']} frames: frame level [95 % interval]"
     table = Table("", "ROC-AUC", "AP", title=title)
-    table.add_row("the detector", _figure(found, "roc_auc"), _figure(found, "average_precision"))
+    table.add_row("the detector", with_interval(found, "roc_auc"), with_interval(found, "average_precision"))
     for kind, row in found["by_kind"].items():
         table.add_row(f"  {kind}", f"{row['roc_auc']:.3f}", f"{row['average_precision']:.3f}")
     Console(width=100).print(table)
@@ -199,18 +195,18 @@ def assessment(found: dict[str, Any]) -> None:
 
 
 def ablation(path: Path) -> None:
-    """ablation.json as a table: test, hard, and ROC-AUC with few labelled videos."""
+    """ablation.json as a table: test and hard, and ROC-AUC with few labelled videos."""
     arms = read_json(path, "headhunt ablate")["arms"]
     few = list(next(iter(arms.values()))["low_label"])
     hard = all("hard" in row for row in arms.values())
-    columns = ["test ROC-AUC", "test AP", *(["hard ROC-AUC"] if hard else []), *(f"{n} labels" for n in few)]
+    columns = ["test ROC-AUC", "test AP", "test F1", *(["hard ROC-AUC"] if hard else []), *(f"{n} labels" for n in few)]
     title = f"{path}: what the expert heads must beat [95 % interval], and ROC-AUC with few labelled videos"
     table = Table("", *columns, title=title)
     for name, row in arms.items():
-        cells = [_figure(row["test"], "roc_auc"), _figure(row["test"], "average_precision")]
-        cells += [_figure(row["hard"], "roc_auc")] if hard else []
+        cells = [with_interval(row["test"], "roc_auc"), with_interval(row["test"], "average_precision")]
+        cells += [f"{row['test']['f1']:.3f}"] + ([f"{row['hard']['roc_auc']:.3f}"] if hard else [])
         cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
-        table.add_row(name.replace("_", " "), *cells)
+        table.add_row(words(name), *cells)
     Console(width=WIDTH).print(table)
 
 
@@ -235,7 +231,7 @@ def seeds(path: Path) -> None:
     table = Table("seed", "validation ROC-AUC", "test ROC-AUC", "test AP")
     for name, row in found["models"].items():
         chosen = " (chosen)" if name == found["best_on_validation"] else ""
-        tests = (_figure(row["test"], key) for key in ("roc_auc", "average_precision"))
+        tests = (with_interval(row["test"], key) for key in ("roc_auc", "average_precision"))
         table.add_row(f"{name}{chosen}", f"{row['validation']['roc_auc']:.3f}", *tests)
     Console(width=100).print(table)
 

@@ -36,6 +36,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["ablate"] |= {
         "labelled_videos": [6, 12],
         "draws": 2,
+        "random_draws": 2,
+        "top_k": [2, 10],
+        "instability_penalty": [0.5],
         "specific": ["does someone fall?", "is there a fight?"],
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -72,12 +75,20 @@ def test_twice_the_same_bytes(project: Path) -> None:
     assert list(arms) == [
         "expert_robust",
         "expert_paper",
-        "random_heads",
-        "best_layer",
+        "random_k",
+        "whole_layer",
         "all_heads",
-        "final_hidden_state",
-        "text_specific",
-        "text_generic",
+        "final_hidden",
+        "single_prompt",
+        "oracle_prompt",
+        "scorer_svm",
+        "scorer_mlp",
+        "no_smoothing",
+        "fixed_threshold",
+        "text_answer",
+        "text_probability",
+        "text_answer_specific",
+        "text_probability_specific",
         "untrained",
     ]
     for row in arms.values():
@@ -88,6 +99,14 @@ def test_twice_the_same_bytes(project: Path) -> None:
             assert set(row[split]["by_kind"]) == set(KINDS)
         for few in row.get("low_label", {}).values():
             assert few["mean"] == pytest.approx(np.mean(few["roc_auc"]))
+    assert {name: list(points) for name, points in ablation["sweeps"].items()} == {
+        "top_k": ["2", "10"],
+        "instability_penalty": ["0.5"],
+        "prompts": ["1", "2"],
+    }
+    for arm in ("fixed_threshold", "expert_robust"):  # a threshold changes no rank metric
+        assert arms[arm]["test"]["roc_auc"] == arms["expert_robust"]["test"]["roc_auc"]
+    assert arms["oracle_prompt"]["test"]["roc_auc"] == max(arms["single_prompt"]["test"]["each"]["roc_auc"])
     # evaluate measures the detector that serves, ablate computes the same arm from stored features
     for key in ("roc_auc", "average_precision"):
         assert arms["expert_robust"]["test"][key] == pytest.approx(metrics[key], abs=1e-4)

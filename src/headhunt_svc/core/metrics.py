@@ -128,8 +128,10 @@ class Flagged(NamedTuple):
     f1: float
 
 
-def _flagged(counts: Counts, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    tp, fp, _ = _hits(*counts.totals())
+def _flagged(
+    counts: Counts, thresholds: np.ndarray, weights: Int[np.ndarray, " video"] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    tp, fp, _ = _hits(*counts.totals(weights))
     above = np.searchsorted(-counts.values, -thresholds, side="left")  # so many values are above
     hit, false = (np.concatenate([[0.0], x])[above] for x in (tp, fp))
     precision = np.divide(hit, hit + false, out=np.zeros_like(hit), where=hit + false > 0)
@@ -140,6 +142,16 @@ def flagged(counts: Counts, thresholds: Sequence[float] | Float64[np.ndarray, " 
     """Frame-level figures of `score > threshold` for every threshold."""
     columns = _flagged(counts, np.asarray(thresholds, np.float64))
     return [Flagged(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+
+
+def f1_interval(counts: Counts, threshold: float, bootstrap: int, seed: int) -> tuple[float, float] | None:
+    """The 95 % interval of F1 at a threshold, over resamples of videos that hold an anomaly; None without resamples."""
+    at, drawn = np.array([threshold]), resamples(counts.anomalous.shape[0], bootstrap, seed)
+    found = [float(_flagged(counts, at, w)[-1][0]) for w in drawn if counts.totals(w)[0].any()]
+    if not found:
+        return None
+    low, high = np.quantile(found, COVERAGE).tolist()
+    return low, high
 
 
 def best_f1(counts: Counts) -> Flagged:

@@ -77,7 +77,7 @@ def calibration_curve(probability: Z1, labels: Bool[np.ndarray, " segment"], bin
     )
 
 
-def _platt(margins: Z1, labels: Bool[np.ndarray, " segment"]) -> tuple[float, float]:
+def platt(margins: Z1, labels: Bool[np.ndarray, " segment"]) -> tuple[float, float]:
     """Slope and offset that make held-out margins probabilities, with Platt's (1999) targets short of 0 and 1.
 
     A slope that is not positive says that they rank no better than chance: the margins are left as they are then.
@@ -112,7 +112,7 @@ def fit_scorer(
             margins[c][test] = z[test] @ weight + bias
     auc = {c: float(roc_auc_score(labels, margins[c])) for c in params.grid}
     best = max(params.grid, key=lambda c: auc[c])  # the first, most regularised, of equals
-    slope, offset = _platt(margins[best], labels)
+    slope, offset = platt(margins[best], labels)
     weight, bias = _Standardised(z).fit(labels, best)
     scorer = Scorer(heads, slope * weight, slope * bias + offset)
     held_out = np.asarray(expit(slope * margins[best] + offset))

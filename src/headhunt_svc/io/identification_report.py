@@ -19,6 +19,7 @@ from headhunt_svc.types import HeadRef, HeadSelection
 
 MAPS = {
     "rss": "RSS",
+    "mean": "mean saliency",
     "instability": "std over prompts",
     "lda": "Fisher's criterion",
     "kl": "symmetric KL",
@@ -62,9 +63,9 @@ def maps(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
     """Layers x heads, one map for each criterion; expert heads ringed."""
     names = [n for n in MAPS if n in table]
     shape = (int(table["layer"].max()) + 1, int(table["head"].max()) + 1)
-    columns = min(3, len(names))
+    columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    canvas, axes = _canvas(10, rows * max(2.2, min(0.1 * shape[0] + 1.0, 3.8)), rows, columns)
+    canvas, axes = _canvas(11, rows * max(2.2, min(0.1 * shape[0] + 1.0, 3.8)), rows, columns)
     for axis, name in zip(axes, names, strict=False):
         values = np.full(shape, np.nan)
         values[table["layer"], table["head"]] = table[name]
@@ -78,7 +79,10 @@ def maps(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
         canvas.colorbar(image, ax=axis, fraction=0.05, format="%.2g").ax.locator_params(nbins=5)
     for axis in axes[len(names) :]:
         axis.remove()
-    text = "Every head of the model, bright is high; red rings mark the expert heads. Empty: its output is constant."
+    text = (
+        "Every head of the model, bright is high; red rings mark the expert heads. Empty: its output is constant. The "
+        "four criteria of the paper are shown whether they decided or not."
+    )
     return Figure("Where the heads are", text, _png(canvas))
 
 

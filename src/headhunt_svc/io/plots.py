@@ -19,20 +19,22 @@ MOST_THUMBNAILS = 5
 SHOWN = 4  # pictures of a segment in the plot of shares
 
 
-def _figure(width: float, height: float) -> Any:
+def figure_of(width: float, height: float) -> Any:
+    """An empty picture of so many inches."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def _save(path: Path, figure: Any) -> None:
+def save_figure(path: Path, figure: Any) -> None:
+    """Write a picture as PNG."""
     write_file(path, lambda p: figure.savefig(p, dpi=110, format="png"))
 
 
 def saliency_map(path: Path, robust: RobustSaliency, heads: tuple[HeadRef, ...]) -> None:
     """RSS of every head, layers x heads, the expert heads ringed."""
     n_layers, n_heads = robust.rss.shape
-    figure = _figure(2.5 + 0.45 * n_heads, 1.6 + 0.4 * n_layers)
+    figure = figure_of(2.5 + 0.45 * n_heads, 1.6 + 0.4 * n_layers)
     axes = figure.subplots()
     image = axes.imshow(robust.rss, cmap="viridis", aspect="auto")
     for rank, (layer, head) in enumerate(heads, start=1):
@@ -40,7 +42,7 @@ def saliency_map(path: Path, robust: RobustSaliency, heads: tuple[HeadRef, ...])
         axes.annotate(str(rank), (head, layer), color="white", ha="center", va="center", fontsize=9)
     axes.set(xlabel="head", ylabel="layer", title="Robust saliency of every head; expert heads ringed, best first")
     figure.colorbar(image, label="RSS")
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def _peaks(video: Path, report: Report, params: SegmentationParams) -> list[tuple[float, SegmentPictures]]:
@@ -69,7 +71,7 @@ def shares(
     """What spoke for and against each event: pictures of its peak segment, and its heads; see reports.save_shares."""
     peaks = _peaks(video, report, params)
     rows = max(len(peaks), 1)
-    figure = _figure(11, 0.6 + 2.2 * rows)
+    figure = figure_of(11, 0.6 + 2.2 * rows)
     if not peaks:
         figure.text(0.5, 0.5, f"{report.video_id}: no events at threshold {report.threshold:.2f}", ha="center")
     grid = figure.subplots(rows, SHOWN + 1, squeeze=False) if peaks else []
@@ -93,7 +95,7 @@ def shares(
         row[-1].tick_params(labelsize=7)
         row[-1].set_title("heads (layer.head), in logit", fontsize=8)
     figure.suptitle(f"{report.video_id}: red speaks for an anomaly, blue against", fontsize=11, color=INK)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def timeline(
@@ -101,7 +103,7 @@ def timeline(
 ) -> None:
     """Scores over time, threshold, events, (truth), and a thumbnail of each event's peak."""
     pictures = [(t, piece.pictures[len(piece.pictures) // 2]) for t, piece in _peaks(video, report, params)]
-    figure = _figure(10, 5.2 if pictures else 3.0)
+    figure = figure_of(10, 5.2 if pictures else 3.0)
     if pictures:
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 1])
         for axes, (time_s, picture) in zip(np.ravel(top.subplots(1, len(pictures))), pictures, strict=True):
@@ -126,7 +128,7 @@ def timeline(
     axes.set(xlim=(0, report.duration_s), ylim=(-0.07, 1.05), xlabel="seconds", ylabel="anomaly score")
     axes.set_title(report.video_id, fontsize=11, color=INK, loc="left")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, fontsize=8, frameon=False)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def _curves(path: Path, videos: Sequence[ScoredVideo], figures: Figures, params: EvaluateParams) -> None:
@@ -135,7 +137,7 @@ def _curves(path: Path, videos: Sequence[ScoredVideo], figures: Figures, params:
     roc, pr = curves(counts, params.bootstrap, params.seed)
     anomalous = counts.totals()[0].sum()
     share = float(anomalous / (anomalous + counts.totals()[1].sum()))
-    figure = _figure(10, 4.6)
+    figure = figure_of(10, 4.6)
     left, right = figure.subplots(1, 2)
     named = ((left, roc, "roc_auc", "ROC-AUC"), (right, pr, "average_precision", "AP"))
     for axes, curve, key, name in named:
@@ -154,7 +156,7 @@ def _curves(path: Path, videos: Sequence[ScoredVideo], figures: Figures, params:
     )
     left.legend(loc="lower right", frameon=False)
     right.legend(loc="upper right", frameon=False)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> None:
@@ -163,10 +165,10 @@ def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> N
         (v for v in videos if figures["per_video"][v.record.video_id]["roc_auc"] is not None),
         key=lambda v: -figures["per_video"][v.record.video_id]["roc_auc"],
     )
-    figure = _figure(10, 6.6)
+    figure = figure_of(10, 6.6)
     if not by_auc:
         figure.suptitle("No video holds both normal and anomalous frames: none is best or worst.")
-        _save(path, figure)
+        save_figure(path, figure)
         return
     chosen = {"best": by_auc[0], "median": by_auc[len(by_auc) // 2], "worst": by_auc[-1]}
     for axes, (name, v) in zip(figure.subplots(3, 1), chosen.items(), strict=True):
@@ -179,13 +181,13 @@ def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> N
         axes.set(xlim=(edges[0], edges[-1]), ylabel="score")
         axes.set_title(f"{name}: {v.record.video_id}, ROC-AUC {auc:.3f}", fontsize=10, color=INK, loc="left")
     axes.set_xlabel("seconds (yellow: truth; dotted: threshold)")
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def _kinds(path: Path, figures: Figures) -> None:
     """ROC-AUC and average precision of each kind beside the normal videos."""
     rows = {k: r for k, r in figures["by_kind"].items() if "undefined" not in r}
-    figure = _figure(8, 1.4 + 0.36 * len(rows))
+    figure = figure_of(8, 1.4 + 0.36 * len(rows))
     for axes, key, title in zip(
         figure.subplots(1, 2, sharey=True),
         ("roc_auc", "average_precision"),
@@ -197,7 +199,7 @@ def _kinds(path: Path, figures: Figures) -> None:
         axes.set(xlim=(0, 1), title=title)
         axes.legend(loc="lower right", fontsize=8)
     axes.invert_yaxis()
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def picture_all(folder: Path, videos: Sequence[ScoredVideo], figures: Figures, params: EvaluateParams) -> None:

@@ -13,9 +13,10 @@ from headhunt_svc.io.files import write_json
 from headhunt_svc.mllm.extractor import load_extractor
 from headhunt_svc.params import MllmParams, Params
 from headhunt_svc.settings import Settings
-from headhunt_svc.stages.ablate import LABELLED, smoothed, tuned_sigma
+from headhunt_svc.stages.arms import smoothed, tuned
 from headhunt_svc.stages.evaluate import figures
 from headhunt_svc.stages.extract import extract_videos
+from headhunt_svc.stages.measure import LABELLED
 from headhunt_svc.stages.training import fit_heads, identify_heads, labelled, raw_scores, scored
 from headhunt_svc.types import Split
 
@@ -36,7 +37,7 @@ def _model(params: Params, mllm: MllmParams, index: Path, work: Path) -> dict[st
     data = {"validation": labelled(stored, records["validation"], scoring, share)}
     data["test"] = labelled(tests, records["test"], 0, share)
     raw = {s: scored(d, raw_scores(d, scorer)) for s, d in data.items()}
-    sigma = tuned_sigma(raw["validation"], params)
+    sigma = tuned(raw["validation"], params).sigma_segments
     videos = {s: smoothed(v, sigma) for s, v in raw.items()}
     on_validation = count_metrics(counts_of(videos["validation"]), 0, 0)
     return {

@@ -23,7 +23,7 @@ from headhunt_svc.core.identification import (
     trial,
 )
 from headhunt_svc.core.protocol import ScoredVideo
-from headhunt_svc.core.saliency import CRITERIA
+from headhunt_svc.core.saliency import CRITERIA, head_criteria
 from headhunt_svc.core.scoring import FittedScorer, apply_scorer, fit_scorer
 from headhunt_svc.core.segmentation import segment_labels
 from headhunt_svc.errors import ArtifactError, FeatureError
@@ -188,8 +188,11 @@ def identify(params: Params, index: Path, features: Path, out: Path) -> HeadSele
     columns: dict[str, Any] = {"layer": [h.layer for h in heads], "head": [h.head for h in heads]}
     columns |= {name: [getattr(robust, name)[h] for h in heads] for name in ("mean", "instability", "rss")}
     columns |= {f"prompt_{i}": row for i, row in enumerate(choice.table)}
-    if choice.criteria is not None:
-        columns |= dict(zip(CRITERIA, choice.criteria.mean(0), strict=True))
+    criteria = choice.criteria  # for the report, also where others decide
+    if criteria is None:
+        labels, seed = per_prompt[0].labels, params.identify.seed
+        criteria = np.stack([head_criteria(d.features.values, labels, seed) for d in per_prompt])
+    columns |= dict(zip(CRITERIA, criteria.mean(0), strict=True))
     if tried:
         columns["frequency"] = tried[1]
     table = pd.DataFrame(columns)

@@ -118,7 +118,7 @@ def test_identify_writes_heads_with_their_confidence(
     table = pd.read_csv(made / "saliency.csv")
     assert table["frequency"].sum() == pytest.approx(2)
     assert table.loc[KNOWS, "rss"] == pytest.approx(selection.rss[0])
-    assert set(table.columns) >= ({"lda", "kl", "mmd", "nmi"} if criteria == "paper" else {"layer", "head"})
+    assert set(table.columns) >= {"layer", "head", "mean", "instability", "rss", "lda", "kl", "mmd", "nmi"}
     show.selection(selection, made / "heads.json")
     assert "heads were chosen in over 90 % of 8 subsamples" in capsys.readouterr().out
     curve = json.loads((made / "calibration.json").read_text())["curve"]

@@ -1,0 +1,115 @@
+"""The ablation for people: a Markdown table, and two pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headhunt_svc.io.plots import ALARM, INK, RAW, SMOOTH, figure_of, save_figure
+
+Result = dict[str, Any]
+FIGURES = {"roc_auc": "ROC-AUC", "average_precision": "AP", "f1": "F1"}
+SWEEPS = {
+    "top_k": "heads (K)",
+    "instability_penalty": "instability penalty (lambda)",
+    "prompts": "prompts (mean over subsets)",
+}
+
+
+def words(name: str) -> str:
+    """The name of a row as people read it."""
+    return name.replace("_", " ")
+
+
+def with_interval(row: Result, key: str) -> str:
+    """A figure with its 95 % interval, where there is one."""
+    interval = row.get(f"{key}_interval")
+    return f"{row[key]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def markdown(result: Result) -> str:
+    """Tables of the arms, the learning curve and the sweeps."""
+    arms = result["arms"]
+    splits = [s for s in ("test", "hard") if all(s in row for row in arms.values())]
+    header = ["", *(f"{s} {name}" for s in splits for name in FIGURES.values()), "how"]
+    lines = [
+        [words(name), *(with_interval(row[s], key) for s in splits for key in FIGURES), row["how"]]
+        for name, row in arms.items()
+    ]
+    few = {name: row["low_label"] for name, row in arms.items() if "low_label" in row}
+    sizes = list(next(iter(few.values())))
+    curve = [[words(name), *(f"{of[n]['mean']:.3f} ± {of[n]['std']:.3f}" for n in sizes)] for name, of in few.items()]
+    parts = [
+        f"# Ablation of detector {result['detector_id']}\n",
+        "Frame level, [95 % interval] over resampled videos. Choices were made on calibration and validation videos; "
+        "F1 at the threshold tuned there. Made by `dvc repro ablate`.\n",
+        _table(header, lines),
+        "## With few labelled videos\n\nTest ROC-AUC, mean and standard deviation over draws.\n",
+        _table(["labelled videos", *sizes], curve),
+        "## Sweeps\n\nTest ROC-AUC and AP; they show, nothing is chosen from them.\n",
+    ]
+    for name, label in SWEEPS.items():
+        points = result["sweeps"][name]
+        cells = [
+            [FIGURES[key], *(f"{p[key]:.3f}" for p in points.values())] for key in ("roc_auc", "average_precision")
+        ]
+        parts.append(_table([label, *points], cells))
+    return "\n".join(parts)
+
+
+def draw_arms(path: Path, result: Result) -> None:
+    """ROC-AUC on the test videos and F1 at the threshold, a line for each arm with its interval."""
+    arms = result["arms"]
+    figure = figure_of(11, 1.4 + 0.3 * len(arms))
+    panels = figure.subplots(1, 3, sharey=True)
+    y = np.arange(len(arms))[::-1]
+    for axes, (key, title) in zip(panels, FIGURES.items(), strict=True):
+        for at, row in zip(y, arms.values(), strict=True):
+            value, interval = row["test"][key], row["test"].get(f"{key}_interval")
+            colour = ALARM if "(the detector)" in row["how"] else SMOOTH
+            if interval:
+                axes.plot(interval, [at, at], color=colour, lw=2, alpha=0.45, solid_capstyle="round")
+            axes.plot(value, at, "o", ms=6, color=colour)
+        axes.axvline(next(iter(arms.values()))["test"][key], color=ALARM, lw=0.8, ls=":")
+        axes.set_title(f"test {title}", fontsize=11, color=INK)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(left=False, colors=INK)
+        axes.grid(axis="x", color=RAW, alpha=0.3)
+    panels[0].set_yticks(y, [words(name) for name in arms])
+    save_figure(path, figure)
+
+
+def draw_sweeps(path: Path, result: Result) -> None:
+    """The learning curve, and test ROC-AUC over K, lambda and the number of prompts."""
+    figure = figure_of(11, 6.4)
+    curve, *others = figure.subplots(2, 2).ravel()
+    colours = iter((ALARM, "#7a4fa3", RAW, SMOOTH, "#f2b134"))
+    for name, row in result["arms"].items():
+        if few := row.get("low_label"):
+            sizes = [int(n) for n in few]
+            mean, spread = (np.array([p[key] for p in few.values()]) for key in ("mean", "std"))
+            colour = next(colours)
+            curve.plot(sizes, mean, "o-", color=colour, label=words(name), ms=4)
+            curve.fill_between(sizes, mean - spread, mean + spread, color=colour, alpha=0.08, lw=0)
+    curve.set(xlabel="labelled videos", ylabel="test ROC-AUC")
+    curve.legend(frameon=False, fontsize=8)
+    for axes in others[1:]:
+        axes.sharey(others[0])  # one scale: what makes no difference looks like it
+    for axes, (name, label) in zip(others, SWEEPS.items(), strict=True):
+        points = result["sweeps"][name]
+        x = range(len(points))
+        axes.plot(x, [p["roc_auc"] for p in points.values()], "o-", color=SMOOTH, label="mean")
+        for at, point in zip(x, points.values(), strict=True):
+            each = point.get("each", [])
+            axes.plot([at] * len(each), each, ".", color=RAW, ms=5)
+        axes.set_xticks(list(x), list(points))
+        axes.set(xlabel=label, ylabel="test ROC-AUC")
+    for axes in (curve, *others):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=9)
+    save_figure(path, figure)

@@ -1,0 +1,57 @@
+"""Scorers that the detector does not use, on the same features: a linear SVM and a small MLP.
+
+Chosen and made probabilities as the logistic regression is (core/scoring.py): the strength of the regularisation by
+cross-validated AUC with folds grouped by video, slope and offset from the margins held out.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from headhunt_svc.core.folds import video_folds
+from headhunt_svc.core.scoring import platt
+from headhunt_svc.params import FitParams
+from headhunt_svc.stages.training import LabelledFeatures
+
+HIDDEN_UNITS = 16
+Kind = Literal["svm", "mlp"]
+Apply = Callable[[np.ndarray], np.ndarray]
+
+
+def _fitted(kind: Kind, z: np.ndarray, labels: np.ndarray, c: float, seed: int) -> Apply:
+    """Margins float64[T] of features [T, K*d_head]; both classes weigh the same."""
+    scaler = StandardScaler().fit(z)
+    if kind == "svm":
+        svm = LinearSVC(C=c, class_weight="balanced", max_iter=20000, random_state=seed)
+        svm.fit(scaler.transform(z), labels)
+        return lambda x: np.asarray(svm.decision_function(scaler.transform(x)))
+    weights = np.where(labels, len(labels) / (2 * labels.sum()), len(labels) / (2 * (~labels).sum()))
+    # lbfgs: deterministic, and made for few samples; alpha is the penalty, so the inverse of C
+    net = MLPClassifier((HIDDEN_UNITS,), solver="lbfgs", alpha=1 / c, max_iter=2000, random_state=seed)
+    net.fit(scaler.transform(z), labels, sample_weight=weights)
+
+    def margins(x: np.ndarray) -> np.ndarray:
+        log_p = net.predict_log_proba(scaler.transform(x))
+        return np.asarray(log_p[:, 1] - log_p[:, 0])
+
+    return margins
+
+
+def fit_alternative(kind: Kind, data: LabelledFeatures, z: np.ndarray, params: FitParams, seed: int) -> Apply:
+    """Probabilities of features by a scorer of another kind, fitted on z float[T, K*d_head] of `data`."""
+    z, labels = z.astype(np.float64), data.labels
+    folds = list(video_folds(labels, data.videos, params.folds))
+    held_out = {c: np.zeros(len(z)) for c in params.grid}
+    for c, margins in held_out.items():
+        for train, test in folds:
+            margins[test] = _fitted(kind, z[train], labels[train], c, seed)(z[test])
+    best = max(params.grid, key=lambda c: roc_auc_score(labels, held_out[c]))
+    slope, offset = platt(held_out[best], labels)
+    apply = _fitted(kind, z, labels, best, seed)
+    return lambda x: np.asarray(expit(slope * apply(x.astype(np.float64)) + offset))

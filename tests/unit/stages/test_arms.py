@@ -1,0 +1,93 @@
+"""The ablation's own arithmetic, on features that are made so that the right answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
+from headhunt_svc.params import Params, load_params
+from headhunt_svc.stages.alternatives import Kind, fit_alternative
+from headhunt_svc.stages.arms import mean_row, row_of, row_of_heads, scores_of
+from headhunt_svc.stages.sweeps import few_labels_auc
+from headhunt_svc.stages.training import LabelledFeatures
+from telling import HEADS, LENGTH, N_SEGMENTS, labelled_videos
+
+
+@pytest.fixture
+def params(root: Path) -> Params:
+    return load_params()
+
+
+def test_only_keeps_order_and_belongs_together() -> None:
+    data = labelled_videos(6, 0)
+    part = data.only({"v0-4", "v0-1"})
+    assert [r.video_id for r in part.records] == ["v0-1", "v0-4"]
+    assert part.videos == ["v0-1"] * N_SEGMENTS + ["v0-4"] * N_SEGMENTS
+    np.testing.assert_array_equal(part.features.values, data.features.values[[*range(10, 20), *range(40, 50)]])
+    assert part.labels.sum() == 6
+
+
+def test_the_telling_head_beats_the_noise(params: Params) -> None:
+    splits = {
+        "calibration": labelled_videos(18, 2),
+        "validation": labelled_videos(12, 3),
+        "test": labelled_videos(15, 4),
+    }
+    good, bad = (row_of_heads(splits, (head,), params)["test"] for head in (HEADS[2], HEADS[0]))
+    assert good["roc_auc"] > 0.93
+    assert good["roc_auc_interval"][0] > bad["roc_auc_interval"][1]
+    assert good["by_kind"]["fall"]["roc_auc"] == pytest.approx(good["roc_auc"])
+    draw = [splits["calibration"]] * len(params.prompts.texts)
+    flat = params.model_copy(update={"ablate": params.ablate.model_copy(update={"low_label_sigma": 0.0})})
+    tests = splits["test"]
+    scorer_auc = few_labels_auc(draw, tests, (HEADS[2],), flat)
+    assert scorer_auc > 0.93
+    # without smoothing, frames of a segment share a value: the frame AUC is that of segments of equal length
+    telling = tests.features.values[:, 2].sum(1)
+    assert scorer_auc == pytest.approx(roc_auc_score(tests.labels, telling), abs=0.03)
+
+
+def test_themean_row_is_a_mean_and_its_interval_is_over_draws() -> None:
+    rows = [
+        {"test": {"roc_auc": a, "average_precision": a / 2, "f1": a / 3, "n_videos": 3, "n_frames": 9,
+                  "by_kind": {"fall": {"roc_auc": a, "average_precision": a}}}}
+        for a in (0.5, 0.6, 0.7)
+    ]  # fmt: skip
+    mean = mean_row(rows)["test"]
+    assert mean["roc_auc"] == pytest.approx(0.6)
+    assert mean["average_precision"] == pytest.approx(0.3)
+    assert mean["roc_auc_interval"] == pytest.approx([0.505, 0.695])
+    assert mean["by_kind"]["fall"]["roc_auc"] == pytest.approx(0.6)
+    assert mean["f1_interval"] == pytest.approx([0.505 / 3, 0.695 / 3])
+    assert mean["each"]["roc_auc"] == [0.5, 0.6, 0.7]
+
+
+def _splits() -> dict[str, LabelledFeatures]:
+    return {"calibration": labelled_videos(18, 2), "validation": labelled_videos(12, 3), "test": labelled_videos(15, 4)}
+
+
+def test_f1_is_that_of_scikit_learn_at_the_tuned_or_given_threshold(params: Params) -> None:
+    splits = _splits()
+    raw = scores_of(splits, (HEADS[2],), params)
+    flat = params.model_copy(update={"calibrate": params.calibrate.model_copy(update={"sigma_segments": (0.0,)})})
+    scores, truth = np.repeat(np.concatenate(raw["test"]), LENGTH), np.repeat(splits["test"].labels, LENGTH)
+    for given in (None, 0.5, 0.97):
+        row = row_of(splits, raw, flat, given)
+        assert row["sigma_segments"] == 0
+        assert given is None or row["threshold"] == given
+        assert row["test"]["f1"] == pytest.approx(f1_score(truth, scores > row["threshold"]))
+        low, high = row["test"]["f1_interval"]
+        assert low < row["test"]["f1"] < high
+
+
+@pytest.mark.parametrize("kind", ["svm", "mlp"])
+def test_another_scorer_finds_what_tells_and_gives_probabilities(params: Params, kind: Kind) -> None:
+    splits = _splits()
+    data, tests = splits["calibration"], splits["test"]
+    apply = fit_alternative(kind, data, data.features.select(HEADS), params.fit, 0)
+    found = apply(tests.features.select(HEADS))
+    assert roc_auc_score(tests.labels, found) > 0.93
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert found.mean() == pytest.approx(tests.labels.mean(), abs=0.05)

@@ -23,8 +23,8 @@ demo: setup ## the whole method on the embedded default: videos in, heads hunted
 	dvc repro evaluate
 	headhunt demo show
 
-test: setup ## all tests, fast ones first
-	HF_HUB_OFFLINE=1 python -m pytest
+test: setup ## all tests, fast ones first, a process for each core
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadscope
 
 check: setup ## format, lint, types, layers
 	ruff format --check src tests benchmarks

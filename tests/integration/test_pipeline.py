@@ -31,6 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "hard_normal": 1,
     }
     params["corpus"] |= counts | {"size": 64}
+    params["segmentation"] |= {"length_s": 2.4, "frames_per_segment": 4}  # a quarter of the work
     params["prompts"]["texts"] = params["prompts"]["texts"][:2]
     params["evaluate"] |= {"bootstrap": 10, "random_draws": 2}
     params["ablate"] |= {

@@ -24,8 +24,9 @@ from rich.table import Table
 
 from headhunt_svc.demo.model import build_tokenizer
 from headhunt_svc.mllm.attribution import attribute
-from headhunt_svc.mllm.extractor import Extractor, pick_device
+from headhunt_svc.mllm.extractor import Extractor
 from headhunt_svc.mllm.families import FAMILIES
+from headhunt_svc.mllm.loading import pick_device
 from headhunt_svc.mllm.reference import reference_features
 from headhunt_svc.types import HeadRef
 

@@ -18,7 +18,8 @@ from headhunt_svc.io.files import code_version
 from headhunt_svc.io.reports import Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.io.video import SegmentPictures, VideoReader
 from headhunt_svc.mllm.attribution import Attribution, attribute
-from headhunt_svc.mllm.extractor import Extractor, View, load_extractor
+from headhunt_svc.mllm.extractor import Extractor, View
+from headhunt_svc.mllm.loading import load_extractor
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import Scorer, SegmentScores

@@ -113,7 +113,7 @@ def attribute(
     ids = extractor.token_ids(prompt, clip)
     visual = (ids == extractor.family.visual_token(extractor.config)).numpy()
     grid = extractor.family.grid(extractor.config, clip)
-    parts = torch.as_tensor(weight, device=extractor.device, dtype=torch.float64).view(len(heads), extractor.d_head)
+    parts = torch.tensor(weight, device=extractor.device, dtype=torch.float64).view(len(heads), extractor.d_head)
     features: list[np.ndarray] = []
     shares: list[np.ndarray] = []
     while (at := sum(map(len, features))) < len(pixels):

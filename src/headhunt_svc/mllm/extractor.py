@@ -1,41 +1,29 @@
 """Pictures and prompts -> head outputs: one forward pass of the base model per prompt (no LM head, no generation)."""
 
-import importlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-import transformers
 from jaxtyping import Float32, UInt8
-from transformers.utils.hub import cached_file
 
 from headhunt_svc.errors import ModelError
-from headhunt_svc.mllm.families import Clip, Family, Inputs, Unit, family_of
+from headhunt_svc.mllm.families import Clip, Family, Inputs, Unit
 from headhunt_svc.mllm.hooks import capture
 from headhunt_svc.mllm.prefix import SharedPrefix, common_prefix
-from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.types import HeadRef
 
 logger = logging.getLogger(__name__)
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device if there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 Clips = torch.Tensor | Sequence[torch.Tensor]
 Frames = Sequence[tuple[int, ...]]
 T = TypeVar("T")
 COMMON_SIZE = (360, 640)
-NOMINAL_FPS = 25.0  # for clips that belong to no video
 
 
 @dataclass(slots=True)
@@ -142,13 +130,12 @@ class Extractor:
 
     def inputs(self, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip) -> Inputs:
         """Keyword arguments of the model for pixels float[B, F, 3, h, w] under one prompt."""
-        rows = ids[None].expand(len(pixels), -1)
-        return {
-            "input_ids": rows,
-            "attention_mask": torch.ones_like(rows),
-            **self.family.layout(self.config, rows, clip),
-            **self.family.pictures(self.config, pixels, clip),
-        }
+        return self._laid_out(ids, clip, len(pixels)) | self.family.pictures(self.config, pixels, clip)
+
+    def _laid_out(self, ids: torch.Tensor, clip: Clip, n_segments: int) -> Inputs:
+        rows = ids[None].expand(n_segments, -1)
+        about = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
+        return about | self.family.layout(self.config, rows, clip)
 
     def _seen(self, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip, view: View, frames: Frames) -> Inputs:
         """The same with the vision tower's outputs instead of pictures; no frame (or pair) is looked at twice."""
@@ -167,13 +154,7 @@ class Extractor:
         units = [[view.units[name] for name, _ in clip_names] for clip_names in named]
         kept = {name for name, _ in named[-1]}
         view.units = {name: unit for name, unit in view.units.items() if name in kept}
-        rows = ids[None].expand(len(pixels), -1)
-        return {
-            "input_ids": rows,
-            "attention_mask": torch.ones_like(rows),
-            **self.family.layout(self.config, rows, clip),
-            **self.family.shown(self.model.base_model, units),
-        }
+        return self._laid_out(ids, clip, len(pixels)) | self.family.shown(self.model.base_model, units)
 
     # -- what comes out -------------------------------------------------------------------------------------------
     def features(
@@ -330,85 +311,3 @@ class Extractor:
 def _check_prompts(prompts: Sequence[str]) -> None:
     if not prompts or len(set(prompts)) < len(prompts):
         raise ModelError("prompts must be given and differ from each other")
-
-
-def load_extractor(
-    params: MllmParams,
-    cut: SegmentationParams,
-    device: str = "auto",
-    untrained_seed: int | None = None,
-    deepest: int | None = None,
-) -> Extractor:
-    """Load a model from a hub id or a local folder; with untrained_seed the same architecture with random weights.
-
-    cut: how segments are cut; some families tell the model the time of every frame.
-    deepest: decoder layers behind this one are not loaded (final hidden states mean nothing then).
-
-    Raises:
-        ModelError: not found, unsupported family, or a checkpoint with missing weights.
-    """
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()  # else layers that are left out on purpose are listed
-    options = {"revision": params.revision} if params.revision and not Path(params.id).exists() else {}
-    try:
-        config = transformers.AutoConfig.from_pretrained(params.id, **options)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(params.id, **options)
-    except (OSError, ValueError) as exc:
-        reason = str(exc).splitlines()[0]
-        raise ModelError(
-            f"mllm.id {params.id!r} is neither a local model folder nor to be had from the hub: {reason}"
-        ) from exc
-    family = family_of(config.model_type, params.id)
-    if deepest is not None:
-        _truncate(config.get_text_config(), deepest + 1)
-    cls = getattr(transformers, family.model_class)
-    int8 = params.dtype == "int8"
-    # what is not quantised stays in the device's own format
-    dtype = getattr(torch, ("bfloat16" if pick_device(device).type == "cuda" else "float32") if int8 else params.dtype)
-    if untrained_seed is not None:
-        torch.manual_seed(untrained_seed)
-        model = cls._from_config(config, dtype=dtype, attn_implementation=params.attention)
-    else:
-        model, info = cls.from_pretrained(
-            params.id,
-            config=config,
-            dtype=dtype,
-            attn_implementation=params.attention,
-            output_loading_info=True,
-            **options,
-        )
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ModelError(f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}")
-    if int8:
-        _quantise(model)
-    stated = _preprocessing(params.id, options)
-    return Extractor(model, tokenizer, family, pick_device(device), stated, cut.frame_s(NOMINAL_FPS), int8)
-
-
-def _quantise(model: Any) -> None:
-    """Weights of the decoder's linear layers to 8-bit integers per channel, activations per token while it runs.
-
-    The vision tower stays as it is: small, and what it loses no layer gets back.
-    """
-    try:
-        quantisation = importlib.import_module("torchao.quantization")
-    except ImportError as exc:
-        raise ModelError("mllm.dtype int8 needs torchao: pip install 'headhunt-svc[int8]'") from exc
-    quantisation.quantize_(model.get_decoder().layers, quantisation.Int8DynamicActivationInt8WeightConfig())
-
-
-def _truncate(text: Any, n_layers: int) -> None:
-    """Let a configuration have its first layers only."""
-    text.num_hidden_layers = min(n_layers, text.num_hidden_layers)
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[: text.num_hidden_layers]
-
-
-def _preprocessing(mllm_id: str, options: dict[str, str]) -> dict[str, Any]:
-    """The checkpoint's own preprocessing: of videos if it states that, else of images, else nothing."""
-    for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
-        found = cached_file(mllm_id, name, _raise_exceptions_for_missing_entries=False, **options)
-        if found:
-            return dict(json.loads(Path(found).read_text(encoding="utf-8")))
-    return {}

@@ -12,7 +12,7 @@ from headhunt_svc.io.ablation import draw_arms, draw_sweeps, markdown
 from headhunt_svc.io.artifacts import load_bundle
 from headhunt_svc.io.feature_store import HIDDEN, FeatureStore
 from headhunt_svc.io.files import write_json, write_text
-from headhunt_svc.mllm.extractor import load_extractor
+from headhunt_svc.mllm.loading import load_extractor
 from headhunt_svc.params import IdentifyParams, Params
 from headhunt_svc.stages.alternatives import HIDDEN_UNITS, Kind, fit_alternative
 from headhunt_svc.stages.arms import (

@@ -16,7 +16,7 @@ from headhunt_svc.io.artifacts import (
 )
 from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.files import sha256
-from headhunt_svc.mllm.extractor import load_extractor
+from headhunt_svc.mllm.loading import load_extractor
 from headhunt_svc.params import Params
 from headhunt_svc.settings import Settings
 

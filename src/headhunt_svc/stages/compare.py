@@ -10,7 +10,7 @@ from headhunt_svc.io.artifacts import model_key
 from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import FeatureStore
 from headhunt_svc.io.files import write_json
-from headhunt_svc.mllm.extractor import load_extractor
+from headhunt_svc.mllm.loading import load_extractor
 from headhunt_svc.params import MllmParams, Params
 from headhunt_svc.settings import Settings
 from headhunt_svc.stages.arms import smoothed, tuned

@@ -13,7 +13,8 @@ from headhunt_svc.io.datasets import load_index
 from headhunt_svc.io.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.io.files import code_version, sha256, text_id
 from headhunt_svc.io.video import VideoReader
-from headhunt_svc.mllm.extractor import Extractor, Reading, View, load_extractor
+from headhunt_svc.mllm.extractor import Extractor, Reading, View
+from headhunt_svc.mllm.loading import load_extractor
 from headhunt_svc.params import Params, SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import HeadRef, Segment, VideoRecord

@@ -11,6 +11,7 @@
       VideoError                       exit code 3: one input failed, the others are written
         VideoOpenError                 not a video, empty, no picture stream
         VideoDecodeError               pictures could not be decoded
+        VideoLimitError                beyond a limit that somebody chose (duration, pixels, codec, memory, ...)
 
 A message is one line: what was found, and the way out.
 """
@@ -60,3 +61,7 @@ class VideoOpenError(VideoError):
 
 class VideoDecodeError(VideoError):
     """Pictures of a readable file could not be decoded."""
+
+
+class VideoLimitError(VideoError):
+    """A video beyond a limit that somebody chose; the message names the limit."""

@@ -1,7 +1,7 @@
 """Detector: video -> Report. Every way in (CLI, evaluation, later service, jobs, live) uses this one composition."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -183,7 +183,7 @@ class Detector:
         video_id: str | None = None,
         options: Options = Options(),
         *,
-        reader: Callable[[Path], VideoSource] = VideoReader,
+        reader: Callable[[Path], AbstractContextManager[VideoSource]] = VideoReader,
         run: Run | None = None,
         scored: Scored | None = None,
         known: Sequence[ScoredBatch] = (),

@@ -7,6 +7,7 @@
       ModelError                       the MLLM cannot be used as it is
       FeatureError                     features are constant, non-finite or of one class only
       OutputError                      a result cannot be written (permission, disk full)
+      ServerError                      a service does not answer, or refuses
       VideoError                       exit code 3: one input failed, the others are written
         VideoOpenError                 not a video, empty, no picture stream
         VideoDecodeError               pictures could not be decoded
@@ -44,6 +45,10 @@ class FeatureError(HeadHuntError):
 
 class OutputError(HeadHuntError):
     """A result cannot be written."""
+
+
+class ServerError(HeadHuntError):
+    """A service does not answer, or refuses."""
 
 
 class VideoError(HeadHuntError):

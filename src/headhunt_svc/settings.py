@@ -1,5 +1,6 @@
 """HEADHUNT_* environment: where the software runs, never what it computes."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -14,3 +15,12 @@ class Settings(BaseSettings):
     device: str = "auto"
     batch_segments: int = Field(default=16, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+
+    # the service
+    bundle: Path | None = None  # default: artifacts/detector, or the model that was packaged
+    max_videos: int = Field(default=16, gt=0)  # scored at the same time, segments of all in the same batches
+    max_waiting: int = Field(default=32, ge=0)  # beyond: 429
+    deadline_s: float = Field(default=600, gt=0, le=3000)  # of one request, upload included
+    grace_s: float = Field(default=30, ge=0)  # to finish after SIGTERM
+    max_upload_bytes: int = Field(default=2 * 1024**3, gt=0)
+    upload_folder: Path | None = None  # default: the system's

@@ -23,7 +23,7 @@ class ProblemBody(BaseModel):
     request_id: str
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - RFC 9457's word
     """Ends a request with this answer."""
 
     def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:

@@ -23,4 +23,9 @@ class Settings(BaseSettings):
     deadline_s: float = Field(default=600, gt=0, le=3000)  # of one request, upload included
     grace_s: float = Field(default=30, ge=0)  # to finish after SIGTERM
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0)
+    max_duration_s: float = Field(default=3600, gt=0)  # of a video
+    max_pixels: int = Field(default=2**25, gt=0)  # of one picture
+    max_frames: int = Field(default=1_000_000, gt=0)
+    decode_cpu_s: int = Field(default=600, gt=0)  # of the process that decodes a video
+    decode_memory_mib: int = Field(default=2048, gt=0)
     upload_folder: Path | None = None  # default: the system's

@@ -191,8 +191,7 @@ class SandboxedReader:
             return VideoDecodeError(f"{self.path}: the decoding process was stopped; try again")
         if status == -signal.SIGXCPU:
             return VideoLimitError(
-                f"{self.path}: decoding took more than {self.process.cpu_s} s of processor time; "
-                "cut it or raise cpu_s"
+                f"{self.path}: decoding took more than {self.process.cpu_s} s of processor time; cut it or raise cpu_s"
             )
         if status < 0:
             died = f"by signal {signal.Signals(-status).name}"

@@ -198,7 +198,9 @@ class VideoReader:
                     self._add_gap(packet, "broken picture")
                     broken = True
                 elif size != self._size:
-                    self._add_gap(packet, f"pictures of {size[0]} x {size[1]} in a video of {self._size[0]} x {self._size[1]}")
+                    self._add_gap(
+                        packet, f"pictures of {size[0]} x {size[1]} in a video of {self._size[0]} x {self._size[1]}"
+                    )
                 elif not broken:
                     yield picture
 

@@ -155,12 +155,20 @@ def _decode(job: wire.Job, data: socket.socket) -> None:
             wire.send(data, wire.End(progress=progress(reader)))
     except EOFError:
         return
-    except (VideoOpenError, VideoDecodeError, VideoLimitError) as exc:
-        wire.send(data, wire.Failed(error=type(exc).__name__, message=str(exc)[:4000]))
+    except VideoOpenError as exc:
+        _fail(data, "VideoOpenError", str(exc))
+    except VideoDecodeError as exc:
+        _fail(data, "VideoDecodeError", str(exc))
+    except VideoLimitError as exc:
+        _fail(data, "VideoLimitError", str(exc))
     except MemoryError:
-        wire.send(data, wire.Failed(error="memory", message=""))
+        _fail(data, "memory", "")
     except Exception as exc:
-        wire.send(data, wire.Failed(error="bug", message=f"{type(exc).__name__}: {exc}"[:1000]))
+        _fail(data, "bug", f"{type(exc).__name__}: {exc}")
+
+
+def _fail(data: socket.socket, error: wire.Error, message: str) -> None:
+    wire.send(data, wire.Failed(error=error, message=message[:4000]))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory, footage: Path) -> Iterator[Server]:
     """The service from the source tree with the bundle that ships: one process for all tests that only ask it."""
     home = tmp_path_factory.mktemp("bentoml")
-    with serving(".", ROOT, home, HEADHUNT_URI_ROOTS=f'["{footage}"]', TMPDIR=str(home)) as found:
+    with serving(".", ROOT, home, HEADHUNT_URI_ROOTS=str(footage), TMPDIR=str(home)) as found:
         yield found
 
 

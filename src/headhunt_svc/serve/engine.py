@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -216,7 +216,7 @@ class Engine:
         """How videos are read: within limits, in a process of their own."""
         of = self.settings
         video = VideoLimits(max_duration_s=of.max_duration_s, max_pixels=of.max_pixels, max_frames=of.max_frames)
-        process = replace(ProcessLimits(), cpu_s=of.decode_cpu_s, memory_mib=of.decode_memory_mib)
+        process = ProcessLimits(of.decode_memory_mib, of.decode_cpu_s, of.decode_stall_s)
         return SandboxedReader(path, video, process)
 
     async def score(self, run: Callable[[Detector, Run], Result]) -> Result:

@@ -1,4 +1,4 @@
-"""Every answer that is not what was asked for: application/problem+json (RFC 9457), with what is wrong and the way out."""
+"""Answers that are not what was asked for: application/problem+json (RFC 9457), with what is wrong and the way out."""
 
 from collections.abc import Mapping
 from http import HTTPStatus

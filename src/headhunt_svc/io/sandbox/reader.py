@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +20,10 @@ from headhunt_svc.io.sandbox import wire
 from headhunt_svc.io.sandbox.wire import ProcessLimits
 from headhunt_svc.io.video import Gap, SegmentPictures, VideoLimits, open_file
 from headhunt_svc.params import SegmentationParams
+from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, Segment
 
-_ERRORS: dict[str, type[VideoError]] = {
-    e.__name__: e for e in (VideoOpenError, VideoDecodeError, VideoLimitError)
-}  # fmt: skip
+_ERRORS: dict[str, type[VideoError]] = {e.__name__: e for e in (VideoOpenError, VideoDecodeError, VideoLimitError)}
 _STATUS_S = 5.0  # within which the end of a process is told
 _BUFFER = 2**22  # bytes of pictures on their way
 
@@ -75,6 +74,14 @@ atexit.register(_starter.stop)
 def start() -> None:
     """Start what decoding processes are forked from, so that the first video does not wait for it."""
     _starter.ensure()
+
+
+def sandboxed(settings: Settings) -> "Callable[[Path], SandboxedReader]":
+    """A reader for Detector.detect with the limits of the settings; starts what it needs."""
+    start()
+    video = VideoLimits(settings.max_duration_s, settings.max_pixels, settings.max_frames)
+    process = ProcessLimits(settings.decode_memory_mib, settings.decode_cpu_s, settings.decode_stall_s)
+    return lambda path: SandboxedReader(path, video, process)
 
 
 @dataclass(slots=True)
@@ -177,7 +184,7 @@ class SandboxedReader:
 
     def _fill(self, pictures: np.ndarray) -> None:
         try:
-            wire.receive_into(self._data, memoryview(pictures).cast("B"))
+            wire.receive_into(self._data, pictures.data.cast("B"))
         except (EOFError, ConnectionError):
             raise self._died() from None
         except TimeoutError:
@@ -191,7 +198,8 @@ class SandboxedReader:
             return VideoDecodeError(f"{self.path}: the decoding process was stopped; try again")
         if status == -signal.SIGXCPU:
             return VideoLimitError(
-                f"{self.path}: decoding took more than {self.process.cpu_s} s of processor time; cut it or raise cpu_s"
+                f"{self.path}: decoding took more than {self.process.cpu_s} s of processor time; "
+                "cut it or raise decode_cpu_s"
             )
         if status < 0:
             died = f"by signal {signal.Signals(-status).name}"
@@ -202,12 +210,12 @@ class SandboxedReader:
 
     def _too_much_memory(self) -> VideoError:
         return VideoLimitError(
-            f"{self.path}: decoding needs more than {self.process.memory_mib} MiB; scale it down or raise memory_mib"
+            f"{self.path}: decoding needs more than {self.process.memory_mib} MiB; scale it down or raise decode_memory_mib"
         )
 
     def _stalled(self) -> VideoError:
         return VideoLimitError(
-            f"{self.path}: no new pictures within {self.process.stall_s:g} s; re-encode the video or raise stall_s"
+            f"{self.path}: no new pictures within {self.process.stall_s:g} s; re-encode the video or raise decode_stall_s"
         )
 
     def _nonsense(self) -> VideoError:

@@ -98,11 +98,14 @@ class End(_Message):
     progress: Progress
 
 
+Error = Literal["VideoOpenError", "VideoDecodeError", "VideoLimitError", "memory", "bug"]
+
+
 class Failed(_Message):
     """Reading ended with an error of errors.py, or with too little memory."""
 
     kind: Literal["failed"] = "failed"
-    error: Literal["VideoOpenError", "VideoDecodeError", "VideoLimitError", "memory", "bug"]
+    error: Error
     message: Annotated[str, Field(max_length=4000)]
 
 
@@ -115,7 +118,7 @@ def send(to: socket.socket, message: _Message, pictures: UInt8[np.ndarray, "..."
     text = message.model_dump_json().encode()
     to.sendall(_HEADER.pack(len(text)) + text)
     if pictures is not None:
-        to.sendall(memoryview(pictures).cast("B"))
+        to.sendall(pictures.data.cast("B"))
 
 
 def receive_into(source: socket.socket, buffer: memoryview) -> None:

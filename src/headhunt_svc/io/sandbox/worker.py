@@ -38,7 +38,8 @@ class _Started:
 
 def main(control_fd: int) -> None:
     """Take jobs from the socket until it closes; tell how each process ended over the socket that came with the job."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when decoding stops
+    for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor may send them to all children of the server
+        signal.signal(number, signal.SIG_IGN)  # the server decides when decoding stops
     os.environ.clear()
     for module in pkgutil.walk_packages(av.__path__, "av."):  # a confined process can import nothing more
         if not module.name.endswith("__main__"):
@@ -155,12 +156,20 @@ def _decode(job: wire.Job, data: socket.socket) -> None:
             wire.send(data, wire.End(progress=progress(reader)))
     except EOFError:
         return
-    except (VideoOpenError, VideoDecodeError, VideoLimitError) as exc:
-        wire.send(data, wire.Failed(error=type(exc).__name__, message=str(exc)[:4000]))
+    except VideoOpenError as exc:
+        _fail(data, "VideoOpenError", str(exc))
+    except VideoDecodeError as exc:
+        _fail(data, "VideoDecodeError", str(exc))
+    except VideoLimitError as exc:
+        _fail(data, "VideoLimitError", str(exc))
     except MemoryError:
-        wire.send(data, wire.Failed(error="memory", message=""))
+        _fail(data, "memory", "")
     except Exception as exc:
-        wire.send(data, wire.Failed(error="bug", message=f"{type(exc).__name__}: {exc}"[:1000]))
+        _fail(data, "bug", f"{type(exc).__name__}: {exc}")
+
+
+def _fail(data: socket.socket, error: wire.Error, message: str) -> None:
+    wire.send(data, wire.Failed(error=error, message=message[:4000]))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from headhunt_svc.errors import ConfigError, HeadHuntError, ServerError, VideoDe
 from headhunt_svc.io.reports import Report
 
 TIMEOUT_S = 3600.0
+DEFAULTS = Options()
 
 
 class Client:
@@ -77,13 +78,13 @@ class Client:
             return ConfigError(detail)
         return ServerError(f"{self._url} answers {status}: {detail}")
 
-    def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
+    def detect(self, path: Path, video_id: str | None = None, options: Options = DEFAULTS) -> Report:
         """The report of a video, as Detector.detect gives it."""
         with self._sent("/v1/detect", path, video_id, options) as got:
             return Report.model_validate_json(got.read())
 
     def stream(
-        self, path: Path, video_id: str | None = None, options: Options = Options()
+        self, path: Path, video_id: str | None = None, options: Options = DEFAULTS
     ) -> Iterator[dict[str, Any] | Report]:
         """Progress (as the service's events `scores`), and last the report."""
         with self._sent("/v1/detect/stream", path, video_id, options) as got:

@@ -148,15 +148,20 @@ class Detector:
 
     def run(self, pixels: torch.Tensor, view: View, frames: Frames) -> Result:
         """Features at the heads float32[B, K, d_head] and raw scores float64[B] of pixels float[B, F, 3, h, w]."""
-        z = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, view, frames)[0]
-        return z, apply_scorer(self.scorer, z.reshape(len(z), -1))
+        return self.with_scores(
+            self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, view, frames)[0]
+        )
+
+    def with_scores(self, features: Float32[np.ndarray, "segment head d_head"]) -> Result:
+        """Features and their raw scores. The last bits of a score depend on which rows are scored together."""
+        return features, apply_scorer(self.scorer, features.reshape(len(features), -1))
 
     def _run_explained(self, explained: Explained) -> Run:
         def run(pixels: torch.Tensor, view: View, frames: Frames) -> Result:
             heads, weight = self.scorer.heads, self.scorer.weight
             z, shares = attribute(self.extractor, pixels, self.bundle.prompt, heads, weight, view, frames)
             explained(shares)
-            return z, apply_scorer(self.scorer, z.reshape(len(z), -1))
+            return self.with_scores(z)
 
         return run
 

@@ -130,7 +130,7 @@ def detect_videos(
 class Scores(Protocol):
     """Whatever scores a video somewhere else."""
 
-    def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
+    def detect(self, path: Path, video_id: str | None, options: Options) -> Report:
         """The report. Raises VideoError if the video cannot be scored."""
 
 

@@ -38,7 +38,8 @@ class _Started:
 
 def main(control_fd: int) -> None:
     """Take jobs from the socket until it closes; tell how each process ended over the socket that came with the job."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when decoding stops
+    for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor may send them to all children of the server
+        signal.signal(number, signal.SIG_IGN)  # the server decides when decoding stops
     os.environ.clear()
     for module in pkgutil.walk_packages(av.__path__, "av."):  # a confined process can import nothing more
         if not module.name.endswith("__main__"):

@@ -114,7 +114,7 @@ class VideoReader:
     """
 
     path: Path
-    limits: VideoLimits = VideoLimits()
+    limits: VideoLimits = field(default_factory=VideoLimits)
     fd: int | None = None
     gaps: list[Gap] = field(default_factory=list)
     n_frames: int = 0

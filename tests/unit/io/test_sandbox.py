@@ -259,7 +259,14 @@ def test_pictures_that_change_size_are_a_gap(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("suffix", "codec"),
-    [("mov", "mpeg4"), ("flv", "flv"), ("wmv", "wmv2"), ("mpg", "mpeg2video"), ("m2ts", "mpeg2video"), ("3gp", "mpeg4")],
+    [
+        ("mov", "mpeg4"),
+        ("flv", "flv"),
+        ("wmv", "wmv2"),
+        ("mpg", "mpeg2video"),
+        ("m2ts", "mpeg2video"),
+        ("3gp", "mpeg4"),
+    ],
 )
 def test_containers_of_old_are_read_as_before(tmp_path: Path, suffix: str, codec: str) -> None:
     path = write_video(tmp_path / f"a.{suffix}", 30, 25, codec=codec)

@@ -90,9 +90,8 @@ def dref_alias(path: Path, trap: Trap) -> Path:
     """A QuickTime alias to the canary: FFmpeg follows it where it is allowed to."""
     target = str(trap.canary).encode()
     target += b"\0" * (len(target) % 2)
-    record = (
-        b"alis" + bytes(4) + bytes(10) + bytes(28) + bytes(12) + bytes([len(CANARY)]) + CANARY.encode().ljust(63, b"\0")
-    )
+    record = b"alis" + bytes(4) + bytes(10) + bytes(28) + bytes(12)
+    record += bytes([len(CANARY)]) + CANARY.encode().ljust(63, b"\0")
     record += bytes(16) + struct.pack(">HH", 1, 1) + bytes(16)
     record += struct.pack(">HH", 2, len(target)) + target + struct.pack(">HH", 0xFFFF, 0)
     return _with_reference(path, record)

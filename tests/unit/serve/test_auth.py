@@ -42,7 +42,7 @@ def test_a_file_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"yard:{TWO}\n")
     file.chmod(0o644)
-    with pytest.raises(ConfigError, match="everybody can read.*chmod o-r"):
+    with pytest.raises(ConfigError, match=r"everybody can read.*chmod o-r"):
         Keys.load(settings(file=file))
 
 
@@ -101,5 +101,5 @@ def test_all_but_loopback_needs_keys(host: str, needed: bool) -> None:
 def test_without_keys_only_loopback_is_served() -> None:
     assert keys_for(settings(), ["127.0.0.1", "::1"]) is None
     assert keys_for(settings(f"gate:{ONE}"), ["127.0.0.1"]) is not None
-    with pytest.raises(ConfigError, match="listening on 0.0.0.0 needs API keys"):
+    with pytest.raises(ConfigError, match=r"listening on 0\.0\.0\.0 needs API keys"):
         keys_for(settings(), ["127.0.0.1", "0.0.0.0"])

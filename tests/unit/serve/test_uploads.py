@@ -109,12 +109,10 @@ def test_any_bytes_are_an_upload_error_or_a_file(tmp_path_factory, data: bytes, 
     for kind in (FORM, "video/mp4"):
         body = part("video", MP4, "a") + data if kind == FORM else data
         try:
-            got = send(folder, [body[i : i + size] for i in range(0, len(body), size)], content_type=kind)
+            send(folder, [body[i : i + size] for i in range(0, len(body), size)], content_type=kind).path.unlink()
         except UploadError as exc:
-            assert 400 <= exc.status < 500
-            assert list(folder.iterdir()) == []
-        else:
-            got.path.unlink()
+            assert exc.status in (400, 413, 415, 422)  # noqa: PT017
+        assert list(folder.iterdir()) == []
 
 
 def test_a_sender_who_hangs_up_leaves_nothing(tmp_path: Path) -> None:
@@ -149,8 +147,9 @@ def test_memory_holds_a_piece_and_not_the_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("suffix", "codec"),
     [
-        ("mp4", "libx264"), ("mov", "mpeg4"), ("mkv", "libx264"), ("webm", "libvpx-vp9"), ("avi", "mpeg4"), ("flv", "flv"),
-        ("ts", "mpeg2video"), ("m2ts", "mpeg2video"), ("mpg", "mpeg2video"), ("wmv", "wmv2"), ("gif", "gif"), ("3gp", "mpeg4"),
+        ("mp4", "libx264"), ("mov", "mpeg4"), ("mkv", "libx264"), ("webm", "libvpx-vp9"), ("avi", "mpeg4"),
+        ("flv", "flv"), ("ts", "mpeg2video"), ("m2ts", "mpeg2video"), ("mpg", "mpeg2video"), ("wmv", "wmv2"),
+        ("gif", "gif"), ("3gp", "mpeg4"),
     ],
 )  # fmt: skip
 def test_every_container_is_known_by_its_first_bytes(tmp_path: Path, suffix: str, codec: str) -> None:

@@ -97,8 +97,8 @@ class SandboxedReader:
     """
 
     path: Path
-    limits: VideoLimits = VideoLimits()
-    process: ProcessLimits = ProcessLimits()
+    limits: VideoLimits = field(default_factory=VideoLimits)
+    process: ProcessLimits = field(default_factory=ProcessLimits)
     gaps: list[Gap] = field(default_factory=list)
     n_frames: int = 0
     repaired_times: int = 0
@@ -210,12 +210,14 @@ class SandboxedReader:
 
     def _too_much_memory(self) -> VideoError:
         return VideoLimitError(
-            f"{self.path}: decoding needs more than {self.process.memory_mib} MiB; scale it down or raise decode_memory_mib"
+            f"{self.path}: decoding needs more than {self.process.memory_mib} MiB; "
+            "scale it down or raise decode_memory_mib"
         )
 
     def _stalled(self) -> VideoError:
         return VideoLimitError(
-            f"{self.path}: no new pictures within {self.process.stall_s:g} s; re-encode the video or raise decode_stall_s"
+            f"{self.path}: no new pictures within {self.process.stall_s:g} s; "
+            "re-encode the video or raise decode_stall_s"
         )
 
     def _nonsense(self) -> VideoError:

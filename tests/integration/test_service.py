@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -214,9 +215,10 @@ def test_keys_queue_and_sigterm(clip: Path, tmp_path: Path) -> None:
     long = write_video(tmp_path / "long.mp4", 16 * 900)
     limits = {
         "HEADHUNT_MAX_VIDEOS": "1",
-        "HEADHUNT_MAX_WAITING": "0",
+        "HEADHUNT_MAX_WAITING": "1",
         "HEADHUNT_MAX_UPLOAD_BYTES": str(long.stat().st_size + 1000),
         "HEADHUNT_GRACE_S": "1",
+        "TMPDIR": str(tmp_path),
         "HEADHUNT_API_KEYS": "yard:0123456789abcdef0123456789abcdef",
     }
     with serving(".", ROOT, tmp_path / "home", **limits) as server:
@@ -232,12 +234,24 @@ def test_keys_queue_and_sigterm(clip: Path, tmp_path: Path) -> None:
         with Client(server.url, "0123456789abcdef0123456789abcdef") as client:
             events = client.stream(long)
             next(events)
+            stalled = socket.create_connection(("127.0.0.1", server.port))
+            head = (
+                f"POST /v1/detect HTTP/1.1\r\nHost: x\r\nAuthorization: {key['Authorization']}\r\nContent-Length: 999"
+            )
+            stalled.sendall(f"{head}\r\nContent-Type: video/mp4\r\n\r\n".encode() + clip.read_bytes()[:99])
+            until = time.monotonic() + 20
+            while (
+                len(list(tmp_path.glob("headhunt-*"))) < 2 and time.monotonic() < until
+            ):  # the stream's and this one's
+                time.sleep(0.05)
             busy = httpx.post(detect, content=clip.read_bytes(), headers=key)
             is_problem(busy, 429, "try again later")
             assert int(busy.headers["retry-after"]) > 0
             threading.Timer(0.2, server.process.send_signal, [signal.SIGTERM]).start()
             with pytest.raises(ServerError, match="503: the service stopped"):
                 list(events)
+        assert b"503 Service Unavailable" in stalled.recv(100)
+        stalled.close()
         assert server.process.wait(30) == 0
         assert "0123456789abcdef" not in server.log
         assert next(x for x in server.lines if x.get("status") == 429)["key"] == "yard"

@@ -127,6 +127,22 @@ def test_bad_input_is_a_problem_that_says_how_to_mend_it(server: Server, clip: P
     assert not [line for line in server.lines if line["level"] == "ERROR"]
 
 
+def test_a_video_may_be_named_below_a_root_only(
+    server: Server, clip: Path, footage: Path, tmp_path: Path, detector: Detector
+) -> None:
+    shutil.copy(clip, footage / "yard.mp4")
+    shutil.copy(clip, tmp_path / "other.mp4")
+    (footage / "link.mp4").symlink_to(tmp_path / "other.mp4")
+
+    def post(uri: str, **options: object) -> httpx.Response:
+        return httpx.post(f"{server.url}/v1/detect", json={"uri": uri, **options}, timeout=60)
+
+    found = post(f"file://{footage}/yard.mp4", contributions=True)
+    assert Report.model_validate_json(found.content) == detector.detect(clip, "yard.mp4", Options(contributions=True))
+    for uri in (f"{tmp_path}/other.mp4", f"{footage}/../other.mp4", f"{footage}/link.mp4", "http://127.0.0.1/a.mp4"):
+        is_problem(post(uri), 422, "HEADHUNT_URI_")
+
+
 def test_many_at_once_get_the_same_bits_and_share_batches(server: Server, clip: Path, detector: Detector) -> None:
     before = _metrics(server)
     local = detector.detect(clip)

@@ -40,7 +40,8 @@ class _Job:
 class Runner:
     """Shares a detector's model between threads.
 
-    A video alone gets the batches that the detector alone would make. With others every model call takes segments in turn, one of each video, until it is full: a long video cannot starve a short one. Only segments of one layout
+    A video alone gets the batches that the detector alone would make. With others every model call takes segments in
+    turn, one of each video, until it is full: a long video cannot starve a short one. Only segments of one layout
     (picture size, frame rate where the model looks at it) can share a call; layouts take turns.
     """
 

@@ -109,7 +109,8 @@ def _hls(path: Path, target: str) -> Path:
 def _dash(path: Path, trap: Trap) -> Path:
     return _text(
         path,
-        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S">'
+        '<?xml version="1.0"?>'
+        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S">'
         '<Period><AdaptationSet mimeType="video/mp4"><Representation id="0" bandwidth="1">'
         f"<BaseURL>{trap.url}</BaseURL></Representation></AdaptationSet></Period></MPD>",
     )

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,6 @@ from headhunt_svc.io.sandbox import wire
 from headhunt_svc.io.sandbox.wire import ProcessLimits
 from headhunt_svc.io.video import Gap, SegmentPictures, VideoLimits, open_file
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, Segment
 
 _ERRORS: dict[str, type[VideoError]] = {e.__name__: e for e in (VideoOpenError, VideoDecodeError, VideoLimitError)}
@@ -74,14 +73,6 @@ atexit.register(_starter.stop)
 def start() -> None:
     """Start what decoding processes are forked from, so that the first video does not wait for it."""
     _starter.ensure()
-
-
-def sandboxed(settings: Settings) -> "Callable[[Path], SandboxedReader]":
-    """A reader for Detector.detect with the limits of the settings; starts what it needs."""
-    start()
-    video = VideoLimits(settings.max_duration_s, settings.max_pixels, settings.max_frames)
-    process = ProcessLimits(settings.decode_memory_mib, settings.decode_cpu_s, settings.decode_stall_s)
-    return lambda path: SandboxedReader(path, video, process)
 
 
 @dataclass(slots=True)

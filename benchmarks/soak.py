@@ -4,6 +4,7 @@ python benchmarks/soak.py ../shared/data/clips --minutes 3 --clients 16
 """
 
 import argparse
+import random
 import sys
 import tempfile
 import threading
@@ -42,11 +43,10 @@ def soak(server: Server, clips: dict[Path, Report | None], seconds: float, clien
     ended = threading.Event()
 
     def client(number: int) -> None:
+        choice = random.Random(number)  # not in turn: the mix shall be the same all the time
         with httpx.Client(timeout=120, trust_env=False) as http:
-            turn = number
             while time.monotonic() < until:
-                clip = order[turn % len(order)]
-                turn += 1
+                clip = choice.choice(order)
                 with clip.open("rb") as video:
                     got = http.post(f"{server.url}/v1/detect", files={"video": (clip.name, video)})
                 wanted = clips[clip]
@@ -71,6 +71,8 @@ def soak(server: Server, clips: dict[Path, Report | None], seconds: float, clien
     finally:
         ended.set()
         watcher.join()
+    if len(memory) > 20:
+        print("MiB over time:", *(m // 2**20 for _, m in memory[:: len(memory) // 20]))
     first, last = ([m for at, m in memory if low <= at < low + 1 / 3] for low in (0, 2 / 3))
     return answers, (sum(last) / len(last)) / (sum(first) / len(first))
 
@@ -85,7 +87,7 @@ def main() -> None:
     detector = Detector.load(ROOT / "artifacts" / "detector")
     clips = {clip: expected(detector, clip) for clip in find_videos([args.clips])}
     with tempfile.TemporaryDirectory() as home, serving(".", ROOT, Path(home)) as server:
-        soak(server, clips, 10, args.clients)  # warm
+        soak(server, clips, 45, args.clients)  # warm: memory reaches its height
         answers, growth = soak(server, clips, 60 * args.minutes, args.clients)
         errors = [line for line in server.lines if line["level"] in ("ERROR", "CRITICAL")]
     for answer, n in answers.most_common():

@@ -57,14 +57,9 @@ class Server:
         return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
 
     def rss(self) -> int:
-        """Bytes that the server and its children hold."""
-        total = 0
-        for p in [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]:
-            try:
-                total += p.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-        return total
+        """Bytes that the supervisor and the worker hold; processes that decode one video each come and go."""
+        supervisor = psutil.Process(self.process.pid)
+        return sum(p.memory_info().rss for p in [supervisor, *supervisor.children()])
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)

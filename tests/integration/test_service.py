@@ -22,6 +22,7 @@ from headhunt_svc.detector import Detector, Options
 from headhunt_svc.errors import ConfigError, ServerError, VideoError
 from headhunt_svc.io.reports import Report, coarser
 from headhunt_svc.io.video import VideoReader
+from hostile import HOSTILE_FILES, REFUSED, Trap
 from server import Server, serving
 
 
@@ -176,6 +177,25 @@ def test_clients_at_once_with_corrupt_videos_among_them(
     answers, _ = soak.soak(server, clips, seconds=5, clients=16)
     assert not [answer for answer in answers if answer.startswith("WRONG")]
     assert answers["right report"]
+
+
+def test_hostile_uploads_are_refused_or_partial_and_touch_nothing(server: Server, tmp_path: Path) -> None:
+    files = {name: make for name, make in HOSTILE_FILES.items() if name != "endless gif"}  # the service takes as many
+    with Trap(tmp_path) as trap, httpx.Client(timeout=60) as http:
+        for name, make in files.items():
+            path = make(tmp_path / "clip.mp4", trap)
+            content = path.read_bytes()
+            assert trap.sprung in ([], ["file"])  # making it may have
+            answer = http.post(f"{server.url}/v1/detect", files={"video": ("clip.mp4", content)})
+            assert trap.sprung == [], name
+            if answer.status_code == 200:
+                report = Report.model_validate_json(answer.content)
+                assert name not in REFUSED
+                assert report.gaps or "cut at" not in name, name
+                assert all(s.stop_frame <= report.n_frames for s in report.scores)
+            else:
+                assert answer.status_code in (400, 415, 422), (name, answer.text)
+                is_problem(answer, answer.status_code, "")
 
 
 def test_a_client_that_hangs_up_stops_its_work(server: Server, tmp_path: Path, detector: Detector) -> None:

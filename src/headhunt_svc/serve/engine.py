@@ -1,6 +1,7 @@
 """Admission, deadlines and stopping of requests around one Runner."""
 
 import asyncio
+import ctypes
 import logging
 import shutil
 import tempfile
@@ -77,6 +78,13 @@ class Work:
             return self.runner.run(self, pixels, view, frames)
         finally:
             self.seconds["model"] = self.seconds.get("model", 0.0) + time.perf_counter() - before
+
+
+def _give_back_memory() -> None:
+    """Freed pictures go back to the system: glibc keeps them for each thread that made some, and would only grow."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+    if trim is not None:
+        trim(0)
 
 
 class Engine:
@@ -201,6 +209,7 @@ class Engine:
             with self.source(at) as video:
                 yield video
             closed = time.perf_counter()
+            _give_back_memory()
 
         started = time.perf_counter()
         try:

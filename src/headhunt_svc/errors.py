@@ -7,9 +7,12 @@
       ModelError                       the MLLM cannot be used as it is
       FeatureError                     features are constant, non-finite or of one class only
       OutputError                      a result cannot be written (permission, disk full)
+      ServerError                      a service does not answer, or refuses
+      UploadError, UriError            (serve) what a request brings or names is no video that may be read
       VideoError                       exit code 3: one input failed, the others are written
         VideoOpenError                 not a video, empty, no picture stream
         VideoDecodeError               pictures could not be decoded
+        VideoLimitError                beyond a limit that somebody chose (duration, pixels, codec, memory, ...)
 
 A message is one line: what was found, and the way out.
 """
@@ -45,6 +48,10 @@ class OutputError(HeadHuntError):
     """A result cannot be written."""
 
 
+class ServerError(HeadHuntError):
+    """A service does not answer, or refuses."""
+
+
 class VideoError(HeadHuntError):
     """One video cannot be processed."""
 
@@ -55,3 +62,7 @@ class VideoOpenError(VideoError):
 
 class VideoDecodeError(VideoError):
     """Pictures of a readable file could not be decoded."""
+
+
+class VideoLimitError(VideoError):
+    """A video beyond a limit that somebody chose; the message names the limit."""

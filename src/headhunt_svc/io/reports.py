@@ -14,7 +14,7 @@ from headhunt_svc.errors import ArtifactError
 from headhunt_svc.io.files import write_file, write_text
 from headhunt_svc.types import HeadRef
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 
 class _Model(BaseModel):
@@ -31,10 +31,15 @@ class SegmentScore(_Model):
     stop_s: float
     raw: float = Field(ge=0, le=1)
     smoothed: float = Field(ge=0, le=1)
+    contributions: tuple[float, ...] | None = None  # on request: as an event's
 
 
 class ReportEvent(_Model):
-    """An anomalous stretch; peak is its highest smoothed score, in the segment around peak_s."""
+    """An anomalous stretch; peak is its highest smoothed score, in the segment around peak_s.
+
+    contributions: what each head adds to the logit of that segment's raw score, in the order of the lineage's heads;
+    with the lineage's bias they sum to the logit.
+    """
 
     start_frame: int
     stop_frame: int
@@ -42,6 +47,7 @@ class ReportEvent(_Model):
     stop_s: float
     peak: float
     peak_s: float
+    contributions: tuple[float, ...]
 
 
 class ReportGap(_Model):
@@ -52,12 +58,24 @@ class ReportGap(_Model):
     reason: str
 
 
+class Lineage(_Model):
+    """Where the scores come from: model, prompt, heads as (layer, head) with the scorer's bias, data of calibration."""
+
+    mllm: str
+    mllm_revision: str
+    prompt: str
+    heads: tuple[tuple[int, int], ...]
+    bias: float
+    data_sha256: str
+
+
 class Report(_Model):
     """Scores and events of one video under one detector."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     detector_id: str
     code: str  # version of the code and libraries that scored (io/files.code_version)
+    lineage: Lineage
     video_id: str
     fps: float
     n_frames: int
@@ -65,11 +83,29 @@ class Report(_Model):
     operating_point: str
     sigma_segments: float
     threshold: float
-    smoothing: Literal["offline"] = "offline"
+    smoothing: Literal["offline", "causal"]
     scores: tuple[SegmentScore, ...]
     events: tuple[ReportEvent, ...]
     gaps: tuple[ReportGap, ...]
     repaired_times: int
+
+
+def coarser(report: Report, resolution_s: float) -> Report:
+    """The report with one score for each stretch of at least resolution_s: the highest of its segments.
+
+    Events stay as they are. index and contributions are those of the segment with the highest smoothed score.
+    """
+    joined: list[SegmentScore] = []
+    stretch: list[SegmentScore] = []
+    for s in report.scores:
+        stretch.append(s)
+        if s.stop_s - stretch[0].start_s >= resolution_s or s is report.scores[-1]:
+            top = max(stretch, key=lambda of: of.smoothed)
+            bounds = {"start_frame": stretch[0].start_frame, "start_s": stretch[0].start_s}
+            bounds |= {"stop_frame": s.stop_frame, "stop_s": s.stop_s, "raw": max(of.raw for of in stretch)}
+            joined.append(top.model_copy(update=bounds))
+            stretch = []
+    return report.model_copy(update={"scores": tuple(joined)})
 
 
 def save_report(path: Path, report: Report) -> None:

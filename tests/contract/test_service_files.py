@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -61,3 +63,10 @@ def test_the_bento_requires_what_the_package_requires() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = {*project["dependencies"], *project["optional-dependencies"]["service"]}
     assert set(yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]) == wanted
+
+
+def test_before_the_service_knows_where_it_listens_no_key_opens() -> None:
+    """In a process of its own: importing the service is what a server does first."""
+    code = "from headhunt_svc.serve.service import _Keys; assert _Keys.found.name_of('Bearer x' * 9) is None"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

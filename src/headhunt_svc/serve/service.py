@@ -48,9 +48,9 @@ def _give_up(exc: Exception) -> NoReturn:
 
 
 class _Keys:
-    """Set once the service knows where it listens."""
+    """Known once the service knows where it listens; until then there is no key that opens."""
 
-    found: Keys | None = None
+    found: Keys | None = Keys(())
 
 
 @bentoml.service(

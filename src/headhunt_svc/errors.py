@@ -7,6 +7,7 @@
       ModelError                       the MLLM cannot be used as it is
       FeatureError                     features are constant, non-finite or of one class only
       OutputError                      a result cannot be written (permission, disk full)
+      UnreachableError                 a store or database does not answer; may work later
       VideoError                       exit code 3: one input failed, the others are written
         VideoOpenError                 not a video, empty, no picture stream
         VideoDecodeError               pictures could not be decoded
@@ -43,6 +44,10 @@ class FeatureError(HeadHuntError):
 
 class OutputError(HeadHuntError):
     """A result cannot be written."""
+
+
+class UnreachableError(HeadHuntError):
+    """A store or database does not answer; may work later."""
 
 
 class VideoError(HeadHuntError):

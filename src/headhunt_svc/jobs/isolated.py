@@ -28,7 +28,7 @@ POLL_S = 0.2
 Outcome = dict[str, Any]  # one of result (key, with events), error, trouble (may pass), died, stopped
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The scorer was told to stop."""
 
 
@@ -44,7 +44,7 @@ def outcome_of(
     try:
         with local(video.uri, store.uploads) as path:
             key = score(detector, store, path, options.of_detector, checkpoint_s=checkpoint_s, check=check)
-    except Stopped as exc:
+    except StoppedError as exc:
         return {"stopped": str(exc)}
     except (OutputError, UnreachableError) as exc:
         return {"trouble": str(exc)}
@@ -73,7 +73,7 @@ def serve(bundle: Path, settings: JobSettings, asked: IO[str], answers: IO[str])
 
     def check() -> None:
         if stop:
-            raise Stopped(stop[-1])
+            raise StoppedError(stop[-1])
 
     def answer(message: Outcome) -> None:
         answers.write(json.dumps(message) + "\n")

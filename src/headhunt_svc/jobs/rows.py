@@ -1,4 +1,4 @@
-"""Results of many videos as records: one row for each video, errors included; JSON lines and parquet are the same rows."""
+"""Results of many videos as records: one row for each, errors included; JSON lines and parquet are the same rows."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice

@@ -241,7 +241,7 @@ class Worker:
         metrics.QUEUE_AGE_SECONDS.set(age)
 
     def _leave(self) -> None:
-        """The video that is being scored stops at its next batch, with a checkpoint; the rest is the queue's to keep."""
+        """The video at work stops at its next batch, with a checkpoint; the rest is the queue's to keep."""
         with self.scorer.idle(timeout_s=30):
             self.scorer.close()
             os._exit(0)

@@ -3,6 +3,7 @@
 Exit codes: 0 fine, 2 wrong use, 3 some inputs failed or have gaps (the others are written).
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -174,6 +175,9 @@ def detect(
         Literal["offline", "causal"], typer.Option(help="With both sides, or with the past only.")
     ] = "offline",
     bundle: BundleFolder = stages.BUNDLE,
+    server: Annotated[
+        str | None, typer.Option(help="Address of a service that scores them instead; key in HEADHUNT_API_KEY.")
+    ] = None,
 ) -> None:
     """Score videos and report events."""
     if (split is None) == (not videos):
@@ -189,25 +193,47 @@ def detect(
 
         detect_split(bundle, stages.INDEX, split, out or stages.REPORTS, operating_point)
         return
+    if server is not None and (plot or explain or resume or bundle != stages.BUNDLE):
+        raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
     from headhunt_svc import show
     from headhunt_svc.detector import Detector, Options
-    from headhunt_svc.stages.detect import detect_videos, inputs_of
+    from headhunt_svc.io.reports import Report
+    from headhunt_svc.stages.detect import Input, detect_remotely, detect_videos, inputs_of
 
-    inputs = inputs_of(videos or [])
-    n_bad = detect_videos(
-        Detector.load(bundle),
-        inputs,
-        out=out,
-        plot=plot,
-        explain=explain,
-        resume=resume,
-        options=Options(operating_point, threshold, smoothing),
-        done=lambda item, report: show.report_json(report) if json else show.report(report, out),
-        failed=lambda item, exc: show.error(exc),
-    )
+    def done(item: Input, report: Report) -> None:
+        show.report_json(report) if json else show.report(report, out)
+
+    inputs, options = inputs_of(videos or []), Options(operating_point, threshold, smoothing)
+    if server is not None:
+        from headhunt_svc.client import Client
+
+        with Client(server, os.environ.get("HEADHUNT_API_KEY")) as client:
+            n_bad = detect_remotely(client, inputs, options, out, done, lambda item, exc: show.error(exc))
+    else:
+        n_bad = detect_videos(
+            Detector.load(bundle),
+            inputs,
+            out=out,
+            plot=plot,
+            explain=explain,
+            resume=resume,
+            options=options,
+            done=done,
+            failed=lambda item, exc: show.error(exc),
+        )
     if n_bad:
         show.note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def package(bundle: BundleFolder = stages.BUNDLE) -> None:
+    """Put a bundle into BentoML's model store and build the service around it, without a network."""
+    from headhunt_svc import show
+    from headhunt_svc.serve.packaging import package as run
+
+    model, bento = run(bundle)
+    show.note(f"model {model.tag}, Bento {bento.tag}: `bentoml serve {bento.tag}`")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,3 +24,15 @@ class Settings(BaseSettings):
     grace_s: float = Field(default=30, ge=0)  # to finish after SIGTERM
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0)
     upload_folder: Path | None = None  # default: the system's
+
+    # what a video that comes over the network may be and use (docs/security.md)
+    max_duration_s: float = Field(default=3600, gt=0)
+    max_pixels: int = Field(default=2**25, gt=0)  # of one picture: 7680 x 4320 fits
+    max_frames: int = Field(default=500_000, gt=0)
+    decode_memory_mib: int = Field(default=2048, gt=0)
+    decode_cpu_s: int = Field(default=3600, gt=0)
+    decode_stall_s: float = Field(default=60, gt=0)
+    api_keys: SecretStr | None = None  # name:key,name:key
+    api_keys_file: Path | None = None  # lines of name:key
+    uri_roots: str = ""  # folders, separated as in PATH
+    uri_hosts: str = ""  # host or host:port, separated by commas

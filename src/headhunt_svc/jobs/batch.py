@@ -14,7 +14,7 @@ from typing import Any, Literal
 import fsspec
 import pyarrow.parquet as pq
 
-from headhunt_svc.detector import Detector
+from headhunt_svc.detector import Detector, scoring_code
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError
 from headhunt_svc.io.artifacts import load_bundle
 from headhunt_svc.io.files import write_text
@@ -160,7 +160,7 @@ def run(
     made, _ = load_bundle(bundle)
     made.locator(options.operating_point, options.smoothing)
     place = Place(out if "://" in out else str(Path(out).absolute()))
-    names = {v.uri: _row_name(v, [made.detector_id, options.model_dump()]) for v in videos}
+    names = {v.uri: _row_name(v, [made.detector_id, scoring_code(), options.model_dump()]) for v in videos}
     todo = [(v, names[v.uri]) for v in videos if place.read(names[v.uri]) is None]
     scorer = {"bundle": str(bundle.absolute()), "out": place.out, "options": options.model_dump()}
     errors: dict[str, str] = {}

@@ -18,11 +18,14 @@ from typing import IO, Any
 
 from headhunt_svc.detector import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
+from headhunt_svc.io.sandbox import sandboxed
+from headhunt_svc.io.video import VideoReader
 from headhunt_svc.jobs.config import JobSettings
-from headhunt_svc.jobs.inputs import local
+from headhunt_svc.jobs.inputs import UPLOAD, local
 from headhunt_svc.jobs.models import Input, JobOptions
 from headhunt_svc.jobs.scoring import score
 from headhunt_svc.jobs.store import Store
+from headhunt_svc.settings import Settings
 
 POLL_S = 0.2
 Outcome = dict[str, Any]  # one of result (key, with events), error, trouble (may pass), died, stopped
@@ -43,7 +46,11 @@ def outcome_of(
     """Score one video and say what came of it."""
     try:
         with local(video.uri, store.uploads) as path:
-            key = score(detector, store, path, options.of_detector, checkpoint_s=checkpoint_s, check=check)
+            sent = video.uri.startswith(UPLOAD)  # by anybody: decoded within limits
+            reader = sandboxed(Settings()) if sent else VideoReader
+            key = score(
+                detector, store, path, options.of_detector, checkpoint_s=checkpoint_s, check=check, reader=reader
+            )
     except StoppedError as exc:
         return {"stopped": str(exc)}
     except (OutputError, UnreachableError) as exc:

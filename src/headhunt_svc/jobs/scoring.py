@@ -4,14 +4,17 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
 from headhunt_svc.detector import Detector, Options, ScoredBatch
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.io.files import sha256
-from headhunt_svc.io.video import VideoReader
+from headhunt_svc.io.video import VideoReader, VideoSource
 from headhunt_svc.jobs.store import Store
+
+Reader = Callable[[Path], AbstractContextManager[VideoSource]]
 
 
 def result_key(content: str, detector: Detector, options: Options) -> str:
@@ -28,6 +31,7 @@ def score(
     *,
     checkpoint_s: float = 60,
     check: Callable[[], object] = lambda: None,
+    reader: Reader = VideoReader,
 ) -> str:
     """Score a video unless its result is there; returns the result's key.
 
@@ -49,10 +53,10 @@ def score(
     with store.alone(key, check):
         if not store.has(key):
             try:
-                _score(detector, store, key, content, path, options, checkpoint_s, check)
+                _score(detector, store, key, content, path, options, checkpoint_s, check, reader)
             except ArtifactError:  # the checkpoint does not fit the video, whatever made it
                 store.drop_checkpoint(key)
-                _score(detector, store, key, content, path, options, checkpoint_s, check)
+                _score(detector, store, key, content, path, options, checkpoint_s, check, reader)
     return key
 
 
@@ -65,6 +69,7 @@ def _score(
     options: Options,
     checkpoint_s: float,
     check: Callable[[], object],
+    reader: Reader,
 ) -> None:
     known = store.checkpoint(key, content)
     store.note(key=key, known=len(known))
@@ -91,4 +96,4 @@ def _score(
             keep()
             raise
 
-    store.save(key, detector.detect(path, content, options, scored=scored, known=known))
+    store.save(key, detector.detect(path, content, options, reader=reader, scored=scored, known=known))

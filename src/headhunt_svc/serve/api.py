@@ -110,7 +110,8 @@ async def detect(request: Request) -> Response:
             engine.loaded_for(work).locator(options.of_detector)
             scored = engine.start(work, path, name, options.of_detector, options.camera)
             gone = asyncio.ensure_future(_hung_up(request))
-            await asyncio.wait([scored, gone], return_when=asyncio.FIRST_COMPLETED)
+            both: tuple[asyncio.Future[Any], ...] = (scored, gone)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             gone.cancel()
             if not scored.done():
                 raise Problem(408, "gone", "the client hung up")

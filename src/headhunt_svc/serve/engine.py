@@ -17,7 +17,8 @@ import torch
 from headhunt_svc.detector import Detector, Options, Result, Run, Scored
 from headhunt_svc.errors import HeadHuntError, VideoError
 from headhunt_svc.io.reports import Report
-from headhunt_svc.io.video import VideoReader, VideoSource
+from headhunt_svc.io.sandbox import ProcessLimits, SandboxedReader, start
+from headhunt_svc.io.video import VideoLimits, VideoSource
 from headhunt_svc.mllm.extractor import Frames, View
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.problems import Problem
@@ -85,6 +86,7 @@ class Engine:
             metrics.READY.set(1)
             logger.info("ready", extra={"about": {"detector_id": detector.detector_id}})
 
+        start()
         threading.Thread(target=load, name="load", daemon=True).start()
 
     @property
@@ -210,9 +212,12 @@ class Engine:
         assert self.detector is not None
         return self.detector
 
-    def source(self, path: Path) -> VideoReader:
-        """How videos are read."""
-        return VideoReader(path)
+    def source(self, path: Path) -> SandboxedReader:
+        """How videos are read: within limits, in a process of their own."""
+        of = self.settings
+        video = VideoLimits(max_duration_s=of.max_duration_s, max_pixels=of.max_pixels, max_frames=of.max_frames)
+        process = ProcessLimits(of.decode_memory_mib, of.decode_cpu_s, of.decode_stall_s)
+        return SandboxedReader(path, video, process)
 
     async def score(self, run: Callable[[Detector, Run], Result]) -> Result:
         """A model call beside those of videos."""

@@ -1,7 +1,6 @@
 """The OpenAPI 3.1 document, from the models that parse and answer."""
 
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
@@ -81,7 +80,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "headhunt-svc",
-            "version": version("headhunt-svc"),
+            "version": "1",
             "description": "Anomalous events in video, from the attention heads of a frozen multimodal LLM.",
         },
         "paths": {

@@ -1,4 +1,4 @@
-"""Every answer that is not what was asked for: application/problem+json (RFC 9457), with what is wrong and the way out."""
+"""Answers that are not what was asked for: application/problem+json (RFC 9457), with what is wrong and the way out."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -23,7 +23,7 @@ class ProblemBody(BaseModel):
     request_id: str
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - RFC 9457's word
     """Ends a request with this answer."""
 
     def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:

@@ -24,7 +24,7 @@ class _Job:
     view: View
     frames: Sequence[tuple[int, ...]]
     taken: int = 0
-    parts: list[Result] = field(default_factory=list)
+    parts: list[np.ndarray] = field(default_factory=list)  # features
     error: BaseException | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -40,8 +40,8 @@ class _Job:
 class Runner:
     """Shares a detector's model between threads.
 
-    A video alone gets the batches that the detector alone would make. With others every model call takes segments
-    in turn, one of each video, until it is full: a long video cannot starve a short one. Only segments of one layout
+    A video alone gets the batches that the detector alone would make. With others every model call takes segments in
+    turn, one of each video, until it is full: a long video cannot starve a short one. Only segments of one layout
     (picture size, frame rate where the model looks at it) can share a call; layouts take turns.
     """
 
@@ -60,8 +60,7 @@ class Runner:
         job.done.wait()
         if job.error is not None:
             raise job.error
-        features, raw = zip(*job.parts, strict=True)
-        return np.concatenate(features), np.concatenate(raw)
+        return self._detector.with_scores(np.concatenate(job.parts))
 
     def forget(self, owner: object, why: BaseException) -> None:
         """End an owner's work: nothing more of it goes into the model."""
@@ -115,7 +114,7 @@ class Runner:
         view = first.view if len(parts) == 1 else View(first.view.frame_s)
         pixels = torch.cat([job.pixels[part] for job, part in parts])
         frames = [tuple(i + k * _APART for i in of) for k, (job, part) in enumerate(parts) for of in job.frames[part]]
-        features, raw = self._detector.run(pixels, view, frames)
+        features, _ = self._detector.run(pixels, view, frames)
         metrics.MODEL_SECONDS.observe(time.perf_counter() - started)
         metrics.BATCH_SEGMENTS.observe(len(pixels))
         metrics.SEGMENTS.inc(len(pixels))
@@ -124,5 +123,5 @@ class Runner:
         at = 0
         for job, part in parts:
             n = part.stop - part.start
-            job.parts.append((features[at : at + n], raw[at : at + n]))
+            job.parts.append(features[at : at + n])
             at += n

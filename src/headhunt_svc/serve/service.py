@@ -88,8 +88,8 @@ class HeadHunt:
     def __is_ready__(self) -> bool:
         return self.engine.ready
 
-    @staticmethod
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
     def check() -> None:
         """Before a worker is started: what is wrong with the bundle or its model ends the server with one line."""
         try:

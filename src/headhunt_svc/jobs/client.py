@@ -38,6 +38,10 @@ _STATES: dict[str, State] = {
 DONE: tuple[State, ...] = ("succeeded", "failed", "cancelled")
 
 
+class NoSuchJobError(ConfigError):
+    """No job has this id."""
+
+
 def videos_queue(detector_id: str) -> str:
     """The queue of a detector's videos: a worker takes only what its own detector is asked for."""
     return f"videos-{detector_id}"
@@ -143,7 +147,7 @@ class Jobs:
         """A job with its videos. Raises ConfigError: there is none of this id."""
         rounds = self._rounds(job_id)
         if not rounds:
-            raise ConfigError(f"there is no job {job_id}: see `headhunt jobs list`")
+            raise NoSuchJobError(f"there is no job {job_id}: see `headhunt jobs list`")
         about = rounds[0].input["args"][2]  # type: ignore[index]
         latest = self._latest(job_id, len(rounds) - 1, set(rounds[-1].input["args"][3]))  # type: ignore[index]
         expanded = rounds[-1].status
@@ -202,7 +206,7 @@ class Jobs:
         """Stop a job: what waits is not begun, what runs ends within one batch; what is done stays."""
         rounds = [w.workflow_id for w in self._rounds(job_id)]
         if not rounds:
-            raise ConfigError(f"there is no job {job_id}: see `headhunt jobs list`")
+            raise NoSuchJobError(f"there is no job {job_id}: see `headhunt jobs list`")
         self._db.cancel_workflows(rounds)
         at_work = self._db.list_workflows(
             workflow_id_prefix=f"{job_id}/", name="video", status=ACTIVE, load_input=False, load_output=False

@@ -18,8 +18,8 @@ from typing import IO, Any
 
 from headhunt_svc.detector import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
-from headhunt_svc.io.sandbox import sandboxed
-from headhunt_svc.io.video import VideoReader
+from headhunt_svc.io.sandbox import ProcessLimits, SandboxedReader
+from headhunt_svc.io.video import VideoLimits, VideoReader
 from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.inputs import UPLOAD, local
 from headhunt_svc.jobs.models import Input, JobOptions
@@ -35,6 +35,12 @@ class StoppedError(Exception):
     """The scorer was told to stop."""
 
 
+def _limited(path: Path) -> SandboxedReader:
+    of = Settings()
+    limits = VideoLimits(max_duration_s=of.max_duration_s, max_pixels=of.max_pixels, max_frames=of.max_frames)
+    return SandboxedReader(path, limits, ProcessLimits(of.decode_memory_mib, of.decode_cpu_s, of.decode_stall_s))
+
+
 def outcome_of(
     detector: Detector,
     store: Store,
@@ -47,7 +53,7 @@ def outcome_of(
     try:
         with local(video.uri, store.uploads) as path:
             sent = video.uri.startswith(UPLOAD)  # by anybody: decoded within limits
-            reader = sandboxed(Settings()) if sent else VideoReader
+            reader = _limited if sent else VideoReader
             key = score(
                 detector, store, path, options.of_detector, checkpoint_s=checkpoint_s, check=check, reader=reader
             )

@@ -12,6 +12,7 @@ import typer
 
 from headhunt_svc import stages
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
+from headhunt_svc.jobs_cli import batch, jobs_app, worker
 from headhunt_svc.params import load_params
 from headhunt_svc.types import Smoothing, SpanEnds, Split
 
@@ -22,6 +23,9 @@ demo_app = typer.Typer(no_args_is_help=True, help="The embedded default: scenes,
 bundle_app = typer.Typer(no_args_is_help=True, help="The detector bundle.")
 app.add_typer(demo_app, name="demo")
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(jobs_app, name="jobs")
+app.command()(worker)
+app.command()(batch)
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]

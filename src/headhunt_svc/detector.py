@@ -66,6 +66,11 @@ class Options:
             raise ConfigError(f"unknown smoothing {self.smoothing!r}: choose offline or causal")
 
 
+def scoring_code() -> str:
+    """Version of the code and libraries that score."""
+    return code_version("core", "detector.py", "io/ahead.py", "io/video.py", "mllm")
+
+
 Result = tuple[Float32[np.ndarray, "segment head d_head"], Float64[np.ndarray, " segment"]]
 Run = Callable[[torch.Tensor, View, Frames], Result]
 Scored = Callable[[ScoredBatch], object]
@@ -105,7 +110,7 @@ class Detector:
             )
         self.bundle, self.scorer, self.extractor, self.batch_segments = bundle, scorer, extractor, batch_segments
         self.detector_id = bundle.detector_id
-        self.code = code_version("core", "detector.py", "io/ahead.py", "io/video.py", "mllm")
+        self.code = scoring_code()
 
     @classmethod
     def load(cls, folder: Path, settings: Settings | None = None) -> "Detector":

@@ -7,6 +7,7 @@
       ModelError                       the MLLM cannot be used as it is
       FeatureError                     features are constant, non-finite or of one class only
       OutputError                      a result cannot be written (permission, disk full)
+      UnreachableError                 a store or database does not answer; may work later
       ServerError                      a service does not answer, or refuses
       UploadError, UriError            (serve) what a request brings or names is no video that may be read
       VideoError                       exit code 3: one input failed, the others are written
@@ -46,6 +47,10 @@ class FeatureError(HeadHuntError):
 
 class OutputError(HeadHuntError):
     """A result cannot be written."""
+
+
+class UnreachableError(HeadHuntError):
+    """A store or database does not answer; may work later."""
 
 
 class ServerError(HeadHuntError):

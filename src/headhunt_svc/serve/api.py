@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +20,8 @@ from headhunt_svc.detector import Detector, Result, Run, ScoredBatch
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.io.reports import Report, coarser
 from headhunt_svc.mllm.extractor import View
+from headhunt_svc.serve import jobs
+from headhunt_svc.serve.bodies import json_body, parsed
 from headhunt_svc.serve.engine import Engine, Work
 from headhunt_svc.serve.models import (
     DetectByUri,
@@ -35,29 +37,7 @@ from headhunt_svc.serve.problems import Problem, of_error
 from headhunt_svc.serve.uploads import UploadError, receive_video
 from headhunt_svc.serve.uris import UriError, fetch
 
-M = TypeVar("M", bound=BaseModel)
-JSON_LIMIT_BYTES = 16 * 1024**2
 GONE_POLL_S = 0.5
-
-
-def _parsed(model: type[M], raw: Mapping[str, Any] | bytes) -> M:
-    try:
-        return model.model_validate_json(raw) if isinstance(raw, bytes) else model.model_validate(raw)
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "body"
-        known = ", ".join(model.model_fields)
-        more = f"; there are: {known}" if first["type"] == "extra_forbidden" else ""
-        raise Problem(400, "options", f"{where}: {first['msg']}{more}") from exc
-
-
-async def _json(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > JSON_LIMIT_BYTES:
-            raise Problem(413, "upload", f"a JSON body may have {JSON_LIMIT_BYTES} bytes")
-    return bytes(body)
 
 
 def _is_json(request: Request) -> bool:
@@ -69,7 +49,7 @@ async def _video(request: Request, work: Work) -> tuple[Path, str, DetectOptions
     engine: Engine = request.app.state.engine
     try:
         if _is_json(request):
-            asked = _parsed(DetectByUri, await work.wait(_json(request)))
+            asked = parsed(DetectByUri, await work.wait(json_body(request)))
             path = await work.wait(fetch(asked.uri, work.folder, engine.settings))
             return path, asked.video_id or path.name, asked
         got = await work.wait(receive_video(request, work.folder, engine.settings.max_upload_bytes))
@@ -77,7 +57,7 @@ async def _video(request: Request, work: Work) -> tuple[Path, str, DetectOptions
         raise Problem(exc.status, "upload", str(exc)) from exc
     except UriError as exc:
         raise Problem(422, "uri", str(exc)) from exc
-    options = _parsed(DetectOptions, {**request.query_params, **got.options})
+    options = parsed(DetectOptions, {**request.query_params, **got.options})
     return got.path, options.video_id or got.filename or "video", options
 
 
@@ -186,7 +166,7 @@ async def score(request: Request) -> Response:
     engine: Engine = request.app.state.engine
     if not _is_json(request):
         raise Problem(415, "upload", "send the frames as application/json")
-    asked = _parsed(SegmentFrames, await _json(request))
+    asked = parsed(SegmentFrames, await json_body(request))
     cut = engine.loaded().bundle.segmentation
     try:
         pictures = asked.pictures(cut.frames_per_segment)
@@ -267,6 +247,7 @@ def app() -> Starlette:
             Route("/score", score, methods=["POST"]),
             Route("/detector", detector_card, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
+            *jobs.routes(),
         ],
         exception_handlers={Problem: _problem, HeadHuntError: _error, HTTPException: _http},
     )

@@ -72,6 +72,7 @@ class Gate:
         finally:
             seconds = time.perf_counter() - started
             route = scope["path"] if scope["path"] in ROUTES else "other"
+            route = "/v1/jobs" if scope["path"].startswith("/v1/jobs") else route
             metrics.REQUESTS.labels(route, str(status)).inc()
             metrics.REQUEST_SECONDS.labels(route).observe(seconds)
             about = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 4)}

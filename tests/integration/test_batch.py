@@ -1,0 +1,80 @@
+"""`headhunt batch`: the same rows from both engines, also when an actor is killed."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import ROOT, benchmark
+from headhunt_svc.jobs.batch import Engine, run
+from headhunt_svc.jobs.inputs import expand
+from headhunt_svc.jobs.models import JobOptions
+
+BUNDLE = ROOT / "artifacts" / "detector"
+OPTIONS = JobOptions.model_validate({})
+kills = benchmark("kills")
+
+
+def rows(out: Path) -> list[dict[str, object]]:
+    return pq.read_table(out / "rows").to_pylist()
+
+
+def actors() -> list[psutil.Process]:
+    mine = psutil.Process().children(recursive=True)
+    return [p for p in mine if "ray::" in p.name() or any("ray::" in word for word in p.cmdline()[:1])]
+
+
+def kill_one_that_scores(results: Path, killed: list[int]) -> None:
+    for _ in range(1200):
+        if list(results.glob("*/*.json")):
+            for p in actors():
+                if "MapWorker" in " ".join(p.cmdline()):
+                    os.kill(p.pid, signal.SIGKILL)
+                    killed.append(p.pid)
+                    return
+        time.sleep(0.05)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray itself
+def test_ray_with_a_killed_actor_gives_the_rows_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    for i in range(5):
+        kills.make_video(tmp_path / "footage" / f"{i}.mp4", 60, seed=i)
+    (tmp_path / "footage" / "bad.mp4").write_bytes(b"no video")
+    videos = expand([str(tmp_path / "footage")])
+    found = {}
+    killed: list[int] = []
+    engines: tuple[Engine, ...] = ("local", "ray")
+    for engine in engines:
+        killer = threading.Thread(target=kill_one_that_scores, args=(tmp_path / "ray" / "results", killed))
+        if engine == "ray":
+            killer.start()
+        done = run(videos, str(tmp_path / engine), BUNDLE, OPTIONS, engine)
+        assert (done.n_videos, done.n_failed, done.n_kept) == (6, 1, 0)
+        found[engine] = rows(tmp_path / engine)
+    killer.join()
+    import ray
+
+    ray.shutdown()
+    assert len(killed) == 1
+    assert json.dumps(found["ray"]) == json.dumps(found["local"])
+    assert [r["state"] for r in found["ray"]] == ["succeeded"] * 5 + ["failed"]
+    again = run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS)
+    assert (again.n_failed, again.n_kept) == (1, 5)
+
+
+def test_results_may_go_to_an_object_store(tmp_path: Path) -> None:
+    import fsspec
+
+    kills.make_video(tmp_path / "a.mp4", 4, seed=1)
+    videos = expand([str(tmp_path / "a.mp4")])
+    assert run(videos, "memory://batch-test", BUNDLE, OPTIONS).n_failed == 0
+    assert run(videos, "memory://batch-test", BUNDLE, OPTIONS).n_kept == 1
+    with fsspec.open("memory://batch-test/rows/part-00000.parquet") as f:
+        assert pq.read_table(f).to_pylist()[0]["video_id"] == "a.mp4"

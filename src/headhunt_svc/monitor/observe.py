@@ -1,0 +1,298 @@
+"""The one observer between the Detector and the prediction log: command line, service, jobs and live all detect by it.
+
+    report = observer.detect(detector, path, "yard/0412.mp4", options)      # like detector.detect
+
+Whatever goes wrong in observing is counted and told once; it never changes or fails a score.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float32
+
+from headhunt_svc.core.localization import TRUNCATE, smooth
+from headhunt_svc.core.quality import Quality, picture_quality
+from headhunt_svc.detector import Detector, Options, Run, ScoredBatch
+from headhunt_svc.io.reports import Report
+from headhunt_svc.io.video import SegmentPictures, VideoReader, VideoSource
+from headhunt_svc.mllm.extractor import Frames, View
+from headhunt_svc.monitor.log import PredictionLog
+from headhunt_svc.monitor.metrics import metric
+from headhunt_svc.monitor.probe import Probe, Probed, contributions
+from headhunt_svc.monitor.schema import COLUMNS, About, Kept, projection
+from headhunt_svc.params import SegmentationParams
+from headhunt_svc.settings import Settings
+from headhunt_svc.types import Locator, Scorer
+
+logger = logging.getLogger(__name__)
+UNNAMED = "unnamed"
+
+
+def camera_of(video_id: str) -> str:
+    """The folder of a video is its camera, unless the caller knows better."""
+    return video_id.rpartition("/")[0] or UNNAMED
+
+
+class _Careful:
+    """Runs what must not fail the scoring; the first failure is told, all are counted."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def __call__(self, what: Callable[..., object], *args: Any) -> None:
+        try:
+            what(*args)
+        except Exception as exc:  # observing never fails scoring
+            metric("log_lost").labels("observer failed").inc()
+            if not self.told:
+                logger.exception("observing failed, scoring goes on: %s", exc)
+                self.told = True
+
+
+class _Measured:
+    """A video source that also measures the quality of what passes."""
+
+    def __init__(self, source: VideoSource, take: Callable[[SegmentPictures, int], object]) -> None:
+        self._source, self._take = source, take
+
+    def __enter__(self) -> "_Measured":
+        self._source.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._source.__exit__(kind, error, trace)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def segments(self, video_id: str, params: SegmentationParams) -> Iterator[SegmentPictures]:
+        """The source's segments, as they are."""
+        for piece in self._source.segments(video_id, params):
+            self._take(piece, sum(g.packets for g in self._source.gaps))
+            yield piece
+
+
+class Watch:
+    """One pass over one video on its way into the log."""
+
+    def __init__(
+        self,
+        log: PredictionLog,
+        about: About,
+        scorer: Scorer,
+        locator: Locator,
+        names: dict[str, str],
+        recorded: datetime | None,
+        probe: Probe | None,
+    ) -> None:
+        """names: of camera, video and pass. recorded: when the first picture was taken, if that is known."""
+        self._log, self._about, self._scorer, self._locator, self._probe = log, about, scorer, locator, probe
+        self._names, self._recorded = names, recorded
+        self._radius = int(TRUNCATE * locator.sigma_segments + 0.5)
+        self._careful = _Careful()
+        self._quality: dict[int, tuple[Quality, int]] = {}
+        self._lost = 0
+        self._probed: dict[tuple[int, ...], Probed] = {}
+        self._raw: list[float] = []
+        self._rows: list[dict[str, Any]] = []  # of segments whose smoothed score is not final yet
+
+    # -- what the detector is given ---------------------------------------------------------------------------------
+    def reader(self, reader: Callable[[Path], VideoSource]) -> Callable[[Path], VideoSource]:
+        """The same reader, measured."""
+        return lambda path: _Measured(reader(path), lambda piece, lost: self._careful(self._measure, piece, lost))
+
+    def run(self, run: Run) -> Run:
+        """The same model call; afterwards the probe reads what it has chosen of the batch."""
+
+        def both(pixels: torch.Tensor, view: View, frames: Frames) -> Any:
+            result = run(pixels, view, frames)
+            self._careful(self._read, pixels, view, frames)
+            return result
+
+        return run if self._probe is None else both
+
+    def known(self, batches: Sequence[ScoredBatch]) -> None:
+        """Segments that an earlier pass has scored, and logged."""
+        self._raw += [float(r) for b in batches for r in b.raw]
+
+    def scored(self, batch: ScoredBatch) -> None:
+        """The next segments' scores and features."""
+        self._careful(self._take, batch)
+
+    def close(self) -> None:
+        """Log what waits for neighbours that will not come."""
+        self._careful(self._emit, len(self._raw))
+
+    # -- what is done with it ---------------------------------------------------------------------------------------
+    def _measure(self, piece: SegmentPictures, lost: int) -> None:
+        self._quality[piece.segment.index] = picture_quality(piece.pictures), lost - self._lost
+        self._lost = lost
+
+    def _read(self, pixels: torch.Tensor, view: View, frames: Frames) -> None:
+        assert self._probe is not None
+        try:
+            self._probed |= self._probe.read(self._names["video"], pixels, view, frames)
+        except Exception:
+            metric("probe_failed").inc()
+            raise
+
+    def _take(self, batch: ScoredBatch) -> None:
+        shares, kept = contributions(self._scorer, batch.features), kept_features(batch.features, self._about.features)
+        now = datetime.now(UTC)
+        for i, piece in enumerate(batch.pieces):
+            quality, lost = self._quality.pop(piece.segment.index, (None, None))
+            probed = self._probed.pop(piece.segment.frame_indices, None)
+            self._rows.append(
+                {
+                    "time": now if self._recorded is None else self._recorded + timedelta(seconds=piece.start_s),
+                    "segment": piece.segment.index,
+                    "start_s": piece.start_s,
+                    "stop_s": piece.stop_s,
+                    "raw": float(batch.raw[i]),
+                    "brightness": quality and quality.brightness,
+                    "sharpness": quality and quality.sharpness,
+                    "dropped_frames": lost,
+                    "layout": quality and quality.layout,
+                    "contributions": shares[i],
+                    "features": None if kept is None else kept[i],
+                    "prompt_scores": probed and probed.scores,
+                    "prompt_contributions": probed and probed.contributions.ravel(),
+                }
+            )
+        self._raw += batch.raw.tolist()
+        ahead = 0 if self._locator.smoothing == "causal" else self._radius
+        self._emit(len(self._raw) - ahead)
+
+    def _emit(self, stop: int) -> None:
+        """Log the waiting rows of segments before number `stop`: their smoothed scores are final."""
+        start = len(self._raw) - len(self._rows)
+        n = stop - start
+        if n <= 0:
+            return
+        base = max(start - self._radius, 0)
+        around = np.array(self._raw[base : stop + self._radius])
+        smoothed = smooth(around, self._locator.sigma_segments, self._locator.smoothing)[start - base : stop - base]
+        ready, self._rows = self._rows[:n], self._rows[n:]
+        self._log.put(self._about, table_of(ready, smoothed, self._locator.threshold, self._about, self._names))
+
+
+def kept_features(features: Float32[np.ndarray, "segment head d_head"], kept: Kept) -> np.ndarray | None:
+    """What is logged of expert-head features, float32[segment, K * n], n as schema.PROJECTED says or d_head."""
+    if kept == "none":
+        return None
+    return (features if kept == "all" else features @ projection(features.shape[-1])).reshape(len(features), -1)
+
+
+def table_of(
+    rows: Sequence[dict[str, Any]], smoothed: np.ndarray, threshold: float, about: About, names: dict[str, str]
+) -> pa.Table:
+    """Rows of one pass as the log keeps them."""
+    columns = {name: [r[name] for r in rows] for name in rows[0]}
+    columns |= {"smoothed": list(smoothed), "in_event": list(smoothed > threshold)}
+    same = {**names, "detector_id": about.detector_id}
+
+    def array(of: pa.Field) -> pa.Array:
+        if of.name in same:
+            return pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(rows), np.int32)), pa.array([same[of.name]]))
+        return pa.array(columns[of.name], of.type)
+
+    return pa.Table.from_arrays([array(f) for f in COLUMNS], schema=COLUMNS)
+
+
+class Observer:
+    """Detects with a detector, and logs every segment. For one process; close it at its end."""
+
+    def __init__(self, log: PredictionLog, features: Kept = "projected", probe_share: float = 0.02) -> None:
+        self.log, self.features, self.probe_share = log, features, probe_share
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Observer | None":
+        """As the environment says; None if nothing is to be logged."""
+        if settings.prediction_log is None:
+            return None
+        days = settings.log_retention_days
+        log = PredictionLog(settings.prediction_log, flush_s=settings.log_flush_s, retention_days=days)
+        return cls(log, settings.log_features, settings.probe_share)
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        self.log.close()
+
+    def watch(
+        self,
+        detector: Detector,
+        video_id: str,
+        locator: Locator,
+        camera: str | None = None,
+        recorded: datetime | None = None,
+    ) -> Watch:
+        """The hooks of one pass over one video, where `detect` does not do.
+
+        recorded: when the video's first picture was taken, with a time zone; without it the time of scoring is logged.
+        """
+        about = about_of(detector, locator, self.features)
+        names = {"camera": camera or camera_of(video_id), "video": video_id, "pass_id": secrets.token_hex(6)}
+        probe = Probe(detector, self.probe_share) if self.probe_share else None
+        return Watch(self.log, about, detector.scorer, locator, names, recorded, probe)
+
+    def detect(
+        self,
+        detector: Detector,
+        path: Path,
+        video_id: str | None = None,
+        options: Options | None = None,
+        *,
+        camera: str | None = None,
+        recorded: datetime | None = None,
+        reader: Callable[[Path], VideoSource] = VideoReader,
+        run: Run | None = None,
+        scored: Callable[[ScoredBatch], object] | None = None,
+        known: Sequence[ScoredBatch] = (),
+        **more: Any,
+    ) -> Report:
+        """`detector.detect`, with every segment logged; see `watch` for camera and recorded.
+
+        run: where it is shared between threads, it must be safe to read the model in the calling thread after it, or
+        probe_share 0.
+        """
+        options = options or Options()
+        watch = self.watch(
+            detector, video_id or path.name, detector.bundle.locator(options.operating_point), camera, recorded
+        )
+        watch.known(known)
+
+        def both(batch: ScoredBatch) -> None:
+            watch.scored(batch)
+            if scored is not None:
+                scored(batch)
+
+        read, shared = watch.reader(reader), watch.run(run or detector.run)
+        try:
+            return detector.detect(path, video_id, options, reader=read, run=shared, scored=both, known=known, **more)
+        finally:
+            watch.close()
+
+
+def about_of(detector: Detector, locator: Locator, features: Kept) -> About:
+    """What the rows of a detector have in common."""
+    bundle = detector.bundle
+    return About(
+        detector_id=detector.detector_id,
+        code=detector.code,
+        heads=tuple(detector.scorer.heads),
+        prompts=bundle.calibration_prompts,
+        prompt=bundle.prompt,
+        threshold=locator.threshold,
+        sigma_segments=locator.sigma_segments,
+        features=features,
+    )

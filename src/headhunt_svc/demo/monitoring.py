@@ -7,6 +7,7 @@ never in a baseline and a window.
 """
 
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import UInt8
 from rich.progress import track
@@ -30,10 +30,10 @@ from headhunt_svc.io.files import write_json
 from headhunt_svc.monitor.baselines import Baseline, Baselines
 from headhunt_svc.monitor.config import DriftParams, Kind
 from headhunt_svc.monitor.drift import FLEET, CameraVerdict, Judge
-from headhunt_svc.monitor.log import Place, PredictionLog, live
+from headhunt_svc.monitor.log import Place, PredictionLog
 from headhunt_svc.monitor.observe import Observer
 from headhunt_svc.monitor.schema import COLUMNS, About
-from headhunt_svc.monitor.windows import Rows, Window
+from headhunt_svc.monitor.windows import Rows, Window, read_window
 
 DONE = "done.json"
 Pictures = UInt8[np.ndarray, "frame height width 3"]
@@ -123,7 +123,7 @@ class Pool:
 
     def __init__(self, folder: Path, bundle: Path, seed: int, processes: int = 2) -> None:
         self.folder, self.bundle, self.seed, self.processes = folder, bundle, seed, processes
-        self._read: dict[Batch, list[pa.Table]] = {}
+        self._read: dict[Batch, Rows] = {}
 
     def batches(self, camera: str, condition: Condition, template: bool, numbers: Iterable[int]) -> list[Batch]:
         """So many batches of a camera."""
@@ -139,19 +139,18 @@ class Pool:
 
     def clips(self, batches: Sequence[Batch]) -> list[pa.Table]:
         """The rows of every clip, in the order in which they were made."""
-        for batch in batches:
-            if batch not in self._read:
-                place = Place(str(self.folder / batch.name))
-                names = live(place.files("day=*/camera=*/*.parquet"))
-                table = pa.concat_tables(pq.read_table(f"{place.root}/{n}") for n in names).unify_dictionaries()
-                self._read[batch] = _by_clip(table)
-        return [clip for b in batches for clip in self._read[b]]
+        return [clip for b in batches for clip in _by_clip(self._rows(b).table)]
 
     def about(self, batch: Batch) -> About:
         """What the rows of a batch have in common."""
-        place = Place(str(self.folder / batch.name))
-        name = place.files("day=*/camera=*/*.parquet")[0]
-        return About.read(pq.read_schema(f"{place.root}/{name}").metadata, name)
+        return self._rows(batch).about
+
+    def _rows(self, batch: Batch) -> Rows:
+        if batch not in self._read:
+            place, stop = Place(str(self.folder / batch.name)), START + timedelta(days=1)
+            window = read_window(place, START, stop, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
+            self._read[batch] = window.cameras[batch.camera]
+        return self._read[batch]
 
 
 def _by_clip(table: pa.Table) -> list[pa.Table]:

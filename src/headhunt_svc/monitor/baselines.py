@@ -5,7 +5,6 @@ baselines/active.json                              which version counts, camera 
 baselines/audit.jsonl                              who changed what, when and why
 """
 
-import getpass
 import io
 import json
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.io.audit import audit
 from headhunt_svc.io.files import read_json, sha256, write_file, write_json
 from headhunt_svc.monitor.schema import COLUMNS, About
 from headhunt_svc.monitor.windows import Rows
@@ -33,11 +34,14 @@ class Baseline:
 
 
 def save_rows(path: Path, rows: Rows) -> None:
-    """Freeze rows in a parquet file; the same rows give the same bytes."""
+    """Freeze rows in a parquet file; the same rows give the same bytes, however they were spread over files."""
     totals = json.dumps({"total": rows.total, "events": rows.events})
     metadata = {**rows.about.metadata(), TOTALS.decode(): totals}
     sink = io.BytesIO()
-    pq.write_table(rows.table.replace_schema_metadata(metadata), sink, compression="zstd")
+    table = rows.table.sort_by([("time", "ascending"), ("segment", "ascending")])
+    coded = [pc.cast(c, pa.string()).combine_chunks() if pa.types.is_dictionary(c.type) else c for c in table.columns]
+    anew = [c.dictionary_encode() if pa.types.is_string(c.type) else c for c in coded]
+    pq.write_table(pa.Table.from_arrays(anew, schema=COLUMNS.with_metadata(metadata)), sink, compression="zstd")
     write_file(path, lambda p: p.write_bytes(sink.getvalue()))
 
 
@@ -55,21 +59,6 @@ def load_rows(path: Path) -> Rows:
         raise ArtifactError(f"{path} not found: run `headhunt monitor reference` (or `dvc repro reference`)") from exc
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as exc:
         raise ArtifactError(f"{path} is no baseline ({exc}): run `headhunt monitor rebaseline` again") from exc
-
-
-def audit(path: Path, **what: str) -> None:
-    """Append a line that says who did what, when."""
-    line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "by": getpass.getuser(), **what}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as f:
-        f.write(json.dumps(line) + "\n")
-
-
-def audited(path: Path) -> list[dict[str, str]]:
-    """What `audit` has written, oldest first."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 class Baselines:

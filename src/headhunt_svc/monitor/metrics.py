@@ -4,6 +4,8 @@ import importlib
 from functools import cache
 from typing import Any
 
+from headhunt_svc.errors import ConfigError
+
 
 class _Nothing:
     """Stands for every metric where prometheus-client is not installed."""
@@ -42,3 +44,17 @@ def metric(name: str) -> Any:
     # over several processes: the worst is shown, not one a process
     more = {"multiprocess_mode": "max"} if kind == "Gauge" else {}
     return getattr(library, kind)(full, text, labels, **more)
+
+
+def serve(port: int) -> None:
+    """Serve all metrics on a port of loopback.
+
+    Raises:
+        ConfigError: prometheus-client is missing, or the port is taken.
+    """
+    try:
+        importlib.import_module("prometheus_client").start_http_server(port, "127.0.0.1")
+    except ImportError as exc:
+        raise ConfigError("gauges need prometheus-client: pip install 'headhunt-svc[monitoring]'") from exc
+    except OSError as exc:
+        raise ConfigError(f"port {port} cannot be used ({exc.strerror}): choose another one") from exc

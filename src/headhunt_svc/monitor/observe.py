@@ -235,13 +235,15 @@ class Observer:
         locator: Locator,
         camera: str | None = None,
         recorded: datetime | None = None,
+        pass_id: str | None = None,
     ) -> Watch:
         """The hooks of one pass over one video, where `detect` does not do.
 
         recorded: when the video's first picture was taken, with a time zone; without it the time of scoring is logged.
+        pass_id: names this pass where results must be the same again.
         """
         about = about_of(detector, locator, self.features)
-        names = {"camera": camera or camera_of(video_id), "video": video_id, "pass_id": secrets.token_hex(6)}
+        names = {"camera": camera or camera_of(video_id), "video": video_id, "pass_id": pass_id or secrets.token_hex(6)}
         probe = Probe(detector, self.probe_share) if self.probe_share else None
         return Watch(self.log, about, detector.scorer, locator, names, recorded, probe)
 
@@ -254,6 +256,7 @@ class Observer:
         *,
         camera: str | None = None,
         recorded: datetime | None = None,
+        pass_id: str | None = None,
         reader: Callable[[Path], VideoSource] = VideoReader,
         run: Run | None = None,
         scored: Callable[[ScoredBatch], object] | None = None,

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from headhunt_svc.core.drift import Sample, prompt_figures
-from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io.files import write_json
+from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.io.files import read_json, write_json
 from headhunt_svc.monitor.baselines import Baseline, Baselines, load_rows
 from headhunt_svc.monitor.config import DriftParams
 from headhunt_svc.monitor.diagnosis import REMEDY
@@ -20,7 +20,7 @@ from headhunt_svc.monitor.log import Place
 from headhunt_svc.monitor.metrics import metric
 from headhunt_svc.monitor.windows import Window, name_missing, read_window
 
-VERDICT = "verdict.json"
+VERDICT, RUNS = "verdict.json", "runs.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Monitor:
     def __init__(self, paths: Paths, params: DriftParams, pages: bool = True, detector_id: str | None = None) -> None:
         """pages: also make Evidently's snapshots, pages and runs; without them a run takes a fraction of the time."""
         self.paths, self.params, self.pages, self.detector_id = paths, params, pages, detector_id
-        self._pending: list[tuple[str, Any]] = []
+        self._pending: dict[str, Any] = {}
         self._stop = datetime.now(UTC)
         self._judge = Judge(params, self._measure if pages else None)
 
@@ -115,7 +115,7 @@ class Monitor:
             OutputError: verdict or pages cannot be written.
         """
         self._stop = stop or datetime.now(UTC)
-        self._pending = []
+        self._pending = {}
         start = self._stop - timedelta(hours=self.params.window_h)
         baselines, fleet, wanted, problems = load_baselines(self.paths, self.detector_id)
         place = Place(self.paths.log)
@@ -149,7 +149,7 @@ class Monitor:
             figures |= {f"mean_{k}": v for k, v in of_prompts.items()}
         figures = {k: v for k, v in figures.items() if v == v}
         made, measured = snapshot(camera, reference, current, values, limits, figures, self._stop)
-        self._pending.append((camera, made))
+        self._pending[camera] = made
         return measured
 
     def _verdict(
@@ -190,11 +190,13 @@ class Monitor:
     def _write(self, verdict: Verdict) -> None:
         out = self.paths.out / f"{verdict.stop:%Y%m%dT%H%M%S}"
         if self._pending:
-            from headhunt_svc.monitor.snapshot import add_run, save_page
+            from headhunt_svc.monitor.snapshot import add_runs, save_page
 
-            for camera, made in self._pending:
+            for camera, made in self._pending.items():
                 save_page(out / f"{quote(camera, safe=' ')}.html", made)
-                add_run(self.paths.workspace, made)
+            before = out / RUNS
+            old = read_json(before, "headhunt monitor run") if before.exists() else []
+            write_json(before, add_runs(self.paths.workspace, self._pending, old))
         write_json(out / VERDICT, verdict.as_json())
         write_json(self.paths.out / VERDICT, verdict.as_json())
         _gauges(verdict)
@@ -215,3 +217,36 @@ def _gauges(verdict: Verdict) -> None:
             metric("limit").labels(camera, name).set(signal.limit)
         for kind in REMEDY:
             metric("alarm").labels(camera, kind).set(float(found.kind == kind))
+
+
+def rebaseline(
+    log: str,
+    baselines: Path,
+    params: DriftParams,
+    camera: str,
+    start: datetime,
+    stop: datetime,
+    version: str | None,
+    why: str,
+    detector_id: str | None,
+) -> str:
+    """Freeze a camera's rows between two times, or activate an earlier version; returns the version that counts now.
+
+    Raises:
+        ConfigError: no such version, or not enough rows.
+    """
+    store = Baselines(baselines)
+    if version is not None:
+        store.activate(camera, version, why)
+        return version
+    block, n = params.block_segments, params.sample_rows
+    window = read_window(Place(log), start, stop, detector_id=detector_id, block_segments=block, sample_rows=n)
+    rows = window.cameras.get(camera)
+    if rows is None or len(rows.table) < params.min_segments:
+        there = f"{0 if rows is None else len(rows.table)} segments of {camera}"
+        out = "; ".join(f"{n} left out: {w}" for w, n in window.excluded.items())
+        raise ConfigError(
+            f"{log} holds {there} between {start:%Y-%m-%d %H:%M} and {stop:%Y-%m-%d %H:%M}, "
+            f"{params.min_segments} are needed{f' ({out})' if out else ''}: choose a longer time"
+        )
+    return store.add(camera, rows, why)

@@ -3,7 +3,7 @@
 Import it late: Evidently takes seconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,17 @@ NATIVE = {  # the signals that Evidently measures itself
 }
 
 
+VALUE_DRIFT = "evidently:metric_v2:ValueDrift"
+SIGNAL = "evidently:metric_v2:headhunt_svc:Signal"
+
+
 class Signal(SingleValueMetric):
     """A signal that is measured on more than one column (heads, view, prompts), or a plain figure of the window."""
 
     class Config:
         """As Evidently names it in workspaces."""
 
-        type_alias = "evidently:metric_v2:headhunt_svc:Signal"
+        type_alias = SIGNAL
 
     name: str
     value: float
@@ -91,14 +95,24 @@ def save_page(path: Path, made: Snapshot) -> None:
     write_text(path, str(made.get_html_str(False)))
 
 
-def workspace(folder: Path) -> tuple[Workspace, Any]:
+def open_workspace(folder: Path) -> tuple[Workspace, Any]:
     """The workspace with its one project, made where they are missing."""
     found = Workspace.create(str(folder))
     projects = found.search_project(PROJECT)
     return found, projects[0] if projects else found.create_project(PROJECT, "Scores, prompts and heads over time")
 
 
-def add_run(folder: Path, made: Snapshot) -> None:
-    """Keep a snapshot in the workspace."""
-    space, project = workspace(folder)
-    space.add_run(project.id, made)
+def add_runs(folder: Path, made: Mapping[str, Snapshot], instead: Sequence[str] = ()) -> list[str]:
+    """Keep snapshots in the workspace, instead of earlier ones of the same window; returns their ids."""
+    space, project = open_workspace(folder)
+    there = {str(i) for i in space.list_runs(project.id)}
+    for old in there.intersection(instead):
+        space.delete_run(project.id, old)
+    return [str(space.add_run(project.id, run).id) for run in made.values()]
+
+
+def cameras_of(folder: Path, latest: int = 200) -> list[str]:
+    """The cameras that the latest snapshots in the workspace are of."""
+    space, project = open_workspace(folder)
+    runs = [space.get_run(project.id, i) for i in sorted(space.list_runs(project.id), key=str)[-latest:]]
+    return sorted({str(r.metadata["camera"]) for r in runs if r is not None})

@@ -175,6 +175,10 @@ def detect(
     json: Annotated[bool, typer.Option("--json", help="Print reports as JSON lines instead of summaries.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Keep reports in --out that this detector made.")] = False,
     operating_point: OperatingPoint = "f1",
+    threshold: Annotated[float | None, typer.Option(help="Instead of the operating point's: 0 to 1.")] = None,
+    smoothing: Annotated[
+        Literal["offline", "causal"], typer.Option(help="With both sides, or with the past only.")
+    ] = "offline",
     bundle: BundleFolder = stages.BUNDLE,
 ) -> None:
     """Score videos and report events."""
@@ -184,13 +188,15 @@ def detect(
         raise typer.BadParameter("--plot needs --out DIR, where the pictures go")
     if explain and out is None:
         raise typer.BadParameter("--explain needs --out DIR, where the shares go")
+    if split is not None and (threshold is not None or smoothing != "offline"):
+        raise typer.BadParameter("--threshold and --smoothing are for VIDEOS; the stage is measured at its own")
     if split is not None:
         from headhunt_svc.stages.detect import detect_split
 
         detect_split(bundle, stages.INDEX, split, out or stages.REPORTS, operating_point)
         return
     from headhunt_svc import show
-    from headhunt_svc.detector import Detector
+    from headhunt_svc.detector import Detector, Options
     from headhunt_svc.stages.detect import detect_videos, inputs_of
 
     inputs = inputs_of(videos or [])
@@ -201,7 +207,7 @@ def detect(
         plot=plot,
         explain=explain,
         resume=resume,
-        operating_point=operating_point,
+        options=Options(operating_point, threshold, smoothing),
         done=lambda item, report: show.report_json(report) if json else show.report(report, out),
         failed=lambda item, exc: show.error(exc),
     )

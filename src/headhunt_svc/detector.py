@@ -1,35 +1,79 @@
 """Detector: video -> Report. Every way in (CLI, evaluation, later service, jobs, live) uses this one composition."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Float64
 
 from headhunt_svc.core.localization import events, smooth
-from headhunt_svc.core.scoring import apply_scorer
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.core.scoring import apply_scorer, contributions
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.fingerprint import check
 from headhunt_svc.io.ahead import ahead
 from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, Bundle, check_model, load_bundle, load_golden
 from headhunt_svc.io.files import code_version
-from headhunt_svc.io.reports import Report, ReportEvent, ReportGap, SegmentScore
-from headhunt_svc.io.video import SegmentPictures, VideoReader
+from headhunt_svc.io.reports import Lineage, Report, ReportEvent, ReportGap, SegmentScore
+from headhunt_svc.io.video import SegmentPictures, VideoReader, VideoSource
 from headhunt_svc.mllm.attribution import Attribution, attribute
-from headhunt_svc.mllm.extractor import Extractor, View, load_extractor
+from headhunt_svc.mllm.extractor import Extractor, Frames, View, load_extractor
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import Settings
-from headhunt_svc.types import Scorer, SegmentScores
+from headhunt_svc.types import Locator, Scorer
 
-Scored = Callable[[float], object]
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """Segments that went through the model together: without their pictures, features at the heads, raw scores."""
+
+    pieces: tuple[SegmentPictures, ...]
+    features: Float32[np.ndarray, "segment head d_head"]
+    raw: Float64[np.ndarray, " segment"]
+
+    @property
+    def stop_s(self) -> float:
+        """Seconds of footage scored so far."""
+        return self.pieces[-1].stop_s
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller may choose for one video.
+
+    threshold: instead of the operating point's, with the point's smoothing width.
+    smoothing: offline (both sides) or causal (past only, as in live use; has operating points of its own).
+    contributions: what each head adds, for every segment and not only at the events' peaks.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    operating_point: str = DEFAULT_OPERATING_POINT
+    threshold: float | None = None
+    smoothing: Literal["offline", "causal"] = "offline"
+    contributions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ConfigError(f"threshold {self.threshold:g} is not in [0, 1]: scores are probabilities")
+        if self.smoothing not in ("offline", "causal"):
+            raise ConfigError(f"unknown smoothing {self.smoothing!r}: choose offline or causal")
+
+
+Result = tuple[Float32[np.ndarray, "segment head d_head"], Float64[np.ndarray, " segment"]]
+Run = Callable[[torch.Tensor, View, Frames], Result]
+Scored = Callable[[ScoredBatch], object]
 Explained = Callable[[Attribution], object]
 
 
 def batches(
-    video: VideoReader, video_id: str, cut: SegmentationParams, extractor: Extractor, size: int
-) -> Iterator[tuple[list[SegmentPictures], torch.Tensor]]:
+    video: VideoSource, video_id: str, cut: SegmentationParams, extractor: Extractor, size: int
+) -> Generator[tuple[list[SegmentPictures], torch.Tensor]]:
     """Segments of a video, `size` at a time: without their pictures, and as pixel values float[B, F, 3, h, w].
 
     Decoding and preprocessing run up to two batches ahead of the model; memory does not grow with the video.
@@ -80,63 +124,126 @@ class Detector:
         check(bundle.fingerprint, golden, extractor, bundle.prompt, scorer.heads, n_frames, folder)
         return cls(bundle, scorer, extractor, settings.batch_segments)
 
-    def _score(
-        self, video: VideoReader, video_id: str, scored: Scored | None, explained: Explained | None
-    ) -> tuple[list[SegmentPictures], np.ndarray]:
-        """Segments (without pictures) and raw scores float64[T]."""
-        prompt, heads = self.bundle.prompt, self.scorer.heads
-        pieces: list[SegmentPictures] = []
-        raw: list[np.ndarray] = []
+    def locator(self, options: Options = Options()) -> Locator:
+        """Smoothing and threshold for these options.
+
+        Raises:
+            ConfigError: unknown operating point; lists those there are.
+        """
+        at = self.bundle.locator(options.operating_point, options.smoothing)
+        return at if options.threshold is None else replace(at, threshold=options.threshold)
+
+    @property
+    def lineage(self) -> Lineage:
+        """Where this detector's scores come from."""
+        made = self.bundle
+        return Lineage(
+            mllm=made.mllm.id,
+            mllm_revision=made.mllm_revision,
+            prompt=made.prompt,
+            heads=self.scorer.heads,
+            bias=self.scorer.bias,
+            data_sha256=made.data["index_sha256"],
+        )
+
+    def run(self, pixels: torch.Tensor, view: View, frames: Frames) -> Result:
+        """Features at the heads float32[B, K, d_head] and raw scores float64[B] of pixels float[B, F, 3, h, w]."""
+        z = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, view, frames)[0]
+        return z, apply_scorer(self.scorer, z.reshape(len(z), -1))
+
+    def _run_explained(self, explained: Explained) -> Run:
+        def run(pixels: torch.Tensor, view: View, frames: Frames) -> Result:
+            heads, weight = self.scorer.heads, self.scorer.weight
+            z, shares = attribute(self.extractor, pixels, self.bundle.prompt, heads, weight, view, frames)
+            explained(shares)
+            return z, apply_scorer(self.scorer, z.reshape(len(z), -1))
+
+        return run
+
+    def _scored(
+        self, video: VideoSource, video_id: str, run: Run, known: Sequence[ScoredBatch]
+    ) -> Generator[ScoredBatch]:
+        """The video's segments in batches of batch_segments, the first of them taken from `known`."""
         cut = self.bundle.segmentation
         view = View(cut.frame_s(video.fps))
-        for group, pixels in batches(video, video_id, cut, self.extractor, self.batch_segments):
-            frames = [p.segment.frame_indices for p in group]
-            if explained is None:
-                z = self.extractor.features(pixels, [prompt], heads, view, frames)[0]
-            else:
-                z, shares = attribute(self.extractor, pixels, prompt, heads, self.scorer.weight, view, frames)
-                explained(shares)
-            raw.append(apply_scorer(self.scorer, z.reshape(len(z), -1)))
-            pieces += group
-            if scored is not None:
-                scored(group[-1].stop_s)
-        return pieces, np.concatenate(raw)
+        with closing(batches(video, video_id, cut, self.extractor, self.batch_segments)) as groups:
+            for i, (group, pixels) in enumerate(groups):
+                if i < len(known):
+                    if [p.segment for p in known[i].pieces] != [p.segment for p in group]:
+                        raise ArtifactError(
+                            f"{video_id}: the scores kept are of other segments: score it from the start"
+                        )
+                    yield known[i]
+                else:
+                    yield ScoredBatch(tuple(group), *run(pixels, view, [p.segment.frame_indices for p in group]))
 
     def detect(
         self,
         path: Path,
         video_id: str | None = None,
-        operating_point: str = DEFAULT_OPERATING_POINT,
+        options: Options = Options(),
+        *,
+        reader: Callable[[Path], VideoSource] = VideoReader,
+        run: Run | None = None,
         scored: Scored | None = None,
+        known: Sequence[ScoredBatch] = (),
         explained: Explained | None = None,
     ) -> Report:
-        """Score a video; `scored` is called with the seconds of footage scored so far.
+        """Score a video.
 
-        explained: called with the shares of tokens and heads in the logits of the next segments, batch by batch.
+        run: instead of this detector's own model call, as `run` is (a service that shares the model between videos).
+        scored: called with every batch; what it raises stops the work and passes through.
+        known: batches of an earlier, interrupted call: their segments are decoded, not scored again. The batches that
+            follow are composed as without the interruption, so the scores are the same to the bit.
+        explained: called with the shares of tokens and heads in the logits of the next segments, batch by batch;
+            takes the place of `run`.
 
         Raises:
             VideoOpenError, VideoDecodeError: see VideoReader. Pictures that could not be decoded in an otherwise
                 readable video are gaps of the report.
             ConfigError: unknown operating point.
+            ArtifactError: `known` is of another video.
         """
-        locator = self.bundle.locator(operating_point)
+        self.locator(options)  # an unknown operating point is an error before any video is decoded
         name = video_id or path.name
-        with VideoReader(path) as video:
-            kept, raw = self._score(video, name, scored, explained)
-        scores = SegmentScores(tuple(p.segment for p in kept), raw)
-        smoothed = smooth(scores.raw, locator.sigma_segments)
-        spans = [s.span for s in scores.segments]
-        starts, stops = np.array([p.start_s for p in kept]), np.array([p.stop_s for p in kept])
+        pieces: list[SegmentPictures] = []
+        raw: list[np.ndarray] = []
+        of_heads: list[np.ndarray] = []
+        run = self._run_explained(explained) if explained is not None else run or self.run
+        with reader(path) as video, closing(self._scored(video, name, run, known)) as found:
+            for batch in found:
+                pieces += batch.pieces
+                raw.append(batch.raw)
+                of_heads.append(contributions(self.scorer, batch.features))
+                if scored is not None:
+                    scored(batch)
+        return self._report(video, name, options, pieces, np.concatenate(raw), np.concatenate(of_heads))
+
+    def _report(
+        self,
+        video: VideoSource,
+        name: str,
+        options: Options,
+        pieces: Sequence[SegmentPictures],
+        raw: Float64[np.ndarray, " segment"],
+        of_heads: Float64[np.ndarray, "segment head"],
+    ) -> Report:
+        locator = self.locator(options)
+        smoothed = smooth(raw, locator.sigma_segments, options.smoothing)
+        spans = [p.segment.span for p in pieces]
+        starts, stops = np.array([p.start_s for p in pieces]), np.array([p.stop_s for p in pieces])
         return Report(
             detector_id=self.detector_id,
             code=self.code,
+            lineage=self.lineage,
             video_id=name,
             fps=video.fps,
             n_frames=video.n_frames,
             duration_s=video.duration_s,
-            operating_point=operating_point,
+            operating_point=options.operating_point,
             sigma_segments=locator.sigma_segments,
             threshold=locator.threshold,
+            smoothing=options.smoothing,
             scores=tuple(
                 SegmentScore(
                     index=p.segment.index,
@@ -146,8 +253,9 @@ class Detector:
                     stop_s=p.stop_s,
                     raw=float(r),
                     smoothed=float(s),
+                    contributions=tuple(of.tolist()) if options.contributions else None,
                 )
-                for p, r, s in zip(kept, scores.raw, smoothed, strict=True)
+                for p, r, s, of in zip(pieces, raw, smoothed, of_heads, strict=True)
             ),
             events=tuple(
                 ReportEvent(
@@ -157,6 +265,7 @@ class Detector:
                     stop_s=e.stop_s,
                     peak=e.peak,
                     peak_s=e.peak_s,
+                    contributions=tuple(of_heads[e.peak_segment].tolist()),
                 )
                 for e in events(smoothed, spans, starts, stops, locator)
             ),

@@ -196,13 +196,14 @@ class Locator:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An anomalous stretch: frames, seconds from the start of the video, highest smoothed score."""
+    """An anomalous stretch: frames, seconds from the start of the video, highest smoothed score and its segment."""
 
     span: FrameSpan
     start_s: float
     stop_s: float
     peak: float
     peak_s: float
+    peak_segment: int
 
 
 @dataclass(frozen=True, slots=True)

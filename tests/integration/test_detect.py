@@ -5,20 +5,25 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import av
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from conftest import ROOT, headhunt, write_video
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, camera, surveillance
-from headhunt_svc.detector import Detector
-from headhunt_svc.io.reports import load_report
+from headhunt_svc.detector import Detector, Options, Result, ScoredBatch
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.io.reports import Report, load_report
+from headhunt_svc.mllm.extractor import Frames, View
+from headhunt_svc.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,50 @@ def test_shares_explain_the_scores(explosion: Path, tmp_path: Path) -> None:
     # a run without it gives the same scores
     plain = detector.detect(explosion)
     np.testing.assert_allclose([s.raw for s in report.scores], [s.raw for s in plain.scores], atol=1e-5)
+
+
+def test_options_choose_the_locator_and_heads_add_up(explosion: Path) -> None:
+    done = headhunt("detect", explosion, "--threshold", "0.25", "--smoothing", "causal", "--json")
+    assert done.returncode == 0, done.stderr
+    detector = Detector.load(ROOT / "artifacts" / "detector")
+    report = detector.detect(explosion, options=Options(threshold=0.25, smoothing="causal", contributions=True))
+    said = Report.model_validate_json(done.stdout)
+    assert [s.raw for s in said.scores] == [s.raw for s in report.scores]
+    assert (said.threshold, said.smoothing) == (0.25, "causal")
+    assert said.sigma_segments == detector.bundle.locator("f1", "causal").sigma_segments
+    for s in report.scores:
+        logit = sum(s.contributions or ()) + report.lineage.bias
+        assert 1 / (1 + np.exp(-logit)) == pytest.approx(s.raw, abs=1e-9)
+    for e in said.events:
+        at = next(s for s in report.scores if (s.start_s + s.stop_s) / 2 == e.peak_s)
+        assert e.contributions == at.contributions
+    assert said.events
+
+
+def test_a_resumed_video_gets_the_same_bits_and_a_stopped_one_stops(explosion: Path) -> None:
+    detector = Detector.load(ROOT / "artifacts" / "detector", Settings(batch_segments=3))
+    seen: list[ScoredBatch] = []
+    whole = detector.detect(explosion, scored=seen.append)
+    ran: list[int] = []
+
+    def run(pixels: torch.Tensor, view: View, frames: Frames) -> Result:
+        ran.append(len(pixels))
+        return detector.run(pixels, view, frames)
+
+    assert detector.detect(explosion, known=seen[:2], run=run) == whole
+    assert ran == [len(b.pieces) for b in seen[2:]]
+    with pytest.raises(ArtifactError, match="score it from the start"):
+        detector.detect(explosion, known=seen[1:])
+
+    class StopError(Exception):
+        pass
+
+    def stop(batch: ScoredBatch) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        detector.detect(explosion, scored=stop)
+    assert not [t for t in threading.enumerate() if t.name == "ahead"]
 
 
 def test_finer_strides_give_finer_scores_of_the_same_video(explosion: Path) -> None:
@@ -132,6 +181,7 @@ def test_wrong_use_is_one_line_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cases = [
         (["detect", video, "--operating-point", "loud"], "no operating point 'loud' in this bundle; there are: budget"),
+        (["detect", video, "--threshold", "1.5"], "threshold 1.5 is not in [0, 1]"),
         (["detect", video, "--out", tmp_path / "file" / "out"], "cannot write"),
         (["detect", video, write_video(tmp_path / "b" / "a.mp4", 20)], "would both be reported as a.mp4"),
     ]

@@ -74,5 +74,5 @@ def events(
         peak = first + int(np.argmax(smoothed[first : last + 1]))
         span = FrameSpan(spans[first].start, spans[last].stop)
         middle = float(starts_s[peak] + stops_s[peak]) / 2
-        found.append(Event(span, float(starts_s[first]), float(stops_s[last]), float(smoothed[peak]), middle))
+        found.append(Event(span, float(starts_s[first]), float(stops_s[last]), float(smoothed[peak]), middle, peak))
     return found

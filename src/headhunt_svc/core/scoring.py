@@ -122,3 +122,8 @@ def fit_scorer(
 def apply_scorer(scorer: Scorer, z: Z) -> Float64[np.ndarray, " segment"]:
     """p = sigmoid(w . z + b), float64[T]."""
     return np.asarray(expit(z.astype(np.float64) @ scorer.weight + scorer.bias))
+
+
+def contributions(scorer: Scorer, z: Float[np.ndarray, "segment head d_head"]) -> Float64[np.ndarray, "segment head"]:
+    """What each head adds to the logit: w_k . z_k; with the bias they sum to it."""
+    return np.asarray(np.einsum("thd,hd->th", z.astype(np.float64), scorer.weight.reshape(z.shape[1:])))

@@ -14,7 +14,7 @@ from headhunt_svc.errors import ArtifactError
 from headhunt_svc.io.files import write_file, write_text
 from headhunt_svc.types import HeadRef
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 
 class _Model(BaseModel):
@@ -31,10 +31,15 @@ class SegmentScore(_Model):
     stop_s: float
     raw: float = Field(ge=0, le=1)
     smoothed: float = Field(ge=0, le=1)
+    contributions: tuple[float, ...] | None = None  # on request: as an event's
 
 
 class ReportEvent(_Model):
-    """An anomalous stretch; peak is its highest smoothed score, in the segment around peak_s."""
+    """An anomalous stretch; peak is its highest smoothed score, in the segment around peak_s.
+
+    contributions: what each head adds to the logit of that segment's raw score, in the order of the lineage's heads;
+    with the lineage's bias they sum to the logit.
+    """
 
     start_frame: int
     stop_frame: int
@@ -42,6 +47,7 @@ class ReportEvent(_Model):
     stop_s: float
     peak: float
     peak_s: float
+    contributions: tuple[float, ...]
 
 
 class ReportGap(_Model):
@@ -52,12 +58,24 @@ class ReportGap(_Model):
     reason: str
 
 
+class Lineage(_Model):
+    """Where the scores come from: model, prompt, heads as (layer, head) with the scorer's bias, data of calibration."""
+
+    mllm: str
+    mllm_revision: str
+    prompt: str
+    heads: tuple[tuple[int, int], ...]
+    bias: float
+    data_sha256: str
+
+
 class Report(_Model):
     """Scores and events of one video under one detector."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     detector_id: str
     code: str  # version of the code and libraries that scored (io/files.code_version)
+    lineage: Lineage
     video_id: str
     fps: float
     n_frames: int
@@ -65,7 +83,7 @@ class Report(_Model):
     operating_point: str
     sigma_segments: float
     threshold: float
-    smoothing: Literal["offline"] = "offline"
+    smoothing: Literal["offline", "causal"]
     scores: tuple[SegmentScore, ...]
     events: tuple[ReportEvent, ...]
     gaps: tuple[ReportGap, ...]

@@ -1,10 +1,11 @@
 """Open once, decode once, forward; memory holds one window, however long the video is."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import av
 import av.error
@@ -36,6 +37,39 @@ class SegmentPictures:
     pictures: UInt8[np.ndarray, "frame height width 3"]
     start_s: float
     stop_s: float
+
+
+class VideoSource(Protocol):
+    """What the detector reads: an opened video. VideoReader is one; its docstring says what it raises."""
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, as the file states."""
+
+    @property
+    def n_frames(self) -> int:
+        """Frames decoded so far."""
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds, once all was read."""
+
+    @property
+    def gaps(self) -> Sequence[Gap]:
+        """What could not be decoded so far."""
+
+    @property
+    def repaired_times(self) -> int:
+        """Frames whose timestamp was missing or went back."""
+
+    def __enter__(self) -> "VideoSource": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def segments(self, video_id: str, params: SegmentationParams) -> Iterator[SegmentPictures]:
+        """The video's segments in order, each with its pictures."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from headhunt_svc.core.calibration import conformal
 from headhunt_svc.core.protocol import ScoredVideo
-from headhunt_svc.detector import Detector
+from headhunt_svc.detector import Detector, Options
 from headhunt_svc.errors import ConfigError, VideoError
 from headhunt_svc.io.artifacts import PointOrWhy, load_golden, operating_point, point_of, save_bundle
 from headhunt_svc.io.reports import Report
@@ -53,7 +53,7 @@ def conform(bundle: Path, normal: Sequence[Path], name: str, params: CalibratePa
         detector,
         inputs,
         out=None,
-        operating_point=made.default_point,
+        options=Options(made.default_point),
         done=done,
         failed=lambda item, exc: problems.append(str(exc)),
     )

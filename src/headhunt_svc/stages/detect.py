@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headhunt_svc.detector import Detector
+from headhunt_svc.detector import Detector, Options, ScoredBatch
 from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
 from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT
 from headhunt_svc.io.datasets import load_index
@@ -17,7 +17,7 @@ from headhunt_svc.io.plots import shares, timeline
 from headhunt_svc.io.reports import Report, load_report, save_report, save_shares
 from headhunt_svc.io.video import find_videos
 from headhunt_svc.mllm.attribution import Attribution
-from headhunt_svc.types import FrameSpan, Split
+from headhunt_svc.types import FrameSpan, Locator, Split
 
 SHARES = ".shares.safetensors"
 
@@ -52,14 +52,16 @@ def report_path(out: Path, video_id: str) -> Path:
     return out / f"{video_id}.json"
 
 
-def _finished(path: Path, detector: Detector, operating_point: str) -> Report | None:
+def _finished(path: Path, detector: Detector, options: Options) -> Report | None:
     """The report of an earlier run of this detector, if it is there and readable."""
     try:
         report = load_report(path)
     except ArtifactError:
         return None
-    made_by = (report.detector_id, report.code, report.operating_point)
-    return report if made_by == (detector.detector_id, detector.code, operating_point) else None
+    at = Locator(report.sigma_segments, report.threshold, report.smoothing)
+    made_by = (report.detector_id, report.code, report.operating_point, at)
+    wanted = (detector.detector_id, detector.code, options.operating_point, detector.locator(options))
+    return report if made_by == wanted else None
 
 
 def _save_shares(target: Path, report: Report, video: Path, detector: Detector, parts: Sequence[Attribution]) -> None:
@@ -79,12 +81,12 @@ def detect_videos(
     plot: bool = False,
     explain: bool = False,
     resume: bool = False,
-    operating_point: str = DEFAULT_OPERATING_POINT,
+    options: Options = Options(),  # noqa: B008 - frozen
     done: Callable[[Input, Report], object] | None = None,
     failed: Callable[[Input, VideoError], object] | None = None,
 ) -> int:
     """Score every input; a bad video never stops the others. Returns how many failed or have gaps."""
-    detector.bundle.locator(operating_point)  # an unknown name is an error before any video is decoded
+    detector.locator(options)  # an unknown name is an error before any video is decoded
     if out is not None:
         check_writable(out)
     n_bad = 0
@@ -93,18 +95,18 @@ def detect_videos(
         task = progress.add_task("detect", total=len(inputs))
         for item in inputs:
 
-            def scored(seconds: float, name: str = item.video_id) -> None:
-                progress.update(task, description=f"{name} {seconds:.0f} s")
+            def scored(batch: ScoredBatch, name: str = item.video_id) -> None:
+                progress.update(task, description=f"{name} {batch.stop_s:.0f} s")
 
             target = report_path(out, item.video_id) if out is not None else None
-            report = _finished(target, detector, operating_point) if resume and target is not None else None
+            report = _finished(target, detector, options) if resume and target is not None else None
             if explain and target is not None and not target.with_suffix(SHARES).exists():
                 report = None
             parts: list[Attribution] = []
             try:
                 if report is None:
                     explained = parts.append if explain else None
-                    report = detector.detect(item.path, item.video_id, operating_point, scored, explained)
+                    report = detector.detect(item.path, item.video_id, options, scored=scored, explained=explained)
                     if target is not None:
                         save_report(target, report)
                         if plot:
@@ -149,7 +151,7 @@ def detect_split(
         inputs,
         out=out,
         resume=True,
-        operating_point=operating_point,
+        options=Options(operating_point),
         done=done,
         failed=lambda item, exc: problems.append(str(exc)),
     )

@@ -179,9 +179,12 @@ def detect(
     smoothing: Annotated[
         Literal["offline", "causal"], typer.Option(help="With both sides, or with the past only.")
     ] = "offline",
+    camera: Annotated[
+        str | None, typer.Option(help="Name in the prediction log; default: the folder of the video.")
+    ] = None,
     bundle: BundleFolder = stages.BUNDLE,
 ) -> None:
-    """Score videos and report events."""
+    """Score videos and report events; where HEADHUNT_PREDICTION_LOG is set, log every segment."""
     if (split is None) == (not videos):
         raise typer.BadParameter("give VIDEOS, or --split test (as the DVC stage does)")
     if plot and out is None:
@@ -197,20 +200,25 @@ def detect(
         return
     from headhunt_svc import show
     from headhunt_svc.detector import Detector, Options
+    from headhunt_svc.monitor.observe import observing
+    from headhunt_svc.settings import Settings
     from headhunt_svc.stages.detect import detect_videos, inputs_of
 
     inputs = inputs_of(videos or [])
-    n_bad = detect_videos(
-        Detector.load(bundle),
-        inputs,
-        out=out,
-        plot=plot,
-        explain=explain,
-        resume=resume,
-        options=Options(operating_point, threshold, smoothing),
-        done=lambda item, report: show.report_json(report) if json else show.report(report, out),
-        failed=lambda item, exc: show.error(exc),
-    )
+    with observing(Settings()) as observer:
+        n_bad = detect_videos(
+            Detector.load(bundle),
+            inputs,
+            out=out,
+            plot=plot,
+            explain=explain,
+            resume=resume,
+            options=Options(operating_point, threshold, smoothing),
+            observer=observer,
+            camera=camera,
+            done=lambda item, report: show.report_json(report) if json else show.report(report, out),
+            failed=lambda item, exc: show.error(exc),
+        )
     if n_bad:
         show.note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
         raise typer.Exit(EXIT_SOME_FAILED)

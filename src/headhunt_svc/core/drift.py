@@ -75,10 +75,15 @@ def wilson(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
 
 
 def psi(reference: Column, current: Column) -> float:
-    """Population stability index over Sturges' bins of both together; an empty bin counts as 1e-4 (as in Evidently)."""
+    """Population stability index over Sturges' bins of both together; empty bins are filled as Evidently does it."""
     edges = np.histogram_bin_edges(np.concatenate([reference, current]), "sturges")
-    p, q = (np.maximum(np.histogram(x, edges)[0] / len(x), 1e-4) for x in (reference, current))
+    p, q = (_filled(np.histogram(x, edges)[0] / len(x)) for x in (reference, current))
     return float(((p - q) * np.log(p / q)).sum())
+
+
+def _filled(shares: Float[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
+    least = shares[shares > 0].min()
+    return np.where(shares > 0, shares, least / 1e6 if least <= 1e-4 else 1e-4)
 
 
 def wasserstein(reference: Column, current: Column) -> float:
@@ -164,16 +169,19 @@ def signals(reference: Sample, current: Sample, threshold: float, min_probed: in
 def chance(
     reference: Sample, blocks: int, threshold: float, min_probed: int, draws: int, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation of every signal between `blocks` blocks of the reference and its other blocks.
+    """Mean and standard deviation by which chance moves every signal of a window of `blocks` blocks.
 
-    At most half of the blocks are drawn, so for large windows chance is overestimated.
+    Measured between some blocks of the reference (half of them at most) and its others, and carried over to the whole
+    reference and the window as the standard error of a difference is: with the root of 1/n + 1/m.
     """
     rng = np.random.default_rng(seed)
     names = np.unique(reference.block)
+    n, some = len(names), min(blocks, len(names) // 2)
+    scale = float(np.sqrt((1 / n + 1 / blocks) / (1 / some + 1 / (n - some))))
     found: dict[str, list[float]] = {}
     for _ in range(draws):
-        drawn = rng.choice(names, min(blocks, len(names) // 2), replace=False)
+        drawn = rng.choice(names, some, replace=False)
         rows = np.isin(reference.block, drawn)
         for name, value in signals(reference.of(~rows), reference.of(rows), threshold, min_probed).items():
             found.setdefault(name, []).append(value)
-    return {name: (float(np.mean(v)), float(np.std(v))) for name, v in found.items()}
+    return {name: (scale * float(np.mean(v)), scale * float(np.std(v))) for name, v in found.items()}

@@ -293,16 +293,21 @@ def fortnight(pool: Pool, log: str, baselines: Path) -> Iterator[datetime]:
                 clips = pool.clips(_of_day(pool, name, day))
                 for number, i in enumerate(rng.choice(len(clips), A_DAY, replace=False)):
                     began = start + timedelta(hours=1 + number * 22 / A_DAY)
-                    writer.put(about, _restamped(clips[i], began, f"day-{day}-{number}"))
+                    writer.put(about, restamped(clips[i], began, f"day-{day}-{number}"))
             writer.flush()
             yield start + timedelta(days=1)
 
 
-def _restamped(clip: pa.Table, began: datetime, pass_id: str) -> pa.Table:
-    """The same rows at another time, in another pass."""
-    times = [began + timedelta(seconds=s) for s in clip["start_s"].to_pylist()]
-    clip = clip.set_column(
-        clip.schema.get_field_index("time"), COLUMNS.field("time"), pa.array(times, COLUMNS.field("time").type)
-    )
-    ids = pa.array([pass_id] * len(clip)).dictionary_encode()
-    return clip.set_column(clip.schema.get_field_index("pass_id"), COLUMNS.field("pass_id"), ids)
+def restamped(clip: pa.Table, began: datetime, pass_id: str, camera_name: str | None = None) -> pa.Table:
+    """The same rows at another time, in another pass, and of another camera if one is named."""
+    columns = {
+        "time": [began + timedelta(seconds=s) for s in clip["start_s"].to_pylist()],
+        "pass_id": [pass_id] * len(clip),
+        **({"camera": [camera_name] * len(clip)} if camera_name else {}),
+    }
+    for name, values in columns.items():
+        of = COLUMNS.field(name)
+        coded = pa.types.is_dictionary(of.type)
+        array = pa.array(values, of.type.value_type if coded else of.type)
+        clip = clip.set_column(clip.schema.get_field_index(name), of, array.dictionary_encode() if coded else array)
+    return clip

@@ -59,12 +59,12 @@ def _panel(title: str, signal: str, cameras: Sequence[str]) -> Any:
     from evidently.sdk.models import PanelMetric
     from evidently.sdk.panels import line_plot_panel
 
-    from headhunt_svc.monitor.snapshot import NATIVE, SIGNAL, VALUE_DRIFT
+    from headhunt_svc.monitor.snapshot import NATIVE, SIGNAL, VALUE_DRIFT, column_of
 
-    metric, labels = SIGNAL, {"name": signal}
-    if signal in NATIVE:
-        metric, labels = VALUE_DRIFT, dict(zip(("column", "method"), NATIVE[signal], strict=True))
-    lines = [PanelMetric(legend=c, metadata={"camera": c}, metric=metric, metric_labels=labels) for c in cameras]
+    column, method = NATIVE.get(signal, (signal, ""))
+    of = {"metric": VALUE_DRIFT if method else SIGNAL}
+    more = {"method": method} if method else {}
+    lines = [PanelMetric(legend=c, metric_labels={"column": column_of(c, column), **more}, **of) for c in cameras]
     return line_plot_panel(title=title, values=lines, size="half")
 
 

@@ -15,12 +15,25 @@ from headhunt_svc.monitor.windows import Window, sample_of
 from headhunt_svc.types import HeadRef
 
 Status = Literal["fine", "drift", "not enough data", "no data"]
-Measure = Callable[[str, Sample, Sample, dict[str, float], dict[str, float]], dict[str, float]]
 FLEET = "all cameras"
 # what may be compared with footage of other cameras
 ANYWHERE = (
     "score_psi", "score_wasserstein", "event_rate", "prompt_std", "flip_rate", "rank_agreement", "head_instability",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A camera's window beside its baseline: the signals, and their limits."""
+
+    reference: Sample
+    current: Sample
+    values: dict[str, float]
+    limits: dict[str, float]
+
+
+# comparisons by camera -> values of signals, by camera, that take the place of ours
+Measure = Callable[[Mapping[str, Comparison]], Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +79,11 @@ class Judge:
     """Compares windows with baselines; what chance does is computed once for a baseline and a size of window."""
 
     def __init__(self, params: DriftParams, measure: Measure | None = None) -> None:
-        """measure: is given camera, baseline, window, signals and limits, and may replace values of signals."""
+        """measure: see Measure; without it our own values count."""
         self.params, self._measure = params, measure
         self._chance: dict[tuple[str, str, int], dict[str, tuple[float, float]]] = {}
         self._samples: dict[tuple[str, str], Sample] = {}
+        self._compared: dict[str, Comparison] = {}
 
     def _sample(self, camera: str, baseline: Baseline) -> Sample:
         key = camera, baseline.version
@@ -93,12 +107,19 @@ class Judge:
 
         fleet: what cameras without a baseline of their own are compared with, as far as that can be.
         """
-        found = {}
+        found: dict[str, CameraVerdict] = {}
+        self._compared = {}
         for camera in sorted({*window.cameras, *baselines}):
             own = baselines.get(camera)
             found[camera] = self._camera(window, camera, own or fleet, own is not None)
         if verdict := self._together(window, baselines):
             found[FLEET] = verdict
+        measured = self._measure(self._compared) if self._measure is not None else {}
+        for camera in self._compared:
+            verdict = found[camera]
+            for name, value in measured.get(camera, {}).items():
+                verdict.signals[name] = replace(verdict.signals[name], value=value)
+            verdict.status = "drift" if verdict.over else "fine"
         diagnose(found, FLEET)
         return found
 
@@ -164,10 +185,8 @@ class Judge:
         for name in values:
             mean, deviation = by_chance[name]
             limits[name] = max(p.limits[name], mean + p.spread * deviation)  # type: ignore[index]
-        if self._measure is not None:
-            values |= self._measure(verdict.camera, reference, current, values, limits)
         verdict.signals = {name: Moved(v, limits[name], by_chance[name][0]) for name, v in values.items()}
-        verdict.status = "drift" if verdict.over else "fine"
+        self._compared[verdict.camera] = Comparison(reference, current, values, limits)
 
     def _together(self, window: Window, baselines: Mapping[str, Baseline]) -> CameraVerdict | None:
         """All cameras that have rows and a baseline, the baselines in the shares of the window's cameras.

@@ -8,6 +8,7 @@ Whatever goes wrong in observing is counted and told once; it never changes or f
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -20,13 +21,14 @@ from jaxtyping import Float32
 
 from headhunt_svc.core.localization import TRUNCATE, smooth
 from headhunt_svc.core.quality import Quality, picture_quality
+from headhunt_svc.core.scoring import contributions
 from headhunt_svc.detector import Detector, Options, Run, ScoredBatch
 from headhunt_svc.io.reports import Report
-from headhunt_svc.io.video import SegmentPictures, VideoReader, VideoSource
+from headhunt_svc.io.video import Gap, SegmentPictures, VideoReader, VideoSource
 from headhunt_svc.mllm.extractor import Frames, View
 from headhunt_svc.monitor.log import PredictionLog
 from headhunt_svc.monitor.metrics import metric
-from headhunt_svc.monitor.probe import Probe, Probed, contributions
+from headhunt_svc.monitor.probe import Probe, Probed
 from headhunt_svc.monitor.schema import COLUMNS, About, Kept, projection
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import Settings
@@ -34,6 +36,7 @@ from headhunt_svc.types import Locator, Scorer
 
 logger = logging.getLogger(__name__)
 UNNAMED = "unnamed"
+Alone = Callable[[Callable[[], object]], object]
 
 
 def camera_of(video_id: str) -> str:
@@ -72,8 +75,25 @@ class _Measured:
     ) -> None:
         self._source.__exit__(kind, error, trace)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
+    @property
+    def fps(self) -> float:
+        return self._source.fps
+
+    @property
+    def n_frames(self) -> int:
+        return self._source.n_frames
+
+    @property
+    def duration_s(self) -> float:
+        return self._source.duration_s
+
+    @property
+    def gaps(self) -> Sequence[Gap]:
+        return self._source.gaps
+
+    @property
+    def repaired_times(self) -> int:
+        return self._source.repaired_times
 
     def segments(self, video_id: str, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """The source's segments, as they are."""
@@ -111,19 +131,21 @@ class Watch:
         """The same reader, measured."""
         return lambda path: _Measured(reader(path), lambda piece, lost: self._careful(self._measure, piece, lost))
 
-    def run(self, run: Run) -> Run:
-        """The same model call; afterwards the probe reads what it has chosen of the batch."""
+    def run(self, run: Run, alone: Alone) -> Run:
+        """The same model call; afterwards, alone with the model, the probe reads what it has chosen of the batch."""
 
         def both(pixels: torch.Tensor, view: View, frames: Frames) -> Any:
             result = run(pixels, view, frames)
-            self._careful(self._read, pixels, view, frames)
+            self._careful(alone, lambda: self._read(pixels, view, frames))
             return result
 
         return run if self._probe is None else both
 
-    def known(self, batches: Sequence[ScoredBatch]) -> None:
-        """Segments that an earlier pass has scored, and logged."""
-        self._raw += [float(r) for b in batches for r in b.raw]
+    def known(self, batch: ScoredBatch) -> None:
+        """The next segments, which an earlier pass has scored and logged: they count for the smoothing alone."""
+        self._raw += batch.raw.tolist()
+        for piece in batch.pieces:
+            self._quality.pop(piece.segment.index, None)
 
     def scored(self, batch: ScoredBatch) -> None:
         """The next segments' scores and features."""
@@ -210,23 +232,10 @@ def table_of(
 
 
 class Observer:
-    """Detects with a detector, and logs every segment. For one process; close it at its end."""
+    """Detects, and logs every segment."""
 
     def __init__(self, log: PredictionLog, features: Kept = "projected", probe_share: float = 0.02) -> None:
         self.log, self.features, self.probe_share = log, features, probe_share
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Observer | None":
-        """As the environment says; None if nothing is to be logged."""
-        if settings.prediction_log is None:
-            return None
-        days = settings.log_retention_days
-        log = PredictionLog(settings.prediction_log, flush_s=settings.log_flush_s, retention_days=days)
-        return cls(log, settings.log_features, settings.probe_share)
-
-    def close(self) -> None:
-        """Write what is not written yet."""
-        self.log.close()
 
     def watch(
         self,
@@ -261,29 +270,46 @@ class Observer:
         run: Run | None = None,
         scored: Callable[[ScoredBatch], object] | None = None,
         known: Sequence[ScoredBatch] = (),
+        alone: Alone | None = None,
         **more: Any,
     ) -> Report:
-        """`detector.detect`, with every segment logged; see `watch` for camera and recorded.
+        """`detector.detect`, with every segment logged; see `watch` for camera, recorded and pass_id.
 
-        run: where it is shared between threads, it must be safe to read the model in the calling thread after it, or
-        probe_share 0.
+        alone: where `run` is shared between threads, calls a function while nobody else uses the model. Without it
+            nothing is probed under a shared `run`.
         """
         options = options or Options()
-        watch = self.watch(
-            detector, video_id or path.name, detector.bundle.locator(options.operating_point), camera, recorded
-        )
-        watch.known(known)
+        watch = self.watch(detector, video_id or path.name, detector.locator(options), camera, recorded, pass_id)
+        before = iter(known)
 
         def both(batch: ScoredBatch) -> None:
-            watch.scored(batch)
+            (watch.scored if next(before, None) is None else watch.known)(batch)
             if scored is not None:
                 scored(batch)
 
-        read, shared = watch.reader(reader), watch.run(run or detector.run)
+        if run is None:
+            run, alone = detector.run, _now
+        hooked = watch.run(run, alone) if alone is not None else run
+        read = watch.reader(reader)
         try:
-            return detector.detect(path, video_id, options, reader=read, run=shared, scored=both, known=known, **more)
+            return detector.detect(path, video_id, options, reader=read, run=hooked, scored=both, known=known, **more)
         finally:
             watch.close()
+
+
+def _now(what: Callable[[], object]) -> object:
+    return what()
+
+
+@contextmanager
+def observing(settings: Settings) -> Iterator[Observer | None]:
+    """An observer as the environment says, whose log is written when this ends; None if nothing is to be logged."""
+    if settings.prediction_log is None:
+        yield None
+        return
+    days = settings.log_retention_days
+    with PredictionLog(settings.prediction_log, flush_s=settings.log_flush_s, retention_days=days) as log:
+        yield Observer(log, settings.log_features, settings.probe_share)
 
 
 def about_of(detector: Detector, locator: Locator, features: Kept) -> About:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.core.scoring import apply_scorer, contributions
 from headhunt_svc.detector import Detector
 from headhunt_svc.mllm.extractor import Frames, View
 from headhunt_svc.monitor.metrics import metric
-from headhunt_svc.types import HeadRef, Scorer
+from headhunt_svc.types import HeadRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,6 @@ class Probed:
 def chosen(video_id: str, frame: int, share: float) -> bool:
     """Is the segment with this first frame probed? The same segments in every pass over a video."""
     return zlib.crc32(f"{video_id}:{frame}".encode()) < share * 2**32
-
-
-def contributions(scorer: Scorer, features: Float32[np.ndarray, "... head d_head"]) -> Float32[np.ndarray, "... head"]:
-    """What each head adds to the logit of the raw score: with the bias they sum to it."""
-    weight = scorer.weight.reshape(len(scorer.heads), -1)
-    return np.asarray((features * weight).sum(-1), np.float32)
 
 
 class Probe:
@@ -53,6 +47,6 @@ class Probe:
         seen = View(view.frame_s, dict(view.units))  # the scoring's own memory of pictures stays as it is
         z = self.extractor.features(pixels[wanted], self.prompts, heads, seen, [frames[i] for i in wanted])
         scores = np.stack([apply_scorer(self.scorer, of.reshape(len(of), -1)) for of in z]).astype(np.float32)
-        shares = contributions(self.scorer, z)
+        shares = np.stack([contributions(self.scorer, of) for of in z]).astype(np.float32)
         metric("probed").inc(len(wanted))
         return {frames[i]: Probed(scores[:, k], shares[:, k]) for k, i in enumerate(wanted)}

@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+
+import numpy as np
 
 from headhunt_svc.core.drift import Sample, prompt_figures
 from headhunt_svc.errors import ArtifactError, ConfigError
@@ -15,12 +16,12 @@ from headhunt_svc.io.files import read_json, write_json
 from headhunt_svc.monitor.baselines import Baseline, Baselines, load_rows
 from headhunt_svc.monitor.config import DriftParams
 from headhunt_svc.monitor.diagnosis import REMEDY
-from headhunt_svc.monitor.drift import CameraVerdict, Judge
+from headhunt_svc.monitor.drift import CameraVerdict, Comparison, Judge
 from headhunt_svc.monitor.log import Place
 from headhunt_svc.monitor.metrics import metric
 from headhunt_svc.monitor.windows import Window, name_missing, read_window
 
-VERDICT, RUNS = "verdict.json", "runs.json"
+VERDICT, PAGE, RUN = "verdict.json", "drift.html", "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,8 @@ class Monitor:
     def __init__(self, paths: Paths, params: DriftParams, pages: bool = True, detector_id: str | None = None) -> None:
         """pages: also make Evidently's snapshots, pages and runs; without them a run takes a fraction of the time."""
         self.paths, self.params, self.pages, self.detector_id = paths, params, pages, detector_id
-        self._pending: dict[str, Any] = {}
-        self._stop = datetime.now(UTC)
+        self._made: Any = None
+        self._stop, self._threshold = datetime.now(UTC), 0.5
         self._judge = Judge(params, self._measure if pages else None)
 
     def run(self, stop: datetime | None = None, now: datetime | None = None) -> Verdict:
@@ -115,7 +116,7 @@ class Monitor:
             OutputError: verdict or pages cannot be written.
         """
         self._stop = stop or datetime.now(UTC)
-        self._pending = {}
+        self._made = None
         start = self._stop - timedelta(hours=self.params.window_h)
         baselines, fleet, wanted, problems = load_baselines(self.paths, self.detector_id)
         place = Place(self.paths.log)
@@ -129,27 +130,16 @@ class Monitor:
             now=now,
         )
         name_missing(window, baselines, place)
+        self._threshold = next((r.about.threshold for r in window.cameras.values()), 0.5)
         verdict = self._verdict(window, wanted, self._judge.judge(window, baselines, fleet), problems)
         self._write(verdict)
         return verdict
 
-    def _measure(
-        self, camera: str, reference: Sample, current: Sample, values: dict[str, float], limits: dict[str, float]
-    ) -> dict[str, float]:
+    def _measure(self, compared: Mapping[str, Comparison]) -> Mapping[str, Mapping[str, float]]:
         from headhunt_svc.monitor.snapshot import snapshot
 
-        figures = {
-            "share_in_event": current.events / current.total,
-            "mean_score": float(current.raw.mean()),
-            "mean_brightness": float(current.brightness.mean()),
-            "mean_sharpness": float(current.sharpness.mean()),
-        }
-        if "prompt_std" in values:
-            of_prompts = prompt_figures(current, 0.5)
-            figures |= {f"mean_{k}": v for k, v in of_prompts.items()}
-        figures = {k: v for k, v in figures.items() if v == v}
-        made, measured = snapshot(camera, reference, current, values, limits, figures, self._stop)
-        self._pending[camera] = made
+        figures = {camera: _figures(of.current, self._threshold) for camera, of in compared.items()}
+        self._made, measured = snapshot(compared, figures, self._stop)
         return measured
 
     def _verdict(
@@ -189,14 +179,13 @@ class Monitor:
 
     def _write(self, verdict: Verdict) -> None:
         out = self.paths.out / f"{verdict.stop:%Y%m%dT%H%M%S}"
-        if self._pending:
-            from headhunt_svc.monitor.snapshot import add_runs, save_page
+        if self._made is not None:
+            from headhunt_svc.monitor.snapshot import add_run, save_page
 
-            for camera, made in self._pending.items():
-                save_page(out / f"{quote(camera, safe=' ')}.html", made)
-            before = out / RUNS
-            old = read_json(before, "headhunt monitor run") if before.exists() else []
-            write_json(before, add_runs(self.paths.workspace, self._pending, old))
+            save_page(out / PAGE, self._made)
+            before = out / RUN
+            old = read_json(before, "headhunt monitor run")["id"] if before.exists() else None
+            write_json(before, {"id": add_run(self.paths.workspace, self._made, old)})
         write_json(out / VERDICT, verdict.as_json())
         write_json(self.paths.out / VERDICT, verdict.as_json())
         _gauges(verdict)
@@ -207,6 +196,19 @@ class Monitor:
             began = time.monotonic()
             each(self.run())
             time.sleep(max(minutes * 60 - (time.monotonic() - began), 0.0))
+
+
+def _figures(current: Sample, threshold: float) -> dict[str, float]:
+    """What the window itself is like, for the dashboard."""
+    found = {
+        "share_in_event": current.events / current.total,
+        "mean_score": float(current.raw.mean()),
+        "mean_brightness": float(np.nanmean(current.brightness)) if np.isfinite(current.brightness).any() else np.nan,
+        "mean_sharpness": float(np.nanmean(current.sharpness)) if np.isfinite(current.sharpness).any() else np.nan,
+    }
+    if len(current.probed) > 1:
+        found |= {f"mean_{name}": value for name, value in prompt_figures(current, threshold).items()}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def _gauges(verdict: Verdict) -> None:

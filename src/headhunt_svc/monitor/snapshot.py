@@ -3,7 +3,7 @@
 Import it late: Evidently takes seconds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from evidently.ui.workspace import Workspace
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.io.files import write_text
+from headhunt_svc.monitor.drift import Comparison
 
 PROJECT = "headhunt"
 COLUMNS = ("raw", "brightness", "sharpness")
@@ -35,15 +36,17 @@ SIGNAL = "evidently:metric_v2:headhunt_svc:Signal"
 
 
 class Signal(SingleValueMetric):
-    """A signal that is measured on more than one column (heads, view, prompts), or a plain figure of the window."""
+    """A signal that is measured on more than one column (heads, view, prompts), or a plain figure of the window.
+
+    Its value is in the current data, not here: what is here names the line in the dashboard's panels.
+    """
 
     class Config:
         """As Evidently names it in workspaces."""
 
         type_alias = SIGNAL
 
-    name: str
-    value: float
+    column: str
 
 
 class SignalCalculation(SingleValueCalculation[Signal]):
@@ -51,42 +54,55 @@ class SignalCalculation(SingleValueCalculation[Signal]):
 
     def calculate(self, context: Context, current_data: AnyDataset, reference_data: AnyDataset | None) -> SingleValue:
         """The value."""
-        return self.result(self.metric.value)
+        return self.result(float(current_data.column(self.metric.column).data.iloc[0]))
 
     def display_name(self) -> str:
         """What the page says."""
-        return str(self.metric.name).replace("_", " ")
+        return str(self.metric.column).replace("_", " ")
 
 
-def _dataset(sample: Sample) -> Dataset:
-    frame = pd.DataFrame({name: getattr(sample, name) for name in COLUMNS}).dropna()
-    return Dataset.from_pandas(frame, data_definition=DataDefinition(numerical_columns=list(COLUMNS)))
+def column_of(camera: str, name: str) -> str:
+    """The name of a column: of its camera, because panels tell lines apart by columns."""
+    return f"{camera}: {name}"
+
+
+def _dataset(samples: Mapping[str, Sample], constants: Mapping[str, float]) -> Dataset:
+    """The columns of all cameras side by side; shorter ones end in NaN, which Evidently leaves out."""
+    columns = {column_of(c, n): pd.Series(getattr(s, n)) for c, s in samples.items() for n in COLUMNS}
+    frame = pd.DataFrame(columns).assign(**constants)
+    return Dataset.from_pandas(frame, data_definition=DataDefinition(numerical_columns=list(frame.columns)))
 
 
 def snapshot(
-    camera: str,
-    reference: Sample,
-    current: Sample,
-    values: Mapping[str, float],
-    limits: Mapping[str, float],
-    figures: Mapping[str, float],
-    timestamp: datetime,
-) -> tuple[Snapshot, dict[str, float]]:
-    """Every signal with its limit as a test, and figures without one; and the values that Evidently measured itself."""
+    compared: Mapping[str, Comparison], figures: Mapping[str, Mapping[str, float]], timestamp: datetime
+) -> tuple[Snapshot, dict[str, dict[str, float]]]:
+    """Every camera's signals with their limits as tests, and its figures; and what Evidently measured itself."""
     metrics: list[Any] = []
-    for name, value in values.items():
-        tests = [lte(limits[name])]
-        if name in NATIVE:
-            column, method = NATIVE[name]
-            metrics.append(ValueDrift(column=column, method=method, tests=tests))
-        else:
-            metrics.append(Signal(name=name, value=value, tests=tests))
-    metrics += [Signal(name=name, value=value) for name, value in figures.items()]
+    names: list[tuple[str, str]] = []
+    constants: dict[str, float] = {}
+    for camera, of in compared.items():
+        for name, value in of.values.items():
+            tests = [lte(of.limits[name])]
+            names.append((camera, name))
+            if name in NATIVE:
+                column, method = NATIVE[name]
+                metrics.append(ValueDrift(column=column_of(camera, column), method=method, tests=tests))
+            else:
+                metrics.append(Signal(column=column_of(camera, name), tests=tests))
+                constants[column_of(camera, name)] = value
+        for name, value in figures.get(camera, {}).items():
+            names.append((camera, name))
+            metrics.append(Signal(column=column_of(camera, name)))
+            constants[column_of(camera, name)] = value
     made = Report(metrics).run(
-        _dataset(current), _dataset(reference), timestamp=timestamp, metadata={"camera": camera}, tags=[camera]
+        _dataset({c: of.current for c, of in compared.items()}, constants),
+        _dataset({c: of.reference for c, of in compared.items()}, constants),
+        timestamp=timestamp,
     )
-    found = [m["value"] for m in made.dict()["metrics"]]
-    measured = {n: float(v) for n, v in zip(values, found, strict=False) if n in NATIVE}
+    measured: dict[str, dict[str, float]] = {camera: {} for camera in compared}
+    for (camera, name), metric in zip(names, made.dict()["metrics"], strict=True):
+        if name in NATIVE:
+            measured[camera][name] = float(metric["value"])
     return made, measured
 
 
@@ -102,17 +118,18 @@ def open_workspace(folder: Path) -> tuple[Workspace, Any]:
     return found, projects[0] if projects else found.create_project(PROJECT, "Scores, prompts and heads over time")
 
 
-def add_runs(folder: Path, made: Mapping[str, Snapshot], instead: Sequence[str] = ()) -> list[str]:
-    """Keep snapshots in the workspace, instead of earlier ones of the same window; returns their ids."""
+def add_run(folder: Path, made: Snapshot, instead: str | None = None) -> str:
+    """Keep a snapshot in the workspace, instead of an earlier one of the same window; returns its id."""
     space, project = open_workspace(folder)
-    there = {str(i) for i in space.list_runs(project.id)}
-    for old in there.intersection(instead):
-        space.delete_run(project.id, old)
-    return [str(space.add_run(project.id, run).id) for run in made.values()]
+    if instead is not None and instead in map(str, space.list_runs(project.id)):
+        space.delete_run(project.id, instead)
+    return str(space.add_run(project.id, made).id)
 
 
-def cameras_of(folder: Path, latest: int = 200) -> list[str]:
-    """The cameras that the latest snapshots in the workspace are of."""
+def cameras_of(folder: Path, latest: int = 50) -> list[str]:
+    """The cameras in the latest snapshots of the workspace."""
     space, project = open_workspace(folder)
     runs = [space.get_run(project.id, i) for i in sorted(space.list_runs(project.id), key=str)[-latest:]]
-    return sorted({str(r.metadata["camera"]) for r in runs if r is not None})
+    results = [m for r in runs if r is not None for m in r.metric_results.values()]
+    columns = {str(m.metric_value_location.metric.params["column"]) for m in results}
+    return sorted({c.rpartition(": ")[0] for c in columns})

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from headhunt_svc.settings import Settings
-
 ARTIFACTS = Path("artifacts")
 DEMO_MLLM = ARTIFACTS / "demo_mllm"
 INDEX = ARTIFACTS / "index.parquet"
@@ -31,4 +29,6 @@ DEPLOYED = Path("deployed")
 
 def log_place(given: str | None) -> str:
     """Where the prediction log is: as given, as the environment says, or where the simulation writes it."""
+    from headhunt_svc.settings import Settings
+
     return given or Settings().prediction_log or str(MONITOR / "log")

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import ABOUT, START, rows, write
+from log_rows import ABOUT, START, rows, write
 
 from headhunt_svc.errors import ArtifactError, OutputError
 from headhunt_svc.monitor import log as module
@@ -73,7 +74,7 @@ def test_many_flushes_become_one_file_and_none_is_counted_twice(tmp_path: Path) 
 def test_merged_files_hide_exactly_what_they_hold(n: int, data: st.DataObject) -> None:
     """However many merges happened and whichever small files were not removed yet, every flush is there once."""
     edges = sorted({0, n, *data.draw(st.lists(st.integers(0, n), max_size=5))})
-    merged = [(a, b - 1) for a, b in zip(edges, edges[1:], strict=False)]
+    merged = [(a, b - 1) for a, b in pairwise(edges)]
     small = [(i, i) for i in range(n) if data.draw(st.booleans())]
     names = {f"day=d/camera=c/w-000-{a:06d}-{b:06d}.parquet" for a, b in merged + small}
     covered: list[int] = []
@@ -141,7 +142,7 @@ def test_a_failing_store_is_an_alarm_and_the_rows_wait_for_it(
 FULL = """
 import resource, sys
 sys.path.insert(0, {here!r})
-from rows import ABOUT, rows
+from log_rows import ABOUT, rows
 from headhunt_svc.monitor.log import PredictionLog
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # the system refuses to write more into a file
 with PredictionLog(sys.argv[1]) as log:
@@ -162,7 +163,7 @@ def test_what_the_system_refuses_to_write_leaves_no_half_file(tmp_path: Path) ->
 KILLED = """
 import sys, time
 sys.path.insert(0, {here!r})
-from rows import ABOUT, rows
+from log_rows import ABOUT, rows
 from headhunt_svc.monitor.log import PredictionLog
 log = PredictionLog(sys.argv[1], flush_s=0.05, retention_days=36_500)
 for i in range(100_000):

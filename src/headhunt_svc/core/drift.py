@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import norm, rankdata, spearmanr, wasserstein_distance
 
+CHANCE_ROWS = 2000  # of a baseline; what they say is carried over to all
+
 Column = Float[np.ndarray, " row"]
 
 
@@ -44,6 +46,13 @@ class Sample:
         """Some of the rows."""
         arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in ("total", "events")}
         return replace(self, **arrays, total=int(rows.sum()), events=int(self.in_event[rows].sum()))
+
+    def some(self, rows: float) -> "Sample":
+        """About so many rows (all, if there are no more) in whole blocks, always the same."""
+        blocks, sizes = np.unique(self.block, return_counts=True)
+        order = np.random.default_rng(0).permutation(len(blocks))
+        enough = order[: int(np.searchsorted(np.cumsum(sizes[order]), rows)) + 1]
+        return self if len(enough) == len(blocks) else self.of(np.isin(self.block, blocks[enough]))
 
     @property
     def probed(self) -> "Sample":
@@ -175,9 +184,11 @@ def chance(
     reference and the window as the standard error of a difference is: with the root of 1/n + 1/m.
     """
     rng = np.random.default_rng(seed)
+    whole = len(np.unique(reference.block))
+    reference = reference.some(CHANCE_ROWS)
     names = np.unique(reference.block)
     n, some = len(names), min(blocks, len(names) // 2)
-    scale = float(np.sqrt((1 / n + 1 / blocks) / (1 / some + 1 / (n - some))))
+    scale = float(np.sqrt((1 / whole + 1 / blocks) / (1 / some + 1 / (n - some))))
     found: dict[str, list[float]] = {}
     for _ in range(draws):
         drawn = rng.choice(names, some, replace=False)

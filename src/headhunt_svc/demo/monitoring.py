@@ -124,6 +124,7 @@ class Pool:
     def __init__(self, folder: Path, bundle: Path, seed: int, processes: int = 2) -> None:
         self.folder, self.bundle, self.seed, self.processes = folder, bundle, seed, processes
         self._read: dict[Batch, Rows] = {}
+        self._clips: dict[Batch, list[pa.Table]] = {}
 
     def batches(self, camera: str, condition: Condition, template: bool, numbers: Iterable[int]) -> list[Batch]:
         """So many batches of a camera."""
@@ -139,7 +140,10 @@ class Pool:
 
     def clips(self, batches: Sequence[Batch]) -> list[pa.Table]:
         """The rows of every clip, in the order in which they were made."""
-        return [clip for b in batches for clip in _by_clip(self._rows(b).table)]
+        for batch in batches:
+            if batch not in self._clips:
+                self._clips[batch] = _by_clip(self._rows(batch).table)
+        return [clip for b in batches for clip in self._clips[b]]
 
     def about(self, batch: Batch) -> About:
         """What the rows of a batch have in common."""

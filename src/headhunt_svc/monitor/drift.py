@@ -201,9 +201,11 @@ class Judge:
         if len(cameras) < 2 or len({bases[c].heads.shape[1:] for c in cameras}) > 1:
             return None
         means = {c: bases[c].heads.mean(0) for c in cameras}
-        current = joined({c: _centred(samples[c], means[c]) for c in cameras})
-        share = min(len(bases[c]) / len(samples[c]) for c in cameras)
-        reference = joined({c: _some(_centred(bases[c], means[c]), share * len(samples[c])) for c in cameras})
+        rows, share = p.sample_rows / len(cameras), min(len(bases[c]) / len(samples[c]) for c in cameras)
+        parts = {c: _centred(samples[c], means[c]).some(rows) for c in cameras}
+        total, events = (sum(getattr(samples[c], n) for c in cameras) for n in ("total", "events"))
+        current = replace(joined(parts), total=total, events=events)
+        reference = joined({c: _centred(bases[c], means[c]).some(share * len(parts[c])) for c in cameras})
         verdict = self._counted(FLEET, current)
         if why := self._too_small(current, "window") or self._too_small(reference, "baseline"):
             verdict.why = why
@@ -220,14 +222,6 @@ class Judge:
 
 def _centred(sample: Sample, mean: np.ndarray) -> Sample:
     return replace(sample, heads=sample.heads - mean)
-
-
-def _some(sample: Sample, rows: float) -> Sample:
-    """About so many rows in whole blocks, always the same."""
-    blocks, sizes = np.unique(sample.block, return_counts=True)
-    order = np.random.default_rng(0).permutation(len(blocks))
-    enough = order[: int(np.searchsorted(np.cumsum(sizes[order]), rows)) + 1]
-    return sample.of(np.isin(sample.block, blocks[enough]))
 
 
 def _named(heads: tuple[HeadRef, ...], values: np.ndarray) -> dict[str, float]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from evidently import DataDefinition, Dataset, Report
 from evidently.core.datasets import Dataset as AnyDataset
@@ -69,7 +70,8 @@ def column_of(camera: str, name: str) -> str:
 def _dataset(samples: Mapping[str, Sample], constants: Mapping[str, float]) -> Dataset:
     """The columns of all cameras side by side; shorter ones end in NaN, which Evidently leaves out."""
     columns = {column_of(c, n): pd.Series(getattr(s, n)) for c, s in samples.items() for n in COLUMNS}
-    frame = pd.DataFrame(columns).assign(**constants)
+    n = max(map(len, samples.values()))
+    frame = pd.DataFrame(columns | {name: pd.Series(np.full(n, value)) for name, value in constants.items()})
     return Dataset.from_pandas(frame, data_definition=DataDefinition(numerical_columns=list(frame.columns)))
 
 

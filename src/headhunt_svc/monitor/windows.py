@@ -211,7 +211,8 @@ def _matrix(table: pa.Table, name: str, width: int) -> Float[np.ndarray, "row wi
     at = 0
     for chunk in table[name].chunks:
         valid = np.flatnonzero(chunk.is_valid().to_numpy(zero_copy_only=False))
-        result[at + valid] = chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(valid), -1)
+        if len(valid):
+            result[at + valid] = chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(valid), -1)
         at += len(chunk)
     return result
 

@@ -22,10 +22,11 @@ def read(place: Place, **how: object) -> Window:
 
 def test_a_window_holds_its_rows_and_no_others(tmp_path: Path) -> None:
     tables = [rows(30, video=f"{i}.mp4", start=START + (i - 1) * DAY, seed=i) for i in range(3)]
-    window = read(write(str(tmp_path), *tables, rows(5, "dock", seed=9)))
+    window = read(write(str(tmp_path), *tables, rows(5, "dock", seed=9, probed=0)))
     assert {c: r.total for c, r in window.cameras.items()} == {"yard": 30, "dock": 5}
     assert set(window.cameras["yard"].table["video"].to_pylist()) == {"1.mp4"}
     assert not window.excluded
+    assert len(sample_of(window.cameras["dock"], 4).probed) == 0
     found = sample_of(window.cameras["yard"], 4)
     assert found.heads.shape == (30, K, P)
     assert len(np.unique(found.block)) == 8

@@ -8,7 +8,7 @@ Whatever goes wrong in observing is counted and told once; it never changes or f
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ from headhunt_svc.types import Locator, Scorer
 
 logger = logging.getLogger(__name__)
 UNNAMED = "unnamed"
+Reader = Callable[[Path], AbstractContextManager[VideoSource]]
 Alone = Callable[[Callable[[], object]], object]
 
 
@@ -63,17 +64,19 @@ class _Careful:
 class _Measured:
     """A video source that also measures the quality of what passes."""
 
-    def __init__(self, source: VideoSource, take: Callable[[SegmentPictures, int], object]) -> None:
-        self._source, self._take = source, take
+    def __init__(
+        self, closed: AbstractContextManager[VideoSource], take: Callable[[SegmentPictures, int], object]
+    ) -> None:
+        self._closed, self._take = closed, take
 
     def __enter__(self) -> "_Measured":
-        self._source.__enter__()
+        self._source = self._closed.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._source.__exit__(kind, error, trace)
+        self._closed.__exit__(kind, error, trace)
 
     @property
     def fps(self) -> float:
@@ -127,7 +130,7 @@ class Watch:
         self._rows: list[dict[str, Any]] = []  # of segments whose smoothed score is not final yet
 
     # -- what the detector is given ---------------------------------------------------------------------------------
-    def reader(self, reader: Callable[[Path], VideoSource]) -> Callable[[Path], VideoSource]:
+    def reader(self, reader: Reader) -> Reader:
         """The same reader, measured."""
         return lambda path: _Measured(reader(path), lambda piece, lost: self._careful(self._measure, piece, lost))
 
@@ -266,7 +269,7 @@ class Observer:
         camera: str | None = None,
         recorded: datetime | None = None,
         pass_id: str | None = None,
-        reader: Callable[[Path], VideoSource] = VideoReader,
+        reader: Reader = VideoReader,
         run: Run | None = None,
         scored: Callable[[ScoredBatch], object] | None = None,
         known: Sequence[ScoredBatch] = (),

@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo serve test check format clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ $(BIN)/.done: pyproject.toml constraints.txt
 demo: setup ## the whole method on the embedded default: videos in, heads hunted, events out
 	dvc repro evaluate
 	headhunt demo show
+
+serve: setup ## the HTTP service on 127.0.0.1:3000, with the detector of artifacts/detector
+	bentoml serve --host 127.0.0.1 --port 3000
 
 test: setup ## all tests, fast ones first
 	HF_HUB_OFFLINE=1 python -m pytest

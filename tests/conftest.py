@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,7 @@ from hypothesis import settings
 
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.types import FrameSpan, VideoRecord
+from server import Server, serving
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
@@ -76,6 +78,33 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The repository's root as working directory."""
     monkeypatch.chdir(ROOT)
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the shared server may read."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, footage: Path) -> Iterator[Server]:
+    """The service from the source tree with the bundle that ships: one process for all tests that only ask it."""
+    home = tmp_path_factory.mktemp("bentoml")
+    with serving(".", ROOT, home, HEADHUNT_URI_ROOTS=str(footage), TMPDIR=str(home)) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scene with an explosion."""
+    from headhunt_svc.demo.corpus import write_mp4
+    from headhunt_svc.demo.rendering import render
+    from headhunt_svc.demo.scenes import FPS, camera, surveillance
+
+    scene, t = surveillance(np.random.default_rng(77), "explosion", camera(0))
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_mp4(path, render(scene, t, 128), FPS)
+    return path
 
 
 def write_video(

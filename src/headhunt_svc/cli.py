@@ -3,15 +3,17 @@
 Exit codes: 0 fine, 2 wrong use, 3 some inputs failed or have gaps (the others are written), 4 drift.
 """
 
+import os
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from headhunt_svc import stages
-from headhunt_svc.errors import EXIT_DRIFT, EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
+from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
+from headhunt_svc.jobs_cli import batch, jobs_app, worker
+from headhunt_svc.monitor_cli import bundles_app, monitor_app
 from headhunt_svc.params import load_params
 from headhunt_svc.types import Smoothing, SpanEnds, Split
 
@@ -22,8 +24,9 @@ demo_app = typer.Typer(no_args_is_help=True, help="The embedded default: scenes,
 bundle_app = typer.Typer(no_args_is_help=True, help="The detector bundle.")
 app.add_typer(demo_app, name="demo")
 app.add_typer(bundle_app, name="bundle")
-monitor_app = typer.Typer(no_args_is_help=True, help="Drift of scores, heads and prompts (docs/operations.md).")
-bundles_app = typer.Typer(no_args_is_help=True, help="Which bundle is in use, and the way back.")
+app.add_typer(jobs_app, name="jobs")
+app.command()(worker)
+app.command()(batch)
 app.add_typer(monitor_app, name="monitor")
 app.add_typer(bundles_app, name="bundles")
 
@@ -35,11 +38,6 @@ AnnotationsFolder = Annotated[Path, typer.Option(help="Folder of the benchmark's
 Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples of videos for the intervals.")]
 Dataset = Annotated[Literal["ucf_crime", "xd_violence"], typer.Option(help="The benchmark.")]
 Ends = Annotated[SpanEnds, typer.Option(help="Does the last frame of an annotated span belong to it?")]
-LogPlace = Annotated[str | None, typer.Option(help="The prediction log; default: HEADHUNT_PREDICTION_LOG.")]
-DriftFile = Annotated[Path, typer.Option("--config", help="What is drift.")]
-BaselinesFolder = Annotated[Path, typer.Option(help="Folder of the cameras' baselines.")]
-WorkspaceFolder = Annotated[Path, typer.Option(help="Evidently's workspace.")]
-DeployedFolder = Annotated[Path, typer.Option(help="Folder of the link `current`.")]
 PARAMS = Path("params.yaml")
 PRETRAIN_WORK = Path(".cache/pretrain")
 
@@ -183,6 +181,9 @@ def detect(
         str | None, typer.Option(help="Name in the prediction log; default: the folder of the video.")
     ] = None,
     bundle: BundleFolder = stages.BUNDLE,
+    server: Annotated[
+        str | None, typer.Option(help="Address of a service that scores them instead; key in HEADHUNT_API_KEY.")
+    ] = None,
 ) -> None:
     """Score videos and report events; where HEADHUNT_PREDICTION_LOG is set, log every segment."""
     if (split is None) == (not videos):
@@ -198,30 +199,52 @@ def detect(
 
         detect_split(bundle, stages.INDEX, split, out or stages.REPORTS, operating_point)
         return
+    if server is not None and (plot or explain or resume or bundle != stages.BUNDLE):
+        raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
     from headhunt_svc import show
     from headhunt_svc.detector import Detector, Options
+    from headhunt_svc.io.reports import Report
     from headhunt_svc.monitor.observe import observing
     from headhunt_svc.settings import Settings
-    from headhunt_svc.stages.detect import detect_videos, inputs_of
+    from headhunt_svc.stages.detect import Input, detect_remotely, detect_videos, inputs_of
 
-    inputs = inputs_of(videos or [])
-    with observing(Settings()) as observer:
-        n_bad = detect_videos(
-            Detector.load(bundle),
-            inputs,
-            out=out,
-            plot=plot,
-            explain=explain,
-            resume=resume,
-            options=Options(operating_point, threshold, smoothing),
-            observer=observer,
-            camera=camera,
-            done=lambda item, report: show.report_json(report) if json else show.report(report, out),
-            failed=lambda item, exc: show.error(exc),
-        )
+    def done(item: Input, report: Report) -> None:
+        show.report_json(report) if json else show.report(report, out)
+
+    inputs, options = inputs_of(videos or []), Options(operating_point, threshold, smoothing)
+    if server is not None:
+        from headhunt_svc.client import Client
+
+        with Client(server, os.environ.get("HEADHUNT_API_KEY")) as client:
+            n_bad = detect_remotely(client, inputs, options, out, done, lambda item, exc: show.error(exc))
+    else:
+        with observing(Settings()) as observer:
+            n_bad = detect_videos(
+                Detector.load(bundle),
+                inputs,
+                out=out,
+                plot=plot,
+                explain=explain,
+                resume=resume,
+                options=options,
+                observer=observer,
+                camera=camera,
+                done=done,
+                failed=lambda item, exc: show.error(exc),
+            )
     if n_bad:
         show.note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def package(bundle: BundleFolder = stages.BUNDLE) -> None:
+    """Put a bundle into BentoML's model store and build the service around it, without a network."""
+    from headhunt_svc import show
+    from headhunt_svc.serve.packaging import package as run
+
+    model, bento = run(bundle)
+    show.note(f"model {model.tag}, Bento {bento.tag}: `bentoml serve {bento.tag}`")
 
 
 @app.command()
@@ -375,145 +398,6 @@ def demo_show(out: Annotated[Path, typer.Option(help="Folder for a report and a 
     )
     show.metrics(stages.METRICS)
     show.ablation(stages.ABLATION)
-
-
-@monitor_app.command("run")
-def monitor_run(
-    log: LogPlace = None,
-    config: DriftFile = stages.DRIFT,
-    baselines: BaselinesFolder = stages.MONITOR / "baselines",
-    reference: Annotated[Path, typer.Option(help="For cameras without a baseline.")] = stages.REFERENCE,
-    out: Annotated[Path, typer.Option(help="Folder for verdicts and pages.")] = stages.MONITOR / "verdicts",
-    workspace: WorkspaceFolder = stages.MONITOR / "workspace",
-    at: Annotated[datetime | None, typer.Option(help="End of the window (UTC); default: now.")] = None,
-    detector: Annotated[str | None, typer.Option(help="Judge the rows of this detector_id.")] = None,
-    every: Annotated[float | None, typer.Option(min=0.1, help="Run again every so many minutes.")] = None,
-    port: Annotated[int | None, typer.Option(help="Serve Prometheus gauges on this port of loopback.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
-) -> None:
-    """Compare the last day of the prediction log with baselines. Exit code 4: drift."""
-    from headhunt_svc import show
-    from headhunt_svc.monitor.config import load_drift
-    from headhunt_svc.monitor.metrics import serve
-    from headhunt_svc.monitor.run import Monitor, Paths
-
-    monitor = Monitor(
-        Paths(stages.log_place(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
-    )
-    told = show.verdict_json if json else show.verdict
-    if port is not None:
-        serve(port)
-    if every is not None:
-        monitor.every(every, told)
-    verdict = monitor.run(at.replace(tzinfo=UTC) if at else None)
-    told(verdict)
-    if verdict.drifted:
-        raise typer.Exit(EXIT_DRIFT)
-
-
-@monitor_app.command("reference")
-def monitor_reference() -> None:
-    """Freeze what normal held-out footage looks like to the detector (the DVC stage)."""
-    from headhunt_svc.stages.reference import reference as run
-
-    run(stages.BUNDLE, stages.INDEX, stages.REFERENCE)
-
-
-@monitor_app.command("rebaseline")
-def monitor_rebaseline(
-    camera: Annotated[str, typer.Option(help="The camera.")],
-    start: Annotated[datetime | None, typer.Option("--from", help="Rows from this time (UTC) ...")] = None,
-    stop: Annotated[
-        datetime | None, typer.Option("--to", help="... to this one; default: the last seven days.")
-    ] = None,
-    version: Annotated[str | None, typer.Option(help="Instead: activate an earlier version.")] = None,
-    why: Annotated[str, typer.Option(help="For the record.")] = "",
-    log: LogPlace = None,
-    baselines: BaselinesFolder = stages.MONITOR / "baselines",
-    config: DriftFile = stages.DRIFT,
-    detector: Annotated[str | None, typer.Option(help="Rows of this detector_id; default: the latest.")] = None,
-) -> None:
-    """Freeze footage that is known to be good as what a camera is compared with from now on."""
-    from headhunt_svc.monitor.config import load_drift
-    from headhunt_svc.monitor.run import rebaseline as run
-
-    stop_at = stop.replace(tzinfo=UTC) if stop else datetime.now(UTC)
-    start_at = start.replace(tzinfo=UTC) if start else stop_at - timedelta(days=7)
-    place = stages.log_place(log)
-    typer.echo(run(place, baselines, load_drift(config), camera, start_at, stop_at, version, why, detector))
-
-
-@monitor_app.command("ui")
-def monitor_ui(
-    workspace: WorkspaceFolder = stages.MONITOR / "workspace",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port.")] = 8700,
-) -> None:
-    """Open the dashboard: Evidently's server on the workspace, with panels over time."""
-    from headhunt_svc.monitor.dashboard import serve
-
-    serve(workspace, host, port)
-
-
-@monitor_app.command("simulate")
-def monitor_simulate(
-    out: Annotated[Path, typer.Option(help="Folder for log, baselines, verdicts and workspace.")] = stages.MONITOR,
-    table: Annotated[bool, typer.Option("--table", help="Instead: how often what is detected, against truth.")] = False,
-    json: Annotated[Path | None, typer.Option(help="With --table: write the figures into this file.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the clips.")] = 1,
-    seeds: Annotated[int, typer.Option(min=1, help="With --table: seeds of undisturbed windows.")] = 5,
-    windows: Annotated[int, typer.Option(min=1, help="With --table: undisturbed windows of a seed.")] = 30,
-    runs: Annotated[int, typer.Option(min=1, help="With --table: runs of each disturbance.")] = 20,
-    config: DriftFile = stages.DRIFT,
-    bundle: BundleFolder = stages.BUNDLE,
-) -> None:
-    """Fourteen days of three cameras that change, with the monitor run for each day."""
-    from headhunt_svc import show
-    from headhunt_svc.demo.monitoring import Draws, Pool, fortnight
-    from headhunt_svc.monitor.config import load_drift
-    from headhunt_svc.monitor.run import Monitor, Paths
-
-    pool, params = Pool(stages.MONITOR_POOL, bundle, seed), load_drift(config)
-    if table:
-        show.detections(Draws(pool).table(params, seeds, windows, runs), json)
-        return
-    paths = Paths(str(out / "log"), out / "baselines", stages.REFERENCE, out / "verdicts", out / "workspace")
-    monitor = Monitor(paths, params)
-    for day in fortnight(pool, paths.log, paths.baselines):
-        show.verdict(monitor.run(day, now=day))
-
-
-@bundles_app.command("list")
-def bundles_list(deployed: DeployedFolder = stages.DEPLOYED) -> None:
-    """Print which bundles were in use, and which one is."""
-    from headhunt_svc import show
-    from headhunt_svc.io.deployed import Deployed
-
-    show.deployed(Deployed(deployed).history())
-
-
-@bundles_app.command("activate")
-def bundles_activate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
-    why: Annotated[str, typer.Option(help="For the record.")] = "",
-    deployed: DeployedFolder = stages.DEPLOYED,
-) -> None:
-    """Check a bundle and let deployed/current be it; services read it when they start."""
-    from headhunt_svc.io.deployed import Deployed
-
-    typer.echo(Deployed(deployed).activate(bundle, why))
-
-
-@bundles_app.command("rollback")
-def bundles_rollback(
-    to: Annotated[str | None, typer.Option(help="The detector_id; default: the one before the current one.")] = None,
-    why: Annotated[str, typer.Option(help="For the record.")] = "",
-    deployed: DeployedFolder = stages.DEPLOYED,
-) -> None:
-    """Let deployed/current be an earlier bundle again."""
-    from headhunt_svc.io.deployed import Deployed
-
-    typer.echo(Deployed(deployed).rollback(to, why).detector_id)
 
 
 def main() -> None:

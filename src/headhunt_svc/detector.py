@@ -1,7 +1,7 @@
 """Detector: video -> Report. Every way in (CLI, evaluation, later service, jobs, live) uses this one composition."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -65,6 +65,11 @@ class Options:
             raise ConfigError(f"unknown smoothing {self.smoothing!r}: choose offline or causal")
 
 
+def scoring_code() -> str:
+    """Version of the code and libraries that score."""
+    return code_version("core", "detector.py", "io/ahead.py", "io/video.py", "mllm")
+
+
 Result = tuple[Float32[np.ndarray, "segment head d_head"], Float64[np.ndarray, " segment"]]
 Run = Callable[[torch.Tensor, View, Frames], Result]
 Scored = Callable[[ScoredBatch], object]
@@ -104,7 +109,7 @@ class Detector:
             )
         self.bundle, self.scorer, self.extractor, self.batch_segments = bundle, scorer, extractor, batch_segments
         self.detector_id = bundle.detector_id
-        self.code = code_version("core", "detector.py", "io/ahead.py", "io/video.py", "mllm")
+        self.code = scoring_code()
 
     @classmethod
     def load(cls, folder: Path, settings: Settings | None = None) -> "Detector":
@@ -148,15 +153,20 @@ class Detector:
 
     def run(self, pixels: torch.Tensor, view: View, frames: Frames) -> Result:
         """Features at the heads float32[B, K, d_head] and raw scores float64[B] of pixels float[B, F, 3, h, w]."""
-        z = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, view, frames)[0]
-        return z, apply_scorer(self.scorer, z.reshape(len(z), -1))
+        return self.with_scores(
+            self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, view, frames)[0]
+        )
+
+    def with_scores(self, features: Float32[np.ndarray, "segment head d_head"]) -> Result:
+        """Features and their raw scores. The last bits of a score depend on which rows are scored together."""
+        return features, apply_scorer(self.scorer, features.reshape(len(features), -1))
 
     def _run_explained(self, explained: Explained) -> Run:
         def run(pixels: torch.Tensor, view: View, frames: Frames) -> Result:
             heads, weight = self.scorer.heads, self.scorer.weight
             z, shares = attribute(self.extractor, pixels, self.bundle.prompt, heads, weight, view, frames)
             explained(shares)
-            return z, apply_scorer(self.scorer, z.reshape(len(z), -1))
+            return self.with_scores(z)
 
         return run
 
@@ -183,7 +193,7 @@ class Detector:
         video_id: str | None = None,
         options: Options = Options(),
         *,
-        reader: Callable[[Path], VideoSource] = VideoReader,
+        reader: Callable[[Path], AbstractContextManager[VideoSource]] = VideoReader,
         run: Run | None = None,
         scored: Scored | None = None,
         known: Sequence[ScoredBatch] = (),

@@ -7,9 +7,12 @@
       ModelError                       the MLLM cannot be used as it is
       FeatureError                     features are constant, non-finite or of one class only
       OutputError                      a result cannot be written (permission, disk full)
+      UnreachableError                 a store or database does not answer; may work later
+      ServerError                      a service does not answer, or refuses
       VideoError                       exit code 3: one input failed, the others are written
         VideoOpenError                 not a video, empty, no picture stream
         VideoDecodeError               pictures could not be decoded
+        VideoLimitError                beyond a limit that somebody chose (duration, pixels, codec, memory, ...)
 
 A message is one line: what was found, and the way out.
 """
@@ -45,6 +48,14 @@ class OutputError(HeadHuntError):
     """A result cannot be written."""
 
 
+class UnreachableError(HeadHuntError):
+    """A store or database does not answer; may work later."""
+
+
+class ServerError(HeadHuntError):
+    """A service does not answer, or refuses."""
+
+
 class VideoError(HeadHuntError):
     """One video cannot be processed."""
 
@@ -55,3 +66,7 @@ class VideoOpenError(VideoError):
 
 class VideoDecodeError(VideoError):
     """Pictures of a readable file could not be decoded."""
+
+
+class VideoLimitError(VideoError):
+    """A video beyond a limit that somebody chose; the message names the limit."""

@@ -1,8 +1,9 @@
 """HEADHUNT_* environment: where the software runs, never what it computes."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -23,3 +24,24 @@ class Settings(BaseSettings):
     log_flush_s: float = Field(default=5.0, gt=0)
     log_retention_days: int = Field(default=90, gt=0)
     probe_share: float = Field(default=0.02, ge=0, le=1)
+
+    # the service
+    bundle: Path | None = None  # default: artifacts/detector, or the model that was packaged
+    max_videos: int = Field(default=16, gt=0)  # scored at the same time, segments of all in the same batches
+    max_waiting: int = Field(default=32, ge=0)  # beyond: 429
+    deadline_s: float = Field(default=600, gt=0, le=3000)  # of one request, upload included
+    grace_s: float = Field(default=30, ge=0)  # to finish after SIGTERM
+    max_upload_bytes: int = Field(default=2 * 1024**3, gt=0)
+    upload_folder: Path | None = None  # default: the system's
+
+    # what a video that comes over the network may be and use (docs/security.md)
+    max_duration_s: float = Field(default=3600, gt=0)
+    max_pixels: int = Field(default=2**25, gt=0)  # of one picture: 7680 x 4320 fits
+    max_frames: int = Field(default=500_000, gt=0)
+    decode_memory_mib: int = Field(default=2048, gt=0)
+    decode_cpu_s: int = Field(default=3600, gt=0)
+    decode_stall_s: float = Field(default=60, gt=0)
+    api_keys: SecretStr | None = None  # name:key,name:key
+    api_keys_file: Path | None = None  # lines of name:key
+    uri_roots: str = ""  # folders, separated as in PATH
+    uri_hosts: str = ""  # host or host:port, separated by commas

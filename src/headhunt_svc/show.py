@@ -18,6 +18,7 @@ from headhunt_svc.io.files import read_json, write_json
 from headhunt_svc.io.footage import Footage
 from headhunt_svc.io.identification_report import NOT_MEASURED
 from headhunt_svc.io.reports import Report
+from headhunt_svc.jobs.models import Delivery, Job
 from headhunt_svc.monitor.run import Verdict
 from headhunt_svc.types import HeadSelection
 
@@ -324,3 +325,34 @@ def deployed(history: Sequence[Version]) -> None:
         where = f"{v.folder}" + (f" ({v.problem})" if v.problem else "")
         table.add_row("*" if v.active else "", v.detector_id, v.time, *map(escape, (v.by, v.why, where)))
     Console(highlight=False, width=WIDTH).print(table if history else "no bundle was activated here")
+
+
+def jobs(found: Sequence[Job]) -> None:
+    """One line for each job."""
+    table = Table(box=None, header_style="bold")
+    for name in ("job", "state", "done", "failed", "videos", "left"):
+        table.add_column(name)
+    for job in found:
+        n = sum(job.counts.values())
+        left = clock(job.eta_s) if job.eta_s is not None else "?"
+        table.add_row(job.job_id, job.state, f"{job.percent:.0f} %", str(job.counts["failed"]), str(n), left)
+    Console(width=WIDTH).print(table)
+
+
+def job(found: Job) -> None:
+    """A job with the videos that are not simply done or waiting."""
+    console = Console(highlight=False, soft_wrap=True)
+    counts = ", ".join(f"{n} {state}" for state, n in found.counts.items() if n)
+    left = f", {clock(found.eta_s)} left" if found.eta_s else ""
+    console.print(f"[bold]{found.job_id}[/bold]  {found.state}, {found.percent:.0f} %: {counts}{left}")
+    for v in found.videos:
+        why = v.error or (f"attempt {v.trouble.attempt}: {v.trouble.reason}" if v.trouble else "")
+        if why or v.events:
+            what = f"{v.events} events" if v.events else escape(why)
+            console.print(f"  {v.state:9}  {escape(v.video_id)}  {what}")
+
+
+def deliveries(found: Sequence[Delivery]) -> None:
+    """A job's webhooks."""
+    for d in found:
+        note(f"{d.delivery_id}  {d.event}  {d.state}, {d.attempts} attempts" + (f": {d.error}" if d.error else ""))

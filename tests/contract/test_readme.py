@@ -1,7 +1,9 @@
 """The README's commands and code are run as they stand, on footage of the names that they use."""
 
+import base64
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import pytest
 import yaml
 
 from conftest import ROOT, STAGES, headhunt, write_video
+from headhunt_svc.serve.openapi import document
+from server import Server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -35,6 +39,35 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_headhunt_commands(project: Path, command: str) -> None:
     done = headhunt(*command.split()[1:], cwd=project)
     assert done.returncode == 0, done.stderr
+
+
+SERVICE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+CURLS = [
+    line.split("  #")[0].strip()
+    for text in (README, SERVICE)
+    for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("curl ")
+]
+
+
+@pytest.mark.parametrize("command", CURLS)
+def test_curl_commands(project: Path, server: Server, footage: Path, command: str) -> None:
+    for folder in (project, footage):
+        write_video(folder / "yard.mp4", 40)
+    picture = base64.b64encode(bytes(96 * 96 * 3)).decode()
+    segment = {"width": 96, "height": 96, "fps": 10, "frames": [picture] * 8}
+    (project / "segment.json").write_text(json.dumps(segment))
+    command = command.replace("http://127.0.0.1:3000", server.url).replace("/srv/footage", str(footage))
+    done = subprocess.run(
+        [*shlex.split(command), "--fail-with-body", "-sS"], cwd=project, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_route_has_a_curl_line() -> None:
+    for path in (*document()["paths"], "/v1/openapi.json", "/readyz"):
+        assert any(f"{path} " in f"{c} " for c in CURLS), path
 
 
 def test_python(project: Path) -> None:

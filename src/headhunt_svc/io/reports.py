@@ -90,6 +90,24 @@ class Report(_Model):
     repaired_times: int
 
 
+def coarser(report: Report, resolution_s: float) -> Report:
+    """The report with one score for each stretch of at least resolution_s: the highest of its segments.
+
+    Events stay as they are. index and contributions are those of the segment with the highest smoothed score.
+    """
+    joined: list[SegmentScore] = []
+    stretch: list[SegmentScore] = []
+    for s in report.scores:
+        stretch.append(s)
+        if s.stop_s - stretch[0].start_s >= resolution_s or s is report.scores[-1]:
+            top = max(stretch, key=lambda of: of.smoothed)
+            bounds = {"start_frame": stretch[0].start_frame, "start_s": stretch[0].start_s}
+            bounds |= {"stop_frame": s.stop_frame, "stop_s": s.stop_s, "raw": max(of.raw for of in stretch)}
+            joined.append(top.model_copy(update=bounds))
+            stretch = []
+    return report.model_copy(update={"scores": tuple(joined)})
+
+
 def save_report(path: Path, report: Report) -> None:
     """Write a report as JSON."""
     write_text(path, report.model_dump_json(indent=1) + "\n")

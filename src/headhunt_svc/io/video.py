@@ -1,5 +1,8 @@
 """Open once, decode once, forward; memory holds one window, however long the video is."""
 
+import errno
+import os
+import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +16,32 @@ import numpy as np
 from jaxtyping import UInt8
 
 from headhunt_svc.core.segmentation import Segmenter
-from headhunt_svc.errors import VideoDecodeError, VideoError, VideoOpenError
+from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import Segment
 
 SUFFIXES = frozenset(".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
+
+# FFmpeg's names. No playlists, picture sequences, devices or scripts: only containers that hold their own data.
+FORMATS = frozenset("asf avi flv gif m4v matroska mov mpeg mpegts mpegvideo ogg webm".split())
+CODECS = frozenset(
+    "av1 dnxhd dvvideo ffv1 flv gif h263 h264 hevc libdav1d libvpx libvpx-vp9 mjpeg mpeg1video mpeg2video mpeg4 "
+    "mpegvideo msmpeg4 msmpeg4v2 prores rawvideo theora vc1 vp6 vp6f vp8 vp9 wmv1 wmv2 wmv3".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLimits:
+    """What a video may be; None is no limit. A file is hostile until it was decoded.
+
+    max_pixels: of one picture. formats, codecs: FFmpeg's names of demuxers and decoders.
+    """
+
+    max_duration_s: float | None = None
+    max_pixels: int = 2**26
+    max_frames: int | None = None
+    formats: frozenset[str] = FORMATS
+    codecs: frozenset[str] = CODECS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +104,17 @@ class VideoReader:
             for piece in video.segments("camera-1", params.segmentation):
                 ...
 
+    fd: an open file to read instead of opening the path, which then only names the video.
+
     Raises:
-        VideoOpenError: not a video, empty, or without a picture stream.
+        VideoOpenError: not a video in an allowed container, empty, or without a picture stream.
+        VideoLimitError: beyond one of the limits, at opening or, where the file does not say so, while reading.
         VideoDecodeError: no picture at all could be decoded.
     """
 
     path: Path
+    limits: VideoLimits = VideoLimits()
+    fd: int | None = None
     gaps: list[Gap] = field(default_factory=list)
     n_frames: int = 0
     repaired_times: int = 0  # frames whose timestamp was missing or went back; placed one frame after the last
@@ -93,17 +122,41 @@ class VideoReader:
     fps: float = 0.0
     _origin: float = 0.0  # time of the first picture in the file
     _frames_at_gap: int = -1
+    _size: tuple[int, int] | None = None  # of the first picture
     _container: av.container.InputContainer = field(init=False, repr=False)
     _stream: av.VideoStream = field(init=False, repr=False)
 
     def __enter__(self) -> "VideoReader":
-        self._container, self._stream = _open(self.path)
+        self._container, self._stream = _open(self.path, self.limits, self.fd)
+        try:
+            self._check()
+        except BaseException:
+            self._container.close()
+            raise
+        return self
+
+    def _check(self) -> None:
+        """What the file says about itself; that it may lie is met while reading."""
+        codec, limits = self._stream.codec_context, self.limits
+        if codec is None or codec.codec.name not in limits.codecs:
+            named = codec.codec.name if codec is not None else "unknown"
+            raise VideoLimitError(f"{self.path}: codec {named} is not allowed; re-encode it with ffmpeg (h264)")
+        if codec.width * codec.height > limits.max_pixels:
+            size = f"{codec.width} x {codec.height}"
+            raise VideoLimitError(
+                f"{self.path}: {size} is more than {limits.max_pixels} pixels; scale it down or raise max_pixels"
+            )
+        self._check_duration((self._container.duration or 0) / 1e6)
+        codec.options = {"max_pixels": str(limits.max_pixels)}  # for a stream that grows later
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate else 0.0
         if self.fps <= 0:
-            self._container.close()
             raise VideoOpenError(f"{self.path}: the file states no frame rate; re-encode it with ffmpeg")
-        return self
+
+    def _check_duration(self, duration_s: float) -> None:
+        allowed = self.limits.max_duration_s
+        if allowed is not None and duration_s > allowed:
+            raise VideoLimitError(f"{self.path}: longer than {allowed:g} s; cut it or raise max_duration_s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -130,6 +183,8 @@ class VideoReader:
             except StopIteration:
                 return
             except av.error.FFmpegError as exc:
+                if exc.errno == errno.ENOMEM:
+                    raise MemoryError(f"{self.path}: {exc.strerror}") from exc
                 self._add_gap(packet, exc.strerror or type(exc).__name__)
                 if packet is None:
                     return  # the file itself ends or breaks here
@@ -137,9 +192,15 @@ class VideoReader:
                 self._stream.codec_context.flush_buffers()
                 continue
             for picture in pictures:
+                size = _upright_size(picture)
+                self._size = self._size or size
                 if picture.is_corrupt:
                     self._add_gap(packet, "broken picture")
                     broken = True
+                elif size != self._size:
+                    self._add_gap(
+                        packet, f"pictures of {size[0]} x {size[1]} in a video of {self._size[0]} x {self._size[1]}"
+                    )
                 elif not broken:
                     yield picture
 
@@ -176,6 +237,11 @@ class VideoReader:
             if self.n_frames and time_s <= last:
                 time_s, self.repaired_times = last + step, self.repaired_times + 1
             self.n_frames, last = self.n_frames + 1, max(time_s, 0.0)
+            self._check_duration(last)
+            if self.limits.max_frames is not None and self.n_frames > self.limits.max_frames:
+                raise VideoLimitError(
+                    f"{self.path}: more than {self.limits.max_frames} pictures; cut it or raise max_frames"
+                )
             held.append((last, frame))
             for segment in segmenter.push(last):
                 yield close(segment)
@@ -198,17 +264,48 @@ class VideoReader:
             self.gaps.append(Gap(None, stated - self.n_frames, reason))
 
 
-def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
-    if not path.exists():
-        raise VideoOpenError(f"{path}: no such file")
-    if path.is_file() and path.stat().st_size == 0:
-        raise VideoOpenError(f"{path}: the file is empty")
+def open_file(path: Path) -> int:
+    """A file descriptor to read a video from; it is an ordinary file and not empty.
+
+    Raises:
+        VideoOpenError: it cannot be opened, is empty, or is not an ordinary file.
+    """
     try:
-        # only this file: no playlist or container may pull in other files or connections
-        container = av.open(str(path), options={"protocol_whitelist": "file"})
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a FIFO must not wait for a writer
+    except FileNotFoundError as exc:
+        raise VideoOpenError(f"{path}: no such file") from exc
+    except (OSError, ValueError) as exc:
+        raise VideoOpenError(f"{path}: cannot be opened ({getattr(exc, 'strerror', exc)})") from exc
+    about = os.fstat(fd)
+    if stat.S_ISREG(about.st_mode) and about.st_size:
+        return fd
+    os.close(fd)
+    found = "the file is empty" if stat.S_ISREG(about.st_mode) else "not an ordinary file"
+    raise VideoOpenError(f"{path}: {found}")
+
+
+def _open(path: Path, limits: VideoLimits, fd: int | None) -> tuple[av.container.InputContainer, av.VideoStream]:
+    own = open_file(path) if fd is None else None
+    # FFmpeg is handed the open file and no means to open another: whatever the file refers to cannot be reached
+    options = {
+        "fd": str(fd if own is None else own),
+        "protocol_whitelist": "fd",
+        "format_whitelist": ",".join(sorted(limits.formats)),
+        "codec_whitelist": ",".join(sorted(limits.codecs)),
+        "enable_drefs": "0",
+        "max_pixels": str(limits.max_pixels),
+    }
+    try:
+        container = av.open("fd:", options=options)
     except (av.error.FFmpegError, OSError, ValueError) as exc:
+        if isinstance(exc, MemoryError):
+            raise
         reason = getattr(exc, "strerror", None) or str(exc)
-        raise VideoOpenError(f"{path}: not a video that FFmpeg can read ({reason})") from exc
+        allowed = ", ".join(sorted(limits.formats))
+        raise VideoOpenError(f"{path}: not a video that can be read, in one of {allowed} ({reason})") from exc
+    finally:
+        if own is not None:
+            os.close(own)  # FFmpeg has a duplicate
     if not container.streams.video:
         container.close()
         raise VideoOpenError(f"{path}: no picture stream in the file (sound only?)")
@@ -217,10 +314,20 @@ def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
     return container, stream
 
 
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    """Counter-clockwise, as the container asks for."""
+    return round(frame.rotation / 90) % 4
+
+
+def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height."""
+    return (frame.height, frame.width) if _quarter_turns(frame) % 2 else (frame.width, frame.height)
+
+
 def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB with the container's rotation applied (rotation: degrees counter-clockwise)."""
+    """RGB with the container's rotation applied."""
     picture = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(picture, k=round(frame.rotation / 90) % 4))
+    return np.ascontiguousarray(np.rot90(picture, k=_quarter_turns(frame)))
 
 
 def count_frames(path: Path) -> tuple[int, float]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from rich.console import Console
@@ -131,6 +132,39 @@ def detect_videos(
                 if done is not None:
                     done(item, report)
             progress.advance(task)
+    return n_bad
+
+
+class Scores(Protocol):
+    """Whatever scores a video somewhere else."""
+
+    def detect(self, path: Path, video_id: str | None, options: Options) -> Report:
+        """The report. Raises VideoError if the video cannot be scored."""
+
+
+def detect_remotely(
+    scores: Scores,
+    inputs: Sequence[Input],
+    options: Options,
+    out: Path | None,
+    done: Callable[[Input, Report], object],
+    failed: Callable[[Input, VideoError], object],
+) -> int:
+    """As detect_videos, by a service. Returns how many failed or have gaps."""
+    if out is not None:
+        check_writable(out)
+    n_bad = 0
+    for item in inputs:
+        try:
+            report = scores.detect(item.path, item.video_id, options)
+        except VideoError as exc:
+            n_bad += 1
+            failed(item, exc)
+            continue
+        if out is not None:
+            save_report(report_path(out, item.video_id), report)
+        n_bad += bool(report.gaps)
+        done(item, report)
     return n_bad
 
 

@@ -1,0 +1,222 @@
+"""VideoReader's interface, with the decoding elsewhere."""
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, VideoOpenError
+from headhunt_svc.io.sandbox import wire
+from headhunt_svc.io.sandbox.wire import ProcessLimits
+from headhunt_svc.io.video import Gap, SegmentPictures, VideoLimits, open_file
+from headhunt_svc.params import SegmentationParams
+from headhunt_svc.settings import Settings
+from headhunt_svc.types import FrameSpan, Segment
+
+_ERRORS: dict[str, type[VideoError]] = {e.__name__: e for e in (VideoOpenError, VideoDecodeError, VideoLimitError)}
+_STATUS_S = 5.0  # within which the end of a process is told
+_BUFFER = 2**22  # bytes of pictures on their way
+
+
+class _Starter:
+    """The process that decoding processes are forked from: it has imported everything and never sees a video."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._of = 0  # the process that started it
+
+    def ensure(self) -> socket.socket:
+        """Its socket; starts it if it is not there, or if it is that of a process that this one was forked from."""
+        with self._lock:
+            ours = self._of == os.getpid()
+            if self._control is not None and ours and self._process is not None and self._process.poll() is None:
+                return self._control
+            if self._control is not None:
+                self._control.close()
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "headhunt_svc.io.sandbox.worker", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env={"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"},
+                    start_new_session=True,  # signals to the server's group are not for it: requests drain first
+                )
+            self._of = os.getpid()
+            return self._control
+
+    def stop(self) -> None:
+        """End it, and with it all that is being decoded."""
+        with self._lock:
+            if self._control is not None and self._of == os.getpid():
+                self._control.close()
+                self._control = None
+                if self._process is not None:
+                    self._process.wait()
+
+
+_starter = _Starter()
+atexit.register(_starter.stop)
+
+
+def start() -> None:
+    """Start what decoding processes are forked from, so that the first video does not wait for it."""
+    _starter.ensure()
+
+
+def sandboxed(settings: Settings) -> "Callable[[Path], SandboxedReader]":
+    """A reader for Detector.detect with the limits of the settings; starts what it needs."""
+    start()
+    video = VideoLimits(settings.max_duration_s, settings.max_pixels, settings.max_frames)
+    process = ProcessLimits(settings.decode_memory_mib, settings.decode_cpu_s, settings.decode_stall_s)
+    return lambda path: SandboxedReader(path, video, process)
+
+
+@dataclass(slots=True)
+class SandboxedReader:
+    """VideoReader in a process of its own, within limits: the same segments, times and gaps, to the bit.
+
+    Pictures come through a socket, which holds the decoder back when nobody takes them.
+
+    Raises:
+        See VideoReader, and:
+        VideoLimitError: more memory, processor time or waiting than `process` allows.
+        VideoDecodeError: the decoding process died of the file.
+    """
+
+    path: Path
+    limits: VideoLimits = VideoLimits()
+    process: ProcessLimits = ProcessLimits()
+    gaps: list[Gap] = field(default_factory=list)
+    n_frames: int = 0
+    repaired_times: int = 0
+    duration_s: float = 0.0
+    fps: float = 0.0
+    _data: socket.socket = field(init=False, repr=False)
+    _life: socket.socket = field(init=False, repr=False)
+
+    def __enter__(self) -> "SandboxedReader":
+        video = open_file(self.path)
+        try:
+            self._data, data = socket.socketpair()
+            self._life, life = socket.socketpair()
+            with data, life:
+                for end in (self._data, data):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+                self._data.settimeout(self.process.stall_s)
+                self._life.settimeout(_STATUS_S)
+                job = wire.Job(path=str(self.path), video=self.limits, process=self.process)
+                fds = [video, data.fileno(), life.fileno()]
+                socket.send_fds(_starter.ensure(), [job.model_dump_json().encode()], fds)
+        finally:
+            os.close(video)
+        try:
+            opened = self._receive()
+            if not isinstance(opened, wire.Opened):
+                raise self._nonsense()
+            self.fps = opened.fps
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        """Ends the decoding process if it is still there."""
+        self._data.close()
+        self._life.close()
+
+    def segments(self, video_id: str, params: SegmentationParams) -> Iterator[SegmentPictures]:
+        """See VideoReader."""
+        with contextlib.suppress(BrokenPipeError):  # why it went is told by _receive
+            wire.send(self._data, wire.Cut(video_id=video_id, params=params))
+        while isinstance(message := self._receive(), wire.Piece):
+            self._note(message.progress)
+            height, width = message.shape[1:3]
+            if message.shape[0] != params.frames_per_segment or height * width > self.limits.max_pixels:
+                raise self._nonsense()
+            pictures = np.empty(message.shape, np.uint8)
+            self._fill(pictures)
+            span = FrameSpan(message.start, message.stop)
+            segment = Segment(video_id, message.index, span, message.frame_indices)
+            yield SegmentPictures(segment, pictures, message.start_s, message.stop_s)
+        if not isinstance(message, wire.End):
+            raise self._nonsense()
+        self._note(message.progress)
+
+    def _note(self, progress: wire.Progress) -> None:
+        self.n_frames, self.repaired_times = progress.n_frames, progress.repaired_times
+        self.duration_s = progress.duration_s
+        self.gaps[progress.gaps_from :] = [Gap(g.time_s, g.packets, g.reason) for g in progress.gaps]
+
+    def _receive(self) -> wire.Answer:
+        try:
+            message = wire.receive(self._data)
+        except (EOFError, ConnectionError):
+            raise self._died() from None
+        except TimeoutError:
+            raise self._stalled() from None
+        except ValueError as exc:
+            raise self._nonsense() from exc
+        if not isinstance(message, wire.Failed):
+            return message
+        if message.error == "memory":
+            raise self._too_much_memory()
+        if message.error == "bug":
+            raise RuntimeError(f"{self.path}: decoding failed: {message.message}")
+        raise _ERRORS[message.error](message.message)
+
+    def _fill(self, pictures: np.ndarray) -> None:
+        try:
+            wire.receive_into(self._data, pictures.data.cast("B"))
+        except (EOFError, ConnectionError):
+            raise self._died() from None
+        except TimeoutError:
+            raise self._stalled() from None
+
+    def _died(self) -> Exception:
+        """How the decoding process ended, as an error."""
+        try:
+            status = int(self._life.recv(16))
+        except (ValueError, OSError):
+            return VideoDecodeError(f"{self.path}: the decoding process was stopped; try again")
+        if status == -signal.SIGXCPU:
+            return VideoLimitError(
+                f"{self.path}: decoding took more than {self.process.cpu_s} s of processor time; "
+                "cut it or raise decode_cpu_s"
+            )
+        if status < 0:
+            died = f"by signal {signal.Signals(-status).name}"
+            return VideoDecodeError(f"{self.path}: the decoder crashed ({died}); re-encode the video with ffmpeg")
+        if status == wire.OUT_OF_MEMORY:
+            return self._too_much_memory()
+        return RuntimeError(f"{self.path}: the decoding process ended with status {status} and said nothing")
+
+    def _too_much_memory(self) -> VideoError:
+        return VideoLimitError(
+            f"{self.path}: decoding needs more than {self.process.memory_mib} MiB; scale it down or raise decode_memory_mib"
+        )
+
+    def _stalled(self) -> VideoError:
+        return VideoLimitError(
+            f"{self.path}: no new pictures within {self.process.stall_s:g} s; re-encode the video or raise decode_stall_s"
+        )
+
+    def _nonsense(self) -> VideoError:
+        return VideoDecodeError(f"{self.path}: the decoder gave an answer that makes no sense; is the file intact?")

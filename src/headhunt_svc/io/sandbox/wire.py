@@ -1,0 +1,159 @@
+"""What the decoding process and this one tell each other: a fixed header, JSON that is checked, raw pictures.
+
+No pickle: whoever takes over the decoder can send wrong pictures, but no code.
+"""
+
+import socket
+import struct
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from headhunt_svc.io.video import VideoLimits
+from headhunt_svc.params import SegmentationParams
+
+_HEADER = struct.Struct("!I")  # bytes of JSON that follow
+_MAX_JSON = 2**22
+OUT_OF_MEMORY = 3  # how a process ends that has too little left to say so
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """What decoding one video may use.
+
+    memory_mib: address space on top of what the process has at its start. cpu_s: processor time for the whole video.
+    stall_s: wall-clock time without a new segment while somebody waits for it.
+    """
+
+    memory_mib: PositiveInt = 2048
+    cpu_s: PositiveInt = 3600
+    stall_s: Annotated[float, Field(gt=0)] = 60.0
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Job(_Message):
+    """To the decoding process, with the open files: what to read, and within what."""
+
+    path: str
+    video: VideoLimits
+    process: ProcessLimits
+
+
+class Cut(_Message):
+    """To the decoding process: cut the opened video into segments."""
+
+    video_id: str
+    params: SegmentationParams
+
+
+class Opened(_Message):
+    """The file is a video that may be read."""
+
+    kind: Literal["opened"] = "opened"
+    fps: Annotated[FiniteFloat, Field(gt=0)]
+
+
+class GapSeen(_Message):
+    """As io/video.Gap."""
+
+    time_s: float | None
+    packets: int
+    reason: Annotated[str, Field(max_length=1000)]
+
+
+class Progress(_Message):
+    """How far reading is; gaps replace those from number gaps_from on."""
+
+    n_frames: NonNegativeInt
+    repaired_times: NonNegativeInt
+    duration_s: float
+    gaps_from: NonNegativeInt
+    gaps: tuple[GapSeen, ...]
+
+
+class Piece(_Message):
+    """A segment; its pictures uint8[shape] follow as raw bytes."""
+
+    kind: Literal["piece"] = "piece"
+    progress: Progress
+    index: NonNegativeInt
+    start: NonNegativeInt
+    stop: NonNegativeInt
+    frame_indices: tuple[NonNegativeInt, ...]
+    start_s: float
+    stop_s: float
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt, Literal[3]]
+
+
+class End(_Message):
+    """All was read."""
+
+    kind: Literal["end"] = "end"
+    progress: Progress
+
+
+Error = Literal["VideoOpenError", "VideoDecodeError", "VideoLimitError", "memory", "bug"]
+
+
+class Failed(_Message):
+    """Reading ended with an error of errors.py, or with too little memory."""
+
+    kind: Literal["failed"] = "failed"
+    error: Error
+    message: Annotated[str, Field(max_length=4000)]
+
+
+Answer = Opened | Piece | End | Failed
+_ANSWERS: TypeAdapter[Answer] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
+
+
+def send(to: socket.socket, message: _Message, pictures: UInt8[np.ndarray, "..."] | None = None) -> None:
+    """Send a message and, for a Piece, its pictures (contiguous)."""
+    text = message.model_dump_json().encode()
+    to.sendall(_HEADER.pack(len(text)) + text)
+    if pictures is not None:
+        to.sendall(pictures.data.cast("B"))
+
+
+def receive_into(source: socket.socket, buffer: memoryview) -> None:
+    """Fill the buffer.
+
+    Raises:
+        EOFError: the other side is gone. TimeoutError: the socket's timeout passed.
+    """
+    while buffer:
+        got = source.recv_into(buffer)
+        if not got:
+            raise EOFError
+        buffer = buffer[got:]
+
+
+def receive_text(source: socket.socket) -> bytes:
+    """The JSON of one message.
+
+    Raises:
+        ValueError: longer than any message is. Otherwise see receive_into.
+    """
+    header = bytearray(_HEADER.size)
+    receive_into(source, memoryview(header))
+    (length,) = _HEADER.unpack(header)
+    if length > _MAX_JSON:
+        raise ValueError(f"a message of {length} bytes")
+    text = bytearray(length)
+    receive_into(source, memoryview(text))
+    return bytes(text)
+
+
+def receive(source: socket.socket) -> Answer:
+    """One message from the decoding process, checked.
+
+    Raises:
+        ValueError: not a message. Otherwise see receive_into.
+    """
+    return _ANSWERS.validate_json(receive_text(source))

@@ -1,0 +1,176 @@
+"""The process that decodes: `main` waits, with everything imported, and forks one limited process for each video."""
+
+import contextlib
+import fcntl
+import importlib
+import os
+import pkgutil
+import resource
+import selectors
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Never
+
+import av
+
+from headhunt_svc.errors import VideoDecodeError, VideoLimitError, VideoOpenError
+from headhunt_svc.io.sandbox import seccomp, wire
+from headhunt_svc.io.video import VideoReader
+
+_PDEATHSIG, _DUMPABLE = 1, 4  # prctl
+_VIDEO, _DATA = 3, 4  # file descriptors of a decoding process; there are no others
+_MAX_FILES = 16
+MAX_JOB = 2**16
+
+
+@dataclass(slots=True)
+class _Started:
+    """A decoding process: its id and handle, and the socket of the one who waits for it."""
+
+    pid: int
+    process: int
+    waiting: socket.socket
+    ended: bool = False
+
+
+def main(control_fd: int) -> None:
+    """Take jobs from the socket until it closes; tell how each process ended over the socket that came with the job."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor may send them to all children of the server
+        signal.signal(number, signal.SIG_IGN)  # the server decides when decoding stops
+    os.environ.clear()
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # a confined process can import nothing more
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    control = socket.socket(fileno=control_fd)
+    with selectors.DefaultSelector() as events:
+        events.register(control, selectors.EVENT_READ)
+        while True:
+            for key, _ in events.select():
+                if key.fileobj is control:
+                    text, fds, _, _ = socket.recv_fds(control, MAX_JOB, 3)
+                    if not text:
+                        return  # decoding processes end with this one
+                    _begin(text, fds, events)
+                else:
+                    _end(key.data, events)
+
+
+def _begin(text: bytes, fds: list[int], events: selectors.BaseSelector) -> None:
+    video, data, life = fds
+    pid = os.fork()
+    if not pid:
+        _decoding_process(text, video, data)
+    os.close(video)
+    os.close(data)
+    started = _Started(pid, os.pidfd_open(pid), socket.socket(fileno=life))
+    events.register(started.process, selectors.EVENT_READ, started)  # it ended
+    events.register(started.waiting, selectors.EVENT_READ, started)  # nobody wants more
+
+
+def _end(started: _Started, events: selectors.BaseSelector) -> None:
+    if started.ended:
+        return  # both happened at once
+    started.ended = True
+    signal.pidfd_send_signal(started.process, signal.SIGKILL)
+    _, status = os.waitpid(started.pid, 0)
+    events.unregister(started.process)
+    events.unregister(started.waiting)
+    os.close(started.process)
+    with contextlib.suppress(OSError), started.waiting as waiting:  # perhaps nobody wants to know
+        waiting.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _decoding_process(text: bytes, video: int, data: int) -> Never:
+    try:
+        seccomp.prctl(_PDEATHSIG, signal.SIGKILL)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nothing, number)
+        held = [fcntl.fcntl(fd, fcntl.F_DUPFD, _DATA + 1) for fd in (video, data)]  # out of the way of both numbers
+        for fd, number in zip(held, (_VIDEO, _DATA), strict=True):
+            os.dup2(fd, number)
+        os.closerange(_DATA + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        if os.getppid() == 1:
+            os._exit(0)
+        job = wire.Job.model_validate_json(text)
+        answers = socket.socket(fileno=_DATA)
+        _limit(job.process)
+        _decode(job, answers)
+        os._exit(0)
+    except MemoryError:
+        os._exit(wire.OUT_OF_MEMORY)
+    except BaseException:
+        os._exit(1)
+
+
+def _limit(limits: wire.ProcessLimits) -> None:
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    memory = used + limits.memory_mib * 2**20
+    for what, soft, hard in (
+        (resource.RLIMIT_AS, memory, memory),
+        (resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1),
+        (resource.RLIMIT_NOFILE, _MAX_FILES, _MAX_FILES),
+        (resource.RLIMIT_FSIZE, 0, 0),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        resource.setrlimit(what, (soft, hard))
+    seccomp.prctl(_DUMPABLE, 0)
+    if seccomp.available():
+        seccomp.confine()
+
+
+def _decode(job: wire.Job, data: socket.socket) -> None:
+    told = 0
+
+    def progress(reader: VideoReader) -> wire.Progress:
+        nonlocal told
+        first = max(told - 1, 0)  # the last gap may have grown
+        told = len(reader.gaps)
+        return wire.Progress(
+            n_frames=reader.n_frames,
+            repaired_times=reader.repaired_times,
+            duration_s=reader.duration_s,
+            gaps_from=first,
+            gaps=tuple(wire.GapSeen(time_s=g.time_s, packets=g.packets, reason=g.reason) for g in reader.gaps[first:]),
+        )
+
+    try:
+        with VideoReader(Path(job.path), job.video, _VIDEO) as reader:
+            wire.send(data, wire.Opened(fps=reader.fps))
+            cut = wire.Cut.model_validate_json(wire.receive_text(data))
+            for piece in reader.segments(cut.video_id, cut.params):
+                message = wire.Piece(
+                    progress=progress(reader),
+                    index=piece.segment.index,
+                    start=piece.segment.span.start,
+                    stop=piece.segment.span.stop,
+                    frame_indices=piece.segment.frame_indices,
+                    start_s=piece.start_s,
+                    stop_s=piece.stop_s,
+                    shape=piece.pictures.shape,
+                )
+                wire.send(data, message, piece.pictures)
+            wire.send(data, wire.End(progress=progress(reader)))
+    except EOFError:
+        return
+    except VideoOpenError as exc:
+        _fail(data, "VideoOpenError", str(exc))
+    except VideoDecodeError as exc:
+        _fail(data, "VideoDecodeError", str(exc))
+    except VideoLimitError as exc:
+        _fail(data, "VideoLimitError", str(exc))
+    except MemoryError:
+        _fail(data, "memory", "")
+    except Exception as exc:
+        _fail(data, "bug", f"{type(exc).__name__}: {exc}")
+
+
+def _fail(data: socket.socket, error: wire.Error, message: str) -> None:
+    wire.send(data, wire.Failed(error=error, message=message[:4000]))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,101 @@
+"""What goes over the wire and into the queue: requests, states, rows."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT
+
+if TYPE_CHECKING:  # torch takes seconds to import, and who only looks at jobs needs none
+    from headhunt_svc.detector import Options
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobOptions(_Model):
+    """How every video of a job is scored; as detector.Options, attribution is its `contributions`."""
+
+    operating_point: str = DEFAULT_OPERATING_POINT
+    threshold: float | None = Field(None, ge=0, le=1)
+    smoothing: Literal["offline", "causal"] = "offline"
+    attribution: bool = Field(False, description="What each head adds, for every segment.")
+
+    @property
+    def of_detector(self) -> "Options":
+        """For Detector.detect. Raises ConfigError."""
+        from headhunt_svc.detector import Options
+
+        return Options(self.operating_point, self.threshold, self.smoothing, self.attribution)
+
+
+class Input(_Model):
+    """One video: a path, `upload:SHA256` or a URI, and its name in the results."""
+
+    uri: Text
+    video_id: Text
+
+
+class JobRequest(_Model):
+    """What is asked for. The same request for the same detector, with the same key, is the same job."""
+
+    inputs: tuple[Text, ...] = Field(
+        min_length=1,
+        max_length=100_000,
+        description="Paths, folders, globs, manifests (.csv, .jsonl), URIs, upload:SHA256.",
+    )
+    options: JobOptions = Field(default_factory=lambda: JobOptions.model_validate({}))
+    priority: int = Field(100, ge=1, le=10_000, description="Lower is sooner.")
+    webhook: str | None = Field(None, pattern=r"^https?://", max_length=2000)
+    key: str = Field("", max_length=200, description="Idempotency key: another key is another job.")
+
+
+class Trouble(_Model):
+    """Why a video waits for another attempt."""
+
+    reason: str
+    attempt: int
+
+
+class VideoState(_Model):
+    """One video of a job."""
+
+    index: int
+    video_id: str
+    uri: str
+    state: State
+    error: str | None = None
+    result: str | None = Field(None, description="Key of the stored result.")
+    events: int | None = None
+    trouble: Trouble | None = None
+
+
+class Job(_Model):
+    """A job's state."""
+
+    job_id: str
+    state: State
+    created: float = Field(description="Seconds since 1970.")
+    detector_id: str
+    request: JobRequest
+    counts: dict[State, int]
+    percent: float
+    eta_s: float | None = Field(description="Seconds until the end at the pace so far; null until a video is done.")
+    videos: tuple[VideoState, ...] = ()
+
+
+class Delivery(_Model):
+    """One webhook."""
+
+    delivery_id: str
+    event: str
+    state: State
+    attempts: int
+    error: str | None = None
+
+
+Row = dict[str, Any]  # a video's result as a record; rows.SCHEMA

@@ -1,0 +1,98 @@
+"""Bearer tokens: several keys with names, compared in constant time, never shown."""
+
+import hashlib
+import hmac
+import ipaddress
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.settings import Settings
+
+_LEAST = 16  # characters of a key
+
+
+class Keys:
+    """Names and keys; of the keys only digests are kept."""
+
+    def __init__(self, keys: Iterable[tuple[str, str]]) -> None:
+        self._digests: dict[str, bytes] = {}
+        for name, key in keys:
+            if not name or not name.isprintable() or name in self._digests:
+                raise ConfigError(f"API keys: the name {name!r} is empty, not printable or there twice; write name:key")
+            if len(key) < _LEAST or not key.isascii() or not key.isprintable() or " " in key:
+                raise ConfigError(f"API keys: the key of {name!r} needs {_LEAST} or more ASCII characters, no spaces")
+            self._digests[name] = _digest(key)
+
+    def __repr__(self) -> str:
+        return f"Keys({', '.join(self._digests)})"
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Keys | None":
+        """From HEADHUNT_API_KEYS (name:key,name:key) and HEADHUNT_API_KEYS_FILE (name:key lines); None without keys.
+
+        Raises:
+            ConfigError: not of this form, or the file is missing, empty or readable by everybody.
+        """
+        given = settings.api_keys.get_secret_value().split(",") if settings.api_keys is not None else []
+        if settings.api_keys_file is not None:
+            given += _lines(settings.api_keys_file)
+        pairs = [line.strip().partition(":") for line in given if line.strip()]
+        if any(not colon for _, colon, _ in pairs):
+            raise ConfigError("API keys: one of them has no name; write name:key")  # which one would show it
+        return cls((name.strip(), key.strip()) for name, _, key in pairs) if pairs else None
+
+    def name_of(self, header: str | None) -> str | None:
+        """Whose key an Authorization header holds, or None. Takes the same time whichever key it is."""
+        scheme, _, token = (header or "").partition(" ")
+        digest, found = _digest(token.strip()), None
+        for name, known in self._digests.items():
+            if hmac.compare_digest(digest, known):
+                found = name
+        return found if scheme.lower() == "bearer" else None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8") as f:
+            if stat.S_IMODE(path.stat().st_mode) & stat.S_IROTH:
+                raise ConfigError(f"{path}: everybody can read these API keys: run `chmod o-r {path}`")
+            lines = [line for line in f.read().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: API keys cannot be read ({getattr(exc, 'strerror', None) or 'not text'})") from exc
+    if not lines:
+        raise ConfigError(f"{path}: no API keys in this file; write lines of name:key")
+    return lines
+
+
+def required(host: str) -> bool:
+    """Does listening on this address or name need keys? All but loopback does."""
+    if host == "localhost":
+        return False
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return True
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not (mapped or address).is_loopback
+
+
+def keys_for(settings: Settings, addresses: list[str]) -> Keys | None:
+    """The keys to ask for, where the service listens on these addresses; None: none are needed.
+
+    Raises:
+        ConfigError: keys are needed and there are none, or see Keys.load.
+    """
+    keys = Keys.load(settings)
+    open_to_others = [a for a in addresses if required(a)]
+    if keys is None and open_to_others:
+        raise ConfigError(
+            f"listening on {open_to_others[0]} needs API keys: set HEADHUNT_API_KEYS=name:key or "
+            "HEADHUNT_API_KEYS_FILE, or listen on 127.0.0.1"
+        )
+    return keys

@@ -1,0 +1,37 @@
+"""What an operator sees: every Prometheus metric of the service, in one place. monitoring/ is built on these names."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+SCORES = tuple(i / 20 for i in range(1, 21))
+MOST_CAMERAS = 200  # labels are memory: more names than this are one, "other"
+
+REQUESTS = Counter("headhunt_requests", "Requests by route and status.", ["route", "status"])
+REQUEST_SECONDS = Histogram("headhunt_request_seconds", "From first to last byte.", ["route"], buckets=SECONDS)
+STAGE_SECONDS = Histogram(
+    "headhunt_stage_seconds", "Of a video: waiting for pictures, for the model, locating.", ["stage"], buckets=SECONDS
+)
+QUEUE_DEPTH = Gauge("headhunt_queue_depth", "Videos that wait to be scored.", multiprocess_mode="livesum")
+QUEUE_WAIT_SECONDS = Histogram("headhunt_queue_wait_seconds", "How long a video waited.", buckets=SECONDS)
+VIDEOS_ACTIVE = Gauge("headhunt_videos_active", "Videos being scored.", multiprocess_mode="livesum")
+SEGMENTS = Counter("headhunt_segments", "Segments scored.")
+BATCH_SEGMENTS = Histogram(
+    "headhunt_batch_segments", "Segments in one model call.", buckets=(1, 2, 4, 8, 12, 16, 24, 32, 64, 128)
+)
+MODEL_SECONDS = Histogram("headhunt_model_seconds", "One model call.", buckets=SECONDS)
+GPU_MEMORY_BYTES = Gauge("headhunt_gpu_memory_bytes", "Allocated on the GPU.", multiprocess_mode="livesum")
+READY = Gauge("headhunt_ready", "1 once the model reproduced its golden vectors.", multiprocess_mode="livemin")
+DECODE_FAILURES = Counter("headhunt_decode_failures", "Videos refused, or with gaps, by cause.", ["cause"])
+SCORE = Histogram("headhunt_score", "Smoothed scores of segments.", ["camera"], buckets=SCORES)
+EVENTS = Counter("headhunt_events", "Events reported.", ["camera"])
+FOOTAGE_SECONDS = Counter("headhunt_footage_seconds", "Footage scored.", ["camera"])
+
+_cameras: set[str] = set()
+
+
+def camera(name: str) -> str:
+    """The label of a camera."""
+    if name in _cameras or len(_cameras) < MOST_CAMERAS:
+        _cameras.add(name)
+        return name
+    return "other"

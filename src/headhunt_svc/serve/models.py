@@ -1,0 +1,116 @@
+"""What goes over the wire beside the Report, as pydantic."""
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from headhunt_svc.detector import Options
+from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, OperatingPoint
+from headhunt_svc.io.reports import Report
+from headhunt_svc.serve.problems import ProblemBody
+
+MOST_PIXELS = 4096 * 4096
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DetectOptions(_Model):
+    """How to score; form fields of a multipart upload, query parameters of a raw one."""
+
+    operating_point: str = Field(DEFAULT_OPERATING_POINT, description="A name listed by /v1/detector.")
+    threshold: float | None = Field(None, ge=0, le=1, description="Instead of the operating point's.")
+    smoothing: Literal["offline", "causal"] = Field("offline", description="Both sides, or the past only.")
+    contributions: bool = Field(False, description="What each head adds, for every segment.")
+    resolution_s: float | None = Field(None, gt=0, le=86400, description="One score for each stretch of this length.")
+    camera: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="Label of the metrics.")
+    video_id: Name | None = Field(None, description="Name in the report; default: the file's.")
+
+    @property
+    def of_detector(self) -> Options:
+        """What the detector is told."""
+        return Options(self.operating_point, self.threshold, self.smoothing, self.contributions)
+
+
+class DetectByUri(DetectOptions):
+    """A video that the service can reach itself: below a configured root, or on a configured host."""
+
+    uri: str = Field(min_length=1, max_length=4096, examples=["file:///srv/footage/yard.mp4"])
+
+
+class ScoredSegment(_Model):
+    """A segment's score before smoothing."""
+
+    index: int
+    start_s: float
+    stop_s: float
+    raw: float = Field(ge=0, le=1)
+
+
+class Progress(_Model):
+    """An event `scores` of the stream: segments that were just scored, and how far it is."""
+
+    scored_s: float
+    segments: tuple[ScoredSegment, ...]
+
+
+class SegmentFrames(_Model):
+    """The sampled pictures of one segment: RGB, 8 bits, row by row from the top left, each as base64."""
+
+    width: int = Field(gt=0, le=4096)
+    height: int = Field(gt=0, le=4096)
+    fps: float = Field(gt=0, le=1000, description="Of the video that the frames were sampled from.")
+    frames: tuple[str, ...] = Field(min_length=1, max_length=64)
+
+    def pictures(self, n_frames: int) -> UInt8[np.ndarray, "frame height width 3"]:
+        """The pictures. Raises ValueError with the way out."""
+        if len(self.frames) != n_frames:
+            raise ValueError(f"{len(self.frames)} frames: this detector samples {n_frames} of each segment")
+        if self.width * self.height > MOST_PIXELS // 4 or min(self.width, self.height) < 16:
+            raise ValueError(f"{self.width} x {self.height} pixels: scale the frames to between 16 and 2048 a side")
+        size = self.width * self.height * 3
+        rows = []
+        for i, text in enumerate(self.frames):
+            try:
+                raw = base64.b64decode(text, validate=True)
+            except (binascii.Error, ValueError) as exc:
+                raise ValueError(f"frame {i} is not base64 ({exc})") from exc
+            if len(raw) != size:
+                raise ValueError(f"frame {i} has {len(raw)} bytes: {self.width} x {self.height} x 3 are {size}")
+            rows.append(np.frombuffer(raw, np.uint8).reshape(self.height, self.width, 3))
+        return np.stack(rows)
+
+
+class Score(_Model):
+    """The raw score of a segment, and what each head adds to its logit."""
+
+    detector_id: str
+    raw: float = Field(ge=0, le=1)
+    contributions: tuple[float, ...]
+
+
+class DetectorCard(_Model):
+    """Which detector answers."""
+
+    detector_id: str
+    code: str
+    mllm: str
+    mllm_revision: str
+    dtype: str
+    prompt: str
+    heads: tuple[tuple[int, int], ...]
+    frames_per_segment: int
+    segmentation: dict[str, Any]
+    operating_points: dict[str, OperatingPoint]
+    fingerprint: dict[str, str]
+    data: dict[str, Any]
+    test_metrics: dict[str, Any] | None
+
+
+WIRE = (DetectOptions, DetectByUri, Report, Progress, SegmentFrames, Score, DetectorCard, ProblemBody)

@@ -1,0 +1,127 @@
+"""One thread owns the model; segments of all videos that are being scored go through it together, in fair shares."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from headhunt_svc.detector import Detector, Result
+from headhunt_svc.mllm.extractor import View
+from headhunt_svc.serve import metrics
+
+_APART = 1 << 40  # frame numbers of different videos in one batch must differ: the model looks at each frame once
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """A batch of one video: its segments may go through the model in several calls, beside those of others."""
+
+    owner: object
+    pixels: torch.Tensor
+    view: View
+    frames: Sequence[tuple[int, ...]]
+    taken: int = 0
+    parts: list[np.ndarray] = field(default_factory=list)  # features
+    error: BaseException | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def left(self) -> int:
+        return len(self.pixels) - self.taken
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        return (*self.pixels.shape[1:], self.view.frame_s)
+
+
+class Runner:
+    """Shares a detector's model between threads.
+
+    A video alone gets the batches that the detector alone would make. With others every model call takes segments in
+    turn, one of each video, until it is full: a long video cannot starve a short one. Only segments of one layout
+    (picture size, frame rate where the model looks at it) can share a call; layouts take turns.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._jobs: list[_Job] = []
+        self._changed = threading.Condition()
+        threading.Thread(target=self._work, name="model", daemon=True).start()
+
+    def run(self, owner: object, pixels: torch.Tensor, view: View, frames: Sequence[tuple[int, ...]]) -> Result:
+        """As Detector.run, for one of several owners; waits for its turn. Raises what `forget` was given."""
+        job = _Job(owner, pixels, view, frames)
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify()
+        job.done.wait()
+        if job.error is not None:
+            raise job.error
+        return self._detector.with_scores(np.concatenate(job.parts))
+
+    def forget(self, owner: object, why: BaseException) -> None:
+        """End an owner's work: nothing more of it goes into the model."""
+        with self._changed:
+            for job in [j for j in self._jobs if j.owner is owner]:
+                self._jobs.remove(job)
+                self._end(job, why)
+
+    @staticmethod
+    def _end(job: _Job, error: BaseException | None = None) -> None:
+        job.error = error
+        job.done.set()
+
+    def _take(self) -> list[tuple[_Job, slice]]:
+        """The next model call: parts of jobs. Jobs that are not finished by it go to the end of the line."""
+        first = self._jobs[0]
+        same = [j for j in self._jobs if j.layout == first.layout]
+        counts = dict.fromkeys(same, 0)
+        room = self._detector.batch_segments
+        while room and any(j.left > counts[j] for j in same):
+            for job in same:
+                if room and job.left > counts[job]:
+                    counts[job], room = counts[job] + 1, room - 1
+        parts = [(job, slice(job.taken, job.taken + n)) for job, n in counts.items() if n]
+        for job, part in parts:
+            job.taken = part.stop
+            self._jobs.remove(job)
+            if job.left:
+                self._jobs.append(job)
+        return parts
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs)
+                parts = self._take()
+            try:
+                self._score(parts)
+            except BaseException as error:
+                for job, _ in parts:
+                    self.forget(job.owner, error)
+                    self._end(job, error)
+            else:
+                for job, _ in parts:
+                    if not job.left and not job.done.is_set():
+                        self._end(job)
+
+    def _score(self, parts: Sequence[tuple[_Job, slice]]) -> None:
+        started = time.perf_counter()
+        first = parts[0][0]
+        view = first.view if len(parts) == 1 else View(first.view.frame_s)
+        pixels = torch.cat([job.pixels[part] for job, part in parts])
+        frames = [tuple(i + k * _APART for i in of) for k, (job, part) in enumerate(parts) for of in job.frames[part]]
+        features, _ = self._detector.run(pixels, view, frames)
+        metrics.MODEL_SECONDS.observe(time.perf_counter() - started)
+        metrics.BATCH_SEGMENTS.observe(len(pixels))
+        metrics.SEGMENTS.inc(len(pixels))
+        if self._detector.extractor.device.type == "cuda":
+            metrics.GPU_MEMORY_BYTES.set(torch.cuda.memory_allocated(self._detector.extractor.device))
+        at = 0
+        for job, part in parts:
+            n = part.stop - part.start
+            job.parts.append(features[at : at + n])
+            at += n

@@ -1,0 +1,102 @@
+"""The BentoML service: `bentoml serve` here, `bentoml build`, `bentoml serve` of the Bento."""
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import bentoml
+import psutil
+
+from headhunt_svc.errors import HeadHuntError
+from headhunt_svc.io.artifacts import check_model, load_bundle
+from headhunt_svc.serve import api, logs
+from headhunt_svc.serve.auth import Keys, keys_for
+from headhunt_svc.serve.engine import Engine
+from headhunt_svc.serve.gate import Gate
+from headhunt_svc.serve.packaging import MODEL
+from headhunt_svc.settings import Settings
+
+logger = logging.getLogger(__name__)
+app = api.app()
+LONGEST_S = 3600  # BentoML's own timeout, behind this service's deadline
+
+
+def bundle_folder(settings: Settings) -> Path:
+    """HEADHUNT_BUNDLE, artifacts/detector where the service lies, or the packaged model."""
+    here = Path("artifacts/detector")
+    if settings.bundle is not None or here.is_dir():
+        return settings.bundle or here
+    return Path(bentoml.models.get(f"{MODEL}:latest").path) / "detector"
+
+
+def _listens() -> list[str]:
+    """Addresses that this process listens on."""
+    return [c.laddr.ip for c in psutil.Process().net_connections("inet") if c.status == psutil.CONN_LISTEN]
+
+
+def _give_up(exc: Exception) -> NoReturn:
+    """End the whole server: a supervisor that starts the worker again would do so for ever."""
+    logger.critical("cannot serve: %s", exc)
+    parent = psutil.Process().parent()
+    if parent is not None and any("bentoml" in word for word in parent.cmdline()):
+        parent.send_signal(signal.SIGTERM)
+    os._exit(1)
+
+
+class _Keys:
+    """Set once the service knows where it listens."""
+
+    found: Keys | None = None
+
+
+@bentoml.service(
+    name="headhunt",
+    workers=1,
+    resources={"gpu": 1} if os.environ.get("CUDA_VISIBLE_DEVICES") else {},
+    traffic={"timeout": LONGEST_S},
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": True},
+)
+@bentoml.asgi_app(app, path="/v1")
+class HeadHunt:
+    """Video in, events out."""
+
+    def __init__(self) -> None:
+        settings = Settings()
+        logs.configure("INFO" if settings.log_level == "WARNING" else settings.log_level)
+        try:
+            _Keys.found = keys_for(settings, _listens())
+            self.engine = Engine(settings, bundle_folder(settings))
+        except (HeadHuntError, bentoml.exceptions.NotFound) as exc:
+            _give_up(exc)
+        app.state.engine = self.engine
+        self.engine.load(_give_up)
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGTERM)
+
+            def stop(number: int, frame: FrameType | None) -> None:
+                self.engine.drain()
+                if callable(before):
+                    before(number, frame)
+
+            signal.signal(signal.SIGTERM, stop)
+
+    def __is_ready__(self) -> bool:
+        return self.engine.ready
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def check() -> None:
+        """Before a worker is started: what is wrong with the bundle or its model ends the server with one line."""
+        try:
+            folder = bundle_folder(Settings())
+            check_model(load_bundle(folder)[0], folder)
+        except (HeadHuntError, bentoml.exceptions.NotFound) as exc:
+            raise SystemExit(f"error: cannot serve: {exc}") from exc
+
+
+HeadHunt.add_asgi_middleware(Gate, keys=lambda: _Keys.found)  # type: ignore[attr-defined]  # what the decorator made

@@ -1,0 +1,223 @@
+"""A video in a request's body, multipart or raw -> a file, piece by piece."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from headhunt_svc.errors import HeadHuntError
+
+MAX_FIELDS, MAX_NAME, MAX_VALUE = 32, 64, 4096
+_AROUND = 2**18  # bytes of fields and boundaries beside the video
+_HEAD = 4096  # bytes that tell what a file is
+_RAW = (b"", b"application/octet-stream")  # and video/*, image/gif
+
+_STARTS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"GIF87a", b"GIF89a", b"OggS", b"0&\xb2u\x8ef\xcf\x11")
+_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid")
+_MPEG = tuple(b"\x00\x00\x01" + bytes([code]) for code in (0xB0, 0xB3, 0xB5, 0xBA))
+_TS_PACKETS = (188, 192, 204)
+
+
+class UploadError(HeadHuntError):
+    """A body that holds no video that may be scored: an HTTP status, its title, and what is wrong."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail = status, title, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A video on disk, what the sender calls it, and the other fields."""
+
+    path: Path
+    filename: str | None
+    options: dict[str, str]
+
+
+def looks_like_video(head: bytes) -> bool:
+    """Does a file that starts so look like one of the containers in io/video.FORMATS?"""
+    if head.startswith((*_STARTS, *_MPEG)) or head[4:8] in _BOXES:
+        return True
+    if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"AVIX"):
+        return True
+    # a transport stream may start within a packet: look for its beat
+    return any(
+        all(head[at + i * size : at + i * size + 1] == b"G" for i in range(5))
+        for size in _TS_PACKETS
+        for at in range(size)
+    )
+
+
+async def receive_video(request: Request, folder: Path, limit_bytes: int) -> Received:
+    """Stream the body to a new file in `folder`; multipart: the field `video` is the file, others are options.
+
+    Raises:
+        UploadError: 413 longer than limit_bytes, 400 empty or broken, 415 not a video, 422 wrong fields. Nothing is
+            left in the folder.
+    """
+    kind, params = parse_options_header(request.headers.get("content-type", ""))
+    multipart = kind == b"multipart/form-data"
+    if not multipart and kind not in (*_RAW, b"image/gif") and not kind.startswith(b"video/"):
+        named = kind.decode("latin-1")[:80]
+        raise UploadError(415, "not a video", f"content type {named} is not taken: send multipart/form-data or video/*")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit_bytes + _AROUND * multipart:
+        raise _too_large(limit_bytes)
+    with NamedTemporaryFile(dir=folder, prefix="video-", delete=False) as f:
+        path = Path(f.name)
+        try:
+            target = _Target(f, limit_bytes)
+            filename, options = None, dict[str, str]()
+            if multipart:
+                filename, options = await _from_multipart(request.stream(), params.get(b"boundary", b""), target)
+            else:
+                async for chunk in request.stream():
+                    target.write(chunk)
+            target.check()
+        except BaseException:
+            path.unlink()
+            raise
+    return Received(path, filename, options)
+
+
+def _too_large(limit_bytes: int) -> UploadError:
+    return UploadError(413, "too large", f"the video is longer than {limit_bytes} bytes; cut it or compress it")
+
+
+@dataclass(slots=True)
+class _Target:
+    """The file that the video goes to."""
+
+    file: IO[bytes]
+    limit_bytes: int
+    size: int = 0
+    head: bytes = b""
+
+    def write(self, data: bytes) -> None:
+        before, self.size = self.size, self.size + len(data)
+        if self.size > self.limit_bytes:
+            raise _too_large(self.limit_bytes)
+        if before < _HEAD:
+            self.head = (self.head + data)[:_HEAD]
+            if self.size >= _HEAD:
+                self._sniff()
+        self.file.write(data)
+
+    def _sniff(self) -> None:
+        if not looks_like_video(self.head):
+            raise UploadError(415, "not a video", "the data is no video in a container that is read here, such as mp4")
+
+    def check(self) -> None:
+        if not self.size:
+            raise UploadError(400, "empty", "no video in the request: send one as the body or as the field `video`")
+        self._sniff()
+
+
+@dataclass(slots=True)
+class _Form:
+    """What multipart parsing has found so far."""
+
+    target: _Target
+    options: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+    videos: int = 0
+    ended: bool = False
+    _name: str = ""
+    _header: bytearray = field(default_factory=bytearray)
+    _header_value: bytearray = field(default_factory=bytearray)
+    _disposition: bytes = b""
+    _value: bytearray = field(default_factory=bytearray)
+
+    def parser(self, boundary: bytes) -> MultipartParser:
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begin,
+                "on_header_field": lambda data, start, stop: self._header.extend(data[start:stop]),
+                "on_header_value": lambda data, start, stop: self._header_value.extend(data[start:stop]),
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._part_data,
+                "on_part_end": self._part_end,
+                "on_end": self._end,
+            },
+        )
+
+    def _part_begin(self) -> None:
+        self._disposition = b""
+        self._value.clear()
+
+    def _header_end(self) -> None:
+        if bytes(self._header).lower() == b"content-disposition":
+            self._disposition = bytes(self._header_value)
+        self._header.clear()
+        self._header_value.clear()
+
+    def _headers_finished(self) -> None:
+        _, about = parse_options_header(self._disposition)
+        self._name = _text(about.get(b"name", b""), MAX_NAME, "a field's name")
+        if self._name == "video":
+            self.videos += 1
+            self.filename = _file_name(about.get(b"filename", b""))
+            if self.videos > 1:
+                raise UploadError(422, "two videos", "more than one field `video`: send one video in a request")
+        elif b"filename" in about or not self._name:
+            raise UploadError(422, "unknown file", f"a file in the field {self._name!r}: the video's field is `video`")
+        elif self._name in self.options or len(self.options) >= MAX_FIELDS:
+            raise UploadError(422, "too many fields", f"field {self._name!r} is there twice, or more than {MAX_FIELDS}")
+
+    def _part_data(self, data: bytes, start: int, stop: int) -> None:
+        if self._name == "video":
+            self.target.write(data[start:stop])
+        elif len(self._value) + stop - start > MAX_VALUE:
+            raise UploadError(422, "field too long", f"field {self._name!r} has more than {MAX_VALUE} bytes")
+        else:
+            self._value += data[start:stop]
+
+    def _part_end(self) -> None:
+        if self._name != "video":
+            self.options[self._name] = _text(bytes(self._value), MAX_VALUE, f"field {self._name!r}")
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+def _text(data: bytes, most: int, what: str) -> str:
+    if len(data) > most:
+        raise UploadError(422, "field too long", f"{what} has more than {most} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as exc:
+        raise UploadError(422, "not text", f"{what} is not UTF-8") from exc
+
+
+def _file_name(data: bytes) -> str | None:
+    """The last part of a path, of either system, as a name to show; it never becomes a path here."""
+    name = data.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in name if c.isprintable())[:200] or None
+
+
+async def _from_multipart(
+    body: AsyncIterator[bytes], boundary: bytes, target: _Target
+) -> tuple[str | None, dict[str, str]]:
+    if not boundary:
+        raise UploadError(400, "broken multipart", "the content type names no boundary")
+    form, total = _Form(target), 0
+    try:
+        parser = form.parser(boundary)
+        async for chunk in body:
+            total += len(chunk)
+            if total > target.limit_bytes + _AROUND:
+                raise _too_large(target.limit_bytes)
+            parser.write(chunk)
+    except FormParserError as exc:
+        raise UploadError(400, "broken multipart", f"the multipart body cannot be read ({exc})") from exc
+    if total and not form.ended:
+        raise UploadError(400, "broken multipart", "the multipart body ends in the middle; send it again")
+    return form.filename, form.options

@@ -1,0 +1,143 @@
+"""Videos that a request names instead of bringing them: files below allowed folders, allowed hosts."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from headhunt_svc.errors import HeadHuntError, VideoError
+from headhunt_svc.io.video import open_file
+from headhunt_svc.settings import Settings
+
+_TIMEOUT_S = 30.0
+_PORTS = {"http": 80, "https": 443}
+
+
+class UriError(HeadHuntError):
+    """A URI that may not be read, or cannot."""
+
+
+async def fetch(uri: str, folder: Path, settings: Settings) -> Path:
+    """The file that a URI names; what comes from a host is put into `folder`.
+
+    Raises:
+        UriError: see resolve_uri.
+    """
+    roots = [Path(root) for root in settings.uri_roots.split(os.pathsep) if root]
+    hosts = [host.strip() for host in settings.uri_hosts.split(",") if host.strip()]
+    return await resolve_uri(uri, roots, hosts, folder, settings.max_upload_bytes)
+
+
+async def resolve_uri(uri: str, roots: Sequence[Path], hosts: Sequence[str], folder: Path, limit_bytes: int) -> Path:
+    """A file: URI or absolute path below one of the roots, or an http(s) URI of one of the hosts, as a local file.
+
+    hosts: names or addresses, with a port where it is not the scheme's own.
+
+    Raises:
+        UriError: not allowed, not found, or longer than limit_bytes.
+    """
+    if len(uri) > 4096 or not uri.isprintable():
+        raise UriError("the URI is too long or has characters that cannot be printed")
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        _ = parts.port
+    except ValueError as exc:
+        raise UriError(f"not a URI ({exc})") from exc
+    if parts.scheme in ("", "file"):
+        if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
+            raise UriError("a file URI has neither host, query nor fragment: write file:///folder/clip.mp4")
+        return await asyncio.to_thread(_inside, urllib.parse.unquote(parts.path) if parts.scheme else uri, roots)
+    if parts.scheme in _PORTS:
+        return await _download(parts, hosts, folder, limit_bytes)
+    raise UriError(f"{parts.scheme}: is not read here: give file, http or https")
+
+
+def _inside(name: str, roots: Sequence[Path]) -> Path:
+    """Judged by what was opened, after all links. One answer for what is not there and for what may not be seen."""
+    refused = UriError(f"{name} is not a video below a folder that may be read (HEADHUNT_URI_ROOTS)")
+    path = Path(name)
+    if not path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise refused
+    allowed = [root.resolve() for root in roots]
+    try:
+        if not any(path.resolve().is_relative_to(root) for root in allowed):
+            raise refused  # before anything is opened
+        fd = open_file(path)
+    except (OSError, RuntimeError, VideoError) as exc:
+        raise refused from exc
+    try:
+        opened = Path(f"/proc/self/fd/{fd}").resolve()
+    finally:
+        os.close(fd)
+    if not any(opened.is_relative_to(root) for root in allowed):
+        raise refused
+    return opened
+
+
+def _allowed(parts: urllib.parse.SplitResult, hosts: Sequence[str]) -> tuple[str, int]:
+    host, port = (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme]
+    shown = f"[{host}]" if ":" in host else host
+    named = {f"{shown}:{port}"} | ({host, shown} if port == _PORTS[parts.scheme] else set())
+    if parts.username is not None or not host or not named & {h.lower() for h in hosts}:
+        raise UriError(f"{shown or 'this host'} is not a host that videos may come from (HEADHUNT_URI_HOSTS)")
+    return host, port
+
+
+async def _address(host: str, port: int) -> str:
+    """The address to connect to: found once, so that a name cannot mean another one the next time."""
+    try:
+        return str(ipaddress.ip_address(host))  # listed as an address: meant so, private or not
+    except ValueError:
+        pass
+    try:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise UriError(f"{host} has no address") from exc
+    addresses = [str(info[4][0]) for info in found]
+    for address in addresses:
+        if not ipaddress.ip_address(address.partition("%")[0]).is_global:
+            raise UriError(f"{host} is inside this network; list its address in HEADHUNT_URI_HOSTS if that is meant")
+    return addresses[0]
+
+
+async def _download(parts: urllib.parse.SplitResult, hosts: Sequence[str], folder: Path, limit_bytes: int) -> Path:
+    host, port = _allowed(parts, hosts)
+    address = await _address(host, port)
+    url = httpx.URL(urllib.parse.urlunsplit(parts._replace(fragment=""))).copy_with(host=address)
+    headers = {"Host": parts.netloc, "Accept-Encoding": "identity"}
+    name = Path(urllib.parse.unquote(parts.path)).name
+    path = folder / f"from-host{Path(name).suffix[:8]}"
+    try:
+        async with (
+            httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=_TIMEOUT_S) as client,
+            client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
+        ):
+            if response.status_code != httpx.codes.OK:
+                raise UriError(f"{host} answered {response.status_code}; redirects are not followed")
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise UriError(f"{host} sends the video compressed; it is read as it is only")
+            await _store(response, path, limit_bytes)
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        path.unlink(missing_ok=True)
+        raise UriError(f"{host} cannot be read ({type(exc).__name__})") from exc
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+async def _store(response: httpx.Response, path: Path, limit_bytes: int) -> None:
+    too_large = UriError(f"the video is longer than {limit_bytes} bytes")
+    if int(response.headers.get("content-length", "0") or 0) > limit_bytes:
+        raise too_large
+    with path.open("xb") as f:
+        async for chunk in response.aiter_raw():
+            if f.tell() + len(chunk) > limit_bytes:
+                raise too_large
+            f.write(chunk)

@@ -1,0 +1,81 @@
+"""A real server process on loopback, for tests and benchmarks."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+START_S = 120
+
+
+class Server:
+    """`bentoml serve`, ready; `log` is what it wrote."""
+
+    def __init__(self, what: str, cwd: Path, home: Path, **env: str) -> None:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        home.mkdir(parents=True, exist_ok=True)
+        self.home = home
+        self._log = home / f"{self.port}.log"
+        quiet = {"BENTOML_DO_NOT_TRACK": "True", "HF_HUB_OFFLINE": "1", "BENTOML_HOME": str(home)}
+        command = [str(Path(sys.executable).with_name("bentoml")), "serve", what, "--host", "127.0.0.1"]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port)], cwd=cwd, env=os.environ | quiet | env, stdout=log, stderr=log
+            )
+
+    def wait_ready(self) -> "Server":
+        until = time.monotonic() + START_S
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return self
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"the server is not ready:\n{self.log}")
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The service's own log lines."""
+        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+
+    def rss(self) -> int:
+        """Bytes that the server and its children hold."""
+        total = 0
+        for p in [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]:
+            try:
+                total += p.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        return total
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@contextmanager
+def serving(what: str, cwd: Path, home: Path, **env: str) -> Iterator[Server]:
+    server = Server(what, cwd, home, **env)
+    try:
+        yield server.wait_ready()
+    finally:
+        if server.process.poll() is None:
+            server.terminate()

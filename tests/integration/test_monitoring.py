@@ -1,5 +1,6 @@
 """Detection is logged and probed as a user runs it; the dashboard opens in a real browser."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ from headhunt_svc.io.reports import Report, load_report
 from headhunt_svc.monitor.log import Place, PredictionLog, live
 from headhunt_svc.monitor.observe import Observer
 from headhunt_svc.monitor.schema import COLUMNS, About, projection
+from headhunt_svc.serve.engine import Engine
+from headhunt_svc.settings import Settings
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -158,6 +161,40 @@ def test_a_failing_observer_fails_no_score(
     assert caplog.text.count("observing failed, scoring goes on") == 1
 
 
+def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_path: Path) -> None:
+    settings = Settings(prediction_log=str(tmp_path), probe_share=1.0)
+    engine = Engine(settings, ROOT / "artifacts" / "detector")
+    failed: list[Exception] = []
+    engine.load(failed.append)
+
+    async def both() -> list[Report]:
+        while not engine.ready:
+            assert not failed
+            await asyncio.sleep(0.05)
+        async with engine.admitted() as one, engine.admitted() as other:
+            works = [engine.start(w, video, f"{c}.mp4", Options(), c) for w, c in ((one, "gate"), (other, ""))]
+            return list(await asyncio.gather(*works))
+
+    reports = asyncio.run(both())
+    assert engine.observer is not None
+    engine.observer.log.close()
+    found = read(tmp_path).to_pydict()
+    for report, camera in zip(reports, ("gate", "unnamed"), strict=True):
+        mine = [i for i, c in enumerate(found["camera"]) if c == camera]
+        by_segment = sorted(mine, key=lambda i: found["segment"][i])
+        assert [found["raw"][i] for i in by_segment] == [s.raw for s in report.scores]
+        assert all(len(found["prompt_scores"][i]) == 4 for i in mine)
+        assert all(found["brightness"][i] is not None for i in mine)
+
+
+def test_an_archive_is_logged_too(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADHUNT_PREDICTION_LOG", str(tmp_path / "log"))
+    done = headhunt("batch", video, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "log").to_pydict()
+    assert sorted(found["segment"]) == list(range(21))
+
+
 def test_lost_pictures_are_logged_where_they_were_lost(detector: Detector, tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4", 400, size=(320, 240))
     data = bytearray(whole.read_bytes())
@@ -179,7 +216,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 def monitored(tmp_path_factory: pytest.TempPathFactory, detector: Detector) -> Path:
     """Three days of two cameras: one video, as the real detector logs it, again and again."""
     folder = tmp_path_factory.mktemp("monitored")
-    with PredictionLog(str(folder / "once")) as log:
+    with PredictionLog(str(folder / "once"), retention_days=36_500) as log:
         Observer(log, probe_share=0.3).detect(detector, write_video(folder / "a.mp4", 320), recorded=START)
     once = read(folder / "once").sort_by("segment")
     (name,) = Place(str(folder / "once")).files("day=*/camera=*/*.parquet")
@@ -249,7 +286,7 @@ def test_the_dashboard_shows_data_and_asks_nobody_else(monitored: Path, dashboar
     )  # fmt: skip
     page = done.stdout
     assert "Score drift" in page, done.stderr[-2000:]
-    assert page.count("scatterlayer") > 0
+    assert page.count("MuiMarkElement") >= 8 * 2 * 2  # panels, cameras, days
     for camera in ("dock", "gate"):
         assert camera in page
     log = json.loads((tmp_path / "net.json").read_text())

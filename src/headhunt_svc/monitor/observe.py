@@ -5,11 +5,13 @@
 Whatever goes wrong in observing is counted and told once; it never changes or fails a score.
 """
 
+import atexit
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -304,15 +306,34 @@ def _now(what: Callable[[], object]) -> object:
     return what()
 
 
+def observer_of(settings: Settings) -> Observer | None:
+    """An observer as the environment says, whose log is written to its end when the process ends; None for no log."""
+    if settings.prediction_log is None:
+        return None
+    days = settings.log_retention_days
+    log = PredictionLog(settings.prediction_log, flush_s=settings.log_flush_s, retention_days=days)
+    atexit.register(log.close)
+    return Observer(log, settings.log_features, settings.probe_share)
+
+
 @contextmanager
 def observing(settings: Settings) -> Iterator[Observer | None]:
-    """An observer as the environment says, whose log is written when this ends; None if nothing is to be logged."""
-    if settings.prediction_log is None:
-        yield None
-        return
-    days = settings.log_retention_days
-    with PredictionLog(settings.prediction_log, flush_s=settings.log_flush_s, retention_days=days) as log:
-        yield Observer(log, settings.log_features, settings.probe_share)
+    """The same for a while: the log is written to its end when this ends."""
+    observer = observer_of(settings)
+    try:
+        yield observer
+    finally:
+        if observer is not None:
+            observer.log.close()
+
+
+_shared = cache(observer_of)
+
+
+def detecting(detector: Detector, settings: Settings | None = None) -> Callable[..., Report]:
+    """`detector.detect`, logged if the environment says so; one log for the whole process."""
+    observer = _shared(settings or Settings())
+    return detector.detect if observer is None else partial(observer.detect, detector)
 
 
 def about_of(detector: Detector, locator: Locator, features: Kept) -> About:

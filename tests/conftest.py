@@ -43,6 +43,7 @@ STAGES = [
     "measure",
     "ablate",
     "report",
+    "monitor reference",
 ]
 
 

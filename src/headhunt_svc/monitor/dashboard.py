@@ -9,10 +9,12 @@ from headhunt_svc.errors import ArtifactError
 
 TABS: dict[str, dict[str, str]] = {
     "Drift": {
+        "Light (drift of brightness, standard deviations)": "brightness",
+        "View (1 - correlation of the layout)": "view",
+        "Head drift (2 AUC - 1, best head)": "heads",
         "Score drift (Wasserstein, standard deviations)": "score_wasserstein",
         "Score drift (PSI)": "score_psi",
-        "Head drift (2 AUC - 1, best head)": "heads",
-        "View (1 - correlation of the layout)": "view",
+        "Sharpness (drift, standard deviations)": "sharpness",
     },
     "Scores and events": {
         "Mean score": "mean_score",

@@ -114,7 +114,7 @@ class Judge:
             found[camera] = self._camera(window, camera, own or fleet, own is not None)
         if verdict := self._together(window, baselines):
             found[FLEET] = verdict
-        measured = self._measure(self._compared) if self._measure is not None else {}
+        measured = self._measure(self._compared) if self._measure is not None and self._compared else {}
         for camera in self._compared:
             verdict = found[camera]
             for name, value in measured.get(camera, {}).items():

@@ -5,8 +5,8 @@ import re
 
 import pytest
 import yaml
-from conftest import ROOT, headhunt
 
+from conftest import ROOT, headhunt
 from headhunt_svc.monitor import metrics
 from headhunt_svc.monitor.config import load_drift
 from headhunt_svc.monitor.diagnosis import REMEDY

@@ -280,7 +280,8 @@ def test_the_dashboard_shows_data_and_asks_nobody_else(monitored: Path, dashboar
         [
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1200",
             f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={tmp_path / 'net.json'}",
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-background-networking", "--disable-component-update", "--no-first-run",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-background-networking",
+            "--disable-component-update", "--no-first-run",
             "--virtual-time-budget=20000", "--dump-dom", f"{dashboard}/projects/{project}",
         ],
         capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(tmp_path)},

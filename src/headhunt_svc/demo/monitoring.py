@@ -102,7 +102,7 @@ def _make(folder: Path, bundle: Path, batch: Batch) -> None:
     if batch.template:
         detector.extractor.tokenizer.chat_template = SYSTEM + detector.extractor.tokenizer.chat_template
     condition, number = CONDITIONS[batch.condition], CAMERAS.index(batch.camera)
-    with PredictionLog(str(folder / batch.name)) as log:
+    with PredictionLog(str(folder / batch.name), retention_days=36_500) as log:
         observer = Observer(log, probe_share=PROBED)
         for i in range(CHUNK):
             name = f"{batch.seed}/{batch.camera}/{batch.condition}/{batch.number * CHUNK + i}"

@@ -32,18 +32,34 @@ def monitor_run(
     detector: Annotated[str | None, typer.Option(help="Judge the rows of this detector_id.")] = None,
     every: Annotated[float | None, typer.Option(min=0.1, help="Run again every so many minutes.")] = None,
     port: Annotated[int | None, typer.Option(help="Serve Prometheus gauges on this port of loopback.")] = None,
+    webhook: Annotated[
+        str | None, typer.Option(help="Send verdicts with an alarm there, signed; hosts and secret as for jobs.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Compare the last day of the prediction log with baselines. Exit code 4: drift."""
     from headhunt_svc import show
+    from headhunt_svc.jobs.config import JobSettings
+    from headhunt_svc.jobs.webhooks import check_host, post
     from headhunt_svc.monitor.config import load_drift
     from headhunt_svc.monitor.metrics import serve
-    from headhunt_svc.monitor.run import Monitor, Paths
+    from headhunt_svc.monitor.run import Monitor, Paths, Verdict
 
     monitor = Monitor(
         Paths(stages.log_place(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
     )
-    told = show.verdict_json if json else show.verdict
+    hooks = JobSettings()
+    if webhook is not None:
+        check_host(webhook, hooks)
+
+    def told(verdict: Verdict) -> None:
+        show.verdict_json(verdict) if json else show.verdict(verdict)
+        if webhook is not None and verdict.drifted:
+            try:
+                post(webhook, verdict.as_json(), f"drift-{verdict.stop:%Y%m%dT%H%M%S}", hooks)
+            except OSError as exc:
+                show.note(f"{webhook} was not told: {exc}")
+
     if port is not None:
         serve(port)
     if every is not None:

@@ -7,11 +7,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +28,7 @@ from conftest import HEADHUNT, ROOT, headhunt, write_video
 from headhunt_svc.demo.monitoring import restamped
 from headhunt_svc.detector import Detector, Options, ScoredBatch
 from headhunt_svc.io.reports import Report, load_report
+from headhunt_svc.jobs.webhooks import signature
 from headhunt_svc.monitor.log import Place, PredictionLog, live
 from headhunt_svc.monitor.observe import Observer
 from headhunt_svc.monitor.schema import COLUMNS, About, projection
@@ -234,7 +239,27 @@ def run_monitor(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return headhunt("monitor", "run", *places, *args)
 
 
-def test_the_monitor_as_a_command(monitored: Path) -> None:
+@contextmanager
+def listening() -> Iterator[tuple[str, list[tuple[Message, bytes]]]]:
+    """A server that takes what is posted to it."""
+    told: list[tuple[Message, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append((self.headers, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/drift", told
+        server.shutdown()
+
+
+def test_the_monitor_as_a_command(monitored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for camera in ("dock", "gate"):
         done = headhunt(
             "monitor", "rebaseline", "--camera", camera, "--from", "2026-03-01", "--to", "2026-03-02", "--log",
@@ -248,7 +273,15 @@ def test_the_monitor_as_a_command(monitored: Path) -> None:
         assert {n: c["status"] for n, c in verdict["cameras"].items()} == {
             "dock": "fine", "gate": "fine", "all cameras": "fine"
         }  # fmt: skip
-    late = run_monitor(monitored, "--at", "2026-03-10")
+    with listening() as (url, told):
+        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", '["127.0.0.1"]')
+        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_SECRET", "secret")
+        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_PRIVATE", "true")
+        late = run_monitor(monitored, "--at", "2026-03-10", "--webhook", url)
+    headers, body = told[0]
+    at = int(headers["X-HeadHunt-Signature"].split(",")[0].removeprefix("t="))
+    assert headers["X-HeadHunt-Signature"] == signature(body, "secret", at)
+    assert json.loads(body)["cameras"]["dock"]["kind"] == "pipeline"
     assert late.returncode == 4
     assert "no rows of dock on 2026-03-09" in late.stdout
     assert "dock: pipeline since" in late.stdout

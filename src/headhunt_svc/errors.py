@@ -9,6 +9,7 @@
       OutputError                      a result cannot be written (permission, disk full)
       UnreachableError                 a store or database does not answer; may work later
       ServerError                      a service does not answer, or refuses
+      UploadError, UriError            (serve) what a request brings or names is no video that may be read
       VideoError                       exit code 3: one input failed, the others are written
         VideoOpenError                 not a video, empty, no picture stream
         VideoDecodeError               pictures could not be decoded

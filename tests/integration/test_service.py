@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import ROOT, headhunt, write_video
+from conftest import ROOT, benchmark, headhunt, write_video
 from headhunt_svc.client import Client
 from headhunt_svc.detector import Detector, Options
 from headhunt_svc.errors import ConfigError, ServerError, VideoError
@@ -161,6 +162,22 @@ def _metrics(server: Server) -> dict[str, float]:
     return {name: float(value) for name, value in (row.rsplit(" ", 1) for row in rows)}
 
 
+def test_clients_at_once_with_corrupt_videos_among_them(
+    server: Server, clip: Path, tmp_path: Path, detector: Detector
+) -> None:
+    """benchmarks/soak.py, short; by hand it runs for minutes on real clips."""
+    soak, data = benchmark("soak"), clip.read_bytes()
+    write_video(tmp_path / "short.mp4", 20)
+    for name, content in {"whole": data, "cut": data[: len(data) // 2], "text": b"this is no video"}.items():
+        (tmp_path / f"{name}.mp4").write_bytes(content)
+    (tmp_path / "holes.mp4").write_bytes(data[: len(data) // 2] + bytes(3000) + data[len(data) // 2 + 3000 :])
+    clips = {path: soak.expected(detector, path) for path in sorted(tmp_path.iterdir())}
+    assert None in clips.values()
+    answers, _ = soak.soak(server, clips, seconds=5, clients=16)
+    assert not [answer for answer in answers if answer.startswith("WRONG")]
+    assert answers["right report"]
+
+
 def test_a_client_that_hangs_up_stops_its_work(server: Server, tmp_path: Path, detector: Detector) -> None:
     path = write_video(tmp_path / "long.mp4", 16 * 400)
     with Client(server.url) as client:
@@ -198,9 +215,10 @@ def test_keys_queue_and_sigterm(clip: Path, tmp_path: Path) -> None:
     long = write_video(tmp_path / "long.mp4", 16 * 900)
     limits = {
         "HEADHUNT_MAX_VIDEOS": "1",
-        "HEADHUNT_MAX_WAITING": "0",
+        "HEADHUNT_MAX_WAITING": "1",
         "HEADHUNT_MAX_UPLOAD_BYTES": str(long.stat().st_size + 1000),
         "HEADHUNT_GRACE_S": "1",
+        "TMPDIR": str(tmp_path),
         "HEADHUNT_API_KEYS": "yard:0123456789abcdef0123456789abcdef",
     }
     with serving(".", ROOT, tmp_path / "home", **limits) as server:
@@ -211,17 +229,29 @@ def test_keys_queue_and_sigterm(clip: Path, tmp_path: Path) -> None:
         assert httpx.get(f"{server.url}/livez").status_code == 200
         large = long.stat().st_size + 2000
         is_problem(httpx.post(detect, content=b"\0" * large, headers=key), 413, "")
-        chunks = (b"\0" * 1000 for _ in range(large // 1000 + 1))
+        chunks = iter([long.read_bytes(), b"\0" * 2000])
         is_problem(httpx.post(detect, content=chunks, headers=key), 413, "")
         with Client(server.url, "0123456789abcdef0123456789abcdef") as client:
             events = client.stream(long)
             next(events)
+            stalled = socket.create_connection(("127.0.0.1", server.port))
+            head = (
+                f"POST /v1/detect HTTP/1.1\r\nHost: x\r\nAuthorization: {key['Authorization']}\r\nContent-Length: 999"
+            )
+            stalled.sendall(f"{head}\r\nContent-Type: video/mp4\r\n\r\n".encode() + clip.read_bytes()[:99])
+            until = time.monotonic() + 20
+            while (
+                len(list(tmp_path.glob("headhunt-*"))) < 2 and time.monotonic() < until
+            ):  # the stream's and this one's
+                time.sleep(0.05)
             busy = httpx.post(detect, content=clip.read_bytes(), headers=key)
             is_problem(busy, 429, "try again later")
             assert int(busy.headers["retry-after"]) > 0
             threading.Timer(0.2, server.process.send_signal, [signal.SIGTERM]).start()
             with pytest.raises(ServerError, match="503: the service stopped"):
                 list(events)
+        assert b"503 Service Unavailable" in stalled.recv(100)
+        stalled.close()
         assert server.process.wait(30) == 0
         assert "0123456789abcdef" not in server.log
         assert next(x for x in server.lines if x.get("status") == 429)["key"] == "yard"
@@ -232,17 +262,17 @@ def test_a_bundle_that_does_not_load_ends_the_server_with_one_line(tmp_path: Pat
         shutil.copytree(ROOT / "artifacts" / name, tmp_path / name)
     bundle = tmp_path / "detector"
     server = Server(".", ROOT, tmp_path / "a", HEADHUNT_BUNDLE=str(tmp_path / "none"))
-    assert server.process.wait(60) != 0
-    assert "error: cannot serve" in server.log
     # what only shows when the model runs: the golden vectors of another one
     from safetensors.numpy import load_file, save_file
 
     golden = load_file(bundle / "golden.safetensors")
     save_file({"features": golden["features"] + 1}, bundle / "golden.safetensors")
-    server = Server(".", ROOT, tmp_path / "b", HEADHUNT_BUNDLE=str(bundle))
-    server.process.wait(60)
-    assert "cannot serve: " in server.log
-    assert "ready" not in [x["message"] for x in server.lines]
+    other = Server(".", ROOT, tmp_path / "b", HEADHUNT_BUNDLE=str(bundle))
+    assert server.process.wait(60) != 0
+    assert "error: cannot serve" in server.log
+    other.process.wait(120)
+    assert "cannot serve: " in other.log
+    assert "ready" not in [x["message"] for x in other.lines]
 
 
 @pytest.mark.parametrize("how", ["build", "package"])

@@ -1,7 +1,7 @@
 """Open once, decode once, forward; memory holds one window, however long the video is."""
 
-import errno
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,7 @@ CODECS = frozenset(
     "av1 dnxhd dvvideo ffv1 flv gif h263 h264 hevc libdav1d libvpx libvpx-vp9 mjpeg mpeg1video mpeg2video mpeg4 "
     "mpegvideo msmpeg4 msmpeg4v2 prores rawvideo theora vc1 vp6 vp6f vp8 vp9 wmv1 wmv2 wmv3".split()
 )
+_STATE_SECONDS = ("asf", "flv", "matroska,webm")  # whose headers hold a length but no number of pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class VideoReader:
     """
 
     path: Path
-    limits: VideoLimits = VideoLimits()
+    limits: VideoLimits = field(default_factory=VideoLimits)
     fd: int | None = None
     gaps: list[Gap] = field(default_factory=list)
     n_frames: int = 0
@@ -183,8 +184,6 @@ class VideoReader:
             except StopIteration:
                 return
             except av.error.FFmpegError as exc:
-                if exc.errno == errno.ENOMEM:
-                    raise MemoryError(f"{self.path}: {exc.strerror}") from exc
                 self._add_gap(packet, exc.strerror or type(exc).__name__)
                 if packet is None:
                     return  # the file itself ends or breaks here
@@ -257,11 +256,26 @@ class VideoReader:
         self._note_missing()
 
     def _note_missing(self) -> None:
-        """A file that states more pictures than were decoded has a gap even if no packet failed."""
-        stated = self._stream.frames
-        if not self.gaps and stated > self.n_frames + 1:  # one less is an encoder's habit, not a loss
+        """A file that states more pictures or seconds than were decoded has a gap even if no packet failed."""
+        stated, stated_s = self._stream.frames, self._stated_s()
+        if self.gaps:
+            return
+        if stated > self.n_frames + 1:  # one less is an encoder's habit, not a loss
             reason = f"the file states {stated} pictures, {self.n_frames} could be decoded"
             self.gaps.append(Gap(None, stated - self.n_frames, reason))
+        elif stated_s - self.duration_s > max(0.5, 2 / self.fps):  # how long the last picture stays is never exact
+            reason = f"the file states {stated_s:.1f} s, {self.duration_s:.1f} s could be decoded"
+            self.gaps.append(Gap(self.duration_s, round((stated_s - self.duration_s) * self.fps), reason))
+
+    def _stated_s(self) -> float:
+        """The pictures' length as the file's header states it; 0 where it does not, or means the sound."""
+        if self._container.format.name not in _STATE_SECONDS:
+            return 0.0
+        tag = self._stream.metadata.get("DURATION", "")
+        if match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag):
+            hours, minutes, seconds = map(float, match.groups())
+            return hours * 3600 + minutes * 60 + seconds - self._origin
+        return (self._container.duration or 0) / 1e6 if len(self._container.streams) == 1 else 0.0
 
 
 def open_file(path: Path) -> int:
@@ -298,8 +312,6 @@ def _open(path: Path, limits: VideoLimits, fd: int | None) -> tuple[av.container
     try:
         container = av.open("fd:", options=options)
     except (av.error.FFmpegError, OSError, ValueError) as exc:
-        if isinstance(exc, MemoryError):
-            raise
         reason = getattr(exc, "strerror", None) or str(exc)
         allowed = ", ".join(sorted(limits.formats))
         raise VideoOpenError(f"{path}: not a video that can be read, in one of {allowed} ({reason})") from exc

@@ -6,6 +6,7 @@ cut off is started again with the same command: videos whose row is there are no
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,7 @@ def _ray(scorer: dict[str, Any], todo: list[tuple[Input, str]], actors: int | No
     except ImportError as exc:
         raise ConfigError("Ray is not installed: pip install 'headhunt-svc[ray]'") from exc
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     gpus = int(ray.cluster_resources().get("GPU", 0))
     n = actors or max(gpus, 1)
     rows = [{"uri": v.uri, "video_id": v.video_id, "name": name} for v, name in todo]

@@ -145,7 +145,7 @@ class Jobs:
         if not rounds:
             raise ConfigError(f"there is no job {job_id}: see `headhunt jobs list`")
         about = rounds[0].input["args"][2]  # type: ignore[index]
-        latest = self._latest(job_id)
+        latest = self._latest(job_id, len(rounds) - 1, set(rounds[-1].input["args"][3]))  # type: ignore[index]
         expanded = rounds[-1].status
         videos = [self._video(i, Input(**v), latest.get(i), expanded) for i, v in enumerate(about["videos"])]
         counts = Counter(v.state for v in videos)
@@ -162,14 +162,14 @@ class Jobs:
             videos=tuple(videos),
         )
 
-    def _latest(self, job_id: str) -> dict[int, WorkflowStatus]:
-        """The newest attempt of every video that is in the queue or was."""
+    def _latest(self, job_id: str, last: int, again: set[int]) -> dict[int, WorkflowStatus]:
+        """The newest attempt of every video; of those that the last round runs again, that round's or none."""
         found: dict[int, tuple[int, WorkflowStatus]] = {}
         for w in self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="video", load_input=False):
             _, number, _, index = w.workflow_id.split("/")
             if int(index) not in found or found[int(index)][0] < int(number):
                 found[int(index)] = (int(number), w)
-        return {i: w for i, (_, w) in found.items()}
+        return {i: w for i, (number, w) in found.items() if number == last or i not in again}
 
     def _video(self, index: int, video: Input, at: WorkflowStatus | None, expanded: str) -> VideoState:
         about: dict[str, Any] = {"index": index, "video_id": video.video_id, "uri": video.uri}

@@ -21,7 +21,7 @@ def check_host(url: str, settings: JobSettings) -> str:
     """The host of a webhook, if it may be one. Raises ConfigError."""
     host = urlsplit(url).hostname or ""
     if host not in settings.webhook_hosts:
-        raise ConfigError(f"webhooks may not go to {host or url!r}: see HEADHUNT_JOBS_WEBHOOK_HOSTS")
+        raise ConfigError(f"webhooks may not go to {host or url}: see HEADHUNT_JOBS_WEBHOOK_HOSTS")
     if settings.webhook_secret is None:
         raise ConfigError("webhooks are signed: set HEADHUNT_JOBS_WEBHOOK_SECRET")
     return host

@@ -69,10 +69,10 @@ async def _video(request: Request, work: Work) -> tuple[Path, str, DetectOptions
     engine: Engine = request.app.state.engine
     try:
         if _is_json(request):
-            asked = _parsed(DetectByUri, await _json(request))
-            path = await fetch(asked.uri, work.folder, engine.settings)
+            asked = _parsed(DetectByUri, await work.wait(_json(request)))
+            path = await work.wait(fetch(asked.uri, work.folder, engine.settings))
             return path, asked.video_id or path.name, asked
-        got = await receive_video(request, work.folder, engine.settings.max_upload_bytes)
+        got = await work.wait(receive_video(request, work.folder, engine.settings.max_upload_bytes))
     except UploadError as exc:
         raise Problem(exc.status, "upload", str(exc)) from exc
     except UriError as exc:

@@ -6,11 +6,12 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,6 +29,7 @@ from headhunt_svc.settings import Settings
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -39,13 +41,29 @@ class Work:
     started: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     why: BaseException | None = None
+    waiting: "asyncio.Future[Any] | None" = None  # an upload, or a place in the line: what `stop` may cancel
     future: "asyncio.Future[Report] | None" = None
 
     def stop(self, why: BaseException) -> None:
-        """End the work at its next batch; what waits for the model is dropped."""
+        """End the work, at its next batch if it is being scored; what waits for the model is dropped."""
         if self.why is None:
             self.why = why
             self.runner.forget(self, why)
+            if self.waiting is not None:
+                self.waiting.cancel()
+
+    async def wait(self, for_: Awaitable[T]) -> T:
+        """The result, unless the work is stopped before. Raises why it was."""
+        self.waiting = waiting = asyncio.ensure_future(for_)
+        try:
+            self.check()
+            return await waiting
+        except asyncio.CancelledError:
+            self.check()
+            raise
+        finally:
+            waiting.cancel()
+            self.waiting = None
 
     def check(self) -> None:
         """Raise why the work must stop, if it must."""
@@ -74,6 +92,7 @@ class Engine:
         self._slots = asyncio.Semaphore(settings.max_videos)
         self._pool = ThreadPoolExecutor(settings.max_videos, "video")
         self._works: set[Work] = set()
+        self._loop = asyncio.get_running_loop()
 
     def load(self, failed: Callable[[HeadHuntError], object]) -> None:
         """Load in a thread, so that probes are answered meanwhile; `failed` is called if that is not possible."""
@@ -108,15 +127,12 @@ class Engine:
         """No new work; what runs has grace_s to finish."""
         self.stopping = True
         metrics.READY.set(0)
-        why = Problem(503, "stopping", "the service stopped before this video was scored: send it again")
 
         def end() -> None:
             for work in list(self._works):
-                work.stop(why)
+                work.stop(Problem(503, "stopping", "the service stopped before this video was scored: send it again"))
 
-        timer = threading.Timer(self.settings.grace_s, end)
-        timer.daemon = True
-        timer.start()
+        self._loop.call_soon_threadsafe(self._loop.call_later, self.settings.grace_s, end)
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[Work]:
@@ -132,8 +148,11 @@ class Engine:
             raise Problem(429, "busy", f"{len(self._works)} videos are being scored or wait: try again later", retry)
         work = Work(self._runner, Path(tempfile.mkdtemp(prefix="headhunt-", dir=self.settings.upload_folder)))
         self._works.add(work)
+        late = Problem(504, "deadline", f"not done after {self.settings.deadline_s:g} s: send shorter pieces of video")
+        timer = self._loop.call_later(self.settings.deadline_s, work.stop, late)
 
         def leave(_: object = None) -> None:
+            timer.cancel()
             self._works.discard(work)
             shutil.rmtree(work.folder, ignore_errors=True)
 
@@ -155,25 +174,22 @@ class Engine:
             metrics.QUEUE_DEPTH.inc()
             waited = time.perf_counter()
             try:
-                await self._slots.acquire()
+                await work.wait(self._slots.acquire())
             finally:
                 metrics.QUEUE_DEPTH.dec()
             work.seconds["queue"] = time.perf_counter() - waited
             metrics.QUEUE_WAIT_SECONDS.observe(work.seconds["queue"])
             metrics.VIDEOS_ACTIVE.inc()
             try:
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._pool, self._detect, work, path, name, options, camera, scored)
+                return await self._loop.run_in_executor(
+                    self._pool, self._detect, work, path, name, options, camera, scored
+                )
             finally:
                 metrics.VIDEOS_ACTIVE.dec()
                 self._slots.release()
 
-        loop = asyncio.get_running_loop()
         work.future = asyncio.ensure_future(turn())
-        left = self.settings.deadline_s - (time.perf_counter() - work.started)
-        late = Problem(504, "deadline", f"not done after {self.settings.deadline_s:g} s: send shorter pieces of video")
-        timer = loop.call_later(max(left, 0), work.stop, late)
-        work.future.add_done_callback(lambda _: timer.cancel())
+        work.future.add_done_callback(lambda done: done.cancelled() or done.exception())  # the client may be gone
         return work.future
 
     def _detect(
@@ -238,6 +254,5 @@ class Engine:
     async def score(self, run: Callable[[Detector, Run], Result]) -> Result:
         """A model call beside those of videos."""
         async with self.admitted() as work:
-            loop = asyncio.get_running_loop()
             detector = self.loaded()
-            return await loop.run_in_executor(None, run, detector, work.run)
+            return await self._loop.run_in_executor(None, run, detector, work.run)

@@ -24,8 +24,7 @@ def _answers(good: dict[str, Any], *bad: int) -> dict[str, Any]:
     words = {
         400: "An option is wrong.",
         401: "The key is missing or wrong.",
-        408: "The upload took too long.",
-        411: "The length is missing.",
+        408: "The client hung up.",
         413: "Too large.",
         415: "Wrong content type.",
         422: "No such video can be scored.",

@@ -134,7 +134,8 @@ async def _download(parts: urllib.parse.SplitResult, hosts: Sequence[str], folde
 
 async def _store(response: httpx.Response, path: Path, limit_bytes: int) -> None:
     too_large = UriError(f"the video is longer than {limit_bytes} bytes")
-    if int(response.headers.get("content-length", "0") or 0) > limit_bytes:
+    declared = response.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit_bytes:
         raise too_large
     with path.open("xb") as f:
         async for chunk in response.aiter_raw():

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,6 @@ from headhunt_svc.io.sandbox import wire
 from headhunt_svc.io.sandbox.wire import ProcessLimits
 from headhunt_svc.io.video import Gap, SegmentPictures, VideoLimits, open_file
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, Segment
 
 _ERRORS: dict[str, type[VideoError]] = {e.__name__: e for e in (VideoOpenError, VideoDecodeError, VideoLimitError)}
@@ -76,14 +75,6 @@ def start() -> None:
     _starter.ensure()
 
 
-def sandboxed(settings: Settings) -> "Callable[[Path], SandboxedReader]":
-    """A reader for Detector.detect with the limits of the settings; starts what it needs."""
-    start()
-    video = VideoLimits(settings.max_duration_s, settings.max_pixels, settings.max_frames)
-    process = ProcessLimits(settings.decode_memory_mib, settings.decode_cpu_s, settings.decode_stall_s)
-    return lambda path: SandboxedReader(path, video, process)
-
-
 @dataclass(slots=True)
 class SandboxedReader:
     """VideoReader in a process of its own, within limits: the same segments, times and gaps, to the bit.
@@ -97,8 +88,8 @@ class SandboxedReader:
     """
 
     path: Path
-    limits: VideoLimits = VideoLimits()
-    process: ProcessLimits = ProcessLimits()
+    limits: VideoLimits = field(default_factory=VideoLimits)
+    process: ProcessLimits = field(default_factory=ProcessLimits)
     gaps: list[Gap] = field(default_factory=list)
     n_frames: int = 0
     repaired_times: int = 0
@@ -210,12 +201,14 @@ class SandboxedReader:
 
     def _too_much_memory(self) -> VideoError:
         return VideoLimitError(
-            f"{self.path}: decoding needs more than {self.process.memory_mib} MiB; scale it down or raise decode_memory_mib"
+            f"{self.path}: decoding needs more than {self.process.memory_mib} MiB; "
+            "scale it down or raise decode_memory_mib"
         )
 
     def _stalled(self) -> VideoError:
         return VideoLimitError(
-            f"{self.path}: no new pictures within {self.process.stall_s:g} s; re-encode the video or raise decode_stall_s"
+            f"{self.path}: no new pictures within {self.process.stall_s:g} s; "
+            "re-encode the video or raise decode_stall_s"
         )
 
     def _nonsense(self) -> VideoError:

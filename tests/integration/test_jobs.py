@@ -1,0 +1,232 @@
+"""The durable queue with real workers, the embedded detector, and SIGKILL."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import ROOT, benchmark, headhunt
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.jobs.client import DONE, Jobs
+from headhunt_svc.jobs.config import JobSettings
+from headhunt_svc.jobs.models import Job, JobRequest
+
+BUNDLE = ROOT / "artifacts" / "detector"
+KILLS = int(os.environ.get("HEADHUNT_TEST_KILLS", "2"))
+kills = benchmark("kills")
+
+
+def until(done: Callable[[], bool], seconds: float = 120) -> None:
+    for _ in range(int(seconds / 0.1)):
+        if done():
+            return
+        time.sleep(0.1)
+    raise AssertionError("did not happen")
+
+
+@pytest.fixture(scope="module")
+def hooks() -> Iterator[tuple[str, list[dict[str, object]], list[int]]]:
+    """A receiver of webhooks: its URL, what came, and the answers that it will give first."""
+    got: list[dict[str, object]] = []
+    answers: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(answers.pop(0) if answers else 204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", got, answers
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def environment(hooks: object) -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", '["127.0.0.1"]')
+        patch.setenv("HEADHUNT_JOBS_WEBHOOK_PRIVATE", "true")
+        patch.setenv("HEADHUNT_JOBS_WEBHOOK_SECRET", "key")
+        patch.setenv("HEADHUNT_BATCH_SEGMENTS", "8")
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def jobs(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    """A queue on SQLite with one worker."""
+    settings = JobSettings(folder=tmp_path_factory.mktemp("jobs"), checkpoint_s=0.2, backoff_s=0.1)
+    worker = kills.start_worker(settings, settings.folder / "log")
+    with Jobs(settings) as found:
+        yield found
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=40) == 0, (settings.folder / "log").read_text()
+
+
+def videos(folder: Path, n: int, seconds: int = 4) -> list[Path]:
+    return [kills.make_video(folder / f"{i}.mp4", seconds, seed=hash((folder.name, i)) % 2**31) for i in range(n)]
+
+
+def ended(jobs: Jobs, job_id: str) -> Job:
+    until(lambda: jobs.show(job_id).state in DONE)
+    return jobs.show(job_id)
+
+
+def submit(jobs: Jobs, paths: list[Path], **more: object) -> str:
+    return jobs.submit(JobRequest.model_validate({"inputs": [str(p) for p in paths], **more}), BUNDLE)
+
+
+def scored(jobs: Jobs, key: str | None) -> int:
+    return sum(s["key"] == key for s in kills.scorings(jobs.settings))
+
+
+def test_a_corrupt_video_costs_itself_only_and_retry_runs_only_what_failed(jobs: Jobs, tmp_path: Path) -> None:
+    paths = videos(tmp_path, 4)
+    whole = paths[2].read_bytes()
+    paths[2].write_bytes(whole[: len(whole) // 50])
+    request = JobRequest(inputs=(str(tmp_path),))
+    job_id = jobs.submit(request, BUNDLE)
+    assert jobs.submit(request, BUNDLE) == job_id
+    assert jobs.submit(request.model_copy(update={"key": "again"}), BUNDLE) != job_id
+    job = ended(jobs, job_id)
+    assert job.state == "failed"
+    assert [v.state for v in job.videos] == ["succeeded", "succeeded", "failed", "succeeded"]
+    assert "VideoOpenError" in str(job.videos[2].error)
+    rows = [json.loads(line) for line in jobs.json_lines(job_id)]
+    assert [r["scores"] is None for r in rows] == [False, False, True, False]
+    paths[2].write_bytes(whole)
+    assert jobs.retry(job_id) == 1
+    job = ended(jobs, job_id)
+    assert job.state == "succeeded"
+    assert [scored(jobs, v.result) for v in job.videos] == [1, 1, 1, 1]
+
+
+def test_the_same_video_is_not_scored_again_for_another_job(jobs: Jobs, tmp_path: Path) -> None:
+    (path,) = videos(tmp_path, 1)
+    first = ended(jobs, submit(jobs, [path]))
+    path.rename(tmp_path / "other name.mp4")
+    second = ended(jobs, submit(jobs, [tmp_path / "other name.mp4"]))
+    assert first.videos[0].result == second.videos[0].result
+    assert scored(jobs, first.videos[0].result) == 1
+    assert next(jobs.rows(second.job_id))["video_id"] == "other name.mp4"
+
+
+def test_cancel_stops_within_a_batch_and_retry_goes_on_from_there(jobs: Jobs, tmp_path: Path) -> None:
+    paths = videos(tmp_path, 2, seconds=240)
+    job_id = submit(jobs, paths)
+    until(lambda: list(jobs.settings.folder.glob("checkpoints/*/*")) != [])
+    jobs.cancel(job_id)
+    job = jobs.show(job_id)
+    assert job.state == "cancelled"
+    (path,) = videos(tmp_path / "next", 1)
+    assert ended(jobs, submit(jobs, [path])).state == "succeeded"  # the worker is free again
+    assert {v.result for v in jobs.show(job_id).videos} == {None}
+    before = len(kills.scorings(jobs.settings))
+    assert jobs.retry(job_id) == 2
+    assert ended(jobs, job_id).state == "succeeded"
+    assert kills.scorings(jobs.settings)[before]["known"] > 0
+
+
+def test_what_kills_the_scorer_is_tried_three_times_and_the_others_go_on(jobs: Jobs, tmp_path: Path) -> None:
+    poison = videos(tmp_path, 1, seconds=600)[0]
+    others = videos(tmp_path / "others", 2)
+    before = len(kills.scorings(jobs.settings))
+    job_id = submit(jobs, [poison, *others], priority=1)
+
+    def begun() -> list[int]:
+        """Processes that scored the poison: nothing else is in the queue before it."""
+        lines = kills.scorings(jobs.settings)[before:]
+        return [int(s["pid"]) for s in lines if s["key"] == lines[0]["key"]]
+
+    for attempt in range(3):
+        until(lambda n=attempt: len(begun()) > n)
+        os.kill(begun()[-1], signal.SIGSEGV)
+    job = ended(jobs, job_id)
+    assert [v.state for v in job.videos] == ["failed", "succeeded", "succeeded"]
+    assert "SIGSEGV, 3 times" in str(job.videos[0].error)
+
+
+def test_a_disk_that_is_full_is_waited_for_and_seen(jobs: Jobs, tmp_path: Path) -> None:
+    (path,) = videos(tmp_path, 1)
+    results = jobs.settings.folder / "results"
+    results.rename(tmp_path / "away")
+    results.touch()  # nothing can be written below a file
+    job_id = submit(jobs, [path])
+    until(lambda: any(v.trouble and v.trouble.attempt > 1 for v in jobs.show(job_id).videos))
+    assert "cannot write" in jobs.show(job_id).videos[0].trouble.reason
+    results.unlink()
+    (tmp_path / "away").rename(results)
+    assert ended(jobs, job_id).state == "succeeded"
+
+
+def test_webhooks_come_until_they_are_taken(
+    jobs: Jobs, hooks: tuple[str, list[dict[str, object]], list[int]], tmp_path: Path
+) -> None:
+    url, got, answers = hooks
+    answers += [500, 500]
+    job_id = submit(jobs, videos(tmp_path, 1), options={"threshold": 0}, webhook=url)
+    until(lambda: [d.state for d in jobs.deliveries(job_id)] == ["succeeded", "succeeded"])
+    assert sum(d.attempts for d in jobs.deliveries(job_id)) == 4
+    assert {g["event"] for g in got} == {"events", "finished"}
+    (events,) = (g["events"] for g in got[-2:] if g["event"] == "events")
+    assert events
+    with pytest.raises(ConfigError, match="may not go to"):
+        submit(jobs, [tmp_path], webhook="http://elsewhere.example/")
+
+
+def test_the_command_line(jobs: Jobs, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("HEADHUNT_JOBS_FOLDER", str(jobs.settings.folder))
+    videos(tmp_path, 2)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    job_id = headhunt("jobs", "submit", tmp_path).stdout.strip()
+    assert headhunt("jobs", "watch", job_id).returncode == 3
+    lines = [json.loads(line) for line in headhunt("jobs", "results", job_id).stdout.splitlines()]
+    assert [r["state"] for r in lines] == ["succeeded", "succeeded", "failed"]
+    assert headhunt("jobs", "results", job_id, "--out", tmp_path / "r.parquet").returncode == 0
+    assert pq.read_table(tmp_path / "r.parquet").to_pylist() == lines
+    assert job_id in headhunt("jobs", "list").stdout
+    assert "bad.mp4" in headhunt("jobs", "show", job_id).stdout
+    assert headhunt("jobs", "show", "nonsense").returncode == 2
+
+
+def test_purge_keeps_what_another_job_needs(jobs: Jobs, tmp_path: Path) -> None:
+    old = ended(jobs, submit(jobs, videos(tmp_path, 2)))
+    result = jobs.store.result_path(str(old.videos[0].result))
+    assert jobs.purge(1) == 0
+    assert result.exists()
+    assert jobs.purge(0) >= 1
+    assert not result.exists()
+    with pytest.raises(ConfigError, match="there is no job"):
+        jobs.show(old.job_id)
+
+
+def test_a_worker_that_is_killed_at_any_moment_loses_nothing(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = JobSettings(folder=tmp_path / "jobs", checkpoint_s=0.2)
+    found = kills.run(settings, videos(tmp_path, 4, seconds=90), KILLS, workers=1)
+    assert found["state"] == "succeeded"
+    assert found["results"] == found["results_of_these_videos"] == 4
+    assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0
+
+
+def test_two_workers_on_postgresql_share_a_job_and_one_finishes_alone(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with kills.postgres() as url:
+        settings = JobSettings(folder=tmp_path / "jobs", database=url, checkpoint_s=0.2)
+        found = kills.run(settings, videos(tmp_path, 6, seconds=90), kills=1, workers=2, again=False)
+    assert found["state"] == "succeeded"
+    assert found["results"] == found["results_of_these_videos"] == 6
+    assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0

@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from headhunt_svc.errors import ConfigError, VideoOpenError
+from headhunt_svc.jobs.inputs import expand, local, within
+
+
+@pytest.fixture
+def footage(tmp_path: Path) -> Path:
+    for name in ("a/one.mp4", "b/one.mp4", "b/two.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path
+
+
+def names(*inputs: object) -> list[str]:
+    return [v.video_id for v in expand([str(i) for i in inputs])]
+
+
+def test_a_folder_names_videos_by_their_path_below_it(footage: Path) -> None:
+    assert names(footage) == ["a/one.mp4", "b/one.mp4", "b/two.mp4"]
+
+
+def test_a_glob_names_videos_by_file_and_the_same_names_by_their_whole_path(footage: Path) -> None:
+    assert names(footage / "*" / "*.mp4") == [str(footage / "a/one.mp4"), str(footage / "b/one.mp4"), "two.mp4"]
+
+
+def test_manifests_are_csv_or_json_lines_with_paths_beside_them(footage: Path) -> None:
+    (footage / "m.csv").write_text("path,video_id\na/one.mp4,gate\nb/two.mp4,\n")
+    lines = [{"uri": "a/one.mp4", "video_id": "gate"}, {"uri": "b/two.mp4"}]
+    (footage / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert expand([str(footage / "m.csv")]) == expand([str(footage / "m.jsonl")])
+    assert names(footage / "m.csv") == ["gate", "two.mp4"]
+
+
+def test_a_manifest_that_is_none_is_named(footage: Path) -> None:
+    (footage / "m.csv").write_text("video\nx\n")
+    with pytest.raises(ConfigError, match="is no manifest"):
+        expand([str(footage / "m.csv")])
+
+
+def test_nothing_found_and_the_same_video_twice_are_errors(footage: Path) -> None:
+    with pytest.raises(ConfigError, match="matches no video"):
+        expand([str(footage / "*.avi")])
+    with pytest.raises(ConfigError, match="listed 2 times"):
+        expand([str(footage / "a/one.mp4"), str(footage / "a" / "*.mp4")])
+
+
+def test_over_http_only_what_lies_below_the_roots_is_read(footage: Path) -> None:
+    (footage / "a" / "link.mp4").symlink_to(footage / "b" / "two.mp4")
+    allowed = within([footage / "a"], ["s3://bucket/archive/"])
+    assert [v.video_id for v in expand([str(footage / "a" / "one.mp4")], allowed)] == ["one.mp4"]
+    assert allowed("s3://bucket/archive/1.mp4")
+    assert allowed("upload:" + 64 * "0")
+    for refused in ("a/link.mp4", "b/two.mp4", "a/../b/two.mp4"):
+        with pytest.raises(ConfigError, match="may read"):
+            expand([str(footage / refused)], allowed)
+    for uri in ("s3://bucket/other/1.mp4", "s3://bucket/archive/../secret.mp4", "file:///etc/passwd", "/etc/passwd"):
+        assert not allowed(uri)
+
+
+def test_a_manifest_cannot_lead_out_of_the_roots(footage: Path) -> None:
+    (footage / "a" / "m.csv").write_text("path\n../b/two.mp4\n")
+    with pytest.raises(ConfigError, match="may read"):
+        expand([str(footage / "a" / "m.csv")], within([footage / "a"], []))
+
+
+def test_a_video_of_an_object_store_is_a_local_file_for_as_long_as_it_is_read(tmp_path: Path) -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file("/archive/x.mp4", b"pictures")
+    assert names("memory://archive/*.mp4") == ["x.mp4"]
+    with local("memory://archive/x.mp4", tmp_path) as path:
+        assert path.read_bytes() == b"pictures"
+    assert not path.exists()
+    with pytest.raises(VideoOpenError, match="no such video"), local("memory://archive/y.mp4", tmp_path):
+        pass

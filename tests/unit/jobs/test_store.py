@@ -1,0 +1,90 @@
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headhunt_svc.detector import ScoredBatch
+from headhunt_svc.io.video import SegmentPictures
+from headhunt_svc.jobs.store import Store, locked
+from headhunt_svc.types import FrameSpan, Segment
+
+
+def batch(first: int, n: int) -> ScoredBatch:
+    rng = np.random.default_rng(first)
+    pieces = tuple(
+        SegmentPictures(
+            Segment("v", i, FrameSpan(4 * i, 4 * i + 4), (4 * i, 4 * i + 2)),
+            np.empty((0, 2, 2, 3), np.uint8),
+            0.1 * i,
+            0.1 * i + 0.1,
+        )
+        for i in range(first, first + n)
+    )
+    return ScoredBatch(pieces, rng.normal(size=(n, 2, 3)).astype(np.float32), rng.random(n))
+
+
+def same(a: ScoredBatch, b: ScoredBatch) -> bool:
+    light = [[(p.segment, p.start_s, p.stop_s) for p in x.pieces] for x in (a, b)]
+    return light[0] == light[1] and np.array_equal(a.features, b.features) and np.array_equal(a.raw, b.raw)
+
+
+def test_checkpoints_give_the_same_batches_back_to_the_bit(tmp_path: Path) -> None:
+    store, made = Store(tmp_path), [batch(0, 3), batch(3, 3), batch(6, 2)]
+    store.save_checkpoint("key", 0, made[:2])
+    store.save_checkpoint("key", 2, made[2:])
+    assert all(same(a, b) for a, b in zip(store.checkpoint("key", "v"), made, strict=True))
+
+
+def test_a_checkpoint_counts_as_far_as_it_is_whole(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save_checkpoint("key", 0, [batch(0, 3)])
+    store.save_checkpoint("key", 1, [batch(3, 3)])
+    store.save_checkpoint("key", 3, [batch(9, 3)])  # the one before is missing
+    assert len(store.checkpoint("key", "v")) == 2
+    (tmp_path / "checkpoints" / "key" / "00000001.safetensors").write_bytes(b"half")
+    assert len(store.checkpoint("key", "v")) == 1
+    store.drop_checkpoint("key")
+    assert store.checkpoint("key", "v") == []
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_process(tmp_path: Path) -> None:
+    code = f"""
+import sys, time
+from pathlib import Path
+from headhunt_svc.jobs.store import locked
+with locked(Path({str(tmp_path / "lock")!r})) as held:
+    print(held, flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        with locked(tmp_path / "lock") as held:
+            assert not held
+        other.kill()
+        other.wait()
+    with locked(tmp_path / "lock") as held:
+        assert held
+
+
+def test_waiting_for_a_lock_can_be_given_up(tmp_path: Path) -> None:
+    def busy() -> None:
+        raise InterruptedError
+
+    with locked(tmp_path / "lock"), pytest.raises(InterruptedError), locked(tmp_path / "lock", busy):
+        pass
+
+
+def test_lines_of_many_writers_stay_whole(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    threads = [threading.Thread(target=lambda i=i: [store.note(key=f"{i}-{j}") for j in range(50)]) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    keys = [json.loads(line)["key"] for line in store.scorings.read_text().splitlines()]
+    assert sorted(keys) == sorted(f"{i}-{j}" for i in range(4) for j in range(50))

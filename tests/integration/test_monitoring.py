@@ -170,9 +170,9 @@ def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_pa
     settings = Settings(prediction_log=str(tmp_path), probe_share=1.0)
     engine = Engine(settings, ROOT / "artifacts" / "detector")
     failed: list[Exception] = []
-    engine.load(failed.append)
 
     async def both() -> list[Report]:
+        engine.load(failed.append)
         while not engine.ready:
             assert not failed
             await asyncio.sleep(0.05)

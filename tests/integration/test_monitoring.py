@@ -168,19 +168,19 @@ def test_a_failing_observer_fails_no_score(
 
 def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_path: Path) -> None:
     settings = Settings(prediction_log=str(tmp_path), probe_share=1.0)
-    engine = Engine(settings, ROOT / "artifacts" / "detector")
     failed: list[Exception] = []
 
-    async def both() -> list[Report]:
+    async def both() -> tuple[Engine, list[Report]]:
+        engine = Engine(settings, ROOT / "artifacts" / "detector")
         engine.load(failed.append)
         while not engine.ready:
             assert not failed
             await asyncio.sleep(0.05)
         async with engine.admitted() as one, engine.admitted() as other:
             works = [engine.start(w, video, f"{c}.mp4", Options(), c) for w, c in ((one, "gate"), (other, ""))]
-            return list(await asyncio.gather(*works))
+            return engine, list(await asyncio.gather(*works))
 
-    reports = asyncio.run(both())
+    engine, reports = asyncio.run(both())
     assert engine.observer is not None
     engine.observer.log.close()
     found = read(tmp_path).to_pydict()

@@ -6,10 +6,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo serve test check format clean
+.PHONY: help setup demo monitor-demo serve test check format clean
 
 help: ## what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(BIN)/.done ## install into .venv (CPU build of torch; for CUDA see the README)
 
@@ -25,6 +25,11 @@ demo: setup ## the whole method on the embedded default: videos in, heads hunted
 
 serve: setup ## the HTTP service on 127.0.0.1:3000, with the detector of artifacts/detector
 	bentoml serve --host 127.0.0.1 --port 3000
+
+monitor-demo: setup ## three cameras that change within 14 days, and the dashboard that shows it
+	rm -rf out/monitor
+	headhunt monitor simulate
+	headhunt monitor ui
 
 test: setup ## all tests, fast ones first, a process for each core
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadscope

@@ -1,9 +1,11 @@
 """What tests share: small real videos, the repository's root, the real clips where they are."""
 
+import importlib
 import importlib.util
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +43,7 @@ STAGES = [
     "measure",
     "ablate",
     "report",
+    "monitor reference",
 ]
 
 
@@ -50,6 +53,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.skip(reason="the real clips are not beside this checkout (../shared/data/clips)")
             )
+
+
+@pytest.fixture(scope="session")
+def evidently() -> ModuleType:
+    """Evidently, imported: on the way it calls what its own libraries have deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("evidently")
 
 
 @pytest.fixture

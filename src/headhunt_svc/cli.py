@@ -1,6 +1,6 @@
 """The `headhunt` command: a verb parses and calls, nothing more.
 
-Exit codes: 0 fine, 2 wrong use, 3 some inputs failed or have gaps (the others are written).
+Exit codes: 0 fine, 2 wrong use, 3 some inputs failed or have gaps (the others are written), 4 drift.
 """
 
 import os
@@ -13,6 +13,7 @@ import typer
 from headhunt_svc import stages
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
 from headhunt_svc.jobs_cli import batch, jobs_app, worker
+from headhunt_svc.monitor_cli import bundles_app, monitor_app
 from headhunt_svc.params import load_params
 from headhunt_svc.types import Smoothing, SpanEnds, Split
 
@@ -26,6 +27,8 @@ app.add_typer(bundle_app, name="bundle")
 app.add_typer(jobs_app, name="jobs")
 app.command()(worker)
 app.command()(batch)
+app.add_typer(monitor_app, name="monitor")
+app.add_typer(bundles_app, name="bundles")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
@@ -174,12 +177,15 @@ def detect(
     smoothing: Annotated[
         Literal["offline", "causal"], typer.Option(help="With both sides, or with the past only.")
     ] = "offline",
+    camera: Annotated[
+        str | None, typer.Option(help="Name in the prediction log; default: the folder of the video.")
+    ] = None,
     bundle: BundleFolder = stages.BUNDLE,
     server: Annotated[
         str | None, typer.Option(help="Address of a service that scores them instead; key in HEADHUNT_API_KEY.")
     ] = None,
 ) -> None:
-    """Score videos and report events."""
+    """Score videos and report events; where HEADHUNT_PREDICTION_LOG is set, log every segment."""
     if (split is None) == (not videos):
         raise typer.BadParameter("give VIDEOS, or --split test (as the DVC stage does)")
     if plot and out is None:
@@ -198,6 +204,8 @@ def detect(
     from headhunt_svc import show
     from headhunt_svc.detector import Detector, Options
     from headhunt_svc.io.reports import Report
+    from headhunt_svc.monitor.observe import observing
+    from headhunt_svc.settings import Settings
     from headhunt_svc.stages.detect import Input, detect_remotely, detect_videos, inputs_of
 
     def done(item: Input, report: Report) -> None:
@@ -210,17 +218,20 @@ def detect(
         with Client(server, os.environ.get("HEADHUNT_API_KEY")) as client:
             n_bad = detect_remotely(client, inputs, options, out, done, lambda item, exc: show.error(exc))
     else:
-        n_bad = detect_videos(
-            Detector.load(bundle),
-            inputs,
-            out=out,
-            plot=plot,
-            explain=explain,
-            resume=resume,
-            options=options,
-            done=done,
-            failed=lambda item, exc: show.error(exc),
-        )
+        with observing(Settings()) as observer:
+            n_bad = detect_videos(
+                Detector.load(bundle),
+                inputs,
+                out=out,
+                plot=plot,
+                explain=explain,
+                resume=resume,
+                options=options,
+                observer=observer,
+                camera=camera,
+                done=done,
+                failed=lambda item, exc: show.error(exc),
+            )
     if n_bad:
         show.note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
         raise typer.Exit(EXIT_SOME_FAILED)

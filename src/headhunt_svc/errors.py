@@ -18,7 +18,7 @@
 A message is one line: what was found, and the way out.
 """
 
-EXIT_FINE, EXIT_WRONG_USE, EXIT_SOME_FAILED = 0, 2, 3
+EXIT_FINE, EXIT_WRONG_USE, EXIT_SOME_FAILED, EXIT_DRIFT = 0, 2, 3, 4
 
 
 class HeadHuntError(Exception):

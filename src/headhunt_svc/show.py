@@ -1,6 +1,8 @@
 """What the command line prints: summaries, tables, lineage."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.io.ablation import with_interval, words
 from headhunt_svc.io.artifacts import PointOrWhy, load_bundle
-from headhunt_svc.io.files import read_json
+from headhunt_svc.io.deployed import Version
+from headhunt_svc.io.files import read_json, write_json
 from headhunt_svc.io.footage import Footage
 from headhunt_svc.io.identification_report import NOT_MEASURED
 from headhunt_svc.io.reports import Report
 from headhunt_svc.jobs.models import Delivery, Job
+from headhunt_svc.monitor.run import Verdict
 from headhunt_svc.types import HeadSelection
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -269,6 +273,54 @@ def bundle(folder: Path, metrics_file: Path) -> None:
     width = max(map(len, lines)) + 2
     for key, value in lines.items():
         console.print(f"[bold]{key:{width}}[/bold]{value}")
+
+
+def verdict(found: Verdict) -> None:
+    """One line a camera: what moved, beyond which limit, and the likely kind; what was left out; what to do."""
+    table = Table("camera", "status", "segments", "in events", "signals beyond their limit", title=_span(found))
+    for name, of in found.cameras.items():
+        low, high = of.event_interval
+        moved = ", ".join(f"{n} {of.signals[n].value:.2f} > {of.signals[n].limit:.2f}" for n in of.over)
+        events = f"{of.event_rate:.1%} \\[{low:.1%}, {high:.1%}]" if of.segments else "-"
+        table.add_row(escape(name), of.kind or of.status, str(of.segments), events, moved or escape(of.why))
+    console = Console(highlight=False, width=WIDTH)
+    console.print(table)
+    for why, n in found.excluded.items():
+        console.print(f"left out: {n}, {why}", markup=False)
+    for camera, days in found.missing.items():
+        console.print(f"no rows of {camera} on {', '.join(days)}", markup=False)
+    for line in (*found.problems, *found.alarms):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _span(found: Verdict) -> str:
+    return f"{found.start:%Y-%m-%d %H:%M} to {found.stop:%Y-%m-%d %H:%M} UTC, detector {found.detector_id}"
+
+
+def verdict_json(found: Verdict) -> None:
+    """The verdict as one line of JSON."""
+    print(json.dumps(found.as_json()))
+
+
+def detections(found: Mapping[str, Any], path: Path | None) -> None:
+    """What the monitor said of windows whose truth is known."""
+    rows = {name: asdict(outcome) for name, outcome in found.items()}
+    table = Table("windows of", "drawn", "with an alarm", "on the right camera", "of the right kind")
+    for name, row in rows.items():
+        right = [str(row[k]) if not name.startswith("undisturbed") else "-" for k in ("right_camera", "right_kind")]
+        table.add_row(name, str(row["windows"]), str(row["alarms"]), *right)
+    Console(highlight=False, width=WIDTH).print(table)
+    if path is not None:
+        write_json(path, rows)
+
+
+def deployed(history: Sequence[Version]) -> None:
+    """Every activation of a bundle, the current one marked."""
+    table = Table("", "detector", "since", "by", "why", "bundle")
+    for v in history:
+        where = f"{v.folder}" + (f" ({v.problem})" if v.problem else "")
+        table.add_row("*" if v.active else "", v.detector_id, v.time, *map(escape, (v.by, v.why, where)))
+    Console(highlight=False, width=WIDTH).print(table if history else "no bundle was activated here")
 
 
 def jobs(found: Sequence[Job]) -> None:

@@ -78,7 +78,7 @@ def test_python(project: Path) -> None:
 
 
 def test_make_targets_exist() -> None:
-    for target in re.findall(r"(?:`|^)make ([a-z]+)", README, flags=re.MULTILINE):
+    for target in re.findall(r"(?:`|^)make ([a-z-]+)", README, flags=re.MULTILINE):
         assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0, target
 
 

@@ -245,7 +245,12 @@ class Bundle(BaseModel):
         """The model's parameters with the path of a local model resolved."""
         if not self.mllm_is_local:
             return self.mllm
-        return self.mllm.model_copy(update={"id": os.path.normpath(folder / self.mllm.id)})
+        return self.mllm.model_copy(update={"id": os.path.normpath(_real(folder) / self.mllm.id)})
+
+
+def _real(folder: Path) -> Path:
+    """Where a linked bundle is: its model's path starts there. Any other path stays as it was given."""
+    return folder.resolve() if folder.is_symlink() else folder
 
 
 def onnx_metadata(bundle: Bundle, operating_point: str) -> dict[str, Any]:

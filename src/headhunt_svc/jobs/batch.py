@@ -19,9 +19,11 @@ from headhunt_svc.detector import Detector, scoring_code
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError
 from headhunt_svc.io.artifacts import load_bundle
 from headhunt_svc.io.files import write_text
+from headhunt_svc.io.reports import Report
 from headhunt_svc.jobs.inputs import local
 from headhunt_svc.jobs.models import Input, JobOptions, Row
 from headhunt_svc.jobs.rows import row, tables
+from headhunt_svc.monitor.observe import detecting
 
 ROWS_IN_PART = 1000
 Engine = Literal["local", "ray"]
@@ -92,14 +94,14 @@ class BatchScorer:
     """Scores videos one by one; the local engine calls it, Ray Data makes one in every actor."""
 
     def __init__(self, bundle: str, out: str, options: dict[str, Any]) -> None:
-        self.detector = Detector.load(Path(bundle))
+        self.detect = detecting(Detector.load(Path(bundle)))
         self.place, self.options = Place(out), JobOptions.model_validate(options).of_detector
 
     def score(self, video: Input, name: str) -> str | None:
         """Write a video's row; returns the error instead where it cannot be scored."""
         try:
             with local(video.uri, Path()) as path:
-                report = self.detector.detect(path, video.video_id, self.options)
+                report: Report = self.detect(path, video.video_id, self.options)
         except HeadHuntError as exc:
             return f"{type(exc).__name__}: {exc}"
         except OSError as exc:

@@ -13,6 +13,7 @@ from headhunt_svc.errors import ArtifactError
 from headhunt_svc.io.files import sha256
 from headhunt_svc.io.video import VideoReader, VideoSource
 from headhunt_svc.jobs.store import Store
+from headhunt_svc.monitor.observe import detecting
 
 Reader = Callable[[Path], AbstractContextManager[VideoSource]]
 
@@ -96,4 +97,4 @@ def _score(
             keep()
             raise
 
-    store.save(key, detector.detect(path, content, options, reader=reader, scored=scored, known=known))
+    store.save(key, detecting(detector)(path, content, options, reader=reader, scored=scored, known=known))

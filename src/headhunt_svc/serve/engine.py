@@ -22,6 +22,7 @@ from headhunt_svc.io.reports import Report
 from headhunt_svc.io.sandbox import ProcessLimits, SandboxedReader, start
 from headhunt_svc.io.video import VideoLimits, VideoSource
 from headhunt_svc.mllm.extractor import Frames, View
+from headhunt_svc.monitor.observe import Observer, observer_of
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.serve.runner import Runner
@@ -95,6 +96,7 @@ class Engine:
         self.detector: Detector | None = None
         self.stopping = False
         self._runner: Runner | None = None
+        self.observer: Observer | None = None
         self._slots = asyncio.Semaphore(settings.max_videos)
         self._pool = ThreadPoolExecutor(settings.max_videos, "video")
         self._works: set[Work] = set()
@@ -109,6 +111,7 @@ class Engine:
             except HeadHuntError as exc:
                 failed(exc)
                 return
+            self.observer = observer_of(self.settings)
             self._runner, self.detector = Runner(detector), detector
             metrics.READY.set(1)
             logger.info("ready", extra={"about": {"detector_id": detector.detector_id}})
@@ -213,7 +216,20 @@ class Engine:
 
         started = time.perf_counter()
         try:
-            report = detector.detect(path, name, options, reader=reader, run=work.run, scored=scored)
+            if self.observer is None:
+                report = detector.detect(path, name, options, reader=reader, run=work.run, scored=scored)
+            else:
+                report = self.observer.detect(
+                    detector,
+                    path,
+                    name,
+                    options,
+                    camera=camera or None,
+                    alone=work.runner.alone,
+                    reader=reader,
+                    run=work.run,
+                    scored=scored,
+                )
         except VideoError as exc:
             metrics.DECODE_FAILURES.labels(type(exc).__name__).inc()
             raise

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,6 +49,7 @@ class Runner:
         self._detector = detector
         self._jobs: list[_Job] = []
         self._changed = threading.Condition()
+        self._model = threading.Lock()
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
     def run(self, owner: object, pixels: torch.Tensor, view: View, frames: Sequence[tuple[int, ...]]) -> Result:
@@ -61,6 +62,11 @@ class Runner:
         if job.error is not None:
             raise job.error
         return self._detector.with_scores(np.concatenate(job.parts))
+
+    def alone(self, what: Callable[[], object]) -> object:
+        """Call a function between two calls of the model."""
+        with self._model:
+            return what()
 
     def forget(self, owner: object, why: BaseException) -> None:
         """End an owner's work: nothing more of it goes into the model."""
@@ -114,7 +120,8 @@ class Runner:
         view = first.view if len(parts) == 1 else View(first.view.frame_s)
         pixels = torch.cat([job.pixels[part] for job, part in parts])
         frames = [tuple(i + k * _APART for i in of) for k, (job, part) in enumerate(parts) for of in job.frames[part]]
-        features, _ = self._detector.run(pixels, view, frames)
+        with self._model:
+            features, _ = self._detector.run(pixels, view, frames)
         metrics.MODEL_SECONDS.observe(time.perf_counter() - started)
         metrics.BATCH_SEGMENTS.observe(len(pixels))
         metrics.SEGMENTS.inc(len(pixels))

@@ -20,3 +20,15 @@ FEATURES = Path("data/features")
 MEASURED = Path("data/measured")
 REPORTS = Path("data/reports")
 DEMO_SEEDS = Path(".cache/seeds")
+REFERENCE = ARTIFACTS / "reference.parquet"
+DRIFT = Path("monitoring/drift.yaml")
+MONITOR = Path("out/monitor")
+MONITOR_POOL = Path(".cache/monitor")
+DEPLOYED = Path("deployed")
+
+
+def log_place(given: str | None) -> str:
+    """Where the prediction log is: as given, as the environment says, or where the simulation writes it."""
+    from headhunt_svc.settings import Settings
+
+    return given or Settings().prediction_log or str(MONITOR / "log")

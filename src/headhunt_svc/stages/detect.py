@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from headhunt_svc.io.plots import shares, timeline
 from headhunt_svc.io.reports import Report, load_report, save_report, save_shares
 from headhunt_svc.io.video import find_videos
 from headhunt_svc.mllm.attribution import Attribution
+from headhunt_svc.monitor.observe import Observer
 from headhunt_svc.types import FrameSpan, Locator, Split
 
 SHARES = ".shares.safetensors"
@@ -83,10 +85,16 @@ def detect_videos(
     explain: bool = False,
     resume: bool = False,
     options: Options = Options(),  # noqa: B008 - frozen
+    observer: Observer | None = None,
+    camera: str | None = None,
     done: Callable[[Input, Report], object] | None = None,
     failed: Callable[[Input, VideoError], object] | None = None,
 ) -> int:
-    """Score every input; a bad video never stops the others. Returns how many failed or have gaps."""
+    """Score every input; a bad video never stops the others. Returns how many failed or have gaps.
+
+    observer: logs every segment, as of `camera` if that is given, else of the folder that a video lies in.
+    """
+    detect = detector.detect if observer is None else partial(observer.detect, detector, camera=camera)
     detector.locator(options)  # an unknown name is an error before any video is decoded
     if out is not None:
         check_writable(out)
@@ -107,7 +115,7 @@ def detect_videos(
             try:
                 if report is None:
                     explained = parts.append if explain else None
-                    report = detector.detect(item.path, item.video_id, options, scored=scored, explained=explained)
+                    report = detect(item.path, item.video_id, options, scored=scored, explained=explained)
                     if target is not None:
                         save_report(target, report)
                         if plot:

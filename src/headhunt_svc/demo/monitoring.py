@@ -1,0 +1,317 @@
+"""Cameras that change: a simulation with ground truth for the monitor, with real scores of the embedded model.
+
+Every clip is rendered, changed in its pictures where its camera is (less light, another view), written as a video,
+detected by the shipped detector and logged, once under the template of the model and once under another one. Days are
+draws from that pool of clips: 14 days of footage are far fewer pictures, and the same clip may return on another day,
+never in a baseline and a window.
+"""
+
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from jaxtyping import UInt8
+from rich.progress import track
+
+from headhunt_svc.demo.corpus import write_mp4
+from headhunt_svc.demo.rendering import render
+from headhunt_svc.demo.scenes import FPS, SEEN_KINDS, camera, surveillance
+from headhunt_svc.detector import Detector
+from headhunt_svc.io.files import write_json
+from headhunt_svc.monitor.baselines import Baseline, Baselines
+from headhunt_svc.monitor.config import DriftParams, Kind
+from headhunt_svc.monitor.drift import FLEET, CameraVerdict, Judge
+from headhunt_svc.monitor.log import Place, PredictionLog
+from headhunt_svc.monitor.observe import Observer
+from headhunt_svc.monitor.schema import COLUMNS, About
+from headhunt_svc.monitor.windows import Rows, Window, read_window
+
+DONE = "done.json"
+Pictures = UInt8[np.ndarray, "frame height width 3"]
+CAMERAS = ("camera-1", "camera-2", "camera-3")
+CHUNK = 20  # clips that are made together
+PROBED = 0.2  # of the segments: a simulated day is short
+ANOMALOUS = 0.1  # of the clips
+SYSTEM = (
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"  # what a library's new template might add
+)
+START = datetime(2026, 3, 1, tzinfo=UTC)
+DAYS = 14
+
+
+def _less_light(pictures: Pictures) -> Pictures:
+    return (pictures * 0.55).astype(np.uint8)
+
+
+def _moved(pictures: Pictures) -> Pictures:
+    """The camera turned and pulled nearer: four fifths of the picture, from below and to the right."""
+    height, width = pictures.shape[1:3]
+    rows = np.minimum((np.arange(height) * 0.8 + height * 0.18).astype(int), height - 1)
+    columns = np.minimum((np.arange(width) * 0.8 + width * 0.2).astype(int), width - 1)
+    return np.ascontiguousarray(pictures[:, rows][:, :, columns])
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is done to the pictures of a camera, and how many of its clips hold an anomaly."""
+
+    name: str
+    change: Callable[[Pictures], Pictures] | None = None
+    anomalous: float = ANOMALOUS
+
+
+NORMAL = Condition("normal")
+DARK = Condition("dark", _less_light)
+MOVED = Condition("moved", _moved)
+BUSY = Condition("busy", None, 1.0)
+CONDITIONS = {c.name: c for c in (NORMAL, DARK, MOVED, BUSY)}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """CHUNK clips of one camera under one condition and template."""
+
+    seed: int
+    camera: str
+    condition: str
+    template: bool  # another template than the model's?
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Its folder below the pool."""
+        template = "-template" if self.template else ""
+        return f"{self.seed}/{self.camera}-{self.condition}{template}-{self.number}"
+
+
+def _make(folder: Path, bundle: Path, batch: Batch) -> None:
+    """Render, write, detect and log the clips of a batch."""
+    torch.set_num_threads(1)
+    if (folder / batch.name).exists():
+        shutil.rmtree(folder / batch.name)  # it was interrupted
+    detector = Detector.load(bundle)
+    if batch.template:
+        detector.extractor.tokenizer.chat_template = SYSTEM + detector.extractor.tokenizer.chat_template
+    condition, number = CONDITIONS[batch.condition], CAMERAS.index(batch.camera)
+    with PredictionLog(str(folder / batch.name), retention_days=36_500) as log:
+        observer = Observer(log, probe_share=PROBED)
+        for i in range(CHUNK):
+            name = f"{batch.seed}/{batch.camera}/{batch.condition}/{batch.number * CHUNK + i}"
+            rng = np.random.default_rng(zlib.crc32(name.encode()))
+            kind = str(rng.choice(SEEN_KINDS)) if rng.random() < condition.anomalous else None
+            scene, t = surveillance(rng, kind, camera(number))
+            pictures = render(scene, t, 128)
+            path = folder / batch.name / "clip.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_mp4(path, pictures if condition.change is None else condition.change(pictures), FPS)
+            observer.detect(detector, path, name, camera=batch.camera, recorded=START + timedelta(minutes=i))
+            path.unlink()
+    write_json(folder / batch.name / DONE, {"clips": CHUNK, "detector": detector.detector_id})
+
+
+class Pool:
+    """Clips on disk, made where they are missing."""
+
+    def __init__(self, folder: Path, bundle: Path, seed: int, processes: int = 2) -> None:
+        self.folder, self.bundle, self.seed, self.processes = folder, bundle, seed, processes
+        self._read: dict[Batch, Rows] = {}
+        self._clips: dict[Batch, list[pa.Table]] = {}
+
+    def batches(self, camera: str, condition: Condition, template: bool, numbers: Iterable[int]) -> list[Batch]:
+        """So many batches of a camera."""
+        return [Batch(self.seed, camera, condition.name, template, i) for i in numbers]
+
+    def make(self, batches: Sequence[Batch]) -> None:
+        """Make all batches that are not there yet, on several cores."""
+        missing = [b for b in batches if not (self.folder / b.name / DONE).exists()]
+        with ProcessPoolExecutor(self.processes) as executor:
+            jobs = [executor.submit(_make, self.folder, self.bundle, b) for b in missing]
+            for job in track(as_completed(jobs), total=len(jobs), description="clips", disable=not missing):
+                job.result()
+
+    def clips(self, batches: Sequence[Batch]) -> list[pa.Table]:
+        """The rows of every clip, in the order in which they were made."""
+        for batch in batches:
+            if batch not in self._clips:
+                self._clips[batch] = _by_clip(self._rows(batch).table)
+        return [clip for b in batches for clip in self._clips[b]]
+
+    def about(self, batch: Batch) -> About:
+        """What the rows of a batch have in common."""
+        return self._rows(batch).about
+
+    def _rows(self, batch: Batch) -> Rows:
+        if batch not in self._read:
+            place, stop = Place(str(self.folder / batch.name)), START + timedelta(days=1)
+            window = read_window(place, START, stop, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
+            self._read[batch] = window.cameras[batch.camera]
+        return self._read[batch]
+
+
+def _by_clip(table: pa.Table) -> list[pa.Table]:
+    names = np.asarray(pc.cast(table["video"], pa.string()).to_pylist())
+    numbers = np.array([int(n.rsplit("/", 1)[1]) for n in names])
+    return [table.filter(pa.array(numbers == i)).sort_by("segment") for i in np.unique(numbers)]
+
+
+def _rows(about: About, clips: Sequence[pa.Table]) -> Rows:
+    table = pa.concat_tables(clips).unify_dictionaries().cast(COLUMNS)
+    return Rows(about, table, len(table), int(pc.sum(table["in_event"]).as_py()))
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What happens to which cameras, and what the monitor should say of whom."""
+
+    name: str
+    conditions: Mapping[str, Condition]
+    template: bool
+    camera: str
+    kind: Kind | None
+
+
+SCENARIOS = (
+    Scenario("undisturbed", {}, False, "", None),
+    Scenario("lighting change", {"camera-2": DARK}, False, "camera-2", "lighting"),
+    Scenario("moved camera", {"camera-3": MOVED}, False, "camera-3", "view"),
+    Scenario("changed template", {}, True, FLEET, "model"),
+    Scenario("more activity", {"camera-1": BUSY}, False, "camera-1", "activity"),
+)
+A_DAY = 20  # clips a day and camera
+NORMALS, TEMPLATED, OTHERS = 6, 4, 2  # batches of the table's pool: of each camera, and of a changed one
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How often a scenario was drawn, raised an alarm, on the right camera, of the right kind there."""
+
+    windows: int = 0
+    alarms: int = 0
+    right_camera: int = 0
+    right_kind: int = 0
+
+    def add(self, scenario: Scenario, verdicts: Mapping[str, CameraVerdict]) -> None:
+        """Count one window."""
+        found = verdicts.get(scenario.camera)
+        self.windows += 1
+        self.alarms += any(v.kind for v in verdicts.values())
+        self.right_camera += found is not None and found.kind is not None
+        self.right_kind += found is not None and found.kind == scenario.kind is not None
+
+
+class Draws:
+    """Windows with ground truth: baselines from one half of the normal clips of a pool, days from the other half."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        wanted = [b for c in CAMERAS for b in pool.batches(c, NORMAL, False, range(NORMALS))]
+        wanted += [b for c in CAMERAS for b in pool.batches(c, NORMAL, True, range(TEMPLATED))]
+        wanted += [
+            b for s in SCENARIOS for c, k in s.conditions.items() for b in pool.batches(c, k, False, range(OTHERS))
+        ]
+        pool.make(wanted)
+        self.about = pool.about(wanted[0])
+
+    def _clips(self, camera: str, condition: Condition, template: bool) -> list[pa.Table]:
+        n = TEMPLATED if template else NORMALS if condition is NORMAL else OTHERS
+        return self.pool.clips(self.pool.batches(camera, condition, template, range(n)))
+
+    def baselines(self, rng: np.random.Generator) -> tuple[dict[str, Baseline], dict[str, np.ndarray]]:
+        """A baseline of every camera, and the numbers of the clips that are left for its days."""
+        found, left = {}, {}
+        for camera_name in CAMERAS:
+            clips = self._clips(camera_name, NORMAL, False)
+            order = rng.permutation(len(clips))
+            half = len(clips) // 2
+            version = f"{rng.integers(1 << 62):x}"
+            found[camera_name] = Baseline(version, _rows(self.about, [clips[i] for i in order[:half]]))
+            left[camera_name] = order[half:]
+        return found, left
+
+    def window(self, scenario: Scenario, left: Mapping[str, np.ndarray], rng: np.random.Generator) -> Window:
+        """A day of all cameras."""
+        window = Window(START, START + timedelta(days=1))
+        for camera_name in CAMERAS:
+            condition = scenario.conditions.get(camera_name, NORMAL)
+            clips = self._clips(camera_name, condition, scenario.template)
+            usable = [i for i in left[camera_name] if i < len(clips)] if condition is NORMAL else range(len(clips))
+            chosen = rng.choice(np.asarray(usable), A_DAY, replace=False)
+            window.cameras[camera_name] = _rows(self.about, [clips[i] for i in chosen])
+        return window
+
+    def table(self, params: DriftParams, seeds: int = 5, windows: int = 30, runs: int = 20) -> dict[str, Outcome]:
+        """Undisturbed windows of several seeds (one baseline each), and runs of each disturbance (a baseline each)."""
+        found: dict[str, Outcome] = {}
+        for number, scenario in enumerate(SCENARIOS):
+            for seed in range(seeds if scenario.kind is None else runs):
+                name = f"{scenario.name}, seed {seed + 1}" if scenario.kind is None else scenario.name
+                rng, judge = np.random.default_rng([self.pool.seed, number, seed]), Judge(params)
+                baselines, left = self.baselines(rng)
+                for _ in range(windows if scenario.kind is None else 1):
+                    window = self.window(scenario, left, rng)
+                    found.setdefault(name, Outcome()).add(scenario, judge.judge(window, baselines))
+        return found
+
+
+# -- fourteen days ----------------------------------------------------------------------------------------------------
+LIGHT_FROM, MOVED_FROM, TEMPLATE_FROM = 6, 8, 10  # days, from 1
+BASE = range(2)  # batches of the baselines
+FROM = range(2, 4)  # batches of the days
+
+
+def _of_day(pool: Pool, camera_name: str, day: int) -> list[Batch]:
+    template = day >= TEMPLATE_FROM
+    if camera_name == "camera-2" and day >= LIGHT_FROM:
+        return pool.batches(camera_name, DARK, template, range(2))
+    if camera_name == "camera-3" and day >= MOVED_FROM:
+        return pool.batches(camera_name, MOVED, template, range(2))
+    return pool.batches(camera_name, NORMAL, template, FROM)
+
+
+def fortnight(pool: Pool, log: str, baselines: Path) -> Iterator[datetime]:
+    """Write baselines and 14 days into a log; yields the end of each day once it is logged."""
+    days = range(1, DAYS + 1)
+    pool.make(
+        [b for c in CAMERAS for b in pool.batches(c, NORMAL, False, BASE)]
+        + list(dict.fromkeys(b for c in CAMERAS for day in days for b in _of_day(pool, c, day)))
+    )
+    about = pool.about(pool.batches(CAMERAS[0], NORMAL, False, BASE)[0])
+    store = Baselines(baselines)
+    for name in CAMERAS:
+        clips = pool.clips(pool.batches(name, NORMAL, False, BASE))
+        store.add(name, _rows(about, clips), "simulated footage that is known to be good")
+    with PredictionLog(log, retention_days=36_500) as writer:
+        for day in days:
+            rng = np.random.default_rng([pool.seed, day])
+            start = START + timedelta(days=day - 1)
+            for name in CAMERAS:
+                clips = pool.clips(_of_day(pool, name, day))
+                for number, i in enumerate(rng.choice(len(clips), A_DAY, replace=False)):
+                    began = start + timedelta(hours=1 + number * 22 / A_DAY)
+                    writer.put(about, restamped(clips[i], began, f"day-{day}-{number}"))
+            writer.flush()
+            yield start + timedelta(days=1)
+
+
+def restamped(clip: pa.Table, began: datetime, pass_id: str, camera_name: str | None = None) -> pa.Table:
+    """The same rows at another time, in another pass, and of another camera if one is named."""
+    columns = {
+        "time": [began + timedelta(seconds=s) for s in clip["start_s"].to_pylist()],
+        "pass_id": [pass_id] * len(clip),
+        **({"camera": [camera_name] * len(clip)} if camera_name else {}),
+    }
+    for name, values in columns.items():
+        of = COLUMNS.field(name)
+        coded = pa.types.is_dictionary(of.type)
+        array = pa.array(values, of.type.value_type if coded else of.type)
+        clip = clip.set_column(clip.schema.get_field_index(name), of, array.dictionary_encode() if coded else array)
+    return clip

@@ -1,0 +1,1 @@
+"""What the detector did, written down and watched: prediction log, prompt probe, drift, diagnosis, dashboards."""

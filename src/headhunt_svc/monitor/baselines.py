@@ -1,0 +1,114 @@
+"""Baselines: what a camera's segments looked like when all was well. Frozen rows of the prediction log, versioned.
+
+baselines/yard/20260301T101500-4f1c0a.parquet      a version
+baselines/active.json                              which version counts, camera by camera
+baselines/audit.jsonl                              who changed what, when and why
+"""
+
+import io
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.io.audit import audit
+from headhunt_svc.io.files import read_json, sha256, write_file, write_json
+from headhunt_svc.monitor.schema import COLUMNS, About
+from headhunt_svc.monitor.windows import Rows
+
+TOTALS = b"headhunt_totals"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Rows, and which version they are."""
+
+    version: str
+    rows: Rows
+
+
+def save_rows(path: Path, rows: Rows) -> None:
+    """Freeze rows in a parquet file; the same rows give the same bytes, however they were spread over files."""
+    totals = json.dumps({"total": rows.total, "events": rows.events})
+    metadata = {**rows.about.metadata(), TOTALS.decode(): totals}
+    sink = io.BytesIO()
+    table = rows.table.sort_by([("time", "ascending"), ("segment", "ascending")])
+    coded = [pc.cast(c, pa.string()).combine_chunks() if pa.types.is_dictionary(c.type) else c for c in table.columns]
+    anew = [c.dictionary_encode() if pa.types.is_string(c.type) else c for c in coded]
+    pq.write_table(pa.Table.from_arrays(anew, schema=COLUMNS.with_metadata(metadata)), sink, compression="zstd")
+    write_file(path, lambda p: p.write_bytes(sink.getvalue()))
+
+
+def load_rows(path: Path) -> Rows:
+    """Read frozen rows.
+
+    Raises:
+        ArtifactError: missing, broken, or of another schema.
+    """
+    try:
+        table = pq.read_table(path)
+        totals = json.loads(table.schema.metadata[TOTALS])
+        return Rows(About.read(table.schema.metadata, str(path)), table.cast(COLUMNS), **totals)
+    except FileNotFoundError as exc:
+        raise ArtifactError(f"{path} not found: run `headhunt monitor reference` (or `dvc repro reference`)") from exc
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as exc:
+        raise ArtifactError(f"{path} is no baseline ({exc}): run `headhunt monitor rebaseline` again") from exc
+
+
+class Baselines:
+    """A folder of baselines."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._active, self.log = folder, folder / "active.json", folder / "audit.jsonl"
+
+    def _path(self, camera: str, version: str) -> Path:
+        return self.folder / quote(camera, safe="") / f"{version}.parquet"
+
+    def versions(self) -> dict[str, str]:
+        """The active version of every camera that has one."""
+        return dict(read_json(self._active, "headhunt monitor rebaseline")) if self._active.exists() else {}
+
+    def kept(self, camera: str) -> list[str]:
+        """All versions of a camera, oldest first."""
+        return sorted(p.stem for p in (self.folder / quote(camera, safe="")).glob("*.parquet"))
+
+    def load(self, camera: str) -> Baseline | None:
+        """A camera's active baseline.
+
+        Raises:
+            ArtifactError: it is broken.
+        """
+        version = self.versions().get(camera)
+        return (version and Baseline(version, load_rows(self._path(camera, version)))) or None
+
+    def add(self, camera: str, rows: Rows, reason: str) -> str:
+        """Freeze rows as the camera's new active baseline; returns its version."""
+        draft = self.folder / ".draft.parquet"
+        save_rows(draft, rows)
+        version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{sha256(draft)[:6]}"
+        draft.replace(_made(self._path(camera, version)))
+        self.activate(camera, version, reason)
+        return version
+
+    def activate(self, camera: str, version: str, reason: str) -> None:
+        """Let an existing version count.
+
+        Raises:
+            ConfigError: there is no such version.
+        """
+        if version not in (kept := self.kept(camera)):
+            raise ConfigError(f"no baseline {version!r} of camera {camera}; there are: {', '.join(kept) or 'none'}")
+        before = self.versions()
+        write_json(self._active, {**before, camera: version})
+        audit(self.log, what="baseline", camera=camera, to=version, before=before.get(camera, ""), why=reason)
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,61 @@
+"""monitoring/drift.yaml, typed: what is drift, and how much data it takes to say so."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headhunt_svc.errors import ConfigError
+
+Kind = Literal["lighting", "view", "pipeline", "model", "activity"]
+Signal = Literal[
+    "score_psi",
+    "score_wasserstein",
+    "event_rate",
+    "heads",
+    "brightness",
+    "sharpness",
+    "view",
+    "dropped_frames",
+    "prompt_std",
+    "flip_rate",
+    "rank_agreement",
+    "head_instability",
+]
+
+
+class DriftParams(BaseModel):
+    """An unknown name is an error; every signal has a limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_h: float = Field(gt=0)
+    min_segments: int = Field(gt=0)
+    min_blocks: int = Field(ge=4)
+    min_probed: int = Field(gt=0)
+    block_segments: int = Field(gt=0)
+    sample_rows: int = Field(ge=200)
+    draws: int = Field(ge=10)
+    spread: float = Field(ge=0)
+    limits: dict[Signal, float]
+
+
+def load_drift(path: Path) -> DriftParams:
+    """Read drift.yaml.
+
+    Raises:
+        ConfigError: missing, an unknown or missing name, or a wrong value.
+    """
+    try:
+        found = DriftParams.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path} not found: run in the repository's root, or name it with --config") from exc
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
+    except (OSError, ValueError, yaml.YAMLError) as exc:
+        raise ConfigError(f"{path} cannot be read as YAML ({exc})") from exc
+    if missing := sorted(set(Signal.__args__) - found.limits.keys()):  # type: ignore[attr-defined]
+        raise ConfigError(f"{path}: limits lacks {', '.join(missing)}")
+    return found

@@ -1,0 +1,87 @@
+"""The dashboard: Evidently's own server on the workspace, with panels that this code makes, each once."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from headhunt_svc.errors import ArtifactError
+
+TABS: dict[str, dict[str, str]] = {
+    "Drift": {
+        "Light (drift of brightness, standard deviations)": "brightness",
+        "View (1 - correlation of the layout)": "view",
+        "Head drift (2 AUC - 1, best head)": "heads",
+        "Score drift (Wasserstein, standard deviations)": "score_wasserstein",
+        "Score drift (PSI)": "score_psi",
+        "Sharpness (drift, standard deviations)": "sharpness",
+    },
+    "Scores and events": {
+        "Mean score": "mean_score",
+        "Share of segments in events": "share_in_event",
+    },
+    "Prompts": {
+        "Mean spread of scores over prompts": "mean_prompt_std",
+        "Share of decisions that flip between prompts": "mean_flip_rate",
+        "Rank agreement of prompts": "mean_rank_agreement",
+        "Instability of heads (log ratio)": "head_instability",
+    },
+    "Decode quality": {
+        "Brightness": "mean_brightness",
+        "Sharpness": "mean_sharpness",
+        "Share of segments with lost pictures, more than before": "dropped_frames",
+    },
+}
+
+
+def build(workspace: Path, cameras: Sequence[str]) -> int:
+    """Make all panels anew, one line a camera; returns how many there are. Doing it again changes nothing.
+
+    The whole dashboard is saved at once: a panel that is added to an existing tab would be listed twice. Tabs of other
+    names are the operator's own, and stay.
+    """
+    from evidently.sdk.models import DashboardModel, DashboardTabModel
+
+    from headhunt_svc.monitor.snapshot import open_workspace
+
+    space, project = open_workspace(workspace)
+    there = project.dashboard.model()
+    ours = {i for t in there.tabs if t.title in TABS for i in t.panels}
+    tabs = [t for t in there.tabs if t.title not in TABS]
+    panels = [p for p in there.panels if p.id not in ours]
+    for tab, wanted in TABS.items():
+        made = [_panel(title, signal, cameras) for title, signal in wanted.items()]
+        tabs.append(DashboardTabModel(title=tab, panels=[p.id for p in made]))
+        panels += made
+    space.save_dashboard(project.id, DashboardModel(tabs=tabs, panels=panels))
+    return len(panels)
+
+
+def _panel(title: str, signal: str, cameras: Sequence[str]) -> Any:
+    from evidently.sdk.models import PanelMetric
+    from evidently.sdk.panels import line_plot_panel
+
+    from headhunt_svc.monitor.snapshot import NATIVE, SIGNAL, VALUE_DRIFT, column_of
+
+    column, method = NATIVE.get(signal, (signal, ""))
+    of = {"metric": VALUE_DRIFT if method else SIGNAL}
+    more = {"method": method} if method else {}
+    lines = [PanelMetric(legend=c, metric_labels={"column": column_of(c, column), **more}, **of) for c in cameras]
+    return line_plot_panel(title=title, values=lines, size="half")
+
+
+def serve(workspace: Path, host: str, port: int) -> None:
+    """Build the panels and serve until interrupted; nothing leaves the machine.
+
+    Raises:
+        ArtifactError: there is no workspace.
+    """
+    os.environ["DO_NOT_TRACK"] = "1"
+    if not workspace.is_dir():
+        raise ArtifactError(f"{workspace} not found: run `headhunt monitor run` or `headhunt monitor simulate` first")
+    from evidently.ui.service.app import get_config, run
+
+    from headhunt_svc.monitor.snapshot import cameras_of
+
+    build(workspace, cameras_of(workspace))
+    run(get_config(host=host, port=port, workspace=str(workspace)))

@@ -1,0 +1,303 @@
+"""The prediction log: rows go into a bounded queue, a thread writes them as parquet; scoring never waits or fails.
+
+    day=2026-03-01/camera=yard/20260301T101500-4f1c0a-000000-000031.parquet
+
+A file is named by its writer and the numbers of the flushes that it holds. A merged file is written before the small
+ones are removed, so a reader leaves out files whose numbers lie within another's (`live`). Every file appears whole or
+not at all. kill -9 loses the rows of the last `flush_s` seconds.
+"""
+
+import contextlib
+import io
+import logging
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
+from headhunt_svc.errors import OutputError
+from headhunt_svc.io.files import write_file
+from headhunt_svc.monitor.metrics import metric
+from headhunt_svc.monitor.schema import COLUMNS, About
+
+logger = logging.getLogger(__name__)
+MERGE = 32  # flushes that become one file, and such files that become one again
+
+
+class Place:
+    """A folder, local or any that fsspec knows, with files that appear whole."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.fs, self.root = url_to_fs(uri)
+        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        path = f"{self.root}/{name}"
+        if self.local:
+            write_file(Path(path), lambda p: p.write_bytes(data))
+            return
+        try:
+            self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self.fs.pipe_file(path, data)
+        except Exception as exc:  # every store has errors of its own
+            raise OutputError(f"cannot write {self.uri}/{name} ({exc}): is the store there and writable?") from exc
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file."""
+        return bytes(self.fs.cat_file(f"{self.root}/{name}"))
+
+    def files(self, pattern: str) -> list[str]:
+        """Names below the folder, sorted."""
+        self.fs.invalidate_cache()
+        found = self.fs.glob(f"{self.root}/{pattern}")
+        return sorted(str(p)[len(self.root) :].lstrip("/") for p in found)
+
+    def open(self, name: str) -> Any:
+        """A readable file."""
+        return self.fs.open(f"{self.root}/{name}", "rb")
+
+    def remove(self, name: str, recursive: bool = False) -> None:
+        """Remove a file or a folder; one that is gone is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm(f"{self.root}/{name}", recursive=recursive)
+
+
+def live(names: Iterable[str]) -> list[str]:
+    """The files that count: without those whose flushes a merged file of the same writer holds."""
+    spans: dict[str, list[tuple[int, int, str]]] = {}
+    for name in names:
+        writer, first, last = name.removesuffix(".parquet").rsplit("-", 2)
+        spans.setdefault(writer, []).append((int(first), int(last), name))
+    kept: list[str] = []
+    for found in spans.values():
+        end = -1
+        for span in sorted(found, key=lambda s: (s[0], -s[1])):
+            if span[1] > end:
+                kept.append(span[2])
+                end = span[1]
+    return sorted(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A day and a camera."""
+
+    day: date
+    camera: str
+
+    def folder(self) -> str:
+        """Its place below the log."""
+        return f"day={self.day.isoformat()}/camera={quote(self.camera, safe='')}"
+
+    @classmethod
+    def of(cls, name: str) -> "Partition":
+        """The partition of a file.
+
+        Raises:
+            ValueError: no such folder names.
+        """
+        day, camera = name.split("/")[:2]
+        return cls(date.fromisoformat(day.removeprefix("day=")), unquote(camera.removeprefix("camera=")))
+
+
+@dataclass(slots=True)
+class Status:
+    """What became of the rows so far; `stopped`: why the log cannot be written at the moment."""
+
+    written: int = 0
+    lost: int = 0
+    stopped: str | None = None
+
+
+@dataclass(slots=True)
+class _Series:
+    """What one writer has put into one partition: the next number, and files by level of merging."""
+
+    next: int = 0
+    levels: list[list[str]] = field(default_factory=lambda: [[], [], []])
+
+
+class PredictionLog:
+    """One writer of a prediction log.
+
+    with PredictionLog("out/log") as log:
+        log.put(about, rows)
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        flush_s: float = 5.0,
+        held_rows: int = 100_000,
+        retention_days: int = 90,
+        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+    ) -> None:
+        """held_rows: rows that wait in memory at most; those that come then are lost, and counted."""
+        self.place, self.flush_s, self.held_rows, self.retention_days = Place(uri), flush_s, held_rows, retention_days
+        self.status, self.today = Status(), today
+        self.writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._held, self._lock = 0, threading.Lock()
+        self._queue: queue.SimpleQueue[tuple[About, pa.Table] | threading.Event | None] = queue.SimpleQueue()
+        self._series: dict[tuple[Partition, About], _Series] = {}
+        self._buffers: dict[tuple[Partition, About], list[pa.Table]] = {}
+        self._swept: date | None = None
+        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "PredictionLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the side of the scoring: never waits -----------------------------------------------------------------------
+    def put(self, about: About, rows: pa.Table) -> bool:
+        """Hand over rows (see schema.COLUMNS); False if they are lost because too many wait already."""
+        with self._lock:
+            fits = self._held + len(rows) <= self.held_rows
+            if fits:
+                self._held += len(rows)
+        if not fits:
+            self._lose(len(rows), "queue full")
+            return False
+        self._queue.put((about, rows))
+        return True
+
+    def flush(self, timeout_s: float = 30.0) -> bool:
+        """Wait until everything handed over so far is written (or could not be); False if that takes too long."""
+        done = threading.Event()
+        self._queue.put(done)
+        return done.wait(timeout_s)
+
+    def close(self) -> None:
+        """Write the rest and end the thread."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(60)
+
+    # -- the writer's side ------------------------------------------------------------------------------------------
+    def _lose(self, n: int, reason: str) -> None:
+        self.status.lost += n
+        metric("log_lost").labels(reason).inc(n)
+
+    def _run(self) -> None:
+        due = time.monotonic() + self.flush_s
+        while True:
+            try:
+                item = self._queue.get(timeout=max(due - time.monotonic(), 0.0))
+            except queue.Empty:
+                self._flush()
+                due = time.monotonic() + self.flush_s
+                continue
+            if isinstance(item, tuple):
+                for partition, rows in _partitioned(item[1]):
+                    self._buffers.setdefault((partition, item[0]), []).append(rows)
+                continue
+            self._flush()
+            if item is None:
+                return
+            item.set()
+
+    def _flush(self) -> None:
+        """Write all buffers; what cannot be written waits for the next time. No error leaves this thread."""
+        for key in list(self._buffers):
+            table = pa.concat_tables(self._buffers[key])
+            series = self._series.setdefault(key, _Series())
+            try:
+                self._write(key, series, table)
+            except Exception as exc:  # the log must outlive whatever a store does
+                if self.status.stopped is None:
+                    logger.error("the prediction log is stopped, scoring goes on: %s", exc)
+                self.status.stopped = str(exc)
+                metric("log_stopped").set(1)
+                return
+            del self._buffers[key]
+            with self._lock:
+                self._held -= len(table)
+            self.status.written += len(table)
+            metric("log_rows").inc(len(table))
+            if self.status.stopped is not None:
+                logger.warning("the prediction log is written again; %d rows were lost", self.status.lost)
+                self.status.stopped = None
+            metric("log_stopped").set(0)
+            self._tidy(self._merge, key, series)
+        self._tidy(self._sweep)
+
+    def _tidy(self, what: Callable[..., None], *args: Any) -> None:
+        try:
+            what(*args)
+        except Exception as exc:  # a merge or a sweep that failed is tried again, nothing is lost
+            logger.warning("the prediction log could not be tidied: %s", exc)
+
+    def _write(self, key: tuple[Partition, About], series: _Series, table: pa.Table) -> None:
+        first = series.next
+        series.levels[0].append(self._save(key, table, first, first))
+        series.next += 1
+
+    def _save(self, key: tuple[Partition, About], table: pa.Table, first: int, last: int) -> str:
+        partition, about = key
+        number = list(self._series).index(key)  # two detectors in one process write two series
+        name = f"{partition.folder()}/{self.writer}-{number:03d}-{first:06d}-{last:06d}.parquet"
+        sink = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata(about.metadata()), sink, compression="zstd")
+        self.place.write(name, sink.getvalue())
+        return name
+
+    def _merge(self, key: tuple[Partition, About], series: _Series) -> None:
+        for level in range(2):
+            small = series.levels[level]
+            if len(small) < MERGE:
+                return
+            table = pa.concat_tables(
+                pq.read_table(io.BytesIO(self.place.read(n))).cast(COLUMNS) for n in small
+            ).unify_dictionaries()
+            ends = [n.removesuffix(".parquet").rsplit("-", 2)[1:] for n in (small[0], small[-1])]
+            merged = self._save(key, table, int(ends[0][0]), int(ends[1][1]))
+            series.levels[level] = []
+            series.levels[level + 1].append(merged)
+            for name in small:
+                self.place.remove(name)
+
+    def _sweep(self) -> None:
+        """Remove days that are older than the retention, once a day."""
+        today = self.today()
+        if self._swept == today:
+            return
+        self._swept = today
+        oldest = today - timedelta(days=self.retention_days)
+        for folder in self.place.files("day=*"):
+            with contextlib.suppress(ValueError):  # a folder that is not ours
+                if date.fromisoformat(folder.removeprefix("day=")) < oldest:
+                    self.place.remove(folder, recursive=True)
+        for key in [k for k in self._series if k[0].day < oldest]:
+            self._series[key].levels = [[], [], []]
+
+
+def _partitioned(rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
+    """Rows by day and camera; mostly all are of one."""
+    days, cameras = pc.cast(rows["time"], pa.date32()), pc.cast(rows["camera"], pa.string())
+    keys = pa.table({"day": days, "camera": cameras}).group_by(["day", "camera"]).aggregate([]).to_pylist()
+    for key in keys:
+        if len(keys) == 1:
+            yield Partition(key["day"], key["camera"]), rows
+            return
+        chosen = pc.and_(pc.equal(days, pa.scalar(key["day"])), pc.equal(cameras, key["camera"]))
+        yield Partition(key["day"], key["camera"]), rows.filter(chosen)

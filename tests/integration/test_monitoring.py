@@ -1,0 +1,333 @@
+"""Detection is logged and probed as a user runs it; the dashboard opens in a real browser."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from conftest import HEADHUNT, ROOT, headhunt, write_video
+from headhunt_svc.demo.monitoring import restamped
+from headhunt_svc.detector import Detector, Options, ScoredBatch
+from headhunt_svc.io.reports import Report, load_report
+from headhunt_svc.jobs.webhooks import signature
+from headhunt_svc.monitor.log import Place, PredictionLog, live
+from headhunt_svc.monitor.observe import Observer
+from headhunt_svc.monitor.schema import COLUMNS, About, projection
+from headhunt_svc.serve.engine import Engine
+from headhunt_svc.settings import Settings
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def read(log: Path) -> pa.Table:
+    place = Place(str(log))
+    names = live(place.files("day=*/camera=*/*.parquet"))
+    return pa.concat_tables([pq.read_table(log / n).cast(COLUMNS) for n in names]).unify_dictionaries()
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector.load(ROOT / "artifacts" / "detector")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("footage") / "gate" / "a.mp4", 16 * 20 + 5)
+
+
+def test_detecting_with_a_log_writes_what_the_report_says(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = headhunt("detect", video, "--json")
+    monkeypatch.setenv("HEADHUNT_PREDICTION_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("HEADHUNT_PROBE_SHARE", "0.5")
+    done = headhunt("detect", video.parent.parent, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    report = load_report(tmp_path / "out" / "gate" / "a.mp4.json")
+    found = read(tmp_path / "log").sort_by("segment").to_pydict()
+    assert set(found["camera"]) == {"gate"}
+    assert set(found["video"]) == {"gate/a.mp4"}
+    assert set(found["detector_id"]) == {report.detector_id}
+    assert len(set(found["pass_id"])) == 1
+    assert found["segment"] == [s.index for s in report.scores]
+    for name in ("raw", "start_s", "stop_s"):
+        assert found[name] == [getattr(s, name) for s in report.scores]
+    np.testing.assert_allclose(found["smoothed"], [s.smoothed for s in report.scores], atol=1e-12)
+    assert found["in_event"] == [s.smoothed > report.threshold for s in report.scores]
+    # the log and the probe change no score
+    assert [s["raw"] for s in json.loads(plain.stdout)["scores"]] == found["raw"]
+    probed = [i for i, p in enumerate(found["prompt_scores"]) if p is not None]
+    assert 0 < len(probed) < len(found["raw"])
+    logit = np.array(found["contributions"]).sum(1) + report.lineage.bias
+    np.testing.assert_allclose(1 / (1 + np.exp(-logit)), found["raw"], atol=1e-5)
+    for i in probed:  # the first calibration prompt is the one that scores
+        assert found["prompt_scores"][i][0] == pytest.approx(found["raw"][i], abs=1e-5)
+        np.testing.assert_allclose(found["prompt_contributions"][i][:10], found["contributions"][i], atol=1e-4)
+    assert np.all(np.diff(found["brightness"][:3]) > 0)  # frame i has brightness 5 i
+
+
+def batches_of(detector: Detector, video: Path, **how: object) -> tuple[Report, list[ScoredBatch]]:
+    seen: list[ScoredBatch] = []
+    return detector.detect(video, scored=seen.append, **how), seen  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [Options(), Options(smoothing="causal"), Options(operating_point="budget")])
+def test_smoothed_scores_are_final_when_they_are_logged(
+    detector: Detector, video: Path, tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector, "batch_segments", 4)
+    log = PredictionLog(str(tmp_path))
+    waiting: list[int] = []
+    observer = Observer(log, probe_share=0.0)
+    rows = 0
+
+    def count(batch: ScoredBatch) -> None:
+        nonlocal rows
+        rows += len(batch.raw)
+        log.flush()
+        waiting.append(rows - log.status.written)
+
+    report = observer.detect(detector, video, "a.mp4", options, scored=count)
+    log.close()
+    found = read(tmp_path).sort_by("segment").to_pydict()
+    np.testing.assert_allclose(found["smoothed"], [s.smoothed for s in report.scores], atol=1e-12)
+    most = 0 if options.smoothing == "causal" else int(4 * report.sigma_segments + 0.5)
+    assert waiting == [most] * len(waiting)
+
+
+def test_features_are_kept_as_asked_and_the_projection_is_of_each_head(
+    detector: Detector, video: Path, tmp_path: Path
+) -> None:
+    _, batches = batches_of(detector, video)
+    z = np.concatenate([b.features for b in batches])
+    for kept, expected in (("all", z), ("projected", z @ projection(16)), ("none", None)):
+        with PredictionLog(str(tmp_path / kept)) as log:
+            Observer(log, kept, 0.0).detect(detector, video)  # type: ignore[arg-type]
+        found = read(tmp_path / kept).sort_by("segment")["features"].to_pylist()
+        if expected is None:
+            assert set(found) == {None}
+        else:
+            np.testing.assert_allclose(found, expected.reshape(len(z), -1), atol=1e-4)
+    name = Place(str(tmp_path / "all")).files("day=*/camera=*/*.parquet")[0]
+    about = About.read(pq.read_schema(tmp_path / "all" / name).metadata, name)
+    assert about.heads == detector.scorer.heads
+
+
+def test_a_resumed_video_is_logged_once(
+    detector: Detector, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector, "batch_segments", 8)
+    whole, batches = batches_of(detector, video)
+    with PredictionLog(str(tmp_path)) as log:
+        again = Observer(log, probe_share=0.0).detect(detector, video, known=batches[:1])
+    found = read(tmp_path).sort_by("segment").to_pydict()
+    assert found["segment"] == list(range(8, len(whole.scores)))
+    np.testing.assert_allclose(found["smoothed"], [s.smoothed for s in again.scores[8:]], atol=1e-12)
+
+
+def test_a_failing_observer_fails_no_score(
+    detector: Detector, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = detector.detect(video)
+    features = detector.extractor.features
+
+    def only_one_prompt(pixels: torch.Tensor, prompts: list[str], *more: object) -> np.ndarray:
+        if len(prompts) > 1:
+            raise RuntimeError("no memory for the probe")
+        return features(pixels, prompts, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(detector.extractor, "features", only_one_prompt)
+    monkeypatch.setattr("headhunt_svc.monitor.observe.picture_quality", lambda p: 1 / 0)
+    with PredictionLog(str(tmp_path)) as log:
+        report = Observer(log, probe_share=1.0).detect(detector, video)
+    assert report == plain
+    found = read(tmp_path).to_pydict()
+    assert len(found["raw"]) == len(plain.scores)
+    assert set(found["brightness"]) == set(found["prompt_scores"]) == {None}
+    assert caplog.text.count("observing failed, scoring goes on") == 1
+
+
+def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_path: Path) -> None:
+    settings = Settings(prediction_log=str(tmp_path), probe_share=1.0)
+    failed: list[Exception] = []
+
+    async def both() -> tuple[Engine, list[Report]]:
+        engine = Engine(settings, ROOT / "artifacts" / "detector")
+        engine.load(failed.append)
+        while not engine.ready:
+            assert not failed
+            await asyncio.sleep(0.05)
+        async with engine.admitted() as one, engine.admitted() as other:
+            works = [engine.start(w, video, f"{c}.mp4", Options(), c) for w, c in ((one, "gate"), (other, ""))]
+            return engine, list(await asyncio.gather(*works))
+
+    engine, reports = asyncio.run(both())
+    assert engine.observer is not None
+    engine.observer.log.close()
+    found = read(tmp_path).to_pydict()
+    for report, camera in zip(reports, ("gate", "unnamed"), strict=True):
+        mine = [i for i, c in enumerate(found["camera"]) if c == camera]
+        by_segment = sorted(mine, key=lambda i: found["segment"][i])
+        assert [found["raw"][i] for i in by_segment] == [s.raw for s in report.scores]
+        assert all(len(found["prompt_scores"][i]) == 4 for i in mine)
+        assert all(found["brightness"][i] is not None for i in mine)
+
+
+def test_an_archive_is_logged_too(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADHUNT_PREDICTION_LOG", str(tmp_path / "log"))
+    done = headhunt("batch", video, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "log").to_pydict()
+    assert sorted(found["segment"]) == list(range(21))
+
+
+def test_lost_pictures_are_logged_where_they_were_lost(detector: Detector, tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mp4", 400, size=(320, 240))
+    data = bytearray(whole.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = bytes(200)
+    (tmp_path / "broken.mp4").write_bytes(data)
+    with PredictionLog(str(tmp_path / "log")) as log:
+        report = Observer(log, probe_share=0.0).detect(detector, tmp_path / "broken.mp4")
+    dropped = read(tmp_path / "log").sort_by("segment")["dropped_frames"].to_pylist()
+    assert report.gaps
+    assert 0 < sum(dropped) <= sum(g.packets for g in report.gaps)
+
+
+# -- the dashboard ----------------------------------------------------------------------------------------------------
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory: pytest.TempPathFactory, detector: Detector) -> Path:
+    """Three days of two cameras: one video, as the real detector logs it, again and again."""
+    folder = tmp_path_factory.mktemp("monitored")
+    with PredictionLog(str(folder / "once"), retention_days=36_500) as log:
+        Observer(log, probe_share=0.3).detect(detector, write_video(folder / "a.mp4", 320), recorded=START)
+    once = read(folder / "once").sort_by("segment")
+    (name,) = Place(str(folder / "once")).files("day=*/camera=*/*.parquet")
+    about = About.read(pq.read_schema(folder / "once" / name).metadata, name)
+    with PredictionLog(str(folder / "log"), retention_days=36_500) as log:
+        for hours in range(72):
+            for camera in ("dock", "gate"):
+                at = START + timedelta(hours=hours)
+                log.put(about, restamped(once, at, f"{camera}-{hours}", camera))
+    return folder
+
+
+def run_monitor(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    places = [x for n in ("log", "baselines", "out", "workspace") for x in (f"--{n}", str(folder / n))]
+    return headhunt("monitor", "run", *places, *args)
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[tuple[Message, bytes]]]]:
+    """A server that takes what is posted to it."""
+    told: list[tuple[Message, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append((self.headers, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/drift", told
+        server.shutdown()
+
+
+def test_the_monitor_as_a_command(monitored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for camera in ("dock", "gate"):
+        done = headhunt(
+            "monitor", "rebaseline", "--camera", camera, "--from", "2026-03-01", "--to", "2026-03-02", "--log",
+            monitored / "log", "--baselines", monitored / "baselines", "--why", "good",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for day in ("2026-03-03", "2026-03-04"):
+        done = run_monitor(monitored, "--at", day, "--json")
+        assert done.returncode == 0, done.stderr
+        verdict = json.loads(done.stdout)
+        assert {n: c["status"] for n, c in verdict["cameras"].items()} == {
+            "dock": "fine", "gate": "fine", "all cameras": "fine"
+        }  # fmt: skip
+    with listening() as (url, told):
+        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", '["127.0.0.1"]')
+        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_SECRET", "secret")
+        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_PRIVATE", "true")
+        late = run_monitor(monitored, "--at", "2026-03-10", "--webhook", url)
+    headers, body = told[0]
+    at = int(headers["X-HeadHunt-Signature"].split(",")[0].removeprefix("t="))
+    assert headers["X-HeadHunt-Signature"] == signature(body, "secret", at)
+    assert json.loads(body)["cameras"]["dock"]["kind"] == "pipeline"
+    assert late.returncode == 4
+    assert "no rows of dock on 2026-03-09" in late.stdout
+    assert "dock: pipeline since" in late.stdout
+
+
+@pytest.fixture
+def dashboard(monitored: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(HEADHUNT), "monitor", "ui", "--workspace", str(monitored / "workspace"), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/projects", timeout=5).close()
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_the_dashboard_shows_data_and_asks_nobody_else(monitored: Path, dashboard: str, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    project = json.loads(urllib.request.urlopen(f"{dashboard}/api/projects", timeout=30).read())[0]["id"]
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1200",
+            f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={tmp_path / 'net.json'}",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-background-networking",
+            "--disable-component-update", "--no-first-run",
+            "--virtual-time-budget=20000", "--dump-dom", f"{dashboard}/projects/{project}",
+        ],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    page = done.stdout
+    assert "Score drift" in page, done.stderr[-2000:]
+    assert page.count("MuiMarkElement") >= 8 * 2 * 2  # panels, cameras, days
+    for camera in ("dock", "gate"):
+        assert camera in page
+    log = json.loads((tmp_path / "net.json").read_text())
+    kind = log["constants"]["logSourceType"]["URL_REQUEST"]
+    of_requests = [e.get("params", {}) for e in log["events"] if e.get("source", {}).get("type") == kind]
+    # the browser's own requests have no initiator; those of the page have the page's origin
+    asked = {p["url"] for p in of_requests if str(p.get("initiator", "")).startswith("http") and "url" in p}
+    assert any("/api/" in url for url in asked)
+    assert [url for url in asked if not url.startswith(dashboard)] == []

@@ -1,0 +1,121 @@
+"""The judge and the diagnosis on made-up cameras whose truth is known."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from log_rows import ABOUT, START, K, P, rows
+
+from conftest import ROOT
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.monitor.baselines import Baseline
+from headhunt_svc.monitor.config import DriftParams, load_drift
+from headhunt_svc.monitor.drift import FLEET, Judge
+from headhunt_svc.monitor.windows import Rows, Window
+
+PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml")
+CAMERAS = ("dock", "gate", "yard")
+
+
+def of(camera: str, videos: int, seed: int, **columns: Any) -> Rows:
+    tables = [rows(16, camera, f"{i}.mp4", seed=1000 * seed + i, **columns) for i in range(videos)]
+    import pyarrow as pa
+
+    table = pa.concat_tables(tables).unify_dictionaries()
+    return Rows(ABOUT, table, len(table), sum(table["in_event"].to_pylist()))
+
+
+BASELINES = {c: Baseline("v1", of(c, 40, i)) for i, c in enumerate(CAMERAS)}
+
+
+def window(**changed: dict[str, Any]) -> Window:
+    found = Window(START, START + timedelta(days=1))
+    for i, camera in enumerate(CAMERAS):
+        found.cameras[camera] = of(camera, 20, 10 + i, **changed.get(camera, changed.get("all", {})))
+    return found
+
+
+MOVED_HEADS = {"features": list(np.random.default_rng(3).normal(2, 1, (16, K * P)))}
+DARK = {"brightness": np.full(16, 0.2)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kinds"),
+    [
+        ({}, {}),
+        ({"dock": DARK}, {"dock": "lighting"}),
+        ({"gate": {"layout": list(np.ones((16, 36)) + np.cos(np.arange(36)))}}, {"gate": "view"}),
+        ({"gate": {"dropped_frames": np.arange(16) % 4}}, {"gate": "pipeline"}),
+        ({"yard": {"sharpness": np.full(16, 0.03)}}, {"yard": "pipeline"}),
+        ({"yard": {"raw": np.linspace(0.5, 1, 16)}}, {"yard": "activity"}),
+        ({"all": MOVED_HEADS}, {"dock": "model", "gate": "model", "yard": "model", FLEET: "model"}),
+        (
+            {"dock": MOVED_HEADS | DARK, "gate": MOVED_HEADS, "yard": MOVED_HEADS},
+            {"dock": "lighting", "gate": "model", "yard": "model", FLEET: "model"},
+        ),
+    ],
+)
+def test_changes_are_found_on_their_camera_and_named(changed: dict[str, Any], kinds: dict[str, str]) -> None:
+    found = Judge(PARAMS).judge(window(**changed), BASELINES)
+    assert {c: v.kind for c, v in found.items() if v.kind and c != FLEET} == {
+        c: k for c, k in kinds.items() if c != FLEET
+    }
+    assert FLEET not in kinds or found[FLEET].kind == kinds[FLEET]
+
+
+def test_heads_that_moved_are_named() -> None:
+    features = np.random.default_rng(0).normal(0, 1, (16, K, P))
+    features[:, 1] += 2
+    found = Judge(PARAMS).judge(window(yard={"features": list(features.reshape(16, -1))}), BASELINES)["yard"]
+    assert found.heads["2.0"] > 0.8
+    assert found.heads["2.0"] > 2 * found.heads["0.1"]
+
+
+def test_small_windows_and_cameras_without_rows_or_baseline_are_no_drift() -> None:
+    few = window(yard=DARK)
+    few.cameras["yard"] = of("yard", 4, 30, **DARK)  # dark, but four clips
+    few.cameras["new"] = of("new", 20, 31)
+    del few.cameras["gate"]
+    found = Judge(PARAMS).judge(few, BASELINES)
+    assert (found["yard"].status, found["yard"].kind) == ("not enough data", None)
+    assert "64 segments in 4 blocks, 100 in 8 are needed" in found["yard"].why
+    assert (found["new"].status, found["new"].kind) == ("not enough data", None)
+    assert "rebaseline --camera" in found["new"].why
+    assert (found["gate"].status, found["gate"].kind) == ("no data", "pipeline")
+
+
+def test_a_camera_without_a_baseline_is_compared_with_the_reference_where_that_can_be() -> None:
+    reference = Baseline("reference", of("reference", 40, 50, brightness=np.full(16, 0.9)))
+    found = Judge(PARAMS).judge(window(), {}, reference)["yard"]
+    assert found.status == "fine"
+    assert {"score_psi", "event_rate"} <= found.signals.keys()
+    assert not {"brightness", "view", "heads"} & found.signals.keys()
+    loud = Judge(PARAMS).judge(window(yard={"raw": np.linspace(0.5, 1, 16)}), {}, reference)["yard"]
+    assert loud.kind == "activity"
+
+
+def test_a_baseline_of_other_heads_is_named_and_not_used() -> None:
+    other = replace(ABOUT, heads=tuple(reversed(ABOUT.heads)))
+    odd = Baseline("v0", replace(BASELINES["yard"].rows, about=other))
+    found = Judge(PARAMS).judge(window(yard=DARK), {**BASELINES, "yard": odd})["yard"]
+    assert (found.status, found.signals) == ("not enough data", {})
+    assert "other heads" in found.why
+
+
+def test_drift_yaml_is_strict(tmp_path: Path) -> None:
+    good = (ROOT / "monitoring" / "drift.yaml").read_text()
+    assert isinstance(PARAMS, DriftParams)
+    for text, says in (
+        (good.replace("heads:", "haeds:"), "haeds"),
+        (good.replace("  view: 0.1", "# "), "limits lacks view"),
+        (good.replace("window_h: 24", "window_h: 0"), "window_h"),
+        ("a: [", "cannot be read as YAML"),
+    ):
+        (tmp_path / "drift.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=says):
+            load_drift(tmp_path / "drift.yaml")
+    with pytest.raises(ConfigError, match="not found"):
+        load_drift(tmp_path / "none.yaml")

@@ -1,0 +1,186 @@
+"""The prediction log: what is written is there, whole, and nothing waits for it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from log_rows import ABOUT, START, rows, write
+
+from headhunt_svc.errors import ArtifactError, OutputError
+from headhunt_svc.monitor import log as module
+from headhunt_svc.monitor.log import MERGE, Partition, Place, PredictionLog, live
+from headhunt_svc.monitor.metrics import metric
+from headhunt_svc.monitor.schema import COLUMNS, About
+
+
+def read(place: Place) -> pa.Table:
+    names = live(place.files("day=*/camera=*/*.parquet"))
+    return pa.concat_tables([pq.read_table(place.open(n)).cast(COLUMNS) for n in names]).unify_dictionaries()
+
+
+@pytest.mark.parametrize("uri", ["{tmp}/log", "file://{tmp}/log", "memory://log-{tmp}"])
+def test_rows_come_back_from_partitions_of_day_and_camera(uri: str, tmp_path: Path) -> None:
+    night = START + timedelta(hours=23, minutes=59, seconds=58)
+    tables = [rows(4, "yard/east gate", start=night), rows(3, "dock", seed=1)]
+    place = write(uri.format(tmp=tmp_path), *tables)
+    parts = {Partition.of(n) for n in place.files("day=*/camera=*/*.parquet")}
+    assert parts == {
+        Partition(date(2026, 3, 1), "dock"),
+        Partition(date(2026, 3, 1), "yard/east gate"),
+        Partition(date(2026, 3, 2), "yard/east gate"),
+    }
+    by_segment = [sorted(t.to_pylist(), key=lambda r: (r["camera"], r["segment"])) for t in (read(place), *tables)]
+    assert by_segment[0] == by_segment[2] + by_segment[1]
+
+
+def test_a_file_says_which_detector_wrote_it_and_other_files_are_refused(tmp_path: Path) -> None:
+    place = write(str(tmp_path), rows(2))
+    (name,) = place.files("day=*/camera=*/*.parquet")
+    metadata = pq.read_schema(tmp_path / name).metadata
+    assert About.read(metadata, name) == ABOUT
+    newer = metadata[b"headhunt"].replace(b'"schema_version": 1', b'"schema_version": 7')
+    with pytest.raises(ArtifactError, match="schema 7, this version reads 1"):
+        About.read({b"headhunt": newer}, name)
+    with pytest.raises(ArtifactError, match="is no prediction log"):
+        About.read({}, name)
+
+
+def test_many_flushes_become_one_file_and_none_is_counted_twice(tmp_path: Path) -> None:
+    with PredictionLog(str(tmp_path), retention_days=36_500) as log:
+        for i in range(MERGE + 2):
+            log.put(ABOUT, rows(2, video=f"{i}.mp4"))
+            assert log.flush()
+        names = log.place.files("day=*/camera=*/*.parquet")
+        assert len(names) == 3
+        found = read(log.place)
+    assert len(found) == 2 * (MERGE + 2)
+    assert About.read(pq.read_schema(tmp_path / names[0]).metadata, "") == ABOUT
+    assert log.status.written == len(found)
+
+
+@given(st.integers(1, 40), st.data())
+def test_merged_files_hide_exactly_what_they_hold(n: int, data: st.DataObject) -> None:
+    """However many merges happened and whichever small files were not removed yet, every flush is there once."""
+    edges = sorted({0, n, *data.draw(st.lists(st.integers(0, n), max_size=5))})
+    merged = [(a, b - 1) for a, b in pairwise(edges)]
+    small = [(i, i) for i in range(n) if data.draw(st.booleans())]
+    names = {f"day=d/camera=c/w-000-{a:06d}-{b:06d}.parquet" for a, b in merged + small}
+    covered: list[int] = []
+    for name in live(sorted(names)):
+        first, last = map(int, name.removesuffix(".parquet").rsplit("-", 2)[1:])
+        covered += range(first, last + 1)
+    assert sorted(covered) == list(range(n))
+
+
+def test_days_beyond_the_retention_are_removed(tmp_path: Path) -> None:
+    today = date(2026, 3, 10)
+    with PredictionLog(str(tmp_path), retention_days=5, today=lambda: today) as log:
+        for day in (0, 3, 5, 9):
+            log.put(ABOUT, rows(1, start=START + timedelta(days=day)))
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == ["day=2026-03-06", "day=2026-03-10"]
+
+
+def test_scoring_does_not_wait_for_a_store_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, entered = threading.Event(), threading.Event()
+
+    def write_slowly(self: Place, name: str, data: bytes) -> None:
+        entered.set()
+        assert hangs.wait(60)
+
+    monkeypatch.setattr(Place, "write", write_slowly)
+    log = PredictionLog(str(tmp_path), flush_s=0.01, held_rows=10)
+    try:
+        assert log.put(ABOUT, rows(6))
+        assert entered.wait(60)
+        assert [log.put(ABOUT, rows(4)), log.put(ABOUT, rows(1))] == [True, False]
+        assert log.status.lost == 1
+    finally:
+        hangs.set()
+        log.close()
+    assert (log.status.written, log.status.lost) == (10, 1)
+
+
+def test_a_failing_store_is_an_alarm_and_the_rows_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, full = module.write_file, [True]
+
+    def write_file(path: Path, write: object) -> None:
+        if full[0]:
+            raise OutputError(f"cannot write {path} (No space left on device)")
+        real(path, write)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "write_file", write_file)
+    with PredictionLog(str(tmp_path), held_rows=5, retention_days=36_500) as log:
+        log.put(ABOUT, rows(3))
+        assert log.flush()
+        log.put(ABOUT, rows(3, seed=1))  # does not fit any more
+        assert "No space left" in str(log.status.stopped)
+        assert metric("log_stopped")._value.get() == 1
+        assert "the prediction log is stopped, scoring goes on" in caplog.text
+        full[0] = False
+        assert log.flush()
+        assert log.status.stopped is None
+        assert metric("log_stopped")._value.get() == 0
+    assert (log.status.written, log.status.lost) == (3, 3)
+    assert len(read(log.place)) == 3
+
+
+FULL = """
+import resource, sys
+sys.path.insert(0, {here!r})
+from log_rows import ABOUT, rows
+from headhunt_svc.monitor.log import PredictionLog
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # the system refuses to write more into a file
+with PredictionLog(sys.argv[1]) as log:
+    log.put(ABOUT, rows(500))
+    log.flush()
+    print(log.status.stopped)
+"""
+
+
+def test_what_the_system_refuses_to_write_leaves_no_half_file(tmp_path: Path) -> None:
+    code = FULL.format(here=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "cannot write" in done.stdout
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, {here!r})
+from log_rows import ABOUT, rows
+from headhunt_svc.monitor.log import PredictionLog
+log = PredictionLog(sys.argv[1], flush_s=0.05, retention_days=36_500)
+for i in range(100_000):
+    log.put(ABOUT, rows(3, video=f"{{i}}.mp4", segment=range(3 * i, 3 * i + 3)))
+    print(i, flush=True)
+    time.sleep(0.002)
+"""
+
+
+def test_a_killed_writer_leaves_readable_files_without_holes(tmp_path: Path) -> None:
+    code = KILLED.format(here=str(Path(__file__).parent))
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        while len(list(tmp_path.rglob("*.parquet"))) < 6:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.stdout is not None
+        put = len(process.stdout.read().splitlines())
+    segments = np.sort(read(Place(str(tmp_path)))["segment"].to_numpy())
+    assert 0 < len(segments) <= 3 * put + 3
+    np.testing.assert_array_equal(segments, np.arange(len(segments)))

@@ -1,0 +1,122 @@
+"""A run of the monitor with Evidently: verdict, pages, workspace, gauges, and a dashboard that is built once."""
+
+import json
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from log_rows import ABOUT, START, rows, write
+
+from conftest import ROOT
+from headhunt_svc.core.drift import signals
+from headhunt_svc.monitor.config import load_drift
+from headhunt_svc.monitor.drift import Comparison
+from headhunt_svc.monitor.metrics import metric
+from headhunt_svc.monitor.run import Monitor, Paths, rebaseline
+from headhunt_svc.monitor.windows import Rows, sample_of
+
+pytestmark = pytest.mark.usefixtures("evidently")
+PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml").model_copy(update={"draws": 12})
+DAY = timedelta(days=1)
+
+
+def day(number: int, camera: str, **columns: object) -> list:
+    return [
+        rows(16, camera, f"{number}-{i}.mp4", START + number * DAY + timedelta(hours=i), 100 * number + i, **columns)
+        for i in range(20)
+    ]
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """Two days of a camera that stays and of one that gets dark on the second, baselines of the day before."""
+    folder = tmp_path_factory.mktemp("monitor")
+    found = Paths(str(folder / "log"), folder / "b", folder / "none", folder / "out", folder / "workspace")
+    dark = {"brightness": np.full(16, 0.2)}
+    tables = [t for n in (0, 1, 2) for t in day(n, "yard")]
+    tables += [t for n in (0, 1, 2) for t in day(n, "dock", **(dark if n == 2 else {}))]
+    write(found.log, *tables)
+    for camera in ("yard", "dock"):
+        rebaseline(found.log, found.baselines, PARAMS, camera, START, START + DAY, None, "", None)
+    return found
+
+
+def test_a_run_leaves_verdict_pages_and_gauges(paths: Paths) -> None:
+    monitor = Monitor(paths, PARAMS)
+    fine, dark = (monitor.run(START + n * DAY) for n in (2, 3))
+    assert not fine.drifted
+    assert dark.drifted
+    assert [(n, v.kind) for n, v in dark.cameras.items() if v.kind] == [("dock", "lighting")]
+    assert dark.alarms[0].startswith("dock: lighting since 2026-03-03 00:00 (brightness")
+    written = json.loads((paths.out / "verdict.json").read_text())
+    assert written["cameras"]["dock"]["over"] == ["brightness"]
+    assert "monitor rebaseline --camera" in written["cameras"]["dock"]["remedy"]
+    assert written["detector_id"] == ABOUT.detector_id
+    page = (paths.out / "20260304T000000" / "drift.html").read_text()
+    assert page.lower().startswith("<!doctype") or "<html" in page[:200]
+    assert 'src="http' not in page
+    assert metric("alarm").labels("dock", "lighting")._value.get() == 1
+    assert metric("alarm").labels("yard", "lighting")._value.get() == 0
+    assert metric("signal").labels("dock", "brightness")._value.get() > 1
+
+
+def test_values_and_tests_are_those_of_evidently(paths: Paths) -> None:
+    from headhunt_svc.monitor.snapshot import NATIVE, snapshot
+
+    def sample(number: int, camera: str):
+        import pyarrow as pa
+
+        table = pa.concat_tables(day(number, camera)).unify_dictionaries()
+        return sample_of(Rows(ABOUT, table, len(table), 3), 16)
+
+    reference, current = sample(0, "yard"), sample(1, "dock")
+    ours = signals(reference, current, 0.5, 30)
+    limits = {n: (v + 1 if n != "brightness" else v / 2) for n, v in ours.items()}
+    few = current.of(np.arange(len(current)) < 100)  # shorter columns beside longer ones
+    compared = {"yard": Comparison(reference, current, ours, limits)}
+    compared["dock"] = Comparison(reference, few, signals(reference, few, 0.5, 30), dict.fromkeys(ours, 99.0))
+    made, measured = snapshot(compared, {}, START)
+    for camera, of in compared.items():
+        assert measured[camera].keys() == NATIVE.keys()
+        for name, value in measured[camera].items():
+            assert value == pytest.approx(of.values[name], rel=1e-6)
+    failed = [t["name"] for t in made.dict()["tests"] if t["status"] == "FAIL"]
+    assert len(failed) == 1
+    assert "yard: brightness" in failed[0]
+
+
+def test_an_alarm_keeps_its_date_and_a_repeated_run_replaces_its_snapshots(paths: Paths) -> None:
+    from headhunt_svc.monitor.snapshot import cameras_of, open_workspace
+
+    monitor = Monitor(paths, PARAMS)
+    first = monitor.run(START + 3 * DAY)
+    space, project = open_workspace(paths.workspace)
+    n = len(space.list_runs(project.id))
+    again = monitor.run(START + 3 * DAY)
+    assert len(space.list_runs(project.id)) == n
+    assert again.cameras["dock"].since == first.cameras["dock"].since
+    assert cameras_of(paths.workspace) == ["all cameras", "dock", "yard"]
+
+
+def test_panels_are_built_once_and_tabs_of_others_stay(paths: Paths) -> None:
+    from evidently.sdk.panels import text_panel
+
+    from headhunt_svc.monitor.dashboard import TABS, build
+    from headhunt_svc.monitor.snapshot import open_workspace
+
+    _, project = open_workspace(paths.workspace)
+    project.dashboard.add_panel(text_panel(title="notes"), tab="Mine")
+    counts = [build(paths.workspace, ["dock", "yard"]) for _ in range(3)]
+    assert len(set(counts)) == 1
+    model = project.dashboard.model()
+    assert [t.title for t in model.tabs] == ["Mine", *TABS]
+    listed = [i for t in model.tabs for i in t.panels]
+    assert len(listed) == len(set(listed)) == len(model.panels) == 1 + sum(map(len, TABS.values()))
+    assert {len(p.values) for p in model.panels if p.title != "notes"} == {2}
+
+
+def test_baselines_of_another_detector_are_named(paths: Paths) -> None:
+    found = Monitor(paths, PARAMS, pages=False, detector_id="f" * 12).run(START + 2 * DAY)
+    assert "is of detector aaaaaaaaaaaa, not ffffffffffff" in found.problems[0]
+    assert found.excluded == {"detector aaaaaaaaaaaa": 640}
+    assert "all rows are of detector aaaaaaaaaaaa" in found.alarms[0]

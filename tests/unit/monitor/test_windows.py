@@ -1,0 +1,102 @@
+"""Windows of the log: what does not belong is left out, named and counted, never mixed in."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from log_rows import ABOUT, START, K, P, rows, write
+
+from headhunt_svc.monitor.log import Place
+from headhunt_svc.monitor.windows import Window, name_missing, read_window, sample_of
+
+DAY = timedelta(days=1)
+
+
+def read(place: Place, **how: object) -> Window:
+    given = {"detector_id": ABOUT.detector_id, "block_segments": 4, "sample_rows": 10_000, **how}
+    return read_window(place, START, START + DAY, **given)  # type: ignore[arg-type]
+
+
+def test_a_window_holds_its_rows_and_no_others(tmp_path: Path) -> None:
+    tables = [rows(30, video=f"{i}.mp4", start=START + (i - 1) * DAY, seed=i) for i in range(3)]
+    window = read(write(str(tmp_path), *tables, rows(5, "dock", seed=9, probed=0)))
+    assert {c: r.total for c, r in window.cameras.items()} == {"yard": 30, "dock": 5}
+    assert set(window.cameras["yard"].table["video"].to_pylist()) == {"1.mp4"}
+    assert not window.excluded
+    assert len(sample_of(window.cameras["dock"], 4).probed) == 0
+    found = sample_of(window.cameras["yard"], 4)
+    assert found.heads.shape == (30, K, P)
+    assert len(np.unique(found.block)) == 8
+    expected = tables[1].column("in_event").to_numpy()
+    assert found.events == window.cameras["yard"].events == expected.sum()
+    probed = [p is not None for p in tables[1].column("prompt_scores").to_pylist()]
+    np.testing.assert_array_equal(~np.isnan(found.prompt_scores[:, 0]), probed)
+
+
+def test_what_does_not_belong_is_named_and_counted(tmp_path: Path) -> None:
+    back = [START + timedelta(seconds=1.6 * i - (600 if 10 <= i < 14 else 0)) for i in range(20)]
+    place = write(
+        str(tmp_path),
+        rows(20, video="good.mp4"),
+        rows(20, video="good.mp4"),  # the same pass again
+        rows(20, video="clock.mp4", time=[t + timedelta(hours=1) for t in back]),
+        rows(10, video="ahead.mp4", start=START + timedelta(hours=20)),
+    )
+    write(str(tmp_path), rows(7, video="b.mp4"), about=replace(ABOUT, detector_id="b" * 12))
+    write(str(tmp_path), rows(3, "dock", video="c.mp4"), about=replace(ABOUT, detector_id="c" * 12))
+    older = rows(4).replace_schema_metadata(
+        {"headhunt": ABOUT.metadata()["headhunt"].replace('version": 1', 'version": 0')}
+    )
+    folder = tmp_path / "day=2026-03-01" / "camera=yard"
+    pq.write_table(older, folder / "w-000-000000-000000.parquet")
+    (folder / "x-000-000000-000000.parquet").write_bytes(b"PAR1 half a file")
+    window = read(place, now=START + timedelta(hours=12))
+    assert dict(window.excluded) == {
+        "logged twice": 20,
+        "clock jumped back": 4,
+        "time in the future": 10,
+        f"detector {'b' * 12}": 7,
+        f"detector {'c' * 12}": 3,
+        "schema 0, this version reads 1": 1,
+        "unreadable file": 1,
+    }
+    assert window.cameras.keys() == {"yard"}
+    assert window.cameras["yard"].total == 20 + 16
+
+
+def test_without_a_named_detector_the_one_with_most_rows_counts(tmp_path: Path) -> None:
+    place = write(str(tmp_path), rows(5))
+    write(str(tmp_path), rows(9, video="b.mp4"), about=replace(ABOUT, detector_id="b" * 12))
+    window = read(place, detector_id=None)
+    assert window.cameras["yard"].total == 9
+    assert window.excluded[f"detector {ABOUT.detector_id}"] == 5
+
+
+def test_large_windows_are_drawn_in_whole_blocks_and_counted_in_full(tmp_path: Path) -> None:
+    tables = [rows(40, video=f"{i}.mp4", seed=i) for i in range(50)]
+    place = write(str(tmp_path), *tables)
+    window = read(place, sample_rows=400)
+    found = window.cameras["yard"]
+    assert found.total == 2000
+    assert found.events == sum(t.column("in_event").to_numpy().sum() for t in tables)
+    assert 200 < len(found.table) < 600
+    _, sizes = np.unique(sample_of(found, 4).block, return_counts=True)
+    assert set(sizes) == {4}
+    assert read(place, sample_rows=400).cameras["yard"].table.equals(found.table)
+
+
+def test_missing_days_are_named(tmp_path: Path) -> None:
+    place = write(str(tmp_path), rows(5), rows(5, start=START + 2 * DAY, seed=1))
+    window = Window(START, START + 3 * DAY)
+    name_missing(window, ["yard", "dock"], place)
+    first = date(2026, 3, 1)
+    assert window.missing == {"yard": [first + DAY], "dock": [first, first + DAY, first + 2 * DAY]}
+
+
+@pytest.mark.parametrize("what", ["empty", "absent"])
+def test_an_empty_log_is_an_empty_window(tmp_path: Path, what: str) -> None:
+    window = read(Place(str(tmp_path if what == "empty" else tmp_path / "none")))
+    assert (window.cameras, dict(window.excluded)) == ({}, {})

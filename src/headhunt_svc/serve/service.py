@@ -26,10 +26,12 @@ LONGEST_S = 3600  # BentoML's own timeout, behind this service's deadline
 
 
 def bundle_folder(settings: Settings) -> Path:
-    """HEADHUNT_BUNDLE, artifacts/detector where the service lies, or the packaged model."""
-    here = Path("artifacts/detector")
-    if settings.bundle is not None or here.is_dir():
-        return settings.bundle or here
+    """HEADHUNT_BUNDLE, artifacts/detector of the clone or Bento that holds this file, or the packaged model."""
+    if settings.bundle is not None:
+        return settings.bundle
+    for root in Path(__file__).resolve().parents[2:4]:  # a Bento has no folder src of its own; never the working folder
+        if (root / "artifacts" / "detector").is_dir():
+            return root / "artifacts" / "detector"
     return Path(bentoml.models.get(f"{MODEL}:latest").path) / "detector"
 
 

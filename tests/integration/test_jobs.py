@@ -126,8 +126,9 @@ def test_the_same_video_is_not_scored_again_for_another_job(jobs: Jobs, tmp_path
 
 def test_cancel_stops_within_a_batch_and_retry_goes_on_from_there(jobs: Jobs, tmp_path: Path) -> None:
     paths = videos(tmp_path, 2, seconds=240)
+    earlier = set(jobs.settings.folder.glob("checkpoints/*/*"))
     job_id = submit(jobs, paths)
-    until(lambda: list(jobs.settings.folder.glob("checkpoints/*/*")) != [])
+    until(lambda: bool(set(jobs.settings.folder.glob("checkpoints/*/*")) - earlier))
     jobs.cancel(job_id)
     job = jobs.show(job_id)
     assert job.state == "cancelled"
@@ -137,26 +138,30 @@ def test_cancel_stops_within_a_batch_and_retry_goes_on_from_there(jobs: Jobs, tm
     before = len(kills.scorings(jobs.settings))
     assert jobs.retry(job_id) == 2
     assert ended(jobs, job_id).state == "succeeded"
-    assert kills.scorings(jobs.settings)[before]["known"] > 0
+    # one of the two had a checkpoint; which one goes on first is the queue's affair
+    assert max(s["known"] for s in kills.scorings(jobs.settings)[before:]) > 0
 
 
 def test_what_kills_the_scorer_is_tried_three_times_and_the_others_go_on(jobs: Jobs, tmp_path: Path) -> None:
     poison = videos(tmp_path, 1, seconds=600)[0]
     others = videos(tmp_path / "others", 2)
     before = len(kills.scorings(jobs.settings))
-    job_id = submit(jobs, [poison, *others], priority=1)
+    job_id = submit(jobs, [poison], priority=1)
 
     def begun() -> list[int]:
-        """Processes that scored the poison: nothing else is in the queue before it."""
+        """Processes that scored the poison: nothing else was in the queue when it came."""
         lines = kills.scorings(jobs.settings)[before:]
         return [int(s["pid"]) for s in lines if s["key"] == lines[0]["key"]]
 
+    until(lambda: bool(begun()))
+    beside = submit(jobs, others, priority=2)
     for attempt in range(3):
         until(lambda n=attempt: len(begun()) > n)
         os.kill(begun()[-1], signal.SIGSEGV)
-    job = ended(jobs, job_id)
-    assert [v.state for v in job.videos] == ["failed", "succeeded", "succeeded"]
-    assert "SIGSEGV, 3 times" in str(job.videos[0].error)
+    (video,) = ended(jobs, job_id).videos
+    assert video.state == "failed"
+    assert "SIGSEGV, 3 times" in str(video.error)
+    assert [v.state for v in ended(jobs, beside).videos] == ["succeeded"] * 2
 
 
 def test_a_disk_that_is_full_is_waited_for_and_seen(jobs: Jobs, tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""Hours of footage that a device scores in an hour, from video files to reports, and what holds it back.
+
+    python benchmarks/throughput.py --size 8b --batch 8 --workers 1 2 --json out.json     # for a GPU
+    python benchmarks/throughput.py --size tiny --seconds 20                              # seconds on 2 cores
+
+Times real time (hours an hour) of three things on the same video, H.264 with moving pictures of 1280 x 720: decoding
+and preprocessing alone, the model alone, and the whole Detector with 1, 2, ... workers, each a process with a model of
+its own, as `headhunt worker` is. Weights are random (see extraction.py): time does not depend on them.
+"""
+
+import argparse
+import json
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from extraction import PROMPTS, SIZES, Size, build
+from rich.console import Console
+from rich.table import Table
+
+from headhunt_svc.detector import Detector, batches
+from headhunt_svc.io.artifacts import Bundle, OperatingPoint
+from headhunt_svc.io.video import VideoReader
+from headhunt_svc.mllm.extractor import View
+from headhunt_svc.params import MllmParams, SegmentationParams
+from headhunt_svc.types import HeadRef, Scorer
+
+FPS, WIDTH, HEIGHT = 25, 1280, 720
+LENGTH_S = 1.6
+WAIT_S = 600
+
+
+def make_video(path: Path, seconds: int) -> Path:
+    """Pictures that move, with noise that a codec cannot leave out."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
+    still = small.repeat(8, 0).repeat(8, 1)
+    grain = rng.integers(0, 12, (8, HEIGHT, WIDTH, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "26"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for i in range(seconds * FPS):
+            picture = np.roll(still, 3 * i, axis=1) // 2 + 60 + grain[i % len(grain)]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def detector(size: Size, device: str, batch: int) -> Detector:
+    """A detector of random weights that reads ten heads, the deepest in layer `size.deepest`."""
+    extractor, _ = build(size, device)
+    heads = tuple(HeadRef(size.deepest - i % (size.deepest + 1), i % size.heads) for i in range(min(10, size.heads)))
+    scorer = Scorer(heads, np.random.default_rng(0).normal(0, 0.01, len(heads) * extractor.d_head), 0.0)
+    bundle = Bundle(
+        mllm=MllmParams(id="random"),
+        mllm_is_local=False,
+        mllm_revision="random",
+        segmentation=SegmentationParams(length_s=LENGTH_S, frames_per_segment=size.frames),
+        prompt=PROMPTS[0],
+        calibration_prompts=tuple(PROMPTS),
+        heads=tuple((h.layer, h.head) for h in heads),
+        rss=(0.0,) * len(heads),
+        scorer_sha256="",
+        operating_points={"f1": OperatingPoint(sigma_segments=1.0, threshold=0.5)},
+        data={"index_sha256": ""},
+        fingerprint={},
+        package_version="",
+    )
+    return Detector(bundle, scorer, extractor, batch)
+
+
+def alone(made: Detector, path: Path) -> dict[str, float]:
+    """Times real time of decoding (with preprocessing) alone, and of the model alone on the same batches."""
+    cut, size = made.bundle.segmentation, made.batch_segments
+    with VideoReader(path) as video:
+        view = View(cut.frame_s(video.fps))
+        start = time.perf_counter()
+        kept, n = [], 0
+        for group, pixels in batches(video, "v", cut, made.extractor, size):
+            n += len(group)
+            if len(kept) < 4 and len(group) == size:
+                kept.append(([p.segment.frame_indices for p in group], pixels))
+        decoding = n * LENGTH_S / (time.perf_counter() - start)
+    frames, pixels = kept[0]
+    made.run(pixels, view, frames)  # warm-up
+    start = time.perf_counter()
+    for frames, pixels in kept:
+        made.run(pixels, view, frames)
+    return {"decoding_x": decoding, "model_x": len(kept) * size * LENGTH_S / (time.perf_counter() - start)}
+
+
+_ready: Barrier  # of the workers of one round; a process gets it when it starts
+
+
+def begin(ready: Barrier) -> None:
+    """In every process of a pool."""
+    global _ready
+    _ready = ready
+
+
+def work(path: Path, name: str, device: str, batch: int) -> dict[str, float]:
+    """One worker: wait for the others, detect."""
+    made = detector(SIZES[name], device, batch)
+    found = alone(made, path) if _ready.parties == 1 else {}
+    made.detect(path.with_name("short.mp4"))
+    _ready.wait(WAIT_S)
+    start = time.perf_counter()
+    report = made.detect(path)
+    peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+    return found | {"seconds": time.perf_counter() - start, "footage_s": report.duration_s, "gib": peak}
+
+
+def main() -> None:
+    """Print the table; with --json write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=sorted(SIZES), default="small")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch", type=int, default=8, help="segments a forward pass")
+    parser.add_argument("--seconds", type=int, default=120, help="length of the video")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1])
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    context, figures = multiprocessing.get_context("spawn"), {}
+    table = Table("what", "hours of footage an hour", title=f"size {args.size}, batch {args.batch}")
+    with tempfile.TemporaryDirectory(prefix="headhunt-throughput-") as folder:
+        path = make_video(Path(folder) / "v.mp4", args.seconds)
+        make_video(Path(folder) / "short.mp4", 20)
+        for n in args.workers:
+            with ProcessPoolExecutor(n, context, begin, (context.Barrier(n),)) as pool:
+                workers = [pool.submit(work, path, args.size, args.device, args.batch) for _ in range(n)]
+                found = [worker.result() for worker in workers]
+            figures |= {k: v for k, v in found[0].items() if k.endswith("_x")}
+            figures[f"workers_{n}_x"] = sum(f["footage_s"] for f in found) / max(f["seconds"] for f in found)
+            figures["gib_a_worker"] = max(f["gib"] for f in found)
+    for name in (n for n in figures if n.endswith("_x")):
+        table.add_row(name.removesuffix("_x").replace("_", " "), f"{figures[name]:.2f}")
+    Console().print(table)
+    if torch.cuda.is_available():
+        Console().print(f"{figures['gib_a_worker']:.1f} GiB of the device's memory a worker")
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 # Everything runs from a clone with Python 3.11, make and git; no other preparation.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+PORT ?= 3000
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
@@ -23,8 +24,8 @@ demo: setup ## the whole method on the embedded default: videos in, heads hunted
 	dvc repro evaluate
 	headhunt demo show
 
-serve: setup ## the HTTP service on 127.0.0.1:3000, with the detector of artifacts/detector
-	bentoml serve --host 127.0.0.1 --port 3000
+serve: setup ## the HTTP service on 127.0.0.1:3000 and one worker for its jobs, with the detector of artifacts/detector
+	headhunt worker & trap "kill $$!; wait" EXIT INT TERM; bentoml serve --host 127.0.0.1 --port $(PORT)
 
 monitor-demo: setup ## three cameras that change within 14 days, and the dashboard that shows it
 	rm -rf out/monitor

@@ -75,8 +75,8 @@ def main() -> None:
         videos = [make_video(folder / "videos" / f"{i:03d}.mp4", 2, i) for i in range(args.videos)]
         loop = bare(videos)
         found = {"bare_ms_per_video": loop, "sqlite_overhead_ms_per_video": queue(folder / "a", videos, None) - loop}
-        with postgres() as url:
-            found["postgres_overhead_ms_per_video"] = queue(folder / "b", videos, url) - loop
+        with postgres() as db:
+            found["postgres_overhead_ms_per_video"] = queue(folder / "b", videos, db.url) - loop
         found["local_overhead_ms_per_video"] = batch(folder / "c", videos, "local") - loop
         found["ray_overhead_ms_per_video"] = batch(folder / "d", videos, "ray") - loop
     found = {key: round(value, 1) for key, value in found.items()}

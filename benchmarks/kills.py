@@ -1,8 +1,11 @@
-"""Kill workers with SIGKILL at random moments while a job runs, and count what that costs.
+"""Kill workers, and the service, with SIGKILL at random moments while a job runs, and count what that costs.
 
-python benchmarks/kills.py --kills 20                        # SQLite
-python benchmarks/kills.py --kills 20 --database postgres    # a PostgreSQL of its own, on loopback
+python benchmarks/kills.py --kills 20 --service                        # SQLite; every kill hits a worker or the service
+python benchmarks/kills.py --kills 20 --service --database postgres    # a PostgreSQL of its own, on loopback
 python benchmarks/kills.py --kills 20 --database postgres --workers 2
+python benchmarks/kills.py --kills 0 --database postgres --outage 60   # the database is gone for a minute
+
+With --service the job is submitted and watched over HTTP, by a client that asks again until it is answered.
 """
 
 import argparse
@@ -14,22 +17,34 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
+import httpx
 import numpy as np
+import psutil
+import sqlalchemy.exc
 
 from headhunt_svc.detector import Detector, Options
+from headhunt_svc.errors import UnreachableError
 from headhunt_svc.io.files import sha256
 from headhunt_svc.jobs.client import DONE, Jobs
 from headhunt_svc.jobs.config import JobSettings
-from headhunt_svc.jobs.models import JobRequest
+from headhunt_svc.jobs.models import Job, JobRequest
 from headhunt_svc.jobs.scoring import result_key
+from headhunt_svc.jobs.store import Store
 
-BUNDLE = Path(__file__).parents[1] / "artifacts" / "detector"
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from server import Server  # noqa: E402
+
+BUNDLE = ROOT / "artifacts" / "detector"
 FOUND_IN = "/usr/lib/postgresql/15/bin"
 
 
@@ -49,9 +64,18 @@ def make_video(path: Path, seconds: int, seed: int, fps: int = 10) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Postgres:
+    """A server of our own: its URL, and how to take it away and bring it back."""
+
+    url: str
+    start: Callable[[], None]
+    stop: Callable[[], None]
+
+
 @contextmanager
-def postgres() -> Iterator[str]:
-    """A PostgreSQL on loopback that is gone afterwards; its URL. Does not run as root."""
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL on loopback that is gone afterwards. Does not run as root."""
     user = "postgres" if os.getuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="headhunt-pg-"))
     if user:
@@ -65,27 +89,41 @@ def postgres() -> Iterator[str]:
         subprocess.run(command, check=True, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
 
     data = str(folder / "data")
+    control = [tool["pg_ctl"], "-D", data, "-w"]
+
+    def start() -> None:
+        run(*control, "-l", str(folder / "log"), "-o", f"-p {port} -h 127.0.0.1 -k {folder}", "start")
+
+    def stop() -> None:
+        run(*control, "-m", "immediate", "stop")
+
     try:
         run(tool["initdb"], "-D", data, "-A", "trust", "-U", "headhunt", "--no-sync")
-        settings = f"-p {port} -h 127.0.0.1 -k {folder}"
-        run(tool["pg_ctl"], "-D", data, "-w", "-l", str(folder / "log"), "-o", settings, "start")
+        start()
         try:
-            yield f"postgresql://headhunt@127.0.0.1:{port}/headhunt_jobs"
+            yield Postgres(f"postgresql://headhunt@127.0.0.1:{port}/headhunt_jobs", start, stop)
         finally:
-            run(tool["pg_ctl"], "-D", data, "-m", "immediate", "stop")
+            stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def environment(settings: JobSettings) -> dict[str, str]:
+    """HEADHUNT_* of the processes of one queue."""
+    env = {"HEADHUNT_JOBS_FOLDER": str(settings.folder), "OMP_NUM_THREADS": "1", "HEADHUNT_BATCH_SEGMENTS": "8"}
+    env |= {"HEADHUNT_JOBS_CHECKPOINT_S": str(settings.checkpoint_s)}
+    env |= {"HEADHUNT_JOBS_BACKOFF_S": str(settings.backoff_s)}
+    env |= {"HEADHUNT_JOBS_ROOTS": json.dumps([str(root) for root in settings.roots])}
+    return env | ({"HEADHUNT_JOBS_DATABASE": settings.database} if settings.database else {})
+
+
 def start_worker(settings: JobSettings, log: Path, name: str | None = None) -> "subprocess.Popen[bytes]":
     """`headhunt worker` as a process."""
-    env = {**os.environ, "HEADHUNT_JOBS_FOLDER": str(settings.folder), "OMP_NUM_THREADS": "1"}
-    env |= {"HEADHUNT_JOBS_CHECKPOINT_S": str(settings.checkpoint_s), "HEADHUNT_BATCH_SEGMENTS": "8"}
-    env |= {"HEADHUNT_JOBS_BACKOFF_S": str(settings.backoff_s)}
-    env |= {"HEADHUNT_JOBS_DATABASE": settings.database} if settings.database else {}
     command = [str(Path(sys.executable).with_name("headhunt")), "worker", "--bundle", str(BUNDLE)]
     with log.open("ab") as f:
-        return subprocess.Popen([*command, *(["--name", name] if name else [])], env=env, stdout=f, stderr=f)
+        return subprocess.Popen(
+            [*command, *(["--name", name] if name else [])], env=os.environ | environment(settings), stdout=f, stderr=f
+        )
 
 
 def scorings(settings: JobSettings) -> list[dict[str, object]]:
@@ -102,47 +140,141 @@ def _wait_for_scoring(settings: JobSettings) -> None:
         time.sleep(0.1)
 
 
+class Service:
+    """`bentoml serve` on the same queue, and a client that asks until it is answered."""
+
+    def __init__(self, settings: JobSettings) -> None:
+        self.env, self.home = environment(settings), settings.folder / "bentoml"
+        self.server = Server(".", ROOT, self.home, **self.env)
+
+    def again(self) -> None:
+        """Kill it, whatever it does, and start it again."""
+        self.stop()
+        self.server = Server(".", ROOT, self.home, **self.env)
+
+    def stop(self) -> None:
+        """Kill the server and its worker process."""
+        supervisor = psutil.Process(self.server.process.pid)
+        for process in [*supervisor.children(recursive=True), supervisor]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.server.process.wait()
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """An answer that is none of a service that is away or just starts."""
+        for _ in range(600):
+            try:
+                found = httpx.request(method, f"{self.server.url}/v1/jobs{path}", timeout=30, **more)
+                if found.status_code < 500:
+                    return found
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"no answer:\n{self.server.log}")
+
+    def submit(self, videos: list[Path]) -> str:
+        """The job's id."""
+        body = {"inputs": [str(v) for v in videos]}
+        found = self.ask("POST", "", json=body, headers={"Idempotency-Key": "one job, however often it is sent"})
+        assert found.status_code == 202, found.text
+        return str(found.json()["job_id"])
+
+    def show(self, job_id: str) -> Job:
+        """The job."""
+        return Job.model_validate(self.ask("GET", f"/{job_id}").json())
+
+
+class Direct:
+    """The same by the library."""
+
+    def __init__(self, settings: JobSettings) -> None:
+        self.jobs = Jobs(settings)
+
+    def submit(self, videos: list[Path]) -> str:
+        """The job's id."""
+        return self.jobs.submit(JobRequest(inputs=tuple(map(str, videos))), BUNDLE)
+
+    def show(self, job_id: str) -> Job:
+        """The job; asks again while the database is away."""
+        for _ in range(1200):
+            try:
+                return self.jobs.show(job_id)
+            except (sqlalchemy.exc.SQLAlchemyError, UnreachableError):
+                time.sleep(0.2)
+        raise AssertionError("the database did not come back")
+
+    def stop(self) -> None:
+        """Let go."""
+        self.jobs.close()
+
+
 def run(
-    settings: JobSettings, videos: list[Path], kills: int, workers: int, seed: int = 0, again: bool = True
+    settings: JobSettings,
+    videos: list[Path],
+    kills: int,
+    workers: int,
+    seed: int = 0,
+    again: bool = True,
+    service: bool = False,
+    outage: Callable[[], None] | None = None,
 ) -> dict[str, object]:
-    """Score videos in a job while killing workers; again: are they started again? Returns the figures."""
+    """Score videos in a job while killing what works on it; returns the figures.
+
+    again: are workers started again? service: does the job go through a service, which is killed, too? outage: called
+    once, while a video is being scored.
+    """
     os.environ["HEADHUNT_BATCH_SEGMENTS"] = "8"
     rng = random.Random(seed)
     log = settings.folder / "workers.log"
     settings.folder.mkdir(parents=True, exist_ok=True)
     running = [start_worker(settings, log) for _ in range(workers)]
-    killed = 0
+    client = Service(settings) if service else Direct(settings)
+    killed = {"worker": 0, "service": 0}
     started = time.monotonic()
+    submitted: list[str] = []
+    submit = threading.Thread(target=lambda: submitted.append(client.submit(videos)))
     try:
-        with Jobs(settings) as jobs:
-            job_id = jobs.submit(JobRequest(inputs=tuple(map(str, videos))), BUNDLE)
-            while jobs.show(job_id).state not in DONE:
-                if killed < kills:
-                    if killed % 4:  # in the middle of a scoring; every fourth at any moment, start-up included
-                        _wait_for_scoring(settings)
-                    time.sleep(rng.uniform(0, 1.5 if killed % 4 else 8))
-                    at = rng.randrange(len(running))
-                    running[at].kill()
-                    running[at].wait()
-                    killed += 1
-                    if again:
-                        running[at] = start_worker(settings, log)
-                    else:
-                        del running[at]
+        submit.start()  # beside the killing: a service may die while it takes the job
+        if not service:
+            submit.join()
+        while not submitted or client.show(submitted[0]).state not in DONE:
+            n = sum(killed.values())
+            if outage is not None:
+                _wait_for_scoring(settings)
+                outage()
+                outage = None
+            elif n < kills and isinstance(client, Service) and rng.random() < 0.5:
+                time.sleep(rng.uniform(0, 8))
+                client.again()
+                killed["service"] += 1
+            elif n < kills:
+                if n % 4:  # in the middle of a scoring; every fourth at any moment, start-up included
+                    _wait_for_scoring(settings)
+                time.sleep(rng.uniform(0, 1.5 if n % 4 else 8))
+                at = rng.randrange(len(running))
+                running[at].kill()
+                running[at].wait()
+                killed["worker"] += 1
+                if again:
+                    running[at] = start_worker(settings, log)
                 else:
-                    time.sleep(0.5)
-            job = jobs.show(job_id)
-            seconds = time.monotonic() - started
-            detector = Detector.load(BUNDLE)
-            different = 0
-            keys = {}
-            for state, path in zip(job.videos, videos, strict=True):
-                content = sha256(path)
-                keys[result_key(content, detector, Options())] = state
-                assert state.result is not None, state.error
-                undisturbed = detector.detect(path, content, Options())
-                different += jobs.store.result(state.result, content) != undisturbed
+                    del running[at]
+            else:
+                time.sleep(0.5)
+        job = client.show(submitted[0])
+        seconds = time.monotonic() - started
+        detector = Detector.load(BUNDLE)
+        different = 0
+        keys = {}
+        store = Store(settings.folder)
+        for state, path in zip(job.videos, videos, strict=True):
+            content = sha256(path)
+            keys[result_key(content, detector, Options())] = state
+            assert state.result is not None, state.error
+            undisturbed = detector.detect(path, content, Options())
+            different += store.result(state.result, content) != undisturbed
     finally:
+        client.stop()
         for process in running:
             process.kill()
             process.wait()
@@ -151,7 +283,8 @@ def run(
     return {
         "database": "postgres" if settings.database else "sqlite",
         "workers": workers,
-        "killed": killed,
+        "workers_killed": killed["worker"],
+        "services_killed": killed["service"],
         "seconds": round(seconds, 1),
         "state": job.state,
         "videos": len(videos),
@@ -171,19 +304,29 @@ def main() -> None:
     parse.add_argument("--videos", type=int, default=30)
     parse.add_argument("--seconds", type=int, default=90, help="length of a video")
     parse.add_argument("--workers", type=int, default=1)
+    parse.add_argument("--service", action="store_true", help="submit over HTTP, and kill the service too")
+    parse.add_argument("--outage", type=float, default=0, help="seconds without the database (postgres)")
     parse.add_argument("--database", default="sqlite", help="sqlite, postgres (its own), or a URL")
     parse.add_argument("--seed", type=int, default=0)
     args = parse.parse_args()
     with tempfile.TemporaryDirectory(prefix="headhunt-kills-") as folder:
         videos = [make_video(Path(folder) / f"{i:02d}.mp4", args.seconds, i) for i in range(args.videos)]
 
-        def figures(url: str | None) -> dict[str, object]:
-            settings = JobSettings(folder=Path(folder) / "jobs", database=url, checkpoint_s=0.5)
-            return run(settings, videos, args.kills, args.workers, args.seed)
+        def figures(url: str | None, outage: Callable[[], None] | None = None) -> dict[str, object]:
+            at = Path(folder)
+            settings = JobSettings(folder=at / "jobs", database=url, checkpoint_s=0.5, roots=(at,))
+            more = {"seed": args.seed, "service": args.service, "outage": outage}
+            return run(settings, videos, args.kills, args.workers, **more)
 
         if args.database == "postgres":
-            with postgres() as url:
-                found = figures(url)
+            with postgres() as db:
+
+                def away() -> None:
+                    db.stop()
+                    time.sleep(args.outage)
+                    db.start()
+
+                found = figures(db.url, away if args.outage else None)
         else:
             found = figures(None if args.database == "sqlite" else args.database)
     print(json.dumps(found, indent=1))

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -91,7 +92,8 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory, footage: Path) -> Iterator[Server]:
     """The service from the source tree with the bundle that ships: one process for all tests that only ask it."""
     home = tmp_path_factory.mktemp("bentoml")
-    with serving(".", ROOT, home, HEADHUNT_URI_ROOTS=str(footage), TMPDIR=str(home)) as found:
+    jobs = {"HEADHUNT_JOBS_FOLDER": str(home / "jobs"), "HEADHUNT_JOBS_ROOTS": json.dumps([str(footage)])}
+    with serving(".", ROOT, home, HEADHUNT_URI_ROOTS=str(footage), TMPDIR=str(home), **jobs) as found:
         yield found
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -42,24 +43,34 @@ def test_headhunt_commands(project: Path, command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-SERVICE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+SERVICE, JOBS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("service.md", "jobs.md"))
 CURLS = [
     line.split("  #")[0].strip()
-    for text in (README, SERVICE)
+    for text in (README, SERVICE, JOBS)
     for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     for line in block.splitlines()
     if line.startswith("curl ")
 ]
 
 
+@pytest.fixture(scope="module")
+def job(server: Server, footage: Path) -> str:
+    """A job that waits: no worker is there."""
+    video = write_video(footage / "waits.mp4", 40)
+    made = httpx.post(f"{server.url}/v1/jobs", json={"inputs": [str(video)]}, timeout=60)
+    assert made.status_code == 202, made.text
+    return str(made.json()["job_id"])
+
+
 @pytest.mark.parametrize("command", CURLS)
-def test_curl_commands(project: Path, server: Server, footage: Path, command: str) -> None:
+def test_curl_commands(project: Path, server: Server, footage: Path, job: str, command: str) -> None:
     for folder in (project, footage):
         write_video(folder / "yard.mp4", 40)
     picture = base64.b64encode(bytes(96 * 96 * 3)).decode()
     segment = {"width": 96, "height": 96, "fps": 10, "frames": [picture] * 8}
     (project / "segment.json").write_text(json.dumps(segment))
-    command = command.replace("http://127.0.0.1:3000", server.url).replace("/srv/footage", str(footage))
+    for name, here in (("http://127.0.0.1:3000", server.url), ("/srv/footage", str(footage)), ("/JOB", f"/{job}")):
+        command = command.replace(name, here)
     done = subprocess.run(
         [*shlex.split(command), "--fail-with-body", "-sS"], cwd=project, capture_output=True, text=True, timeout=60
     )
@@ -68,7 +79,8 @@ def test_curl_commands(project: Path, server: Server, footage: Path, command: st
 
 def test_every_route_has_a_curl_line() -> None:
     for path in (*document()["paths"], "/v1/openapi.json", "/readyz"):
-        assert any(f"{path} " in f"{c} " for c in CURLS), path
+        asked = re.escape(path).replace(r"\{job_id\}", "JOB") + r"['? ]"
+        assert any(re.search(asked, f"{c} ") for c in CURLS), path
 
 
 def test_python(project: Path) -> None:

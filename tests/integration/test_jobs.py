@@ -229,8 +229,8 @@ def test_a_worker_that_is_killed_at_any_moment_loses_nothing(environment: pytest
 def test_two_workers_on_postgresql_share_a_job_and_one_finishes_alone(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with kills.postgres() as url:
-        settings = JobSettings(folder=tmp_path / "jobs", database=url, checkpoint_s=0.2)
+    with kills.postgres() as db:
+        settings = JobSettings(folder=tmp_path / "jobs", database=db.url, checkpoint_s=0.2)
         found = kills.run(settings, videos(tmp_path, 6, seconds=90), kills=1, workers=2, again=False)
     assert found["state"] == "succeeded"
     assert found["results"] == found["results_of_these_videos"] == 6

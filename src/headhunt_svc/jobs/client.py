@@ -1,6 +1,7 @@
 """Jobs as the command line and the service see them: submit, look, cancel, retry, results, purge."""
 
 import json
+import re
 import sqlite3
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from headhunt_svc.io.artifacts import load_bundle
 from headhunt_svc.io.files import text_id
 from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.inputs import Allowed, expand
-from headhunt_svc.jobs.models import Delivery, Input, Job, JobRequest, Row, State, Trouble, VideoState
+from headhunt_svc.jobs.models import JOB_ID, Delivery, Input, Job, JobRequest, Row, State, Trouble, VideoState
 from headhunt_svc.jobs.rows import row
 from headhunt_svc.jobs.store import Store, locked
 
@@ -134,6 +135,8 @@ class Jobs:
 
     def _rounds(self, job_id: str) -> list[WorkflowStatus]:
         """The job as submitted, and one more for each retry."""
+        if not re.fullmatch(JOB_ID, job_id):
+            return []
         found = self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="job", load_output=False)
         return sorted(found, key=lambda w: int(w.workflow_id.split("/")[1]))
 
@@ -208,11 +211,19 @@ class Jobs:
         if not rounds:
             raise NoSuchJobError(f"there is no job {job_id}: see `headhunt jobs list`")
         self._db.cancel_workflows(rounds)
-        at_work = self._db.list_workflows(
-            workflow_id_prefix=f"{job_id}/", name="video", status=ACTIVE, load_input=False, load_output=False
-        )
-        if at_work:
+        if at_work := self._at_work(job_id):
             self._db.cancel_workflows([w.workflow_id for w in at_work])
+
+    def _at_work(self, job_id: str, limit: int | None = None) -> list[WorkflowStatus]:
+        """Videos that are not done."""
+        return self._db.list_workflows(
+            workflow_id_prefix=f"{job_id}/",
+            name="video",
+            status=ACTIVE,
+            load_input=False,
+            load_output=False,
+            limit=limit,
+        )
 
     def retry(self, job_id: str) -> int:
         """Put failed and cancelled videos into the queue again; returns how many."""
@@ -260,7 +271,7 @@ class Jobs:
         ended = self._db.list_workflows(name="job", status=["SUCCESS", "CANCELLED"], load_input=False)
         for w in ended:
             job_id = w.workflow_id.split("/")[0]
-            if w.workflow_id in known:
+            if w.workflow_id in known or self._at_work(job_id, limit=1):
                 continue
             job = self.show(job_id)
             if job.state not in DONE:

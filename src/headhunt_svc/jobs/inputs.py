@@ -10,12 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import fsspec
+from fsspec.callbacks import Callback
 
-from headhunt_svc.errors import ConfigError, UnreachableError, VideoOpenError
+from headhunt_svc.errors import ConfigError, HeadHuntError, UnreachableError, VideoOpenError
 from headhunt_svc.io.video import find_videos
 from headhunt_svc.jobs.models import Input
 
 UPLOAD = "upload:"
+
+
+class StoppedError(Exception):
+    """The work is to end, for a reason that is none of the video's."""
+
+
 Allowed = Callable[[str], bool]
 
 
@@ -108,8 +115,37 @@ def expand(inputs: Sequence[str], allowed: Allowed = lambda _: True) -> tuple[In
 
 
 @contextmanager
-def local(uri: str, uploads: Path) -> Iterator[Path]:
+def of_store(what: str) -> Iterator[None]:
+    """Whatever goes wrong inside is a store that does not answer: each raises what its own library raises.
+
+    Raises:
+        UnreachableError: `what`, and why.
+    """
+    try:
+        yield
+    except (StoppedError, HeadHuntError, MemoryError):
+        raise
+    except Exception as exc:
+        raise UnreachableError(f"{what} ({str(exc) or type(exc).__name__})") from exc
+
+
+class _Watched(Callback):  # type: ignore[misc]  # fsspec has no types
+    """Asks after every piece of a download whether to go on."""
+
+    def __init__(self, check: Callable[[], object]) -> None:
+        super().__init__()
+        self._check = check
+
+    def call(self, *args: object, **more: object) -> None:
+        """Called by fsspec as bytes arrive."""
+        self._check()
+
+
+@contextmanager
+def local(uri: str, uploads: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
     """The video as a local file; one of an object store is there only inside the `with`.
+
+    check: called while it is fetched; what it raises ends that.
 
     Raises:
         VideoOpenError: there is no such video.
@@ -122,13 +158,12 @@ def local(uri: str, uploads: Path) -> Iterator[Path]:
     else:
         with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
             target = Path(folder) / PurePosixPath(uri).name
-            try:
-                fs, path = fsspec.core.url_to_fs(uri)
-                fs.get_file(path, str(target))
-            except FileNotFoundError as exc:
-                raise VideoOpenError(f"{uri}: there is no such video") from exc
-            except (ValueError, ImportError, PermissionError) as exc:
-                raise VideoOpenError(f"{uri}: {exc}") from exc
-            except OSError as exc:
-                raise UnreachableError(f"{uri} cannot be fetched now ({exc})") from exc
+            with of_store(f"{uri} cannot be fetched now"):
+                try:
+                    fs, path = fsspec.core.url_to_fs(uri)
+                    fs.get_file(path, str(target), callback=_Watched(check))
+                except FileNotFoundError as exc:
+                    raise VideoOpenError(f"{uri}: there is no such video") from exc
+                except (ValueError, ImportError, PermissionError) as exc:
+                    raise VideoOpenError(f"{uri}: {exc}") from exc
             yield target

@@ -1,9 +1,10 @@
-"""The process that scores, apart from the one that keeps the queue: what kills it costs one attempt of one video.
+"""The process that scores, apart from the one that hands it videos: what kills it costs one attempt of one video.
 
-They talk in JSON lines. The queue's side: {"video": Input, "options": JobOptions} and {"stop": why}; the scorer's: one
-{"detector_id": ...} when it is ready, then one outcome for each video.
+They talk in JSON lines. The one side: {"video": Input, "options": JobOptions} and {"stop": why}; the scorer's: one
+{"detector_id": ...} when it is ready, then one outcome for each video. It ends when it is asked nothing any more.
 """
 
+import io
 import json
 import os
 import queue
@@ -11,34 +12,26 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from headhunt_svc.detector import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
-from headhunt_svc.io.sandbox import ProcessLimits, SandboxedReader
-from headhunt_svc.io.video import VideoLimits, VideoReader
+from headhunt_svc.io.sandbox import limited
+from headhunt_svc.io.video import VideoReader
 from headhunt_svc.jobs.config import JobSettings
-from headhunt_svc.jobs.inputs import UPLOAD, local
+from headhunt_svc.jobs.inputs import UPLOAD, StoppedError, local
 from headhunt_svc.jobs.models import Input, JobOptions
 from headhunt_svc.jobs.scoring import score
 from headhunt_svc.jobs.store import Store
 from headhunt_svc.settings import Settings
 
 POLL_S = 0.2
+END_S = 30.0  # to finish a batch and write a log to its end; then it is killed
 Outcome = dict[str, Any]  # one of result (key, with events), error, trouble (may pass), died, stopped
-
-
-class StoppedError(Exception):
-    """The scorer was told to stop."""
-
-
-def _limited(path: Path) -> SandboxedReader:
-    of = Settings()
-    limits = VideoLimits(max_duration_s=of.max_duration_s, max_pixels=of.max_pixels, max_frames=of.max_frames)
-    return SandboxedReader(path, limits, ProcessLimits(of.decode_memory_mib, of.decode_cpu_s, of.decode_stall_s))
 
 
 def outcome_of(
@@ -51,11 +44,18 @@ def outcome_of(
 ) -> Outcome:
     """Score one video and say what came of it."""
     try:
-        with local(video.uri, store.uploads) as path:
-            sent = video.uri.startswith(UPLOAD)  # by anybody: decoded within limits
-            reader = _limited if sent else VideoReader
+        with local(video.uri, store.uploads, check) as path:
+            sent = video.uri.startswith(UPLOAD)  # by anybody
+            reader = partial(limited, settings=Settings()) if sent else VideoReader
             key = score(
-                detector, store, path, options.of_detector, checkpoint_s=checkpoint_s, check=check, reader=reader
+                detector,
+                store,
+                path,
+                video.video_id,
+                options.of_detector,
+                checkpoint_s=checkpoint_s,
+                check=check,
+                reader=reader,
             )
     except StoppedError as exc:
         return {"stopped": str(exc)}
@@ -70,10 +70,11 @@ def outcome_of(
     return {"result": key, "events": len(store.result(key, video.video_id).events)}
 
 
-def serve(bundle: Path, settings: JobSettings, asked: IO[str], answers: IO[str]) -> None:
-    """The scorer's side: until `asked` ends, which also happens when the queue's side dies."""
-    waiting: queue.Queue[dict[str, Any]] = queue.Queue()
+def serve(bundle: Path, store: Store, checkpoint_s: float, asked: IO[str], answers: IO[str]) -> None:
+    """The scorer's side: until `asked` ends, which also happens when the other side dies."""
+    waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
     stop: list[str] = []
+    ended = threading.Event()
 
     def listen() -> None:
         for line in asked:
@@ -82,15 +83,16 @@ def serve(bundle: Path, settings: JobSettings, asked: IO[str], answers: IO[str])
                 stop.append(message["stop"])
             else:
                 waiting.put(message)
-        os._exit(0)
+        ended.set()
+        waiting.put(None)
 
     def check() -> None:
-        if stop:
-            raise StoppedError(stop[-1])
+        if stop or ended.is_set():
+            raise StoppedError(stop[-1] if stop else "nobody waits for it any more")
 
     def answer(message: Outcome) -> None:
-        answers.write(json.dumps(message) + "\n")
-        answers.flush()
+        with suppress(BrokenPipeError):  # the other side is dead; what is done is on disk
+            answers.write(json.dumps(message) + "\n")
 
     threading.Thread(target=listen, daemon=True).start()
     try:
@@ -98,26 +100,61 @@ def serve(bundle: Path, settings: JobSettings, asked: IO[str], answers: IO[str])
     except HeadHuntError as exc:
         answer({"error": str(exc)})
         return
-    store = Store(settings.folder)
     answer({"detector_id": detector.detector_id})
-    while True:
-        message = waiting.get()
+    while (message := waiting.get()) is not None:
         stop.clear()
         video, options = Input.model_validate(message["video"]), JobOptions.model_validate(message["options"])
-        answer(outcome_of(detector, store, video, options, settings.checkpoint_s, check))
+        answer(outcome_of(detector, store, video, options, checkpoint_s, check))
+
+
+def backoff_s(attempt: int, settings: JobSettings) -> float:
+    """Seconds to wait after attempt 1, 2, ..."""
+    return min(settings.backoff_s * 2.0 ** min(attempt - 1, 30), settings.backoff_most_s)
+
+
+Waiting = Callable[[str, str, int], object]
+
+
+def tried(
+    attempt: Callable[[], Outcome], settings: JobSettings, waiting: Waiting, patience: int | None = None
+) -> Outcome:
+    """Attempts until one ends well or for good: with `result`, `error` or `stopped`.
+
+    What kills the scorer is tried settings.attempts times, a trouble that may pass `patience` times, or for ever.
+
+    waiting: called with the cause (died or trouble), why, and how many attempts there were, before each further one;
+        it is to wait.
+    """
+    deaths = n = 0
+    while True:
+        n += 1
+        out = attempt()
+        if "died" in out:
+            deaths += 1
+            if deaths >= settings.attempts:
+                return {"error": f"{out['died']}, {deaths} times: the video is left out"}
+            waiting("died", out["died"], n)
+        elif "trouble" in out:
+            if n == patience:
+                return {"error": f"{out['trouble']}, {n} times"}
+            waiting("trouble", out["trouble"], n)
+        else:
+            return out
 
 
 class Scorer:
-    """The queue's side. `score` may be called from several threads; they take turns.
+    """The other side. `score` may be called from several threads; they take turns.
 
     Raises:
         HeadHuntError: from `start`, the detector cannot be loaded.
     """
 
-    def __init__(self, bundle: Path, command: Sequence[str] | None = None) -> None:
-        self._command = command or [sys.executable, "-m", __name__, str(bundle)]
+    def __init__(self, bundle: Path, store: Path, checkpoint_s: float) -> None:
+        """store: folder of results and checkpoints. checkpoint_s: seconds of work between two of them."""
+        self._command = [sys.executable, "-m", __name__, str(bundle), str(store), str(checkpoint_s)]
         self._turn = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
+        self._listener: threading.Thread
         self._answers: queue.Queue[Outcome | None] = queue.Queue()
         self.restarts = 0
         self.detector_id = ""
@@ -127,9 +164,17 @@ class Scorer:
         if self._child is not None and self._child.poll() is None:
             return
         self.restarts += self._child is not None
-        child = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.close()
+        child = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the other side, which lets a batch end
+        )
         self._child, self._answers = child, queue.Queue()
-        threading.Thread(target=self._listen, args=(child, self._answers), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(child, self._answers), daemon=True)
+        self._listener.start()
         ready = self._answers.get()
         if ready is None or "error" in ready:
             self.close()
@@ -139,8 +184,9 @@ class Scorer:
     @staticmethod
     def _listen(child: "subprocess.Popen[str]", answers: "queue.Queue[Outcome | None]") -> None:
         assert child.stdout is not None
-        for line in child.stdout:
-            answers.put(json.loads(line))
+        with child.stdout as lines:
+            for line in lines:
+                answers.put(json.loads(line))
         answers.put(None)
 
     def _tell(self, message: object) -> None:
@@ -190,10 +236,18 @@ class Scorer:
                 self._turn.release()
 
     def close(self) -> None:
-        """End the process."""
-        if self._child is not None:
+        """End the process: a video at work keeps a checkpoint, the prediction log is written to its end."""
+        if self._child is None:
+            return
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError):
+            self._child.stdin.close()
+        try:
+            self._child.wait(END_S)
+        except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        self._listener.join()
 
 
 def _how(child: "subprocess.Popen[str]") -> str:
@@ -202,10 +256,11 @@ def _how(child: "subprocess.Popen[str]") -> str:
 
 
 def main() -> None:
-    """`python -m headhunt_svc.jobs.isolated BUNDLE`: what libraries print goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w")
+    """`python -m headhunt_svc.jobs.isolated BUNDLE STORE SECONDS`: what libraries print goes to standard error."""
+    answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb", 0), write_through=True)
     os.dup2(2, 1)
-    serve(Path(sys.argv[1]), JobSettings(), sys.stdin, answers)
+    bundle, store, checkpoint_s = sys.argv[1:]
+    serve(Path(bundle), Store(Path(store)), float(checkpoint_s), sys.stdin, answers)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT
 if TYPE_CHECKING:  # torch takes seconds to import, and who only looks at jobs needs none
     from headhunt_svc.detector import Options
 
+JOB_ID = "[0-9a-f]{12}"
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 

@@ -1,4 +1,4 @@
-"""One video, scored once: what the worker, the local engine and the actors of Ray all do."""
+"""One video, scored once: what the process does in which workers and `headhunt batch` score."""
 
 import hashlib
 import json
@@ -28,6 +28,7 @@ def score(
     detector: Detector,
     store: Store,
     path: Path,
+    video_id: str,
     options: Options,
     *,
     checkpoint_s: float = 60,
@@ -38,6 +39,7 @@ def score(
 
     A scoring that was interrupted goes on from its checkpoint.
 
+    video_id: what the prediction log calls the video; the result is named by its content.
     check: called between batches; what it raises stops the work, which is kept for the next time.
 
     Raises:
@@ -54,10 +56,10 @@ def score(
     with store.alone(key, check):
         if not store.has(key):
             try:
-                _score(detector, store, key, content, path, options, checkpoint_s, check, reader)
+                _score(detector, store, key, content, path, video_id, options, checkpoint_s, check, reader)
             except ArtifactError:  # the checkpoint does not fit the video, whatever made it
                 store.drop_checkpoint(key)
-                _score(detector, store, key, content, path, options, checkpoint_s, check, reader)
+                _score(detector, store, key, content, path, video_id, options, checkpoint_s, check, reader)
     return key
 
 
@@ -67,12 +69,13 @@ def _score(
     key: str,
     content: str,
     path: Path,
+    video_id: str,
     options: Options,
     checkpoint_s: float,
     check: Callable[[], object],
     reader: Reader,
 ) -> None:
-    known = store.checkpoint(key, content)
+    known = store.checkpoint(key, video_id)
     store.note(key=key, known=len(known))
     fresh: list[ScoredBatch] = []
     n_seen, n_kept, saved = 0, len(known), time.monotonic()
@@ -97,4 +100,5 @@ def _score(
             keep()
             raise
 
-    store.save(key, detecting(detector)(path, content, options, reader=reader, scored=scored, known=known))
+    report = detecting(detector)(path, video_id, options, reader=reader, scored=scored, known=known)
+    store.save(key, report.model_copy(update={"video_id": content}))

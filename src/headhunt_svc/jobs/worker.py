@@ -22,7 +22,7 @@ from headhunt_svc.errors import ConfigError
 from headhunt_svc.jobs import metrics
 from headhunt_svc.jobs.client import JOBS, SERIALIZER, VERSION, WEBHOOKS, Jobs, videos_queue
 from headhunt_svc.jobs.config import JobSettings
-from headhunt_svc.jobs.isolated import Outcome, Scorer
+from headhunt_svc.jobs.isolated import Outcome, Scorer, backoff_s, tried
 from headhunt_svc.jobs.models import Input, JobOptions
 from headhunt_svc.jobs.store import locked
 from headhunt_svc.jobs.webhooks import post
@@ -33,11 +33,6 @@ QUEUE_POLL_S = 0.05
 ROUND_S = 1.0
 FIGURES_S, PURGE_S = 10.0, 3600.0
 _worker: "Worker"  # workflows are functions of the module: they are found by name
-
-
-def backoff_s(attempt: int, settings: JobSettings) -> float:
-    """Seconds to wait after attempt 1, 2, ..."""
-    return min(settings.backoff_s * 2.0 ** min(attempt - 1, 30), settings.backoff_most_s)
 
 
 @DBOS.workflow(name="job")
@@ -65,20 +60,13 @@ def video(job_id: str, item: dict[str, str], options: dict[str, Any], webhook: s
     """Score a video: troubles that may pass are waited out, what kills the scorer is tried a stated number of times."""
     workflow_id = DBOS.workflow_id
     assert workflow_id is not None
-    settings = _worker.settings
-    deaths = 0
-    for attempt in count(1):
-        out = score_step(workflow_id, item, options)
-        if "died" in out:
-            deaths += 1
-            if deaths >= settings.attempts:
-                return {"error": f"{out['died']}, {deaths} times: the video is left out"}
-        elif "trouble" not in out:
-            break
-        why = out.get("died") or out["trouble"]
-        metrics.RETRIES.labels("died" if "died" in out else "trouble").inc()
+
+    def waiting(cause: str, why: str, attempt: int) -> None:
+        metrics.RETRIES.labels(cause).inc()
         DBOS.set_event("trouble", {"reason": why, "attempt": attempt})
-        DBOS.sleep(backoff_s(attempt, settings))
+        DBOS.sleep(backoff_s(attempt, _worker.settings))
+
+    out = tried(lambda: score_step(workflow_id, item, options), _worker.settings, waiting)
     if webhook is not None and out.get("events"):
         name = item["video_id"]
         body = {"event": "events", "job_id": job_id, "video_id": name, "events": events_step(out["result"], name)}
@@ -152,9 +140,9 @@ def _name(folder: Path, wanted: str | None) -> Iterator[str]:
 class Worker:
     """One process, one detector; stops at SIGTERM or SIGINT, and any other way costs no more than a checkpoint."""
 
-    def __init__(self, bundle: Path, settings: JobSettings | None = None, scorer: Scorer | None = None) -> None:
+    def __init__(self, bundle: Path, settings: JobSettings | None = None) -> None:
         self.settings = settings or JobSettings()
-        self.scorer = scorer or Scorer(bundle)
+        self.scorer = Scorer(bundle, self.settings.folder.absolute(), self.settings.checkpoint_s)
         self.stopping = threading.Event()
         self.jobs = Jobs(self.settings)
 

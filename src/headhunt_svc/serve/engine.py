@@ -19,8 +19,8 @@ import torch
 from headhunt_svc.detector import Detector, Options, Result, Run, Scored
 from headhunt_svc.errors import HeadHuntError, VideoError
 from headhunt_svc.io.reports import Report
-from headhunt_svc.io.sandbox import ProcessLimits, SandboxedReader, start
-from headhunt_svc.io.video import VideoLimits, VideoSource
+from headhunt_svc.io.sandbox import limited, start
+from headhunt_svc.io.video import VideoSource
 from headhunt_svc.mllm.extractor import Frames, View
 from headhunt_svc.monitor.observe import Observer, observer_of
 from headhunt_svc.serve import metrics
@@ -209,7 +209,7 @@ class Engine:
         @contextmanager
         def reader(at: Path) -> Iterator[VideoSource]:
             nonlocal closed
-            with self.source(at) as video:
+            with limited(at, self.settings) as video:
                 yield video
             closed = time.perf_counter()
             _give_back_memory()
@@ -252,13 +252,6 @@ class Engine:
         work.check()
         assert self.detector is not None
         return self.detector
-
-    def source(self, path: Path) -> SandboxedReader:
-        """How videos are read: within limits, in a process of their own."""
-        of = self.settings
-        video = VideoLimits(max_duration_s=of.max_duration_s, max_pixels=of.max_pixels, max_frames=of.max_frames)
-        process = ProcessLimits(of.decode_memory_mib, of.decode_cpu_s, of.decode_stall_s)
-        return SandboxedReader(path, video, process)
 
     async def score(self, run: Callable[[Detector, Run], Result]) -> Result:
         """A model call beside those of videos."""

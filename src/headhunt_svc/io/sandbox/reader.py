@@ -20,6 +20,7 @@ from headhunt_svc.io.sandbox import wire
 from headhunt_svc.io.sandbox.wire import ProcessLimits
 from headhunt_svc.io.video import Gap, SegmentPictures, VideoLimits, open_file
 from headhunt_svc.params import SegmentationParams
+from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, Segment
 
 _ERRORS: dict[str, type[VideoError]] = {e.__name__: e for e in (VideoOpenError, VideoDecodeError, VideoLimitError)}
@@ -213,3 +214,10 @@ class SandboxedReader:
 
     def _nonsense(self) -> VideoError:
         return VideoDecodeError(f"{self.path}: the decoder gave an answer that makes no sense; is the file intact?")
+
+
+def limited(path: Path, settings: Settings) -> SandboxedReader:
+    """A reader for what comes from anybody, within the limits that the environment sets (docs/security.md)."""
+    of = settings
+    video = VideoLimits(max_duration_s=of.max_duration_s, max_pixels=of.max_pixels, max_frames=of.max_frames)
+    return SandboxedReader(path, video, ProcessLimits(of.decode_memory_mib, of.decode_cpu_s, of.decode_stall_s))

@@ -25,7 +25,8 @@ demo: setup ## the whole method on the embedded default: videos in, heads hunted
 	headhunt demo show
 
 serve: setup ## the HTTP service on 127.0.0.1:3000 and one worker for its jobs, with the detector of artifacts/detector
-	headhunt worker & trap "kill $$!; wait" EXIT INT TERM; bentoml serve --host 127.0.0.1 --port $(PORT)
+	@headhunt worker & worker=$$!; bentoml serve --host 127.0.0.1 --port $(PORT) & service=$$!; \
+	trap "kill $$worker $$service 2>/dev/null; wait" INT TERM EXIT; wait $$service
 
 monitor-demo: setup ## three cameras that change within 14 days, and the dashboard that shows it
 	rm -rf out/monitor

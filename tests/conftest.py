@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -156,6 +157,15 @@ def headhunt(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess
         timeout=300,
         env={**os.environ, "COLUMNS": "200"},
     )
+
+
+def until(done: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for what must happen."""
+    for _ in range(int(seconds / 0.1)):
+        if done():
+            return
+        time.sleep(0.1)
+    raise AssertionError("did not happen")
 
 
 def scored_video(

@@ -30,11 +30,14 @@ class Server:
         self.home = home
         self._log = home / f"{self.port}.log"
         quiet = {"BENTOML_DO_NOT_TRACK": "True", "HF_HUB_OFFLINE": "1", "BENTOML_HOME": str(home)}
-        command = [str(Path(sys.executable).with_name("bentoml")), "serve", what, "--host", "127.0.0.1"]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--port", str(self.port)], cwd=cwd, env=os.environ | quiet | env, stdout=log, stderr=log
+                self._command(what), cwd=cwd, env=os.environ | quiet | env, stdout=log, stderr=log
             )
+
+    def _command(self, what: str) -> list[str]:
+        bentoml = str(Path(sys.executable).with_name("bentoml"))
+        return [bentoml, "serve", what, "--host", "127.0.0.1", "--port", str(self.port)]
 
     def wait_ready(self) -> "Server":
         until = time.monotonic() + START_S
@@ -64,6 +67,16 @@ class Server:
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
+
+
+class Made(Server):
+    """`make serve`: the service and a worker, of the environment that the tests run in."""
+
+    def __init__(self, cwd: Path, home: Path, **env: str) -> None:
+        super().__init__(".", cwd, home, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **env)
+
+    def _command(self, what: str) -> list[str]:
+        return ["make", "-o", "setup", "serve", f"PORT={self.port}"]
 
 
 @contextmanager

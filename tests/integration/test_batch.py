@@ -1,13 +1,20 @@
 """`headhunt batch`: the same rows from both engines."""
 
 import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import ROOT, benchmark
-from headhunt_svc.jobs.batch import Engine, run
+from conftest import ROOT, benchmark, until
+from headhunt_svc.jobs.batch import Done, run
+from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.inputs import expand
 from headhunt_svc.jobs.models import JobOptions
 
@@ -20,26 +27,66 @@ def rows(out: Path) -> list[dict[str, object]]:
     return pq.read_table(out / "rows").to_pylist()
 
 
+def scorings(out: Path) -> list[dict[str, object]]:
+    """What went through the model so far, of a run at work."""
+    return kills.scorings(JobSettings(folder=out / "work"))
+
+
+@contextmanager
+def beside(what: Callable[[], None]) -> Iterator[None]:
+    """Do something while a run is at work; it must have been done when the run is over."""
+    with ThreadPoolExecutor(1) as executor:
+        doing = executor.submit(what)
+        yield
+        doing.result(timeout=1)
+
+
 @pytest.mark.filterwarnings("ignore")  # of Ray itself
-def test_ray_gives_the_rows_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_gives_the_rows_of_one_process_also_when_an_actor_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     for i in range(3):
-        kills.make_video(tmp_path / "footage" / f"{i}.mp4", 10, seed=i)
+        kills.make_video(tmp_path / "footage" / f"{i}.mp4", 40, seed=i)
     (tmp_path / "footage" / "bad.mp4").write_bytes(b"no video")
     videos = expand([str(tmp_path / "footage")])
-    found = {}
-    engines: tuple[Engine, ...] = ("local", "ray")
-    for engine in engines:
-        done = run(videos, str(tmp_path / engine), BUNDLE, OPTIONS, engine)
-        assert (done.n_videos, done.n_failed, done.n_kept) == (4, 1, 0)
-        found[engine] = rows(tmp_path / engine)
+
+    def kill() -> None:
+        until(lambda: len(scorings(tmp_path / "ray")) > 1)
+        actor = psutil.Process(int(str(scorings(tmp_path / "ray")[-1]["pid"]))).parent()
+        assert actor is not None
+        assert "BatchScorer" in " ".join(actor.cmdline())
+        actor.kill()
+
+    assert run(videos, str(tmp_path / "local"), BUNDLE, OPTIONS) == Done(4, 1, 0)
+    with beside(kill):
+        assert run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS, "ray") == Done(4, 1, 0)
     import ray
 
     ray.shutdown()
-    assert json.dumps(found["ray"]) == json.dumps(found["local"])
-    assert [r["state"] for r in found["ray"]] == ["succeeded"] * 3 + ["failed"]
-    again = run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS)
-    assert (again.n_failed, again.n_kept) == (1, 3)
+    assert json.dumps(rows(tmp_path / "ray")) == json.dumps(rows(tmp_path / "local"))
+    assert [r["state"] for r in rows(tmp_path / "ray")] == ["succeeded"] * 3 + ["failed"]
+    assert run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS) == Done(4, 1, 3)
+    assert not (tmp_path / "ray" / "work").exists()
+
+
+def test_what_kills_the_process_that_scores_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADHUNT_JOBS_ATTEMPTS", "2")
+    monkeypatch.setenv("HEADHUNT_JOBS_BACKOFF_S", "0.1")
+    poison = kills.make_video(tmp_path / "a.mp4", 600, seed=1)
+    fine = kills.make_video(tmp_path / "b.mp4", 4, seed=2)
+
+    def kill() -> None:
+        for n in (1, 2):
+            until(lambda n=n: len(scorings(tmp_path / "out")) >= n)
+            os.kill(int(str(scorings(tmp_path / "out")[n - 1]["pid"])), signal.SIGSEGV)
+
+    errors: list[str] = []
+    with beside(kill):
+        done = run(expand([str(poison), str(fine)]), str(tmp_path / "out"), BUNDLE, OPTIONS, note=errors.append)
+    assert done == Done(2, 1, 0)
+    assert "SIGSEGV, 2 times" in errors[0]
+    assert [(r["state"], r["error"]) for r in rows(tmp_path / "out")] == [("failed", errors[0]), ("succeeded", None)]
 
 
 def test_results_may_go_to_an_object_store(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import ROOT, benchmark, headhunt
+from conftest import ROOT, benchmark, headhunt, until
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.jobs.client import DONE, Jobs
 from headhunt_svc.jobs.config import JobSettings
@@ -21,14 +21,6 @@ from headhunt_svc.jobs.models import Job, JobRequest
 BUNDLE = ROOT / "artifacts" / "detector"
 KILLS = int(os.environ.get("HEADHUNT_TEST_KILLS", "2"))
 kills = benchmark("kills")
-
-
-def until(done: Callable[[], bool], seconds: float = 120) -> None:
-    for _ in range(int(seconds / 0.1)):
-        if done():
-            return
-        time.sleep(0.1)
-    raise AssertionError("did not happen")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +45,41 @@ def hooks() -> Iterator[tuple[str, list[dict[str, object]], list[int]]]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+class Store(HTTPServer):
+    """An object store, as far as HTTP is one; `fault` is what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.fault: str | None = None
+        store = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = store.objects.get(self.path)
+                fault = store.fault
+                self.send_response(503 if fault == "unavailable" else 200 if body else 404)
+                self.send_header("Content-Length", str(len(body or b"")))
+                self.end_headers()
+                if body and fault != "unavailable":
+                    self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with Store() as found:
+        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +204,23 @@ def test_a_disk_that_is_full_is_waited_for_and_seen(jobs: Jobs, tmp_path: Path) 
     assert ended(jobs, job_id).state == "succeeded"
 
 
+def test_a_store_that_is_away_is_waited_for_and_seen(jobs: Jobs, store: Store, tmp_path: Path) -> None:
+    (path,) = videos(tmp_path, 1)
+    store.objects["/day/a.mp4"] = path.read_bytes()
+    for fault, said in (("unavailable", "503"), ("cut", "")):
+        store.fault = fault
+        job_id = jobs.submit(JobRequest(inputs=(f"{store.url}/day/a.mp4",), key=fault), BUNDLE)
+        until(lambda job_id=job_id: any(v.trouble and v.trouble.attempt > 1 for v in jobs.show(job_id).videos))
+        (video,) = jobs.show(job_id).videos
+        assert video.trouble is not None
+        assert f"{store.url}/day/a.mp4 cannot be fetched now (" in video.trouble.reason
+        assert said in video.trouble.reason
+        store.fault = None
+        assert ended(jobs, job_id).state == "succeeded"
+    gone = ended(jobs, jobs.submit(JobRequest(inputs=(f"{store.url}/day/b.mp4",)), BUNDLE))
+    assert "there is no such video" in str(gone.videos[0].error)
+
+
 def test_webhooks_come_until_they_are_taken(
     jobs: Jobs, hooks: tuple[str, list[dict[str, object]], list[int]], tmp_path: Path
 ) -> None:
@@ -226,12 +270,18 @@ def test_a_worker_that_is_killed_at_any_moment_loses_nothing(environment: pytest
     assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0
 
 
-def test_two_workers_on_postgresql_share_a_job_and_one_finishes_alone(
+def test_two_workers_on_postgresql_outlive_it_and_one_finishes_alone(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with kills.postgres() as db:
+
+        def outage() -> None:
+            db.stop()
+            time.sleep(5)
+            db.start()
+
         settings = JobSettings(folder=tmp_path / "jobs", database=db.url, checkpoint_s=0.2)
-        found = kills.run(settings, videos(tmp_path, 6, seconds=90), kills=1, workers=2, again=False)
+        found = kills.run(settings, videos(tmp_path, 6, seconds=90), kills=1, workers=2, again=False, outage=outage)
     assert found["state"] == "succeeded"
     assert found["results"] == found["results_of_these_videos"] == 6
     assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0

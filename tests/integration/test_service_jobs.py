@@ -1,4 +1,4 @@
-"""/v1/jobs of a real server, with a real worker beside it."""
+"""/v1/jobs of a real server, killed and started again as `make serve` does it: with a worker beside it."""
 
 import json
 import signal
@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pyarrow.parquet as pq
 
 from conftest import ROOT, benchmark
 from headhunt_svc.jobs.config import JobSettings
-from server import Server
+from server import Made, Server
 
 kills = benchmark("kills")
 
@@ -22,7 +23,6 @@ def test_jobs_over_http_outlive_the_service(tmp_path: Path) -> None:
     sent = kills.make_video(tmp_path / "sent.mp4", 4, seed=9)
     env = {"HEADHUNT_JOBS_FOLDER": str(settings.folder), "HEADHUNT_JOBS_ROOTS": json.dumps([str(tmp_path / "footage")])}
     server = Server(".", ROOT, tmp_path / "bento", **env).wait_ready()
-    worker = None
     try:
         at = f"{server.url}/v1/jobs"
         uploaded = httpx.post(f"{at}/uploads", content=sent.read_bytes(), headers={"Content-Type": "video/mp4"})
@@ -40,10 +40,9 @@ def test_jobs_over_http_outlive_the_service(tmp_path: Path) -> None:
 
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
-        server = Server(".", ROOT, tmp_path / "bento", **env).wait_ready()
+        server = Made(ROOT, tmp_path / "bento", **env).wait_ready()
         at = f"{server.url}/v1/jobs/{job['job_id']}"
-        assert httpx.post(f"{at}/retry").json()["state"] == "queued"
-        worker = kills.start_worker(settings, settings.folder / "log")
+        assert httpx.post(f"{at}/retry").json()["state"] in ("queued", "running")
         for _ in range(600):
             if (job := httpx.get(at).json())["state"] not in ("queued", "running"):
                 break
@@ -54,8 +53,10 @@ def test_jobs_over_http_outlive_the_service(tmp_path: Path) -> None:
         (tmp_path / "r.parquet").write_bytes(httpx.get(f"{at}/results", params={"format": "parquet"}).content)
         assert pq.read_table(tmp_path / "r.parquet").to_pylist() == rows
         assert httpx.get(f"{at}/deliveries").json() == {"deliveries": []}
+        begun = psutil.Process(server.process.pid).children(recursive=True)
+        assert any("worker" in p.cmdline() for p in begun)
+        server.terminate()
+        assert not psutil.wait_procs(begun, timeout=60)[1]
     finally:
-        for process in (server.process, worker):
-            if process is not None:
-                process.kill()
-                process.wait()
+        server.process.kill()
+        server.process.wait()

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from typing import Any
 import av
 import httpx
 import numpy as np
-import psutil
 import sqlalchemy.exc
 
 from headhunt_svc.detector import Detector, Options
@@ -153,12 +152,8 @@ class Service:
         self.server = Server(".", ROOT, self.home, **self.env)
 
     def stop(self) -> None:
-        """Kill the server and its worker process."""
-        supervisor = psutil.Process(self.server.process.pid)
-        for process in [*supervisor.children(recursive=True), supervisor]:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        self.server.process.wait()
+        """Kill it."""
+        self.server.kill()
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """An answer that is none of a service that is away or just starts."""

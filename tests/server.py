@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,14 @@ class Server:
         """Bytes that the supervisor and the worker hold; processes that decode one video each come and go."""
         supervisor = psutil.Process(self.process.pid)
         return sum(p.memory_info().rss for p in [supervisor, *supervisor.children()])
+
+    def kill(self) -> None:
+        """SIGKILL to all of it, whatever it does."""
+        supervisor = psutil.Process(self.process.pid)
+        for process in [*supervisor.children(recursive=True), supervisor]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)

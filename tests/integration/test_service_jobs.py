@@ -1,7 +1,6 @@
 """/v1/jobs of a real server, killed and started again as `make serve` does it: with a worker beside it."""
 
 import json
-import signal
 import time
 from pathlib import Path
 
@@ -38,8 +37,7 @@ def test_jobs_over_http_outlive_the_service(tmp_path: Path) -> None:
         assert [j["state"] for j in httpx.get(at).json()["jobs"]] == ["queued"]
         assert httpx.post(f"{at}/{job['job_id']}/cancel").json()["state"] == "cancelled"
 
-        server.process.send_signal(signal.SIGKILL)
-        server.process.wait()
+        server.kill()
         server = Made(ROOT, tmp_path / "bento", **env).wait_ready()
         at = f"{server.url}/v1/jobs/{job['job_id']}"
         assert httpx.post(f"{at}/retry").json()["state"] in ("queued", "running")
@@ -58,5 +56,5 @@ def test_jobs_over_http_outlive_the_service(tmp_path: Path) -> None:
         server.terminate()
         assert not psutil.wait_procs(begun, timeout=60)[1]
     finally:
-        server.process.kill()
-        server.process.wait()
+        if server.process.poll() is None:
+            server.kill()

@@ -1,10 +1,13 @@
 import json
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.exceptions import FSTimeoutError
+from fsspec.implementations.memory import MemoryFileSystem
 
-from headhunt_svc.errors import ConfigError, VideoOpenError
-from headhunt_svc.jobs.inputs import expand, local, within
+from headhunt_svc.errors import ConfigError, UnreachableError, VideoOpenError
+from headhunt_svc.jobs.inputs import StoppedError, expand, local, within
 
 
 @pytest.fixture
@@ -69,12 +72,49 @@ def test_a_manifest_cannot_lead_out_of_the_roots(footage: Path) -> None:
 
 
 def test_a_video_of_an_object_store_is_a_local_file_for_as_long_as_it_is_read(tmp_path: Path) -> None:
-    import fsspec
-
     fsspec.filesystem("memory").pipe_file("/archive/x.mp4", b"pictures")
     assert names("memory://archive/*.mp4") == ["x.mp4"]
     with local("memory://archive/x.mp4", tmp_path) as path:
         assert path.read_bytes() == b"pictures"
     assert not path.exists()
     with pytest.raises(VideoOpenError, match="no such video"), local("memory://archive/y.mp4", tmp_path):
+        pass
+
+
+class LibraryError(Exception):
+    """What the library of some store raises: no OSError."""
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning"),
+    [
+        (TimeoutError(), UnreachableError),
+        (FSTimeoutError(), UnreachableError),
+        (ConnectionResetError("gone"), UnreachableError),
+        (LibraryError("503"), UnreachableError),
+        (OSError(28, "No space left on device"), UnreachableError),
+        (FileNotFoundError(), VideoOpenError),
+        (PermissionError("no"), VideoOpenError),
+        (ValueError("no such region"), VideoOpenError),
+    ],
+)
+def test_what_may_pass_is_told_from_what_will_not(tmp_path: Path, error: Exception, meaning: type[Exception]) -> None:
+    class Failing(MemoryFileSystem):
+        def get_file(self, *_: object, **__: object) -> None:
+            raise error
+
+    fsspec.register_implementation("failing", Failing, clobber=True)
+    with pytest.raises(meaning, match=r"failing://archive/x\.mp4"), local("failing://archive/x.mp4", tmp_path):
+        pass
+
+
+def test_a_download_is_ended_by_what_check_raises(tmp_path: Path) -> None:
+    fsspec.filesystem("memory").pipe_file("/archive/long.mp4", b"pictures")
+    told = iter([None, StoppedError("cancelled")])
+
+    def check() -> None:
+        if error := next(told):
+            raise error
+
+    with pytest.raises(StoppedError, match="cancelled"), local("memory://archive/long.mp4", tmp_path, check):
         pass

@@ -119,26 +119,26 @@ def monitor_simulate(
     out: Annotated[Path, typer.Option(help="Folder for log, baselines, verdicts and workspace.")] = stages.MONITOR,
     table: Annotated[bool, typer.Option("--table", help="Instead: how often what is detected, against truth.")] = False,
     json: Annotated[Path | None, typer.Option(help="With --table: write the figures into this file.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the clips.")] = 1,
-    seeds: Annotated[int, typer.Option(min=1, help="With --table: seeds of undisturbed windows.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="With --table: how many seeds, from this one.")] = 5,
     windows: Annotated[int, typer.Option(min=1, help="With --table: undisturbed windows of a seed.")] = 30,
-    runs: Annotated[int, typer.Option(min=1, help="With --table: runs of each disturbance.")] = 20,
+    runs: Annotated[int, typer.Option(min=1, help="With --table: runs of each disturbance, over all seeds.")] = 20,
     config: DriftFile = stages.DRIFT,
     bundle: BundleFolder = stages.BUNDLE,
 ) -> None:
     """Fourteen days of three cameras that change, with the monitor run for each day."""
     from headhunt_svc import show
-    from headhunt_svc.demo.monitoring import Draws, Pool, fortnight
+    from headhunt_svc.demo.monitoring import Pool, detections, fortnight
     from headhunt_svc.monitor.config import load_drift
     from headhunt_svc.monitor.run import Monitor, Paths
 
-    pool, params = Pool(stages.MONITOR_POOL, bundle, seed), load_drift(config)
+    pools, params = [Pool(stages.MONITOR_POOL, bundle, seed + i) for i in range(seeds)], load_drift(config)
     if table:
-        show.detections(Draws(pool).table(params, seeds, windows, runs), json)
+        show.detections(detections(pools, params, windows, runs), json)
         return
     paths = Paths(str(out / "log"), out / "baselines", stages.REFERENCE, out / "verdicts", out / "workspace")
     monitor = Monitor(paths, params)
-    for day in fortnight(pool, paths.log, paths.baselines):
+    for day in fortnight(pools[0], paths.log, paths.baselines):
         show.verdict(monitor.run(day, now=day))
 
 

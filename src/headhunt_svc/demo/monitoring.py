@@ -1,16 +1,18 @@
 """Cameras that change: a simulation with ground truth for the monitor, with real scores of the embedded model.
 
-Every clip is rendered, changed in its pictures where its camera is (less light, another view), written as a video,
-detected by the shipped detector and logged, once under the template of the model and once under another one. Days are
-draws from that pool of clips: 14 days of footage are far fewer pictures, and the same clip may return on another day,
-never in a baseline and a window.
+Every scene is rendered, changed in its pictures where its camera is (less light, another view), written as a video,
+detected by the shipped detector and logged, under the template of the model or another one. Days are draws from that
+pool of clips: 14 days of footage are far fewer pictures, and the same clip may return on another day. No scene is both
+in a baseline and in a window.
 """
 
 import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from jaxtyping import UInt8
+from rich.console import Console
 from rich.progress import track
 
 from headhunt_svc.demo.corpus import write_mp4
@@ -38,7 +41,7 @@ from headhunt_svc.monitor.windows import Rows, Window, read_window
 DONE = "done.json"
 Pictures = UInt8[np.ndarray, "frame height width 3"]
 CAMERAS = ("camera-1", "camera-2", "camera-3")
-CHUNK = 20  # clips that are made together
+CHUNK = 6  # scenes that are made together
 PROBED = 0.2  # of the segments: a simulated day is short
 ANOMALOUS = 0.1  # of the clips
 SYSTEM = (
@@ -62,17 +65,18 @@ def _moved(pictures: Pictures) -> Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is done to the pictures of a camera, and how many of its clips hold an anomaly."""
+    """What is done to the pictures of a camera, which scenes it shows, and how many of them hold an anomaly."""
 
     name: str
     change: Callable[[Pictures], Pictures] | None = None
+    scenes: str = "normal"
     anomalous: float = ANOMALOUS
 
 
 NORMAL = Condition("normal")
 DARK = Condition("dark", _less_light)
 MOVED = Condition("moved", _moved)
-BUSY = Condition("busy", None, 1.0)
+BUSY = Condition("busy", None, "busy", 1.0)
 CONDITIONS = {c.name: c for c in (NORMAL, DARK, MOVED, BUSY)}
 
 
@@ -92,30 +96,44 @@ class Batch:
         template = "-template" if self.template else ""
         return f"{self.seed}/{self.camera}-{self.condition}{template}-{self.number}"
 
+    @property
+    def scenes(self) -> str:
+        """Names the scenes that it shows, as other batches may."""
+        return f"{self.seed}/{self.camera}/{CONDITIONS[self.condition].scenes}/{self.number}"
 
-def _make(folder: Path, bundle: Path, batch: Batch) -> None:
-    """Render, write, detect and log the clips of a batch."""
+
+def _pictures(batch: Batch, i: int) -> Pictures:
+    """Scene i of a batch, before anything is done to it."""
+    rng = np.random.default_rng(zlib.crc32(f"{batch.scenes}/{i}".encode()))
+    kind = str(rng.choice(SEEN_KINDS)) if rng.random() < CONDITIONS[batch.condition].anomalous else None
+    scene, t = surveillance(rng, kind, camera(CAMERAS.index(batch.camera)))
+    return render(scene, t, 128)
+
+
+def _make(folder: Path, bundle: Path, batches: Sequence[Batch]) -> None:
+    """Render the scenes that some batches share once, and write, detect and log the clips of each."""
     torch.set_num_threads(1)
-    if (folder / batch.name).exists():
-        shutil.rmtree(folder / batch.name)  # it was interrupted
-    detector = Detector.load(bundle)
-    if batch.template:
-        detector.extractor.tokenizer.chat_template = SYSTEM + detector.extractor.tokenizer.chat_template
-    condition, number = CONDITIONS[batch.condition], CAMERAS.index(batch.camera)
-    with PredictionLog(str(folder / batch.name), retention_days=36_500) as log:
-        observer = Observer(log, probe_share=PROBED)
+    with ExitStack() as stack:
+        made: list[tuple[Batch, Detector, Observer]] = []
+        for batch in batches:
+            if (folder / batch.name).exists():
+                shutil.rmtree(folder / batch.name)  # it was interrupted
+            detector = Detector.load(bundle)
+            if batch.template:
+                detector.extractor.tokenizer.chat_template = SYSTEM + detector.extractor.tokenizer.chat_template
+            log = stack.enter_context(PredictionLog(str(folder / batch.name), retention_days=36_500))
+            made.append((batch, detector, Observer(log, probe_share=PROBED)))
+        at = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headhunt-")))
         for i in range(CHUNK):
-            name = f"{batch.seed}/{batch.camera}/{batch.condition}/{batch.number * CHUNK + i}"
-            rng = np.random.default_rng(zlib.crc32(name.encode()))
-            kind = str(rng.choice(SEEN_KINDS)) if rng.random() < condition.anomalous else None
-            scene, t = surveillance(rng, kind, camera(number))
-            pictures = render(scene, t, 128)
-            path = folder / batch.name / "clip.mp4"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_mp4(path, pictures if condition.change is None else condition.change(pictures), FPS)
-            observer.detect(detector, path, name, camera=batch.camera, recorded=START + timedelta(minutes=i))
-            path.unlink()
-    write_json(folder / batch.name / DONE, {"clips": CHUNK, "detector": detector.detector_id})
+            pictures = _pictures(batches[0], i)
+            for batch, detector, observer in made:
+                change = CONDITIONS[batch.condition].change
+                write_mp4(at / "clip.mp4", pictures if change is None else change(pictures), FPS)
+                recorded = START + timedelta(minutes=i)
+                name = f"{batch.scenes}-{i}"
+                observer.detect(detector, at / "clip.mp4", name, camera=batch.camera, recorded=recorded)
+    for batch, detector, _ in made:
+        write_json(folder / batch.name / DONE, {"clips": CHUNK, "detector": detector.detector_id})
 
 
 class Pool:
@@ -130,13 +148,22 @@ class Pool:
         """So many batches of a camera."""
         return [Batch(self.seed, camera, condition.name, template, i) for i in numbers]
 
-    def make(self, batches: Sequence[Batch]) -> None:
-        """Make all batches that are not there yet, on several cores."""
-        missing = [b for b in batches if not (self.folder / b.name / DONE).exists()]
+    def make(self, batches: Iterable[Batch]) -> None:
+        """Make all batches that are not there yet, on several cores; what is made is kept when this is stopped."""
+        together: dict[str, list[Batch]] = {}
+        for batch in dict.fromkeys(batches):
+            if not (self.folder / batch.name / DONE).exists():
+                together.setdefault(batch.scenes, []).append(batch)
+        if not together:
+            return
+        console, n = Console(stderr=True), len(together)
         with ProcessPoolExecutor(self.processes) as executor:
-            jobs = [executor.submit(_make, self.folder, self.bundle, b) for b in missing]
-            for job in track(as_completed(jobs), total=len(jobs), description="clips", disable=not missing):
+            jobs = [executor.submit(_make, self.folder, self.bundle, shared) for shared in together.values()]
+            done = track(as_completed(jobs), "scenes", n, console=console, disable=not console.is_terminal)
+            for i, job in enumerate(done, 1):
                 job.result()
+                if not console.is_terminal:
+                    console.print(f"scenes: {i * CHUNK} of {n * CHUNK}")
 
     def clips(self, batches: Sequence[Batch]) -> list[pa.Table]:
         """The rows of every clip, in the order in which they were made."""
@@ -159,7 +186,7 @@ class Pool:
 
 def _by_clip(table: pa.Table) -> list[pa.Table]:
     names = np.asarray(pc.cast(table["video"], pa.string()).to_pylist())
-    numbers = np.array([int(n.rsplit("/", 1)[1]) for n in names])
+    numbers = np.array([int(n.rsplit("-", 1)[1]) for n in names])
     return [table.filter(pa.array(numbers == i)).sort_by("segment") for i in np.unique(numbers)]
 
 
@@ -186,8 +213,10 @@ SCENARIOS = (
     Scenario("changed template", {}, True, FLEET, "model"),
     Scenario("more activity", {"camera-1": BUSY}, False, "camera-1", "activity"),
 )
-A_DAY = 20  # clips a day and camera
-NORMALS, TEMPLATED, OTHERS = 6, 4, 2  # batches of the table's pool: of each camera, and of a changed one
+A_DAY = 18  # clips a day and camera
+BASE = range(6)  # batches of scenes for a camera's baseline
+DAYS_OF = range(6, 16)  # batches that the table's days are drawn from
+CHANGED = range(6, 11)  # batches that are also there changed, or under the other template
 
 
 @dataclass(slots=True)
@@ -209,86 +238,77 @@ class Outcome:
 
 
 class Draws:
-    """Windows with ground truth: baselines from one half of the normal clips of a pool, days from the other half."""
+    """Windows with ground truth, of one seed: baselines from some scenes of a pool, days from its others."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        wanted = [b for c in CAMERAS for b in pool.batches(c, NORMAL, False, range(NORMALS))]
-        wanted += [b for c in CAMERAS for b in pool.batches(c, NORMAL, True, range(TEMPLATED))]
-        wanted += [
-            b for s in SCENARIOS for c, k in s.conditions.items() for b in pool.batches(c, k, False, range(OTHERS))
-        ]
+        wanted = [b for c in CAMERAS for b in self._batches(c, NORMAL, False)]
+        wanted += [b for c in CAMERAS for b in pool.batches(c, NORMAL, False, BASE)]
+        wanted += [b for c in CAMERAS for b in self._batches(c, NORMAL, True)]
+        wanted += [b for s in SCENARIOS for c, k in s.conditions.items() for b in self._batches(c, k, False)]
         pool.make(wanted)
         self.about = pool.about(wanted[0])
+        self.baselines = {c: self._baseline(c) for c in CAMERAS}
 
-    def _clips(self, camera: str, condition: Condition, template: bool) -> list[pa.Table]:
-        n = TEMPLATED if template else NORMALS if condition is NORMAL else OTHERS
-        return self.pool.clips(self.pool.batches(camera, condition, template, range(n)))
+    def _batches(self, camera: str, condition: Condition, template: bool) -> list[Batch]:
+        numbers = DAYS_OF if condition is NORMAL and not template else CHANGED
+        return self.pool.batches(camera, condition, template, numbers)
 
-    def baselines(self, rng: np.random.Generator) -> tuple[dict[str, Baseline], dict[str, np.ndarray]]:
-        """A baseline of every camera, and the numbers of the clips that are left for its days."""
-        found, left = {}, {}
-        for camera_name in CAMERAS:
-            clips = self._clips(camera_name, NORMAL, False)
-            order = rng.permutation(len(clips))
-            half = len(clips) // 2
-            version = f"{rng.integers(1 << 62):x}"
-            found[camera_name] = Baseline(version, _rows(self.about, [clips[i] for i in order[:half]]))
-            left[camera_name] = order[half:]
-        return found, left
+    def _baseline(self, camera: str) -> Baseline:
+        clips = self.pool.clips(self.pool.batches(camera, NORMAL, False, BASE))
+        return Baseline(f"{self.pool.seed}", _rows(self.about, clips))
 
-    def window(self, scenario: Scenario, left: Mapping[str, np.ndarray], rng: np.random.Generator) -> Window:
+    def window(self, scenario: Scenario, rng: np.random.Generator) -> Window:
         """A day of all cameras."""
         window = Window(START, START + timedelta(days=1))
-        for camera_name in CAMERAS:
-            condition = scenario.conditions.get(camera_name, NORMAL)
-            clips = self._clips(camera_name, condition, scenario.template)
-            usable = [i for i in left[camera_name] if i < len(clips)] if condition is NORMAL else range(len(clips))
-            chosen = rng.choice(np.asarray(usable), A_DAY, replace=False)
-            window.cameras[camera_name] = _rows(self.about, [clips[i] for i in chosen])
+        for name in CAMERAS:
+            clips = self.pool.clips(self._batches(name, scenario.conditions.get(name, NORMAL), scenario.template))
+            chosen = rng.choice(len(clips), A_DAY, replace=False)
+            window.cameras[name] = _rows(self.about, [clips[i] for i in chosen])
         return window
 
-    def table(self, params: DriftParams, seeds: int = 5, windows: int = 30, runs: int = 20) -> dict[str, Outcome]:
-        """Undisturbed windows of several seeds (one baseline each), and runs of each disturbance (a baseline each)."""
-        found: dict[str, Outcome] = {}
-        for number, scenario in enumerate(SCENARIOS):
-            for seed in range(seeds if scenario.kind is None else runs):
-                name = f"{scenario.name}, seed {seed + 1}" if scenario.kind is None else scenario.name
-                rng, judge = np.random.default_rng([self.pool.seed, number, seed]), Judge(params)
-                baselines, left = self.baselines(rng)
-                for _ in range(windows if scenario.kind is None else 1):
-                    window = self.window(scenario, left, rng)
-                    found.setdefault(name, Outcome()).add(scenario, judge.judge(window, baselines))
-        return found
+
+def detections(pools: Iterable[Pool], params: DriftParams, windows: int = 30, runs: int = 20) -> dict[str, Outcome]:
+    """For each pool that many undisturbed windows; and that many runs of each disturbance, in turn over all pools."""
+    found: dict[str, Outcome] = {}
+    draws = [Draws(pool) for pool in pools]
+    judges = [Judge(params) for _ in draws]
+    for number, scenario in enumerate(SCENARIOS):
+        for i in range(windows * len(draws) if scenario.kind is None else runs):
+            at = i % len(draws)
+            rng = np.random.default_rng([draws[at].pool.seed, number, i])
+            window = draws[at].window(scenario, rng)
+            name = f"{scenario.name}, seed {draws[at].pool.seed}" if scenario.kind is None else scenario.name
+            found.setdefault(name, Outcome()).add(scenario, judges[at].judge(window, draws[at].baselines))
+    return found
 
 
 # -- fourteen days ----------------------------------------------------------------------------------------------------
 LIGHT_FROM, MOVED_FROM, TEMPLATE_FROM = 6, 8, 10  # days, from 1
-BASE = range(2)  # batches of the baselines
-FROM = range(2, 4)  # batches of the days
+FEW_BASE, FEW = range(4), range(6, 10)  # batches: fewer than the table's, so that a newcomer waits for minutes
 
 
 def _of_day(pool: Pool, camera_name: str, day: int) -> list[Batch]:
-    template = day >= TEMPLATE_FROM
+    condition = NORMAL
     if camera_name == "camera-2" and day >= LIGHT_FROM:
-        return pool.batches(camera_name, DARK, template, range(2))
+        condition = DARK
     if camera_name == "camera-3" and day >= MOVED_FROM:
-        return pool.batches(camera_name, MOVED, template, range(2))
-    return pool.batches(camera_name, NORMAL, template, FROM)
+        condition = MOVED
+    return pool.batches(camera_name, condition, day >= TEMPLATE_FROM, FEW)
 
 
 def fortnight(pool: Pool, log: str, baselines: Path) -> Iterator[datetime]:
     """Write baselines and 14 days into a log; yields the end of each day once it is logged."""
     days = range(1, DAYS + 1)
+    base = {name: pool.batches(name, NORMAL, False, FEW_BASE) for name in CAMERAS}
     pool.make(
-        [b for c in CAMERAS for b in pool.batches(c, NORMAL, False, BASE)]
-        + list(dict.fromkeys(b for c in CAMERAS for day in days for b in _of_day(pool, c, day)))
+        [b for batches in base.values() for b in batches]
+        + [b for c in CAMERAS for d in days for b in _of_day(pool, c, d)]
     )
-    about = pool.about(pool.batches(CAMERAS[0], NORMAL, False, BASE)[0])
+    about = pool.about(base[CAMERAS[0]][0])
     store = Baselines(baselines)
-    for name in CAMERAS:
-        clips = pool.clips(pool.batches(name, NORMAL, False, BASE))
-        store.add(name, _rows(about, clips), "simulated footage that is known to be good")
+    for name, batches in base.items():
+        store.add(name, _rows(about, pool.clips(batches)), "simulated footage that is known to be good")
     with PredictionLog(log, retention_days=36_500) as writer:
         for day in days:
             rng = np.random.default_rng([pool.seed, day])

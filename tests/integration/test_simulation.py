@@ -15,11 +15,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     folder = tmp_path_factory.mktemp("pool")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(monitoring, "CHUNK", 2)
-        for name in ("normal", "dark", "moved"):
-            for template in (False, True) if name == "normal" else (False,):
-                batch = monitoring.Batch(1, CAMERAS[0], name, template, 0)
-                monitoring._make(folder, ROOT / "artifacts" / "detector", batch)
-    return Pool(folder, ROOT / "artifacts" / "detector", 1)
+        pool = Pool(folder, ROOT / "artifacts" / "detector", 1)
+        looks = [(NORMAL, False), (NORMAL, True), (DARK, False), (MOVED, False)]
+        of_first = [b for condition, other in looks for b in pool.batches(CAMERAS[0], condition, other, range(1))]
+        monitoring._make(folder, pool.bundle, of_first)
+        monitoring._make(folder, pool.bundle, pool.batches(CAMERAS[0], NORMAL, False, range(1, 2)))
+    return pool
 
 
 def test_light_view_and_template_are_changed_and_nothing_else(pool: Pool) -> None:
@@ -41,17 +42,23 @@ def test_light_view_and_template_are_changed_and_nothing_else(pool: Pool) -> Non
 
 
 def test_baselines_and_windows_share_no_clip(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("NORMALS", 1), ("TEMPLATED", 1), ("OTHERS", 1), ("A_DAY", 1), ("CAMERAS", CAMERAS[:1])):
+    dark = Scenario("dark", {CAMERAS[0]: DARK}, False, CAMERAS[0], "lighting")
+    changed = Scenario("template", {}, True, FLEET, "model")
+    here = {"BASE": range(1, 2), "DAYS_OF": range(1), "CHANGED": range(1), "A_DAY": 1}
+    for name, value in {**here, "CAMERAS": CAMERAS[:1], "SCENARIOS": (dark,)}.items():
         monkeypatch.setattr(monitoring, name, value)
-    monkeypatch.setattr(monitoring, "SCENARIOS", (Scenario("dark", {CAMERAS[0]: DARK}, False, CAMERAS[0], "lighting"),))
-    draws, undisturbed = Draws(pool), Scenario("undisturbed", {}, False, "", None)
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        baselines, left = draws.baselines(rng)
-        window = draws.window(undisturbed, left, rng)
-        of = [set(r.table["video"].to_pylist()) for r in (baselines[CAMERAS[0]].rows, window.cameras[CAMERAS[0]])]
-        assert all(of)
-        assert not of[0] & of[1]
+    draws, rng = Draws(pool), np.random.default_rng(0)
+    known = set(draws.baselines[CAMERAS[0]].rows.table["video"].to_pylist())
+    assert known
+    for scenario in (Scenario("undisturbed", {}, False, "", None), dark, changed):
+        shown = set(draws.window(scenario, rng).cameras[CAMERAS[0]].table["video"].to_pylist())
+        assert shown
+        assert not shown & known
+
+
+def test_what_baselines_and_days_are_drawn_from_is_apart() -> None:
+    assert not {*monitoring.BASE} & {*monitoring.DAYS_OF, *monitoring.CHANGED}
+    assert not {*monitoring.FEW_BASE} & {*monitoring.FEW}
 
 
 def test_only_the_right_kind_on_the_right_camera_counts_as_right() -> None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -194,10 +195,67 @@ def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_pa
 
 def test_an_archive_is_logged_too(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADHUNT_PREDICTION_LOG", str(tmp_path / "log"))
-    done = headhunt("batch", video, "--out", tmp_path / "out")
+    done = headhunt("batch", video.parent.parent, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = read(tmp_path / "log").to_pydict()
     assert sorted(found["segment"]) == list(range(21))
+    assert (set(found["camera"]), set(found["video"])) == ({"gate"}, {"gate/a.mp4"})
+
+
+FILLED = """
+import resource, sys
+from pathlib import Path
+from headhunt_svc.detector import Detector
+from headhunt_svc.monitor.log import PredictionLog
+from headhunt_svc.monitor.metrics import metric
+from headhunt_svc.monitor.observe import Observer
+
+bundle, video, disk, how = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+ballast = disk / "ballast"
+
+def fill():
+    if how == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+        return
+    with ballast.open("wb", buffering=0) as f:
+        try:
+            while f.write(bytes(512)):
+                pass
+        except OSError as exc:
+            print("filled:", exc.strerror)
+
+def free():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    ballast.unlink(missing_ok=True)
+
+detector = Detector.load(bundle)
+plain = detector.detect(video)
+with PredictionLog(str(disk / "log")) as log:
+    fill()
+    assert Observer(log).detect(detector, video) == plain
+    log.flush()
+    assert "cannot write" in log.status.stopped, log.status
+    assert metric("log_stopped")._value.get() == 1
+    free()
+    log.flush()
+    assert metric("log_stopped")._value.get() == 0
+    assert log.status.written == len(plain.scores), log.status
+    assert log.status.lost == 0
+"""
+
+
+def test_a_full_disk_stops_the_log_and_not_the_scoring(video: Path, tmp_path: Path) -> None:
+    """On a file system of its own that is full; where none may be mounted, at a limit of the system."""
+    disk, apart = tmp_path / "disk", ["unshare", "--mount", "--map-root-user", "sh", "-ec"]
+    disk.mkdir()
+    mount = 'mount -t tmpfs -o size=256k none "$0"'
+    may = subprocess.run([*apart, mount, disk], capture_output=True).returncode == 0
+    command = [sys.executable, "-c", FILLED, ROOT / "artifacts" / "detector", video, disk, "disk" if may else "limit"]
+    if may:
+        command = [*apart, f'{mount}; exec "$@"', disk, *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert not may or "filled: No space left on device" in done.stdout
 
 
 def test_lost_pictures_are_logged_where_they_were_lost(detector: Detector, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import torch
 from kills import BUNDLE, make_video, postgres, start_worker
 
 from headhunt_svc.detector import Detector
@@ -69,6 +70,8 @@ def main() -> None:
     parse.add_argument("--json", action="store_true")
     args = parse.parse_args()
     os.environ["HEADHUNT_BATCH_SEGMENTS"] = "8"
+    os.environ["OMP_NUM_THREADS"] = "1"  # in all processes, the bare loop's too
+    torch.set_num_threads(1)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with tempfile.TemporaryDirectory(prefix="headhunt-batch-") as name:
         folder = Path(name)

@@ -77,7 +77,8 @@ def watch(job_id: JobId) -> None:
     with Jobs() as jobs:
         while (found := jobs.show(job_id)).state not in DONE:
             if (now := f"{found.state}, {found.percent:.0f} %") != told:
-                show.note(told := now)
+                left = f", {show.clock(found.eta_s)} left" if found.eta_s else ""
+                show.note((told := now) + left)
             time.sleep(WATCH_S)
         show.job(found)
     if found.state != "succeeded":

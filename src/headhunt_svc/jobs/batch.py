@@ -186,6 +186,8 @@ def _ray(scorer: dict[str, Any], todo: list[tuple[Input, str]], actors: int | No
         raise ConfigError("Ray is not installed: pip install 'headhunt-svc[ray]'") from exc
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # ours counts videos
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus = int(ray.cluster_resources().get("GPU", 0))
     n = actors or max(gpus, 1)
     rows = [{"uri": v.uri, "video_id": v.video_id, "name": name} for v, name in todo]

@@ -1,6 +1,8 @@
 """docs/scaling.md and docs/jobs.md name what there is, and their arithmetic is that of the measured figure."""
 
 import re
+import subprocess
+import sys
 
 import yaml
 
@@ -29,7 +31,9 @@ def test_the_manifest_starts_a_worker_of_the_image() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", SCALING, flags=re.DOTALL)
     pod = yaml.safe_load(block)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert container["command"][:4] == ["python", "-m", "headhunt_svc", "worker"]
+    python, *rest = container["command"]
+    assert python == "python"
+    assert subprocess.run([sys.executable, *rest, "--help"], cwd=ROOT, capture_output=True).returncode == 0
     mounted = {v["name"]: v["mountPath"] for v in container["volumeMounts"]}
     folder = next(e["value"] for e in container["env"] if e["name"] == "HEADHUNT_JOBS_FOLDER")
     assert folder in mounted.values()

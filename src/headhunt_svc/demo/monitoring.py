@@ -213,8 +213,8 @@ SCENARIOS = (
     Scenario("changed template", {}, True, FLEET, "model"),
     Scenario("more activity", {"camera-1": BUSY}, False, "camera-1", "activity"),
 )
-A_DAY = 18  # clips a day and camera
-BASE = range(6)  # batches of scenes for a camera's baseline
+A_DAY = 20  # clips a day and camera
+BASE = (*range(6), *range(16, 20))  # batches of scenes for a camera's baseline: three days
 DAYS_OF = range(6, 16)  # batches that the table's days are drawn from
 CHANGED = range(6, 11)  # batches that are also there changed, or under the other template
 

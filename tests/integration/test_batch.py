@@ -98,3 +98,16 @@ def test_results_may_go_to_an_object_store(tmp_path: Path) -> None:
     assert run(videos, "memory://batch-test", BUNDLE, OPTIONS).n_kept == 1
     with fsspec.open("memory://batch-test/rows/part-00000.parquet") as f:
         assert pq.read_table(f).to_pylist()[0]["video_id"] == "a.mp4"
+
+
+def test_a_video_whose_store_is_unknown_is_a_row_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADHUNT_JOBS_BACKOFF_S", "0.1")
+    fine = kills.make_video(tmp_path / "a.mp4", 4, seed=1)
+    videos = expand([str(fine), "nowhere://archive/b.mp4"])
+    for kept in (0, 1):
+        assert run(videos, str(tmp_path / "out"), BUNDLE, OPTIONS) == Done(2, 1, kept)
+    found = rows(tmp_path / "out")
+    assert [r["state"] for r in found] == ["succeeded", "failed"]
+    assert "nowhere" in str(found[1]["error"])

@@ -8,6 +8,7 @@ OUT/work (on an object store a temporary folder of each machine) holds checkpoin
 import hashlib
 import json
 import logging
+import secrets
 import shutil
 import tempfile
 import time
@@ -113,13 +114,16 @@ class Place:
 
 
 def _row_name(video: Input, made_by: Sequence[object]) -> str:
-    """Names a row by its video as the store describes it now, and by what scores it."""
-    fs, path = fsspec.core.url_to_fs(video.uri)
+    """Names a row by its video as the store describes it now, and by what scores it.
+
+    A video that the store cannot describe now gets a name of its own: no row that is there may be taken for its row.
+    """
     try:
+        fs, path = fsspec.core.url_to_fs(video.uri)
         info = fs.info(path)
-    except Exception:  # each store raises what its own library raises; the engine will say what is wrong
-        info = {}
-    stamp = [str(info.get(k)) for k in ("size", "mtime", "ETag", "LastModified", "md5Hash", "created")]
+        stamp = [str(info.get(k)) for k in ("size", "mtime", "ETag", "LastModified", "md5Hash", "created")]
+    except Exception:  # each store raises what its own library raises; fetching the video will say what is wrong
+        stamp = [secrets.token_hex()]
     key = hashlib.sha256(json.dumps([video.model_dump(), stamp, made_by]).encode()).hexdigest()[:32]
     return f"results/{key[:2]}/{key}.json"
 

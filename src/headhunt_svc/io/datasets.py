@@ -29,6 +29,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from headhunt_svc.errors import ArtifactError, DatasetError, VideoError
 from headhunt_svc.io.files import write_file
+from headhunt_svc.io.tables import read_table
 from headhunt_svc.io.video import count_frames, find_videos
 from headhunt_svc.types import NORMAL, FrameSpan, SpanEnds, Split, VideoRecord
 
@@ -256,7 +257,7 @@ def load_index(path: Path, split: Split | None = None) -> list[VideoRecord]:
         ArtifactError: missing or broken.
     """
     try:
-        table = pd.read_parquet(path)
+        table = read_table(path).to_pylist()
     except (OSError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read ({exc}): run `headhunt index` first") from exc
     return [
@@ -269,6 +270,6 @@ def load_index(path: Path, split: Split | None = None) -> list[VideoRecord]:
             row["label"],
             tuple(FrameSpan(*span) for span in json.loads(row["true_spans"])),
         )
-        for row in table.to_dict("records")
+        for row in table
         if split is None or row["split"] == split
     ]

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.io.audit import audit
 from headhunt_svc.io.files import read_json, sha256, write_file, write_json
+from headhunt_svc.io.tables import read_table
 from headhunt_svc.monitor.schema import COLUMNS, About
 from headhunt_svc.monitor.windows import Rows
 
@@ -52,7 +53,7 @@ def load_rows(path: Path) -> Rows:
         ArtifactError: missing, broken, or of another schema.
     """
     try:
-        table = pq.read_table(path)
+        table = read_table(path)
         totals = json.loads(table.schema.metadata[TOTALS])
         return Rows(About.read(table.schema.metadata, str(path)), table.cast(COLUMNS), **totals)
     except FileNotFoundError as exc:

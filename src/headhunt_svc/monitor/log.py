@@ -28,6 +28,7 @@ from fsspec.core import url_to_fs
 
 from headhunt_svc.errors import OutputError
 from headhunt_svc.io.files import write_file
+from headhunt_svc.io.tables import read_table
 from headhunt_svc.monitor.metrics import metric
 from headhunt_svc.monitor.schema import COLUMNS, About
 
@@ -267,7 +268,7 @@ class PredictionLog:
             if len(small) < MERGE:
                 return
             table = pa.concat_tables(
-                pq.read_table(io.BytesIO(self.place.read(n))).cast(COLUMNS) for n in small
+                read_table(io.BytesIO(self.place.read(n))).cast(COLUMNS) for n in small
             ).unify_dictionaries()
             ends = [n.removesuffix(".parquet").rsplit("-", 2)[1:] for n in (small[0], small[-1])]
             merged = self._save(key, table, int(ends[0][0]), int(ends[1][1]))

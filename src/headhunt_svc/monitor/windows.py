@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.io.tables import open_parquet, read_table
 from headhunt_svc.monitor.log import Partition, Place, live
 from headhunt_svc.monitor.schema import COLUMNS, About
 
@@ -68,9 +68,9 @@ def _files(place: Place, start: datetime, stop: datetime, window: Window) -> dic
             continue
         try:
             with place.open(name) as f:
-                file = pq.ParquetFile(f)
+                file = open_parquet(f)
                 about = About.read(file.schema_arrow.metadata, name)
-                narrow = file.read(columns=_NARROW)
+                narrow = read_table(file, _NARROW)
         except ArtifactError as exc:
             window.excluded[str(exc).removeprefix(f"{name}: ").removeprefix(f"{name} ")] += 1
             continue
@@ -191,7 +191,7 @@ def _camera(
         here = np.flatnonzero(drawn[at : at + len(rows)])
         at += len(rows)
         if len(here):
-            table = pq.read_table(io.BytesIO(place.read(file.name)))
+            table = read_table(io.BytesIO(place.read(file.name)))
             parts.append(table.select(COLUMNS.names).cast(COLUMNS).take(pa.array(here)))
     if not parts:
         return

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from forked import Commands
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.types import FrameSpan, VideoRecord
 from server import Server, serving
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 HEADHUNT = Path(sys.executable).with_name("headhunt")
 EXTERNAL = ROOT.parent / "shared" / "data"
 CLIPS = EXTERNAL / "clips"
+COMMANDS = Commands()
 
 # the DVC stages after pretrain, as verbs
 STAGES = [
@@ -149,14 +151,8 @@ def benchmark(name: str) -> ModuleType:
 
 
 def headhunt(*args: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(HEADHUNT), *map(str, args)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    command, env = [str(HEADHUNT), *map(str, args)], {**os.environ, "COLUMNS": "200"}
+    return subprocess.CompletedProcess(command, *COMMANDS.run(command, cwd, env, 300))
 
 
 def until(done: Callable[[], bool], seconds: float = 120) -> None:

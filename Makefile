@@ -34,7 +34,7 @@ monitor-demo: setup ## three cameras that change within 14 days, and the dashboa
 	headhunt monitor ui
 
 test: setup ## all tests, fast ones first, a process for each core
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadscope
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadscope --no-loadscope-reorder
 
 check: setup ## format, lint, types, layers
 	ruff format --check src tests benchmarks

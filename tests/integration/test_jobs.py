@@ -264,9 +264,9 @@ def test_purge_keeps_what_another_job_needs(jobs: Jobs, tmp_path: Path) -> None:
 
 def test_a_worker_that_is_killed_at_any_moment_loses_nothing(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = JobSettings(folder=tmp_path / "jobs", checkpoint_s=0.2)
-    found = kills.run(settings, videos(tmp_path, 4, seconds=90), KILLS, workers=1)
+    found = kills.run(settings, videos(tmp_path, 3, seconds=90), KILLS, workers=1)
     assert found["state"] == "succeeded"
-    assert found["results"] == found["results_of_these_videos"] == 4
+    assert found["results"] == found["results_of_these_videos"] == 3
     assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0
 
 
@@ -281,7 +281,7 @@ def test_two_workers_on_postgresql_outlive_it_and_one_finishes_alone(
             db.start()
 
         settings = JobSettings(folder=tmp_path / "jobs", database=db.url, checkpoint_s=0.2)
-        found = kills.run(settings, videos(tmp_path, 6, seconds=90), kills=1, workers=2, again=False, outage=outage)
+        found = kills.run(settings, videos(tmp_path, 4, seconds=90), kills=1, workers=2, again=False, outage=outage)
     assert found["state"] == "succeeded"
-    assert found["results"] == found["results_of_these_videos"] == 6
+    assert found["results"] == found["results_of_these_videos"] == 4
     assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0

@@ -62,6 +62,11 @@ class Verdict:
         return {"schema_version": 1, **found}
 
 
+def _folder(stop: datetime) -> str:
+    """Of the window that ends then, in UTC; the names are in the order of time."""
+    return f"{stop:%Y%m%dT%H%M%S}"
+
+
 def _text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
@@ -145,7 +150,7 @@ class Monitor:
     def _verdict(
         self, window: Window, wanted: str | None, cameras: dict[str, CameraVerdict], problems: list[str]
     ) -> Verdict:
-        before = self._last()
+        before = self._before()
         verdict = Verdict(
             window.start,
             window.stop,
@@ -170,15 +175,21 @@ class Monitor:
             verdict.alarms.append(f"all rows are of detector {names}, not {wanted}: rebaseline, or roll back")
         return verdict
 
-    def _last(self) -> dict[str, Any]:
+    def _before(self) -> dict[str, Any]:
+        """What was found of the cameras when it was last looked at an earlier window."""
+        earlier = [name for name in self._judged() if name < _folder(self._stop)]
         try:
-            found: dict[str, Any] = json.loads((self.paths.out / VERDICT).read_text(encoding="utf-8"))["cameras"]
+            path = self.paths.out / max(earlier) / VERDICT
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["cameras"]
             return found
         except (OSError, ValueError, KeyError):
             return {}
 
+    def _judged(self) -> list[str]:
+        return [path.parent.name for path in self.paths.out.glob(f"*/{VERDICT}")]
+
     def _write(self, verdict: Verdict) -> None:
-        out = self.paths.out / f"{verdict.stop:%Y%m%dT%H%M%S}"
+        out = self.paths.out / _folder(verdict.stop)
         if self._made is not None:
             from headhunt_svc.monitor.snapshot import add_run, save_page
 
@@ -187,7 +198,8 @@ class Monitor:
             old = read_json(before, "headhunt monitor run")["id"] if before.exists() else None
             write_json(before, {"id": add_run(self.paths.workspace, self._made, old)})
         write_json(out / VERDICT, verdict.as_json())
-        write_json(self.paths.out / VERDICT, verdict.as_json())
+        if out.name == max(self._judged()):  # an earlier window that is judged again is not the latest
+            write_json(self.paths.out / VERDICT, verdict.as_json())
         _gauges(verdict)
 
     def every(self, minutes: float, each: Callable[[Verdict], object]) -> None:

@@ -98,6 +98,16 @@ def test_an_alarm_keeps_its_date_and_a_repeated_run_replaces_its_snapshots(paths
     assert cameras_of(paths.workspace) == ["all cameras", "dock", "yard"]
 
 
+def test_an_earlier_window_that_is_judged_again_is_not_the_latest(paths: Paths) -> None:
+    monitor = Monitor(paths, PARAMS, pages=False)
+    dark = monitor.run(START + 3 * DAY)
+    assert not monitor.run(START + 2 * DAY).drifted
+    assert json.loads((paths.out / "verdict.json").read_text())["alarms"] == dark.alarms
+    later = monitor.run(START + 3 * DAY + timedelta(hours=6))  # the dark day is still in it
+    assert later.cameras["dock"].since == dark.cameras["dock"].since
+    assert json.loads((paths.out / "verdict.json").read_text())["stop"] == later.stop.isoformat()
+
+
 def test_panels_are_built_once_and_tabs_of_others_stay(paths: Paths) -> None:
     from evidently.sdk.panels import text_panel
 

@@ -2,12 +2,10 @@
 
 import base64
 import json
-import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -293,25 +291,3 @@ def test_a_bundle_that_does_not_load_ends_the_server_with_one_line(tmp_path: Pat
     other.process.wait(120)
     assert "cannot serve: " in other.log
     assert "ready" not in [x["message"] for x in other.lines]
-
-
-@pytest.mark.parametrize("how", ["build", "package"])
-def test_the_bento_serves_the_same_from_another_home(clip: Path, detector: Detector, tmp_path: Path, how: str) -> None:
-    made, home = tmp_path / "made", tmp_path / "home"
-    env = os.environ | {"BENTOML_HOME": str(made), "BENTOML_DO_NOT_TRACK": "True", "no_proxy": "*"}
-    bentoml = str(Path(sys.executable).with_name("bentoml"))
-    command = [bentoml, "build"] if how == "build" else [str(Path(sys.executable).with_name("headhunt")), "package"]
-    for args in (command, [bentoml, "export", "headhunt:latest", str(tmp_path / "it.bento")]):
-        done = subprocess.run(args, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr
-    other = env | {"BENTOML_HOME": str(home)}
-    done = subprocess.run([bentoml, "import", str(tmp_path / "it.bento")], env=other, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    shutil.rmtree(made)
-    with serving("headhunt:latest", tmp_path, home, PYTHONPATH="") as server, Client(server.url) as client:
-        assert client.detect(clip) == detector.detect(clip)
-        assert client.detector()["test_metrics"] is not None
-    where = next((home / "bentos" / "headhunt").glob("*/env/docker/Dockerfile"))
-    assert "FROM python:3.11" in where.read_text()
-    requirements = next((home / "bentos" / "headhunt").glob("*/env/python/requirements.txt")).read_text()
-    assert "torch>=" in requirements

@@ -10,7 +10,6 @@ that its peak memory is its own.
 import argparse
 import json
 import multiprocessing
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from peak import peak_bytes
 from rich.console import Console
 from rich.table import Table
 
@@ -136,7 +136,7 @@ def run(name: str, size: Size, n_prompts: int, device: str, batch: int, queue: A
     if extractor.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**20
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        peak = peak_bytes() / 2**20
     of = list(extractor.heads)
     columns = [of.index(h) for h in (heads.get(name) or of)] if name != "textbook" else list(range(len(of)))
     queue.put((seconds, peak, columns, found))

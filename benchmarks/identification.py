@@ -11,13 +11,13 @@ of the heads and scaled up: it takes every head the same time.
 import argparse
 import json
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peak import peak_bytes
 from rich.console import Console
 from rich.table import Table
 from scipy.spatial.distance import pdist, squareform
@@ -105,7 +105,7 @@ def ours(n: int, criteria: str) -> dict[str, Any]:
     start = time.perf_counter()
     choose(values, labels, videos, params)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    return {"seconds": seconds, "peak_gib": peak_bytes() / 2**30}
 
 
 def side_by_side(n: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import argparse
 import importlib.util
 import json
 import multiprocessing
-import resource
 import shutil
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from peak import peak_bytes
 from rich.console import Console
 from rich.table import Table
 
@@ -187,7 +187,7 @@ def run(paths: Paths, queue: Any) -> None:
     monitor = Monitor(paths, load_drift(ROOT / "monitoring" / "drift.yaml"))
     verdict = monitor.run(START + timedelta(days=2))
     seen = verdict.cameras[FLEET].segments
-    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    gib = peak_bytes() / 2**30
     queue.put((time.perf_counter() - start, gib, seen, len(verdict.alarms)))
 
 

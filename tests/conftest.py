@@ -31,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 HEADHUNT = Path(sys.executable).with_name("headhunt")
 EXTERNAL = ROOT.parent / "shared" / "data"
 CLIPS = EXTERNAL / "clips"
+BENCHMARKS = ROOT / "benchmarks"
 COMMANDS = Commands()
 
 # the DVC stages after pretrain, as verbs
@@ -142,7 +143,9 @@ def write_video(
 
 def benchmark(name: str) -> ModuleType:
     """A module of benchmarks/, for what it defines."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    if str(BENCHMARKS) not in sys.path:
+        sys.path.append(str(BENCHMARKS))  # they import each other
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

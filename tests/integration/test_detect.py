@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from conftest import ROOT, headhunt, write_video
+from conftest import BENCHMARKS, ROOT, headhunt, write_video
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, camera, surveillance
@@ -124,13 +124,15 @@ def test_finer_strides_give_finer_scores_of_the_same_video(explosion: Path) -> N
 
 
 MEMORY = """
-import resource, sys
+import sys
 from pathlib import Path
 from headhunt_svc.detector import Detector
-detector = Detector.load(Path(sys.argv[1]))
-for video in sys.argv[2:]:
+sys.path.append(sys.argv[1])
+from peak import peak_bytes
+detector = Detector.load(Path(sys.argv[2]))
+for video in sys.argv[3:]:
     report = detector.detect(Path(video))
-    print(len(report.scores), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(len(report.scores), peak_bytes())
 """
 
 
@@ -138,7 +140,7 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None
     """The frames of the longer video are 400 MB, half of the process; what the model gets of them is 170 MB."""
     short, long = (write_video(tmp_path / f"{n}.mp4", n, size=(320, 240)) for n in (300, 1800))
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, ROOT / "artifacts" / "detector", short, short, long],
+        [sys.executable, "-c", MEMORY, BENCHMARKS, ROOT / "artifacts" / "detector", short, short, long],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     _, (n, before), (n_longer, after) = (map(int, line.split()) for line in done.stdout.splitlines())

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, benchmark, until
+from headhunt_svc.io.tables import read_table
 from headhunt_svc.jobs.batch import Done, run
 from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.inputs import expand
@@ -97,7 +98,7 @@ def test_results_may_go_to_an_object_store(tmp_path: Path) -> None:
     assert run(videos, "memory://batch-test", BUNDLE, OPTIONS).n_failed == 0
     assert run(videos, "memory://batch-test", BUNDLE, OPTIONS).n_kept == 1
     with fsspec.open("memory://batch-test/rows/part-00000.parquet") as f:
-        assert pq.read_table(f).to_pylist()[0]["video_id"] == "a.mp4"
+        assert read_table(f).to_pylist()[0]["video_id"] == "a.mp4"
 
 
 def test_a_video_whose_store_is_unknown_is_a_row_with_its_error(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from log_rows import ABOUT, START, rows, write
 
 from headhunt_svc.errors import ArtifactError, OutputError
+from headhunt_svc.io.tables import read_table
 from headhunt_svc.monitor import log as module
 from headhunt_svc.monitor.log import MERGE, Partition, Place, PredictionLog, live
 from headhunt_svc.monitor.metrics import metric
@@ -27,7 +28,7 @@ from headhunt_svc.monitor.schema import COLUMNS, About
 
 def read(place: Place) -> pa.Table:
     names = live(place.files("day=*/camera=*/*.parquet"))
-    return pa.concat_tables([pq.read_table(place.open(n)).cast(COLUMNS) for n in names]).unify_dictionaries()
+    return pa.concat_tables([read_table(place.open(n)).cast(COLUMNS) for n in names]).unify_dictionaries()
 
 
 @pytest.mark.parametrize("uri", ["{tmp}/log", "file://{tmp}/log", "memory://log-{tmp}"])

@@ -44,6 +44,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from server import Server  # noqa: E402
 
 BUNDLE = ROOT / "artifacts" / "detector"
+STUCK_S = 300  # nothing begun, nothing done: nobody works
 FOUND_IN = "/usr/lib/postgresql/15/bin"
 
 
@@ -232,8 +233,13 @@ def run(
         submit.start()  # beside the killing: a service may die while it takes the job
         if not service:
             submit.join()
-        while not submitted or client.show(submitted[0]).state not in DONE:
+        seen: object = None
+        while not submitted or (at_work := client.show(submitted[0])).state not in DONE:
             n = sum(killed.values())
+            done = (n, len(scorings(settings)), submitted and at_work.counts)
+            if done != seen:
+                seen, since = done, time.monotonic()
+            assert time.monotonic() - since < STUCK_S, f"nothing moves:\n{log.read_text()}"
             if outage is not None:
                 _wait_for_scoring(settings)
                 outage()

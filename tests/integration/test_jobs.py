@@ -273,6 +273,7 @@ def test_a_worker_that_is_killed_at_any_moment_loses_nothing(environment: pytest
 def test_two_workers_on_postgresql_outlive_it_and_one_finishes_alone(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """One of them is there before the database is, and is the one that stays."""
     with kills.postgres() as db:
 
         def outage() -> None:
@@ -281,7 +282,16 @@ def test_two_workers_on_postgresql_outlive_it_and_one_finishes_alone(
             db.start()
 
         settings = JobSettings(folder=tmp_path / "jobs", database=db.url, checkpoint_s=0.2)
-        found = kills.run(settings, videos(tmp_path, 4, seconds=90), kills=1, workers=2, again=False, outage=outage)
+        log = tmp_path / "early.log"
+        db.stop()
+        early = kills.start_worker(settings, log)
+        try:
+            until(lambda: "does not answer" in log.read_text())
+            db.start()
+            found = kills.run(settings, videos(tmp_path, 4, seconds=90), kills=1, workers=1, again=False, outage=outage)
+        finally:
+            early.terminate()
+            early.wait(40)
     assert found["state"] == "succeeded"
     assert found["results"] == found["results_of_these_videos"] == 4
     assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0

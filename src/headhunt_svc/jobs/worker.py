@@ -9,22 +9,22 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy.exc
 from dbos import DBOS, DBOSConfig
 
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.jobs import metrics
 from headhunt_svc.jobs.client import JOBS, SERIALIZER, VERSION, WEBHOOKS, Jobs, videos_queue
 from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.isolated import Outcome, Scorer, backoff_s, tried
 from headhunt_svc.jobs.models import Input, JobOptions
-from headhunt_svc.jobs.store import locked
+from headhunt_svc.jobs.store import Store, locked
 from headhunt_svc.jobs.webhooks import post
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ AHEAD = 2  # videos taken from the queue: the one being scored, and the next
 QUEUE_POLL_S = 0.05
 ROUND_S = 1.0
 FIGURES_S, PURGE_S = 10.0, 3600.0
+T = TypeVar("T")
 _worker: "Worker"  # workflows are functions of the module: they are found by name
 
 
@@ -93,7 +94,7 @@ def score_step(workflow_id: str, item: dict[str, str], options: dict[str, Any]) 
 @DBOS.step(name="events")
 def events_step(key: str, video_id: str) -> list[dict[str, Any]]:
     """The events of a result."""
-    found = _worker.jobs.store.result(key, video_id).events
+    found = _worker.store.result(key, video_id).events
     return [{"start_s": e.start_s, "stop_s": e.stop_s, "peak": e.peak, "peak_s": e.peak_s} for e in found]
 
 
@@ -142,9 +143,10 @@ class Worker:
 
     def __init__(self, bundle: Path, settings: JobSettings | None = None) -> None:
         self.settings = settings or JobSettings()
+        self.store = Store(self.settings.folder)
         self.scorer = Scorer(bundle, self.settings.folder.absolute(), self.settings.checkpoint_s)
         self.stopping = threading.Event()
-        self.jobs = Jobs(self.settings)
+        self.jobs: Jobs  # once the database answers
 
     def score(self, workflow_id: str, item: Input, options: JobOptions) -> Outcome:
         """One attempt at a video, stopped when it is cancelled."""
@@ -167,13 +169,16 @@ class Worker:
         """Work until told to stop.
 
         Raises:
-            ConfigError: a worker of this name is at work. HeadHuntError: the detector cannot be loaded.
+            ConfigError: a worker of this name is at work, or what should be a database's URL is none.
+            HeadHuntError: the detector cannot be loaded.
         """
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, lambda *_: self.stopping.set())
-        with _name(self.jobs.store.workers, name) as held:
+        with _name(self.store.workers, name) as held:
+            self.jobs = self._answered(held, lambda: Jobs(self.settings))
             self.scorer.start()
-            self._launch(held)
+            self._answered(held, lambda: self._launch(held))
+            self._answered(held, self._register)
             if metrics_port is not None:
                 from prometheus_client import start_http_server
 
@@ -182,10 +187,23 @@ class Worker:
             self._rounds(held)
             self._leave()
 
+    def _answered(self, name: str, ask: Callable[[], T]) -> T:
+        """What the database answers: a worker may be started before it, or while it is away."""
+        attempt = 0
+        while True:
+            try:
+                return ask()
+            except (UnreachableError, sqlalchemy.exc.SQLAlchemyError) as exc:
+                attempt += 1
+                wait = backoff_s(attempt, self.settings)
+                metrics.DATABASE_ERRORS.inc()
+                logger.warning("worker %s: %s (again in %g s)", name, str(exc).splitlines()[0], wait)
+                if self.stopping.wait(wait):
+                    self._leave()
+
     def _launch(self, name: str) -> None:
         global _worker
         _worker = self
-        queue = videos_queue(self.scorer.detector_id)
         config: DBOSConfig = {
             "name": "headhunt",
             "system_database_url": self.settings.database_url,
@@ -194,9 +212,13 @@ class Worker:
             "serializer": SERIALIZER,
             "console_log_level": "WARNING",
         }
+        DBOS.destroy()  # what is left of a launch that failed
         DBOS(config=config)
-        DBOS.listen_queues([queue, JOBS, WEBHOOKS])
+        DBOS.listen_queues([videos_queue(self.scorer.detector_id), JOBS, WEBHOOKS])
         DBOS.launch()
+
+    def _register(self) -> None:
+        queue = videos_queue(self.scorer.detector_id)
         DBOS.register_queue(queue, worker_concurrency=AHEAD, polling_interval_sec=QUEUE_POLL_S)
         DBOS.register_queue(JOBS, worker_concurrency=4, polling_interval_sec=0.2)
         DBOS.register_queue(WEBHOOKS, worker_concurrency=16, polling_interval_sec=0.2)
@@ -205,7 +227,7 @@ class Worker:
         known: set[str] = set()
         figures = purged = -PURGE_S
         while not self.stopping.wait(ROUND_S):
-            (self.jobs.store.workers / name).touch()
+            (self.store.workers / name).touch()
             metrics.HEARTBEAT.labels(name).set(time.time())
             try:
                 self.jobs.adopt(name)

@@ -7,14 +7,13 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from conftest import ROOT, benchmark, headhunt, write_video
+from conftest import ROOT, benchmark, headhunt, until, write_video
 from headhunt_svc.client import Client
 from headhunt_svc.detector import Detector, Options
 from headhunt_svc.errors import ConfigError, ServerError, VideoError
@@ -202,19 +201,13 @@ def test_a_client_that_hangs_up_stops_its_work(server: Server, tmp_path: Path, d
         events = client.stream(path)
         assert isinstance(next(events), dict)
         events.close()  # type: ignore[attr-defined]
-    until = time.monotonic() + 20
-    while _metrics(server)["headhunt_videos_active"] and time.monotonic() < until:
-        time.sleep(0.1)
-    assert _metrics(server)["headhunt_videos_active"] == 0
+    until(lambda: _metrics(server)["headhunt_videos_active"] == 0, 20)
     scored = _metrics(server)["headhunt_segments_total"]
     with pytest.raises(httpx.ReadTimeout), path.open("rb") as f:
         httpx.post(f"{server.url}/v1/detect", content=f, headers={"content-type": "video/mp4"}, timeout=1)
-    until = time.monotonic() + 20
-    while _metrics(server)["headhunt_videos_active"] and time.monotonic() < until:
-        time.sleep(0.1)
-    assert _metrics(server)["headhunt_videos_active"] == 0
+    until(lambda: _metrics(server)["headhunt_videos_active"] == 0, 20)
     assert _metrics(server)["headhunt_segments_total"] - scored < 350
-    assert list(server.home.glob("headhunt-*")) == []
+    until(lambda: not list(server.home.glob("headhunt-*")), 20)
 
 
 def test_log_lines_are_json_with_ids_and_nothing_else_of_the_request(server: Server, clip: Path) -> None:
@@ -224,6 +217,7 @@ def test_log_lines_are_json_with_ids_and_nothing_else_of_the_request(server: Ser
         httpx.post(url, content=clip.read_bytes(), headers=headers, timeout=60).headers["x-request-id"]
         == "of-this-test.1"
     )
+    until(lambda: any(x.get("request_id") == "of-this-test.1" for x in server.lines))  # written after the answer
     line = next(x for x in server.lines if x.get("request_id") == "of-this-test.1")
     assert (line["route"], line["status"]) == ("/v1/detect", 200)
     assert "a-secret-place" not in server.log
@@ -257,11 +251,7 @@ def test_keys_queue_and_sigterm(clip: Path, tmp_path: Path) -> None:
                 f"POST /v1/detect HTTP/1.1\r\nHost: x\r\nAuthorization: {key['Authorization']}\r\nContent-Length: 999"
             )
             stalled.sendall(f"{head}\r\nContent-Type: video/mp4\r\n\r\n".encode() + clip.read_bytes()[:99])
-            until = time.monotonic() + 20
-            while (
-                len(list(tmp_path.glob("headhunt-*"))) < 2 and time.monotonic() < until
-            ):  # the stream's and this one's
-                time.sleep(0.05)
+            until(lambda: len(list(tmp_path.glob("headhunt-*"))) >= 2, 20)  # the stream's and this one's
             busy = httpx.post(detect, content=clip.read_bytes(), headers=key)
             is_problem(busy, 429, "try again later")
             assert int(busy.headers["retry-after"]) > 0

@@ -1,1 +1,0 @@
-"""Files and formats: videos, annotations, features, artifacts, reports."""

@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from kills import BUNDLE, make_video, postgres, start_worker
 
-from headhunt_svc.detector import Detector
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.jobs.batch import Engine, run
 from headhunt_svc.jobs.client import DONE, Jobs
-from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.inputs import expand
 from headhunt_svc.jobs.models import JobOptions, JobRequest
+from headhunt_svc.settings import JobSettings
 
 
 def between(results: Path) -> float:

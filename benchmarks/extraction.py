@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc.demo.model import build_tokenizer
-from headhunt_svc.mllm.attribution import attribute
-from headhunt_svc.mllm.extractor import Extractor
-from headhunt_svc.mllm.families import FAMILIES
-from headhunt_svc.mllm.loading import pick_device
-from headhunt_svc.mllm.reference import reference_features
+from headhunt_svc.model.attribution import attribute
+from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.model.families import FAMILIES
+from headhunt_svc.model.loading import pick_device
+from headhunt_svc.model.reference import reference_features
 from headhunt_svc.types import HeadRef
 
 PROMPTS = [

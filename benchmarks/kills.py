@@ -30,18 +30,18 @@ import httpx
 import numpy as np
 import sqlalchemy.exc
 
-from headhunt_svc.detector import Detector, Options
+from headhunt_svc.detector.pipeline import Detector, Options
 from headhunt_svc.errors import UnreachableError
-from headhunt_svc.io.files import sha256
 from headhunt_svc.jobs.client import DONE, Jobs
-from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.models import Job, JobRequest
 from headhunt_svc.jobs.scoring import result_key
 from headhunt_svc.jobs.store import Store
+from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.files import sha256
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from server import Server  # noqa: E402
+from helpers.server import Server  # noqa: E402
 
 BUNDLE = ROOT / "artifacts" / "detector"
 STUCK_S = 300  # nothing begun, nothing done: nobody works

@@ -25,15 +25,15 @@ from peak import peak_bytes
 from rich.console import Console
 from rich.table import Table
 
-from headhunt_svc.detector import ScoredBatch
-from headhunt_svc.io.video import SegmentPictures
-from headhunt_svc.monitor.config import load_drift
-from headhunt_svc.monitor.drift import FLEET
-from headhunt_svc.monitor.log import PredictionLog
-from headhunt_svc.monitor.observe import Watch
-from headhunt_svc.monitor.run import Monitor, Paths, rebaseline
-from headhunt_svc.monitor.schema import COLUMNS, PROJECTED, About
+from headhunt_svc.detector.pipeline import ScoredBatch
+from headhunt_svc.monitoring.config import load_drift
+from headhunt_svc.monitoring.drift import FLEET
+from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
+from headhunt_svc.prediction_log.recording import Watch
+from headhunt_svc.prediction_log.schema import COLUMNS, PROJECTED, About
+from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.types import FrameSpan, HeadRef, Locator, Scorer, Segment
+from headhunt_svc.video.reader import SegmentPictures
 
 ROOT = Path(__file__).parent.parent
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -20,15 +20,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from headhunt_svc.client import Client
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, camera, surveillance
-from headhunt_svc.detector import Detector
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.serve.client import Client
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from server import Server, serving  # noqa: E402
+from helpers.server import Server, serving  # noqa: E402
 
 CLIENTS = (1, 4, 16)
 

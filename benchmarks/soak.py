@@ -15,14 +15,14 @@ from pathlib import Path
 
 import httpx
 
-from headhunt_svc.detector import Detector
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import VideoError
-from headhunt_svc.io.reports import Report
-from headhunt_svc.io.video import find_videos
+from headhunt_svc.video.reader import find_videos
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from server import Server, serving  # noqa: E402
+from helpers.server import Server, serving  # noqa: E402
 
 
 def expected(detector: Detector, clip: Path) -> Report | None:

@@ -24,12 +24,12 @@ from extraction import PROMPTS, SIZES, Size, build
 from rich.console import Console
 from rich.table import Table
 
-from headhunt_svc.detector import Detector, batches
-from headhunt_svc.io.artifacts import Bundle, OperatingPoint
-from headhunt_svc.io.video import VideoReader
-from headhunt_svc.mllm.extractor import View
+from headhunt_svc.detector.bundle import Bundle, OperatingPoint
+from headhunt_svc.detector.pipeline import Detector, batches
+from headhunt_svc.model.extractor import View
 from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.types import HeadRef, Scorer
+from headhunt_svc.video.reader import VideoReader
 
 FPS, WIDTH, HEIGHT = 25, 1280, 720
 LENGTH_S = 1.6

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from forked import Commands
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.types import FrameSpan, VideoRecord
-from server import Server, serving
+from helpers.forked import Commands
+from helpers.server import Server, serving
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")

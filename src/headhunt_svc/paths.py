@@ -1,4 +1,4 @@
-"""The DVC stages: each reads files, calls the core, writes files; each is also a CLI verb."""
+"""Where stages and commands find things: paths below the project's root."""
 
 from pathlib import Path
 
@@ -25,10 +25,3 @@ DRIFT = Path("monitoring/drift.yaml")
 MONITOR = Path("out/monitor")
 MONITOR_POOL = Path(".cache/monitor")
 DEPLOYED = Path("deployed")
-
-
-def log_place(given: str | None) -> str:
-    """Where the prediction log is: as given, as the environment says, or where the simulation writes it."""
-    from headhunt_svc.settings import Settings
-
-    return given or Settings().prediction_log or str(MONITOR / "log")

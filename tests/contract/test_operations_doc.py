@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from conftest import ROOT, headhunt
-from headhunt_svc.monitor import metrics
-from headhunt_svc.monitor.config import load_drift
-from headhunt_svc.monitor.diagnosis import REMEDY
+from headhunt_svc.monitoring.config import load_drift
+from headhunt_svc.monitoring.diagnosis import REMEDY
+from headhunt_svc.prediction_log import metrics
 
 DOC = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from conftest import HEADHUNT, ROOT, STAGES, write_video
-from headhunt_svc.io.ablation import with_interval, words
 from headhunt_svc.serve.openapi import document
-from server import Server
+from headhunt_svc.studies.figures import with_interval, words
+from helpers.server import Server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -110,7 +110,7 @@ def test_the_tables_are_those_of_the_artifacts() -> None:
 
 
 def test_params_and_annotations_of_the_readme_are_valid() -> None:
-    from headhunt_svc.io.datasets import Annotation
+    from headhunt_svc.data.datasets import Annotation
     from headhunt_svc.params import Params
 
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())

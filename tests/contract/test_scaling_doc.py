@@ -7,8 +7,7 @@ import sys
 import yaml
 
 from conftest import ROOT, headhunt
-from headhunt_svc.jobs.config import JobSettings
-from headhunt_svc.settings import Settings
+from headhunt_svc.settings import JobSettings, Settings
 
 SCALING, JOBS, PERFORMANCE = (
     (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("scaling.md", "jobs.md", "performance.md")

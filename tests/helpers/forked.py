@@ -103,6 +103,6 @@ if __name__ == "__main__":
     become(wait_for_work())
     for name in [n for n in sys.modules if n.split(".")[0] == "headhunt_svc"]:
         del sys.modules[name]
-    from headhunt_svc.cli import main
+    from headhunt_svc.cli.main import main
 
     main()

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headhunt_svc.monitor.log import Place, PredictionLog
-from headhunt_svc.monitor.schema import COLUMNS, About
+from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.prediction_log.writer import Place, PredictionLog
 from headhunt_svc.types import HeadRef
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from headhunt_svc.mllm.extractor import Extractor
-from headhunt_svc.mllm.families import FAMILIES
+from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.model.families import FAMILIES
 
 PROMPTS = (
     "what happens in the video?",

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, benchmark, until
-from headhunt_svc.io.tables import read_table
 from headhunt_svc.jobs.batch import Done, run
-from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.inputs import expand
 from headhunt_svc.jobs.models import JobOptions
+from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.tables import read_table
 
 BUNDLE = ROOT / "artifacts" / "detector"
 OPTIONS = JobOptions.model_validate({})

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from conftest import HEADHUNT, ROOT
-from headhunt_svc.client import Client
-from headhunt_svc.detector import Detector
-from server import serving
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.serve.client import Client
+from helpers.server import serving
 
 
 @pytest.mark.parametrize("how", ["build", "package"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, headhunt, write_video
-from headhunt_svc.io.artifacts import load_bundle
+from headhunt_svc.detector.bundle import load_bundle
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from conftest import BENCHMARKS, ROOT, headhunt, write_video
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, camera, surveillance
-from headhunt_svc.detector import Detector, Options, Result, ScoredBatch
+from headhunt_svc.detector.pipeline import Detector, Options, Result, ScoredBatch
+from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io.reports import Report, load_report
-from headhunt_svc.mllm.extractor import Frames, View
+from headhunt_svc.model.extractor import Frames, View
 from headhunt_svc.settings import Settings
 
 
@@ -126,7 +126,7 @@ def test_finer_strides_give_finer_scores_of_the_same_video(explosion: Path) -> N
 MEMORY = """
 import sys
 from pathlib import Path
-from headhunt_svc.detector import Detector
+from headhunt_svc.detector.pipeline import Detector
 sys.path.append(sys.argv[1])
 from peak import peak_bytes
 detector = Detector.load(Path(sys.argv[2]))

@@ -10,10 +10,10 @@ import pytest
 
 from conftest import write_video
 from headhunt_svc.errors import VideoError
-from headhunt_svc.io.sandbox import SandboxedReader
-from headhunt_svc.io.video import VideoLimits, VideoReader, VideoSource
 from headhunt_svc.params import SegmentationParams
-from hostile import HOSTILE_FILES, MAX_FRAMES, REFUSED, Trap, dref_alias
+from headhunt_svc.video.reader import VideoLimits, VideoReader, VideoSource
+from headhunt_svc.video.sandbox import SandboxedReader
+from helpers.hostile import HOSTILE_FILES, MAX_FRAMES, REFUSED, Trap, dref_alias
 
 S = SegmentationParams(length_s=1.6, frames_per_segment=4)
 LIMITS = VideoLimits(max_duration_s=60, max_pixels=2**22, max_frames=MAX_FRAMES)

@@ -15,8 +15,8 @@ import pytest
 from conftest import ROOT, benchmark, headhunt, until
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.jobs.client import DONE, Jobs
-from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.models import Job, JobRequest
+from headhunt_svc.settings import JobSettings
 
 BUNDLE = ROOT / "artifacts" / "detector"
 KILLS = int(os.environ.get("HEADHUNT_TEST_KILLS", "2"))

@@ -26,13 +26,13 @@ import pytest
 import torch
 
 from conftest import HEADHUNT, ROOT, headhunt, write_video
-from headhunt_svc.demo.monitoring import restamped
-from headhunt_svc.detector import Detector, Options, ScoredBatch
-from headhunt_svc.io.reports import Report, load_report
-from headhunt_svc.jobs.webhooks import signature
-from headhunt_svc.monitor.log import Place, PredictionLog, live
-from headhunt_svc.monitor.observe import Observer
-from headhunt_svc.monitor.schema import COLUMNS, About, projection
+from headhunt_svc.demo.simulation import restamped
+from headhunt_svc.detector.pipeline import Detector, Options, ScoredBatch
+from headhunt_svc.detector.report import Report, load_report
+from headhunt_svc.notify.webhooks import signature
+from headhunt_svc.prediction_log.recording import Observer
+from headhunt_svc.prediction_log.schema import COLUMNS, About, projection
+from headhunt_svc.prediction_log.writer import Place, PredictionLog, live
 from headhunt_svc.serve.engine import Engine
 from headhunt_svc.settings import Settings
 
@@ -157,7 +157,7 @@ def test_a_failing_observer_fails_no_score(
         return features(pixels, prompts, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(detector.extractor, "features", only_one_prompt)
-    monkeypatch.setattr("headhunt_svc.monitor.observe.picture_quality", lambda p: 1 / 0)
+    monkeypatch.setattr("headhunt_svc.prediction_log.recording.picture_quality", lambda p: 1 / 0)
     with PredictionLog(str(tmp_path)) as log:
         report = Observer(log, probe_share=1.0).detect(detector, video)
     assert report == plain
@@ -205,10 +205,10 @@ def test_an_archive_is_logged_too(video: Path, tmp_path: Path, monkeypatch: pyte
 FILLED = """
 import resource, sys
 from pathlib import Path
-from headhunt_svc.detector import Detector
-from headhunt_svc.monitor.log import PredictionLog
-from headhunt_svc.monitor.metrics import metric
-from headhunt_svc.monitor.observe import Observer
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.prediction_log.writer import PredictionLog
+from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.prediction_log.recording import Observer
 
 bundle, video, disk, how = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 ballast = disk / "ballast"

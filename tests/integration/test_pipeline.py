@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from conftest import ROOT, STAGES, headhunt
+from headhunt_svc.cli.show import seeds
 from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.scenes import KINDS, UNSEEN_KINDS
 from headhunt_svc.params import load_params
-from headhunt_svc.show import seeds
-from headhunt_svc.stages.compare import compare
+from headhunt_svc.studies.compare import compare
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ import httpx
 import pytest
 
 from conftest import ROOT, benchmark, headhunt, until, write_video
-from headhunt_svc.client import Client
-from headhunt_svc.detector import Detector, Options
+from headhunt_svc.detector.pipeline import Detector, Options
+from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import ConfigError, ServerError, VideoError
-from headhunt_svc.io.reports import Report, coarser
-from headhunt_svc.io.video import VideoReader
-from hostile import HOSTILE_FILES, REFUSED, Trap
-from server import Server, serving
+from headhunt_svc.serve.client import Client
+from headhunt_svc.video.reader import VideoReader
+from helpers.hostile import HOSTILE_FILES, REFUSED, Trap
+from helpers.server import Server, serving
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import checks
 
 from headhunt_svc.serve.openapi import document
-from server import Server
+from helpers.server import Server
 
 EXAMPLES = int(os.environ.get("HEADHUNT_TEST_EXAMPLES", "10"))  # many: a longer run by hand
 CHECKED = [

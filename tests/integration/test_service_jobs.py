@@ -9,8 +9,8 @@ import psutil
 import pyarrow.parquet as pq
 
 from conftest import ROOT, benchmark
-from headhunt_svc.jobs.config import JobSettings
-from server import Made, Server
+from headhunt_svc.settings import JobSettings
+from helpers.server import Made, Server
 
 kills = benchmark("kills")
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from headhunt_svc.demo import monitoring
-from headhunt_svc.demo.monitoring import CAMERAS, DARK, MOVED, NORMAL, Draws, Outcome, Pool, Scenario
-from headhunt_svc.monitor.drift import FLEET, CameraVerdict
-from headhunt_svc.monitor.windows import sample_of
+from headhunt_svc.demo import simulation as monitoring
+from headhunt_svc.demo.simulation import CAMERAS, DARK, MOVED, NORMAL, Draws, Outcome, Pool, Scenario
+from headhunt_svc.monitoring.drift import FLEET, CameraVerdict
+from headhunt_svc.prediction_log.windows import sample_of
 
 
 @pytest.fixture(scope="module")

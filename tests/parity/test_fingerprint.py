@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from headhunt_svc.detector.fingerprint import check, fingerprint, golden_features
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.fingerprint import check, fingerprint, golden_features
-from headhunt_svc.mllm.extractor import Extractor
-from headhunt_svc.mllm.families import FAMILIES
+from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.model.families import FAMILIES
 from headhunt_svc.types import HeadRef
-
-from .models import PROMPTS, tiny
+from helpers.models import PROMPTS, tiny
 
 HEADS = (HeadRef(2, 1), HeadRef(1, 0))
 PROMPT = PROMPTS[0]

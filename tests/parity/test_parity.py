@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from headhunt_svc.mllm.attribution import attribute
-from headhunt_svc.mllm.extractor import Extractor, View
-from headhunt_svc.mllm.families import FAMILIES
-from headhunt_svc.mllm.reference import reference_features
+from headhunt_svc.model.attribution import attribute
+from headhunt_svc.model.extractor import Extractor, View
+from headhunt_svc.model.families import FAMILIES
+from headhunt_svc.model.reference import reference_features
 from headhunt_svc.types import HeadRef
-
-from .models import PROMPTS, tiny
+from helpers.models import PROMPTS, tiny
 
 TOLERANCE = 1e-4
 

@@ -18,10 +18,9 @@ from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProce
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
-from headhunt_svc.mllm.extractor import Extractor, View
-from headhunt_svc.mllm.families import CLIP_NORM, FAMILIES, HALF, IMAGENET
-
-from .models import PATCH, SIDE, tiny
+from headhunt_svc.model.extractor import Extractor, View
+from headhunt_svc.model.families import CLIP_NORM, FAMILIES, HALF, IMAGENET
+from helpers.models import PATCH, SIDE, tiny
 
 FRAME_S = 0.24
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from headhunt_svc import stages
+from headhunt_svc import paths
 from headhunt_svc.errors import EXIT_SOME_FAILED
 
 jobs_app = typer.Typer(no_args_is_help=True, help="Batch jobs that survive anything (docs/jobs.md).")
@@ -27,7 +27,7 @@ def submit(
     priority: Annotated[int, typer.Option(min=1, max=10_000, help="Lower is sooner.")] = 100,
     webhook: Annotated[str | None, typer.Option(help="URL to tell of events and of the end.")] = None,
     key: Annotated[str, typer.Option(help="Another key makes another job of the same request.")] = "",
-    bundle: BundleFolder = stages.BUNDLE,
+    bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Put videos into the queue; prints the job's id. The same request again is the same job."""
     from headhunt_svc.jobs.client import Jobs
@@ -45,7 +45,7 @@ def submit(
 @jobs_app.command("list")
 def list_jobs() -> None:
     """All jobs, the newest first."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.jobs.client import Jobs
 
     with Jobs() as jobs:
@@ -55,7 +55,7 @@ def list_jobs() -> None:
 @jobs_app.command("show")
 def show_job(job_id: JobId, json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False) -> None:
     """State of a job, its errors and events."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.jobs.client import Jobs
 
     with Jobs() as jobs:
@@ -70,7 +70,7 @@ def show_job(job_id: JobId, json: Annotated[bool, typer.Option("--json", help="E
 @jobs_app.command()
 def watch(job_id: JobId) -> None:
     """Wait until a job ends; exit code 3 where videos failed."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.jobs.client import DONE, Jobs
 
     told = ""
@@ -97,7 +97,7 @@ def cancel(job_id: JobId) -> None:
 @jobs_app.command()
 def retry(job_id: JobId) -> None:
     """Run failed and cancelled videos again."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.jobs.client import Jobs
 
     with Jobs() as jobs:
@@ -126,7 +126,7 @@ def purge(
     older_than_days: Annotated[float | None, typer.Option(min=0, help="Default: HEADHUNT_JOBS_KEEP_DAYS.")] = None,
 ) -> None:
     """Forget finished jobs, and results that no other job names."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.jobs.client import Jobs
 
     with Jobs() as jobs:
@@ -136,7 +136,7 @@ def purge(
 def worker(
     name: Annotated[str | None, typer.Option(help="Default: the machine's name and a number.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics here.")] = None,
-    bundle: BundleFolder = stages.BUNDLE,
+    bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Score the videos of jobs, until stopped; one worker for each GPU."""
     from headhunt_svc.jobs.worker import Worker
@@ -151,10 +151,10 @@ def batch(
     actors: Annotated[int | None, typer.Option(min=1, help="Ray: how many; default: one for each GPU, or one.")] = None,
     operating_point: OperatingPoint = "f1",
     attribution: Attribution = False,
-    bundle: BundleFolder = stages.BUNDLE,
+    bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Score an archive without a queue; goes on where it stopped."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.jobs.batch import run
     from headhunt_svc.jobs.inputs import expand
     from headhunt_svc.jobs.models import JobOptions

@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from headhunt_svc import stages
+from headhunt_svc import paths
+from headhunt_svc.cli.jobs import batch, jobs_app, worker
+from headhunt_svc.cli.monitor import bundles_app, monitor_app
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
-from headhunt_svc.jobs_cli import batch, jobs_app, worker
-from headhunt_svc.monitor_cli import bundles_app, monitor_app
 from headhunt_svc.params import load_params
 from headhunt_svc.types import Smoothing, SpanEnds, Split
 
@@ -45,54 +45,54 @@ PRETRAIN_WORK = Path(".cache/pretrain")
 @app.command()
 def index(params: ParamsFile = PARAMS) -> None:
     """Check footage against its annotations and write the index."""
-    from headhunt_svc import show
-    from headhunt_svc.stages.index import index as run
+    from headhunt_svc.cli import show
+    from headhunt_svc.pipeline.index import index as run
 
-    run(load_params(params).dataset, stages.INDEX, show.footage)
+    run(load_params(params).dataset, paths.INDEX, show.footage)
 
 
 @app.command()
 def extract(params: ParamsFile = PARAMS) -> None:
     """Read all heads on calibration and validation videos under every prompt."""
-    from headhunt_svc.stages.extract import extract as run
+    from headhunt_svc.pipeline.extract import extract as run
 
-    run(load_params(params), stages.INDEX, stages.FEATURES)
+    run(load_params(params), paths.INDEX, paths.FEATURES)
 
 
 @app.command()
 def identify(params: ParamsFile = PARAMS) -> None:
     """Choose the expert heads, and say how far the choice can be trusted."""
-    from headhunt_svc import show
-    from headhunt_svc.stages.training import identify as run
+    from headhunt_svc.cli import show
+    from headhunt_svc.pipeline.training import identify as run
 
-    chosen = run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS)
-    show.selection(chosen, stages.HEADS)
+    chosen = run(load_params(params), paths.INDEX, paths.FEATURES, paths.HEADS)
+    show.selection(chosen, paths.HEADS)
 
 
 @app.command()
 def fit(params: ParamsFile = PARAMS) -> None:
     """Fit the scorer on the expert heads, and report its calibration curve."""
-    from headhunt_svc import show
-    from headhunt_svc.stages.training import fit as run
+    from headhunt_svc.cli import show
+    from headhunt_svc.pipeline.training import fit as run
 
-    show.calibration(run(load_params(params), stages.INDEX, stages.FEATURES, stages.HEADS, stages.SCORER))
+    show.calibration(run(load_params(params), paths.INDEX, paths.FEATURES, paths.HEADS, paths.SCORER))
 
 
 @app.command()
 def calibrate(params: ParamsFile = PARAMS) -> None:
     """Choose operating points (smoothing and threshold) on validation videos."""
-    from headhunt_svc import show
-    from headhunt_svc.stages.training import calibrate as run
+    from headhunt_svc.cli import show
+    from headhunt_svc.pipeline.training import calibrate as run
 
-    show.operating_points(run(load_params(params), stages.INDEX, stages.FEATURES, stages.SCORER, stages.LOCATOR))
+    show.operating_points(run(load_params(params), paths.INDEX, paths.FEATURES, paths.SCORER, paths.LOCATOR))
 
 
 @bundle_app.command("make")
 def bundle_make(params: ParamsFile = PARAMS) -> None:
     """Freeze heads, scorer and locator into a detector bundle."""
-    from headhunt_svc.stages.bundle import bundle as run
+    from headhunt_svc.pipeline.bundle import bundle as run
 
-    run(load_params(params), stages.INDEX, stages.HEADS, stages.SCORER, stages.LOCATOR, stages.BUNDLE)
+    run(load_params(params), paths.INDEX, paths.HEADS, paths.SCORER, paths.LOCATOR, paths.BUNDLE)
 
 
 @bundle_app.command("conform")
@@ -102,49 +102,49 @@ def bundle_conform(
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
     rate: Annotated[float, typer.Option(help="Share of normal videos that may raise an alarm.")] = 0.1,
     sigma: Annotated[float, typer.Option(min=0, help="Smoothing in segments, fixed beforehand.")] = 0.75,
-    bundle: BundleFolder = stages.BUNDLE,
+    bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Add an operating point from normal footage alone, with a guaranteed false-alarm rate."""
     if not 0 < rate < 1:
         raise typer.BadParameter("--rate must be between 0 and 1, both excluded")
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.params import CalibrateParams
-    from headhunt_svc.stages.conform import conform as run
+    from headhunt_svc.pipeline.conform import conform as run
 
     params = CalibrateParams(conformal_rate=rate, conformal_sigma=sigma)
     show.operating_points({name: run(bundle, normal, name, params, out)})
 
 
 @bundle_app.command("show")
-def bundle_show(bundle: BundleFolder = stages.BUNDLE) -> None:
+def bundle_show(bundle: BundleFolder = paths.BUNDLE) -> None:
     """Print where a bundle comes from: model, prompts, heads, data version, metrics."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
 
-    show.bundle(bundle, stages.METRICS)
+    show.bundle(bundle, paths.METRICS)
 
 
 @app.command("report")
 def identification_report(params: ParamsFile = PARAMS) -> None:
     """Write the identification report: which heads, why these, and how far that holds. One HTML file."""
-    from headhunt_svc.stages.report import report as run
+    from headhunt_svc.pipeline.report import report as run
 
-    run(load_params(params), stages.ARTIFACTS, stages.FEATURES, stages.IDENTIFICATION)
-    typer.echo(str(stages.IDENTIFICATION))
+    run(load_params(params), paths.ARTIFACTS, paths.FEATURES, paths.IDENTIFICATION)
+    typer.echo(str(paths.IDENTIFICATION))
 
 
 @app.command()
 def recalibrate(
     labels: Annotated[Path, typer.Argument(help="CSV or JSON lines of segment (VIDEO:NUMBER), label.")],
     out: Annotated[Path, typer.Option(help="Folder for the new bundle.")],
-    bundle: BundleFolder = stages.BUNDLE,
+    bundle: BundleFolder = paths.BUNDLE,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Refit scorer and locator to new labels from stored features, as a new bundle; the model is not run."""
-    from headhunt_svc import show
-    from headhunt_svc.stages.recalibrate import recalibrate as run
+    from headhunt_svc.cli import show
+    from headhunt_svc.pipeline.recalibrate import recalibrate as run
 
-    show.calibration(run(load_params(params), labels, stages.INDEX, stages.FEATURES, bundle, out))
-    show.bundle(out, stages.METRICS)
+    show.calibration(run(load_params(params), labels, paths.INDEX, paths.FEATURES, bundle, out))
+    show.bundle(out, paths.METRICS)
 
 
 @app.command()
@@ -154,7 +154,7 @@ def split(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Draw calibration and validation videos from all that are not test videos (section split of params.yaml)."""
-    from headhunt_svc.stages.split import split as run
+    from headhunt_svc.pipeline.split import split as run
 
     run(load_params(params).split, annotations, out)
 
@@ -180,7 +180,7 @@ def detect(
     camera: Annotated[
         str | None, typer.Option(help="Name in the prediction log; default: the folder of the video.")
     ] = None,
-    bundle: BundleFolder = stages.BUNDLE,
+    bundle: BundleFolder = paths.BUNDLE,
     server: Annotated[
         str | None, typer.Option(help="Address of a service that scores them instead; key in HEADHUNT_API_KEY.")
     ] = None,
@@ -195,25 +195,25 @@ def detect(
     if split is not None and (threshold is not None or smoothing != "offline"):
         raise typer.BadParameter("--threshold and --smoothing are for VIDEOS; the stage is measured at its own")
     if split is not None:
-        from headhunt_svc.stages.detect import detect_split
+        from headhunt_svc.pipeline.detect import detect_split
 
-        detect_split(bundle, stages.INDEX, split, out or stages.REPORTS, operating_point)
+        detect_split(bundle, paths.INDEX, split, out or paths.REPORTS, operating_point)
         return
-    if server is not None and (plot or explain or resume or bundle != stages.BUNDLE):
+    if server is not None and (plot or explain or resume or bundle != paths.BUNDLE):
         raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
-    from headhunt_svc import show
-    from headhunt_svc.detector import Detector, Options
-    from headhunt_svc.io.reports import Report
-    from headhunt_svc.monitor.observe import observing
+    from headhunt_svc.cli import show
+    from headhunt_svc.detector.pipeline import Detector, Options
+    from headhunt_svc.detector.report import Report
+    from headhunt_svc.pipeline.detect import Input, detect_remotely, detect_videos, inputs_of
+    from headhunt_svc.prediction_log.recording import observing
     from headhunt_svc.settings import Settings
-    from headhunt_svc.stages.detect import Input, detect_remotely, detect_videos, inputs_of
 
     def done(item: Input, report: Report) -> None:
         show.report_json(report) if json else show.report(report, out)
 
     inputs, options = inputs_of(videos or []), Options(operating_point, threshold, smoothing)
     if server is not None:
-        from headhunt_svc.client import Client
+        from headhunt_svc.serve.client import Client
 
         with Client(server, os.environ.get("HEADHUNT_API_KEY")) as client:
             n_bad = detect_remotely(client, inputs, options, out, done, lambda item, exc: show.error(exc))
@@ -238,9 +238,9 @@ def detect(
 
 
 @app.command()
-def package(bundle: BundleFolder = stages.BUNDLE) -> None:
+def package(bundle: BundleFolder = paths.BUNDLE) -> None:
     """Put a bundle into BentoML's model store and build the service around it, without a network."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.serve.packaging import package as run
 
     model, bento = run(bundle)
@@ -250,10 +250,10 @@ def package(bundle: BundleFolder = stages.BUNDLE) -> None:
 @app.command()
 def evaluate(params: ParamsFile = PARAMS, allow_missing: AllowMissing = False) -> None:
     """Compare the reports of the test videos with the truth."""
-    from headhunt_svc import show
-    from headhunt_svc.stages.evaluate import evaluate as run
+    from headhunt_svc.cli import show
+    from headhunt_svc.pipeline.evaluate import evaluate as run
 
-    read, files = load_params(params), (stages.INDEX, stages.BUNDLE, stages.REPORTS, stages.METRICS, stages.PLOTS)
+    read, files = load_params(params), (paths.INDEX, paths.BUNDLE, paths.REPORTS, paths.METRICS, paths.PLOTS)
     show.assessment(run(read.evaluate, read.dataset, *files, allow_missing))
 
 
@@ -280,10 +280,10 @@ def evaluate_scores(
     plots: Annotated[Path | None, typer.Option(help="Draw curves, timelines and bars into this folder.")] = None,
 ) -> None:
     """Evaluate anybody's score file on UCF-Crime or XD-Violence (docs/evaluation.md)."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.params import EvaluateParams
-    from headhunt_svc.stages.scores import ScoresProtocol
-    from headhunt_svc.stages.scores import evaluate_scores as run
+    from headhunt_svc.pipeline.scores import ScoresProtocol
+    from headhunt_svc.pipeline.scores import evaluate_scores as run
 
     how = ScoresProtocol(
         dataset, annotations, stride, sigma, smoothing, span_ends, threshold, fps, allow_missing=allow_missing
@@ -301,12 +301,12 @@ def benchmark(
     allow_missing: AllowMissing = False,
     bootstrap: Bootstrap = 200,
     operating_point: OperatingPoint = "f1",
-    bundle: BundleFolder = stages.BUNDLE,
+    bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Index, detect and evaluate a benchmark's videos; goes on where it stopped."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.params import DatasetParams, EvaluateParams
-    from headhunt_svc.stages.benchmark import benchmark as run
+    from headhunt_svc.pipeline.benchmark import benchmark as run
 
     data = DatasetParams(
         root=root, annotations=annotations, layout=dataset, span_ends=span_ends, allow_missing=allow_missing
@@ -317,37 +317,37 @@ def benchmark(
 @app.command()
 def measure(params: ParamsFile = PARAMS) -> None:
     """Read what the ablation's arms need: test videos, questions, an untrained model."""
-    from headhunt_svc.stages.measure import measure as run
+    from headhunt_svc.studies.measure import measure as run
 
-    run(load_params(params), stages.INDEX, stages.MEASURED)
+    run(load_params(params), paths.INDEX, paths.MEASURED)
 
 
 @app.command()
 def ablate(params: ParamsFile = PARAMS) -> None:
     """Set the expert heads beside everything that they must beat."""
-    from headhunt_svc import show
-    from headhunt_svc.stages.ablate import ablate as run
+    from headhunt_svc.cli import show
+    from headhunt_svc.studies.ablate import ablate as run
 
     run(
         load_params(params),
-        stages.INDEX,
-        stages.BUNDLE,
-        stages.FEATURES,
-        stages.MEASURED,
-        stages.ABLATION,
-        stages.PLOTS,
+        paths.INDEX,
+        paths.BUNDLE,
+        paths.FEATURES,
+        paths.MEASURED,
+        paths.ABLATION,
+        paths.PLOTS,
     )
-    show.ablation(stages.ABLATION)
+    show.ablation(paths.ABLATION)
 
 
 @app.command()
 def export(
     out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     operating_point: OperatingPoint = "f1",
-    bundle: BundleFolder = stages.BUNDLE,
+    bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Write scorer and locator as one ONNX graph: features [T, K*d_head] -> raw, smoothed."""
-    from headhunt_svc.stages.export import export as run
+    from headhunt_svc.pipeline.export import export as run
 
     run(bundle, out, operating_point)
 
@@ -366,7 +366,7 @@ def demo_pretrain(params: ParamsFile = PARAMS) -> None:
     """Pre-train the embedded MLLM from scratch; can be stopped and resumed."""
     from headhunt_svc.demo.pretraining import pretrain
 
-    pretrain(load_params(params).pretrain, PRETRAIN_WORK, stages.DEMO_MLLM)
+    pretrain(load_params(params).pretrain, PRETRAIN_WORK, paths.DEMO_MLLM)
 
 
 @demo_app.command("seeds")
@@ -374,38 +374,38 @@ def demo_seeds(
     seeds: Annotated[list[int], typer.Argument(help="Pre-training seeds.")], params: ParamsFile = PARAMS
 ) -> None:
     """Pre-train with several seeds (those that are not there yet) and choose on validation videos."""
-    from headhunt_svc import show
+    from headhunt_svc.cli import show
     from headhunt_svc.demo.pretraining import pretrain
-    from headhunt_svc.stages.compare import compare
+    from headhunt_svc.studies.compare import compare
 
     read = load_params(params)
-    folders = {str(seed): stages.DEMO_SEEDS / str(seed) for seed in seeds}
+    folders = {str(seed): paths.DEMO_SEEDS / str(seed) for seed in seeds}
     for seed in seeds:
         if not (folders[str(seed)] / "pretraining.json").exists():
             pretrain(read.pretrain.model_copy(update={"seed": seed}), PRETRAIN_WORK, folders[str(seed)])
-    compare(read, folders, stages.INDEX, stages.DEMO_SEEDS / "features", stages.SEEDS)
-    show.seeds(stages.SEEDS)
+    compare(read, folders, paths.INDEX, paths.DEMO_SEEDS / "features", paths.SEEDS)
+    show.seeds(paths.SEEDS)
 
 
 @demo_app.command("show")
 def demo_show(out: Annotated[Path, typer.Option(help="Folder for a report and a plot.")] = Path("out/demo")) -> None:
     """Detect events in one test video of each kind, and print the figures."""
-    from headhunt_svc import show
-    from headhunt_svc.detector import Detector
-    from headhunt_svc.io.datasets import load_index
-    from headhunt_svc.stages.detect import Input, detect_videos
+    from headhunt_svc.cli import show
+    from headhunt_svc.data.datasets import load_index
+    from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.pipeline.detect import Input, detect_videos
 
-    records = {r.label: Input(r.path, r.video_id, r.true_spans) for r in reversed(load_index(stages.INDEX, "test"))}
+    records = {r.label: Input(r.path, r.video_id, r.true_spans) for r in reversed(load_index(paths.INDEX, "test"))}
     detect_videos(
-        Detector.load(stages.BUNDLE),
+        Detector.load(paths.BUNDLE),
         [item for _, item in sorted(records.items())],
         out=out,
         plot=True,
         resume=True,
         done=lambda item, report: show.report(report, out),
     )
-    show.metrics(stages.METRICS)
-    show.ablation(stages.ABLATION)
+    show.metrics(paths.METRICS)
+    show.ablation(paths.ABLATION)
 
 
 def main() -> None:

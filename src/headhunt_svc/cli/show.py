@@ -11,16 +11,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc.core.scoring import FittedScorer
+from headhunt_svc.data.footage import Footage
+from headhunt_svc.detector.bundle import PointOrWhy, load_bundle
+from headhunt_svc.detector.deployments import Version
+from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.io.ablation import with_interval, words
-from headhunt_svc.io.artifacts import PointOrWhy, load_bundle
-from headhunt_svc.io.deployed import Version
-from headhunt_svc.io.files import read_json, write_json
-from headhunt_svc.io.footage import Footage
-from headhunt_svc.io.identification_report import NOT_MEASURED
-from headhunt_svc.io.reports import Report
 from headhunt_svc.jobs.models import Delivery, Job
-from headhunt_svc.monitor.run import Verdict
+from headhunt_svc.monitoring.run import Verdict
+from headhunt_svc.pipeline.identification_report import NOT_MEASURED
+from headhunt_svc.storage.files import read_json, write_json
+from headhunt_svc.studies.figures import with_interval, words
 from headhunt_svc.types import HeadSelection
 
 BARS = "▁▂▃▄▅▆▇█"

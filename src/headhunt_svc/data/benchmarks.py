@@ -17,8 +17,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from headhunt_svc.data.datasets import Annotation, LineProblems, make_record
 from headhunt_svc.errors import DatasetError
-from headhunt_svc.io.datasets import Annotation, LineProblems, make_record
 from headhunt_svc.types import KIND_SEPARATOR, NORMAL, SpanEnds, VideoRecord
 
 BenchmarkName = Literal["ucf_crime", "xd_violence"]

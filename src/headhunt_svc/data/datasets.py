@@ -28,10 +28,10 @@ import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from headhunt_svc.errors import ArtifactError, DatasetError, VideoError
-from headhunt_svc.io.files import write_file
-from headhunt_svc.io.tables import read_table
-from headhunt_svc.io.video import count_frames, find_videos
+from headhunt_svc.storage.files import write_file
+from headhunt_svc.storage.tables import read_table
 from headhunt_svc.types import NORMAL, FrameSpan, SpanEnds, Split, VideoRecord
+from headhunt_svc.video.reader import count_frames, find_videos
 
 CSV_COLUMNS = ("video", "split", "label", "start", "stop", "unit")
 WHOLE = ((0.0, math.inf),)  # spans of a video that is anomalous from end to end, however long it is

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io.files import text_id, write_file
+from headhunt_svc.storage.files import text_id, write_file
 from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment
 
 HIDDEN = HeadRef(-1, 0)  # stands for the final hidden state where heads are asked for

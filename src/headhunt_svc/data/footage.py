@@ -8,12 +8,12 @@ from typing import Literal, NamedTuple
 
 from rich.progress import track
 
+from headhunt_svc.data.benchmarks import read_benchmark
+from headhunt_svc.data.datasets import Annotation, make_record, read_annotations, read_folders
 from headhunt_svc.errors import DatasetError, VideoError
-from headhunt_svc.io.benchmarks import read_benchmark
-from headhunt_svc.io.datasets import Annotation, make_record, read_annotations, read_folders
-from headhunt_svc.io.video import count_frames, find_videos
 from headhunt_svc.params import DatasetParams
 from headhunt_svc.types import VideoRecord
+from headhunt_svc.video.reader import count_frames, find_videos
 
 MOST_IN_A_MESSAGE = 5
 

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.progress import track
 
+from headhunt_svc.data.datasets import Annotation, write_annotations
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, KINDS, N_CAMERAS, SEEN_KINDS, camera, surveillance
-from headhunt_svc.io.datasets import Annotation, write_annotations
 from headhunt_svc.params import CorpusParams
 from headhunt_svc.types import NORMAL, Split
 

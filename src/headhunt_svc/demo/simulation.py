@@ -28,15 +28,15 @@ from rich.progress import track
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, SEEN_KINDS, camera, surveillance
-from headhunt_svc.detector import Detector
-from headhunt_svc.io.files import write_json
-from headhunt_svc.monitor.baselines import Baseline, Baselines
-from headhunt_svc.monitor.config import DriftParams, Kind
-from headhunt_svc.monitor.drift import FLEET, CameraVerdict, Judge
-from headhunt_svc.monitor.log import Place, PredictionLog
-from headhunt_svc.monitor.observe import Observer
-from headhunt_svc.monitor.schema import COLUMNS, About
-from headhunt_svc.monitor.windows import Rows, Window, read_window
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.monitoring.baselines import Baseline, Baselines
+from headhunt_svc.monitoring.config import DriftParams, Kind
+from headhunt_svc.monitoring.drift import FLEET, CameraVerdict, Judge
+from headhunt_svc.prediction_log.recording import Observer
+from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.prediction_log.windows import Rows, Window, read_window
+from headhunt_svc.prediction_log.writer import Place, PredictionLog
+from headhunt_svc.storage.files import write_json
 
 DONE = "done.json"
 Pictures = UInt8[np.ndarray, "frame height width 3"]

@@ -15,10 +15,10 @@ from safetensors.numpy import save_file
 
 from headhunt_svc.core.calibration import Choice
 from headhunt_svc.core.scoring import FittedScorer
+from headhunt_svc.detector.export import save_graph, scorer_graph
 from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
-from headhunt_svc.io.files import read_json, sha256, text_id, write_file, write_json
-from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
 from headhunt_svc.params import MllmParams, SegmentationParams
+from headhunt_svc.storage.files import read_json, sha256, text_id, write_file, write_json
 from headhunt_svc.types import Confidence, HeadRef, HeadSelection, Locator, Scorer
 
 DEFAULT_OPERATING_POINT = "f1"

@@ -8,10 +8,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from headhunt_svc.detector.bundle import check_model, load_bundle
 from headhunt_svc.errors import ArtifactError, ConfigError
-from headhunt_svc.io.artifacts import check_model, load_bundle
-from headhunt_svc.io.audit import audit, audited
-from headhunt_svc.io.files import write_file
+from headhunt_svc.storage.audit import audit, audited
+from headhunt_svc.storage.files import write_file
 
 
 @dataclass(frozen=True, slots=True)

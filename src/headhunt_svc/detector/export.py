@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from headhunt_svc.core.localization import kernel
-from headhunt_svc.io.files import write_file
+from headhunt_svc.storage.files import write_file
 from headhunt_svc.types import Locator, Scorer
 
 

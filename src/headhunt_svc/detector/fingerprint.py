@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float32
 
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io.files import text_id
-from headhunt_svc.mllm.extractor import Extractor
+from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.storage.files import text_id
 from headhunt_svc.types import HeadRef
 
 GOLDEN_SIZE = (90, 160)

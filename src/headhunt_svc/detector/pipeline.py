@@ -13,19 +13,19 @@ from jaxtyping import Float32, Float64
 
 from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.scoring import apply_scorer, contributions
+from headhunt_svc.detector.bundle import DEFAULT_OPERATING_POINT, Bundle, check_model, load_bundle, load_golden
+from headhunt_svc.detector.fingerprint import check
+from headhunt_svc.detector.report import Lineage, Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.errors import ArtifactError, ConfigError
-from headhunt_svc.fingerprint import check
-from headhunt_svc.io.ahead import ahead
-from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, Bundle, check_model, load_bundle, load_golden
-from headhunt_svc.io.files import code_version
-from headhunt_svc.io.reports import Lineage, Report, ReportEvent, ReportGap, SegmentScore
-from headhunt_svc.io.video import SegmentPictures, VideoReader, VideoSource
-from headhunt_svc.mllm.attribution import Attribution, attribute
-from headhunt_svc.mllm.extractor import Extractor, Frames, View
-from headhunt_svc.mllm.loading import load_extractor
+from headhunt_svc.model.attribution import Attribution, attribute
+from headhunt_svc.model.extractor import Extractor, Frames, View
+from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import Settings
+from headhunt_svc.storage.files import code_version
 from headhunt_svc.types import Locator, Scorer
+from headhunt_svc.video.prefetch import ahead
+from headhunt_svc.video.reader import SegmentPictures, VideoReader, VideoSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Options:
 
 def scoring_code() -> str:
     """Version of the code and libraries that score."""
-    return code_version("core", "detector.py", "io/ahead.py", "io/video.py", "mllm")
+    return code_version("core", "detector", "model", "video")
 
 
 Result = tuple[Float32[np.ndarray, "segment head d_head"], Float64[np.ndarray, " segment"]]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import save_file
 
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io.files import write_file, write_text
+from headhunt_svc.storage.files import write_file, write_text
 from headhunt_svc.types import HeadRef
 
 SCHEMA_VERSION: Literal[2] = 2

@@ -22,16 +22,16 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
-from headhunt_svc.detector import scoring_code
+from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.pipeline import scoring_code
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError
-from headhunt_svc.io.artifacts import load_bundle
-from headhunt_svc.io.files import write_file, write_text
-from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.inputs import of_store
 from headhunt_svc.jobs.isolated import Outcome, Scorer, backoff_s, tried
 from headhunt_svc.jobs.models import Input, JobOptions, Row
 from headhunt_svc.jobs.rows import row, tables
 from headhunt_svc.jobs.store import Store
+from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.files import write_file, write_text
 
 ROWS_IN_PART = 1000
 MOST_BLOCKS = 4096  # pieces of work that Ray keeps account of

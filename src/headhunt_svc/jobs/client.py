@@ -14,14 +14,14 @@ import sqlalchemy.exc
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
 from sqlalchemy.engine import make_url
 
+from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
-from headhunt_svc.io.artifacts import load_bundle
-from headhunt_svc.io.files import text_id
-from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.inputs import Allowed, expand
 from headhunt_svc.jobs.models import JOB_ID, Delivery, Input, Job, JobRequest, Row, State, Trouble, VideoState
 from headhunt_svc.jobs.rows import row
 from headhunt_svc.jobs.store import Store, locked
+from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.files import text_id
 
 VERSION = "jobs-1"  # of the workflows' shape: workers take up only what they understand
 JOBS, WEBHOOKS = "jobs", "webhooks"
@@ -111,7 +111,7 @@ class Jobs:
         made, _ = load_bundle(bundle)
         made.locator(request.options.operating_point, request.options.smoothing)
         if request.webhook is not None:
-            from headhunt_svc.jobs.webhooks import check_host
+            from headhunt_svc.notify.webhooks import check_host
 
             check_host(request.webhook, self.settings)
         job_id = text_id(f"{made.detector_id} {request.model_dump_json()}")

@@ -13,8 +13,8 @@ import fsspec
 from fsspec.callbacks import Callback
 
 from headhunt_svc.errors import ConfigError, HeadHuntError, UnreachableError, VideoOpenError
-from headhunt_svc.io.video import find_videos
 from headhunt_svc.jobs.models import Input
+from headhunt_svc.video.reader import find_videos
 
 UPLOAD = "upload:"
 

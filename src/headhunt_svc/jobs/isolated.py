@@ -18,16 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from headhunt_svc.detector import Detector
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
-from headhunt_svc.io.sandbox import limited
-from headhunt_svc.io.video import VideoReader
-from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.inputs import UPLOAD, StoppedError, local
 from headhunt_svc.jobs.models import Input, JobOptions
 from headhunt_svc.jobs.scoring import score
 from headhunt_svc.jobs.store import Store
-from headhunt_svc.settings import Settings
+from headhunt_svc.settings import JobSettings, Settings
+from headhunt_svc.video.reader import VideoReader
+from headhunt_svc.video.sandbox import limited
 
 POLL_S = 0.2
 END_S = 30.0  # to finish a batch and write a log to its end; then it is killed

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT
+from headhunt_svc.detector.bundle import DEFAULT_OPERATING_POINT
 
 if TYPE_CHECKING:  # torch takes seconds to import, and who only looks at jobs needs none
-    from headhunt_svc.detector import Options
+    from headhunt_svc.detector.pipeline import Options
 
 JOB_ID = "[0-9a-f]{12}"
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -29,7 +29,7 @@ class JobOptions(_Model):
     @property
     def of_detector(self) -> "Options":
         """For Detector.detect. Raises ConfigError."""
-        from headhunt_svc.detector import Options
+        from headhunt_svc.detector.pipeline import Options
 
         return Options(self.operating_point, self.threshold, self.smoothing, self.attribution)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headhunt_svc.io.files import write_file
-from headhunt_svc.io.reports import Report
+from headhunt_svc.detector.report import Report
 from headhunt_svc.jobs.models import Row
+from headhunt_svc.storage.files import write_file
 
 ROWS_IN_GROUP = 64
 _SCORE = {"start_s": pa.float64(), "stop_s": pa.float64(), "raw": pa.float64(), "smoothed": pa.float64()}

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
-from headhunt_svc.detector import Detector, Options, ScoredBatch
+from headhunt_svc.detector.pipeline import Detector, Options, ScoredBatch
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io.files import sha256
-from headhunt_svc.io.video import VideoReader, VideoSource
 from headhunt_svc.jobs.store import Store
-from headhunt_svc.monitor.observe import detecting
+from headhunt_svc.prediction_log.recording import detecting
+from headhunt_svc.storage.files import sha256
+from headhunt_svc.video.reader import VideoReader, VideoSource
 
 Reader = Callable[[Path], AbstractContextManager[VideoSource]]
 

@@ -16,13 +16,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from headhunt_svc.io.files import write_file, write_text
-from headhunt_svc.io.reports import Report, load_report
-from headhunt_svc.io.video import SegmentPictures
+from headhunt_svc.detector.report import Report, load_report
+from headhunt_svc.storage.files import write_file, write_text
 from headhunt_svc.types import FrameSpan, Segment
+from headhunt_svc.video.reader import SegmentPictures
 
 if TYPE_CHECKING:  # torch takes seconds to import, and who only looks at jobs needs none
-    from headhunt_svc.detector import ScoredBatch
+    from headhunt_svc.detector.pipeline import ScoredBatch
 
 LOCK_POLL_S = 0.1
 
@@ -124,7 +124,7 @@ class Store:
 
     def checkpoint(self, key: str, video_id: str) -> "list[ScoredBatch]":
         """The batches kept, from the video's start as far as they are whole; none is fine."""
-        from headhunt_svc.detector import ScoredBatch
+        from headhunt_svc.detector.pipeline import ScoredBatch
 
         found: list[ScoredBatch] = []
         for path in sorted(self._checkpoint(key).glob("*.safetensors")):

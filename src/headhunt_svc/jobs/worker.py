@@ -21,11 +21,11 @@ from dbos import DBOS, DBOSConfig
 from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.jobs import metrics
 from headhunt_svc.jobs.client import JOBS, SERIALIZER, VERSION, WEBHOOKS, Jobs, videos_queue
-from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.isolated import Outcome, Scorer, backoff_s, tried
 from headhunt_svc.jobs.models import Input, JobOptions
 from headhunt_svc.jobs.store import Store, locked
-from headhunt_svc.jobs.webhooks import post
+from headhunt_svc.notify.webhooks import post
+from headhunt_svc.settings import JobSettings
 
 logger = logging.getLogger(__name__)
 AHEAD = 2  # videos taken from the queue: the one being scored, and the next

@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from headhunt_svc.mllm.extractor import Extractor, Frames, View
+from headhunt_svc.model.extractor import Extractor, Frames, View
 from headhunt_svc.types import HeadRef
 
 _NAME = "headhunt_attribution"

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 
 from headhunt_svc.errors import ModelError
-from headhunt_svc.mllm.families import Clip, Family, Inputs, Unit
-from headhunt_svc.mllm.hooks import capture
-from headhunt_svc.mllm.prefix import SharedPrefix, common_prefix
+from headhunt_svc.model.families import Clip, Family, Inputs, Unit
+from headhunt_svc.model.hooks import capture
+from headhunt_svc.model.prefix import SharedPrefix, common_prefix
 from headhunt_svc.types import HeadRef
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import transformers
 from transformers.utils.hub import cached_file
 
 from headhunt_svc.errors import ModelError
-from headhunt_svc.mllm.extractor import Extractor
-from headhunt_svc.mllm.families import family_of
+from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.model.families import family_of
 from headhunt_svc.params import MllmParams, SegmentationParams
 
 NOMINAL_FPS = 25.0  # for clips that belong to no video

@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from headhunt_svc.errors import ModelError
-from headhunt_svc.mllm.hooks import Stop, capture, capture_arguments
+from headhunt_svc.model.hooks import Stop, capture, capture_arguments
 
 
 class PrefixCache(DynamicCache):

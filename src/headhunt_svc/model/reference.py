@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from headhunt_svc.mllm.extractor import Extractor
-from headhunt_svc.mllm.hooks import capture
+from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.model.hooks import capture
 
 
 @torch.inference_mode()

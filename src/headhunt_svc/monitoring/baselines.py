@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headhunt_svc.errors import ArtifactError, ConfigError
-from headhunt_svc.io.audit import audit
-from headhunt_svc.io.files import read_json, sha256, write_file, write_json
-from headhunt_svc.io.tables import read_table
-from headhunt_svc.monitor.schema import COLUMNS, About
-from headhunt_svc.monitor.windows import Rows
+from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.prediction_log.windows import Rows
+from headhunt_svc.storage.audit import audit
+from headhunt_svc.storage.files import read_json, sha256, write_file, write_json
+from headhunt_svc.storage.tables import read_table
 
 TOTALS = b"headhunt_totals"
 

@@ -42,7 +42,7 @@ def build(workspace: Path, cameras: Sequence[str]) -> int:
     """
     from evidently.sdk.models import DashboardModel, DashboardTabModel
 
-    from headhunt_svc.monitor.snapshot import open_workspace
+    from headhunt_svc.monitoring.snapshot import open_workspace
 
     space, project = open_workspace(workspace)
     there = project.dashboard.model()
@@ -61,7 +61,7 @@ def _panel(title: str, signal: str, cameras: Sequence[str]) -> Any:
     from evidently.sdk.models import PanelMetric
     from evidently.sdk.panels import line_plot_panel
 
-    from headhunt_svc.monitor.snapshot import NATIVE, SIGNAL, VALUE_DRIFT, column_of
+    from headhunt_svc.monitoring.snapshot import NATIVE, SIGNAL, VALUE_DRIFT, column_of
 
     column, method = NATIVE.get(signal, (signal, ""))
     of = {"metric": VALUE_DRIFT if method else SIGNAL}
@@ -81,7 +81,7 @@ def serve(workspace: Path, host: str, port: int) -> None:
         raise ArtifactError(f"{workspace} not found: run `headhunt monitor run` or `headhunt monitor simulate` first")
     from evidently.ui.service.app import get_config, run
 
-    from headhunt_svc.monitor.snapshot import cameras_of
+    from headhunt_svc.monitoring.snapshot import cameras_of
 
     build(workspace, cameras_of(workspace))
     run(get_config(host=host, port=port, workspace=str(workspace)))

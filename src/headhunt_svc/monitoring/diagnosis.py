@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from headhunt_svc.monitor.config import Kind
+from headhunt_svc.monitoring.config import Kind
 
 if TYPE_CHECKING:
-    from headhunt_svc.monitor.drift import CameraVerdict
+    from headhunt_svc.monitoring.drift import CameraVerdict
 
 REMEDY: dict[Kind, str] = {
     "lighting": "look at the camera (lamp, aperture, season); if it stays so, `headhunt monitor rebaseline --camera`",

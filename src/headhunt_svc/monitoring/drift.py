@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from headhunt_svc.core.drift import Sample, chance, head_auc, instability, joined, signals, wilson
-from headhunt_svc.monitor.baselines import Baseline
-from headhunt_svc.monitor.config import DriftParams, Kind
-from headhunt_svc.monitor.diagnosis import diagnose
-from headhunt_svc.monitor.windows import Window, sample_of
+from headhunt_svc.monitoring.baselines import Baseline
+from headhunt_svc.monitoring.config import DriftParams, Kind
+from headhunt_svc.monitoring.diagnosis import diagnose
+from headhunt_svc.prediction_log.windows import Window, sample_of
 from headhunt_svc.types import HeadRef
 
 Status = Literal["fine", "drift", "not enough data", "no data"]

@@ -12,14 +12,14 @@ import numpy as np
 
 from headhunt_svc.core.drift import Sample, prompt_figures
 from headhunt_svc.errors import ArtifactError, ConfigError
-from headhunt_svc.io.files import read_json, write_json
-from headhunt_svc.monitor.baselines import Baseline, Baselines, load_rows
-from headhunt_svc.monitor.config import DriftParams
-from headhunt_svc.monitor.diagnosis import REMEDY
-from headhunt_svc.monitor.drift import CameraVerdict, Comparison, Judge
-from headhunt_svc.monitor.log import Place
-from headhunt_svc.monitor.metrics import metric
-from headhunt_svc.monitor.windows import Window, name_missing, read_window
+from headhunt_svc.monitoring.baselines import Baseline, Baselines, load_rows
+from headhunt_svc.monitoring.config import DriftParams
+from headhunt_svc.monitoring.diagnosis import REMEDY
+from headhunt_svc.monitoring.drift import CameraVerdict, Comparison, Judge
+from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.prediction_log.windows import Window, name_missing, read_window
+from headhunt_svc.prediction_log.writer import Place
+from headhunt_svc.storage.files import read_json, write_json
 
 VERDICT, PAGE, RUN = "verdict.json", "drift.html", "run.json"
 
@@ -141,7 +141,7 @@ class Monitor:
         return verdict
 
     def _measure(self, compared: Mapping[str, Comparison]) -> Mapping[str, Mapping[str, float]]:
-        from headhunt_svc.monitor.snapshot import snapshot
+        from headhunt_svc.monitoring.snapshot import snapshot
 
         figures = {camera: _figures(of.current, self._threshold) for camera, of in compared.items()}
         self._made, measured = snapshot(compared, figures, self._stop)
@@ -191,7 +191,7 @@ class Monitor:
     def _write(self, verdict: Verdict) -> None:
         out = self.paths.out / _folder(verdict.stop)
         if self._made is not None:
-            from headhunt_svc.monitor.snapshot import add_run, save_page
+            from headhunt_svc.monitoring.snapshot import add_run, save_page
 
             save_page(out / PAGE, self._made)
             before = out / RUN

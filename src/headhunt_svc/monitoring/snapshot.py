@@ -19,8 +19,8 @@ from evidently.tests import lte
 from evidently.ui.workspace import Workspace
 
 from headhunt_svc.core.drift import Sample
-from headhunt_svc.io.files import write_text
-from headhunt_svc.monitor.drift import Comparison
+from headhunt_svc.monitoring.drift import Comparison
+from headhunt_svc.storage.files import write_text
 
 PROJECT = "headhunt"
 COLUMNS = ("raw", "brightness", "sharpness")

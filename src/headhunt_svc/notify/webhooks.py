@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.jobs.config import JobSettings
+from headhunt_svc.settings import JobSettings
 
 TIMEOUT_S = 10
 

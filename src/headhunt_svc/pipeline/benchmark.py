@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headhunt_svc.core.protocol import Figures
-from headhunt_svc.io.footage import Footage
+from headhunt_svc.data.footage import Footage
 from headhunt_svc.params import DatasetParams, EvaluateParams
-from headhunt_svc.stages.detect import detect_split
-from headhunt_svc.stages.evaluate import evaluate
-from headhunt_svc.stages.index import index
+from headhunt_svc.pipeline.detect import detect_split
+from headhunt_svc.pipeline.evaluate import evaluate
+from headhunt_svc.pipeline.index import index
 
 
 def benchmark(

@@ -4,9 +4,8 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from headhunt_svc.errors import ArtifactError
-from headhunt_svc.fingerprint import fingerprint, golden_features
-from headhunt_svc.io.artifacts import (
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.detector.bundle import (
     Bundle,
     load_locators,
     load_scorer,
@@ -14,11 +13,12 @@ from headhunt_svc.io.artifacts import (
     model_revision,
     save_bundle,
 )
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.files import sha256
-from headhunt_svc.mllm.loading import load_extractor
+from headhunt_svc.detector.fingerprint import fingerprint, golden_features
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params
 from headhunt_svc.settings import Settings
+from headhunt_svc.storage.files import sha256
 
 
 def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path, out: Path) -> Bundle:

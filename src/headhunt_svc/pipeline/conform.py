@@ -11,12 +11,12 @@ import numpy as np
 
 from headhunt_svc.core.calibration import conformal
 from headhunt_svc.core.protocol import ScoredVideo
-from headhunt_svc.detector import Detector, Options
+from headhunt_svc.detector.bundle import PointOrWhy, load_golden, operating_point, point_of, save_bundle
+from headhunt_svc.detector.pipeline import Detector, Options
+from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ConfigError, VideoError
-from headhunt_svc.io.artifacts import PointOrWhy, load_golden, operating_point, point_of, save_bundle
-from headhunt_svc.io.reports import Report
 from headhunt_svc.params import CalibrateParams
-from headhunt_svc.stages.detect import Input, detect_videos, inputs_of
+from headhunt_svc.pipeline.detect import Input, detect_videos, inputs_of
 from headhunt_svc.types import NORMAL, FrameSpan, VideoRecord
 
 

@@ -10,17 +10,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headhunt_svc.detector import Detector, Options, ScoredBatch
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.detector.bundle import DEFAULT_OPERATING_POINT
+from headhunt_svc.detector.pipeline import Detector, Options, ScoredBatch
+from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
 from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
-from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.files import check_writable
-from headhunt_svc.io.plots import shares, timeline
-from headhunt_svc.io.reports import Report, load_report, save_report, save_shares
-from headhunt_svc.io.video import find_videos
-from headhunt_svc.mllm.attribution import Attribution
-from headhunt_svc.monitor.observe import Observer
+from headhunt_svc.model.attribution import Attribution
+from headhunt_svc.pipeline.plots import shares, timeline
+from headhunt_svc.prediction_log.recording import Observer
+from headhunt_svc.storage.files import check_writable
 from headhunt_svc.types import FrameSpan, Locator, Split
+from headhunt_svc.video.reader import find_videos
 
 SHARES = ".shares.safetensors"
 

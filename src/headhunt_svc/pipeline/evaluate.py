@@ -12,15 +12,15 @@ import numpy as np
 
 from headhunt_svc.core.metrics import count_metrics
 from headhunt_svc.core.protocol import Figures, ScoredVideo, assess, by_kind, counts_of
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.footage import annotations_of
+from headhunt_svc.detector.bundle import Bundle, load_bundle
+from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io.artifacts import Bundle, load_bundle
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.files import write_json
-from headhunt_svc.io.footage import annotations_of
-from headhunt_svc.io.plots import picture_all
-from headhunt_svc.io.reports import Report, load_report
 from headhunt_svc.params import DatasetParams, EvaluateParams
-from headhunt_svc.stages.detect import report_path
+from headhunt_svc.pipeline.detect import report_path
+from headhunt_svc.pipeline.plots import picture_all
+from headhunt_svc.storage.files import write_json
 from headhunt_svc.types import FrameSpan, Locator, VideoRecord
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from headhunt_svc.io.artifacts import load_bundle, onnx_metadata
-from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
+from headhunt_svc.detector.bundle import load_bundle, onnx_metadata
+from headhunt_svc.detector.export import save_graph, scorer_graph
 
 
 def export(bundle: Path, out: Path, operating_point: str) -> None:

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from headhunt_svc.detector import batches
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
+from headhunt_svc.detector.bundle import model_key
+from headhunt_svc.detector.pipeline import batches
 from headhunt_svc.errors import DatasetError, VideoError
-from headhunt_svc.io.artifacts import model_key
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.feature_store import FeatureStore, Source, VideoFeatures
-from headhunt_svc.io.files import code_version, sha256, text_id
-from headhunt_svc.io.video import VideoReader
-from headhunt_svc.mllm.extractor import Extractor, Reading, View
-from headhunt_svc.mllm.loading import load_extractor
+from headhunt_svc.model.extractor import Extractor, Reading, View
+from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params, SegmentationParams
 from headhunt_svc.settings import Settings
+from headhunt_svc.storage.files import code_version, sha256, text_id
 from headhunt_svc.types import HeadRef, Segment, VideoRecord
+from headhunt_svc.video.reader import VideoReader
 
 STORED = "shards that name their source"  # part of every key: shards of an older layout are made again
 
@@ -67,7 +67,7 @@ def extract_videos(
     """Features of every video, at `heads` (all by default), into the store; shards that fit are kept, so it resumes."""
     extractor.check(prompts, heads or (), params.frames_per_segment)
     batch = Settings().batch_segments
-    code = code_version("core/segmentation.py", "detector.py", "io/video.py", "mllm")
+    code = code_version("core/segmentation.py", "detector", "model", "video")
     for record in track(records, description="extract"):
         made_from = (
             f"{STORED} {code} {key_of_model} {heads} {list(prompts)} {params.model_dump_json()} {sha256(record.path)}"

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from headhunt_svc.core.scoring import CalibrationCurve
-from headhunt_svc.io.files import write_text
-from headhunt_svc.io.plots import ALARM, INK, RAW, SMOOTH
+from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH
+from headhunt_svc.storage.files import write_text
 from headhunt_svc.types import HeadRef, HeadSelection
 
 MAPS = {
@@ -163,7 +163,7 @@ def write_report(
     path: Path, selection: HeadSelection, table: pd.DataFrame, labels: np.ndarray, n_videos: int, figures: list[Figure]
 ) -> None:
     """Write the HTML file."""
-    loader = PackageLoader("headhunt_svc.io", "templates")
+    loader = PackageLoader("headhunt_svc.pipeline", "templates")
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
         "identification.html"
     )

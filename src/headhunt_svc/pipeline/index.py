@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from headhunt_svc.io.datasets import check_files_apart, save_index
-from headhunt_svc.io.footage import Footage, look_at
+from headhunt_svc.data.datasets import check_files_apart, save_index
+from headhunt_svc.data.footage import Footage, look_at
 from headhunt_svc.params import DatasetParams
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from headhunt_svc.core.metrics import curves
 from headhunt_svc.core.protocol import Figures, ScoredVideo, counts_of
-from headhunt_svc.io.files import write_file
-from headhunt_svc.io.reports import Report
-from headhunt_svc.io.video import SegmentPictures, VideoReader
+from headhunt_svc.detector.report import Report
 from headhunt_svc.params import EvaluateParams, SegmentationParams
+from headhunt_svc.storage.files import write_file
 from headhunt_svc.types import FrameSpan, HeadRef, RobustSaliency
+from headhunt_svc.video.reader import SegmentPictures, VideoReader
 
 INK, RAW, SMOOTH, ALARM, TRUTH = "#24292f", "#9fb3c8", "#1f5fa8", "#d1495b", "#f2b134"
 MOST_THUMBNAILS = 5

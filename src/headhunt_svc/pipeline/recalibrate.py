@@ -15,8 +15,10 @@ import numpy as np
 
 from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.core.splitting import check_no_leak
-from headhunt_svc.errors import DatasetError
-from headhunt_svc.io.artifacts import (
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.feature_store import FeatureStore, Source
+from headhunt_svc.data.labels import read_labels
+from headhunt_svc.detector.bundle import (
     check_model,
     load_bundle,
     load_golden,
@@ -26,12 +28,10 @@ from headhunt_svc.io.artifacts import (
     save_locators,
     save_scorer,
 )
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.feature_store import FeatureStore, Source
-from headhunt_svc.io.files import sha256
-from headhunt_svc.io.labels import read_labels
+from headhunt_svc.errors import DatasetError
 from headhunt_svc.params import Params
-from headhunt_svc.stages.training import fit_with_curve, labelled, points_of
+from headhunt_svc.pipeline.training import fit_with_curve, labelled, points_of
+from headhunt_svc.storage.files import sha256
 from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, Segment, VideoRecord
 
 RELABELLED = "anomalous"  # what a video is called that was normal before

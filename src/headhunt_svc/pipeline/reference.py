@@ -5,13 +5,13 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from headhunt_svc.detector import Detector
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import DatasetError
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.monitor.baselines import save_rows
-from headhunt_svc.monitor.log import Place, PredictionLog
-from headhunt_svc.monitor.observe import Observer
-from headhunt_svc.monitor.windows import Rows, read_window
+from headhunt_svc.monitoring.baselines import save_rows
+from headhunt_svc.prediction_log.recording import Observer
+from headhunt_svc.prediction_log.windows import Rows, read_window
+from headhunt_svc.prediction_log.writer import Place, PredictionLog
 
 NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # the videos have no date; the same one makes the same file
 CAMERA = "reference"

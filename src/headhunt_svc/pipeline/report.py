@@ -9,14 +9,14 @@ from sklearn.preprocessing import StandardScaler
 
 from headhunt_svc.core.identification import learning_curve
 from headhunt_svc.core.scoring import CalibrationCurve
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.feature_store import FeatureStore
+from headhunt_svc.detector.bundle import load_selection
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io import identification_report as drawn
-from headhunt_svc.io.artifacts import load_selection
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.feature_store import FeatureStore
-from headhunt_svc.io.files import read_json
 from headhunt_svc.params import Params
-from headhunt_svc.stages.training import stored
+from headhunt_svc.pipeline import identification_report as drawn
+from headhunt_svc.pipeline.training import stored
+from headhunt_svc.storage.files import read_json
 
 
 def report(params: Params, artifacts: Path, features: Path, out: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from headhunt_svc.core.protocol import Figures, ScoredVideo, assess, baselines
+from headhunt_svc.data.benchmarks import BenchmarkName, read_benchmark
+from headhunt_svc.data.score_files import read_scores, strides
 from headhunt_svc.errors import DatasetError
-from headhunt_svc.io.benchmarks import BenchmarkName, read_benchmark
-from headhunt_svc.io.files import write_json
-from headhunt_svc.io.plots import picture_all
-from headhunt_svc.io.score_files import read_scores, strides
 from headhunt_svc.params import EvaluateParams
+from headhunt_svc.pipeline.plots import picture_all
+from headhunt_svc.storage.files import write_json
 from headhunt_svc.types import Locator, Smoothing, SpanEnds
 
 

@@ -4,9 +4,9 @@ from collections import Counter
 from pathlib import Path
 
 from headhunt_svc.core.splitting import check_no_leak, draw_split
-from headhunt_svc.io.datasets import read_annotations, write_annotations
-from headhunt_svc.io.files import sha256, write_json
+from headhunt_svc.data.datasets import read_annotations, write_annotations
 from headhunt_svc.params import SplitParams
+from headhunt_svc.storage.files import sha256, write_json
 from headhunt_svc.types import NORMAL
 
 

@@ -26,8 +26,9 @@ from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.core.saliency import CRITERIA, head_criteria
 from headhunt_svc.core.scoring import FittedScorer, apply_scorer, fit_scorer
 from headhunt_svc.core.segmentation import segment_labels
-from headhunt_svc.errors import ArtifactError, FeatureError
-from headhunt_svc.io.artifacts import (
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.feature_store import FeatureStore, Source
+from headhunt_svc.detector.bundle import (
     PointOrWhy,
     load_scorer,
     load_selection,
@@ -39,11 +40,10 @@ from headhunt_svc.io.artifacts import (
     save_scorer,
     save_selection,
 )
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.feature_store import FeatureStore, Source
-from headhunt_svc.io.files import write_file
-from headhunt_svc.io.plots import saliency_map
+from headhunt_svc.errors import ArtifactError, FeatureError
 from headhunt_svc.params import CalibrateParams, FitParams, IdentifyParams, Params
+from headhunt_svc.pipeline.plots import saliency_map
+from headhunt_svc.storage.files import write_file
 from headhunt_svc.types import (
     Confidence,
     FrameSpan,

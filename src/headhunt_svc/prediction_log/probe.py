@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float32
 
 from headhunt_svc.core.scoring import apply_scorer, contributions
-from headhunt_svc.detector import Detector
-from headhunt_svc.mllm.extractor import Frames, View
-from headhunt_svc.monitor.metrics import metric
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.model.extractor import Frames, View
+from headhunt_svc.prediction_log.metrics import metric
 from headhunt_svc.types import HeadRef
 
 

@@ -24,17 +24,17 @@ from jaxtyping import Float32
 from headhunt_svc.core.localization import TRUNCATE, smooth
 from headhunt_svc.core.quality import Quality, picture_quality
 from headhunt_svc.core.scoring import contributions
-from headhunt_svc.detector import Detector, Options, Run, ScoredBatch
-from headhunt_svc.io.reports import Report
-from headhunt_svc.io.video import Gap, SegmentPictures, VideoReader, VideoSource
-from headhunt_svc.mllm.extractor import Frames, View
-from headhunt_svc.monitor.log import PredictionLog
-from headhunt_svc.monitor.metrics import metric
-from headhunt_svc.monitor.probe import Probe, Probed
-from headhunt_svc.monitor.schema import COLUMNS, About, Kept, projection
+from headhunt_svc.detector.pipeline import Detector, Options, Run, ScoredBatch
+from headhunt_svc.detector.report import Report
+from headhunt_svc.model.extractor import Frames, View
 from headhunt_svc.params import SegmentationParams
+from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.prediction_log.probe import Probe, Probed
+from headhunt_svc.prediction_log.schema import COLUMNS, About, Kept, projection
+from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import Locator, Scorer
+from headhunt_svc.video.reader import Gap, SegmentPictures, VideoReader, VideoSource
 
 logger = logging.getLogger(__name__)
 UNNAMED = "unnamed"

@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float, Int
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.io.tables import open_parquet, read_table
-from headhunt_svc.monitor.log import Partition, Place, live
-from headhunt_svc.monitor.schema import COLUMNS, About
+from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.prediction_log.writer import Partition, Place, live
+from headhunt_svc.storage.tables import open_parquet, read_table
 
 BACKWARDS_S, AHEAD_S = 1.0, 300.0  # a clock that goes back, or is ahead of ours, by more than this is named
 _NARROW = ["time", "pass_id", "segment", "in_event"]

@@ -27,10 +27,10 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from headhunt_svc.errors import OutputError
-from headhunt_svc.io.files import write_file
-from headhunt_svc.io.tables import read_table
-from headhunt_svc.monitor.metrics import metric
-from headhunt_svc.monitor.schema import COLUMNS, About
+from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.storage.files import write_file
+from headhunt_svc.storage.tables import read_table
 
 logger = logging.getLogger(__name__)
 MERGE = 32  # flushes that become one file, and such files that become one again

@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from headhunt_svc.core.scoring import contributions
-from headhunt_svc.detector import Detector, Result, Run, ScoredBatch
+from headhunt_svc.detector.pipeline import Detector, Result, Run, ScoredBatch
+from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.io.reports import Report, coarser
-from headhunt_svc.mllm.extractor import View
+from headhunt_svc.model.extractor import View
 from headhunt_svc.serve import jobs
 from headhunt_svc.serve.bodies import json_body, parsed
 from headhunt_svc.serve.engine import Engine, Work

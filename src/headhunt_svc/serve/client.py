@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
-from headhunt_svc.detector import Options
+from headhunt_svc.detector.pipeline import Options
+from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ConfigError, HeadHuntError, ServerError, VideoDecodeError, VideoOpenError
-from headhunt_svc.io.reports import Report
 
 TIMEOUT_S = 3600.0
 DEFAULTS = Options()

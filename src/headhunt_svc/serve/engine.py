@@ -16,17 +16,17 @@ from typing import Any, TypeVar
 
 import torch
 
-from headhunt_svc.detector import Detector, Options, Result, Run, Scored
+from headhunt_svc.detector.pipeline import Detector, Options, Result, Run, Scored
+from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, VideoError
-from headhunt_svc.io.reports import Report
-from headhunt_svc.io.sandbox import limited, start
-from headhunt_svc.io.video import VideoSource
-from headhunt_svc.mllm.extractor import Frames, View
-from headhunt_svc.monitor.observe import Observer, observer_of
+from headhunt_svc.model.extractor import Frames, View
+from headhunt_svc.prediction_log.recording import Observer, observer_of
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.serve.runner import Runner
 from headhunt_svc.settings import Settings
+from headhunt_svc.video.reader import VideoSource
+from headhunt_svc.video.sandbox import limited, start
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5

@@ -16,7 +16,6 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from headhunt_svc.errors import UnreachableError
-from headhunt_svc.io.files import sha256
 from headhunt_svc.jobs.client import Jobs, NoSuchJobError
 from headhunt_svc.jobs.inputs import UPLOAD, within
 from headhunt_svc.jobs.models import Delivery, Job, JobRequest
@@ -25,6 +24,7 @@ from headhunt_svc.serve.bodies import json_body, parsed
 from headhunt_svc.serve.engine import Engine
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.serve.uploads import UploadError, receive_video
+from headhunt_svc.storage.files import sha256
 
 T = TypeVar("T")
 _lock = Lock()

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from headhunt_svc.detector import Options
-from headhunt_svc.io.artifacts import DEFAULT_OPERATING_POINT, OperatingPoint
-from headhunt_svc.io.reports import Report
+from headhunt_svc.detector.bundle import DEFAULT_OPERATING_POINT, OperatingPoint
+from headhunt_svc.detector.pipeline import Options
+from headhunt_svc.detector.report import Report
 from headhunt_svc.serve.problems import ProblemBody
 
 MOST_PIXELS = 4096 * 4096

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from headhunt_svc.io.reports import Report
+from headhunt_svc.detector.report import Report
 from headhunt_svc.jobs.models import JOB_ID, Job, JobRequest
 from headhunt_svc.serve import jobs
 from headhunt_svc.serve.models import WIRE, DetectByUri, DetectOptions, DetectorCard, Progress, Score, SegmentFrames

@@ -7,8 +7,8 @@ from typing import Any
 import bentoml
 import yaml
 
+from headhunt_svc.detector.bundle import check_model, load_bundle
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.io.artifacts import check_model, load_bundle
 
 MODEL = "headhunt-detector"
 BENTOFILE = Path("bentofile.yaml")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from headhunt_svc.detector import Detector, Result
-from headhunt_svc.mllm.extractor import View
+from headhunt_svc.detector.pipeline import Detector, Result
+from headhunt_svc.model.extractor import View
 from headhunt_svc.serve import metrics
 
 _APART = 1 << 40  # frame numbers of different videos in one batch must differ: the model looks at each frame once

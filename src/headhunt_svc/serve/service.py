@@ -11,8 +11,8 @@ from typing import NoReturn
 import bentoml
 import psutil
 
+from headhunt_svc.detector.bundle import check_model, load_bundle
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.io.artifacts import check_model, load_bundle
 from headhunt_svc.serve import api, logs
 from headhunt_svc.serve.auth import Keys, keys_for
 from headhunt_svc.serve.engine import Engine

@@ -8,14 +8,14 @@ import numpy as np
 from rich.progress import track
 from scipy.special import expit
 
-from headhunt_svc.io.ablation import draw_arms, draw_sweeps, markdown
-from headhunt_svc.io.artifacts import load_bundle
-from headhunt_svc.io.feature_store import HIDDEN, FeatureStore
-from headhunt_svc.io.files import write_json, write_text
-from headhunt_svc.mllm.loading import load_extractor
+from headhunt_svc.data.feature_store import HIDDEN, FeatureStore
+from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import IdentifyParams, Params
-from headhunt_svc.stages.alternatives import HIDDEN_UNITS, Kind, fit_alternative
-from headhunt_svc.stages.arms import (
+from headhunt_svc.pipeline.training import LabelledFeatures, fit_heads, identify_heads, labelled, raw_scores, scored
+from headhunt_svc.storage.files import write_json, write_text
+from headhunt_svc.studies.alternatives import HIDDEN_UNITS, Kind, fit_alternative
+from headhunt_svc.studies.arms import (
     Material,
     Row,
     Splits,
@@ -27,9 +27,9 @@ from headhunt_svc.stages.arms import (
     smoothed,
     tuned,
 )
-from headhunt_svc.stages.measure import LABELLED, TESTS, UNTRAINED_SEED, by_split
-from headhunt_svc.stages.sweeps import Choose, few_labels, sweeps
-from headhunt_svc.stages.training import LabelledFeatures, fit_heads, identify_heads, labelled, raw_scores, scored
+from headhunt_svc.studies.figures import draw_arms, draw_sweeps, markdown
+from headhunt_svc.studies.measure import LABELLED, TESTS, UNTRAINED_SEED, by_split
+from headhunt_svc.studies.sweeps import Choose, few_labels, sweeps
 from headhunt_svc.types import HeadRef
 
 FIXED_THRESHOLD = 0.5  # what a probability suggests to somebody who tunes nothing

@@ -12,9 +12,9 @@ from headhunt_svc.core.calibration import tune_locator
 from headhunt_svc.core.metrics import count_metrics, f1_interval, flagged
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.params import EvaluateParams, Params
-from headhunt_svc.stages.evaluate import figures
-from headhunt_svc.stages.measure import TESTS
-from headhunt_svc.stages.training import LabelledFeatures, fit_heads, raw_scores, scored
+from headhunt_svc.pipeline.evaluate import figures
+from headhunt_svc.pipeline.training import LabelledFeatures, fit_heads, raw_scores, scored
+from headhunt_svc.studies.measure import TESTS
 from headhunt_svc.types import HeadRef, Locator
 
 Row = dict[str, Any]

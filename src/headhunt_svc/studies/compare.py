@@ -6,18 +6,18 @@ from typing import Any
 
 from headhunt_svc.core.metrics import count_metrics
 from headhunt_svc.core.protocol import counts_of
-from headhunt_svc.io.artifacts import model_key
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.feature_store import FeatureStore
-from headhunt_svc.io.files import write_json
-from headhunt_svc.mllm.loading import load_extractor
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.feature_store import FeatureStore
+from headhunt_svc.detector.bundle import model_key
+from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import MllmParams, Params
+from headhunt_svc.pipeline.evaluate import figures
+from headhunt_svc.pipeline.extract import extract_videos
+from headhunt_svc.pipeline.training import fit_heads, identify_heads, labelled, raw_scores, scored
 from headhunt_svc.settings import Settings
-from headhunt_svc.stages.arms import smoothed, tuned
-from headhunt_svc.stages.evaluate import figures
-from headhunt_svc.stages.extract import extract_videos
-from headhunt_svc.stages.measure import LABELLED
-from headhunt_svc.stages.training import fit_heads, identify_heads, labelled, raw_scores, scored
+from headhunt_svc.storage.files import write_json
+from headhunt_svc.studies.arms import smoothed, tuned
+from headhunt_svc.studies.measure import LABELLED
 from headhunt_svc.types import Split
 
 

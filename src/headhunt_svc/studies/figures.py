@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from headhunt_svc.io.plots import ALARM, INK, RAW, SMOOTH, figure_of, save_figure
+from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of, save_figure
 
 Result = dict[str, Any]
 FIGURES = {"roc_auc": "ROC-AUC", "average_precision": "AP", "f1": "F1"}

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from headhunt_svc.io.artifacts import model_key
-from headhunt_svc.io.datasets import load_index
-from headhunt_svc.io.feature_store import FeatureStore
-from headhunt_svc.mllm.loading import load_extractor
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.feature_store import FeatureStore
+from headhunt_svc.detector.bundle import model_key
+from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params
+from headhunt_svc.pipeline.extract import extract_videos
 from headhunt_svc.settings import Settings
-from headhunt_svc.stages.extract import extract_videos
 from headhunt_svc.types import Split, VideoRecord
 
 UNTRAINED_SEED = 0

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from headhunt_svc.data.feature_store import HIDDEN
 from headhunt_svc.errors import FeatureError
-from headhunt_svc.io.feature_store import HIDDEN
 from headhunt_svc.params import Params
-from headhunt_svc.stages.arms import Material, roc_auc, row_of_heads, smoothed
-from headhunt_svc.stages.training import LabelledFeatures, fit_heads, identify_heads, raw_scores, scored
+from headhunt_svc.pipeline.training import LabelledFeatures, fit_heads, identify_heads, raw_scores, scored
+from headhunt_svc.studies.arms import Material, roc_auc, row_of_heads, smoothed
 from headhunt_svc.types import HeadRef
 
 Choose = Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from headhunt_svc import cli
-from headhunt_svc.show import clock, sparkline
+from headhunt_svc.cli import main as cli
+from headhunt_svc.cli.show import clock, sparkline
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str) -> tuple[int, str]:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from conftest import write_video
+from headhunt_svc.cli.show import footage
+from headhunt_svc.data.benchmarks import COUNTS, SPANS, read_benchmark
+from headhunt_svc.data.datasets import read_annotations, read_folders
+from headhunt_svc.data.footage import look_at
 from headhunt_svc.errors import ConfigError, DatasetError
-from headhunt_svc.io.benchmarks import COUNTS, SPANS, read_benchmark
-from headhunt_svc.io.datasets import read_annotations, read_folders
-from headhunt_svc.io.footage import look_at
 from headhunt_svc.params import DatasetParams, load_params
-from headhunt_svc.show import footage
 
 # lines of the official files
 UCF = ["Abuse028_x264.mp4  Abuse  165  240  -1  -1  ", "Normal_Videos_003_x264.mp4  Normal  -1  -1  -1  -1  "]

@@ -9,13 +9,13 @@ import pytest
 from conftest import write_video
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.data.datasets import check_files_apart, load_index, read_annotations, save_index, to_record
+from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
+from headhunt_svc.detector.bundle import load_scorer, load_selection, save_scorer, save_selection
+from headhunt_svc.detector.export import save_graph, scorer_graph
 from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
-from headhunt_svc.io import files
-from headhunt_svc.io.artifacts import load_scorer, load_selection, save_scorer, save_selection
-from headhunt_svc.io.datasets import check_files_apart, load_index, read_annotations, save_index, to_record
-from headhunt_svc.io.feature_store import FeatureStore, Source, VideoFeatures
-from headhunt_svc.io.files import read_json, write_json
-from headhunt_svc.io.onnx_graph import save_graph, scorer_graph
+from headhunt_svc.storage import files
+from headhunt_svc.storage.files import read_json, write_json
 from headhunt_svc.types import Confidence, FrameSpan, HeadRef, HeadSelection, Locator, Scorer, Segment
 
 HEADS = (HeadRef(0, 1), HeadRef(2, 0))

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headhunt_svc.data.score_files import read_scores, strides
 from headhunt_svc.errors import DatasetError
-from headhunt_svc.io.score_files import read_scores, strides
 from headhunt_svc.types import FrameSpan, VideoRecord
 
 RECORDS = [VideoRecord(n, Path(n), 40, 30.0, "test", "normal", ()) for n in ("a", "b=1", "c#__2")]

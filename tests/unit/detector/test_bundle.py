@@ -6,8 +6,7 @@ import pytest
 
 from conftest import ROOT
 from headhunt_svc.core.calibration import Choice
-from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
-from headhunt_svc.io.artifacts import (
+from headhunt_svc.detector.bundle import (
     Bundle,
     OperatingPoint,
     SigmaTau,
@@ -16,6 +15,7 @@ from headhunt_svc.io.artifacts import (
     operating_point,
     save_locators,
 )
+from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
 from headhunt_svc.types import Locator
 
 OFFLINE = Choice(Locator(0.5, 0.7), "the best frame F1", 0.8, 0.9, None)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from headhunt_svc.io.reports import Lineage, Report, ReportEvent, ReportGap, SegmentScore
+from headhunt_svc.detector.report import Lineage, Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.jobs.rows import SCHEMA, row, save_parquet
 
 REPORT = Report(

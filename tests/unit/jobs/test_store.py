@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headhunt_svc.detector import ScoredBatch
-from headhunt_svc.io.video import SegmentPictures
+from headhunt_svc.detector.pipeline import ScoredBatch
 from headhunt_svc.jobs.store import Store, locked
 from headhunt_svc.types import FrameSpan, Segment
+from headhunt_svc.video.reader import SegmentPictures
 
 
 def batch(first: int, n: int) -> ScoredBatch:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from headhunt_svc.jobs.config import JobSettings
 from headhunt_svc.jobs.isolated import Outcome, backoff_s, tried
+from headhunt_svc.settings import JobSettings
 
 SETTINGS = JobSettings(attempts=3, backoff_s=1, backoff_most_s=60)
 DIED, AWAY, DONE = {"died": "it died"}, {"trouble": "away"}, {"result": "k", "events": 0}

@@ -6,15 +6,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from log_rows import ABOUT, START, rows, write
 
 from conftest import ROOT
+from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.errors import ArtifactError, ConfigError
-from headhunt_svc.io.deployed import Deployed
-from headhunt_svc.monitor.baselines import Baselines, load_rows, save_rows
-from headhunt_svc.monitor.config import load_drift
-from headhunt_svc.monitor.run import rebaseline
-from headhunt_svc.monitor.windows import Rows
+from headhunt_svc.monitoring.baselines import Baselines, load_rows, save_rows
+from headhunt_svc.monitoring.config import load_drift
+from headhunt_svc.monitoring.run import rebaseline
+from headhunt_svc.prediction_log.windows import Rows
+from helpers.log_rows import ABOUT, START, rows, write
 
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml")
 
@@ -74,7 +74,7 @@ def bundle(folder: Path, name: str, scale: float) -> Path:
 
 
 def test_bundles_are_activated_rolled_back_and_recorded(tmp_path: Path) -> None:
-    from headhunt_svc.io.artifacts import check_model, load_bundle
+    from headhunt_svc.detector.bundle import check_model, load_bundle
 
     old, new = bundle(tmp_path / "made", "old", 1), bundle(tmp_path / "made", "new", 0.9)
     deployed = Deployed(tmp_path / "deployed")

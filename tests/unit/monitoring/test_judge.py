@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from log_rows import ABOUT, START, K, P, rows
 
 from conftest import ROOT
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.monitor.baselines import Baseline
-from headhunt_svc.monitor.config import DriftParams, load_drift
-from headhunt_svc.monitor.drift import FLEET, Judge
-from headhunt_svc.monitor.windows import Rows, Window
+from headhunt_svc.monitoring.baselines import Baseline
+from headhunt_svc.monitoring.config import DriftParams, load_drift
+from headhunt_svc.monitoring.drift import FLEET, Judge
+from headhunt_svc.prediction_log.windows import Rows, Window
+from helpers.log_rows import ABOUT, START, K, P, rows
 
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml")
 CAMERAS = ("dock", "gate", "yard")

@@ -5,15 +5,15 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from log_rows import ABOUT, START, rows, write
 
 from conftest import ROOT
 from headhunt_svc.core.drift import signals
-from headhunt_svc.monitor.config import load_drift
-from headhunt_svc.monitor.drift import Comparison
-from headhunt_svc.monitor.metrics import metric
-from headhunt_svc.monitor.run import Monitor, Paths, rebaseline
-from headhunt_svc.monitor.windows import Rows, sample_of
+from headhunt_svc.monitoring.config import load_drift
+from headhunt_svc.monitoring.drift import Comparison
+from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
+from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.prediction_log.windows import Rows, sample_of
+from helpers.log_rows import ABOUT, START, rows, write
 
 pytestmark = pytest.mark.usefixtures("evidently")
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml").model_copy(update={"draws": 12})
@@ -61,7 +61,7 @@ def test_a_run_leaves_verdict_pages_and_gauges(paths: Paths) -> None:
 
 
 def test_values_and_tests_are_those_of_evidently(paths: Paths) -> None:
-    from headhunt_svc.monitor.snapshot import NATIVE, snapshot
+    from headhunt_svc.monitoring.snapshot import NATIVE, snapshot
 
     def sample(number: int, camera: str):
         import pyarrow as pa
@@ -86,7 +86,7 @@ def test_values_and_tests_are_those_of_evidently(paths: Paths) -> None:
 
 
 def test_an_alarm_keeps_its_date_and_a_repeated_run_replaces_its_snapshots(paths: Paths) -> None:
-    from headhunt_svc.monitor.snapshot import cameras_of, open_workspace
+    from headhunt_svc.monitoring.snapshot import cameras_of, open_workspace
 
     monitor = Monitor(paths, PARAMS)
     first = monitor.run(START + 3 * DAY)
@@ -111,8 +111,8 @@ def test_an_earlier_window_that_is_judged_again_is_not_the_latest(paths: Paths) 
 def test_panels_are_built_once_and_tabs_of_others_stay(paths: Paths) -> None:
     from evidently.sdk.panels import text_panel
 
-    from headhunt_svc.monitor.dashboard import TABS, build
-    from headhunt_svc.monitor.snapshot import open_workspace
+    from headhunt_svc.monitoring.dashboard import TABS, build
+    from headhunt_svc.monitoring.snapshot import open_workspace
 
     _, project = open_workspace(paths.workspace)
     project.dashboard.add_panel(text_panel(title="notes"), tab="Mine")

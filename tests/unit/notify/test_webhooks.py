@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.jobs.config import JobSettings
-from headhunt_svc.jobs.webhooks import check_host, post
+from headhunt_svc.notify.webhooks import check_host, post
+from headhunt_svc.settings import JobSettings
 
 
 def settings(**more: object) -> JobSettings:

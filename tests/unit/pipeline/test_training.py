@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from headhunt_svc import show
+from headhunt_svc.cli import show
 from headhunt_svc.core.scoring import apply_scorer
-from headhunt_svc.errors import ArtifactError, DatasetError
-from headhunt_svc.io.artifacts import (
+from headhunt_svc.data.datasets import Annotation, read_annotations, save_index, write_annotations
+from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
+from headhunt_svc.detector.bundle import (
     Bundle,
     load_bundle,
     load_locators,
@@ -23,14 +24,13 @@ from headhunt_svc.io.artifacts import (
     model_key,
     save_bundle,
 )
-from headhunt_svc.io.datasets import Annotation, read_annotations, save_index, write_annotations
-from headhunt_svc.io.feature_store import FeatureStore, Source, VideoFeatures
-from headhunt_svc.io.files import sha256
+from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.params import Params, SplitParams, load_params
-from headhunt_svc.stages.recalibrate import recalibrate
-from headhunt_svc.stages.report import report
-from headhunt_svc.stages.split import split
-from headhunt_svc.stages.training import calibrate, fit, identify
+from headhunt_svc.pipeline.recalibrate import recalibrate
+from headhunt_svc.pipeline.report import report
+from headhunt_svc.pipeline.split import split
+from headhunt_svc.pipeline.training import calibrate, fit, identify
+from headhunt_svc.storage.files import sha256
 from headhunt_svc.types import FrameSpan, HeadRef, Segment, VideoRecord
 
 HEADS = tuple(HeadRef(layer, head) for layer in range(3) for head in range(4))

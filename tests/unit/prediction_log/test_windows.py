@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from log_rows import ABOUT, START, K, P, rows, write
 
-from headhunt_svc.monitor.log import Place
-from headhunt_svc.monitor.windows import Window, name_missing, read_window, sample_of
+from headhunt_svc.prediction_log.windows import Window, name_missing, read_window, sample_of
+from headhunt_svc.prediction_log.writer import Place
+from helpers.log_rows import ABOUT, START, K, P, rows, write
 
 DAY = timedelta(days=1)
 

@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from log_rows import ABOUT, START, rows, write
 
 from headhunt_svc.errors import ArtifactError, OutputError
-from headhunt_svc.io.tables import read_table
-from headhunt_svc.monitor import log as module
-from headhunt_svc.monitor.log import MERGE, Partition, Place, PredictionLog, live
-from headhunt_svc.monitor.metrics import metric
-from headhunt_svc.monitor.schema import COLUMNS, About
+from headhunt_svc.prediction_log import writer as module
+from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.prediction_log.writer import MERGE, Partition, Place, PredictionLog, live
+from headhunt_svc.storage.tables import read_table
+from helpers.log_rows import ABOUT, START, rows, write
 
 
 def read(place: Place) -> pa.Table:
@@ -143,8 +143,8 @@ def test_a_failing_store_is_an_alarm_and_the_rows_wait_for_it(
 FULL = """
 import resource, sys
 sys.path.insert(0, {here!r})
-from log_rows import ABOUT, rows
-from headhunt_svc.monitor.log import PredictionLog
+from helpers.log_rows import ABOUT, rows
+from headhunt_svc.prediction_log.writer import PredictionLog
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # the system refuses to write more into a file
 with PredictionLog(sys.argv[1]) as log:
     log.put(ABOUT, rows(500))
@@ -164,8 +164,8 @@ def test_what_the_system_refuses_to_write_leaves_no_half_file(tmp_path: Path) ->
 KILLED = """
 import sys, time
 sys.path.insert(0, {here!r})
-from log_rows import ABOUT, rows
-from headhunt_svc.monitor.log import PredictionLog
+from helpers.log_rows import ABOUT, rows
+from headhunt_svc.prediction_log.writer import PredictionLog
 log = PredictionLog(sys.argv[1], flush_s=0.05, retention_days=36_500)
 for i in range(100_000):
     log.put(ABOUT, rows(3, video=f"{{i}}.mp4", segment=range(3 * i, 3 * i + 3)))

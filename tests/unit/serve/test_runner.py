@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from headhunt_svc.mllm.extractor import Frames, View
+from headhunt_svc.model.extractor import Frames, View
 from headhunt_svc.serve.runner import Runner
 
 

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headhunt_svc.io.tables import open_parquet, read_table
+from headhunt_svc.storage.tables import open_parquet, read_table
 
 READER = """
 import io, os, sys
 from pathlib import Path
 import pyarrow.parquet as pq
-from headhunt_svc.io.tables import read_table
+from headhunt_svc.storage.tables import read_table
 
 def threads():
     return len(os.listdir("/proc/self/task"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from conftest import ROOT
-from headhunt_svc.io.ablation import draw_arms, draw_sweeps, markdown
+from headhunt_svc.studies.figures import draw_arms, draw_sweeps, markdown
 
 
 def test_the_shipped_tables_and_pictures_are_those_of_the_figures(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import Params, load_params
-from headhunt_svc.stages.arms import Material, row_of_heads
-from headhunt_svc.stages.sweeps import draws, sweeps
-from telling import HEADS, labelled_videos
+from headhunt_svc.studies.arms import Material, row_of_heads
+from headhunt_svc.studies.sweeps import draws, sweeps
+from helpers.telling import HEADS, labelled_videos
 
 
 @pytest.fixture

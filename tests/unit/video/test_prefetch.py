@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headhunt_svc.io.ahead import ahead
+from headhunt_svc.video.prefetch import ahead
 
 
 def threads() -> int:

@@ -6,9 +6,9 @@ import pytest
 
 from conftest import write_video
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoOpenError
-from headhunt_svc.io import video as module
-from headhunt_svc.io.video import VideoReader, count_frames, find_videos
 from headhunt_svc.params import SegmentationParams
+from headhunt_svc.video import reader as module
+from headhunt_svc.video.reader import VideoReader, count_frames, find_videos
 
 S = SegmentationParams(length_s=1.6, frames_per_segment=4)
 

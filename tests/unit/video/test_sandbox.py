@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from conftest import write_video
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, VideoOpenError
-from headhunt_svc.io.sandbox import ProcessLimits, SandboxedReader, reader, seccomp, start, wire
-from headhunt_svc.io.video import VideoLimits, VideoReader
 from headhunt_svc.params import SegmentationParams
+from headhunt_svc.video.reader import VideoLimits, VideoReader
+from headhunt_svc.video.sandbox import ProcessLimits, SandboxedReader, reader, seccomp, start, wire
 
 S = SegmentationParams(length_s=1.6, frames_per_segment=4)
 
@@ -141,7 +141,7 @@ def test_no_process_outlives_a_killed_server(tmp_path: Path) -> None:
     path = big_video(tmp_path / "a.avi")
     code = f"""
 from pathlib import Path
-from headhunt_svc.io.sandbox import SandboxedReader, reader
+from headhunt_svc.video.sandbox import SandboxedReader, reader
 from headhunt_svc.params import SegmentationParams
 video = SandboxedReader(Path({str(path)!r})).__enter__()
 pieces = video.segments("v", SegmentationParams(length_s=1.6, frames_per_segment=4))

@@ -16,12 +16,12 @@ from types import TracebackType
 import numpy as np
 
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, VideoOpenError
-from headhunt_svc.io.sandbox import wire
-from headhunt_svc.io.sandbox.wire import ProcessLimits
-from headhunt_svc.io.video import Gap, SegmentPictures, VideoLimits, open_file
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, Segment
+from headhunt_svc.video.reader import Gap, SegmentPictures, VideoLimits, open_file
+from headhunt_svc.video.sandbox import wire
+from headhunt_svc.video.sandbox.wire import ProcessLimits
 
 _ERRORS: dict[str, type[VideoError]] = {e.__name__: e for e in (VideoOpenError, VideoDecodeError, VideoLimitError)}
 _STATUS_S = 5.0  # within which the end of a process is told
@@ -48,7 +48,7 @@ class _Starter:
             self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "headhunt_svc.io.sandbox.worker", str(theirs.fileno())],
+                    [sys.executable, "-m", "headhunt_svc.video.sandbox.worker", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env={"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"},

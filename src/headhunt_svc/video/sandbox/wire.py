@@ -12,8 +12,8 @@ from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from headhunt_svc.io.video import VideoLimits
 from headhunt_svc.params import SegmentationParams
+from headhunt_svc.video.reader import VideoLimits
 
 _HEADER = struct.Struct("!I")  # bytes of JSON that follow
 _MAX_JSON = 2**22

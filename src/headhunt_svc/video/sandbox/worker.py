@@ -17,8 +17,8 @@ from typing import Never
 import av
 
 from headhunt_svc.errors import VideoDecodeError, VideoLimitError, VideoOpenError
-from headhunt_svc.io.sandbox import seccomp, wire
-from headhunt_svc.io.video import VideoReader
+from headhunt_svc.video.reader import VideoReader
+from headhunt_svc.video.sandbox import seccomp, wire
 
 _PDEATHSIG, _DUMPABLE = 1, 4  # prctl
 _VIDEO, _DATA = 3, 4  # file descriptors of a decoding process; there are no others

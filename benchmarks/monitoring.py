@@ -32,7 +32,7 @@ from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
 from headhunt_svc.prediction_log.recording import Watch
 from headhunt_svc.prediction_log.schema import COLUMNS, PROJECTED, About
 from headhunt_svc.prediction_log.writer import PredictionLog
-from headhunt_svc.types import FrameSpan, HeadRef, Locator, Scorer, Segment
+from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Segment
 from headhunt_svc.video.reader import SegmentPictures
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +73,7 @@ def logging_cpu_s(segments: int = 2000) -> float:
     scorer = Scorer(HEADS, rng.normal(0, 0.1, K * 64), 0.0)
     with tempfile.TemporaryDirectory() as folder, PredictionLog(folder, flush_s=1.0) as log:
         names = {"camera": "yard", "video": "a.mp4", "pass_id": "one"}
-        watch = Watch(log, ABOUT, scorer, Locator(0.75, 0.5), names, None, None)
+        watch = Watch(log, ABOUT, scorer, OperatingPoint(0.75, 0.5), names, None, None)
         start = time.process_time()
         for first in range(0, segments, 16):
             pieces = tuple(

@@ -24,9 +24,9 @@ from extraction import PROMPTS, SIZES, Size, build
 from rich.console import Console
 from rich.table import Table
 
-from headhunt_svc.detector.bundle import Bundle, OperatingPoint
+from headhunt_svc.detector.bundle import Bundle, NamedPoint
 from headhunt_svc.detector.pipeline import Detector, batches
-from headhunt_svc.model.extractor import View
+from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.types import HeadRef, Scorer
 from headhunt_svc.video.reader import VideoReader
@@ -67,7 +67,7 @@ def detector(size: Size, device: str, batch: int) -> Detector:
         heads=tuple((h.layer, h.head) for h in heads),
         rss=(0.0,) * len(heads),
         scorer_sha256="",
-        operating_points={"f1": OperatingPoint(sigma_segments=1.0, threshold=0.5)},
+        operating_points={"f1": NamedPoint(sigma_segments=1.0, threshold=0.5)},
         data={"index_sha256": ""},
         fingerprint={},
         package_version="",
@@ -79,7 +79,7 @@ def alone(made: Detector, path: Path) -> dict[str, float]:
     """Times real time of decoding (with preprocessing) alone, and of the model alone on the same batches."""
     cut, size = made.bundle.segmentation, made.batch_segments
     with VideoReader(path) as video:
-        view = View(cut.frame_s(video.fps))
+        view = VisionCache(cut.frame_s(video.fps))
         start = time.perf_counter()
         kept, n = [], 0
         for group, pixels in batches(video, "v", cut, made.extractor, size):

@@ -186,7 +186,7 @@ class SegmentScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Locator:
+class OperatingPoint:
     """Smoothing width (segments) and threshold: sigma and tau of the method, for one way of smoothing."""
 
     sigma_segments: float

@@ -24,14 +24,14 @@ def test_normal_footage_becomes_an_operating_point(footage: Path, tmp_path: Path
     assert "at most 0.1 of normal videos alarm (from 9)" in made.stdout
     old, new = load_bundle(ROOT / "artifacts" / "detector")[0], load_bundle(out)[0]
     assert set(new.operating_points) == {*old.operating_points, "yard"}
-    assert new.locator("yard", "causal").smoothing == "causal"
+    assert new.operating_point("yard", "causal").smoothing == "causal"
     done = headhunt("detect", footage, "--bundle", out, "--operating-point", "yard", "--json")
     assert done.returncode == 0, done.stderr
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     # of nine videos for a rate of one in ten, none may pass the threshold, and the highest reaches it
     assert not any(r["events"] for r in reports)
     highest = max(s["smoothed"] for r in reports for s in r["scores"])
-    assert highest == pytest.approx(new.locator("yard").threshold)
+    assert highest == pytest.approx(new.operating_point("yard").threshold)
     again = headhunt("bundle", "conform", footage, "--name", "yard", "--bundle", out, "--out", tmp_path / "b")
     assert again.returncode == 2
     assert "has an operating point 'yard'" in again.stderr

@@ -22,7 +22,7 @@ from headhunt_svc.demo.scenes import FPS, camera, surveillance
 from headhunt_svc.detector.pipeline import Detector, Options, Result, ScoredBatch
 from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.model.extractor import Frames, View
+from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.settings import Settings
 
 
@@ -73,7 +73,7 @@ def test_options_choose_the_locator_and_heads_add_up(explosion: Path) -> None:
     said = Report.model_validate_json(done.stdout)
     assert [s.raw for s in said.scores] == [s.raw for s in report.scores]
     assert (said.threshold, said.smoothing) == (0.25, "causal")
-    assert said.sigma_segments == detector.bundle.locator("f1", "causal").sigma_segments
+    assert said.sigma_segments == detector.bundle.operating_point("f1", "causal").sigma_segments
     for s in report.scores:
         logit = sum(s.contributions or ()) + report.lineage.bias
         assert 1 / (1 + np.exp(-logit)) == pytest.approx(s.raw, abs=1e-9)
@@ -89,7 +89,7 @@ def test_a_resumed_video_gets_the_same_bits_and_a_stopped_one_stops(explosion: P
     whole = detector.detect(explosion, scored=seen.append)
     ran: list[int] = []
 
-    def run(pixels: torch.Tensor, view: View, frames: Frames) -> Result:
+    def run(pixels: torch.Tensor, view: VisionCache, frames: Frames) -> Result:
         ran.append(len(pixels))
         return detector.run(pixels, view, frames)
 
@@ -106,7 +106,7 @@ def test_a_resumed_video_gets_the_same_bits_and_a_stopped_one_stops(explosion: P
 
     with pytest.raises(StopError):
         detector.detect(explosion, scored=stop)
-    assert not [t for t in threading.enumerate() if t.name == "ahead"]
+    assert not [t for t in threading.enumerate() if t.name == "prefetch"]
 
 
 def test_finer_strides_give_finer_scores_of_the_same_video(explosion: Path) -> None:

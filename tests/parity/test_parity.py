@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from headhunt_svc.model.attribution import attribute
-from headhunt_svc.model.extractor import Extractor, View
+from headhunt_svc.model.extractor import Extractor, VisionCache
 from headhunt_svc.model.families import FAMILIES
 from headhunt_svc.model.reference import reference_features
 from headhunt_svc.types import HeadRef
@@ -90,7 +90,7 @@ def test_overlapping_windows_of_one_video_are_looked_at_once(extractor: Extracto
     base, looked = extractor.model.base_model, []
     tower = getattr(base, "visual", None) or base.vision_tower
     handle = tower.register_forward_hook(lambda module, args, out: looked.append(len(out.last_hidden_state)))
-    view = View(extractor.frame_s)
+    view = VisionCache(extractor.frame_s)
     found = [
         extractor.features(windows[part], PROMPTS[:2], None, view, frames[part]) for part in (slice(0, 2), slice(2, 4))
     ]

@@ -18,7 +18,7 @@ from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProce
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
-from headhunt_svc.model.extractor import Extractor, View
+from headhunt_svc.model.extractor import Extractor, VisionCache
 from headhunt_svc.model.families import CLIP_NORM, FAMILIES, HALF, IMAGENET
 from helpers.models import PATCH, SIDE, tiny
 
@@ -104,5 +104,5 @@ def own_text(family: str, extractor: Extractor, n_frames: int, pixels: torch.Ten
 def test_prompts_hold_what_the_processor_writes(family: str, extractor: Extractor, n_frames: int) -> None:
     pictures = np.zeros((n_frames, 60, 90, 3), np.uint8)
     pixels = extractor.preprocess(pictures)[None]
-    clip = extractor.clip(pixels, View(FRAME_S))
+    clip = extractor.clip(pixels, VisionCache(FRAME_S))
     assert extractor.family.clip_text(extractor.config, clip) == own_text(family, extractor, n_frames, pixels)

@@ -13,7 +13,7 @@ jobs_app = typer.Typer(no_args_is_help=True, help="Batch jobs that survive anyth
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 Inputs = Annotated[list[str], typer.Argument(help="Videos, folders, globs, manifests (.csv, .jsonl), URIs.")]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
-OperatingPoint = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
+PointName = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
 Attribution = Annotated[bool, typer.Option("--attribution", help="Keep what each head adds, for every segment.")]
 WATCH_S = 1.0
 
@@ -21,7 +21,7 @@ WATCH_S = 1.0
 @jobs_app.command()
 def submit(
     inputs: Inputs,
-    operating_point: OperatingPoint = "f1",
+    operating_point: PointName = "f1",
     threshold: Annotated[float | None, typer.Option(help="Instead of the operating point's: 0 to 1.")] = None,
     attribution: Attribution = False,
     priority: Annotated[int, typer.Option(min=1, max=10_000, help="Lower is sooner.")] = 100,
@@ -149,7 +149,7 @@ def batch(
     out: Annotated[str, typer.Option(help="Folder or URI for results and tables.")],
     engine: Annotated[Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")] = "local",
     actors: Annotated[int | None, typer.Option(min=1, help="Ray: how many; default: one for each GPU, or one.")] = None,
-    operating_point: OperatingPoint = "f1",
+    operating_point: PointName = "f1",
     attribution: Attribution = False,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:

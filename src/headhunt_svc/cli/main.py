@@ -32,7 +32,7 @@ app.add_typer(bundles_app, name="bundles")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
-OperatingPoint = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
+PointName = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing videos, and name them.")]
 AnnotationsFolder = Annotated[Path, typer.Option(help="Folder of the benchmark's official annotation files.")]
 Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples of videos for the intervals.")]
@@ -172,7 +172,7 @@ def detect(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print reports as JSON lines instead of summaries.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Keep reports in --out that this detector made.")] = False,
-    operating_point: OperatingPoint = "f1",
+    operating_point: PointName = "f1",
     threshold: Annotated[float | None, typer.Option(help="Instead of the operating point's: 0 to 1.")] = None,
     smoothing: Annotated[
         Literal["offline", "causal"], typer.Option(help="With both sides, or with the past only.")
@@ -300,7 +300,7 @@ def benchmark(
     span_ends: Ends = "inclusive",
     allow_missing: AllowMissing = False,
     bootstrap: Bootstrap = 200,
-    operating_point: OperatingPoint = "f1",
+    operating_point: PointName = "f1",
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Index, detect and evaluate a benchmark's videos; goes on where it stopped."""
@@ -343,7 +343,7 @@ def ablate(params: ParamsFile = PARAMS) -> None:
 @app.command()
 def export(
     out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
-    operating_point: OperatingPoint = "f1",
+    operating_point: PointName = "f1",
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Write scorer and locator as one ONNX graph: features [T, K*d_head] -> raw, smoothed."""

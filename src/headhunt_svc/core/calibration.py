@@ -21,14 +21,14 @@ from headhunt_svc.core.metrics import flagged
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import CalibrateParams
-from headhunt_svc.types import Locator, Smoothing
+from headhunt_svc.types import OperatingPoint, Smoothing
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A chosen (sigma, tau), by what rule, and what it gave on the videos that it was chosen on."""
 
-    locator: Locator
+    locator: OperatingPoint
     rule: str
     f1: float | None
     found: float | None  # share of the true spans with an alarm
@@ -68,7 +68,7 @@ class _Grid:
         """The i-th threshold."""
         figures = [float(x[i]) for x in (self.f1, self.found, self.false_alarms_per_hour)]
         known = [None if math.isnan(x) else x for x in figures]
-        return Choice(Locator(self.sigma, float(self.thresholds[i]), smoothing), rule, *known)
+        return Choice(OperatingPoint(self.sigma, float(self.thresholds[i]), smoothing), rule, *known)
 
 
 def _measure(videos: Sequence[ScoredVideo], sigma: float, thresholds: np.ndarray, smoothing: Smoothing) -> _Grid:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
-from headhunt_svc.types import Event, FrameSpan, Locator, Smoothing, edges_of
+from headhunt_svc.types import Event, FrameSpan, OperatingPoint, Smoothing, edges_of
 
 TRUNCATE = 4.0  # the kernel ends at this many sigma, as in scipy
 
@@ -61,7 +61,7 @@ def events(
     spans: Sequence[FrameSpan],
     starts_s: Float[np.ndarray, " segment"],
     stops_s: Float[np.ndarray, " segment"],
-    locator: Locator,
+    locator: OperatingPoint,
 ) -> list[Event]:
     """Runs of neighbouring segments with a score above the threshold; a gap in the frames ends a run.
 

@@ -16,7 +16,7 @@ from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.metrics import Counts, best_f1, count, count_metrics, flagged, reliability
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import EvaluateParams
-from headhunt_svc.types import FrameSpan, Locator, Smoothing, VideoRecord, edges_of
+from headhunt_svc.types import FrameSpan, OperatingPoint, Smoothing, VideoRecord, edges_of
 
 Figures = dict[str, Any]
 
@@ -54,7 +54,7 @@ class ScoredVideo:
         """The same with its scores smoothed."""
         return ScoredVideo(self.record, self.spans, smooth(self.scores, sigma_segments, smoothing))
 
-    def events(self, locator: Locator) -> VideoEvents:
+    def events(self, locator: OperatingPoint) -> VideoEvents:
         """Events above the locator's threshold, of the scores as they are."""
         r = self.record
         starts, stops = self.edges.T / r.fps
@@ -134,7 +134,7 @@ def per_video(videos: Sequence[ScoredVideo], found: Sequence[VideoEvents]) -> di
     return rows
 
 
-def assess(videos: Sequence[ScoredVideo], locator: Locator | None, params: EvaluateParams) -> Figures:
+def assess(videos: Sequence[ScoredVideo], locator: OperatingPoint | None, params: EvaluateParams) -> Figures:
     """Every figure of the protocol; without a locator, at the threshold of best F1 on these very videos.
 
     Raises:
@@ -142,7 +142,7 @@ def assess(videos: Sequence[ScoredVideo], locator: Locator | None, params: Evalu
     """
     counts = counts_of(videos)
     at = best_f1(counts) if locator is None else flagged(counts, np.array([locator.threshold]))[0]
-    found = [v.events(Locator(0.0, at.threshold)) for v in videos]
+    found = [v.events(OperatingPoint(0.0, at.threshold)) for v in videos]
     events_at = {f"{iou:g}": event_figures(found, iou) for iou in IOUS}
     precisions = [row["average_precision"] for row in events_at.values()]
     rows = per_video(videos, found)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from headhunt_svc.demo.scenes import Scene, Static, View
+from headhunt_svc.demo.scenes import Scene, Static, VisionCache
 from headhunt_svc.demo.shapes import Box, Times, box
 from headhunt_svc.demo.things import Blast
 
@@ -18,7 +18,7 @@ def shake(scene: Scene, t: Times) -> tuple[Times, Times]:
     return dx, dy
 
 
-def _background(view: View, dy: Times, yy: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "t h w 3"]:
+def _background(view: VisionCache, dy: Times, yy: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "t h w 3"]:
     y = (yy[None] + dy[:, None, None])[..., None]
     sky = view.sky + (235 - view.sky) * 0.35 * np.clip(y / view.horizon, 0, 1)  # hazy towards the horizon
     ground = view.ground * (0.75 + 0.4 * yy[..., None])

@@ -34,7 +34,7 @@ class Static:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class VisionCache:
     """What a camera sees when nobody is there; `road` is the far edge and width of a road or path, if any."""
 
     horizon: float
@@ -44,7 +44,7 @@ class View:
     road: tuple[float, float] | None
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "View":
+    def draw(cls, rng: np.random.Generator) -> "VisionCache":
         """A random place."""
         horizon = float(rng.uniform(0.3, 0.45))
         warm = float(rng.uniform(-18, 18))
@@ -89,7 +89,7 @@ class LightChange:
 class Scene:
     """A view, its actors and its nuisance; a pure function of time once drawn."""
 
-    view: View
+    view: VisionCache
     noise: float  # standard deviation in grey levels
     shake: float  # camera shake amplitude in pictures
     seed: int
@@ -98,9 +98,9 @@ class Scene:
     actors: list[Actor] = field(default_factory=list)
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, view: View | None = None, nuisance: float = 1.0) -> "Scene":
+    def draw(cls, rng: np.random.Generator, view: VisionCache | None = None, nuisance: float = 1.0) -> "Scene":
         """An empty scene; `nuisance` scales noise and how often the camera shakes."""
-        view = view or View.draw(rng)
+        view = view or VisionCache.draw(rng)
         noise = float(rng.uniform(0, 5)) * nuisance
         shake = float(rng.uniform(0.8, 1.6)) / 64 if rng.random() < 0.25 * nuisance else 0.0
         return cls(view, noise, shake, seed=int(rng.integers(1 << 31)))
@@ -135,9 +135,9 @@ class SceneFacts:
     shaking: bool
 
 
-def camera(index: int) -> View:
+def camera(index: int) -> VisionCache:
     """The fixed view of evaluation camera `index` (0 to N_CAMERAS - 1)."""
-    return View.draw(np.random.default_rng([20_240_601, index]))
+    return VisionCache.draw(np.random.default_rng([20_240_601, index]))
 
 
 def _place(rng: np.random.Generator, scale: float) -> tuple[float, float]:
@@ -245,7 +245,7 @@ def window(rng: np.random.Generator) -> tuple[Scene, Times]:
 
 
 def surveillance(
-    rng: np.random.Generator, kind: str | None, view: View | None = None, hard: bool = False
+    rng: np.random.Generator, kind: str | None, view: VisionCache | None = None, hard: bool = False
 ) -> tuple[Scene, Times]:
     """16 to 24 s of one camera: ordinary traffic, hard negatives, distractors, and an anomaly of `kind` if given.
 

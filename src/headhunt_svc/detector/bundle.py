@@ -19,7 +19,7 @@ from headhunt_svc.detector.export import save_graph, scorer_graph
 from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
 from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.storage.files import read_json, sha256, text_id, write_file, write_json
-from headhunt_svc.types import Confidence, HeadRef, HeadSelection, Locator, Scorer
+from headhunt_svc.types import Confidence, HeadRef, HeadSelection, OperatingPoint, Scorer
 
 DEFAULT_OPERATING_POINT = "f1"
 
@@ -121,7 +121,7 @@ class SigmaTau(BaseModel):
         return {k: v for k, v in handler(self).items() if v is not None}
 
 
-class OperatingPoint(SigmaTau):
+class NamedPoint(SigmaTau):
     """A named (sigma, tau) for whole videos, and the one for live use, where smoothing is causal."""
 
     causal: SigmaTau | None = None
@@ -137,14 +137,14 @@ def operating_point(offline: Choice | FeatureError, causal: Choice | FeatureErro
     return offline, None if isinstance(causal, FeatureError) else causal
 
 
-def point_of(offline: Choice, causal: Choice | None) -> OperatingPoint:
+def point_of(offline: Choice, causal: Choice | None) -> NamedPoint:
     """A point of a bundle."""
 
     def pair(choice: Choice) -> dict[str, Any]:
         at = choice.locator
         return {"sigma_segments": at.sigma_segments, "threshold": at.threshold, "rule": choice.rule}
 
-    return OperatingPoint(**pair(offline), causal=SigmaTau(**pair(causal)) if causal else None)
+    return NamedPoint(**pair(offline), causal=SigmaTau(**pair(causal)) if causal else None)
 
 
 def save_locators(path: Path, points: Mapping[str, PointOrWhy]) -> None:
@@ -169,7 +169,7 @@ def save_locators(path: Path, points: Mapping[str, PointOrWhy]) -> None:
     write_json(path, rows)
 
 
-def load_locators(path: Path) -> dict[str, OperatingPoint]:
+def load_locators(path: Path) -> dict[str, NamedPoint]:
     """Read locator.json: operating points by name.
 
     Raises:
@@ -183,9 +183,7 @@ def load_locators(path: Path) -> dict[str, OperatingPoint]:
     points = {name: row for name, row in raw.items() if "unavailable" not in row}
     try:
         return {
-            name: OperatingPoint.model_validate(
-                known(row) | ({"causal": known(row["causal"])} if "causal" in row else {})
-            )
+            name: NamedPoint.model_validate(known(row) | ({"causal": known(row["causal"])} if "causal" in row else {}))
             for name, row in points.items()
         }
     except ValidationError as exc:
@@ -207,7 +205,7 @@ class Bundle(BaseModel):
     heads: tuple[tuple[int, int], ...]
     rss: tuple[float, ...]
     scorer_sha256: str
-    operating_points: dict[str, OperatingPoint]
+    operating_points: dict[str, NamedPoint]
     data: dict[str, Any]  # version of the data set: digest of the index, videos per split
     fingerprint: dict[str, str]  # what features depend on beside the checkpoint, see fingerprint.py
     package_version: str
@@ -224,7 +222,9 @@ class Bundle(BaseModel):
             DEFAULT_OPERATING_POINT if DEFAULT_OPERATING_POINT in self.operating_points else min(self.operating_points)
         )
 
-    def locator(self, operating_point: str, smoothing: Literal["offline", "causal"] = "offline") -> Locator:
+    def operating_point(
+        self, operating_point: str, smoothing: Literal["offline", "causal"] = "offline"
+    ) -> OperatingPoint:
         """The (sigma, tau) of that name for this way of smoothing.
 
         Raises:
@@ -239,7 +239,7 @@ class Bundle(BaseModel):
             known = ", ".join(sorted(points)) or "none"
             live = " for causal smoothing" if smoothing == "causal" else ""
             raise ConfigError(f"no operating point {operating_point!r} in this bundle{live}; there are: {known}")
-        return Locator(points[operating_point].sigma_segments, points[operating_point].threshold, smoothing)
+        return OperatingPoint(points[operating_point].sigma_segments, points[operating_point].threshold, smoothing)
 
     def mllm_at(self, folder: Path) -> MllmParams:
         """The model's parameters with the path of a local model resolved."""
@@ -270,7 +270,7 @@ def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer, golden: Float32[np
     write_file(folder / "golden.safetensors", lambda p: save_file({"features": np.ascontiguousarray(golden)}, p))
     save_scorer(folder / "scorer.safetensors", scorer)
     point = bundle.default_point
-    graph = scorer_graph(scorer, bundle.locator(point), onnx_metadata(bundle, point))
+    graph = scorer_graph(scorer, bundle.operating_point(point), onnx_metadata(bundle, point))
     save_graph(folder / "scorer.onnx", graph)
     write_json(folder / "bundle.json", bundle.model_dump(mode="json"))
 

@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from headhunt_svc.core.localization import kernel
 from headhunt_svc.storage.files import write_file
-from headhunt_svc.types import Locator, Scorer
+from headhunt_svc.types import OperatingPoint, Scorer
 
 
-def scorer_graph(scorer: Scorer, locator: Locator, metadata: dict[str, Any]) -> onnx.ModelProto:
+def scorer_graph(scorer: Scorer, locator: OperatingPoint, metadata: dict[str, Any]) -> onnx.ModelProto:
     """The graph; T is dynamic. The regression is computed in float64, as in core/scoring.py."""
     taps = kernel(locator.sigma_segments)
     half = len(taps) // 2

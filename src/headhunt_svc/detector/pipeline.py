@@ -18,13 +18,13 @@ from headhunt_svc.detector.fingerprint import check
 from headhunt_svc.detector.report import Lineage, Report, ReportEvent, ReportGap, SegmentScore
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.model.attribution import Attribution, attribute
-from headhunt_svc.model.extractor import Extractor, Frames, View
+from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import code_version
-from headhunt_svc.types import Locator, Scorer
-from headhunt_svc.video.prefetch import ahead
+from headhunt_svc.types import OperatingPoint, Scorer
+from headhunt_svc.video.prefetch import prefetch
 from headhunt_svc.video.reader import SegmentPictures, VideoReader, VideoSource
 
 
@@ -72,7 +72,7 @@ def scoring_code() -> str:
 
 
 Result = tuple[Float32[np.ndarray, "segment head d_head"], Float64[np.ndarray, " segment"]]
-Run = Callable[[torch.Tensor, View, Frames], Result]
+Run = Callable[[torch.Tensor, VisionCache, Frames], Result]
 Scored = Callable[[ScoredBatch], object]
 Explained = Callable[[Attribution], object]
 
@@ -90,7 +90,7 @@ def batches(
             light = SegmentPictures(piece.segment, piece.pictures[:0].copy(), piece.start_s, piece.stop_s)
             yield light, extractor.preprocess(piece.pictures)
 
-    with closing(ahead(prepared(), 2 * size)) as ready:
+    with closing(prefetch(prepared(), 2 * size)) as ready:
         while group := list(islice(ready, size)):
             yield [piece for piece, _ in group], torch.stack([pixels for _, pixels in group])
 
@@ -130,13 +130,13 @@ class Detector:
         check(bundle.fingerprint, golden, extractor, bundle.prompt, scorer.heads, n_frames, folder)
         return cls(bundle, scorer, extractor, settings.batch_segments)
 
-    def locator(self, options: Options = Options()) -> Locator:
+    def operating_point(self, options: Options = Options()) -> OperatingPoint:
         """Smoothing and threshold for these options.
 
         Raises:
             ConfigError: unknown operating point; lists those there are.
         """
-        at = self.bundle.locator(options.operating_point, options.smoothing)
+        at = self.bundle.operating_point(options.operating_point, options.smoothing)
         return at if options.threshold is None else replace(at, threshold=options.threshold)
 
     @property
@@ -152,7 +152,7 @@ class Detector:
             data_sha256=made.data["index_sha256"],
         )
 
-    def run(self, pixels: torch.Tensor, view: View, frames: Frames) -> Result:
+    def run(self, pixels: torch.Tensor, view: VisionCache, frames: Frames) -> Result:
         """Features at the heads float32[B, K, d_head] and raw scores float64[B] of pixels float[B, F, 3, h, w]."""
         return self.with_scores(
             self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, view, frames)[0]
@@ -163,7 +163,7 @@ class Detector:
         return features, apply_scorer(self.scorer, features.reshape(len(features), -1))
 
     def _run_explained(self, explained: Explained) -> Run:
-        def run(pixels: torch.Tensor, view: View, frames: Frames) -> Result:
+        def run(pixels: torch.Tensor, view: VisionCache, frames: Frames) -> Result:
             heads, weight = self.scorer.heads, self.scorer.weight
             z, shares = attribute(self.extractor, pixels, self.bundle.prompt, heads, weight, view, frames)
             explained(shares)
@@ -176,7 +176,7 @@ class Detector:
     ) -> Generator[ScoredBatch]:
         """The video's segments in batches of batch_segments, the first of them taken from `known`."""
         cut = self.bundle.segmentation
-        view = View(cut.frame_s(video.fps))
+        view = VisionCache(cut.frame_s(video.fps))
         with closing(batches(video, video_id, cut, self.extractor, self.batch_segments)) as groups:
             for i, (group, pixels) in enumerate(groups):
                 if i < len(known):
@@ -215,7 +215,7 @@ class Detector:
             ConfigError: unknown operating point.
             ArtifactError: `known` is of another video.
         """
-        self.locator(options)  # an unknown operating point is an error before any video is decoded
+        self.operating_point(options)  # an unknown operating point is an error before any video is decoded
         name = video_id or path.name
         pieces: list[SegmentPictures] = []
         raw: list[np.ndarray] = []
@@ -239,7 +239,7 @@ class Detector:
         raw: Float64[np.ndarray, " segment"],
         of_heads: Float64[np.ndarray, "segment head"],
     ) -> Report:
-        locator = self.locator(options)
+        locator = self.operating_point(options)
         smoothed = smooth(raw, locator.sigma_segments, options.smoothing)
         spans = [p.segment.span for p in pieces]
         starts, stops = np.array([p.start_s for p in pieces]), np.array([p.stop_s for p in pieces])

@@ -229,7 +229,7 @@ def run(
             written there.
     """
     made, _ = load_bundle(bundle)
-    made.locator(options.operating_point, options.smoothing)
+    made.operating_point(options.operating_point, options.smoothing)
     place = Place.at(out)
     names = {v.uri: _row_name(v, [made.detector_id, scoring_code(), options.model_dump()]) for v in videos}
     there = place.results()

@@ -109,7 +109,7 @@ class Jobs:
             ConfigError: inputs or options cannot be used. ArtifactError: no bundle.
         """
         made, _ = load_bundle(bundle)
-        made.locator(request.options.operating_point, request.options.smoothing)
+        made.operating_point(request.options.operating_point, request.options.smoothing)
         if request.webhook is not None:
             from headhunt_svc.notify.webhooks import check_host
 

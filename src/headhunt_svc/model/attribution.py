@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from headhunt_svc.model.extractor import Extractor, Frames, View
+from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.types import HeadRef
 
 _NAME = "headhunt_attribution"
@@ -102,7 +102,7 @@ def attribute(
     prompt: str,
     heads: Sequence[HeadRef],
     weight: Float64[np.ndarray, " features"],
-    view: View | None = None,
+    view: VisionCache | None = None,
     frames: Frames | None = None,
 ) -> tuple[Float32[np.ndarray, "segment head d_head"], Attribution]:
     """Features of pixels float[B, F, 3, h, w] at `heads`, and the shares in their logit, from one pass.

@@ -27,7 +27,7 @@ COMMON_SIZE = (360, 640)
 
 
 @dataclass(slots=True)
-class View:
+class VisionCache:
     """One video while it is read: seconds between two frames of a clip, and what the vision tower made of frames.
 
     `units` holds what the last clip showed, by frame numbers: overlapping clips need not be looked at twice.
@@ -58,7 +58,7 @@ class Extractor:
         frame_s: float,
         int8: bool = False,
     ) -> None:
-        """stated: the checkpoint's own preprocessing; frame_s: as a View's, for clips that belong to no video.
+        """stated: the checkpoint's own preprocessing; frame_s: as a VisionCache's, for clips that belong to no video.
 
         int8: are the decoder's weights 8-bit integers?
         """
@@ -100,7 +100,7 @@ class Extractor:
             x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
         return torch.as_tensor((x.float() / 255 - self.mean) / self.std)
 
-    def clip(self, pixels: torch.Tensor, view: View | None = None) -> Clip:
+    def clip(self, pixels: torch.Tensor, view: VisionCache | None = None) -> Clip:
         """The layout of pixels float[..., F, 3, h, w]."""
         frame_s = self.frame_s if view is None else view.frame_s
         return Clip(pixels.shape[-4], pixels.shape[-2], pixels.shape[-1], frame_s)
@@ -137,7 +137,7 @@ class Extractor:
         about = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
         return about | self.family.layout(self.config, rows, clip)
 
-    def _seen(self, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip, view: View, frames: Frames) -> Inputs:
+    def _seen(self, pixels: torch.Tensor, ids: torch.Tensor, clip: Clip, view: VisionCache, frames: Frames) -> Inputs:
         """The same with the vision tower's outputs instead of pictures; no frame (or pair) is looked at twice."""
         size, last = self.family.unit_frames(self.config), clip.n_frames - 1
         places = [[min(i + k, last) for k in range(size)] for i in range(0, clip.n_frames, size)]
@@ -162,7 +162,7 @@ class Extractor:
         clips: Clips,
         prompts: Sequence[str],
         heads: Sequence[HeadRef] | None = None,
-        view: View | None = None,
+        view: VisionCache | None = None,
         frames: Frames | None = None,
     ) -> Float32[np.ndarray, "prompt segment head d_head"]:
         """Head outputs z alone, see `read`; nothing behind the deepest of the heads is computed."""
@@ -173,7 +173,7 @@ class Extractor:
         clips: Clips,
         prompts: Sequence[str],
         heads: Sequence[HeadRef] | None = None,
-        view: View | None = None,
+        view: VisionCache | None = None,
         frames: Frames | None = None,
     ) -> Reading:
         """Head outputs of clips under every prompt, at `heads` (all by default), and final hidden states.
@@ -191,12 +191,12 @@ class Extractor:
         clips: Clips,
         prompts: Sequence[str],
         heads: Sequence[HeadRef] | None,
-        view: View | None,
+        view: VisionCache | None,
         frames: Frames | None,
         hidden: bool,
     ) -> Reading:
         if view is None or frames is None:
-            view, first = View(self.frame_s), np.cumsum([0] + [len(c) for c in clips]).tolist()
+            view, first = VisionCache(self.frame_s), np.cumsum([0] + [len(c) for c in clips]).tolist()
             frames = [tuple(range(a, b)) for a, b in pairwise(first)]
         by_shape: dict[torch.Size, list[int]] = {}
         for i, clip in enumerate(clips):
@@ -251,7 +251,7 @@ class Extractor:
         pixels: torch.Tensor,
         prompts: Sequence[str],
         heads: Sequence[HeadRef] | None,
-        view: View,
+        view: VisionCache,
         frames: Frames,
         hidden: bool,
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from headhunt_svc.errors import ArtifactError
 TABS: dict[str, dict[str, str]] = {
     "Drift": {
         "Light (drift of brightness, standard deviations)": "brightness",
-        "View (1 - correlation of the layout)": "view",
+        "VisionCache (1 - correlation of the layout)": "view",
         "Head drift (2 AUC - 1, best head)": "heads",
         "Score drift (Wasserstein, standard deviations)": "score_wasserstein",
         "Score drift (PSI)": "score_psi",

@@ -19,7 +19,7 @@ from headhunt_svc.model.attribution import Attribution
 from headhunt_svc.pipeline.plots import shares, timeline
 from headhunt_svc.prediction_log.recording import Observer
 from headhunt_svc.storage.files import check_writable
-from headhunt_svc.types import FrameSpan, Locator, Split
+from headhunt_svc.types import FrameSpan, OperatingPoint, Split
 from headhunt_svc.video.reader import find_videos
 
 SHARES = ".shares.safetensors"
@@ -61,9 +61,9 @@ def _finished(path: Path, detector: Detector, options: Options) -> Report | None
         report = load_report(path)
     except ArtifactError:
         return None
-    at = Locator(report.sigma_segments, report.threshold, report.smoothing)
+    at = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
     made_by = (report.detector_id, report.code, report.operating_point, at)
-    wanted = (detector.detector_id, detector.code, options.operating_point, detector.locator(options))
+    wanted = (detector.detector_id, detector.code, options.operating_point, detector.operating_point(options))
     return report if made_by == wanted else None
 
 
@@ -95,7 +95,7 @@ def detect_videos(
     observer: logs every segment, as of `camera` if that is given, else of the folder that a video lies in.
     """
     detect = detector.detect if observer is None else partial(observer.detect, detector, camera=camera)
-    detector.locator(options)  # an unknown name is an error before any video is decoded
+    detector.operating_point(options)  # an unknown name is an error before any video is decoded
     if out is not None:
         check_writable(out)
     n_bad = 0

@@ -21,7 +21,7 @@ from headhunt_svc.params import DatasetParams, EvaluateParams
 from headhunt_svc.pipeline.detect import report_path
 from headhunt_svc.pipeline.plots import picture_all
 from headhunt_svc.storage.files import write_json
-from headhunt_svc.types import FrameSpan, Locator, VideoRecord
+from headhunt_svc.types import FrameSpan, OperatingPoint, VideoRecord
 
 
 def figures(videos: Sequence[ScoredVideo], params: EvaluateParams) -> Figures:
@@ -55,7 +55,7 @@ def _live(
     point = bundle.operating_points[operating_point]
     if point.causal is None:
         return None
-    locator = bundle.locator(operating_point, "causal")
+    locator = bundle.operating_point(operating_point, "causal")
     found = assess([v.smoothed(locator.sigma_segments, "causal") for v in videos], locator, params)
     kept = ("roc_auc", "average_precision", "roc_auc_interval", "average_precision_interval", "at_threshold")
     return {"sigma_segments": locator.sigma_segments} | {
@@ -97,7 +97,7 @@ def evaluate(
                 f"{records[0].video_id} of {first.operating_point}: run `dvc repro`"
             )
     videos = [_scored(r, report, raw=False) for r, report in zip(records, found, strict=True)]
-    locator = Locator(first.sigma_segments, first.threshold, first.smoothing)
+    locator = OperatingPoint(first.sigma_segments, first.threshold, first.smoothing)
     raw = [_scored(r, report, raw=True) for r, report in zip(records, found, strict=True)]
     figures = assess(videos, locator, params)
     result = {

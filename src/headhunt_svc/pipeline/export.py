@@ -13,5 +13,5 @@ def export(bundle: Path, out: Path, operating_point: str) -> None:
         ConfigError: no such operating point.
     """
     made, scorer = load_bundle(bundle)
-    locator = made.locator(operating_point)
+    locator = made.operating_point(operating_point)
     save_graph(out, scorer_graph(scorer, locator, onnx_metadata(made, operating_point)))

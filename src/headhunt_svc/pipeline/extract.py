@@ -11,7 +11,7 @@ from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.detector.pipeline import batches
 from headhunt_svc.errors import DatasetError, VideoError
-from headhunt_svc.model.extractor import Extractor, Reading, View
+from headhunt_svc.model.extractor import Extractor, Reading, VisionCache
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params, SegmentationParams
 from headhunt_svc.settings import Settings
@@ -40,7 +40,7 @@ def video_features(
     parts: list[Reading] = []
     try:
         with VideoReader(record.path) as video:
-            view = View(params.frame_s(video.fps))
+            view = VisionCache(params.frame_s(video.fps))
             for group, pixels in batches(video, record.video_id, params, extractor, batch):
                 frames = [p.segment.frame_indices for p in group]
                 segments += [p.segment for p in group]

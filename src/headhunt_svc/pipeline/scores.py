@@ -12,7 +12,7 @@ from headhunt_svc.errors import DatasetError
 from headhunt_svc.params import EvaluateParams
 from headhunt_svc.pipeline.plots import picture_all
 from headhunt_svc.storage.files import write_json
-from headhunt_svc.types import Locator, Smoothing, SpanEnds
+from headhunt_svc.types import OperatingPoint, Smoothing, SpanEnds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def evaluate_scores(
             "not_annotated": list(scores.extra),
         }
         videos = [v.smoothed(how.sigma, how.smoothing) for v in scores.videos]
-        locator = None if how.threshold is None else Locator(how.sigma, how.threshold, how.smoothing)
+        locator = None if how.threshold is None else OperatingPoint(how.sigma, how.threshold, how.smoothing)
         found = {"protocol": about, **assess(videos, locator, params)}
         if plots is not None:
             picture_all(plots, videos, found, params)

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from headhunt_svc.core.scoring import apply_scorer, contributions
 from headhunt_svc.detector.pipeline import Detector
-from headhunt_svc.model.extractor import Frames, View
+from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.prediction_log.metrics import metric
 from headhunt_svc.types import HeadRef
 
@@ -38,13 +38,15 @@ class Probe:
         self.extractor, self.scorer = detector.extractor, detector.scorer
         self.prompts, self.share = detector.bundle.calibration_prompts, share
 
-    def read(self, video_id: str, pixels: torch.Tensor, view: View, frames: Frames) -> dict[tuple[int, ...], Probed]:
+    def read(
+        self, video_id: str, pixels: torch.Tensor, view: VisionCache, frames: Frames
+    ) -> dict[tuple[int, ...], Probed]:
         """What is chosen of a batch float[B, F, 3, h, w], by frame numbers. Run it where the model is run."""
         wanted = [i for i, f in enumerate(frames) if chosen(video_id, f[0], self.share)]
         if not wanted or len(self.prompts) < 2:
             return {}
         heads: Sequence[HeadRef] = self.scorer.heads
-        seen = View(view.frame_s, dict(view.units))  # the scoring's own memory of pictures stays as it is
+        seen = VisionCache(view.frame_s, dict(view.units))  # the scoring's own memory of pictures stays as it is
         z = self.extractor.features(pixels[wanted], self.prompts, heads, seen, [frames[i] for i in wanted])
         scores = np.stack([apply_scorer(self.scorer, of.reshape(len(of), -1)) for of in z]).astype(np.float32)
         shares = np.stack([contributions(self.scorer, of) for of in z]).astype(np.float32)

@@ -26,14 +26,14 @@ from headhunt_svc.core.quality import Quality, picture_quality
 from headhunt_svc.core.scoring import contributions
 from headhunt_svc.detector.pipeline import Detector, Options, Run, ScoredBatch
 from headhunt_svc.detector.report import Report
-from headhunt_svc.model.extractor import Frames, View
+from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.prediction_log.metrics import metric
 from headhunt_svc.prediction_log.probe import Probe, Probed
 from headhunt_svc.prediction_log.schema import COLUMNS, About, Kept, projection
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
-from headhunt_svc.types import Locator, Scorer
+from headhunt_svc.types import OperatingPoint, Scorer
 from headhunt_svc.video.reader import Gap, SegmentPictures, VideoReader, VideoSource
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Watch:
         log: PredictionLog,
         about: About,
         scorer: Scorer,
-        locator: Locator,
+        locator: OperatingPoint,
         names: dict[str, str],
         recorded: datetime | None,
         probe: Probe | None,
@@ -139,7 +139,7 @@ class Watch:
     def run(self, run: Run, alone: Alone) -> Run:
         """The same model call; afterwards, alone with the model, the probe reads what it has chosen of the batch."""
 
-        def both(pixels: torch.Tensor, view: View, frames: Frames) -> Any:
+        def both(pixels: torch.Tensor, view: VisionCache, frames: Frames) -> Any:
             result = run(pixels, view, frames)
             self._careful(alone, lambda: self._read(pixels, view, frames))
             return result
@@ -165,7 +165,7 @@ class Watch:
         self._quality[piece.segment.index] = picture_quality(piece.pictures), lost - self._lost
         self._lost = lost
 
-    def _read(self, pixels: torch.Tensor, view: View, frames: Frames) -> None:
+    def _read(self, pixels: torch.Tensor, view: VisionCache, frames: Frames) -> None:
         assert self._probe is not None
         try:
             self._probed |= self._probe.read(self._names["video"], pixels, view, frames)
@@ -246,7 +246,7 @@ class Observer:
         self,
         detector: Detector,
         video_id: str,
-        locator: Locator,
+        locator: OperatingPoint,
         camera: str | None = None,
         recorded: datetime | None = None,
         pass_id: str | None = None,
@@ -284,7 +284,9 @@ class Observer:
             nothing is probed under a shared `run`.
         """
         options = options or Options()
-        watch = self.watch(detector, video_id or path.name, detector.locator(options), camera, recorded, pass_id)
+        watch = self.watch(
+            detector, video_id or path.name, detector.operating_point(options), camera, recorded, pass_id
+        )
         before = iter(known)
 
         def both(batch: ScoredBatch) -> None:
@@ -336,7 +338,7 @@ def detecting(detector: Detector, settings: Settings | None = None) -> Callable[
     return detector.detect if observer is None else partial(observer.detect, detector)
 
 
-def about_of(detector: Detector, locator: Locator, features: Kept) -> About:
+def about_of(detector: Detector, locator: OperatingPoint, features: Kept) -> About:
     """What the rows of a detector have in common."""
     bundle = detector.bundle
     return About(

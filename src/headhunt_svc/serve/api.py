@@ -19,7 +19,7 @@ from headhunt_svc.core.scoring import contributions
 from headhunt_svc.detector.pipeline import Detector, Result, Run, ScoredBatch
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.model.extractor import View
+from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.serve import jobs
 from headhunt_svc.serve.bodies import json_body, parsed
 from headhunt_svc.serve.engine import Engine, Work
@@ -87,7 +87,7 @@ async def detect(request: Request) -> Response:
     async with engine.admitted() as work:
         path, name, options = await _video(request, work)
         try:
-            engine.loaded_for(work).locator(options.of_detector)
+            engine.loaded_for(work).operating_point(options.of_detector)
             scored = engine.start(work, path, name, options.of_detector, options.camera)
             gone = asyncio.ensure_future(_hung_up(request))
             both: tuple[asyncio.Future[Any], ...] = (scored, gone)
@@ -128,7 +128,7 @@ async def _stream(request: Request) -> AsyncIterator[bytes]:
     async with engine.admitted() as work:
         path, name, options = await _video(request, work)
         try:
-            engine.loaded_for(work).locator(options.of_detector)
+            engine.loaded_for(work).operating_point(options.of_detector)
             report = engine.start(
                 work, path, name, options.of_detector, options.camera, lambda b: put(_event("scores", _progress(b)))
             )
@@ -175,7 +175,7 @@ async def score(request: Request) -> Response:
 
     def run(detector: Detector, call: Run) -> Result:
         pixels = detector.extractor.preprocess(pictures)[None]
-        return call(pixels, View(cut.frame_s(asked.fps)), [tuple(range(len(pictures)))])
+        return call(pixels, VisionCache(cut.frame_s(asked.fps)), [tuple(range(len(pictures)))])
 
     features, raw = await engine.score(run)
     detector = engine.loaded()

@@ -19,7 +19,7 @@ import torch
 from headhunt_svc.detector.pipeline import Detector, Options, Result, Run, Scored
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, VideoError
-from headhunt_svc.model.extractor import Frames, View
+from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.prediction_log.recording import Observer, observer_of
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.problems import Problem
@@ -71,7 +71,7 @@ class Work:
         if self.why is not None:
             raise self.why
 
-    def run(self, pixels: torch.Tensor, view: View, frames: Frames) -> Result:
+    def run(self, pixels: torch.Tensor, view: VisionCache, frames: Frames) -> Result:
         """As Detector.run, shared with other requests."""
         self.check()
         before = time.perf_counter()

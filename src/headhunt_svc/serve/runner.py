@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from headhunt_svc.detector.pipeline import Detector, Result
-from headhunt_svc.model.extractor import View
+from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.serve import metrics
 
 _APART = 1 << 40  # frame numbers of different videos in one batch must differ: the model looks at each frame once
@@ -21,7 +21,7 @@ class _Job:
 
     owner: object
     pixels: torch.Tensor
-    view: View
+    view: VisionCache
     frames: Sequence[tuple[int, ...]]
     taken: int = 0
     parts: list[np.ndarray] = field(default_factory=list)  # features
@@ -52,7 +52,7 @@ class Runner:
         self._model = threading.Lock()
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
-    def run(self, owner: object, pixels: torch.Tensor, view: View, frames: Sequence[tuple[int, ...]]) -> Result:
+    def run(self, owner: object, pixels: torch.Tensor, view: VisionCache, frames: Sequence[tuple[int, ...]]) -> Result:
         """As Detector.run, for one of several owners; waits for its turn. Raises what `forget` was given."""
         job = _Job(owner, pixels, view, frames)
         with self._changed:
@@ -117,7 +117,7 @@ class Runner:
     def _score(self, parts: Sequence[tuple[_Job, slice]]) -> None:
         started = time.perf_counter()
         first = parts[0][0]
-        view = first.view if len(parts) == 1 else View(first.view.frame_s)
+        view = first.view if len(parts) == 1 else VisionCache(first.view.frame_s)
         pixels = torch.cat([job.pixels[part] for job, part in parts])
         frames = [tuple(i + k * _APART for i in of) for k, (job, part) in enumerate(parts) for of in job.frames[part]]
         with self._model:

@@ -15,7 +15,7 @@ from headhunt_svc.params import EvaluateParams, Params
 from headhunt_svc.pipeline.evaluate import figures
 from headhunt_svc.pipeline.training import LabelledFeatures, fit_heads, raw_scores, scored
 from headhunt_svc.studies.measure import TESTS
-from headhunt_svc.types import HeadRef, Locator
+from headhunt_svc.types import HeadRef, OperatingPoint
 
 Row = dict[str, Any]
 Splits = dict[str, LabelledFeatures]
@@ -46,7 +46,7 @@ def roc_auc(videos: Sequence[ScoredVideo]) -> float:
     return count_metrics(counts_of(videos), 0, 0).roc_auc
 
 
-def tuned(videos: Sequence[ScoredVideo], params: Params) -> Locator:
+def tuned(videos: Sequence[ScoredVideo], params: Params) -> OperatingPoint:
     """Smoothing and threshold of best F1 on validation videos, tuned as the detector's."""
     return tune_locator(videos, params.calibrate).locator
 

@@ -18,7 +18,7 @@ class _Failed:
 _END = object()
 
 
-def ahead(items: Iterator[T], depth: int) -> Generator[T, None, None]:
+def prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
     """The same items in the same order, up to `depth` of them made before they are asked for.
 
     An error of the source is raised where its item would have come. Closing the generator ends the thread.
@@ -44,7 +44,7 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T, None, None]:
         except BaseException as error:
             put(_Failed(error))
 
-    thread = threading.Thread(target=work, name="ahead", daemon=True)
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
     thread.start()
     try:
         while (item := waiting.get()) is not _END:

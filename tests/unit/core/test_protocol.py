@@ -7,7 +7,7 @@ from conftest import scored_video
 from headhunt_svc.core.protocol import assess, by_kind, counts_of
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import EvaluateParams
-from headhunt_svc.types import Locator
+from headhunt_svc.types import OperatingPoint
 
 PARAMS = EvaluateParams(bootstrap=20, random_draws=3)
 VIDEOS = [
@@ -18,7 +18,7 @@ VIDEOS = [
 
 
 def test_every_figure_of_three_videos() -> None:
-    found = assess(VIDEOS, Locator(0.0, 0.5), PARAMS)
+    found = assess(VIDEOS, OperatingPoint(0.0, 0.5), PARAMS)
     assert (found["n_videos"], found["n_frames"]) == (3, 120)
     assert found["at_threshold"] == {
         "threshold": 0.5,
@@ -58,7 +58,7 @@ def test_baselines_are_what_they_must_be() -> None:
 def test_without_a_threshold_the_best_one_is_taken_and_that_is_said() -> None:
     at = assess(VIDEOS, None, PARAMS)["at_threshold"]
     assert at["chosen"] == "best F1 on these very videos"
-    assert all(at["f1"] >= assess(VIDEOS, Locator(0, t), PARAMS)["at_threshold"]["f1"] for t in (0.2, 0.5, 0.85))
+    assert all(at["f1"] >= assess(VIDEOS, OperatingPoint(0, t), PARAMS)["at_threshold"]["f1"] for t in (0.2, 0.5, 0.85))
 
 
 def test_a_kind_of_one_class_only_is_undefined_and_not_zero() -> None:

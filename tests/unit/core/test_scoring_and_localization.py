@@ -17,7 +17,7 @@ from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.scoring import apply_scorer, calibration_curve, fit_scorer
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import FitParams
-from headhunt_svc.types import FrameSpan, HeadRef, Locator, Smoothing
+from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Smoothing
 
 series = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)
 
@@ -138,7 +138,7 @@ def test_smoothing_keeps_constants_and_length(smoothing: Smoothing, value: float
 def test_events_cover_exactly_what_is_above_the_threshold(scores: np.ndarray, threshold: float) -> None:
     n = len(scores)
     spans = [FrameSpan(10 * i, 10 * i + 10) for i in range(n)]
-    found = events(scores, spans, np.arange(n), np.arange(n) + 1, Locator(0.0, threshold))
+    found = events(scores, spans, np.arange(n), np.arange(n) + 1, OperatingPoint(0.0, threshold))
     covered = np.zeros(10 * n, bool)
     for e in found:
         assert not covered[max(e.span.start - 1, 0) : e.span.stop].any()  # events do not touch
@@ -154,6 +154,6 @@ def test_a_gap_in_the_frames_ends_an_event() -> None:
         [FrameSpan(0, 5), FrameSpan(8, 9)],
         np.array([0.0, 8]),
         np.array([5.0, 9]),
-        Locator(0, 0.5),
+        OperatingPoint(0, 0.5),
     )
     assert [tuple(e.span) for e in found] == [(0, 5), (8, 9)]

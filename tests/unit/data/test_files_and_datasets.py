@@ -16,7 +16,7 @@ from headhunt_svc.detector.export import save_graph, scorer_graph
 from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
 from headhunt_svc.storage import files
 from headhunt_svc.storage.files import read_json, write_json
-from headhunt_svc.types import Confidence, FrameSpan, HeadRef, HeadSelection, Locator, Scorer, Segment
+from headhunt_svc.types import Confidence, FrameSpan, HeadRef, HeadSelection, OperatingPoint, Scorer, Segment
 
 HEADS = (HeadRef(0, 1), HeadRef(2, 0))
 SOURCE = Source("model 1", ("what?", "who?"))
@@ -151,7 +151,9 @@ def test_scorer_round_trip(tmp_path: Path) -> None:
 def test_onnx_equals_the_core(tmp_path: Path, sigma: float, n: int) -> None:
     rng = np.random.default_rng(n)
     scorer = Scorer(HEADS, rng.normal(size=10), 0.3)
-    save_graph(tmp_path / "g.onnx", scorer_graph(scorer, Locator(sigma, 0.5), {"heads": HEADS, "prompt": "why?"}))
+    save_graph(
+        tmp_path / "g.onnx", scorer_graph(scorer, OperatingPoint(sigma, 0.5), {"heads": HEADS, "prompt": "why?"})
+    )
     z = rng.normal(size=(n, 10)).astype(np.float32)
     session = onnxruntime.InferenceSession(tmp_path / "g.onnx")
     raw, smoothed = session.run(["raw", "smoothed"], {"features": z})

@@ -8,7 +8,7 @@ from conftest import ROOT
 from headhunt_svc.core.calibration import Choice
 from headhunt_svc.detector.bundle import (
     Bundle,
-    OperatingPoint,
+    NamedPoint,
     SigmaTau,
     load_bundle,
     load_locators,
@@ -16,13 +16,13 @@ from headhunt_svc.detector.bundle import (
     save_locators,
 )
 from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
-from headhunt_svc.types import Locator
+from headhunt_svc.types import OperatingPoint
 
-OFFLINE = Choice(Locator(0.5, 0.7), "the best frame F1", 0.8, 0.9, None)
-CAUSAL = Choice(Locator(0.75, 0.6, "causal"), "the best frame F1", 0.7, 0.9, None)
+OFFLINE = Choice(OperatingPoint(0.5, 0.7), "the best frame F1", 0.8, 0.9, None)
+CAUSAL = Choice(OperatingPoint(0.75, 0.6, "causal"), "the best frame F1", 0.7, 0.9, None)
 
 
-def shipped_with(points: dict[str, OperatingPoint]) -> Bundle:
+def shipped_with(points: dict[str, NamedPoint]) -> Bundle:
     return load_bundle(ROOT / "artifacts" / "detector")[0].model_copy(update={"operating_points": points})
 
 
@@ -36,8 +36,8 @@ def test_points_survive_locator_json(tmp_path: Path) -> None:
     rule = "the best frame F1"
     pair = SigmaTau(sigma_segments=0.75, threshold=0.6, rule=rule)
     assert load_locators(tmp_path / "l.json") == {
-        "f1": OperatingPoint(sigma_segments=0.5, threshold=0.7, rule=rule, causal=pair),
-        "budget": OperatingPoint(sigma_segments=0.5, threshold=0.7, rule=rule),
+        "f1": NamedPoint(sigma_segments=0.5, threshold=0.7, rule=rule, causal=pair),
+        "budget": NamedPoint(sigma_segments=0.5, threshold=0.7, rule=rule),
     }
     assert "too few videos" in (tmp_path / "l.json").read_text()
 
@@ -53,21 +53,21 @@ def test_points_are_chosen_by_name_and_smoothing() -> None:
     pair = SigmaTau(sigma_segments=0.75, threshold=0.6)
     bundle = shipped_with(
         {
-            "quiet": OperatingPoint(sigma_segments=0.5, threshold=0.9),
-            "calm": OperatingPoint(sigma_segments=0.5, threshold=0.7, causal=pair),
+            "quiet": NamedPoint(sigma_segments=0.5, threshold=0.9),
+            "calm": NamedPoint(sigma_segments=0.5, threshold=0.7, causal=pair),
         }
     )
-    assert bundle.locator("quiet") == Locator(0.5, 0.9, "offline")
-    assert bundle.locator("calm", "causal") == Locator(0.75, 0.6, "causal")
+    assert bundle.operating_point("quiet") == OperatingPoint(0.5, 0.9, "offline")
+    assert bundle.operating_point("calm", "causal") == OperatingPoint(0.75, 0.6, "causal")
     assert bundle.default_point == "calm"
     with pytest.raises(ConfigError, match="no operating point 'f1' in this bundle; there are: calm, quiet"):
-        bundle.locator("f1")
+        bundle.operating_point("f1")
     with pytest.raises(
         ConfigError, match="no operating point 'quiet' in this bundle for causal smoothing; there are: calm"
     ):
-        bundle.locator("quiet", "causal")
+        bundle.operating_point("quiet", "causal")
 
 
 def test_a_point_of_an_older_bundle_is_written_as_it_was_read() -> None:
     old = {"sigma_segments": 0.5, "threshold": 0.7}
-    assert OperatingPoint.model_validate(old).model_dump(mode="json") == old
+    assert NamedPoint.model_validate(old).model_dump(mode="json") == old

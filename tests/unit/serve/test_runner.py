@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from headhunt_svc.model.extractor import Frames, View
+from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.serve.runner import Runner
 
 
@@ -24,7 +24,7 @@ class Model:
         self.entered = threading.Event()
         self.error: Exception | None = None
 
-    def run(self, pixels: torch.Tensor, view: View, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, pixels: torch.Tensor, view: VisionCache, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
         self.calls.append(pixels[:, 0, 0, 0, 0].tolist())
         self.frames.append(frames)
         self.entered.set()
@@ -37,9 +37,9 @@ class Model:
         return features, features[:, 0, 0].astype(np.float64)
 
 
-def segments(of: int, n: int, size: int = 2) -> tuple[torch.Tensor, View, Frames]:
+def segments(of: int, n: int, size: int = 2) -> tuple[torch.Tensor, VisionCache, Frames]:
     pixels = torch.full((n, 1, 3, size, size), float(of)) + torch.arange(n).view(-1, 1, 1, 1, 1) / 100
-    return pixels, View(0.1), [(i,) for i in range(n)]
+    return pixels, VisionCache(0.1), [(i,) for i in range(n)]
 
 
 def ask(runner: Runner, owner: object, *batch: object) -> tuple[threading.Thread, list[object]]:

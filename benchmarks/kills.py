@@ -113,7 +113,7 @@ def environment(settings: JobSettings) -> dict[str, str]:
     env = {"HEADHUNT_JOBS_FOLDER": str(settings.folder), "OMP_NUM_THREADS": "1", "HEADHUNT_BATCH_SEGMENTS": "8"}
     env |= {"HEADHUNT_JOBS_CHECKPOINT_S": str(settings.checkpoint_s)}
     env |= {"HEADHUNT_JOBS_BACKOFF_S": str(settings.backoff_s)}
-    env |= {"HEADHUNT_JOBS_ROOTS": json.dumps([str(root) for root in settings.roots])}
+    env |= {"HEADHUNT_JOBS_ROOTS": ",".join(map(str, settings.roots))}
     return env | ({"HEADHUNT_JOBS_DATABASE": settings.database} if settings.database else {})
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 import os
 import subprocess
 import sys
@@ -96,7 +95,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory, footage: Path) -> Iterator[Server]:
     """The service from the source tree with the bundle that ships: one process for all tests that only ask it."""
     home = tmp_path_factory.mktemp("bentoml")
-    jobs = {"HEADHUNT_JOBS_FOLDER": str(home / "jobs"), "HEADHUNT_JOBS_ROOTS": json.dumps([str(footage)])}
+    jobs = {"HEADHUNT_JOBS_FOLDER": str(home / "jobs"), "HEADHUNT_JOBS_ROOTS": str(footage)}
     with serving(".", ROOT, home, HEADHUNT_URI_ROOTS=str(footage), TMPDIR=str(home), **jobs) as found:
         yield found
 

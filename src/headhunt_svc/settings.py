@@ -1,10 +1,23 @@
-"""HEADHUNT_* environment: where the software runs, never what it computes."""
+"""HEADHUNT_* environment: where the software runs, never what it computes. Lists are separated by commas."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: object) -> object:
+    """Split a list in the environment: `a,b`, the one syntax for every HEADHUNT_* list."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        raise ValueError("not a JSON list: separate the items by commas")
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -43,8 +56,8 @@ class Settings(BaseSettings):
     decode_stall_s: float = Field(default=60, gt=0)
     api_keys: SecretStr | None = None  # name:key,name:key
     api_keys_file: Path | None = None  # lines of name:key
-    uri_roots: str = ""  # folders, separated as in PATH
-    uri_hosts: str = ""  # host or host:port, separated by commas
+    uri_roots: Folders = ()
+    uri_hosts: Names = ()  # host or host:port
 
 
 class JobSettings(BaseSettings):
@@ -59,12 +72,12 @@ class JobSettings(BaseSettings):
     backoff_s: float = Field(default=1, gt=0)  # first wait after a trouble that may pass; doubles
     backoff_most_s: float = Field(default=60, gt=0)
     keep_days: float = Field(default=30, gt=0)  # finished jobs, then purged
-    webhook_hosts: frozenset[str] = frozenset()  # where webhooks may go; none: nowhere
+    webhook_hosts: Names = ()  # where webhooks may go; none: nowhere
     webhook_private: bool = False  # may such a host have a private address?
     webhook_secret: SecretStr | None = None  # signs every delivery
     webhook_attempts: int = Field(default=8, gt=0)
-    roots: tuple[Path, ...] = ()  # folders from which jobs sent over HTTP may read
-    uri_prefixes: tuple[str, ...] = ()  # object stores likewise: s3://bucket/folder/
+    roots: Folders = ()  # folders from which jobs sent over HTTP may read
+    uri_prefixes: Names = ()  # object stores likewise: s3://bucket/folder/
 
     @property
     def database_url(self) -> str:

@@ -85,7 +85,7 @@ def store() -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def environment(hooks: object) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", '["127.0.0.1"]')
+        patch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", "127.0.0.1")
         patch.setenv("HEADHUNT_JOBS_WEBHOOK_PRIVATE", "true")
         patch.setenv("HEADHUNT_JOBS_WEBHOOK_SECRET", "key")
         patch.setenv("HEADHUNT_BATCH_SEGMENTS", "8")

@@ -332,7 +332,7 @@ def test_the_monitor_as_a_command(monitored: Path, monkeypatch: pytest.MonkeyPat
             "dock": "fine", "gate": "fine", "all cameras": "fine"
         }  # fmt: skip
     with listening() as (url, told):
-        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", '["127.0.0.1"]')
+        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", "127.0.0.1")
         monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_SECRET", "secret")
         monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_PRIVATE", "true")
         late = run_monitor(monitored, "--at", "2026-03-10", "--webhook", url)

@@ -20,7 +20,7 @@ def test_jobs_over_http_outlive_the_service(tmp_path: Path) -> None:
     settings.folder.mkdir()
     footage = [kills.make_video(tmp_path / "footage" / f"{i}.mp4", 4, seed=i) for i in range(2)]
     sent = kills.make_video(tmp_path / "sent.mp4", 4, seed=9)
-    env = {"HEADHUNT_JOBS_FOLDER": str(settings.folder), "HEADHUNT_JOBS_ROOTS": json.dumps([str(tmp_path / "footage")])}
+    env = {"HEADHUNT_JOBS_FOLDER": str(settings.folder), "HEADHUNT_JOBS_ROOTS": str(tmp_path / "footage")}
     server = Server(".", ROOT, tmp_path / "bento", **env).wait_ready()
     try:
         at = f"{server.url}/v1/jobs"

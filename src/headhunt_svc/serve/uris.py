@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import os
-import socket
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 
 from headhunt_svc.errors import HeadHuntError, VideoError
 from headhunt_svc.settings import Settings
+from headhunt_svc.storage.addresses import PrivateAddressError, resolve_address
 from headhunt_svc.video.reader import open_file
 
 _TIMEOUT_S = 30.0
@@ -28,9 +28,7 @@ async def fetch(uri: str, folder: Path, settings: Settings) -> Path:
     Raises:
         UriError: see resolve_uri.
     """
-    roots = [Path(root) for root in settings.uri_roots.split(os.pathsep) if root]
-    hosts = [host.strip() for host in settings.uri_hosts.split(",") if host.strip()]
-    return await resolve_uri(uri, roots, hosts, folder, settings.max_upload_bytes)
+    return await resolve_uri(uri, settings.uri_roots, settings.uri_hosts, folder, settings.max_upload_bytes)
 
 
 async def resolve_uri(uri: str, roots: Sequence[Path], hosts: Sequence[str], folder: Path, limit_bytes: int) -> Path:
@@ -89,21 +87,18 @@ def _allowed(parts: urllib.parse.SplitResult, hosts: Sequence[str]) -> tuple[str
 
 
 async def _address(host: str, port: int) -> str:
-    """The address to connect to: found once, so that a name cannot mean another one the next time."""
+    """The address to connect to; a host that is listed as an address may be a private one."""
     try:
-        return str(ipaddress.ip_address(host))  # listed as an address: meant so, private or not
+        return str(ipaddress.ip_address(host))
     except ValueError:
         pass
     try:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
+        return await asyncio.to_thread(resolve_address, host, port)
+    except PrivateAddressError as exc:
+        way_out = "list its address in HEADHUNT_URI_HOSTS if that is meant"
+        raise UriError(f"{host} is inside this network; {way_out}") from exc
+    except OSError as exc:
         raise UriError(f"{host} has no address") from exc
-    addresses = [str(info[4][0]) for info in found]
-    for address in addresses:
-        if not ipaddress.ip_address(address.partition("%")[0]).is_global:
-            raise UriError(f"{host} is inside this network; list its address in HEADHUNT_URI_HOSTS if that is meant")
-    return addresses[0]
 
 
 async def _download(parts: urllib.parse.SplitResult, hosts: Sequence[str], folder: Path, limit_bytes: int) -> Path:

@@ -170,10 +170,7 @@ def test_a_listed_name_may_not_lead_inside(root: Path, server: ThreadingHTTPServ
 def test_a_name_is_looked_up_once(root: Path, server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a name means later cannot lead elsewhere: the address is in the request, the name in its Host line."""
 
-    async def address(host: str, port: int) -> str:
-        return "127.0.0.1"
-
-    monkeypatch.setattr(uris, "_address", address)
+    monkeypatch.setattr(uris, "resolve_address", lambda host, port: "127.0.0.1")
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, *a, _real=socket.getaddrinfo, **k: _real(numeric(host), *a, **k)
     )
@@ -191,7 +188,5 @@ def test_without_settings_nothing_is_fetched(root: Path) -> None:
     for uri in (f"file://{root}/fine.mp4", "http://127.0.0.1/a.mp4"):
         with pytest.raises(UriError):
             asyncio.run(fetch(uri, root.parent, Settings()))
-    found = asyncio.run(
-        fetch(f"file://{root}/fine.mp4", root.parent, Settings(uri_roots=f"/nowhere{os.pathsep}{root}"))
-    )
-    assert found == root / "sub" / "a b.mp4"
+    settings = Settings.model_validate({"uri_roots": f"/nowhere,{root}"})
+    assert asyncio.run(fetch(f"file://{root}/fine.mp4", root.parent, settings)) == root / "sub" / "a b.mp4"

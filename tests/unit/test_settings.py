@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from headhunt_svc.settings import JobSettings, Settings
+
+
+def test_every_list_in_the_environment_is_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = {
+        "URI_ROOTS": "/srv/a, /srv/b:c,",
+        "URI_HOSTS": "cameras.example:8080,10.0.0.7",
+        "JOBS_ROOTS": "/srv/a",
+        "JOBS_URI_PREFIXES": "s3://bucket/,s3://other/day/",
+        "JOBS_WEBHOOK_HOSTS": "",
+    }
+    for name, value in lists.items():
+        monkeypatch.setenv(f"HEADHUNT_{name}", value)
+    settings, jobs = Settings(), JobSettings()
+    assert settings.uri_roots == (Path("/srv/a"), Path("/srv/b:c"))
+    assert settings.uri_hosts == ("cameras.example:8080", "10.0.0.7")
+    assert jobs.roots == (Path("/srv/a"),)
+    assert jobs.uri_prefixes == ("s3://bucket/", "s3://other/day/")
+    assert jobs.webhook_hosts == ()
+
+
+def test_a_json_list_is_refused_and_not_read_as_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADHUNT_JOBS_ROOTS", '["/srv/a"]')
+    with pytest.raises(ValidationError, match="separate the items by commas"):
+        JobSettings()

@@ -30,7 +30,8 @@ import httpx
 import numpy as np
 import sqlalchemy.exc
 
-from headhunt_svc.detector.pipeline import Detector, Options
+from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import UnreachableError
 from headhunt_svc.jobs.client import DONE, Jobs
 from headhunt_svc.jobs.models import Job, JobRequest

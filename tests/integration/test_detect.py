@@ -19,7 +19,8 @@ from conftest import BENCHMARKS, ROOT, headhunt, write_video
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, camera, surveillance
-from headhunt_svc.detector.pipeline import Detector, Options, Result, ScoredBatch
+from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector, Result, ScoredBatch
 from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.model.extractor import Frames, VisionCache

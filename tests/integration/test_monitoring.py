@@ -27,7 +27,8 @@ import torch
 
 from conftest import HEADHUNT, ROOT, headhunt, write_video
 from headhunt_svc.demo.simulation import restamped
-from headhunt_svc.detector.pipeline import Detector, Options, ScoredBatch
+from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector, ScoredBatch
 from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.notify.webhooks import signature
 from headhunt_svc.prediction_log.recording import Observer

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from conftest import ROOT, benchmark, headhunt, until, write_video
-from headhunt_svc.detector.pipeline import Detector, Options
+from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import ConfigError, ServerError, VideoError
 from headhunt_svc.serve.client import Client

@@ -202,7 +202,8 @@ def detect(
     if server is not None and (plot or explain or resume or bundle != paths.BUNDLE):
         raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
     from headhunt_svc.cli import show
-    from headhunt_svc.detector.pipeline import Detector, Options
+    from headhunt_svc.detector.options import Options
+    from headhunt_svc.detector.pipeline import Detector
     from headhunt_svc.detector.report import Report
     from headhunt_svc.pipeline.detect import Input, detect_remotely, detect_videos, inputs_of
     from headhunt_svc.prediction_log.recording import observing

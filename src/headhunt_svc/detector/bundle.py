@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
@@ -13,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from headhunt_svc.core.calibration import Choice
-from headhunt_svc.core.scoring import FittedScorer
-from headhunt_svc.detector.export import save_graph, scorer_graph
+from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
 from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
 from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.storage.files import read_json, sha256, text_id, write_file, write_json
 from headhunt_svc.types import Confidence, HeadRef, HeadSelection, OperatingPoint, Scorer
 
-DEFAULT_OPERATING_POINT = "f1"
+if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a bundle needs none
+    from headhunt_svc.core.calibration import Choice
+    from headhunt_svc.core.scoring import FittedScorer
 
 
 def model_revision(params: MllmParams) -> str:
@@ -87,7 +87,7 @@ def save_scorer(path: Path, scorer: Scorer) -> None:
     write_file(path, lambda p: save_file({"weight": np.ascontiguousarray(scorer.weight)}, p, metadata=about))
 
 
-def save_calibration(path: Path, fitted: FittedScorer) -> None:
+def save_calibration(path: Path, fitted: "FittedScorer") -> None:
     """Write calibration.json: C, and how the probabilities fare on videos that were held out."""
     write_json(path, {"c": fitted.c, "held_out_auc": fitted.held_out_auc, "curve": asdict(fitted.curve)})
 
@@ -127,20 +127,20 @@ class NamedPoint(SigmaTau):
     causal: SigmaTau | None = None
 
 
-PointOrWhy = tuple[Choice, Choice | None] | str
+PointOrWhy: TypeAlias = "tuple[Choice, Choice | None] | str"
 
 
-def operating_point(offline: Choice | FeatureError, causal: Choice | FeatureError) -> PointOrWhy:
+def operating_point(offline: "Choice | FeatureError", causal: "Choice | FeatureError") -> PointOrWhy:
     """A point of locator.json, or why there is none."""
     if isinstance(offline, FeatureError):
         return str(offline)
     return offline, None if isinstance(causal, FeatureError) else causal
 
 
-def point_of(offline: Choice, causal: Choice | None) -> NamedPoint:
+def point_of(offline: "Choice", causal: "Choice | None") -> NamedPoint:
     """A point of a bundle."""
 
-    def pair(choice: Choice) -> dict[str, Any]:
+    def pair(choice: "Choice") -> dict[str, Any]:
         at = choice.locator
         return {"sigma_segments": at.sigma_segments, "threshold": at.threshold, "rule": choice.rule}
 
@@ -150,7 +150,7 @@ def point_of(offline: Choice, causal: Choice | None) -> NamedPoint:
 def save_locators(path: Path, points: Mapping[str, PointOrWhy]) -> None:
     """Write locator.json: every operating point with what it gave on validation videos, or why there is none."""
 
-    def about(choice: Choice) -> dict[str, Any]:
+    def about(choice: "Choice") -> dict[str, Any]:
         return {
             "validation_f1": choice.f1,
             "validation_found": choice.found,
@@ -267,6 +267,8 @@ def onnx_metadata(bundle: Bundle, operating_point: str) -> dict[str, Any]:
 
 def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer, golden: Float32[np.ndarray, "clip features"]) -> None:
     """Write bundle.json, scorer.safetensors, golden.safetensors and scorer.onnx (at the default operating point)."""
+    from headhunt_svc.detector.export import save_graph, scorer_graph  # imports onnx, which only writing needs
+
     write_file(folder / "golden.safetensors", lambda p: save_file({"features": np.ascontiguousarray(golden)}, p))
     save_scorer(folder / "scorer.safetensors", scorer)
     point = bundle.default_point

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,10 +12,11 @@ from jaxtyping import Float32, Float64
 
 from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.scoring import apply_scorer, contributions
-from headhunt_svc.detector.bundle import DEFAULT_OPERATING_POINT, Bundle, check_model, load_bundle, load_golden
+from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_golden
 from headhunt_svc.detector.fingerprint import check
+from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Lineage, Report, ReportEvent, ReportGap, SegmentScore
-from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.model.attribution import Attribution, attribute
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.model.loading import load_extractor
@@ -40,30 +40,6 @@ class ScoredBatch:
     def stop_s(self) -> float:
         """Seconds of footage scored so far."""
         return self.pieces[-1].stop_s
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a caller may choose for one video.
-
-    threshold: instead of the operating point's, with the point's smoothing width.
-    smoothing: offline (both sides) or causal (past only, as in live use; has operating points of its own).
-    contributions: what each head adds, for every segment and not only at the events' peaks.
-
-    Raises:
-        ConfigError: a value out of range.
-    """
-
-    operating_point: str = DEFAULT_OPERATING_POINT
-    threshold: float | None = None
-    smoothing: Literal["offline", "causal"] = "offline"
-    contributions: bool = False
-
-    def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ConfigError(f"threshold {self.threshold:g} is not in [0, 1]: scores are probabilities")
-        if self.smoothing not in ("offline", "causal"):
-            raise ConfigError(f"unknown smoothing {self.smoothing!r}: choose offline or causal")
 
 
 def scoring_code() -> str:

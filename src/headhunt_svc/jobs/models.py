@@ -1,13 +1,10 @@
 """What goes over the wire and into the queue: requests, states, rows."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from headhunt_svc.detector.bundle import DEFAULT_OPERATING_POINT
-
-if TYPE_CHECKING:  # torch takes seconds to import, and who only looks at jobs needs none
-    from headhunt_svc.detector.pipeline import Options
+from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 
 JOB_ID = "[0-9a-f]{12}"
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -27,10 +24,8 @@ class JobOptions(_Model):
     attribution: bool = Field(False, description="What each head adds, for every segment.")
 
     @property
-    def of_detector(self) -> "Options":
+    def of_detector(self) -> Options:
         """For Detector.detect. Raises ConfigError."""
-        from headhunt_svc.detector.pipeline import Options
-
         return Options(self.operating_point, self.threshold, self.smoothing, self.attribution)
 
 

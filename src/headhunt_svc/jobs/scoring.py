@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
-from headhunt_svc.detector.pipeline import Detector, Options, ScoredBatch
+from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector, ScoredBatch
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.jobs.store import Store
 from headhunt_svc.prediction_log.recording import detecting

@@ -12,7 +12,8 @@ import numpy as np
 from headhunt_svc.core.calibration import conformal
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.detector.bundle import PointOrWhy, load_golden, operating_point, point_of, save_bundle
-from headhunt_svc.detector.pipeline import Detector, Options
+from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ConfigError, VideoError
 from headhunt_svc.params import CalibrateParams

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headhunt_svc.data.datasets import load_index
-from headhunt_svc.detector.bundle import DEFAULT_OPERATING_POINT
-from headhunt_svc.detector.pipeline import Detector, Options, ScoredBatch
+from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
+from headhunt_svc.detector.pipeline import Detector, ScoredBatch
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
 from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
 from headhunt_svc.model.attribution import Attribution
@@ -84,7 +84,7 @@ def detect_videos(
     plot: bool = False,
     explain: bool = False,
     resume: bool = False,
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: Options = Options(),
     observer: Observer | None = None,
     camera: str | None = None,
     done: Callable[[Input, Report], object] | None = None,

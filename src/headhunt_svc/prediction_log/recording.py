@@ -24,7 +24,8 @@ from jaxtyping import Float32
 from headhunt_svc.core.localization import TRUNCATE, smooth
 from headhunt_svc.core.quality import Quality, picture_quality
 from headhunt_svc.core.scoring import contributions
-from headhunt_svc.detector.pipeline import Detector, Options, Run, ScoredBatch
+from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector, Run, ScoredBatch
 from headhunt_svc.detector.report import Report
 from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.params import SegmentationParams

@@ -13,12 +13,11 @@ from typing import Any
 
 import httpx
 
-from headhunt_svc.detector.pipeline import Options
+from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ConfigError, HeadHuntError, ServerError, VideoDecodeError, VideoOpenError
 
 TIMEOUT_S = 3600.0
-DEFAULTS = Options()
 
 
 class Client:
@@ -78,13 +77,13 @@ class Client:
             return ConfigError(detail)
         return ServerError(f"{self._url} answers {status}: {detail}")
 
-    def detect(self, path: Path, video_id: str | None = None, options: Options = DEFAULTS) -> Report:
+    def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
         """The report of a video, as Detector.detect gives it."""
         with self._sent("/v1/detect", path, video_id, options) as got:
             return Report.model_validate_json(got.read())
 
     def stream(
-        self, path: Path, video_id: str | None = None, options: Options = DEFAULTS
+        self, path: Path, video_id: str | None = None, options: Options = Options()
     ) -> Iterator[dict[str, Any] | Report]:
         """Progress (as the service's events `scores`), and last the report."""
         with self._sent("/v1/detect/stream", path, video_id, options) as got:

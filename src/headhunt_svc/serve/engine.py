@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from headhunt_svc.detector.pipeline import Detector, Options, Result, Run, Scored
+from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector, Result, Run, Scored
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, VideoError
 from headhunt_svc.model.extractor import Frames, VisionCache

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from headhunt_svc.detector.bundle import DEFAULT_OPERATING_POINT, NamedPoint
-from headhunt_svc.detector.pipeline import Options
+from headhunt_svc.detector.bundle import NamedPoint
+from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.report import Report
 from headhunt_svc.serve.problems import ProblemBody
 

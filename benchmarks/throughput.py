@@ -24,7 +24,7 @@ from extraction import PROMPTS, SIZES, Size, build
 from rich.console import Console
 from rich.table import Table
 
-from headhunt_svc.detector.bundle import Bundle, NamedPoint
+from headhunt_svc.detector.bundle import Bundle, StoredPoint
 from headhunt_svc.detector.pipeline import Detector, batches
 from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.params import MllmParams, SegmentationParams
@@ -67,7 +67,7 @@ def detector(size: Size, device: str, batch: int) -> Detector:
         heads=tuple((h.layer, h.head) for h in heads),
         rss=(0.0,) * len(heads),
         scorer_sha256="",
-        operating_points={"f1": NamedPoint(sigma_segments=1.0, threshold=0.5)},
+        operating_points={"f1": StoredPoint(sigma_segments=1.0, threshold=0.5)},
         data={"index_sha256": ""},
         fingerprint={},
         package_version="",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 
 NORMAL = "normal"  # the label of a video without anomalies
 KIND_SEPARATOR = "+"  # "fighting+shooting": a video of two kinds
@@ -171,27 +171,44 @@ class Scorer:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentScores:
-    """Raw anomaly probabilities float64[T] in [0, 1], in time order."""
-
-    segments: tuple[Segment, ...]
-    raw: Float64[np.ndarray, " segment"]
-
-    def __post_init__(self) -> None:
-        _frozen(self.raw, 1, "raw")
-        if len(self.raw) != len(self.segments):
-            raise ValueError(f"{len(self.raw)} scores for {len(self.segments)} segments")
-        if not ((self.raw >= 0) & (self.raw <= 1)).all():
-            raise ValueError("scores are not all in [0, 1]")
-
-
-@dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """Smoothing width (segments) and threshold: sigma and tau of the method, for one way of smoothing."""
 
     sigma_segments: float
     threshold: float
     smoothing: Smoothing = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedPoint:
+    """An operating point, the rule that it was chosen by, and its figures on the videos that it was chosen on.
+
+    A figure is None where it is undefined; recall: the share of the true spans with an alarm.
+    """
+
+    operating_point: OperatingPoint
+    rule: str
+    f1: float | None
+    recall: float | None
+    false_alarms_per_hour: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedPair:
+    """The operating points of one name: for whole videos, and for live use, where smoothing is causal."""
+
+    offline: CalibratedPoint
+    causal: CalibratedPoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Why some videos do not allow an operating point."""
+
+    reason: str
+
+
+CalibratedPoints = dict[str, CalibratedPair | Unavailable]  # by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +235,3 @@ class Metrics:
     n_frames: int
     pr_auc_trapezoid: float
     pr_auc_trapezoid_interval: tuple[float, float] | None
-
-
-Scores = Float[np.ndarray, " segment"]

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.data.footage import Footage
-from headhunt_svc.detector.bundle import PointOrWhy, load_bundle
+from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.deployments import Version
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError
@@ -21,7 +21,7 @@ from headhunt_svc.monitoring.run import Verdict
 from headhunt_svc.pipeline.identification_report import NOT_MEASURED
 from headhunt_svc.storage.files import read_json, write_json
 from headhunt_svc.studies.figures import with_interval, words
-from headhunt_svc.types import HeadSelection
+from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 80
@@ -215,18 +215,21 @@ def ablation(path: Path) -> None:
     Console(width=WIDTH).print(table)
 
 
-def operating_points(points: Mapping[str, PointOrWhy]) -> None:
+def operating_points(points: CalibratedPoints) -> None:
     """What `calibrate` chose, offline and causal, and what it gives on validation videos."""
     table = Table("operating point", "smoothing", "sigma", "threshold", "F1", "found", "false alarms/h", "rule")
     for name, point in points.items():
-        if isinstance(point, str):
-            table.add_row(name, *["-"] * 6, escape(f"not available: {point}"))
+        if isinstance(point, Unavailable):
+            table.add_row(name, *["-"] * 6, escape(f"not available: {point.reason}"))
             continue
-        for choice in point:
-            if choice is not None:
-                at, figures = choice.locator, (choice.f1, choice.found, choice.false_alarms_per_hour)
+        for calibrated in (point.offline, point.causal):
+            if calibrated is not None:
+                at, figures = (
+                    calibrated.operating_point,
+                    (calibrated.f1, calibrated.recall, calibrated.false_alarms_per_hour),
+                )
                 cells = (f"{at.sigma_segments:g}", f"{at.threshold:.3f}", *map(_cell, figures))
-                table.add_row(name, at.smoothing, *cells, choice.rule)
+                table.add_row(name, at.smoothing, *cells, calibrated.rule)
     Console(highlight=False, width=WIDTH).print(table)
 
 

@@ -1,6 +1,6 @@
 """Operating points: (sigma, tau) on validation videos, chosen in the units that matter to whoever uses the detector.
 
-f1         the best frame F1 (the locator of HeadHunt-VAD)
+f1         the best frame F1 (as HeadHunt-VAD does)
 budget     at most so many false alarms per hour of normal footage
 recall     at least this share of the true spans raises an alarm
 conformal  from normal footage alone, with a guarantee on how often a normal video raises an alarm
@@ -16,23 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from headhunt_svc.core.localization import joined, runs
+from headhunt_svc.core.localization import contiguous, runs
 from headhunt_svc.core.metrics import flagged
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import CalibrateParams
-from headhunt_svc.types import OperatingPoint, Smoothing
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A chosen (sigma, tau), by what rule, and what it gave on the videos that it was chosen on."""
-
-    locator: OperatingPoint
-    rule: str
-    f1: float | None
-    found: float | None  # share of the true spans with an alarm
-    false_alarms_per_hour: float | None
+from headhunt_svc.types import CalibratedPair, CalibratedPoint, CalibratedPoints, OperatingPoint, Smoothing, Unavailable
 
 
 def conformal_threshold(maxima: Float64[np.ndarray, " video"], rate: float) -> float:
@@ -56,41 +45,41 @@ def conformal_threshold(maxima: Float64[np.ndarray, " video"], rate: float) -> f
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """What every threshold gives at one sigma; NaN where it is undefined."""
+    """Figures at one sigma for every threshold; NaN where a figure is undefined."""
 
     sigma: float
     thresholds: Float64[np.ndarray, " threshold"]
     f1: Float64[np.ndarray, " threshold"]
-    found: Float64[np.ndarray, " threshold"]
+    recall: Float64[np.ndarray, " threshold"]
     false_alarms_per_hour: Float64[np.ndarray, " threshold"]
 
-    def choice(self, i: int, smoothing: Smoothing, rule: str) -> Choice:
+    def point(self, i: int, smoothing: Smoothing, rule: str) -> CalibratedPoint:
         """The i-th threshold."""
-        figures = [float(x[i]) for x in (self.f1, self.found, self.false_alarms_per_hour)]
-        known = [None if math.isnan(x) else x for x in figures]
-        return Choice(OperatingPoint(self.sigma, float(self.thresholds[i]), smoothing), rule, *known)
+        figures = [float(x[i]) for x in (self.f1, self.recall, self.false_alarms_per_hour)]
+        operating_point = OperatingPoint(self.sigma, float(self.thresholds[i]), smoothing)
+        return CalibratedPoint(operating_point, rule, *(None if math.isnan(x) else x for x in figures))
 
 
 def _measure(videos: Sequence[ScoredVideo], sigma: float, thresholds: np.ndarray, smoothing: Smoothing) -> _Grid:
-    """Frame F1, found true spans and false alarms of every threshold."""
+    """Frame F1, recall of true spans and false alarms of every threshold."""
     smoothed = [v.smoothed(sigma, smoothing) for v in videos]
     undefined = np.full(len(thresholds), np.nan)
-    f1 = found = per_hour = undefined
-    highest = []  # score in every true span
+    f1 = recall = per_hour = undefined
+    peaks = []  # highest score within each true span
     for v in smoothed:
         for span in v.record.true_spans:
             inside = (v.edges[:, 0] < span.stop) & (v.edges[:, 1] > span.start)
-            highest.append(v.scores[inside].max())
-    if highest:
-        found = (np.array(highest)[:, None] > thresholds).mean(0)
+            peaks.append(v.scores[inside].max())
+    if peaks:
+        recall = (np.array(peaks)[:, None] > thresholds).mean(0)
         f1 = np.array([row.f1 for row in flagged(counts_of(smoothed), thresholds)])
     normal = [v for v in smoothed if not v.record.is_anomalous]
     if normal:
         hours = sum(v.record.n_frames / v.record.fps for v in normal) / 3600
         scores = np.concatenate([v.scores for v in normal])
-        goes_on = np.concatenate([np.append(joined(v.edges), False) for v in normal])[:-1]
+        goes_on = np.concatenate([np.append(contiguous(v.edges), False) for v in normal])[:-1]
         per_hour = np.array([len(runs(scores > t, goes_on)[0]) for t in thresholds]) / hours
-    return _Grid(sigma, thresholds, f1, found, per_hour)
+    return _Grid(sigma, thresholds, f1, recall, per_hour)
 
 
 def _grids(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing) -> list[_Grid]:
@@ -100,38 +89,42 @@ def _grids(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Sm
 
 def _best(
     grids: Sequence[_Grid], rank: Callable[[_Grid, int], tuple[float, ...] | None], smoothing: Smoothing, rule: str
-) -> Choice:
-    """The point of the highest rank (None: not allowed), of equals the first."""
+) -> CalibratedPoint:
+    """The point of the highest rank (None: not allowed); of equals, the first."""
     ranked = [(r, g, i) for g in grids for i in range(len(g.thresholds)) if (r := rank(g, i)) is not None]
     if not ranked:
         raise FeatureError(f"no sigma and threshold of the grid gives {rule}")
     _, grid, i = max(ranked, key=lambda item: item[0])
-    return grid.choice(i, smoothing, rule)
+    return grid.point(i, smoothing, rule)
 
 
 def _need(videos: Sequence[ScoredVideo], *, anomalous: bool = False, normal: bool = False) -> None:
     if anomalous and not any(v.record.is_anomalous for v in videos):
-        raise FeatureError("calibration of the locator needs validation videos with at least one anomaly")
+        raise FeatureError("calibration of the operating point needs validation videos with at least one anomaly")
     if normal and all(v.record.is_anomalous for v in videos):
         raise FeatureError("false alarms are counted in normal validation videos, of which there are none")
 
 
-def _by_f1(grids: Sequence[_Grid], smoothing: Smoothing) -> Choice:
+def _by_f1(grids: Sequence[_Grid], smoothing: Smoothing) -> CalibratedPoint:
     return _best(grids, lambda g, i: (g.f1[i],), smoothing, "the best frame F1")
 
 
-def tune_locator(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing = "offline") -> Choice:
-    """The (sigma, tau) of best F1 over all validation frames, of equals the first; the videos' scores are raw.
+def best_f1_point(
+    videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing = "offline"
+) -> CalibratedPoint:
+    """The sigma and threshold of best F1 over all validation frames; the videos' scores are raw.
 
     Raises:
-        FeatureError: no anomaly among the validation videos, or nothing else.
+        FeatureError: no anomaly among the validation videos, or no normal frame.
     """
     _need(videos, anomalous=True)
     return _by_f1(_grids(videos, params, smoothing), smoothing)
 
 
-def conformal(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing = "offline") -> Choice:
-    """The threshold that `conformal_rate` of new normal videos may pass, at most; anomalous videos are not looked at.
+def conformal(
+    videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing = "offline"
+) -> CalibratedPoint:
+    """The threshold that at most `conformal_rate` of new normal videos pass, from the normal ones among these videos.
 
     sigma is `conformal_sigma`, fixed beforehand: a sigma tuned on the same videos would void the guarantee.
 
@@ -142,48 +135,68 @@ def conformal(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing:
     sigma, rate = params.conformal_sigma, params.conformal_rate
     threshold = conformal_threshold(np.array([v.smoothed(sigma, smoothing).scores.max() for v in normal]), rate)
     measured = _measure(videos, sigma, np.array([threshold]), smoothing)
-    return measured.choice(0, smoothing, f"at most {rate:g} of normal videos alarm (from {len(normal)})")
+    return measured.point(0, smoothing, f"at most {rate:g} of normal videos alarm (from {len(normal)})")
 
 
-def operating_points(
+def points_for_smoothing(
     videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing = "offline"
-) -> dict[str, Choice | FeatureError]:
-    """Every operating point by name, or why it cannot be had from these videos; the videos' scores are raw.
+) -> dict[str, CalibratedPoint | Unavailable]:
+    """Every operating point by name, or why these videos do not allow it; the videos' scores are raw.
 
-    budget: of what keeps the budget, most true spans found, then the best F1. recall: of what finds enough true spans,
-    fewest false alarms, then the best F1.
+    budget: among the points within the budget, the highest recall, then the best F1. recall: among the points with
+    enough recall, the fewest false alarms, then the best F1.
     """
-    budget, recall = params.false_alarms_per_hour, params.recall
+    budget, least_recall = params.false_alarms_per_hour, params.recall
     grids = _grids(videos, params, smoothing) if videos else []
 
     def within_budget(g: _Grid, i: int) -> tuple[float, ...] | None:
-        return (g.found[i], g.f1[i]) if g.false_alarms_per_hour[i] <= budget else None
+        return (g.recall[i], g.f1[i]) if g.false_alarms_per_hour[i] <= budget else None
 
-    def enough_found(g: _Grid, i: int) -> tuple[float, ...] | None:
-        return (-g.false_alarms_per_hour[i], g.f1[i]) if g.found[i] >= recall else None
+    def enough_recall(g: _Grid, i: int) -> tuple[float, ...] | None:
+        return (-g.false_alarms_per_hour[i], g.f1[i]) if g.recall[i] >= least_recall else None
 
-    def by_budget() -> Choice:
+    def by_budget() -> CalibratedPoint:
         _need(videos, anomalous=True, normal=True)
         return _best(grids, within_budget, smoothing, f"at most {budget:g} false alarms per hour")
 
-    def by_recall() -> Choice:
+    def by_recall() -> CalibratedPoint:
         _need(videos, anomalous=True, normal=True)
-        return _best(grids, enough_found, smoothing, f"at least {recall:g} of the true spans found")
+        return _best(grids, enough_recall, smoothing, f"at least {least_recall:g} of the true spans found")
 
-    def by_f1() -> Choice:
+    def by_f1() -> CalibratedPoint:
         _need(videos, anomalous=True)
         return _by_f1(grids, smoothing)
 
-    makers: dict[str, Callable[[], Choice]] = {
+    rules: dict[str, Callable[[], CalibratedPoint]] = {
         "f1": by_f1,
         "budget": by_budget,
         "recall": by_recall,
         "conformal": lambda: conformal(videos, params, smoothing),
     }
-    found: dict[str, Choice | FeatureError] = {}
-    for name, make in makers.items():
+    points: dict[str, CalibratedPoint | Unavailable] = {}
+    for name, rule in rules.items():
         try:
-            found[name] = make()
+            points[name] = rule()
         except FeatureError as exc:
-            found[name] = exc
-    return found
+            points[name] = Unavailable(str(exc))
+    return points
+
+
+def operating_points(videos: Sequence[ScoredVideo], params: CalibrateParams) -> CalibratedPoints:
+    """Every operating point by name, for offline and causal smoothing, or why the first is not available.
+
+    Raises:
+        FeatureError: the videos allow none.
+    """
+    offline, causal = (points_for_smoothing(videos, params, s) for s in ("offline", "causal"))
+    pairs: CalibratedPoints = {}
+    for name, point in offline.items():
+        live = causal[name]
+        if isinstance(point, CalibratedPoint):
+            pairs[name] = CalibratedPair(point, live if isinstance(live, CalibratedPoint) else None)
+        else:
+            pairs[name] = point
+    reasons = [f"{name}: {pair.reason}" for name, pair in pairs.items() if isinstance(pair, Unavailable)]
+    if len(reasons) == len(pairs):
+        raise FeatureError("; ".join(reasons))
+    return pairs

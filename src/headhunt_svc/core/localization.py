@@ -41,18 +41,18 @@ def smooth(
     return np.asarray(np.clip(mean, scores.min(), scores.max()))  # a mean, also after rounding
 
 
-def joined(edges: Int[np.ndarray, "segment 2"]) -> Bool[np.ndarray, " boundary"]:
+def contiguous(edges: Int[np.ndarray, "segment 2"]) -> Bool[np.ndarray, " boundary"]:
     """bool[T - 1]: does the next segment begin where this one stops? A gap in the frames ends an event."""
     return np.asarray(edges[1:, 0] == edges[:-1, 1])
 
 
 def runs(
-    above: Bool[np.ndarray, " segment"], joined: Bool[np.ndarray, " boundary"]
+    above: Bool[np.ndarray, " segment"], goes_on: Bool[np.ndarray, " boundary"]
 ) -> tuple[Int[np.ndarray, " run"], Int[np.ndarray, " run"]]:
-    """First and last segment of every stretch of joined segments that are above."""
-    goes_on = above[1:] & above[:-1] & joined
-    first = above & ~np.concatenate([[False], goes_on])
-    last = above & ~np.concatenate([goes_on, [False]])
+    """First and last segment of every run of segments above; goes_on: may a run cross this boundary?"""
+    inner = above[1:] & above[:-1] & goes_on
+    first = above & ~np.concatenate([[False], inner])
+    last = above & ~np.concatenate([inner, [False]])
     return np.flatnonzero(first), np.flatnonzero(last)
 
 
@@ -61,18 +61,17 @@ def events(
     spans: Sequence[FrameSpan],
     starts_s: Float[np.ndarray, " segment"],
     stops_s: Float[np.ndarray, " segment"],
-    locator: OperatingPoint,
+    operating_point: OperatingPoint,
 ) -> list[Event]:
     """Runs of neighbouring segments with a score above the threshold; a gap in the frames ends a run.
 
     starts_s, stops_s: when each segment begins and ends, seconds from the start of the video.
     """
-    found: list[Event] = []
-    for first, last in zip(
-        *(x.tolist() for x in runs(smoothed > locator.threshold, joined(edges_of(spans)))), strict=True
-    ):
+    events: list[Event] = []
+    firsts, lasts = runs(smoothed > operating_point.threshold, contiguous(edges_of(spans)))
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
         peak = first + int(np.argmax(smoothed[first : last + 1]))
         span = FrameSpan(spans[first].start, spans[last].stop)
         middle = float(starts_s[peak] + stops_s[peak]) / 2
-        found.append(Event(span, float(starts_s[first]), float(stops_s[last]), float(smoothed[peak]), middle, peak))
-    return found
+        events.append(Event(span, float(starts_s[first]), float(stops_s[last]), float(smoothed[peak]), middle, peak))
+    return events

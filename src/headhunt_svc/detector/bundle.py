@@ -1,11 +1,13 @@
-"""Small outputs of the stages: heads, scorer, locator, and the detector bundle that serving needs."""
+"""Files of heads, scorer and operating points, and of the detector bundle, which is all that serving needs.
+
+Light to import: no model library and no ONNX (the graph is written by detector/export.py, imported when needed).
+"""
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,18 +16,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
-from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.storage.files import read_json, sha256, text_id, write_file, write_json
-from headhunt_svc.types import Confidence, HeadRef, HeadSelection, OperatingPoint, Scorer
-
-if TYPE_CHECKING:  # scikit-learn takes a second to import, and reading a bundle needs none
-    from headhunt_svc.core.calibration import Choice
-    from headhunt_svc.core.scoring import FittedScorer
+from headhunt_svc.types import (
+    CalibratedPair,
+    CalibratedPoint,
+    CalibratedPoints,
+    Confidence,
+    HeadRef,
+    HeadSelection,
+    OperatingPoint,
+    Scorer,
+    Unavailable,
+)
 
 
 def model_revision(params: MllmParams) -> str:
-    """What names the exact weights: the hub revision, or a digest of a local folder's files.
+    """Name of the exact weights: the hub revision, or a digest of a local folder's files.
 
     Raises:
         ConfigError: a hub id without a revision.
@@ -40,7 +48,7 @@ def model_revision(params: MllmParams) -> str:
 
 
 def model_key(mllm: MllmParams) -> str:
-    """The model that features are of: its revision and how it computes."""
+    """Name of the model that features come from: its revision and how it computes."""
     return f"{model_revision(mllm)} {mllm.dtype} {mllm.attention}"
 
 
@@ -71,11 +79,10 @@ def load_selection(path: Path) -> HeadSelection:
     try:
         heads = tuple(HeadRef(h["layer"], h["head"]) for h in raw["heads"])
         rss = tuple(float(h["rss"]) for h in raw["heads"])
-        found = raw["confidence"]
-        sure = found and Confidence(**found | {"frequency": tuple(found["frequency"])})
-        about = raw["mllm"]
+        row, mllm = raw["confidence"], raw["mllm"]
+        confidence = Confidence(**row | {"frequency": tuple(row["frequency"])}) if row else None
         return HeadSelection(
-            heads, rss, tuple(raw["prompts"]), about["id"], about["revision"], raw["criteria"], sure or None
+            heads, rss, tuple(raw["prompts"]), mllm["id"], mllm["revision"], raw["criteria"], confidence
         )
     except (KeyError, TypeError) as exc:
         raise ArtifactError(f"{path} cannot be read as chosen heads ({exc!r}): run `headhunt identify`") from exc
@@ -83,13 +90,8 @@ def load_selection(path: Path) -> HeadSelection:
 
 def save_scorer(path: Path, scorer: Scorer) -> None:
     """Write scorer.safetensors: weight float64[K * d_head]; bias and heads as metadata."""
-    about = {"about": json.dumps({"heads": scorer.heads, "bias": scorer.bias})}
-    write_file(path, lambda p: save_file({"weight": np.ascontiguousarray(scorer.weight)}, p, metadata=about))
-
-
-def save_calibration(path: Path, fitted: "FittedScorer") -> None:
-    """Write calibration.json: C, and how the probabilities fare on videos that were held out."""
-    write_json(path, {"c": fitted.c, "held_out_auc": fitted.held_out_auc, "curve": asdict(fitted.curve)})
+    metadata = {"about": json.dumps({"heads": scorer.heads, "bias": scorer.bias})}
+    write_file(path, lambda p: save_file({"weight": np.ascontiguousarray(scorer.weight)}, p, metadata=metadata))
 
 
 def load_scorer(path: Path) -> Scorer:
@@ -100,94 +102,78 @@ def load_scorer(path: Path) -> Scorer:
     """
     try:
         with safe_open(path, "np") as f:
-            about, weight = json.loads(f.metadata()["about"]), f.get_tensor("weight")
-        return Scorer(tuple(HeadRef(*h) for h in about["heads"]), weight, float(about["bias"]))
+            metadata, weight = json.loads(f.metadata()["about"]), f.get_tensor("weight")
+        return Scorer(tuple(HeadRef(*h) for h in metadata["heads"]), weight, float(metadata["bias"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as a scorer ({exc}): run `headhunt fit`") from exc
 
 
-class SigmaTau(BaseModel):
-    """Smoothing width and threshold, and by what rule they were chosen."""
+class StoredPoint(BaseModel):
+    """An operating point as bundle.json and locator.json hold it, with the one for live use (causal smoothing)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sigma_segments: float = Field(ge=0)
     threshold: float = Field(ge=0, le=1)
     rule: str | None = None
+    causal: "StoredPoint | None" = None
 
     @model_serializer(mode="wrap")
-    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A point of an older bundle is written as it was read, so that the detector keeps its name."""
+    def _omit_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A point of an older bundle is written as it was read, so that detector_id stays the same."""
         return {k: v for k, v in handler(self).items() if v is not None}
 
+    @classmethod
+    def from_calibrated(cls, pair: CalibratedPair) -> "StoredPoint":
+        """The point without its figures."""
 
-class NamedPoint(SigmaTau):
-    """A named (sigma, tau) for whole videos, and the one for live use, where smoothing is causal."""
+        def fields(calibrated: CalibratedPoint) -> dict[str, Any]:
+            point = calibrated.operating_point
+            return {"sigma_segments": point.sigma_segments, "threshold": point.threshold, "rule": calibrated.rule}
 
-    causal: SigmaTau | None = None
-
-
-PointOrWhy: TypeAlias = "tuple[Choice, Choice | None] | str"
-
-
-def operating_point(offline: "Choice | FeatureError", causal: "Choice | FeatureError") -> PointOrWhy:
-    """A point of locator.json, or why there is none."""
-    if isinstance(offline, FeatureError):
-        return str(offline)
-    return offline, None if isinstance(causal, FeatureError) else causal
+        return cls(**fields(pair.offline), causal=cls(**fields(pair.causal)) if pair.causal else None)
 
 
-def point_of(offline: "Choice", causal: "Choice | None") -> NamedPoint:
-    """A point of a bundle."""
+def save_operating_points(path: Path, points: CalibratedPoints) -> None:
+    """Write locator.json: every operating point with its figures on validation videos, or why it is unavailable."""
 
-    def pair(choice: "Choice") -> dict[str, Any]:
-        at = choice.locator
-        return {"sigma_segments": at.sigma_segments, "threshold": at.threshold, "rule": choice.rule}
-
-    return NamedPoint(**pair(offline), causal=SigmaTau(**pair(causal)) if causal else None)
-
-
-def save_locators(path: Path, points: Mapping[str, PointOrWhy]) -> None:
-    """Write locator.json: every operating point with what it gave on validation videos, or why there is none."""
-
-    def about(choice: "Choice") -> dict[str, Any]:
+    def figures(calibrated: CalibratedPoint) -> dict[str, Any]:
         return {
-            "validation_f1": choice.f1,
-            "validation_found": choice.found,
-            "validation_false_alarms_per_hour": choice.false_alarms_per_hour,
+            "validation_f1": calibrated.f1,
+            "validation_found": calibrated.recall,
+            "validation_false_alarms_per_hour": calibrated.false_alarms_per_hour,
         }
 
     rows: dict[str, Any] = {}
     for name, point in points.items():
-        if isinstance(point, str):
-            rows[name] = {"unavailable": point}
+        if isinstance(point, Unavailable):
+            rows[name] = {"unavailable": point.reason}
             continue
-        offline, causal = point
-        rows[name] = point_of(offline, causal).model_dump() | about(offline)
-        if causal is not None:
-            rows[name]["causal"] |= about(causal)
+        rows[name] = StoredPoint.from_calibrated(point).model_dump() | figures(point.offline)
+        if point.causal is not None:
+            rows[name]["causal"] |= figures(point.causal)
     write_json(path, rows)
 
 
-def load_locators(path: Path) -> dict[str, NamedPoint]:
+def load_operating_points(path: Path) -> dict[str, StoredPoint]:
     """Read locator.json: operating points by name.
 
     Raises:
         ArtifactError: missing or broken.
     """
 
-    def known(row: dict[str, Any]) -> dict[str, Any]:
+    def without_figures(row: dict[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in row.items() if not k.startswith("validation_")}
 
-    raw = read_json(path, "headhunt calibrate")
-    points = {name: row for name, row in raw.items() if "unavailable" not in row}
+    points: dict[str, StoredPoint] = {}
     try:
-        return {
-            name: NamedPoint.model_validate(known(row) | ({"causal": known(row["causal"])} if "causal" in row else {}))
-            for name, row in points.items()
-        }
+        for name, row in read_json(path, "headhunt calibrate").items():
+            if "unavailable" not in row:
+                causal = {"causal": without_figures(row["causal"])} if "causal" in row else {}
+                points[name] = StoredPoint.model_validate(without_figures(row) | causal)
     except ValidationError as exc:
         raise ArtifactError(f"{path} holds no operating points: run `headhunt calibrate` again") from exc
+    return points
 
 
 class Bundle(BaseModel):
@@ -205,19 +191,19 @@ class Bundle(BaseModel):
     heads: tuple[tuple[int, int], ...]
     rss: tuple[float, ...]
     scorer_sha256: str
-    operating_points: dict[str, NamedPoint]
+    operating_points: dict[str, StoredPoint]
     data: dict[str, Any]  # version of the data set: digest of the index, videos per split
-    fingerprint: dict[str, str]  # what features depend on beside the checkpoint, see fingerprint.py
+    fingerprint: dict[str, str]  # libraries and numerics that features depend on, see fingerprint.py
     package_version: str
 
     @property
     def detector_id(self) -> str:
-        """Twelve hex digits that name this detector: any change in it changes them."""
+        """Twelve hex digits that name this detector: any change of the bundle changes them."""
         return text_id(self.model_dump_json())
 
     @property
     def default_point(self) -> str:
-        """The operating point of the ONNX graph: f1, or without labelled anomalies the first there is."""
+        """Name of the ONNX graph's operating point: f1, or without labelled anomalies the first of all."""
         return (
             DEFAULT_OPERATING_POINT if DEFAULT_OPERATING_POINT in self.operating_points else min(self.operating_points)
         )
@@ -225,20 +211,17 @@ class Bundle(BaseModel):
     def operating_point(
         self, operating_point: str, smoothing: Literal["offline", "causal"] = "offline"
     ) -> OperatingPoint:
-        """The (sigma, tau) of that name for this way of smoothing.
+        """The operating point of that name for this way of smoothing.
 
         Raises:
-            ConfigError: no such operating point; lists those there are.
+            ConfigError: no such operating point; lists the names.
         """
-        points = {
-            name: found
-            for name, p in self.operating_points.items()
-            if (found := p if smoothing == "offline" else p.causal) is not None
-        }
+        live = smoothing == "causal"
+        stored = {name: point.causal if live else point for name, point in self.operating_points.items()}
+        points = {name: point for name, point in stored.items() if point is not None}
         if operating_point not in points:
-            known = ", ".join(sorted(points)) or "none"
-            live = " for causal smoothing" if smoothing == "causal" else ""
-            raise ConfigError(f"no operating point {operating_point!r} in this bundle{live}; there are: {known}")
+            names, live_use = ", ".join(sorted(points)) or "none", " for causal smoothing" if live else ""
+            raise ConfigError(f"no operating point {operating_point!r} in this bundle{live_use}; there are: {names}")
         return OperatingPoint(points[operating_point].sigma_segments, points[operating_point].threshold, smoothing)
 
     def mllm_at(self, folder: Path) -> MllmParams:
@@ -247,14 +230,21 @@ class Bundle(BaseModel):
             return self.mllm
         return self.mllm.model_copy(update={"id": os.path.normpath(_real(folder) / self.mllm.id)})
 
+    def relocated(self, folder: Path, out: Path) -> "Bundle":
+        """The bundle of `folder` as it is written to `out`: the path of a local model is relative to that."""
+        if not self.mllm_is_local:
+            return self
+        where = os.path.relpath(self.mllm_at(folder).id, out)
+        return self.model_copy(update={"mllm": self.mllm.model_copy(update={"id": where})})
+
 
 def _real(folder: Path) -> Path:
-    """Where a linked bundle is: its model's path starts there. Any other path stays as it was given."""
+    """The target of a linked bundle, to which its model's path is relative; any other path as it is given."""
     return folder.resolve() if folder.is_symlink() else folder
 
 
 def onnx_metadata(bundle: Bundle, operating_point: str) -> dict[str, Any]:
-    """What the ONNX file says about itself."""
+    """Metadata of the ONNX file."""
     return {
         "detector_id": bundle.detector_id,
         "mllm": bundle.mllm.id,
@@ -267,7 +257,7 @@ def onnx_metadata(bundle: Bundle, operating_point: str) -> dict[str, Any]:
 
 def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer, golden: Float32[np.ndarray, "clip features"]) -> None:
     """Write bundle.json, scorer.safetensors, golden.safetensors and scorer.onnx (at the default operating point)."""
-    from headhunt_svc.detector.export import save_graph, scorer_graph  # imports onnx, which only writing needs
+    from headhunt_svc.detector.export import save_graph, scorer_graph  # onnx: slow to import
 
     write_file(folder / "golden.safetensors", lambda p: save_file({"features": np.ascontiguousarray(golden)}, p))
     save_scorer(folder / "scorer.safetensors", scorer)
@@ -318,9 +308,9 @@ def check_model(bundle: Bundle, folder: Path) -> None:
         raise ArtifactError(
             f"{folder} needs the model folder {mllm.id}, which does not exist: put it back, or run `dvc repro`"
         )
-    found = model_revision(mllm)
-    if found != bundle.mllm_revision:
+    revision = model_revision(mllm)
+    if revision != bundle.mllm_revision:
         raise ArtifactError(
-            f"{folder} was made for model {bundle.mllm_revision}, but {mllm.id} is {found}: "
+            f"{folder} was made for model {bundle.mllm_revision}, but {mllm.id} is {revision}: "
             "run `dvc repro` to hunt heads in this model, or put the old one back"
         )

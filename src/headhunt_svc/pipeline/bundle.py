@@ -1,13 +1,12 @@
 """bundle: freeze all that serving needs, so that training and serving cannot differ."""
 
-import os
 from importlib.metadata import version
 from pathlib import Path
 
 from headhunt_svc.data.datasets import load_index
 from headhunt_svc.detector.bundle import (
     Bundle,
-    load_locators,
+    load_operating_points,
     load_scorer,
     load_selection,
     model_revision,
@@ -36,12 +35,11 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path
     if selection.heads != fitted.heads:
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
     local = Path(params.mllm.id).is_dir()
-    where = os.path.relpath(params.mllm.id, out) if local else params.mllm.id
     records, n_frames = load_index(index), params.segmentation.frames_per_segment
     deepest = max(h.layer for h in fitted.heads)
     extractor = load_extractor(params.mllm, params.segmentation, Settings().device, deepest=deepest)
     made = Bundle(
-        mllm=params.mllm.model_copy(update={"id": where}),
+        mllm=params.mllm,
         mllm_is_local=local,
         mllm_revision=revision,
         segmentation=params.segmentation,
@@ -50,14 +48,14 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path
         heads=selection.heads,
         rss=selection.rss,
         scorer_sha256=sha256(scorer),
-        operating_points=load_locators(locator),
+        operating_points=load_operating_points(locator),
         data={
             "index_sha256": sha256(index)[:16],
             "videos": {s: sum(r.split == s for r in records) for s in ("calibration", "validation", "test")},
         },
         fingerprint=fingerprint(extractor, params.prompts.scoring_text, n_frames),
         package_version=version("headhunt-svc"),
-    )
+    ).relocated(Path(), out)
     golden = golden_features(extractor, made.prompt, fitted.heads, n_frames)
     save_bundle(out, made, fitted, golden)
     return made

@@ -3,7 +3,6 @@
 No labelled anomaly is needed; heads, scorer and model stay as they are.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,14 +10,14 @@ import numpy as np
 
 from headhunt_svc.core.calibration import conformal
 from headhunt_svc.core.protocol import ScoredVideo
-from headhunt_svc.detector.bundle import PointOrWhy, load_golden, operating_point, point_of, save_bundle
+from headhunt_svc.detector.bundle import StoredPoint, load_golden, save_bundle
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ConfigError, VideoError
 from headhunt_svc.params import CalibrateParams
 from headhunt_svc.pipeline.detect import Input, detect_videos, inputs_of
-from headhunt_svc.types import NORMAL, FrameSpan, VideoRecord
+from headhunt_svc.types import NORMAL, CalibratedPair, FrameSpan, VideoRecord
 
 
 def _raw(item: Input, report: Report) -> ScoredVideo:
@@ -27,7 +26,7 @@ def _raw(item: Input, report: Report) -> ScoredVideo:
     return ScoredVideo(record, spans, np.array([s.raw for s in report.scores]))
 
 
-def conform(bundle: Path, normal: Sequence[Path], name: str, params: CalibrateParams, out: Path) -> PointOrWhy:
+def conform(bundle: Path, normal: Sequence[Path], name: str, params: CalibrateParams, out: Path) -> CalibratedPair:
     """Write to `out` the bundle with an operating point `name`, conformal on these normal videos.
 
     Each file counts as one video of the guarantee: cut long footage into clips of the length that matters.
@@ -60,9 +59,8 @@ def conform(bundle: Path, normal: Sequence[Path], name: str, params: CalibratePa
     )
     if problems:
         raise VideoError(f"{len(problems)} of {len(inputs)} videos could not be scored whole: " + "; ".join(problems))
-    offline, causal = (conformal(videos, params, s) for s in ("offline", "causal"))
-    points = made.operating_points | {name: point_of(offline, causal)}
-    where = os.path.relpath(made.mllm_at(bundle).id, out) if made.mllm_is_local else made.mllm.id
-    changed = made.model_copy(update={"operating_points": points, "mllm": made.mllm.model_copy(update={"id": where})})
+    pair = CalibratedPair(conformal(videos, params, "offline"), conformal(videos, params, "causal"))
+    points = made.operating_points | {name: StoredPoint.from_calibrated(pair)}
+    changed = made.relocated(bundle, out).model_copy(update={"operating_points": points})
     save_bundle(out, changed, detector.scorer, load_golden(bundle))
-    return operating_point(offline, causal)
+    return pair

@@ -5,7 +5,6 @@ are those of the index, so a file holds all corrections, not only the latest; sc
 and validation videos, as in `fit` and `calibrate`.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -22,10 +21,10 @@ from headhunt_svc.detector.bundle import (
     check_model,
     load_bundle,
     load_golden,
-    load_locators,
+    load_operating_points,
     model_key,
     save_bundle,
-    save_locators,
+    save_operating_points,
     save_scorer,
 )
 from headhunt_svc.errors import DatasetError
@@ -77,14 +76,13 @@ def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundl
     prompt, share = old.calibration_prompts.index(old.prompt), params.label.min_anomalous_share
     data = {s: labelled(store, [r for r in few if r.split == s], prompt, share) for s in ("calibration", "validation")}
     fitted = fit_with_curve(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
-    save_locators(out / "locator.json", points_of(data["validation"], fitted.scorer, params.calibrate))
+    save_operating_points(out / "locator.json", points_of(data["validation"], fitted.scorer, params.calibrate))
     save_scorer(out / "scorer.safetensors", fitted.scorer)
     step = {"from": old.detector_id, "labels_sha256": sha256(labels)[:16], "labels": sum(map(len, new.values()))}
-    made = old.model_copy(
+    made = old.relocated(bundle, out).model_copy(
         update={
-            "mllm": mllm.model_copy(update={"id": os.path.relpath(mllm.id, out)}) if old.mllm_is_local else old.mllm,
             "scorer_sha256": sha256(out / "scorer.safetensors"),
-            "operating_points": load_locators(out / "locator.json"),
+            "operating_points": load_operating_points(out / "locator.json"),
             "data": {**old.data, "recalibrated": [*old.data.get("recalibrated", []), step]},
             "package_version": version("headhunt-svc"),
         }

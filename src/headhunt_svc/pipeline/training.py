@@ -4,7 +4,7 @@ The functions on LabelledFeatures touch no files; `ablate` calls the same ones f
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +29,20 @@ from headhunt_svc.core.segmentation import segment_labels
 from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.detector.bundle import (
-    PointOrWhy,
     load_scorer,
     load_selection,
     model_key,
     model_revision,
-    operating_point,
-    save_calibration,
-    save_locators,
+    save_operating_points,
     save_scorer,
     save_selection,
 )
-from headhunt_svc.errors import ArtifactError, FeatureError
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.params import CalibrateParams, FitParams, IdentifyParams, Params
 from headhunt_svc.pipeline.plots import saliency_map
-from headhunt_svc.storage.files import write_file
+from headhunt_svc.storage.files import write_file, write_json
 from headhunt_svc.types import (
+    CalibratedPoints,
     Confidence,
     FrameSpan,
     HeadFeatures,
@@ -215,25 +213,21 @@ def fit(params: Params, index: Path, features: Path, heads: Path, out: Path) -> 
     (data,) = stored(params, FeatureStore(features), records, [params.prompts.scoring])
     fitted = fit_with_curve(data, selection.heads, params.fit)
     save_scorer(out, fitted.scorer)
-    save_calibration(out.with_name("calibration.json"), fitted)
+    row = {"c": fitted.c, "held_out_auc": fitted.held_out_auc, "curve": asdict(fitted.curve)}
+    write_json(out.with_name("calibration.json"), row)
     return fitted
 
 
-def points_of(data: LabelledFeatures, scorer: Scorer, params: CalibrateParams) -> dict[str, PointOrWhy]:
+def points_of(data: LabelledFeatures, scorer: Scorer, params: CalibrateParams) -> CalibratedPoints:
     """Every operating point of a scorer that some videos allow, and why not others.
 
     Raises:
         FeatureError: they allow none.
     """
-    videos = scored(data, raw_scores(data, scorer))
-    offline, causal = (operating_points(videos, params, s) for s in ("offline", "causal"))
-    points = {name: operating_point(choice, causal[name]) for name, choice in offline.items()}
-    if all(isinstance(p, str) for p in points.values()):
-        raise FeatureError("; ".join(f"{name}: {why}" for name, why in points.items()))
-    return points
+    return operating_points(scored(data, raw_scores(data, scorer)), params)
 
 
-def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Path) -> dict[str, PointOrWhy]:
+def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Path) -> CalibratedPoints:
     """The stage calibrate: locator.json with every operating point that validation videos allow, and why not others.
 
     Raises:
@@ -242,5 +236,5 @@ def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Pa
     records = load_index(index, "validation")
     (data,) = stored(params, FeatureStore(features), records, [params.prompts.scoring])
     points = points_of(data, load_scorer(scorer), params.calibrate)
-    save_locators(out, points)
+    save_operating_points(out, points)
     return points

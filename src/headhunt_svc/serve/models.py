@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from headhunt_svc.detector.bundle import NamedPoint
+from headhunt_svc.detector.bundle import StoredPoint
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.report import Report
 from headhunt_svc.serve.problems import ProblemBody
@@ -107,7 +107,7 @@ class DetectorCard(_Model):
     heads: tuple[tuple[int, int], ...]
     frames_per_segment: int
     segmentation: dict[str, Any]
-    operating_points: dict[str, NamedPoint]
+    operating_points: dict[str, StoredPoint]
     fingerprint: dict[str, str]
     data: dict[str, Any]
     test_metrics: dict[str, Any] | None

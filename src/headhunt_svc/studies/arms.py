@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headhunt_svc.core.calibration import tune_locator
+from headhunt_svc.core.calibration import best_f1_point
 from headhunt_svc.core.metrics import count_metrics, f1_interval, flagged
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.params import EvaluateParams, Params
@@ -48,7 +48,7 @@ def roc_auc(videos: Sequence[ScoredVideo]) -> float:
 
 def tuned(videos: Sequence[ScoredVideo], params: Params) -> OperatingPoint:
     """Smoothing and threshold of best F1 on validation videos, tuned as the detector's."""
-    return tune_locator(videos, params.calibrate).locator
+    return best_f1_point(videos, params.calibrate).operating_point
 
 
 def smoothed(videos: Sequence[ScoredVideo], sigma: float) -> list[ScoredVideo]:

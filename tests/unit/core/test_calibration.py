@@ -7,11 +7,17 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from conftest import scored_video
-from headhunt_svc.core.calibration import Choice, conformal_threshold, operating_points, tune_locator
+from headhunt_svc.core.calibration import (
+    best_f1_point,
+    conformal_threshold,
+    operating_points,
+    points_for_smoothing,
+)
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import CalibrateParams
+from headhunt_svc.types import CalibratedPair, CalibratedPoint, Unavailable
 
 PARAMS = CalibrateParams(
     sigma_segments=(0.0, 0.75, 1.5), n_thresholds=19, false_alarms_per_hour=200.0, recall=0.75, conformal_rate=0.3
@@ -31,9 +37,9 @@ def some_videos(seed: int) -> list[ScoredVideo]:
     return videos
 
 
-def frames_above(v: ScoredVideo, choice: Choice) -> np.ndarray:
-    locator = choice.locator
-    return np.repeat(smooth(v.scores, locator.sigma_segments, locator.smoothing) > locator.threshold, 10)
+def frames_above(v: ScoredVideo, choice: CalibratedPoint) -> np.ndarray:
+    point = choice.operating_point
+    return np.repeat(smooth(v.scores, point.sigma_segments, point.smoothing) > point.threshold, 10)
 
 
 def alarms(above: np.ndarray) -> int:
@@ -43,10 +49,10 @@ def alarms(above: np.ndarray) -> int:
 def test_the_planted_threshold_is_found() -> None:
     truth = [(i, i + 3) for i in range(0, 100, 10)]
     video = scored_video(np.where(np.arange(100) % 10 < 3, 0.7, 0.4), truth)
-    choice = tune_locator([video], CalibrateParams())
+    choice = best_f1_point([video], CalibrateParams())
     assert choice.f1 == 1.0
-    assert choice.locator.sigma_segments == 0.0
-    assert 0.4 <= choice.locator.threshold < 0.7
+    assert choice.operating_point.sigma_segments == 0.0
+    assert 0.4 <= choice.operating_point.threshold < 0.7
 
 
 @settings(max_examples=20)
@@ -61,7 +67,7 @@ def test_every_point_keeps_its_promise_and_nothing_on_the_grid_is_better(seed: i
             found = np.mean([a[60:120].any() for a, v in zip(above, videos, strict=True) if v.record.is_anomalous])
             n = sum(alarms(a) for a, v in zip(above, videos, strict=True) if not v.record.is_anomalous)
             rows.append((f1_score(truth, np.concatenate(above), zero_division=0.0), found, n / (5 * 30 / 3600)))
-    points = operating_points(videos, PARAMS, smoothing)
+    points = points_for_smoothing(videos, PARAMS, smoothing)
     expected = {
         "f1": max(rows, key=lambda r: r[0]),
         "budget": max((r for r in rows if r[2] <= 200.0), key=lambda r: (r[1], r[0])),
@@ -69,14 +75,14 @@ def test_every_point_keeps_its_promise_and_nothing_on_the_grid_is_better(seed: i
     }
     for name, row in expected.items():
         choice = points[name]
-        assert isinstance(choice, Choice)
-        assert (choice.f1, choice.found, choice.false_alarms_per_hour) == pytest.approx(row)
-        assert choice.locator.smoothing == smoothing
+        assert isinstance(choice, CalibratedPoint)
+        assert (choice.f1, choice.recall, choice.false_alarms_per_hour) == pytest.approx(row)
+        assert choice.operating_point.smoothing == smoothing
         above = np.concatenate([frames_above(v, choice) for v in videos])
         assert choice.f1 == pytest.approx(f1_score(truth, above, zero_division=0.0))
     conformal = points["conformal"]
-    assert isinstance(conformal, Choice)
-    assert conformal.locator.sigma_segments == PARAMS.conformal_sigma
+    assert isinstance(conformal, CalibratedPoint)
+    assert conformal.operating_point.sigma_segments == PARAMS.conformal_sigma
     with_alarm = sum(frames_above(v, conformal).any() for v in videos if not v.record.is_anomalous)
     assert with_alarm <= 0.3 * 5
 
@@ -103,27 +109,40 @@ def test_too_few_normal_videos_are_named() -> None:
 
 def test_a_camera_without_a_labelled_anomaly_gets_the_conformal_point() -> None:
     normal = [v for v in some_videos(1) if not v.record.is_anomalous]
-    points = operating_points(normal, PARAMS)
+    points = points_for_smoothing(normal, PARAMS)
     conformal = points.pop("conformal")
-    assert isinstance(conformal, Choice)
-    assert (conformal.f1, conformal.found) == (None, None)
+    assert isinstance(conformal, CalibratedPoint)
+    assert (conformal.f1, conformal.recall) == (None, None)
     assert conformal.false_alarms_per_hour is not None
     for why in points.values():
         assert "at least one anomaly" in str(why)
     # and anomalous videos do not change it
-    assert operating_points(some_videos(1), PARAMS)["conformal"].locator == conformal.locator  # type: ignore[union-attr]
+    assert points_for_smoothing(some_videos(1), PARAMS)["conformal"].operating_point == conformal.operating_point  # type: ignore[union-attr]
 
 
 def test_without_normal_videos_false_alarms_are_not_made_up() -> None:
     anomalous = [v for v in some_videos(1) if v.record.is_anomalous]
-    points = operating_points(anomalous, PARAMS)
-    assert isinstance(points["f1"], Choice)
+    points = points_for_smoothing(anomalous, PARAMS)
+    assert isinstance(points["f1"], CalibratedPoint)
     assert points["f1"].false_alarms_per_hour is None
     for name in ("budget", "recall"):
         assert "of which there are none" in str(points[name])
     assert "0 normal videos" in str(points["conformal"])
 
 
-def test_the_locator_needs_an_anomaly() -> None:
+def test_the_best_f1_needs_an_anomaly() -> None:
     with pytest.raises(FeatureError, match="at least one anomaly"):
-        tune_locator([scored_video([0.0] * 3)], CalibrateParams())
+        best_f1_point([scored_video([0.0] * 3)], CalibrateParams())
+
+
+def test_points_come_for_both_smoothings_or_with_a_reason() -> None:
+    points = operating_points([v for v in some_videos(1) if not v.record.is_anomalous], PARAMS)
+    pair = points["conformal"]
+    assert isinstance(pair, CalibratedPair)
+    assert pair.causal is not None
+    assert (pair.offline.operating_point.smoothing, pair.causal.operating_point.smoothing) == ("offline", "causal")
+    assert points["f1"] == Unavailable(
+        "calibration of the operating point needs validation videos with at least one anomaly"
+    )
+    with pytest.raises(FeatureError, match=r"f1: .*; conformal: 1 normal videos cannot guarantee"):
+        operating_points([scored_video([0.0] * 3)], PARAMS)

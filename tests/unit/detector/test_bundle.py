@@ -5,39 +5,36 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from headhunt_svc.core.calibration import Choice
 from headhunt_svc.detector.bundle import (
     Bundle,
-    NamedPoint,
-    SigmaTau,
+    StoredPoint,
     load_bundle,
-    load_locators,
-    operating_point,
-    save_locators,
+    load_operating_points,
+    save_operating_points,
 )
-from headhunt_svc.errors import ArtifactError, ConfigError, FeatureError
-from headhunt_svc.types import OperatingPoint
+from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.types import CalibratedPair, CalibratedPoint, OperatingPoint, Unavailable
 
-OFFLINE = Choice(OperatingPoint(0.5, 0.7), "the best frame F1", 0.8, 0.9, None)
-CAUSAL = Choice(OperatingPoint(0.75, 0.6, "causal"), "the best frame F1", 0.7, 0.9, None)
+OFFLINE = CalibratedPoint(OperatingPoint(0.5, 0.7), "the best frame F1", 0.8, 0.9, None)
+CAUSAL = CalibratedPoint(OperatingPoint(0.75, 0.6, "causal"), "the best frame F1", 0.7, 0.9, None)
 
 
-def shipped_with(points: dict[str, NamedPoint]) -> Bundle:
+def shipped_with(points: dict[str, StoredPoint]) -> Bundle:
     return load_bundle(ROOT / "artifacts" / "detector")[0].model_copy(update={"operating_points": points})
 
 
 def test_points_survive_locator_json(tmp_path: Path) -> None:
     points = {
-        "f1": operating_point(OFFLINE, CAUSAL),
-        "budget": operating_point(OFFLINE, FeatureError("too few videos")),
-        "conformal": operating_point(FeatureError("too few videos"), CAUSAL),
+        "f1": CalibratedPair(OFFLINE, CAUSAL),
+        "budget": CalibratedPair(OFFLINE, None),
+        "conformal": Unavailable("too few videos"),
     }
-    save_locators(tmp_path / "l.json", points)
+    save_operating_points(tmp_path / "l.json", points)
     rule = "the best frame F1"
-    pair = SigmaTau(sigma_segments=0.75, threshold=0.6, rule=rule)
-    assert load_locators(tmp_path / "l.json") == {
-        "f1": NamedPoint(sigma_segments=0.5, threshold=0.7, rule=rule, causal=pair),
-        "budget": NamedPoint(sigma_segments=0.5, threshold=0.7, rule=rule),
+    causal = StoredPoint(sigma_segments=0.75, threshold=0.6, rule=rule)
+    assert load_operating_points(tmp_path / "l.json") == {
+        "f1": StoredPoint(sigma_segments=0.5, threshold=0.7, rule=rule, causal=causal),
+        "budget": StoredPoint(sigma_segments=0.5, threshold=0.7, rule=rule),
     }
     assert "too few videos" in (tmp_path / "l.json").read_text()
 
@@ -46,15 +43,15 @@ def test_points_survive_locator_json(tmp_path: Path) -> None:
 def test_what_holds_no_points_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "l.json").write_text(text)
     with pytest.raises(ArtifactError, match="run `headhunt calibrate` again"):
-        load_locators(tmp_path / "l.json")
+        load_operating_points(tmp_path / "l.json")
 
 
 def test_points_are_chosen_by_name_and_smoothing() -> None:
-    pair = SigmaTau(sigma_segments=0.75, threshold=0.6)
+    causal = StoredPoint(sigma_segments=0.75, threshold=0.6)
     bundle = shipped_with(
         {
-            "quiet": NamedPoint(sigma_segments=0.5, threshold=0.9),
-            "calm": NamedPoint(sigma_segments=0.5, threshold=0.7, causal=pair),
+            "quiet": StoredPoint(sigma_segments=0.5, threshold=0.9),
+            "calm": StoredPoint(sigma_segments=0.5, threshold=0.7, causal=causal),
         }
     )
     assert bundle.operating_point("quiet") == OperatingPoint(0.5, 0.9, "offline")
@@ -70,4 +67,4 @@ def test_points_are_chosen_by_name_and_smoothing() -> None:
 
 def test_a_point_of_an_older_bundle_is_written_as_it_was_read() -> None:
     old = {"sigma_segments": 0.5, "threshold": 0.7}
-    assert NamedPoint.model_validate(old).model_dump(mode="json") == old
+    assert StoredPoint.model_validate(old).model_dump(mode="json") == old

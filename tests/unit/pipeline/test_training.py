@@ -18,7 +18,7 @@ from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.bundle import (
     Bundle,
     load_bundle,
-    load_locators,
+    load_operating_points,
     load_scorer,
     load_selection,
     model_key,
@@ -82,7 +82,7 @@ def run(params: Params, made: Path) -> None:
 @pytest.fixture
 def bundle(params: Params, made: Path) -> Path:
     run(params, made)
-    selection, points = load_selection(made / "heads.json"), load_locators(made / "locator.json")
+    selection, points = load_selection(made / "heads.json"), load_operating_points(made / "locator.json")
     about = Bundle(
         mllm=params.mllm,
         mllm_is_local=False,

@@ -1,7 +1,7 @@
 """params.yaml as types: everything that changes a result. Unknown names are errors, values are frozen."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -10,13 +10,16 @@ from headhunt_svc.errors import ConfigError
 from headhunt_svc.types import SpanEnds
 
 Positive = Annotated[int, Field(gt=0)]
+AnySection = TypeVar("AnySection", bound="Section")
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """One section of a parameters file."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class MllmParams(_Section):
+class MllmParams(Section):
     """The frozen multimodal LLM: a hub id or a local folder.
 
     dtype: bfloat16 for GPUs; int8 (decoder only) is faster, and like any other it needs heads and scorer of its own.
@@ -28,7 +31,7 @@ class MllmParams(_Section):
     attention: Literal["sdpa", "eager"] = "sdpa"
 
 
-class DatasetParams(_Section):
+class DatasetParams(Section):
     """Where footage and annotations lie (layouts: io/datasets.py and io/benchmarks.py).
 
     annotations: a .jsonl or .csv file; the folder of the official files for a benchmark; nothing for `folders`.
@@ -50,7 +53,7 @@ class DatasetParams(_Section):
         return self
 
 
-class SplitParams(_Section):
+class SplitParams(Section):
     """How many videos `split` draws: a share of all that are not test videos (below 1), or a count."""
 
     calibration: Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=4)] = 0.01
@@ -58,7 +61,7 @@ class SplitParams(_Section):
     seed: int = 0
 
 
-class SegmentationParams(_Section):
+class SegmentationParams(Section):
     """The window that the model sees, in seconds or, where a protocol demands it, in frames; frames sampled in each.
 
     stride_s or stride_frames: what one segment stands for, from one window's start to the next; the window's length
@@ -99,7 +102,7 @@ class SegmentationParams(_Section):
         return (self.length_s or self.length / fps) / self.frames_per_segment
 
 
-class PromptParams(_Section):
+class PromptParams(Section):
     """The calibration prompts; `scoring` is the index of the one used after the heads are chosen."""
 
     texts: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -121,13 +124,13 @@ class PromptParams(_Section):
         return self.texts[self.scoring]
 
 
-class LabelParams(_Section):
+class LabelParams(Section):
     """A segment counts as anomalous when at least this share of its frames is."""
 
     min_anomalous_share: Annotated[float, Field(gt=0, le=1)] = 0.25
 
 
-class IdentifyParams(_Section):
+class IdentifyParams(Section):
     """Choice of the expert heads: the paper's criteria, or a cross-validated probe of every head.
 
     top_k: a number, or `auto`: heads are added in order while that helps. separability: weight of the class means'
@@ -147,7 +150,7 @@ class IdentifyParams(_Section):
     seed: int = 0
 
 
-class FitParams(_Section):
+class FitParams(Section):
     """Logistic regression: the inverse regularisation C is chosen from `grid` by cross-validation over videos."""
 
     grid: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
@@ -160,7 +163,7 @@ class FitParams(_Section):
     folds: Annotated[int, Field(ge=2)] = 5
 
 
-class CalibrateParams(_Section):
+class CalibrateParams(Section):
     """Grid for (sigma, tau), and what the operating points promise on validation videos (core/calibration.py).
 
     conformal_rate: share of normal videos that may raise an alarm; conformal_sigma is fixed, not tuned.
@@ -180,7 +183,7 @@ class CalibrateParams(_Section):
     conformal_sigma: Annotated[float, Field(ge=0)] = 0.75
 
 
-class EvaluateParams(_Section):
+class EvaluateParams(Section):
     """Test protocol: bootstrap over videos, draws of random heads."""
 
     bootstrap: Annotated[int, Field(ge=0)] = 200
@@ -188,14 +191,15 @@ class EvaluateParams(_Section):
     seed: int = 0
 
 
-class AblateParams(_Section):
+class AblateParams(Section):
     """Arms of the ablation: questions for the text answers, how few labelled videos are tried how often, and sweeps.
 
+    specific: questions that name the kinds of anomaly of the footage; without any, their rows are left out.
     random_draws: of as many heads as the detector has. top_k, instability_penalty: values that are swept.
     """
 
-    specific: Annotated[tuple[str, ...], Field(min_length=1)]
-    generic: Annotated[tuple[str, ...], Field(min_length=1)]
+    specific: tuple[str, ...] = ()
+    generic: Annotated[tuple[str, ...], Field(min_length=1)] = ("is there anything abnormal or unusual in this video?",)
     labelled_videos: tuple[Annotated[int, Field(ge=4)], ...] = (9, 18, 44)
     draws: Positive = 10
     low_label_sigma: Annotated[float, Field(ge=0)] = 0.75
@@ -210,68 +214,7 @@ class AblateParams(_Section):
     )
 
 
-class CorpusParams(_Section):
-    """The embedded default's videos: where, and counts per anomaly kind and split."""
-
-    root: Path = Path("data/demo")
-    seed: int = 1
-    size: Positive = 128
-    calibration_per_kind: Positive = 5
-    calibration_normal: Positive = 14
-    validation_per_kind: Positive = 3
-    validation_normal: Positive = 8
-    test_per_kind: Positive = 9
-    test_normal: Positive = 30
-    hard_per_kind: Positive = 4
-    hard_normal: Positive = 12
-
-
-class DemoModelParams(_Section):
-    """Sizes of the embedded InternVL."""
-
-    image_size: Positive = 96
-    patch_size: Positive = 12
-    vision_width: Positive = 128
-    vision_layers: Positive = 3
-    vision_heads: Positive = 4
-    hidden_size: Positive = 160
-    n_layers: Positive = 8
-    n_heads: Positive = 12
-    n_kv_heads: Positive = 4
-    head_dim: Positive = 16
-    intermediate_size: Positive = 384
-
-
-class PretrainStageParams(_Section):
-    """One pre-training stage: steps, clips per process and step, learning rates of Muon and AdamW.
-
-    schedule: (step, factor) of the learning rates with straight lines between, after the warm-up.
-    vision_from: the vision tower learns from step vision_from * steps on.
-    """
-
-    steps: Positive
-    batch: Positive
-    muon_lr: float
-    adamw_lr: float
-    schedule: Annotated[tuple[tuple[int, float], ...], Field(min_length=1)]
-    warmup_steps: Positive = 30
-    vision_from: Annotated[float, Field(ge=0, le=1)] = 0.0
-
-
-class PretrainParams(_Section):
-    """Pre-training of the embedded MLLM."""
-
-    seed: int = 1
-    pool_seed: int = 1
-    windows: Positive = 24_000
-    processes: Positive = 2
-    checkpoint_every: Positive = 100
-    model: DemoModelParams = DemoModelParams()
-    see: PretrainStageParams
-    speak: PretrainStageParams
-
-
-class Params(_Section):
+class Params(Section):
     """The whole of params.yaml."""
 
     mllm: MllmParams
@@ -284,13 +227,16 @@ class Params(_Section):
     fit: FitParams = FitParams()
     calibrate: CalibrateParams = CalibrateParams()
     evaluate: EvaluateParams = EvaluateParams()
-    ablate: AblateParams
-    corpus: CorpusParams = CorpusParams()
-    pretrain: PretrainParams
+    ablate: AblateParams = AblateParams()
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Read and check params.yaml.
+    """Read and check params.yaml (see `read_parameters`)."""
+    return read_parameters(path, Params)
+
+
+def read_parameters(path: Path, kind: type[AnySection]) -> AnySection:
+    """Read and check a YAML file of parameters.
 
     Raises:
         ConfigError: the file is missing, not YAML, or has an unknown or wrong value (each named).
@@ -302,7 +248,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(exc).split())}") from exc
     try:
-        return Params.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as exc:
         wrong = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {'unknown parameter' if e['type'] == 'extra_forbidden' else e['msg']}"

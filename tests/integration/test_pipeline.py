@@ -11,6 +11,7 @@ import yaml
 from conftest import ROOT, STAGES, headhunt
 from headhunt_svc.cli.show import seeds
 from headhunt_svc.demo.model import build_model, build_tokenizer
+from headhunt_svc.demo.params import DEMO_PARAMS, DemoModelParams
 from headhunt_svc.demo.scenes import KINDS, UNSEEN_KINDS
 from headhunt_svc.params import load_params
 from headhunt_svc.studies.compare import compare
@@ -30,7 +31,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "hard_per_kind": 1,
         "hard_normal": 1,
     }
-    params["corpus"] |= counts | {"size": 64}
+    demo = yaml.safe_load(DEMO_PARAMS.read_text())
+    demo["corpus"] |= counts | {"size": 64}
+    (folder / "demo.yaml").write_text(yaml.safe_dump(demo))
     params["segmentation"] |= {"length_s": 2.4, "frames_per_segment": 4}  # a quarter of the work
     params["prompts"]["texts"] = params["prompts"]["texts"][:2]
     params["evaluate"] |= {"bootstrap": 10, "random_draws": 2}
@@ -65,7 +68,7 @@ def _digests(project: Path) -> dict[str, str]:
 
 
 def test_twice_the_same_bytes(project: Path) -> None:
-    _run(project, STAGES)
+    _run(project, ["demo corpus --params demo.yaml", *STAGES[1:]])
     first = _digests(project)
     for shard in (project / "data" / "features").glob("*.safetensors"):
         shard.unlink()  # made again from the videos
@@ -140,7 +143,7 @@ def test_the_better_of_two_models_is_chosen_on_validation_videos(
     params = load_params(project / "params.yaml")
     untrained = tmp_path / "untrained"
     tokenizer = build_tokenizer()
-    build_model(tokenizer, params.pretrain.model, seed=5).save_pretrained(untrained)
+    build_model(tokenizer, DemoModelParams(), seed=5).save_pretrained(untrained)
     tokenizer.save_pretrained(untrained)
     monkeypatch.chdir(project)
     models = {"untrained": untrained, "shipped": ROOT / "artifacts" / "demo_mllm"}

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.params import load_params
+from headhunt_svc.params import IdentifyParams, load_params
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
@@ -13,6 +14,45 @@ def test_the_shipped_params_are_valid() -> None:
     params = load_params(SHIPPED)
     assert params.prompts.scoring_text in params.prompts.texts
     assert params.identify.instability_penalty == 0.5  # lambda of the paper
+
+
+MINIMAL = """
+mllm: {id: OpenGVLab/InternVL3-8B-hf, revision: 0123abc, dtype: bfloat16}
+dataset: {root: data/yard, annotations: data/yard/annotations.jsonl}
+segmentation: {length_s: 1.6, frames_per_segment: 16}
+prompts: {texts: ["what happens in the video?", "describe the scene."]}
+"""
+
+
+def test_a_user_names_model_footage_segments_and_prompts_alone(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(MINIMAL)
+    params = load_params(path)
+    assert params.dataset.root == Path("data/yard")
+    assert params.identify == IdentifyParams()
+    assert params.ablate.specific == ()  # nobody but the user can name the kinds of his footage
+    for section in ("mllm", "dataset", "segmentation", "prompts"):
+        path.write_text("".join(line for line in MINIMAL.splitlines(True) if not line.startswith(section)))
+        with pytest.raises(ConfigError, match=f"{section}: Field required"):
+            load_params(path)
+
+
+@pytest.mark.parametrize("section", ["corpus", "pretrain"])
+def test_the_demo_keeps_its_parameters_to_itself(tmp_path: Path, section: str) -> None:
+    (tmp_path / "params.yaml").write_text(f"{MINIMAL}{section}: {{seed: 2}}\n")
+    with pytest.raises(ConfigError, match=f"{section}: unknown parameter"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_the_demo_reads_its_own_file(tmp_path: Path) -> None:
+    shipped = yaml.safe_load(DEMO_PARAMS.read_text())
+    assert load_demo_params().model_dump(mode="json", exclude_unset=True) == shipped
+    path = tmp_path / "demo.yaml"
+    path.write_text(yaml.safe_dump(shipped | {"corpus": shipped["corpus"] | {"seed": 2}}))
+    assert load_demo_params(path).corpus == load_demo_params().corpus.model_copy(update={"seed": 2})
+    path.write_text(yaml.safe_dump(shipped | {"corpus": {"sizes": 2}}))
+    with pytest.raises(ConfigError, match=r"demo\.yaml: corpus\.sizes: unknown parameter"):
+        load_demo_params(path)
 
 
 @pytest.mark.parametrize(

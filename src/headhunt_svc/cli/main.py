@@ -13,6 +13,7 @@ import typer
 from headhunt_svc import paths
 from headhunt_svc.cli.jobs import batch, jobs_app, worker
 from headhunt_svc.cli.monitor import bundles_app, monitor_app
+from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
 from headhunt_svc.params import load_params
 from headhunt_svc.types import Smoothing, SpanEnds, Split
@@ -31,6 +32,9 @@ app.add_typer(monitor_app, name="monitor")
 app.add_typer(bundles_app, name="bundles")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
+DemoParamsFile = Annotated[
+    Path, typer.Option("--params", help="The demo's parameters.", show_default="those of the package")
+]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
 PointName = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing videos, and name them.")]
@@ -354,37 +358,41 @@ def export(
 
 
 @demo_app.command("corpus")
-def demo_corpus(params: ParamsFile = PARAMS) -> None:
+def demo_corpus(params: DemoParamsFile = DEMO_PARAMS) -> None:
     """Write the embedded default's videos with their truth."""
     from headhunt_svc.demo.corpus import make_corpus
 
-    made = load_params(params).corpus
-    make_corpus(made.root, made)
+    corpus = load_demo_params(params).corpus
+    make_corpus(corpus.root, corpus)
 
 
 @demo_app.command("pretrain")
-def demo_pretrain(params: ParamsFile = PARAMS) -> None:
+def demo_pretrain(params: DemoParamsFile = DEMO_PARAMS) -> None:
     """Pre-train the embedded MLLM from scratch; can be stopped and resumed."""
     from headhunt_svc.demo.pretraining import pretrain
 
-    pretrain(load_params(params).pretrain, PRETRAIN_WORK, paths.DEMO_MLLM)
+    pretrain(load_demo_params(params).pretrain, PRETRAIN_WORK, paths.DEMO_MLLM)
 
 
 @demo_app.command("seeds")
 def demo_seeds(
-    seeds: Annotated[list[int], typer.Argument(help="Pre-training seeds.")], params: ParamsFile = PARAMS
+    seeds: Annotated[list[int], typer.Argument(help="Pre-training seeds.")],
+    params: ParamsFile = PARAMS,
+    demo_params: Annotated[
+        Path, typer.Option(help="The demo's parameters.", show_default="those of the package")
+    ] = DEMO_PARAMS,
 ) -> None:
     """Pre-train with several seeds (those that are not there yet) and choose on validation videos."""
     from headhunt_svc.cli import show
     from headhunt_svc.demo.pretraining import pretrain
     from headhunt_svc.studies.compare import compare
 
-    read = load_params(params)
+    recipe = load_demo_params(demo_params).pretrain
     folders = {str(seed): paths.DEMO_SEEDS / str(seed) for seed in seeds}
     for seed in seeds:
         if not (folders[str(seed)] / "pretraining.json").exists():
-            pretrain(read.pretrain.model_copy(update={"seed": seed}), PRETRAIN_WORK, folders[str(seed)])
-    compare(read, folders, paths.INDEX, paths.DEMO_SEEDS / "features", paths.SEEDS)
+            pretrain(recipe.model_copy(update={"seed": seed}), PRETRAIN_WORK, folders[str(seed)])
+    compare(load_params(params), folders, paths.INDEX, paths.DEMO_SEEDS / "features", paths.SEEDS)
     show.seeds(paths.SEEDS)
 
 

@@ -15,9 +15,9 @@ from jaxtyping import UInt8
 from rich.progress import track
 
 from headhunt_svc.data.datasets import Annotation, write_annotations
+from headhunt_svc.demo.params import CorpusParams
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, KINDS, N_CAMERAS, SEEN_KINDS, camera, surveillance
-from headhunt_svc.params import CorpusParams
 from headhunt_svc.types import NORMAL, Split
 
 

@@ -7,9 +7,9 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTrainedTokenizerFast
 
+from headhunt_svc.demo.params import DemoModelParams
 from headhunt_svc.demo.questions import training_questions
 from headhunt_svc.demo.scenes import window
-from headhunt_svc.params import DemoModelParams
 
 TOKENIZER_FILE = Path(__file__).parent / "assets" / "tokenizer.json"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>"]

@@ -27,12 +27,12 @@ from transformers import AttentionInterface, InternVLForConditionalGeneration
 from headhunt_svc.demo.conversation import IGNORED, Conversation, normalise
 from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.muon import Muon
+from headhunt_svc.demo.params import PretrainParams, PretrainStageParams
 from headhunt_svc.demo.pool import STRIDE, Pool, make_pool
 from headhunt_svc.demo.questions import training_questions
 from headhunt_svc.demo.scenes import WINDOW_FRAMES
 from headhunt_svc.demo.skills import skills
 from headhunt_svc.demo.targets import GRID, N_CELL, N_TARGETS, OCCUPANCY, mirror
-from headhunt_svc.params import PretrainParams, PretrainStageParams
 
 N_FRAMES = WINDOW_FRAMES // STRIDE
 HELD_OUT = 300  # windows of the pool that are never trained on

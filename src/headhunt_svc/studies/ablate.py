@@ -128,7 +128,7 @@ def _text(asked: Sequence[Splits], direction: np.ndarray, params: Params) -> dic
     n = len(ask.specific)
     return {
         **rows(range(n, len(asked)), "", " / ".join(ask.generic)),
-        **rows(range(n), "_specific", f"any of {n} questions that name the kinds"),
+        **(rows(range(n), "_specific", f"any of {n} questions that name the kinds") if n else {}),
     }
 
 

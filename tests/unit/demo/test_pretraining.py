@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from headhunt_svc.demo import pretraining
 from headhunt_svc.demo.muon import orthogonalise
+from headhunt_svc.demo.params import DemoModelParams, PretrainParams, PretrainStageParams
 from headhunt_svc.demo.pretraining import Trainer, learning_rate_factor, pretrain
-from headhunt_svc.params import DemoModelParams, PretrainParams, PretrainStageParams
 
 STAGE = PretrainStageParams(
     steps=4, batch=4, muon_lr=0.02, adamw_lr=0.003, schedule=((2, 1.0), (4, 0.0)), warmup_steps=1

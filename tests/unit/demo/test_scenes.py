@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from headhunt_svc.data.datasets import read_annotations, to_record
 from headhunt_svc.demo.corpus import Take, make_corpus, make_video, plan
+from headhunt_svc.demo.params import CorpusParams
 from headhunt_svc.demo.people import Person
 from headhunt_svc.demo.pool import Pool, make_chunk
 from headhunt_svc.demo.questions import OPEN, YES_NO, Question, Witness, held_out_questions, training_questions
@@ -24,7 +25,6 @@ from headhunt_svc.demo.scenes import (
     window,
 )
 from headhunt_svc.demo.targets import N_TARGETS, OCCUPANCY, dense_targets, mirror
-from headhunt_svc.params import CorpusParams
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from headhunt_svc.demo.conversation import Conversation, normalise
 from headhunt_svc.demo.model import build_model, build_tokenizer
+from headhunt_svc.demo.params import DemoModelParams
 from headhunt_svc.demo.questions import Question
 from headhunt_svc.detector.fingerprint import check, fingerprint, golden_features
 from headhunt_svc.errors import ArtifactError, ModelError
@@ -19,7 +20,7 @@ from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import Clip
 from headhunt_svc.model.hooks import capture
 from headhunt_svc.model.loading import load_extractor
-from headhunt_svc.params import DemoModelParams, MllmParams, SegmentationParams
+from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.types import HeadRef
 
 SMALL = DemoModelParams(

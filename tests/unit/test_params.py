@@ -38,7 +38,7 @@ def test_a_user_names_model_footage_segments_and_prompts_alone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("section", ["corpus", "pretrain"])
-def test_the_demo_keeps_its_parameters_to_itself(tmp_path: Path, section: str) -> None:
+def test_sections_of_the_demo_are_unknown_to_a_project(tmp_path: Path, section: str) -> None:
     (tmp_path / "params.yaml").write_text(f"{MINIMAL}{section}: {{seed: 2}}\n")
     with pytest.raises(ConfigError, match=f"{section}: unknown parameter"):
         load_params(tmp_path / "params.yaml")

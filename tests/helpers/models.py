@@ -146,9 +146,8 @@ def tiny(family: str, seed: int = 0, attention: str = "sdpa") -> Extractor:
     """A frozen tiny model of a family, ready to be read."""
     torch.manual_seed(seed)
     tokenizer = tokenizer_of(family)
-    row = FAMILIES[family]
-    cls = getattr(transformers, row.model_class)
+    cls = getattr(transformers, FAMILIES[family].model_class)
     model = cls._from_config(config_of(family, tokenizer), attn_implementation=attention, dtype=torch.float32)
     sharpen(model, seed)
-    stated = {"min_pixels": SIDE * SIDE, "max_pixels": 84 * 84}
-    return Extractor(model, tokenizer, row, torch.device("cpu"), stated, frame_s=0.2)
+    preprocessing = {"min_pixels": SIDE * SIDE, "max_pixels": 84 * 84}
+    return Extractor(model, tokenizer, FAMILIES[family], torch.device("cpu"), preprocessing, frame_s=0.2)

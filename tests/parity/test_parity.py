@@ -111,7 +111,7 @@ def test_shares_add_up_to_the_logit(extractor: Extractor) -> None:
     of_heads = (z * weight.reshape(len(heads), -1)).sum(-1)
     np.testing.assert_allclose(made.heads, of_heads, atol=TOLERANCE)
     np.testing.assert_allclose(made.tokens.sum(1), of_heads.sum(1), atol=TOLERANCE)
-    frames, rows, columns = extractor.family.grid(extractor.config, extractor.clip(pixels))
+    frames, rows, columns = extractor.family.token_grid(extractor.config, extractor.clip(pixels))
     assert made.pictures.shape == (3, frames, rows, columns)
     assert np.abs(made.pictures).sum() > 0
 

@@ -19,7 +19,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
 from headhunt_svc.model.extractor import Extractor, VisionCache
-from headhunt_svc.model.families import CLIP_NORM, FAMILIES, HALF, IMAGENET
+from headhunt_svc.model.families import FAMILIES
+from headhunt_svc.model.families.base import CLIP_NORM, HALF, IMAGENET
 from helpers.models import PATCH, SIDE, tiny
 
 FRAME_S = 0.24
@@ -62,7 +63,7 @@ def test_pictures_are_those_of_the_image_processor(family: str, extractor: Extra
     coarse = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
     picture = np.kron(coarse, np.ones((30, 30, 1), np.uint8))[: size[0], : size[1]]
     pixels = extractor.preprocess(np.stack([picture, picture]))[None]
-    ours = next(iter(extractor.family.pictures(extractor.config, pixels, extractor.clip(pixels)).values()))
+    ours = next(iter(extractor.family.picture_inputs(extractor.config, pixels, extractor.clip(pixels)).values()))
     theirs = own_pictures(family, picture)
     ours = ours.reshape(-1, *theirs.shape)[0] if family != "llava_onevision" else ours[0, :1]
     assert ours.shape == theirs.shape

@@ -1,7 +1,7 @@
-"""Which tokens made the score: exact, signed, from one forward pass.
+"""Attributes a score to tokens and picture regions: exact and signed, from one forward pass.
 
-z_head = sum_t a_t v_t (attention of the last token times values), so that the scorer's logit is
-b + sum_heads sum_t a_t (w_head . v_t): every token's share is known, and the shares add up to the logit minus b.
+z_head = sum_t a_t v_t (attention of the last token times values), so the scorer's logit is
+b + sum_heads sum_t a_t (w_head . v_t): each token has an exact share, and the shares add up to the logit minus b.
 """
 
 import math
@@ -18,15 +18,16 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
+from headhunt_svc.model.families import Pixels
 from headhunt_svc.types import HeadRef
 
 _NAME = "headhunt_attribution"
-_wanted: dict[int, list["_Seen"]] = {}  # by id of an attention module, while a pass is being watched
+_recorders: dict[int, list["_LastToken"]] = {}  # by id of an attention module, while a pass is recorded
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the last token's attention in one layer is made of."""
+class _LastToken:
+    """Query, keys, values and mask of the last token's attention in one layer."""
 
     query: torch.Tensor  # [B, H, d]
     key: torch.Tensor  # [B, KV, tokens, d]
@@ -43,10 +44,11 @@ def _attention(
     attention_mask: torch.Tensor | None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    if id(module) in _wanted:
+    """SDPA attention that also records the last token's query, keys and values of recorded modules."""
+    if id(module) in _recorders:
         scaling = float(kwargs.get("scaling") or query.shape[-1] ** -0.5)
         mask = None if attention_mask is None else attention_mask[:, :, -1, : key.shape[2]]
-        _wanted[id(module)].append(_Seen(query[:, :, -1].clone(), key.clone(), value.clone(), mask, scaling))
+        _recorders[id(module)].append(_LastToken(query[:, :, -1].clone(), key.clone(), value.clone(), mask, scaling))
     result: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     return result
 
@@ -56,19 +58,19 @@ AttentionMaskInterface.register(_NAME, sdpa_mask)
 
 
 @contextmanager
-def _watched(decoder: Any, layers: Sequence[int]) -> Iterator[dict[int, list[_Seen]]]:
-    """What the last token attends to in some layers, by layer."""
-    before = decoder.config._attn_implementation
+def _record_attention(decoder: Any, layers: Sequence[int]) -> Iterator[dict[int, list[_LastToken]]]:
+    """Record the last token's attention in some layers: by layer, one record a forward pass."""
+    implementation = decoder.config._attn_implementation
     modules = {layer: decoder.layers[layer].self_attn for layer in layers}
-    found: dict[int, list[_Seen]] = {layer: [] for layer in layers}
-    _wanted.update({id(m): found[layer] for layer, m in modules.items()})
+    records: dict[int, list[_LastToken]] = {layer: [] for layer in layers}
+    _recorders.update({id(module): records[layer] for layer, module in modules.items()})
     decoder.config._attn_implementation = _NAME
     try:
-        yield found
+        yield records
     finally:
-        decoder.config._attn_implementation = before
-        for m in modules.values():
-            _wanted.pop(id(m))
+        decoder.config._attn_implementation = implementation
+        for module in modules.values():
+            _recorders.pop(id(module))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,47 +87,49 @@ class Attribution:
     pictures: Float64[np.ndarray, "segment frame row column"]
 
 
-def _shares(seen: _Seen, head: int, weight: torch.Tensor) -> torch.Tensor:
-    """a_t (w . v_t) of one head, float64[B, tokens]."""
-    group = head // (seen.query.shape[1] // seen.key.shape[1])
-    logits = torch.einsum("bd,btd->bt", seen.query[:, head].double(), seen.key[:, group].double()) * seen.scaling
-    if seen.mask is not None:
-        mask = seen.mask[:, 0]
+def _shares(
+    last: _LastToken, head: int, weight: Float64[torch.Tensor, " d_head"]
+) -> Float64[torch.Tensor, "segment token"]:
+    """a_t (w . v_t) of one head."""
+    group = head // (last.query.shape[1] // last.key.shape[1])
+    logits = torch.einsum("bd,btd->bt", last.query[:, head].double(), last.key[:, group].double()) * last.scaling
+    if last.mask is not None:
+        mask = last.mask[:, 0]
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask.double()
-    return logits.softmax(-1) * torch.einsum("btd,d->bt", seen.value[:, group].double(), weight)
+    return logits.softmax(-1) * torch.einsum("btd,d->bt", last.value[:, group].double(), weight)
 
 
 @torch.inference_mode()
 def attribute(
     extractor: Extractor,
-    pixels: torch.Tensor,
+    pixels: Pixels,
     prompt: str,
     heads: Sequence[HeadRef],
     weight: Float64[np.ndarray, " features"],
-    view: VisionCache | None = None,
+    cache: VisionCache | None = None,
     frames: Frames | None = None,
 ) -> tuple[Float32[np.ndarray, "segment head d_head"], Attribution]:
-    """Features of pixels float[B, F, 3, h, w] at `heads`, and the shares in their logit, from one pass.
+    """Features of clips at `heads`, and the shares in their logit, from the same forward pass.
 
-    weight: as the scorer's, head by head. view, frames: as for Extractor.features.
+    weight: the scorer's, head by head. cache, frames: as for Extractor.features.
     """
-    clip = extractor.clip(pixels, view)
+    clip = extractor.clip(pixels, cache)
     ids = extractor.token_ids(prompt, clip)
-    visual = (ids == extractor.family.visual_token(extractor.config)).numpy()
-    grid = extractor.family.grid(extractor.config, clip)
-    parts = torch.tensor(weight, device=extractor.device, dtype=torch.float64).view(len(heads), extractor.d_head)
+    visual = (ids == extractor.family.visual_token_id(extractor.config)).numpy()
+    grid = extractor.family.token_grid(extractor.config, clip)
+    weights = torch.tensor(weight, device=extractor.device, dtype=torch.float64).view(len(heads), extractor.d_head)
     features: list[np.ndarray] = []
     shares: list[np.ndarray] = []
-    while (at := sum(map(len, features))) < len(pixels):
-        part = slice(at, at + (extractor.batch_limit or len(pixels)))
-        with _watched(extractor.model.get_decoder(), sorted({h.layer for h in heads})) as found:
-            z = extractor.features(pixels[part], [prompt], heads, view, None if frames is None else frames[part])[0]
-        if any(len(seen) > 1 for seen in found.values()):
+    while (start := sum(map(len, features))) < len(pixels):
+        part = slice(start, start + (extractor.batch_limit or len(pixels)))
+        with _record_attention(extractor.model.get_decoder(), sorted({h.layer for h in heads})) as records:
+            z = extractor.features(pixels[part], [prompt], heads, cache, None if frames is None else frames[part])[0]
+        if any(len(passes) > 1 for passes in records.values()):
             continue  # memory ran out: again with the smaller batch that fits
-        each = [_shares(found[h.layer][0], h.head, w) for h, w in zip(heads, parts, strict=True)]
+        by_head = [_shares(records[h.layer][0], h.head, w) for h, w in zip(heads, weights, strict=True)]
         features.append(z)
-        shares.append(torch.stack(each, 1).cpu().numpy())
-    of_heads = np.concatenate(shares)
-    tokens = of_heads.sum(1)
+        shares.append(torch.stack(by_head, 1).cpu().numpy())
+    by_head_and_token = np.concatenate(shares)
+    tokens = by_head_and_token.sum(1)
     pictures = tokens[:, visual][:, : math.prod(grid)].reshape(len(tokens), *grid)
-    return np.concatenate(features), Attribution(of_heads.sum(2), tokens, pictures)
+    return np.concatenate(features), Attribution(by_head_and_token.sum(2), tokens, pictures)

@@ -1,4 +1,4 @@
-"""Capture of head outputs and of what the decoder is called with: hooks that are always removed again.
+"""Context managers that capture head outputs and the decoder's arguments with hooks, and always remove the hooks.
 
 Not thread-safe: one worker a model.
 """
@@ -11,20 +11,21 @@ import torch
 from torch import nn
 
 
-class Stop(Exception):  # noqa: N818 (no error: it ends a pass that has given what is wanted)
-    """Leaves a forward pass early; never leaves this package."""
+class Stop(Exception):  # noqa: N818 (not an error: it ends a pass whose remaining layers are not needed)
+    """Ends a forward pass early; callers of this package never see it."""
 
 
 @contextmanager
 def capture(
     projections: Mapping[int, nn.Module], positions: torch.Tensor | None = None, stop: bool = False
 ) -> Iterator[dict[int, torch.Tensor]]:
-    """The input of each layer's o_proj: float[batch, H * d_head] at the last position, or [batch, position, ...].
+    """Capture the input of each layer's o_proj: float[batch, H * d_head] at the last position, by layer.
 
-    With `stop` the forward pass ends at the deepest of the layers, and the exception with it.
+        with capture(projections) as captured:
+            model(...)
 
-    with capture(rows) as captured:
-        model(...)
+    positions: capture these instead, float[batch, position, H * d_head]. stop: end the forward pass at the deepest of
+    the layers.
     """
     captured: dict[int, torch.Tensor] = {}
     deepest = max(projections, default=-1)
@@ -49,16 +50,16 @@ def capture(
 
 @contextmanager
 def capture_arguments(module: nn.Module) -> Iterator[dict[str, Any]]:
-    """The keyword arguments that `module` is called with; the forward pass ends there."""
-    found: dict[str, Any] = {}
+    """Capture the keyword arguments that `module` is called with, and end the forward pass there."""
+    captured: dict[str, Any] = {}
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found.update(kwargs)
+        captured.update(kwargs)
         raise Stop
 
     handle = module.register_forward_pre_hook(hook, with_kwargs=True)
     try:
-        yield found
+        yield captured
     except Stop:
         pass
     finally:

@@ -1,4 +1,4 @@
-"""A checkpoint, from a hub or a folder -> Extractor."""
+"""Loads a checkpoint, from a hub or a folder, as an Extractor."""
 
 import importlib
 import json
@@ -18,7 +18,7 @@ NOMINAL_FPS = 25.0  # for clips that belong to no video
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device if there is one."""
+    """The device of a name; `auto` is the first CUDA device if there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
@@ -31,8 +31,8 @@ def load_extractor(
 ) -> Extractor:
     """Load a model from a hub id or a local folder; with untrained_seed the same architecture with random weights.
 
-    cut: how segments are cut; some families tell the model the time of every frame.
-    deepest: decoder layers behind this one are not loaded (final hidden states mean nothing then).
+    cut: how segments are cut, for families whose prompts hold the time of every frame.
+    deepest: decoder layers behind this one are not loaded (there are no final hidden states then).
 
     Raises:
         ModelError: not found, unsupported family, or a checkpoint with missing weights.
@@ -53,7 +53,7 @@ def load_extractor(
         _truncate(config.get_text_config(), deepest + 1)
     cls = getattr(transformers, family.model_class)
     int8 = params.dtype == "int8"
-    # what is not quantised stays in the device's own format
+    # the parts that are not quantised have the device's own format
     dtype = getattr(torch, ("bfloat16" if pick_device(device).type == "cuda" else "float32") if int8 else params.dtype)
     if untrained_seed is not None:
         torch.manual_seed(untrained_seed)
@@ -72,14 +72,14 @@ def load_extractor(
             raise ModelError(f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}")
     if int8:
         _quantise(model)
-    stated = _preprocessing(params.id, options)
-    return Extractor(model, tokenizer, family, pick_device(device), stated, cut.frame_s(NOMINAL_FPS), int8)
+    preprocessing = _preprocessing(params.id, options)
+    return Extractor(model, tokenizer, family, pick_device(device), preprocessing, cut.frame_s(NOMINAL_FPS), int8)
 
 
 def _quantise(model: Any) -> None:
-    """Weights of the decoder's linear layers to 8-bit integers per channel, activations per token while it runs.
+    """Quantise the decoder's linear layers: weights to 8-bit integers per channel, activations per token at run time.
 
-    The vision tower stays as it is: small, and what it loses no layer gets back.
+    The vision tower keeps its format: it is small, and no later layer could make up for its errors.
     """
     try:
         quantisation = importlib.import_module("torchao.quantization")
@@ -89,16 +89,16 @@ def _quantise(model: Any) -> None:
 
 
 def _truncate(text: Any, n_layers: int) -> None:
-    """Let a configuration have its first layers only."""
+    """Cut a text configuration down to its first layers."""
     text.num_hidden_layers = min(n_layers, text.num_hidden_layers)
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[: text.num_hidden_layers]
 
 
 def _preprocessing(mllm_id: str, options: dict[str, str]) -> dict[str, Any]:
-    """The checkpoint's own preprocessing: of videos if it states that, else of images, else nothing."""
+    """The checkpoint's own preprocessing: that of videos if there is one, else that of images, else {}."""
     for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
-        found = cached_file(mllm_id, name, _raise_exceptions_for_missing_entries=False, **options)
-        if found:
-            return dict(json.loads(Path(found).read_text(encoding="utf-8")))
+        path = cached_file(mllm_id, name, _raise_exceptions_for_missing_entries=False, **options)
+        if path:
+            return dict(json.loads(Path(path).read_text(encoding="utf-8")))
     return {}

@@ -1,8 +1,8 @@
-"""Several prompts about the same pictures: one vision pass, one pass over what they share, one over what differs.
+"""Reads several prompts about the same pictures with one vision pass and one pass over the prefix that they share.
 
 The prompts' token ids begin alike, with all visual tokens. That prefix goes through the decoder once and leaves keys
-and values in a cache; the rests follow in one row, one behind the other, each seeing the prefix and itself only and
-starting at the same position. So every prompt sees just what it would see alone.
+and values in a cache. The rests of the prompts follow in one row, one behind the other; a mask lets each attend to the
+prefix and to itself only, and each starts at the same position. So every prompt gives the outputs that it gives alone.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from headhunt_svc.model.hooks import Stop, capture, capture_arguments
 
 
 class PrefixCache(DynamicCache):
-    """Keys and values of a prefix; ends the pass once those of the deepest layer are there, if one is given."""
+    """Collects keys and values of a prefix; ends the pass after the deepest layer, if one is given."""
 
     def __init__(self, deepest: int | None) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class PrefixCache(DynamicCache):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store, and leave after the deepest layer."""
+        """Store a layer's states; raises Stop after the deepest layer."""
         result: tuple[torch.Tensor, torch.Tensor] = super().update(key_states, value_states, layer_idx, *args, **kwargs)
         if layer_idx == self.deepest:
             raise Stop
@@ -34,7 +34,7 @@ class PrefixCache(DynamicCache):
 
 
 class PrefixView(DynamicCache):
-    """What a decoder sees behind a finished prefix: its keys and values, never changed, then the new ones."""
+    """Appends new keys and values to those of a finished prefix, without changing the prefix."""
 
     def __init__(self, prefix: DynamicCache) -> None:
         super().__init__()
@@ -44,41 +44,41 @@ class PrefixView(DynamicCache):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prefix and new states in one; nothing is stored."""
+        """The prefix's states and the new ones; stores nothing."""
         old: Any = self.layers[layer_idx]
         return torch.cat([old.keys, key_states], 2), torch.cat([old.values, value_states], 2)
 
 
 def common_prefix(ids: Sequence[torch.Tensor]) -> int:
-    """How many leading tokens all prompts share; at least one token of each is left out."""
+    """The number of leading tokens that all prompts share, the last token of each left out."""
     shortest = min(len(i) for i in ids) - 1
     same = torch.stack([i[:shortest] for i in ids]).eq(ids[0][:shortest]).all(0)
     return int(same.int().cumprod(0).sum())
 
 
 class SharedPrefix:
-    """One batch of clips behind one prefix, ready for the rests of its prompts."""
+    """The prefix of one batch of clips, through which the rests of its prompts are read."""
 
     def __init__(self, model: Any, inputs: dict[str, Any], length: int, deepest: int | None) -> None:
-        """inputs: keyword arguments of the base model for one of the prompts; length: tokens that all share.
+        """inputs: keyword arguments of the base model for one of the prompts; length: tokens that all prompts share.
 
-        deepest: the layer behind which nothing is wanted; None for all, with the final hidden state.
+        deepest: the last layer that is needed; None for all of them and the final hidden state.
         """
         self.decoder, self.embed, self.length = model.get_decoder(), model.get_input_embeddings(), length
-        with capture_arguments(self.decoder) as given:  # the library runs the vision tower and places the tokens
+        with capture_arguments(self.decoder) as arguments:  # the library runs the vision tower and places the tokens
             model.base_model(**inputs, use_cache=False)
-        if "inputs_embeds" not in given:
+        if "inputs_embeds" not in arguments:
             raise ModelError("the model's decoder is not called with inputs_embeds: its prefix cannot be shared")
-        positions = given.get("position_ids")
+        positions = arguments.get("position_ids")
         extra = {
             k: v
-            for k, v in given.items()
+            for k, v in arguments.items()
             if k not in ("inputs_embeds", "position_ids", "attention_mask", "past_key_values", "use_cache", "input_ids")
         }
         if extra.get("visual_pos_masks") is not None:
             extra["visual_pos_masks"] = extra["visual_pos_masks"][:, :length]
         self.cache, self.deepest = PrefixCache(deepest), deepest
-        embeds = given["inputs_embeds"][:, :length]
+        embeds = arguments["inputs_embeds"][:, :length]
         self.batch = len(embeds)
         with suppress(Stop):
             self.decoder(
@@ -88,43 +88,43 @@ class SharedPrefix:
                 use_cache=True,
                 **extra,
             )
-        # not the largest position + 1: after a video, text goes on below the temporal positions
-        self.next = length if positions is None else int(positions[..., length - 1].reshape(-1)[-1]) + 1
-        self.rows = 0 if positions is None or positions.dim() == 2 else positions.shape[0]
+        # not the largest position + 1: after a video, text continues below the temporal positions
+        self.next_position = length if positions is None else int(positions[..., length - 1].reshape(-1)[-1]) + 1
+        self.position_rows = 0 if positions is None or positions.dim() == 2 else positions.shape[0]
 
     def _positions(self, offsets: torch.Tensor) -> torch.Tensor:
         """Positions of the rests in the layout of the model: [B, n], [3, B, n] or [4, B, n] (text first)."""
-        at = (self.next + offsets).expand(self.batch, -1)
-        if self.rows == 0:
-            return at
-        spatial = at[None].expand(3, -1, -1)
-        if self.rows == 3:
+        positions = (self.next_position + offsets).expand(self.batch, -1)
+        if self.position_rows == 0:
+            return positions
+        spatial = positions[None].expand(3, -1, -1)
+        if self.position_rows == 3:
             return spatial
         return torch.cat([(self.length + offsets).expand(self.batch, -1)[None], spatial], 0)
 
     def read(
         self, rests: Sequence[torch.Tensor], projections: dict[int, torch.nn.Module]
     ) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
-        """o_proj inputs float[B, M, H * d_head] by layer and, unless a deepest layer was given, final hidden states."""
+        """Inputs of o_proj by layer, float[B, prompt, H * d_head], and final hidden states if no layer is deepest."""
         device = rests[0].device
         sizes = torch.tensor([len(r) for r in rests], device=device)
         block = torch.repeat_interleave(torch.arange(len(rests), device=device), sizes)
         offsets = torch.cat([torch.arange(len(r), device=device) for r in rests])
         own = (block[:, None] == block) & (offsets[:, None] >= offsets)
-        seen = torch.cat([own.new_ones(len(block), self.length), own], 1)[None, None]
+        mask = torch.cat([own.new_ones(len(block), self.length), own], 1)[None, None]
         if self.decoder.config._attn_implementation == "eager":  # eager adds its mask
             dtype = self.embed.weight.dtype
-            seen = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, torch.finfo(dtype).min)
+            mask = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)
         last = sizes.cumsum(0) - 1
         embeds = self.embed(torch.cat(list(rests))[None]).expand(self.batch, -1, -1)
         hidden = None
         with capture(projections, last, stop=self.deepest is not None) as captured:
-            out = self.decoder(
+            output = self.decoder(
                 inputs_embeds=embeds,
                 position_ids=self._positions(offsets),
-                attention_mask=seen.expand(self.batch, -1, -1, -1),
+                attention_mask=mask.expand(self.batch, -1, -1, -1),
                 past_key_values=PrefixView(self.cache),
                 use_cache=True,
             )
-            hidden = out.last_hidden_state[:, last]
+            hidden = output.last_hidden_state[:, last]
         return captured, hidden

@@ -1,4 +1,4 @@
-"""The textbook way: the whole model, generate(max_new_tokens=1), once per segment and prompt, hooks on every layer.
+"""Reads heads the textbook way: generate(max_new_tokens=1) once per segment and prompt, with hooks on every layer.
 
 For parity tests and the benchmark only; nothing else in the package may import it.
 """
@@ -17,7 +17,7 @@ from headhunt_svc.model.hooks import capture
 def reference_features(
     extractor: Extractor, clips: Sequence[torch.Tensor], prompts: Sequence[str]
 ) -> Float32[np.ndarray, "prompt segment head d_head"]:
-    """All heads of clips float[F, 3, h, w] (each of any F) under every prompt."""
+    """All heads of clips float[F, 3, h, w] (of any lengths) under every prompt."""
     result = []
     for prompt in prompts:
         rows = []

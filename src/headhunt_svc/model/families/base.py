@@ -1,0 +1,91 @@
+"""The interface of a model family: all that differs between the multimodal models that transformers implements.
+
+To add a family, write a module beside this one with a subclass of Family, and enter it in FAMILIES (`__init__.py`).
+tests/parity holds every family to transformers' own processor and to `generate`.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int64
+
+ModelConfig = Any  # a configuration of transformers, whose fields differ between families
+ModelInputs = dict[str, Any]  # keyword arguments of the model
+Pixels = Float[torch.Tensor, "segment frame 3 height width"]
+TokenIds = Int64[torch.Tensor, "segment token"]
+Encoded = tuple[torch.Tensor, ...]  # the vision tower's outputs for one frame (or pair): [token, width] at every level
+Norm = tuple[float, float, float]  # of red, green and blue
+
+IMAGENET: tuple[Norm, Norm] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_NORM: tuple[Norm, Norm] = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HALF: tuple[Norm, Norm] = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What a prompt's layout depends on: number of frames, their size after the resize, seconds between two of them."""
+
+    n_frames: int
+    height: int
+    width: int
+    frame_s: float
+
+
+class Family(ABC):
+    """Lays out prompts and pictures as one family of models was trained to see them."""
+
+    model_class: ClassVar[str]  # name of the class in transformers
+    video_text: ClassVar[str]  # what the chat template writes where a video belongs
+    norm: ClassVar[tuple[Norm, Norm]]  # mean and standard deviation, where the checkpoint states none
+
+    @abstractmethod
+    def image_size(
+        self, config: ModelConfig, preprocessing: dict[str, Any], height: int, width: int
+    ) -> tuple[int, int]:
+        """(height, width) of a picture after the resize; preprocessing: the checkpoint's own settings."""
+
+    @abstractmethod
+    def token_grid(self, config: ModelConfig, clip: Clip) -> tuple[int, int, int]:
+        """(frames, rows, columns) of a clip's visual tokens, in this order."""
+
+    @abstractmethod
+    def clip_text(self, config: ModelConfig, clip: Clip) -> str:
+        """The text that takes the place of `video_text` in a prompt."""
+
+    @abstractmethod
+    def picture_inputs(self, config: ModelConfig, pixels: Pixels, clip: Clip) -> ModelInputs:
+        """The model's arguments that hold the pictures."""
+
+    @abstractmethod
+    def encode_frames(self, model: Any, pictures: ModelInputs) -> list[Encoded]:
+        """The base model's vision-tower outputs for `picture_inputs` of clips of `frames_at_once` frames."""
+
+    @abstractmethod
+    def with_encoded_frames(self, model: Any, clips: list[list[Encoded]]) -> ModelInputs:
+        """The arguments that replace `picture_inputs` once every clip's frames are encoded."""
+
+    def frames_at_once(self, config: ModelConfig) -> int:
+        """How many frames the vision tower encodes together."""
+        return 1
+
+    def visual_token_id(self, config: ModelConfig) -> int:
+        """The id of the token that stands for a piece of a picture."""
+        return int(config.video_token_id)
+
+    def position_inputs(self, config: ModelConfig, ids: TokenIds, clip: Clip) -> ModelInputs:
+        """Further arguments that say where in the prompt the pictures are."""
+        return {}
+
+
+def square_size(config: ModelConfig) -> tuple[int, int]:
+    """The vision tower's own (height, width), for families that resize every picture to it."""
+    size = config.vision_config.image_size
+    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (int(size), int(size))
+
+
+def encoder_outputs(kind: str, tokens: Any, deeper: list[Any] | None = None) -> ModelInputs:
+    """The argument of transformers for outputs of the vision tower; kind: "image" or "video"."""
+    return {"mm_encoder_outputs": {kind: SimpleNamespace(pooler_output=tokens, deepstack_features=deeper)}}

@@ -1,0 +1,58 @@
+"""InternVL: one square tile a frame; the prompt announces every frame by its number."""
+
+import math
+from typing import Any
+
+import torch
+
+from headhunt_svc.model.families.base import (
+    IMAGENET,
+    Clip,
+    Encoded,
+    Family,
+    ModelConfig,
+    ModelInputs,
+    Pixels,
+    encoder_outputs,
+    square_size,
+)
+
+
+class InternVL(Family):
+    """InternVL3, in the layout of transformers (the -hf checkpoints)."""
+
+    model_class = "InternVLForConditionalGeneration"
+    video_text = "<video>"
+    norm = IMAGENET
+
+    def image_size(
+        self, config: ModelConfig, preprocessing: dict[str, Any], height: int, width: int
+    ) -> tuple[int, int]:
+        """The tile's size."""
+        return square_size(config)
+
+    def token_grid(self, config: ModelConfig, clip: Clip) -> tuple[int, int, int]:
+        """A square of tokens a frame."""
+        side = math.isqrt(config.image_seq_length)
+        return clip.n_frames, side, side
+
+    def clip_text(self, config: ModelConfig, clip: Clip) -> str:
+        """Frame1: <img>...</img>, a line a frame."""
+        visual = f"<img>{'<IMG_CONTEXT>' * config.image_seq_length}</img>"
+        return "\n".join(f"Frame{i}: {visual}" for i in range(1, clip.n_frames + 1))
+
+    def visual_token_id(self, config: ModelConfig) -> int:
+        """Frames are pictures to this family."""
+        return int(config.image_token_id)
+
+    def picture_inputs(self, config: ModelConfig, pixels: Pixels, clip: Clip) -> ModelInputs:
+        """Frames of all segments in one row."""
+        return {"pixel_values": pixels.flatten(0, 1)}
+
+    def encode_frames(self, model: Any, pictures: ModelInputs) -> list[Encoded]:
+        """One level of tokens a frame."""
+        return [(tokens,) for tokens in model.get_image_features(**pictures, return_dict=True).pooler_output]
+
+    def with_encoded_frames(self, model: Any, clips: list[list[Encoded]]) -> ModelInputs:
+        """Frames of all segments in one row."""
+        return encoder_outputs("image", torch.stack([encoded[0] for clip in clips for encoded in clip]))

@@ -1,0 +1,56 @@
+"""LLaVA-OneVision: pooled tokens of every frame, and one newline at the end of the clip."""
+
+import math
+from typing import Any
+
+import torch
+
+from headhunt_svc.model.families.base import (
+    HALF,
+    Clip,
+    Encoded,
+    Family,
+    ModelConfig,
+    ModelInputs,
+    Pixels,
+    encoder_outputs,
+    square_size,
+)
+
+
+class LlavaOneVision(Family):
+    """LLaVA-OneVision, in the layout of transformers (the -hf checkpoints)."""
+
+    model_class = "LlavaOnevisionForConditionalGeneration"
+    video_text = "<video>"
+    norm = HALF
+
+    def image_size(
+        self, config: ModelConfig, preprocessing: dict[str, Any], height: int, width: int
+    ) -> tuple[int, int]:
+        """The vision tower's size."""
+        return square_size(config)
+
+    def token_grid(self, config: ModelConfig, clip: Clip) -> tuple[int, int, int]:
+        """Half as many rows and columns as the vision tower has, rounded up."""
+        side = math.ceil(config.vision_config.image_size // config.vision_config.patch_size / 2)
+        return clip.n_frames, side, side
+
+    def clip_text(self, config: ModelConfig, clip: Clip) -> str:
+        """Visual tokens and the newline."""
+        return "<video>" * (math.prod(self.token_grid(config, clip)) + 1)
+
+    def picture_inputs(self, config: ModelConfig, pixels: Pixels, clip: Clip) -> ModelInputs:
+        """Pixels as they are."""
+        return {"pixel_values_videos": pixels}
+
+    def encode_frames(self, model: Any, pictures: ModelInputs) -> list[Encoded]:
+        """Tokens of a frame, without the newline that the library appends."""
+        clips = model.get_video_features(**pictures, return_dict=True).pooler_output
+        return [(tokens[:-1],) for tokens in clips]
+
+    def with_encoded_frames(self, model: Any, clips: list[list[Encoded]]) -> ModelInputs:
+        """A clip's frames in one row, the newline behind them."""
+        newline = model.image_newline[None]
+        rows = [torch.cat([encoded[0] for encoded in clip] + [newline]) for clip in clips]
+        return encoder_outputs("video", torch.stack(rows))

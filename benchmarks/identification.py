@@ -25,7 +25,7 @@ from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import normalized_mutual_info_score
 
-from headhunt_svc.core.identification import choose
+from headhunt_svc.core.identification import choose_heads
 from headhunt_svc.core.saliency import head_criteria
 from headhunt_svc.params import IdentifyParams
 
@@ -60,7 +60,7 @@ def recovered(seed: int, n: int, criteria: str) -> int:
     """How many of the informative heads are among the chosen five; segments of 20 videos."""
     values, labels, videos, informative = planted(seed, n, 20)
     params = IdentifyParams.model_validate({"criteria": criteria, "top_k": INFORMATIVE})
-    return len(informative & set(choose(values, labels, videos, params).chosen))
+    return len(informative & set(choose_heads(values, labels, videos, params).chosen))
 
 
 def loop(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ def ours(n: int, criteria: str) -> dict[str, Any]:
     values, labels, videos = _prompts(n)
     params = IdentifyParams.model_validate({"criteria": criteria})
     start = time.perf_counter()
-    choose(values, labels, videos, params)
+    choose_heads(values, labels, videos, params)
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "peak_gib": peak_bytes() / 2**30}
 
@@ -163,7 +163,7 @@ def main() -> None:
         for criteria in ("paper", "robust"):
             found = alone(ours, n, criteria)
             figures |= {f"{criteria}_n{n}_s": found["seconds"], f"{criteria}_n{n}_gib": found["peak_gib"]}
-            table.add_row(f"choose, {criteria}", str(n), f"{found['seconds']:.1f}", f"{found['peak_gib']:.2f}")
+            table.add_row(f"choose_heads, {criteria}", str(n), f"{found['seconds']:.1f}", f"{found['peak_gib']:.2f}")
     figures["peak_gib_n800"] = max(figures["paper_n800_gib"], figures["robust_n800_gib"])
     Console().print(table)
     Console().print(f"ratio {figures['ratio_loop']:.1f}, largest difference {figures['largest_difference']:.1e}")

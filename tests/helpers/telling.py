@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headhunt_svc.pipeline.training import LabelledFeatures
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures
 from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment, VideoRecord
 
 HEADS = (HeadRef(0, 0), HeadRef(0, 1), HeadRef(1, 0))

@@ -67,7 +67,7 @@ def extract(params: ParamsFile = PARAMS) -> None:
 def identify(params: ParamsFile = PARAMS) -> None:
     """Choose the expert heads, and say how far the choice can be trusted."""
     from headhunt_svc.cli import show
-    from headhunt_svc.pipeline.training import identify as run
+    from headhunt_svc.pipeline.identify import identify as run
 
     chosen = run(load_params(params), paths.INDEX, paths.FEATURES, paths.HEADS)
     show.selection(chosen, paths.HEADS)
@@ -77,7 +77,7 @@ def identify(params: ParamsFile = PARAMS) -> None:
 def fit(params: ParamsFile = PARAMS) -> None:
     """Fit the scorer on the expert heads, and report its calibration curve."""
     from headhunt_svc.cli import show
-    from headhunt_svc.pipeline.training import fit as run
+    from headhunt_svc.pipeline.fit import fit as run
 
     show.calibration(run(load_params(params), paths.INDEX, paths.FEATURES, paths.HEADS, paths.SCORER))
 
@@ -86,7 +86,7 @@ def fit(params: ParamsFile = PARAMS) -> None:
 def calibrate(params: ParamsFile = PARAMS) -> None:
     """Choose operating points (smoothing and threshold) on validation videos."""
     from headhunt_svc.cli import show
-    from headhunt_svc.pipeline.training import calibrate as run
+    from headhunt_svc.pipeline.calibrate import calibrate as run
 
     show.operating_points(run(load_params(params), paths.INDEX, paths.FEATURES, paths.SCORER, paths.LOCATOR))
 

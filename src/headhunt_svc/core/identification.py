@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float64
 from headhunt_svc.core.folds import Labels, check_videos, video_samples
 from headhunt_svc.core.probe import (
     bootstrap_rows,
+    concatenated,
     cross_validated_outputs,
     held_out_outputs,
-    joined,
     ranking_auc,
 )
 from headhunt_svc.core.saliency import Values, check_labels, head_criteria, saliency, separability
@@ -39,7 +39,7 @@ Outputs = Float64[np.ndarray, "head segment"]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class HeadChoice:
     """Positions of the chosen heads, best first; the saliency of all heads under each prompt; and what it came from.
 
     errors: what is left of each head's out-of-fold outputs when the classes' means are taken off, of unit length
@@ -101,7 +101,7 @@ def _auto_k(
         outputs = np.concatenate(
             [
                 cross_validated_outputs(
-                    joined(values, (*chosen, head)), labels, videos, params.folds, params.repeats, params.seed
+                    concatenated(values, (*chosen, head)), labels, videos, params.folds, params.repeats, params.seed
                 )
                 for values in prompts
             ]
@@ -114,8 +114,10 @@ def _auto_k(
     return chosen
 
 
-def _choose(prompts: Sequence[Values], labels: Labels, videos: Sequence[str], params: IdentifyParams) -> Choice:
-    """`choose`, or as many heads as there are."""
+def _choose_up_to_k(
+    prompts: Sequence[Values], labels: Labels, videos: Sequence[str], params: IdentifyParams
+) -> HeadChoice:
+    """As choose_heads, but fewer than top_k heads where no more are usable and distinct."""
     criteria = errors = None
     if params.criteria == "paper":
         criteria = np.stack([head_criteria(values, labels, params.seed) for values in prompts])
@@ -137,11 +139,13 @@ def _choose(prompts: Sequence[Values], labels: Labels, videos: Sequence[str], pa
     order = ranked(robust_saliency(table[:, None], params.instability_penalty).rss)
     distinct = _distinct(order, errors, params.max_redundancy)
     if params.top_k == "auto":
-        return Choice(_auto_k(distinct, prompts, labels, videos, params), table, criteria, errors)
-    return Choice(tuple(islice(distinct, params.top_k)), table, criteria, errors)
+        return HeadChoice(_auto_k(distinct, prompts, labels, videos, params), table, criteria, errors)
+    return HeadChoice(tuple(islice(distinct, params.top_k)), table, criteria, errors)
 
 
-def choose(prompts: Sequence[Values], labels: Labels, videos: Sequence[str], params: IdentifyParams) -> Choice:
+def choose_heads(
+    prompts: Sequence[Values], labels: Labels, videos: Sequence[str], params: IdentifyParams
+) -> HeadChoice:
     """Saliency of all heads under every prompt (features float[segment, head, d_head] each), and the expert heads.
 
     Raises:
@@ -150,7 +154,7 @@ def choose(prompts: Sequence[Values], labels: Labels, videos: Sequence[str], par
     """
     check_labels(labels)
     check_videos(labels, videos)
-    choice = _choose(prompts, labels, videos, params)
+    choice = _choose_up_to_k(prompts, labels, videos, params)
     if params.top_k != "auto" and len(choice.chosen) < params.top_k:
         usable, n = int(np.isfinite(choice.table).all(0).sum()), choice.table.shape[1]
         raise FeatureError(
@@ -208,9 +212,9 @@ def trial(
     """Choose top_k heads from the segments `inside`, and measure them on the others."""
     part = [values[inside] for values in prompts]
     names = np.asarray(videos)[inside].tolist()
-    chosen = _choose(part, labels[inside], names, params.model_copy(update={"top_k": top_k})).chosen
+    chosen = _choose_up_to_k(part, labels[inside], names, params.model_copy(update={"top_k": top_k})).chosen
     outside = np.flatnonzero(~inside)
-    outputs = np.concatenate([held_out_outputs(joined(v, chosen), labels, [[outside]]) for v in prompts])
+    outputs = np.concatenate([held_out_outputs(concatenated(v, chosen), labels, [[outside]]) for v in prompts])
     auc = float(ranking_auc(outputs[:, outside], labels[outside]).mean())
     return Trial(chosen, auc, len(outside) / int(inside.sum()))
 
@@ -240,7 +244,7 @@ def prompt_agreement(table: Float64[np.ndarray, "prompt head"], top_k: int) -> f
     return float(np.mean(pairs)) if pairs else None
 
 
-def confidence(choice: Choice, trials: Sequence[Trial]) -> Confidence:
+def confidence(choice: HeadChoice, trials: Sequence[Trial]) -> Confidence:
     """How far a choice holds, in numbers and in words.
 
     The choice is not trustworthy if heads chosen on half the videos are not clearly better than chance on the others:

@@ -93,7 +93,7 @@ def cross_validated_outputs(
     return held_out_outputs(values, labels, partitions)
 
 
-def joined(values: Values, heads: Sequence[int]) -> Values:
+def concatenated(values: Values, heads: Sequence[int]) -> Values:
     """Some heads as one, their features side by side."""
     return values[:, list(heads)].reshape(len(values), 1, -1)
 

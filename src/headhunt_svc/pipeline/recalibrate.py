@@ -29,7 +29,9 @@ from headhunt_svc.detector.bundle import (
 )
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.params import Params
-from headhunt_svc.pipeline.training import fit_with_curve, labelled, points_of
+from headhunt_svc.pipeline.calibrate import calibrate_scorer
+from headhunt_svc.pipeline.fit import fit_heads
+from headhunt_svc.pipeline.labelled_features import load_labelled
 from headhunt_svc.storage.files import sha256
 from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, Segment, VideoRecord
 
@@ -74,9 +76,11 @@ def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundl
     store.check([r.video_id for r in few], Source(model_key(mllm), old.calibration_prompts))
     few = [relabelled(r, store.load(r.video_id).segments, new[r.video_id]) if r.video_id in new else r for r in few]
     prompt, share = old.calibration_prompts.index(old.prompt), params.label.min_anomalous_share
-    data = {s: labelled(store, [r for r in few if r.split == s], prompt, share) for s in ("calibration", "validation")}
-    fitted = fit_with_curve(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
-    save_operating_points(out / "locator.json", points_of(data["validation"], fitted.scorer, params.calibrate))
+    data = {
+        s: load_labelled(store, [r for r in few if r.split == s], prompt, share) for s in ("calibration", "validation")
+    }
+    fitted = fit_heads(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
+    save_operating_points(out / "locator.json", calibrate_scorer(data["validation"], fitted.scorer, params.calibrate))
     save_scorer(out / "scorer.safetensors", fitted.scorer)
     step = {"from": old.detector_id, "labels_sha256": sha256(labels)[:16], "labels": sum(map(len, new.values()))}
     made = old.relocated(bundle, out).model_copy(

@@ -15,7 +15,7 @@ from headhunt_svc.detector.bundle import load_selection
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline import identification_report as drawn
-from headhunt_svc.pipeline.training import stored
+from headhunt_svc.pipeline.labelled_features import load_prompts
 from headhunt_svc.storage.files import read_json
 
 
@@ -33,7 +33,7 @@ def report(params: Params, artifacts: Path, features: Path, out: Path) -> None:
     except (OSError, ValueError) as exc:
         raise ArtifactError(f"{artifacts}/saliency.csv cannot be read ({exc}): run `headhunt identify`") from exc
     curve = CalibrationCurve(**read_json(artifacts / "calibration.json", "headhunt fit")["curve"])
-    per_prompt = stored(params, FeatureStore(features), load_index(artifacts / "index.parquet", "calibration"))
+    per_prompt = load_prompts(params, FeatureStore(features), load_index(artifacts / "index.parquet", "calibration"))
     data, heads = per_prompt[params.prompts.scoring], selection.heads
     points = PCA(2).fit_transform(StandardScaler().fit_transform(data.features.select(heads).astype(np.float64)))
     values, k = [d.features.values for d in per_prompt], len(heads)

@@ -12,7 +12,9 @@ from headhunt_svc.data.feature_store import HIDDEN, FeatureStore
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import IdentifyParams, Params
-from headhunt_svc.pipeline.training import LabelledFeatures, fit_heads, identify_heads, labelled, raw_scores, scored
+from headhunt_svc.pipeline.fit import fit_heads
+from headhunt_svc.pipeline.identify import identify_heads
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, raw_scores, scored_videos
 from headhunt_svc.storage.files import write_json, write_text
 from headhunt_svc.studies.alternatives import HIDDEN_UNITS, Kind, fit_alternative
 from headhunt_svc.studies.arms import (
@@ -58,7 +60,9 @@ def _best_layer(material: Material, params: Params) -> Row:
 
     def on_validation(heads: tuple[HeadRef, ...]) -> float:
         data = material.splits["validation"]
-        videos = scored(data, raw_scores(data, fit_heads(material.splits["calibration"], heads, params.fit)))
+        videos = scored_videos(
+            data, raw_scores(data, fit_heads(material.splits["calibration"], heads, params.fit).scorer)
+        )
         return roc_auc(smoothed(videos, tuned(videos, params).sigma_segments))
 
     layers = {n: tuple(h for h in material.heads if h.layer == n) for n in sorted({h.layer for h in material.heads})}
@@ -70,7 +74,7 @@ def _best_layer(material: Material, params: Params) -> Row:
 def _single_prompts(material: Material, params: Params) -> dict[str, Row]:
     """Heads chosen under one prompt: the mean over prompts, and the prompt that the test truth would have taken."""
     texts = params.prompts.texts
-    chosen = [identify_heads([p], params.identify)[0] for p in track(material.hunted, description="single prompts")]
+    chosen = [identify_heads([p], params.identify) for p in track(material.hunted, description="single prompts")]
     rows = [row_of_heads(material.splits, heads, params) for heads in chosen]
     best = int(np.argmax([r["test"]["roc_auc"] for r in rows]))
     return {
@@ -138,12 +142,12 @@ def _experts(material: Material, params: Params) -> dict[str, tuple[IdentifyPara
     found: dict[str, tuple[IdentifyParams, tuple[HeadRef, ...]]] = {}
     for criteria in sorted(both, key=lambda c: c != params.identify.criteria):
         identify = params.identify.model_copy(update={"criteria": criteria})
-        found[criteria] = (identify, identify_heads(material.hunted, identify)[0])
+        found[criteria] = (identify, identify_heads(material.hunted, identify))
     return found
 
 
 def _chooser(params: IdentifyParams) -> Choose:
-    return lambda draw, rng: identify_heads(draw, params)[0]
+    return lambda draw, rng: identify_heads(draw, params)
 
 
 def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: Path, out: Path, plots: Path) -> None:
@@ -158,22 +162,22 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
 
     def material(hidden: bool) -> Material:
         few = [r for s in LABELLED for r in records[s]]
-        prompts = tuple(labelled(stored, few, i, share, hidden) for i in range(n_prompts))
+        prompts = tuple(load_labelled(stored, few, i, share, hidden) for i in range(n_prompts))
         splits: Splits = {s: prompts[scoring].only({r.video_id for r in records[s]}) for s in LABELLED}
-        splits |= {s: labelled(trained, records[s], 0, share, hidden) for s in TESTS if s in records}
+        splits |= {s: load_labelled(trained, records[s], 0, share, hidden) for s in TESTS if s in records}
         return Material(prompts, splits)
 
     heads, hidden = material(False), material(True)
     experts = _experts(heads, params)
     _, chosen = experts[params.identify.criteria]
 
-    raw_prompts = tuple(labelled(untrained, records["calibration"], i, share) for i in range(n_prompts))
-    raw_splits = {s: labelled(untrained, r, 0, share) for s, r in records.items() if s != "calibration"}
+    raw_prompts = tuple(load_labelled(untrained, records["calibration"], i, share) for i in range(n_prompts))
+    raw_splits = {s: load_labelled(untrained, r, 0, share) for s, r in records.items() if s != "calibration"}
     raw_splits["calibration"] = raw_prompts[scoring]
 
     def answers(question: int) -> dict[str, LabelledFeatures]:
         spoken = {s: r for s, r in records.items() if s != "calibration"}
-        return {s: labelled(asked, r, question, share, hidden=True) for s, r in spoken.items()}
+        return {s: load_labelled(asked, r, question, share, hidden=True) for s, r in spoken.items()}
 
     n_questions = len(params.ablate.specific) + len(params.ablate.generic)
     direction = load_extractor(params.mllm, params.segmentation, "cpu").answer_direction("yes", "no")
@@ -198,7 +202,7 @@ def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: 
         **_text([answers(q) for q in range(n_questions)], direction, params),
         "untrained": {
             "how": f"random weights (seed {UNTRAINED_SEED}), heads hunted, fitted and tuned as the method does",
-            **row_of_heads(raw_splits, identify_heads(raw_prompts, params.identify)[0], params),
+            **row_of_heads(raw_splits, identify_heads(raw_prompts, params.identify), params),
         },
     }
     curve = few_labels(

@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 from headhunt_svc.core.folds import video_folds
 from headhunt_svc.core.scoring import platt
 from headhunt_svc.params import FitParams
-from headhunt_svc.pipeline.training import LabelledFeatures
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures
 
 HIDDEN_UNITS = 16
 Kind = Literal["svm", "mlp"]

@@ -13,7 +13,8 @@ from headhunt_svc.core.metrics import count_metrics, f1_interval, flagged
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.params import EvaluateParams, Params
 from headhunt_svc.pipeline.evaluate import figures
-from headhunt_svc.pipeline.training import LabelledFeatures, fit_heads, raw_scores, scored
+from headhunt_svc.pipeline.fit import fit_heads
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
 from headhunt_svc.studies.measure import TESTS
 from headhunt_svc.types import HeadRef, OperatingPoint
 
@@ -65,7 +66,7 @@ def _figures(videos: Sequence[ScoredVideo], threshold: float, params: EvaluatePa
 
 def row_of(splits: Splits, raw: Mapping[str, list[np.ndarray]], params: Params, threshold: float | None = None) -> Row:
     """Figures on the test splits of any raw scores given for validation and test splits; threshold: not tuned then."""
-    videos = {s: scored(splits[s], raw[s]) for s in ("validation", *TESTS) if s in splits}
+    videos = {s: scored_videos(splits[s], raw[s]) for s in ("validation", *TESTS) if s in splits}
     locator = tuned(videos["validation"], params)
     at = locator.threshold if threshold is None else threshold
     sigma = locator.sigma_segments
@@ -75,7 +76,7 @@ def row_of(splits: Splits, raw: Mapping[str, list[np.ndarray]], params: Params, 
 
 def scores_of(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> dict[str, list[np.ndarray]]:
     """Raw scores per video of the scorer of some heads."""
-    scorer = fit_heads(splits["calibration"], heads, params.fit)
+    scorer = fit_heads(splits["calibration"], heads, params.fit).scorer
     return {s: raw_scores(data, scorer) for s, data in splits.items() if s != "calibration"}
 
 

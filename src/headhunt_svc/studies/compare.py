@@ -13,7 +13,9 @@ from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import MllmParams, Params
 from headhunt_svc.pipeline.evaluate import figures
 from headhunt_svc.pipeline.extract import extract_videos
-from headhunt_svc.pipeline.training import fit_heads, identify_heads, labelled, raw_scores, scored
+from headhunt_svc.pipeline.fit import fit_heads
+from headhunt_svc.pipeline.identify import identify_heads
+from headhunt_svc.pipeline.labelled_features import load_labelled, raw_scores, scored_videos
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.studies.arms import smoothed, tuned
@@ -31,12 +33,12 @@ def _model(params: Params, mllm: MllmParams, index: Path, work: Path) -> dict[st
     extract_videos(model, key, few, params.prompts.texts, params.segmentation, stored)
     extract_videos(model, key, records["test"], (params.prompts.scoring_text,), params.segmentation, tests)
     share, scoring = params.label.min_anomalous_share, params.prompts.scoring
-    prompts = [labelled(stored, records["calibration"], i, share) for i in range(len(params.prompts.texts))]
-    heads, _ = identify_heads(prompts, params.identify)
-    scorer = fit_heads(prompts[scoring], heads, params.fit)
-    data = {"validation": labelled(stored, records["validation"], scoring, share)}
-    data["test"] = labelled(tests, records["test"], 0, share)
-    raw = {s: scored(d, raw_scores(d, scorer)) for s, d in data.items()}
+    prompts = [load_labelled(stored, records["calibration"], i, share) for i in range(len(params.prompts.texts))]
+    heads = identify_heads(prompts, params.identify)
+    scorer = fit_heads(prompts[scoring], heads, params.fit).scorer
+    data = {"validation": load_labelled(stored, records["validation"], scoring, share)}
+    data["test"] = load_labelled(tests, records["test"], 0, share)
+    raw = {s: scored_videos(d, raw_scores(d, scorer)) for s, d in data.items()}
     sigma = tuned(raw["validation"], params).sigma_segments
     videos = {s: smoothed(v, sigma) for s, v in raw.items()}
     on_validation = count_metrics(counts_of(videos["validation"]), 0, 0)

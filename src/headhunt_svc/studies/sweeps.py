@@ -13,7 +13,9 @@ from rich.progress import track
 from headhunt_svc.data.feature_store import HIDDEN
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import Params
-from headhunt_svc.pipeline.training import LabelledFeatures, fit_heads, identify_heads, raw_scores, scored
+from headhunt_svc.pipeline.fit import fit_heads
+from headhunt_svc.pipeline.identify import identify_heads
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
 from headhunt_svc.studies.arms import Material, roc_auc, row_of_heads, smoothed
 from headhunt_svc.types import HeadRef
 
@@ -22,7 +24,7 @@ Point = dict[str, Any]
 
 
 def _identified(prompts: Sequence[LabelledFeatures], params: Params, **changed: object) -> tuple[HeadRef, ...]:
-    return identify_heads(prompts, params.identify.model_copy(update=changed))[0]
+    return identify_heads(prompts, params.identify.model_copy(update=changed))
 
 
 def sweeps(material: Material, params: Params) -> dict[str, dict[str, Point]]:
@@ -59,8 +61,8 @@ def few_labels_auc(
     draw: Sequence[LabelledFeatures], tests: LabelledFeatures, heads: tuple[HeadRef, ...], params: Params
 ) -> float:
     """ROC-AUC on the test split of a scorer fitted on a few labelled videos."""
-    scorer = fit_heads(draw[params.prompts.scoring], heads, params.fit)
-    return roc_auc(smoothed(scored(tests, raw_scores(tests, scorer)), params.ablate.low_label_sigma))
+    scorer = fit_heads(draw[params.prompts.scoring], heads, params.fit).scorer
+    return roc_auc(smoothed(scored_videos(tests, raw_scores(tests, scorer)), params.ablate.low_label_sigma))
 
 
 def draws(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> list[list[LabelledFeatures]]:

@@ -8,9 +8,9 @@ import pytest
 from conftest import benchmark
 from headhunt_svc.core.folds import video_folds, video_samples
 from headhunt_svc.core.identification import (
-    Choice,
+    HeadChoice,
     Trial,
-    choose,
+    choose_heads,
     confidence,
     halves,
     prompt_agreement,
@@ -39,7 +39,7 @@ def calibration(n_videos: int = 24, seed: int = 0) -> tuple[list[np.ndarray], np
 
 
 def tried(prompts: list[np.ndarray], labels: np.ndarray, videos: list[str], params: IdentifyParams) -> Confidence:
-    choice = choose(prompts, labels, videos, params)
+    choice = choose_heads(prompts, labels, videos, params)
     k = len(choice.chosen)
     return confidence(choice, [trial(prompts, labels, videos, h, k, params) for h in halves(labels, videos, params)])
 
@@ -51,7 +51,7 @@ def test_robust_finds_planted_heads_where_the_paper_does_not() -> None:
     def found(seed: int, n: int, *criteria: str) -> list[int]:
         values, labels, videos, informative = made.planted(seed, n, 20)
         params = [IdentifyParams.model_validate({"criteria": c}) for c in criteria]
-        return [len(informative & set(choose(values, labels, videos, p).chosen)) for p in params]
+        return [len(informative & set(choose_heads(values, labels, videos, p).chosen)) for p in params]
 
     assert np.mean([found(seed, 80, "robust") for seed in range(10)]) >= 4.5
     paper, robust = np.mean([found(seed, 40, "paper", "robust") for seed in range(10)], axis=0)
@@ -62,7 +62,7 @@ def test_robust_finds_planted_heads_where_the_paper_does_not() -> None:
 def test_heads_that_know_are_chosen_and_the_choice_is_called_good(criteria: str) -> None:
     params = ROBUST.model_copy(update={"criteria": criteria})
     prompts, labels, videos = calibration()
-    assert set(choose(prompts, labels, videos, params).chosen) == set(KNOWING)
+    assert set(choose_heads(prompts, labels, videos, params).chosen) == set(KNOWING)
     found = tried(prompts, labels, videos, params)
     assert found.verdict == "trustworthy"
     assert min(found.frequency) > 0.5
@@ -101,20 +101,22 @@ def test_copies_of_a_head_are_not_chosen_beside_it() -> None:
             noise = rng.normal(scale=0.01, size=values[:, 3].shape)
             values[:, copy] = scale * (values[:, 3] + noise)
     copies = {3, 20, 21, 22, 23}
-    chosen = choose(prompts, labels, videos, ROBUST).chosen
+    chosen = choose_heads(prompts, labels, videos, ROBUST).chosen
     assert len(copies & set(chosen)) == 1
     assert {17, 8} < set(chosen)
-    with_copies = choose(prompts, labels, videos, ROBUST.model_copy(update={"max_redundancy": 1.0, "top_k": 7})).chosen
+    with_copies = choose_heads(
+        prompts, labels, videos, ROBUST.model_copy(update={"max_redundancy": 1.0, "top_k": 7})
+    ).chosen
     assert copies < set(with_copies)
 
 
 def test_heads_are_added_while_they_help() -> None:
     prompts, labels, videos = calibration(40)
-    chosen = choose(prompts, labels, videos, ROBUST.model_copy(update={"top_k": "auto"})).chosen
+    chosen = choose_heads(prompts, labels, videos, ROBUST.model_copy(update={"top_k": "auto"})).chosen
     assert 1 <= len(chosen) <= 4
     assert set(chosen[:3]) <= set(KNOWING)
     strong = [v + 20 * labels[:, None, None] * (np.arange(40) == 5)[:, None] for v in prompts]
-    assert choose(strong, labels, videos, ROBUST.model_copy(update={"top_k": "auto"})).chosen == (5,)
+    assert choose_heads(strong, labels, videos, ROBUST.model_copy(update={"top_k": "auto"})).chosen == (5,)
 
 
 def test_separability_of_one_head() -> None:
@@ -126,7 +128,7 @@ def test_separability_of_one_head() -> None:
     assert found[3] == pytest.approx(1 / (1 + spread / distance))
     assert set(np.argsort(-found)[:3]) == set(KNOWING)
     apart = ROBUST.model_copy(update={"separability": 1.0, "instability_penalty": 0.0})
-    table = choose(prompts, labels, videos, apart).table
+    table = choose_heads(prompts, labels, videos, apart).table
     np.testing.assert_allclose(table, [separability(v, labels) for v in prompts])
 
 
@@ -177,7 +179,7 @@ def test_what_cannot_be_chosen_from_is_named(criteria: str) -> None:
 
     def refuses(says: str, values: list[np.ndarray], of: np.ndarray, names: list[str]) -> None:
         with pytest.raises(FeatureError, match=says):
-            choose(values, of, names, params)
+            choose_heads(values, of, names, params)
 
     refuses("0 anomalous and 144 normal segments", prompts, np.zeros_like(labels), videos)
     first = np.array([v == "v1" for v in videos])
@@ -191,7 +193,7 @@ def test_what_cannot_be_chosen_from_is_named(criteria: str) -> None:
 
 
 def test_words_and_numbers_agree() -> None:
-    choice = Choice((0, 1), np.array([[0.9, 0.8, 0.1, 0.2]]), None, None)
+    choice = HeadChoice((0, 1), np.array([[0.9, 0.8, 0.1, 0.2]]), None, None)
     trials = [Trial((0, 1), 0.9, 1.0)] * 19 + [Trial((0, 2), 0.8, 1.0)]
     found = confidence(choice, trials)
     assert found.frequency == (1.0, 0.95)

@@ -26,10 +26,12 @@ from headhunt_svc.detector.bundle import (
 )
 from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.params import Params, SplitParams, load_params
+from headhunt_svc.pipeline.calibrate import calibrate
+from headhunt_svc.pipeline.fit import fit
+from headhunt_svc.pipeline.identify import identify
 from headhunt_svc.pipeline.recalibrate import recalibrate
 from headhunt_svc.pipeline.report import report
 from headhunt_svc.pipeline.split import split
-from headhunt_svc.pipeline.training import calibrate, fit, identify
 from headhunt_svc.storage.files import sha256
 from headhunt_svc.types import FrameSpan, HeadRef, Segment, VideoRecord
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from headhunt_svc.params import Params, load_params
-from headhunt_svc.pipeline.training import LabelledFeatures
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures
 from headhunt_svc.studies.alternatives import Kind, fit_alternative
 from headhunt_svc.studies.arms import mean_row, row_of, row_of_heads, scores_of
 from headhunt_svc.studies.sweeps import few_labels_auc

@@ -1,0 +1,33 @@
+"""calibrate: operating points, from stored features of validation videos and the scorer."""
+
+from pathlib import Path
+
+from headhunt_svc.core.calibration import operating_points
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.feature_store import FeatureStore
+from headhunt_svc.detector.bundle import load_scorer, save_operating_points
+from headhunt_svc.params import CalibrateParams, Params
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts, raw_scores, scored_videos
+from headhunt_svc.types import CalibratedPoints, Scorer
+
+
+def calibrate_scorer(data: LabelledFeatures, scorer: Scorer, params: CalibrateParams) -> CalibratedPoints:
+    """Operating points of a scorer on some videos, and why others are unavailable.
+
+    Raises:
+        FeatureError: the videos allow none.
+    """
+    return operating_points(scored_videos(data, raw_scores(data, scorer)), params)
+
+
+def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Path) -> CalibratedPoints:
+    """The stage calibrate: writes locator.json with every operating point, or why it is unavailable.
+
+    Raises:
+        FeatureError: the validation videos allow none.
+    """
+    records = load_index(index, "validation")
+    (data,) = load_prompts(params, FeatureStore(features), records, [params.prompts.scoring])
+    points = calibrate_scorer(data, load_scorer(scorer), params.calibrate)
+    save_operating_points(out, points)
+    return points

@@ -1,0 +1,98 @@
+"""identify: the expert heads, from stored features of calibration videos under every prompt."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.progress import track
+
+from headhunt_svc.core.identification import (
+    HeadChoice,
+    choose_heads,
+    confidence,
+    frequencies,
+    halves,
+    robust_saliency,
+    trial,
+)
+from headhunt_svc.core.saliency import CRITERIA, head_criteria
+from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.feature_store import FeatureStore
+from headhunt_svc.detector.bundle import model_revision, save_selection
+from headhunt_svc.params import IdentifyParams, Params
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts
+from headhunt_svc.pipeline.plots import saliency_map
+from headhunt_svc.storage.files import write_file
+from headhunt_svc.types import Confidence, HeadRef, HeadSelection, RobustSaliency
+
+
+def _choice(per_prompt: Sequence[LabelledFeatures], params: IdentifyParams) -> HeadChoice:
+    data = per_prompt[0]
+    return choose_heads([d.features.values for d in per_prompt], data.labels, data.videos, params)
+
+
+def identify_heads(per_prompt: Sequence[LabelledFeatures], params: IdentifyParams) -> tuple[HeadRef, ...]:
+    """The expert heads, best first."""
+    heads = per_prompt[0].features.heads
+    return tuple(heads[i] for i in _choice(per_prompt, params).chosen)
+
+
+def _measure_confidence(
+    per_prompt: Sequence[LabelledFeatures], choice: HeadChoice, params: IdentifyParams
+) -> tuple[Confidence, np.ndarray] | None:
+    """Confidence in a choice, and how often each head was chosen; None if there are too few videos to measure it."""
+    data, values = per_prompt[0], [d.features.values for d in per_prompt]
+    trials = [
+        trial(values, data.labels, data.videos, inside, len(choice.chosen), params)
+        for inside in track(halves(data.labels, data.videos, params), description="subsamples")
+    ]
+    return (confidence(choice, trials), frequencies(trials, values[0].shape[1])) if trials else None
+
+
+def _grid(heads: Sequence[HeadRef], values: np.ndarray) -> np.ndarray:
+    """Values [..., head] as [..., layer, head]; NaN for a head that was not read."""
+    table = np.full((*values.shape[:-1], max(h.layer for h in heads) + 1, max(h.head for h in heads) + 1), np.nan)
+    table[..., [h.layer for h in heads], [h.head for h in heads]] = values
+    return table
+
+
+def _table(
+    per_prompt: Sequence[LabelledFeatures], choice: HeadChoice, robust: RobustSaliency, params: IdentifyParams
+) -> pd.DataFrame:
+    """A row for each head: its saliency, and the criteria of the paper whether they decided or not."""
+    data = per_prompt[0]
+    criteria = choice.criteria
+    if criteria is None:
+        criteria = np.stack([head_criteria(d.features.values, data.labels, params.seed) for d in per_prompt])
+    heads = data.features.heads
+    columns: dict[str, Any] = {"layer": [h.layer for h in heads], "head": [h.head for h in heads]}
+    columns |= {name: [getattr(robust, name)[h] for h in heads] for name in ("mean", "instability", "rss")}
+    columns |= {f"prompt_{i}": row for i, row in enumerate(choice.table)}
+    return pd.DataFrame(columns | dict(zip(CRITERIA, criteria.mean(0), strict=True)))
+
+
+def identify(params: Params, index: Path, features: Path, out: Path) -> HeadSelection:
+    """The stage identify: writes heads.json, saliency.csv and saliency.png."""
+    per_prompt = load_prompts(params, FeatureStore(features), load_index(index, "calibration"))
+    heads, choice = per_prompt[0].features.heads, _choice(per_prompt, params.identify)
+    experts = tuple(heads[i] for i in choice.chosen)
+    robust = robust_saliency(_grid(heads, choice.table), params.identify.instability_penalty)
+    table = _table(per_prompt, choice, robust, params.identify)
+    measured = _measure_confidence(per_prompt, choice, params.identify)
+    if measured:
+        table["frequency"] = measured[1]
+    selection = HeadSelection(
+        experts,
+        tuple(float(robust.rss[h]) for h in experts),
+        params.prompts.texts,
+        params.mllm.id,
+        model_revision(params.mllm),
+        params.identify.criteria,
+        measured[0] if measured else None,
+    )
+    write_file(out.with_name("saliency.csv"), lambda p: table.to_csv(p, index=False))
+    saliency_map(out.with_name("saliency.png"), robust, experts)
+    save_selection(out, selection)
+    return selection

@@ -1,0 +1,81 @@
+"""Stored features with the labels of their segments: the input of identify, fit, calibrate and the studies."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headhunt_svc.core.protocol import ScoredVideo
+from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.core.segmentation import segment_labels
+from headhunt_svc.data.feature_store import FeatureStore, Source
+from headhunt_svc.detector.bundle import model_key
+from headhunt_svc.params import Params
+from headhunt_svc.types import FrameSpan, HeadFeatures, Scorer, VideoRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFeatures:
+    """Features of some videos under one prompt, their segment labels bool[T], and the videos themselves."""
+
+    features: HeadFeatures
+    labels: np.ndarray
+    records: tuple[VideoRecord, ...]
+
+    @property
+    def videos(self) -> list[str]:
+        """The video of every segment."""
+        return [s.video_id for s in self.features.segments]
+
+    def only(self, video_ids: Collection[str]) -> "LabelledFeatures":
+        """The same for some of the videos, in the same order."""
+        rows = [i for i, s in enumerate(self.features.segments) if s.video_id in video_ids]
+        segments = tuple(self.features.segments[i] for i in rows)
+        features = HeadFeatures(segments, self.features.heads, self.features.values[rows])
+        return LabelledFeatures(features, self.labels[rows], tuple(r for r in self.records if r.video_id in video_ids))
+
+    def spans(self) -> list[list[FrameSpan]]:
+        """Segment spans per video."""
+        by_video: dict[str, list[FrameSpan]] = {r.video_id: [] for r in self.records}
+        for s in self.features.segments:
+            by_video[s.video_id].append(s.span)
+        return list(by_video.values())
+
+    def per_video(self, values: np.ndarray) -> list[np.ndarray]:
+        """Values of all segments, cut into videos."""
+        return np.split(values, np.cumsum([len(s) for s in self.spans()])[:-1])
+
+
+def load_labelled(
+    store: FeatureStore, records: Sequence[VideoRecord], prompt: int, min_anomalous_share: float, hidden: bool = False
+) -> LabelledFeatures:
+    """Features of `records` under one prompt (of heads, or the final hidden state) with labels for their segments."""
+    features = store.under_prompt([r.video_id for r in records], prompt, hidden)
+    spans: dict[str, list[FrameSpan]] = {}
+    for s in features.segments:
+        spans.setdefault(s.video_id, []).append(s.span)
+    labels = [segment_labels(r.truth(), spans[r.video_id], min_anomalous_share) for r in records]
+    return LabelledFeatures(features, np.concatenate(labels), tuple(records))
+
+
+def load_prompts(
+    params: Params, store: FeatureStore, records: Sequence[VideoRecord], prompts: Sequence[int] | None = None
+) -> list[LabelledFeatures]:
+    """Labelled features of `records` under some prompts of params.yaml (all by default), checked against its model.
+
+    Raises:
+        ArtifactError: features are missing, of another model or of other prompts.
+    """
+    store.check([r.video_id for r in records], Source(model_key(params.mllm), params.prompts.texts))
+    numbers = range(len(params.prompts.texts)) if prompts is None else prompts
+    return [load_labelled(store, records, i, params.label.min_anomalous_share) for i in numbers]
+
+
+def raw_scores(data: LabelledFeatures, scorer: Scorer) -> list[np.ndarray]:
+    """Raw scores per video."""
+    return data.per_video(apply_scorer(scorer, data.features.select(scorer.heads)))
+
+
+def scored_videos(data: LabelledFeatures, raw: Sequence[np.ndarray]) -> list[ScoredVideo]:
+    """Videos with their raw scores."""
+    return [ScoredVideo(r, tuple(s), p) for r, s, p in zip(data.records, data.spans(), raw, strict=True)]

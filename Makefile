@@ -3,11 +3,12 @@
 PYTHON ?= python3
 PORT ?= 3000
 BIN := .venv/bin
+DEMO := out/demo
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo monitor-demo serve test check format clean
+.PHONY: help setup demo demo-project monitor-demo serve test check format clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,9 +21,17 @@ $(BIN)/.done: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: setup ## the whole method on the embedded default: videos in, heads hunted, events out
-	dvc repro evaluate
-	headhunt demo show
+demo: setup demo-project ## the whole method on the embedded default, in out/demo: videos in, heads hunted, events out
+	cd $(DEMO) && dvc repro evaluate
+	cd $(DEMO) && headhunt demo show --published ../../artifacts
+
+# A DVC project of its own: figures that differ in their last digits on another processor change nothing that git tracks.
+demo-project:
+	mkdir -p $(DEMO)/artifacts
+	cp dvc.yaml params.yaml .dvcignore $(DEMO)
+	cp -R artifacts/demo_mllm $(DEMO)/artifacts
+	ln -sfn ../../src $(DEMO)/src
+	cd $(DEMO) && { test -d .dvc || dvc init --no-scm -q; }
 
 serve: setup ## the HTTP service on 127.0.0.1:3000 and one worker for its jobs, with the detector of artifacts/detector
 	@headhunt worker & worker=$$!; bentoml serve --host 127.0.0.1 --port $(PORT) & service=$$!; \

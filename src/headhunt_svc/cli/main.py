@@ -397,7 +397,12 @@ def demo_seeds(
 
 
 @demo_app.command("show")
-def demo_show(out: Annotated[Path, typer.Option(help="Folder for a report and a plot.")] = Path("out/demo")) -> None:
+def demo_show(
+    out: Annotated[Path, typer.Option(help="Folder for reports and plots.")] = Path("out/shown"),
+    published: Annotated[
+        Path | None, typer.Option(help="Folder of published artifacts: compare the figures with theirs.")
+    ] = None,
+) -> None:
     """Detect events in one test video of each kind, and print the figures."""
     from headhunt_svc.cli import show
     from headhunt_svc.data.datasets import load_index
@@ -414,7 +419,9 @@ def demo_show(out: Annotated[Path, typer.Option(help="Folder for a report and a 
         done=lambda item, report: show.report(report, out),
     )
     show.metrics(paths.METRICS)
-    show.ablation(paths.ABLATION)
+    if published is not None:
+        show.agreement(paths.METRICS, published / paths.METRICS.name)
+    show.ablation(paths.ABLATION if published is None else published / paths.ABLATION.name)
 
 
 def main() -> None:

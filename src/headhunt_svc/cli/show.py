@@ -12,6 +12,7 @@ from rich.table import Table
 
 from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.data.footage import Footage
+from headhunt_svc.demo.published import TOLERANCE, differences
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.deployments import Version
 from headhunt_svc.detector.report import Report
@@ -124,6 +125,18 @@ def metrics(path: Path) -> None:
     for kind, row in found["by_kind"].items():
         table.add_row(f"  {kind}", f"{row['roc_auc']:.3f}", f"{row['average_precision']:.3f}")
     Console(width=100).print(table)
+
+
+def agreement(path: Path, published: Path) -> None:
+    """Do the figures of metrics.json agree with the published ones? If not: which, and by how much."""
+    lines = differences(read_json(path, "headhunt evaluate"), read_json(published, "git checkout artifacts"))
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    if not lines:
+        console.print(f"These figures agree with the published ones ({published}) within {TOLERANCE:g}.")
+        return
+    console.print(f"These figures differ from the published ones ({published}) by more than {TOLERANCE:g}:")
+    for line in lines:
+        console.print(f"  {line}")
 
 
 def _cell(value: float | None, digits: int = 3) -> str:

@@ -1,0 +1,97 @@
+"""dvc.yaml tells the truth: what a stage depends on is what its code imports."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+import typer
+import yaml
+
+from conftest import ROOT
+from headhunt_svc.cli.main import app
+from headhunt_svc.demo.params import load_demo_params
+
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PACKAGE = "headhunt_svc"
+# The module whose function a stage's command calls. The room cli is left out: a command parses its options, calls this
+# function and prints what it returns; no file that a stage writes depends on it.
+VERBS = {
+    "pretrain": "demo.pretraining",
+    "corpus": "demo.corpus",
+    "index": "pipeline.index",
+    "extract": "pipeline.extract",
+    "identify": "pipeline.training",
+    "fit": "pipeline.training",
+    "calibrate": "pipeline.training",
+    "bundle": "pipeline.bundle",
+    "detect": "pipeline.detect",
+    "evaluate": "pipeline.evaluate",
+    "measure": "studies.measure",
+    "ablate": "studies.ablate",
+    "report": "pipeline.report",
+    "reference": "pipeline.reference",
+}
+BY_FILE = ("demo", "pipeline", "studies")  # rooms of which a stage needs some files; of all others it lists the folder
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(PACKAGE, exclude_type_checking_imports=True, cache_dir=None)
+
+
+def _file(module: str) -> str:
+    path = Path("src", *module.split("."))
+    return str(path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py"))
+
+
+def files_behind(graph: grimp.ImportGraph, verb: str) -> set[str]:
+    """The source files that a module needs, its own among them; an `__init__` only where something imports from it."""
+    module = f"{PACKAGE}.{verb}"
+    return {_file(m) for m in graph.find_upstream_modules(module) | {module}}
+
+
+def _covers(dependency: str, file: str) -> bool:
+    return file == dependency or file.startswith(f"{dependency}/")
+
+
+def _dependency(file: str) -> str:
+    """What dvc.yaml lists for a source file: its room's folder, or the file itself."""
+    room = Path(file).relative_to(Path("src", PACKAGE)).parts[0]
+    return file if room.endswith(".py") or room in BY_FILE else str(Path("src", PACKAGE, room))
+
+
+def _source(dependencies: list[str]) -> list[str]:
+    """The dependencies that hold Python."""
+    return [d for d in dependencies if d.endswith(".py") or next((ROOT / d).rglob("*.py"), None)]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_what_it_imports(stage: str, graph: grimp.ImportGraph) -> None:
+    dependencies = [d for d in STAGES[stage]["deps"] if d.startswith("src/")]
+    assert [d for d in dependencies if not (ROOT / d).exists()] == []
+    files, listed = files_behind(graph, VERBS[stage]), _source(dependencies)
+    missing = sorted(f for f in files if not any(_covers(d, f) for d in listed))
+    idle = sorted(d for d in listed if not any(_covers(d, f) for f in files))
+    right = "\n".join(f"      - {d}" for d in sorted({_dependency(f) for f in files}))
+    assert (missing, idle) == ([], []), f"imported and not listed, listed and not imported; right for {stage}:\n{right}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_the_function_whose_imports_are_compared(stage: str) -> None:
+    command = typer.main.get_command(app)
+    for word in STAGES[stage]["cmd"].split()[1:]:
+        if not word.startswith("-") and hasattr(command, "commands"):
+            command = command.commands[word]
+    assert command.callback is not None
+    source = inspect.getsource(inspect.unwrap(command.callback))
+    assert f"from {PACKAGE}.{VERBS[stage]} import " in source
+
+
+def test_the_shipped_model_is_of_the_frozen_stages_recipe() -> None:
+    """`dvc status` leaves the dependencies of a frozen stage out."""
+    assert [name for name, stage in STAGES.items() if stage.get("frozen")] == ["pretrain"]
+    trained = json.loads((ROOT / "artifacts" / "demo_mllm" / "pretraining.json").read_text())
+    assert trained["params"] == load_demo_params().pretrain.model_dump(mode="json")

@@ -206,9 +206,9 @@ def test_an_archive_is_logged_too(video: Path, tmp_path: Path, monkeypatch: pyte
 FILLED = """
 import resource, sys
 from pathlib import Path
+from prometheus_client import REGISTRY
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.prediction_log.writer import PredictionLog
-from headhunt_svc.prediction_log.metrics import metric
 from headhunt_svc.prediction_log.recording import Observer
 
 bundle, video, disk, how = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
@@ -236,10 +236,10 @@ with PredictionLog(str(disk / "log")) as log:
     assert Observer(log).detect(detector, video) == plain
     log.flush()
     assert "cannot write" in log.status.stopped, log.status
-    assert metric("log_stopped")._value.get() == 1
+    assert REGISTRY.get_sample_value("headhunt_prediction_log_stopped") == 1
     free()
     log.flush()
-    assert metric("log_stopped")._value.get() == 0
+    assert REGISTRY.get_sample_value("headhunt_prediction_log_stopped") == 0
     assert log.status.written == len(plain.scores), log.status
     assert log.status.lost == 0
 """

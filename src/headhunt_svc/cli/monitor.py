@@ -47,9 +47,9 @@ def monitor_run(
     """Compare the last day of the prediction log with baselines. Exit code 4: drift."""
     from headhunt_svc.cli import show
     from headhunt_svc.monitoring.config import load_drift
+    from headhunt_svc.monitoring.metrics import serve
     from headhunt_svc.monitoring.run import Monitor, Paths, Verdict
     from headhunt_svc.notify.webhooks import check_host, post
-    from headhunt_svc.prediction_log.metrics import serve
     from headhunt_svc.settings import JobSettings
 
     monitor = Monitor(

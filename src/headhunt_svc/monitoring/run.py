@@ -16,7 +16,7 @@ from headhunt_svc.monitoring.baselines import Baseline, Baselines, load_rows
 from headhunt_svc.monitoring.config import DriftParams
 from headhunt_svc.monitoring.diagnosis import REMEDY
 from headhunt_svc.monitoring.drift import CameraVerdict, Comparison, Judge
-from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.monitoring.metrics import ALARM, LAST_RUN, LIMIT, SIGNAL
 from headhunt_svc.prediction_log.windows import Window, name_missing, read_window
 from headhunt_svc.prediction_log.writer import Place
 from headhunt_svc.storage.files import read_json, write_json
@@ -224,13 +224,13 @@ def _figures(current: Sample, threshold: float) -> dict[str, float]:
 
 
 def _gauges(verdict: Verdict) -> None:
-    metric("last_run").set(datetime.now(UTC).timestamp())
+    LAST_RUN.set(datetime.now(UTC).timestamp())
     for camera, found in verdict.cameras.items():
         for name, signal in found.signals.items():
-            metric("signal").labels(camera, name).set(signal.value)
-            metric("limit").labels(camera, name).set(signal.limit)
+            SIGNAL.labels(camera, name).set(signal.value)
+            LIMIT.labels(camera, name).set(signal.limit)
         for kind in REMEDY:
-            metric("alarm").labels(camera, kind).set(float(found.kind == kind))
+            ALARM.labels(camera, kind).set(float(found.kind == kind))
 
 
 def rebaseline(

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from headhunt_svc.core.scoring import apply_scorer, contributions
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.model.extractor import Frames, VisionCache
-from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.prediction_log.metrics import PROBED
 from headhunt_svc.types import HeadRef
 
 
@@ -50,5 +50,5 @@ class Probe:
         z = self.extractor.features(pixels[wanted], self.prompts, heads, seen, [frames[i] for i in wanted])
         scores = np.stack([apply_scorer(self.scorer, of.reshape(len(of), -1)) for of in z]).astype(np.float32)
         shares = np.stack([contributions(self.scorer, of) for of in z]).astype(np.float32)
-        metric("probed").inc(len(wanted))
+        PROBED.inc(len(wanted))
         return {frames[i]: Probed(scores[:, k], shares[:, k]) for k, i in enumerate(wanted)}

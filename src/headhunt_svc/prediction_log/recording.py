@@ -29,7 +29,7 @@ from headhunt_svc.detector.pipeline import Detector, Run, ScoredBatch
 from headhunt_svc.detector.report import Report
 from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.prediction_log.metrics import LOST_ROWS, PROBE_FAILURES
 from headhunt_svc.prediction_log.probe import Probe, Probed
 from headhunt_svc.prediction_log.schema import COLUMNS, About, Kept, projection
 from headhunt_svc.prediction_log.writer import PredictionLog
@@ -58,7 +58,7 @@ class _Careful:
         try:
             what(*args)
         except Exception as exc:  # observing never fails scoring
-            metric("log_lost").labels("observer failed").inc()
+            LOST_ROWS.labels("observer failed").inc()
             if not self.told:
                 logger.exception("observing failed, scoring goes on: %s", exc)
                 self.told = True
@@ -171,7 +171,7 @@ class Watch:
         try:
             self._probed |= self._probe.read(self._names["video"], pixels, view, frames)
         except Exception:
-            metric("probe_failed").inc()
+            PROBE_FAILURES.inc()
             raise
 
     def _take(self, batch: ScoredBatch) -> None:

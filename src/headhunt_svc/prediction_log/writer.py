@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from headhunt_svc.errors import OutputError
-from headhunt_svc.prediction_log.metrics import metric
+from headhunt_svc.prediction_log.metrics import LOST_ROWS, ROWS, STOPPED
 from headhunt_svc.prediction_log.schema import COLUMNS, About
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.storage.tables import read_table
@@ -197,7 +197,7 @@ class PredictionLog:
     # -- the writer's side ------------------------------------------------------------------------------------------
     def _lose(self, n: int, reason: str) -> None:
         self.status.lost += n
-        metric("log_lost").labels(reason).inc(n)
+        LOST_ROWS.labels(reason).inc(n)
 
     def _run(self) -> None:
         due = time.monotonic() + self.flush_s
@@ -228,17 +228,17 @@ class PredictionLog:
                 if self.status.stopped is None:
                     logger.error("the prediction log is stopped, scoring goes on: %s", exc)
                 self.status.stopped = str(exc)
-                metric("log_stopped").set(1)
+                STOPPED.set(1)
                 return
             del self._buffers[key]
             with self._lock:
                 self._held -= len(table)
             self.status.written += len(table)
-            metric("log_rows").inc(len(table))
+            ROWS.inc(len(table))
             if self.status.stopped is not None:
                 logger.warning("the prediction log is written again; %d rows were lost", self.status.lost)
                 self.status.stopped = None
-            metric("log_stopped").set(0)
+            STOPPED.set(0)
             self._tidy(self._merge, key, series)
         self._tidy(self._sweep)
 

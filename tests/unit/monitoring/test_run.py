@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from conftest import ROOT
 from headhunt_svc.core.drift import signals
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.drift import Comparison
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
-from headhunt_svc.prediction_log.metrics import metric
 from headhunt_svc.prediction_log.windows import Rows, sample_of
 from helpers.log_rows import ABOUT, START, rows, write
 
@@ -55,9 +55,12 @@ def test_a_run_leaves_verdict_pages_and_gauges(paths: Paths) -> None:
     page = (paths.out / "20260304T000000" / "drift.html").read_text()
     assert page.lower().startswith("<!doctype") or "<html" in page[:200]
     assert 'src="http' not in page
-    assert metric("alarm").labels("dock", "lighting")._value.get() == 1
-    assert metric("alarm").labels("yard", "lighting")._value.get() == 0
-    assert metric("signal").labels("dock", "brightness")._value.get() > 1
+    gauge = REGISTRY.get_sample_value
+    assert gauge("headhunt_monitor_alarm", {"camera": "dock", "kind": "lighting"}) == 1
+    assert gauge("headhunt_monitor_alarm", {"camera": "yard", "kind": "lighting"}) == 0
+    assert gauge("headhunt_monitor_signal", {"camera": "dock", "signal": "brightness"}) == pytest.approx(
+        dark.cameras["dock"].signals["brightness"].value
+    )
 
 
 def test_values_and_tests_are_those_of_evidently(paths: Paths) -> None:

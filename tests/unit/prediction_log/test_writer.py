@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
+from conftest import ROOT
 from headhunt_svc.errors import ArtifactError, OutputError
 from headhunt_svc.prediction_log import writer as module
-from headhunt_svc.prediction_log.metrics import metric
 from headhunt_svc.prediction_log.schema import COLUMNS, About
 from headhunt_svc.prediction_log.writer import MERGE, Partition, Place, PredictionLog, live
 from headhunt_svc.storage.tables import read_table
@@ -130,12 +131,12 @@ def test_a_failing_store_is_an_alarm_and_the_rows_wait_for_it(
         assert log.flush()
         log.put(ABOUT, rows(3, seed=1))  # does not fit any more
         assert "No space left" in str(log.status.stopped)
-        assert metric("log_stopped")._value.get() == 1
+        assert REGISTRY.get_sample_value("headhunt_prediction_log_stopped") == 1
         assert "the prediction log is stopped, scoring goes on" in caplog.text
         full[0] = False
         assert log.flush()
         assert log.status.stopped is None
-        assert metric("log_stopped")._value.get() == 0
+        assert REGISTRY.get_sample_value("headhunt_prediction_log_stopped") == 0
     assert (log.status.written, log.status.lost) == (3, 3)
     assert len(read(log.place)) == 3
 
@@ -154,7 +155,7 @@ with PredictionLog(sys.argv[1]) as log:
 
 
 def test_what_the_system_refuses_to_write_leaves_no_half_file(tmp_path: Path) -> None:
-    code = FULL.format(here=str(Path(__file__).parent))
+    code = FULL.format(here=str(ROOT / "tests"))
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "cannot write" in done.stdout
@@ -175,9 +176,10 @@ for i in range(100_000):
 
 
 def test_a_killed_writer_leaves_readable_files_without_holes(tmp_path: Path) -> None:
-    code = KILLED.format(here=str(Path(__file__).parent))
+    code = KILLED.format(here=str(ROOT / "tests"))
     with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as process:
         while len(list(tmp_path.rglob("*.parquet"))) < 6:
+            assert process.poll() is None
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         assert process.stdout is not None

@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo demo-project monitor-demo serve test check format clean
+.PHONY: help setup demo demo-project monitor-demo serve test check format docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ check: setup ## format, lint, types, layers
 format: setup ## mend format and lint
 	ruff format src tests benchmarks
 	ruff check --fix src tests benchmarks
+
+docs: setup ## the documentation site, in out/site
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 clean: ## remove everything that was made here, the environment included
 	rm -rf .venv .cache out data/demo data/features data/measured data/reports

@@ -1,4 +1,4 @@
-"""The README's commands and code are run as they stand, on footage of the names that they use."""
+"""Commands and code of the README and of its next page are run as they stand, on footage of the names that they use."""
 
 import base64
 import json
@@ -19,10 +19,13 @@ from headhunt_svc.studies.figures import with_interval, words
 from helpers.server import Server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OWN_FOOTAGE, RESULTS, SERVICE, JOBS = (
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("own-footage", "results", "service", "jobs")
+)
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", README + OWN_FOOTAGE, flags=re.DOTALL)
 
 
 COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.strip()]
@@ -43,7 +46,6 @@ def test_headhunt_commands(project: Path, command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-SERVICE, JOBS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("service.md", "jobs.md"))
 CURLS = [
     line.split("  #")[0].strip()
     for text in (README, SERVICE, JOBS)
@@ -98,18 +100,19 @@ def test_the_tables_are_those_of_the_artifacts() -> None:
     metrics, ablation = (json.loads((ROOT / "artifacts" / f"{n}.json").read_text()) for n in ("metrics", "ablation"))
     assert ablation["detector_id"] == metrics["detector_id"]
     for kind, row in metrics["by_kind"].items():
-        assert re.search(rf"{kind} +{row['roc_auc']:.3f} +{row['average_precision']:.3f}\n", README)
-    stated = set(re.findall(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", README))
+        assert re.search(rf"{kind} +{row['roc_auc']:.3f} +{row['average_precision']:.3f}\n", RESULTS)
     rows = [metrics, *(arm["test"] for arm in ablation["arms"].values())]
-    assert stated == {with_interval(row, key) for row in rows for key in ("roc_auc", "average_precision")}
+    for page, shown in ((README, [metrics]), (RESULTS, rows)):
+        stated = set(re.findall(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", page))
+        assert stated == {with_interval(row, key) for row in shown for key in ("roc_auc", "average_precision")}
     for name, arm in ablation["arms"].items():
-        assert re.search(rf"{words(name)} .* {arm['test']['f1']:.3f} +{arm['hard']['roc_auc']:.3f}", README)
+        assert re.search(rf"{words(name)} .* {arm['test']['f1']:.3f} +{arm['hard']['roc_auc']:.3f}", RESULTS)
     for arm in ablation["arms"].values():
         for few in arm.get("low_label", {}).values():
-            assert f"{few['mean']:.3f}" in README
+            assert f"{few['mean']:.3f}" in RESULTS
 
 
-def test_params_and_annotations_of_the_readme_are_valid() -> None:
+def test_params_and_annotations_of_the_pages_are_valid() -> None:
     from headhunt_svc.data.datasets import Annotation
     from headhunt_svc.params import Params
 

@@ -1,7 +1,7 @@
 """A hook of mkdocs: the site has the repository's layout, so that links work in both places.
 
-mkdocs knows one folder of documents. Here pages also lie beside it (README, CONTRIBUTING, ...), and link to each other with paths of
-the repository.
+mkdocs knows one folder of documents. Here pages also lie beside it (README, CONTRIBUTING, ...), and links between them
+are paths in the repository.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The documentation site builds without a network or a warning, and every link of a document also works in the repository."""
+"""The documentation site builds without network and warnings, and links of documents also work in the repository."""
 
 import os
 import re

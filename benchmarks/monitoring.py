@@ -25,15 +25,15 @@ from peak import peak_bytes
 from rich.console import Console
 from rich.table import Table
 
-from headhunt_svc.detector.pipeline import ScoredBatch
+from headhunt_svc.core.quality import picture_quality
+from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.drift import FLEET
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
-from headhunt_svc.prediction_log.recording import Watch
+from headhunt_svc.prediction_log.recording import PassRows
 from headhunt_svc.prediction_log.schema import COLUMNS, PROJECTED, About
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Segment
-from headhunt_svc.video.reader import SegmentPictures
 
 ROOT = Path(__file__).parent.parent
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -73,20 +73,21 @@ def logging_cpu_s(segments: int = 2000) -> float:
     scorer = Scorer(HEADS, rng.normal(0, 0.1, K * 64), 0.0)
     with tempfile.TemporaryDirectory() as folder, PredictionLog(folder, flush_s=1.0) as log:
         names = {"camera": "yard", "video": "a.mp4", "pass_id": "one"}
-        watch = Watch(log, ABOUT, scorer, OperatingPoint(0.75, 0.5), names, None, None)
+        rows = PassRows(log, ABOUT, scorer, OperatingPoint(0.75, 0.5), names, None)
         start = time.process_time()
         for first in range(0, segments, 16):
-            pieces = tuple(
-                SegmentPictures(
-                    Segment("a.mp4", i, FrameSpan(16 * i, 16 * i + 16), (16 * i,)), pictures, 1.6 * i, 1.6 * i + 1.6
+            timed = tuple(
+                TimedSegment(
+                    Segment("a.mp4", i, FrameSpan(16 * i, 16 * i + 16), (16 * i,)),
+                    1.6 * i,
+                    1.6 * i + 1.6,
+                    picture_quality(pictures),
                 )
                 for i in range(first, first + 16)
             )
-            for piece in pieces:
-                watch._measure(piece, 0)
             z = rng.normal(0, 1, (16, K, 64)).astype(np.float32)
-            watch.scored(ScoredBatch(pieces, z, rng.random(16)))
-        watch.close()
+            rows.add(ScoredBatch(timed, z, rng.random(16)))
+        rows.finish()
         log.flush()
         return (time.process_time() - start) / segments
 

@@ -6,25 +6,28 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import av
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 from conftest import BENCHMARKS, ROOT, headhunt, write_video
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, camera, surveillance
+from headhunt_svc.detector.batches import PixelBatch, ScoredBatch
 from headhunt_svc.detector.options import Options
-from headhunt_svc.detector.pipeline import Detector, Result, ScoredBatch
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, load_report
+from headhunt_svc.detector.scorers import ModelScorer
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.settings import Settings
+from headhunt_svc.video.opening import open_video
+from helpers.detecting import batches_of
 
 
 @pytest.fixture(scope="module")
@@ -86,27 +89,28 @@ def test_options_choose_the_locator_and_heads_add_up(explosion: Path) -> None:
 
 def test_a_resumed_video_gets_the_same_bits_and_a_stopped_one_stops(explosion: Path) -> None:
     detector = Detector.load(ROOT / "artifacts" / "detector", Settings(batch_segments=3))
-    seen: list[ScoredBatch] = []
-    whole = detector.detect(explosion, scored=seen.append)
-    ran: list[int] = []
+    whole, batches = detector.detect(explosion), batches_of(detector, explosion)
+    scored: list[int] = []
 
-    def run(pixels: torch.Tensor, view: VisionCache, frames: Frames) -> Result:
-        ran.append(len(pixels))
-        return detector.run(pixels, view, frames)
+    class Counting(ModelScorer):
+        def score(self, batch: PixelBatch) -> ScoredBatch:
+            scored.append(len(batch.segments))
+            return super().score(batch)
 
-    assert detector.detect(explosion, known=seen[:2], run=run) == whole
-    assert ran == [len(b.pieces) for b in seen[2:]]
-    with pytest.raises(ArtifactError, match="score it from the start"):
-        detector.detect(explosion, known=seen[1:])
+    scorer = Counting(detector.extractor, detector.bundle.prompt, detector.scorer)
+    with open_video(explosion) as video:
+        assert detector.report(video, detector.score(video, scorer, batches[:2])) == whole
+    assert scored == [len(b.segments) for b in batches[2:]]
+    with open_video(explosion) as video, pytest.raises(ArtifactError, match="score it from the start"):
+        next(detector.score(video, resume=batches[1:]))
 
-    class StopError(Exception):
-        pass
-
-    def stop(batch: ScoredBatch) -> None:
-        raise StopError
-
-    with pytest.raises(StopError):
-        detector.detect(explosion, scored=stop)
+    with open_video(explosion) as video, closing(detector.score(video)) as running:
+        next(running)
+    # a caller that leaves without closing does no harm either: the reader waits for the picture that is being decoded
+    with open_video(explosion) as video:
+        abandoned = detector.score(video)
+        next(abandoned)
+    abandoned.close()
     assert not [t for t in threading.enumerate() if t.name == "prefetch"]
 
 

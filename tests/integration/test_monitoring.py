@@ -24,18 +24,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from prometheus_client import REGISTRY
 
 from conftest import HEADHUNT, ROOT, headhunt, write_video
 from headhunt_svc.demo.simulation import restamped
+from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
-from headhunt_svc.detector.pipeline import Detector, ScoredBatch
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.notify.webhooks import signature
-from headhunt_svc.prediction_log.recording import Observer
+from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.prediction_log.schema import COLUMNS, About, projection
 from headhunt_svc.prediction_log.writer import Place, PredictionLog, live
-from headhunt_svc.serve.engine import Engine
+from headhunt_svc.serve.engine import Engine, Work
 from headhunt_svc.settings import Settings
+from helpers.detecting import batches_of, detect_logged
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -87,11 +90,6 @@ def test_detecting_with_a_log_writes_what_the_report_says(
     assert np.all(np.diff(found["brightness"][:3]) > 0)  # frame i has brightness 5 i
 
 
-def batches_of(detector: Detector, video: Path, **how: object) -> tuple[Report, list[ScoredBatch]]:
-    seen: list[ScoredBatch] = []
-    return detector.detect(video, scored=seen.append, **how), seen  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("options", [Options(), Options(smoothing="causal"), Options(operating_point="budget")])
 def test_smoothed_scores_are_final_when_they_are_logged(
     detector: Detector, video: Path, tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
@@ -99,7 +97,7 @@ def test_smoothed_scores_are_final_when_they_are_logged(
     monkeypatch.setattr(detector, "batch_segments", 4)
     log = PredictionLog(str(tmp_path))
     waiting: list[int] = []
-    observer = Observer(log, probe_share=0.0)
+    recorder = Recorder(log, probe_share=0.0)
     rows = 0
 
     def count(batch: ScoredBatch) -> None:
@@ -108,7 +106,7 @@ def test_smoothed_scores_are_final_when_they_are_logged(
         log.flush()
         waiting.append(rows - log.status.written)
 
-    report = observer.detect(detector, video, "a.mp4", options, scored=count)
+    report = detect_logged(recorder, detector, video, "a.mp4", options, after_each=count)
     log.close()
     found = read(tmp_path).sort_by("segment").to_pydict()
     np.testing.assert_allclose(found["smoothed"], [s.smoothed for s in report.scores], atol=1e-12)
@@ -119,11 +117,10 @@ def test_smoothed_scores_are_final_when_they_are_logged(
 def test_features_are_kept_as_asked_and_the_projection_is_of_each_head(
     detector: Detector, video: Path, tmp_path: Path
 ) -> None:
-    _, batches = batches_of(detector, video)
-    z = np.concatenate([b.features for b in batches])
+    z = np.concatenate([b.features for b in batches_of(detector, video)])
     for kept, expected in (("all", z), ("projected", z @ projection(16)), ("none", None)):
         with PredictionLog(str(tmp_path / kept)) as log:
-            Observer(log, kept, 0.0).detect(detector, video)  # type: ignore[arg-type]
+            detect_logged(Recorder(log, kept, 0.0), detector, video)  # type: ignore[arg-type]
         found = read(tmp_path / kept).sort_by("segment")["features"].to_pylist()
         if expected is None:
             assert set(found) == {None}
@@ -138,15 +135,15 @@ def test_a_resumed_video_is_logged_once(
     detector: Detector, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detector, "batch_segments", 8)
-    whole, batches = batches_of(detector, video)
+    whole, batches = detector.detect(video), batches_of(detector, video)
     with PredictionLog(str(tmp_path)) as log:
-        again = Observer(log, probe_share=0.0).detect(detector, video, known=batches[:1])
+        again = detect_logged(Recorder(log, probe_share=0.0), detector, video, resume=batches[:1])
     found = read(tmp_path).sort_by("segment").to_pydict()
     assert found["segment"] == list(range(8, len(whole.scores)))
     np.testing.assert_allclose(found["smoothed"], [s.smoothed for s in again.scores[8:]], atol=1e-12)
 
 
-def test_a_failing_observer_fails_no_score(
+def test_a_failing_probe_or_log_fails_no_score(
     detector: Detector, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = detector.detect(video)
@@ -158,19 +155,35 @@ def test_a_failing_observer_fails_no_score(
         return features(pixels, prompts, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(detector.extractor, "features", only_one_prompt)
-    monkeypatch.setattr("headhunt_svc.prediction_log.recording.picture_quality", lambda p: 1 / 0)
-    with PredictionLog(str(tmp_path)) as log:
-        report = Observer(log, probe_share=1.0).detect(detector, video)
+    with PredictionLog(str(tmp_path / "probe")) as log:
+        report = detect_logged(Recorder(log, probe_share=1.0), detector, video)
     assert report == plain
-    found = read(tmp_path).to_pydict()
+    found = read(tmp_path / "probe").to_pydict()
     assert len(found["raw"]) == len(plain.scores)
-    assert set(found["brightness"]) == set(found["prompt_scores"]) == {None}
-    assert caplog.text.count("observing failed, scoring goes on") == 1
+    assert set(found["prompt_scores"]) == {None}
+    assert None not in found["brightness"]
+    assert caplog.text.count("prediction log failed, scoring goes on: no memory for the probe") == 1
+
+    lost = REGISTRY.get_sample_value("headhunt_prediction_log_lost_rows_total", {"reason": "observer failed"}) or 0
+    monkeypatch.setattr("headhunt_svc.prediction_log.recording.kept_features", lambda features, kept: 1 / 0)
+    with PredictionLog(str(tmp_path / "rows")) as log:
+        assert detect_logged(Recorder(log, probe_share=0.0), detector, video) == plain
+    assert caplog.text.count("prediction log failed, scoring goes on: division by zero") == 1
+    after = REGISTRY.get_sample_value("headhunt_prediction_log_lost_rows_total", {"reason": "observer failed"})
+    assert after is not None
+    assert after > lost
 
 
 def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_path: Path) -> None:
     settings = Settings(prediction_log=str(tmp_path), probe_share=1.0)
     failed: list[Exception] = []
+
+    async def report_of(engine: Engine, work: Work, name: str, camera: str) -> Report:
+        items = [item async for item in engine.detect(work, video, name, Options(), camera)]
+        report = items[-1]
+        assert isinstance(report, Report)
+        assert sum(len(b.raw) for b in items[:-1] if isinstance(b, ScoredBatch)) == len(report.scores)
+        return report
 
     async def both() -> tuple[Engine, list[Report]]:
         engine = Engine(settings, ROOT / "artifacts" / "detector")
@@ -179,12 +192,12 @@ def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_pa
             assert not failed
             await asyncio.sleep(0.05)
         async with engine.admitted() as one, engine.admitted() as other:
-            works = [engine.start(w, video, f"{c}.mp4", Options(), c) for w, c in ((one, "gate"), (other, ""))]
+            works = [report_of(engine, w, f"{c}.mp4", c) for w, c in ((one, "gate"), (other, ""))]
             return engine, list(await asyncio.gather(*works))
 
     engine, reports = asyncio.run(both())
-    assert engine.observer is not None
-    engine.observer.log.close()
+    assert engine.recorder.log is not None
+    engine.recorder.log.close()
     found = read(tmp_path).to_pydict()
     for report, camera in zip(reports, ("gate", "unnamed"), strict=True):
         mine = [i for i, c in enumerate(found["camera"]) if c == camera]
@@ -209,7 +222,8 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.prediction_log.writer import PredictionLog
-from headhunt_svc.prediction_log.recording import Observer
+from headhunt_svc.prediction_log.recording import Recorder
+from headhunt_svc.video.opening import open_video
 
 bundle, video, disk, how = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
 ballast = disk / "ballast"
@@ -233,7 +247,11 @@ detector = Detector.load(bundle)
 plain = detector.detect(video)
 with PredictionLog(str(disk / "log")) as log:
     fill()
-    assert Observer(log).detect(detector, video) == plain
+    recorder = Recorder(log)
+    with open_video(video) as opened:
+        batches = detector.score(opened, recorder.probing(detector))
+        batches = recorder.record(detector, opened.video_id, batches)
+        assert detector.report(opened, batches) == plain
     log.flush()
     assert "cannot write" in log.status.stopped, log.status
     assert REGISTRY.get_sample_value("headhunt_prediction_log_stopped") == 1
@@ -266,7 +284,7 @@ def test_lost_pictures_are_logged_where_they_were_lost(detector: Detector, tmp_p
     data[middle : middle + 200] = bytes(200)
     (tmp_path / "broken.mp4").write_bytes(data)
     with PredictionLog(str(tmp_path / "log")) as log:
-        report = Observer(log, probe_share=0.0).detect(detector, tmp_path / "broken.mp4")
+        report = detect_logged(Recorder(log, probe_share=0.0), detector, tmp_path / "broken.mp4")
     dropped = read(tmp_path / "log").sort_by("segment")["dropped_frames"].to_pylist()
     assert report.gaps
     assert 0 < sum(dropped) <= sum(g.packets for g in report.gaps)
@@ -281,7 +299,8 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, detector: Detector) -> P
     """Three days of two cameras: one video, as the real detector logs it, again and again."""
     folder = tmp_path_factory.mktemp("monitored")
     with PredictionLog(str(folder / "once"), retention_days=36_500) as log:
-        Observer(log, probe_share=0.3).detect(detector, write_video(folder / "a.mp4", 320), recorded=START)
+        recorder = Recorder(log, probe_share=0.3)
+        detect_logged(recorder, detector, write_video(folder / "a.mp4", 320), recorded=START)
     once = read(folder / "once").sort_by("segment")
     (name,) = Place(str(folder / "once")).files("day=*/camera=*/*.parquet")
     about = About.read(pq.read_schema(folder / "once" / name).metadata, name)

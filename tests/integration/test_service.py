@@ -74,7 +74,7 @@ def test_options_and_raw_bodies(server: Server, clip: Path, detector: Detector) 
 def test_one_segment_from_an_integrators_own_decoder(server: Server, clip: Path, detector: Detector) -> None:
     cut = detector.bundle.segmentation
     with VideoReader(clip) as video:
-        piece = next(video.segments("x", cut))
+        piece = next(video.segments(cut))
     pictures = piece.pictures
     body = {
         "width": pictures.shape[2],

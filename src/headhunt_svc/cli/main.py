@@ -5,6 +5,7 @@ Exit codes: 0 fine, 2 wrong use, 3 some inputs failed or have gaps (the others a
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -208,35 +209,30 @@ def detect(
     from headhunt_svc.cli import show
     from headhunt_svc.detector.options import Options
     from headhunt_svc.detector.pipeline import Detector
-    from headhunt_svc.detector.report import Report
-    from headhunt_svc.pipeline.detect import Input, detect_remotely, detect_videos, inputs_of
-    from headhunt_svc.prediction_log.recording import observing
+    from headhunt_svc.pipeline.detect import Outputs, detect_remotely, detect_videos, inputs_of, problem_of
+    from headhunt_svc.prediction_log.recording import recording
     from headhunt_svc.settings import Settings
 
-    def done(item: Input, report: Report) -> None:
-        show.report_json(report) if json else show.report(report, out)
-
     inputs, options = inputs_of(videos or []), Options(operating_point, threshold, smoothing)
-    if server is not None:
-        from headhunt_svc.serve.client import Client
+    n_bad = 0
+    with ExitStack() as stack:
+        if server is not None:
+            from headhunt_svc.serve.client import Client
 
-        with Client(server, os.environ.get("HEADHUNT_API_KEY")) as client:
-            n_bad = detect_remotely(client, inputs, options, out, done, lambda item, exc: show.error(exc))
-    else:
-        with observing(Settings()) as observer:
-            n_bad = detect_videos(
-                Detector.load(bundle),
-                inputs,
-                out=out,
-                plot=plot,
-                explain=explain,
-                resume=resume,
-                options=options,
-                observer=observer,
-                camera=camera,
-                done=done,
-                failed=lambda item, exc: show.error(exc),
-            )
+            client = stack.enter_context(Client(server, os.environ.get("HEADHUNT_API_KEY")))
+            results = detect_remotely(client, inputs, options, out)
+        else:
+            recorder, outputs = stack.enter_context(recording(Settings())), Outputs(out, plot, explain, resume)
+            detector = Detector.load(bundle)
+            results = detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera)
+        for item, result in results:
+            n_bad += problem_of(item, result) is not None
+            if isinstance(result, VideoError):
+                show.error(result)
+            elif json:
+                show.report_json(result)
+            else:
+                show.report(result, out)
     if n_bad:
         show.note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -407,17 +403,13 @@ def demo_show(
     from headhunt_svc.cli import show
     from headhunt_svc.data.datasets import load_index
     from headhunt_svc.detector.pipeline import Detector
-    from headhunt_svc.pipeline.detect import Input, detect_videos
+    from headhunt_svc.pipeline.detect import Input, Outputs, detect_videos, whole_reports
 
     records = {r.label: Input(r.path, r.video_id, r.true_spans) for r in reversed(load_index(paths.INDEX, "test"))}
-    detect_videos(
-        Detector.load(paths.BUNDLE),
-        [item for _, item in sorted(records.items())],
-        out=out,
-        plot=True,
-        resume=True,
-        done=lambda item, report: show.report(report, out),
-    )
+    inputs = [item for _, item in sorted(records.items())]
+    results = detect_videos(Detector.load(paths.BUNDLE), inputs, Outputs(out, plot=True, resume=True))
+    for _, report in whole_reports(results):
+        show.report(report, out)
     show.metrics(paths.METRICS)
     if published is not None:
         show.agreement(paths.METRICS, published / paths.METRICS.name)

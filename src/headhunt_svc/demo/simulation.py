@@ -32,11 +32,12 @@ from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.monitoring.baselines import Baseline, Baselines
 from headhunt_svc.monitoring.config import DriftParams, Kind
 from headhunt_svc.monitoring.drift import FLEET, CameraVerdict, Judge
-from headhunt_svc.prediction_log.recording import Observer
+from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.prediction_log.schema import COLUMNS, About
 from headhunt_svc.prediction_log.windows import Rows, Window, read_window
 from headhunt_svc.prediction_log.writer import Place, PredictionLog
 from headhunt_svc.storage.files import write_json
+from headhunt_svc.video.opening import open_video
 
 DONE = "done.json"
 Pictures = UInt8[np.ndarray, "frame height width 3"]
@@ -114,7 +115,7 @@ def _make(folder: Path, bundle: Path, batches: Sequence[Batch]) -> None:
     """Render the scenes that some batches share once, and write, detect and log the clips of each."""
     torch.set_num_threads(1)
     with ExitStack() as stack:
-        made: list[tuple[Batch, Detector, Observer]] = []
+        made: list[tuple[Batch, Detector, Recorder]] = []
         for batch in batches:
             if (folder / batch.name).exists():
                 shutil.rmtree(folder / batch.name)  # it was interrupted
@@ -122,16 +123,19 @@ def _make(folder: Path, bundle: Path, batches: Sequence[Batch]) -> None:
             if batch.template:
                 detector.extractor.tokenizer.chat_template = SYSTEM + detector.extractor.tokenizer.chat_template
             log = stack.enter_context(PredictionLog(str(folder / batch.name), retention_days=36_500))
-            made.append((batch, detector, Observer(log, probe_share=PROBED)))
+            made.append((batch, detector, Recorder(log, probe_share=PROBED)))
         at = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headhunt-")))
         for i in range(CHUNK):
             pictures = _pictures(batches[0], i)
-            for batch, detector, observer in made:
+            for batch, detector, recorder in made:
                 change = CONDITIONS[batch.condition].change
                 write_mp4(at / "clip.mp4", pictures if change is None else change(pictures), FPS)
                 recorded = START + timedelta(minutes=i)
                 name = f"{batch.scenes}-{i}"
-                observer.detect(detector, at / "clip.mp4", name, camera=batch.camera, recorded=recorded)
+                with open_video(at / "clip.mp4", name) as video:
+                    scored = detector.score(video, recorder.probing(detector))
+                    scored = recorder.record(detector, name, scored, camera=batch.camera, recorded=recorded)
+                    detector.report(video, scored)
     for batch, detector, _ in made:
         write_json(folder / batch.name / DONE, {"clips": CHUNK, "detector": detector.detector_id})
 

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +24,6 @@ from headhunt_svc.jobs.models import Input, JobOptions
 from headhunt_svc.jobs.scoring import score
 from headhunt_svc.jobs.store import Store
 from headhunt_svc.settings import JobSettings, Settings
-from headhunt_svc.video.reader import VideoReader
-from headhunt_svc.video.sandbox import limited
 
 POLL_S = 0.2
 END_S = 30.0  # to finish a batch and write a log to its end; then it is killed
@@ -39,13 +36,13 @@ def outcome_of(
     video: Input,
     options: JobOptions,
     checkpoint_s: float,
-    check: Callable[[], object] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Score one video and say what came of it."""
     try:
         with local(video.uri, store.uploads, check) as path:
             sent = video.uri.startswith(UPLOAD)  # by anybody
-            reader = partial(limited, settings=Settings()) if sent else VideoReader
+            sandbox = Settings() if sent else None
             key = score(
                 detector,
                 store,
@@ -54,7 +51,7 @@ def outcome_of(
                 options.of_detector,
                 checkpoint_s=checkpoint_s,
                 check=check,
-                reader=reader,
+                sandbox=sandbox,
             )
     except StoppedError as exc:
         return {"stopped": str(exc)}

@@ -3,20 +3,21 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
-from headhunt_svc.detector.pipeline import Detector, ScoredBatch
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.jobs.store import Store
-from headhunt_svc.prediction_log.recording import detecting
+from headhunt_svc.prediction_log.recording import shared_recorder
+from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
-from headhunt_svc.video.reader import VideoReader, VideoSource
-
-Reader = Callable[[Path], AbstractContextManager[VideoSource]]
+from headhunt_svc.video.opening import open_video
 
 
 def result_key(content: str, detector: Detector, options: Options) -> str:
@@ -33,8 +34,8 @@ def score(
     options: Options,
     *,
     checkpoint_s: float = 60,
-    check: Callable[[], object] = lambda: None,
-    reader: Reader = VideoReader,
+    check: Callable[[], None] = lambda: None,
+    sandbox: Settings | None = None,
 ) -> str:
     """Score a video unless its result is there; returns the result's key.
 
@@ -42,13 +43,14 @@ def score(
 
     video_id: what the prediction log calls the video; the result is named by its content.
     check: called between batches; what it raises stops the work, which is kept for the next time.
+    sandbox: see open_video.
 
     Raises:
         VideoError: see Detector.detect.
         OutputError: a result or checkpoint cannot be written.
     """
     if not path.is_file():
-        with VideoReader(path):  # names what is wrong
+        with open_video(path):  # names what is wrong
             pass
     content = sha256(path)
     key = result_key(content, detector, options)
@@ -56,50 +58,53 @@ def score(
         return key
     with store.alone(key, check):
         if not store.has(key):
+            scoring = _Scoring(detector, store, key, checkpoint_s, check)
             try:
-                _score(detector, store, key, content, path, video_id, options, checkpoint_s, check, reader)
+                report = scoring.run(path, video_id, options, sandbox)
             except ArtifactError:  # the checkpoint does not fit the video, whatever made it
                 store.drop_checkpoint(key)
-                _score(detector, store, key, content, path, video_id, options, checkpoint_s, check, reader)
+                report = scoring.run(path, video_id, options, sandbox)
+            store.save(key, report.model_copy(update={"video_id": content}))
     return key
 
 
-def _score(
-    detector: Detector,
-    store: Store,
-    key: str,
-    content: str,
-    path: Path,
-    video_id: str,
-    options: Options,
-    checkpoint_s: float,
-    check: Callable[[], object],
-    reader: Reader,
-) -> None:
-    known = store.checkpoint(key, video_id)
-    store.note(key=key, known=len(known))
-    fresh: list[ScoredBatch] = []
-    n_seen, n_kept, saved = 0, len(known), time.monotonic()
+@dataclass(frozen=True, slots=True)
+class _Scoring:
+    """One result in the making, with its checkpoint."""
 
-    def keep() -> None:
-        nonlocal n_kept, saved
-        if fresh:
-            store.save_checkpoint(key, n_kept, fresh)
-        n_kept, saved = n_kept + len(fresh), time.monotonic()
-        fresh.clear()
+    detector: Detector
+    store: Store
+    key: str
+    checkpoint_s: float
+    check: Callable[[], None]
 
-    def scored(batch: ScoredBatch) -> None:
-        nonlocal n_seen
-        n_seen += 1
-        if n_seen > len(known):
-            fresh.append(batch)
-        if time.monotonic() - saved >= checkpoint_s:
-            keep()
-        try:
-            check()
-        except BaseException:
-            keep()
-            raise
+    def run(self, path: Path, video_id: str, options: Options, sandbox: Settings | None) -> Report:
+        """Score from the checkpoint on."""
+        recorder, resume = shared_recorder(Settings()), self.store.checkpoint(self.key, video_id)
+        self.store.note(key=self.key, known=len(resume))
+        with open_video(path, video_id, sandbox) as video:
+            batches = self.detector.score(video, recorder.probing(self.detector), resume)
+            batches = recorder.record(self.detector, video_id, batches, options)
+            with closing(self._kept(batches, len(resume))) as kept:
+                return self.detector.report(video, kept, options)
 
-    report = detecting(detector)(path, video_id, options, reader=reader, scored=scored, known=known)
-    store.save(key, report.model_copy(update={"video_id": content}))
+    def _kept(self, batches: Generator[ScoredBatch], n_kept: int) -> Generator[ScoredBatch]:
+        """The same batches; keeps a checkpoint every checkpoint_s, and one when the work is stopped."""
+        fresh: list[ScoredBatch] = []
+        saved = time.monotonic()
+        with closing(batches):
+            for batch in batches:
+                if not batch.resumed:
+                    fresh.append(batch)
+                due = time.monotonic() - saved >= self.checkpoint_s
+                try:
+                    self.check()
+                except BaseException:
+                    due = True
+                    raise
+                finally:
+                    if due and fresh:
+                        self.store.save_checkpoint(self.key, n_kept, fresh)
+                        n_kept, saved = n_kept + len(fresh), time.monotonic()
+                        fresh.clear()
+                yield batch

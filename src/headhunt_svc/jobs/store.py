@@ -19,10 +19,9 @@ from safetensors.numpy import load_file, save_file
 from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.storage.files import write_file, write_text
 from headhunt_svc.types import FrameSpan, Segment
-from headhunt_svc.video.reader import SegmentPictures
 
 if TYPE_CHECKING:  # torch takes seconds to import, and who only looks at jobs needs none
-    from headhunt_svc.detector.pipeline import ScoredBatch
+    from headhunt_svc.detector.batches import ScoredBatch
 
 LOCK_POLL_S = 0.1
 
@@ -110,21 +109,21 @@ class Store:
 
     def save_checkpoint(self, key: str, first: int, batches: "Sequence[ScoredBatch]") -> None:
         """Keep batches of which the first has number `first`. Raises OutputError."""
-        pieces = [p for b in batches for p in b.pieces]
+        segments = [s for b in batches for s in b.segments]
         arrays = {
-            "sizes": np.array([len(b.pieces) for b in batches]),
+            "sizes": np.array([len(b.segments) for b in batches]),
             "features": np.concatenate([b.features for b in batches]),
             "raw": np.concatenate([b.raw for b in batches]),
-            "index": np.array([p.segment.index for p in pieces]),
-            "span": np.array([(p.segment.span.start, p.segment.span.stop) for p in pieces]),
-            "frames": np.array([p.segment.frame_indices for p in pieces]),
-            "times": np.array([(p.start_s, p.stop_s) for p in pieces]),
+            "index": np.array([s.segment.index for s in segments]),
+            "span": np.array([(s.segment.span.start, s.segment.span.stop) for s in segments]),
+            "frames": np.array([s.segment.frame_indices for s in segments]),
+            "times": np.array([(s.start_s, s.stop_s) for s in segments]),
         }
         write_file(self._checkpoint(key) / f"{first:08d}.safetensors", lambda path: save_file(arrays, path))
 
     def checkpoint(self, key: str, video_id: str) -> "list[ScoredBatch]":
         """The batches kept, from the video's start as far as they are whole; none is fine."""
-        from headhunt_svc.detector.pipeline import ScoredBatch
+        from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
 
         found: list[ScoredBatch] = []
         for path in sorted(self._checkpoint(key).glob("*.safetensors")):
@@ -137,20 +136,19 @@ class Store:
             at = 0
             for size in a["sizes"].tolist():
                 rows = range(at, at + size)
-                pieces = tuple(
-                    SegmentPictures(
+                segments = tuple(
+                    TimedSegment(
                         Segment(
                             video_id,
                             int(a["index"][i]),
                             FrameSpan(*a["span"][i].tolist()),
                             tuple(a["frames"][i].tolist()),
                         ),
-                        np.empty((0, 0, 0, 3), np.uint8),
                         *a["times"][i].tolist(),
                     )
                     for i in rows
                 )
-                found.append(ScoredBatch(pieces, a["features"][at : at + size], a["raw"][at : at + size]))
+                found.append(ScoredBatch(segments, a["features"][at : at + size], a["raw"][at : at + size]))
                 at += size
         return found
 

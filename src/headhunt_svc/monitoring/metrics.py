@@ -14,9 +14,7 @@ LIMIT = Gauge(
 ALARM = Gauge(
     "headhunt_monitor_alarm", "1 for an alarm of the last window.", ["camera", "kind"], multiprocess_mode="max"
 )
-LAST_RUN = Gauge(
-    "headhunt_monitor_last_run_seconds", "When the monitor last ran, Unix time.", multiprocess_mode="max"
-)
+LAST_RUN = Gauge("headhunt_monitor_last_run_seconds", "When the monitor last ran, Unix time.", multiprocess_mode="max")
 
 
 def serve(port: int) -> None:

@@ -14,9 +14,9 @@ from headhunt_svc.detector.bundle import StoredPoint, load_golden, save_bundle
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
-from headhunt_svc.errors import ConfigError, VideoError
+from headhunt_svc.errors import ConfigError
 from headhunt_svc.params import CalibrateParams
-from headhunt_svc.pipeline.detect import Input, detect_videos, inputs_of
+from headhunt_svc.pipeline.detect import Input, detect_videos, inputs_of, whole_reports
 from headhunt_svc.types import NORMAL, CalibratedPair, FrameSpan, VideoRecord
 
 
@@ -40,25 +40,8 @@ def conform(bundle: Path, normal: Sequence[Path], name: str, params: CalibratePa
     made = detector.bundle
     if name in made.operating_points:
         raise ConfigError(f"{bundle} has an operating point {name!r}: choose another name")
-    videos: list[ScoredVideo] = []
-    problems: list[str] = []
-
-    def done(item: Input, report: Report) -> None:
-        if report.gaps:
-            problems.append(f"{item.path}: {report.gaps[0].reason}")
-        videos.append(_raw(item, report))
-
-    inputs = inputs_of(normal)
-    detect_videos(
-        detector,
-        inputs,
-        out=None,
-        options=Options(made.default_point),
-        done=done,
-        failed=lambda item, exc: problems.append(str(exc)),
-    )
-    if problems:
-        raise VideoError(f"{len(problems)} of {len(inputs)} videos could not be scored whole: " + "; ".join(problems))
+    results = detect_videos(detector, inputs_of(normal), options=Options(made.default_point))
+    videos = [_raw(item, report) for item, report in whole_reports(results)]
     pair = CalibratedPair(conformal(videos, params, "offline"), conformal(videos, params, "causal"))
     points = made.operating_points | {name: StoredPoint.from_calibrated(pair)}
     changed = made.relocated(bundle, out).model_copy(update={"operating_points": points})

@@ -1,25 +1,27 @@
 """detect: videos + bundle -> reports. The CLI verb and the DVC stage are the same loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from headhunt_svc.data.datasets import load_index
+from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
-from headhunt_svc.detector.pipeline import Detector, ScoredBatch
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
 from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
 from headhunt_svc.model.attribution import Attribution
 from headhunt_svc.pipeline.plots import shares, timeline
-from headhunt_svc.prediction_log.recording import Observer
+from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.storage.files import check_writable
 from headhunt_svc.types import FrameSpan, OperatingPoint, Split
+from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.reader import find_videos
 
 SHARES = ".shares.safetensors"
@@ -61,10 +63,10 @@ def _finished(path: Path, detector: Detector, options: Options) -> Report | None
         report = load_report(path)
     except ArtifactError:
         return None
-    at = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
-    made_by = (report.detector_id, report.code, report.operating_point, at)
-    wanted = (detector.detector_id, detector.code, options.operating_point, detector.operating_point(options))
-    return report if made_by == wanted else None
+    point = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
+    source = (report.detector_id, report.code, report.operating_point, point)
+    current = (detector.detector_id, detector.code, options.operating_point, detector.operating_point(options))
+    return report if source == current else None
 
 
 def _save_shares(target: Path, report: Report, video: Path, detector: Detector, parts: Sequence[Attribution]) -> None:
@@ -76,96 +78,150 @@ def _save_shares(target: Path, report: Report, video: Path, detector: Detector, 
     shares(picture, report, video, detector.bundle.segmentation, heads, of_heads, of_pictures)
 
 
+def _shown(batches: Iterable[ScoredBatch], progress: Progress, task: TaskID, name: str) -> Iterator[ScoredBatch]:
+    """The same batches; draws how far a video is."""
+    for batch in batches:
+        progress.update(task, description=f"{name} {batch.stop_s:.0f} s")
+        yield batch
+
+
+def _collected(batches: Iterable[ScoredBatch], attributions: list[Attribution]) -> Iterator[ScoredBatch]:
+    """The same batches; keeps their attributions."""
+    for batch in batches:
+        if batch.attribution is not None:
+            attributions.append(batch.attribution)
+        yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What is written beside the reports in `folder` (None: nothing is written).
+
+    resume: keep reports of the same detector and options that are there.
+    """
+
+    folder: Path | None = None
+    plot: bool = False
+    explain: bool = False
+    resume: bool = False
+
+
+def detect_video(
+    detector: Detector,
+    item: Input,
+    outputs: Outputs,
+    options: Options,
+    recorder: Recorder,
+    camera: str | None,
+    progress: Progress,
+    task: TaskID,
+) -> Report:
+    """Score one video and write its report, unless that is there already.
+
+    Raises:
+        VideoError: it cannot be scored.
+    """
+    target = report_path(outputs.folder, item.video_id) if outputs.folder is not None else None
+    if outputs.resume and target is not None:
+        report = _finished(target, detector, options)
+        if report is not None and (not outputs.explain or target.with_suffix(SHARES).exists()):
+            return report
+    attributions: list[Attribution] = []
+    with open_video(item.path, item.video_id) as video:
+        scorer = recorder.probing(detector, detector.model_scorer(outputs.explain))
+        batches = recorder.record(detector, item.video_id, detector.score(video, scorer), options, camera=camera)
+        with closing(batches):
+            shown = _shown(_collected(batches, attributions), progress, task, item.video_id)
+            report = detector.report(video, shown, options)
+    if target is not None:
+        save_report(target, report)
+        if outputs.plot:
+            timeline(target.with_suffix(".png"), report, item.path, detector.bundle.segmentation, item.truth)
+        if outputs.explain:
+            _save_shares(target, report, item.path, detector, attributions)
+    return report
+
+
 def detect_videos(
     detector: Detector,
     inputs: Sequence[Input],
-    *,
-    out: Path | None,
-    plot: bool = False,
-    explain: bool = False,
-    resume: bool = False,
+    outputs: Outputs = Outputs(),
     options: Options = Options(),
-    observer: Observer | None = None,
+    *,
+    recorder: Recorder | None = None,
     camera: str | None = None,
-    done: Callable[[Input, Report], object] | None = None,
-    failed: Callable[[Input, VideoError], object] | None = None,
-) -> int:
-    """Score every input; a bad video never stops the others. Returns how many failed or have gaps.
+) -> Iterator[tuple[Input, Report | VideoError]]:
+    """Score every input, in order; a bad video never stops the others.
 
-    observer: logs every segment, as of `camera` if that is given, else of the folder that a video lies in.
+    recorder: logs every segment, as of `camera` if that is given, else of the folder that a video lies in.
+
+    Raises:
+        ConfigError: unknown operating point; told before any video is decoded.
     """
-    detect = detector.detect if observer is None else partial(observer.detect, detector, camera=camera)
-    detector.operating_point(options)  # an unknown name is an error before any video is decoded
-    if out is not None:
-        check_writable(out)
-    n_bad = 0
+    detector.operating_point(options)
+    if outputs.folder is not None:
+        check_writable(outputs.folder)
+    recorder = recorder or Recorder(None)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("detect", total=len(inputs))
         for item in inputs:
-
-            def scored(batch: ScoredBatch, name: str = item.video_id) -> None:
-                progress.update(task, description=f"{name} {batch.stop_s:.0f} s")
-
-            target = report_path(out, item.video_id) if out is not None else None
-            report = _finished(target, detector, options) if resume and target is not None else None
-            if explain and target is not None and not target.with_suffix(SHARES).exists():
-                report = None
-            parts: list[Attribution] = []
+            result: Report | VideoError
             try:
-                if report is None:
-                    explained = parts.append if explain else None
-                    report = detect(item.path, item.video_id, options, scored=scored, explained=explained)
-                    if target is not None:
-                        save_report(target, report)
-                        if plot:
-                            picture = target.with_suffix(".png")
-                            timeline(picture, report, item.path, detector.bundle.segmentation, item.truth)
-                        if explain:
-                            _save_shares(target, report, item.path, detector, parts)
+                result = detect_video(detector, item, outputs, options, recorder, camera, progress, task)
             except VideoError as exc:
-                n_bad += 1
-                if failed is not None:
-                    failed(item, exc)
-            else:
-                n_bad += bool(report.gaps)
-                if done is not None:
-                    done(item, report)
+                result = exc
+            yield item, result
             progress.advance(task)
-    return n_bad
 
 
-class Scores(Protocol):
-    """Whatever scores a video somewhere else."""
+def problem_of(item: Input, result: Report | VideoError) -> str | None:
+    """Why a video was not scored whole, if it was not."""
+    if isinstance(result, VideoError):
+        return str(result)
+    return f"{item.path}: {result.gaps[0].reason}" if result.gaps else None
+
+
+def whole_reports(results: Iterable[tuple[Input, Report | VideoError]]) -> Iterator[tuple[Input, Report]]:
+    """The reports of videos that were scored whole.
+
+    Raises:
+        VideoError: after the last one, naming every video that was not.
+    """
+    problems: list[str] = []
+    n = 0
+    for item, result in results:
+        n += 1
+        if problem := problem_of(item, result):
+            problems.append(problem)
+        elif isinstance(result, Report):
+            yield item, result
+    if problems:
+        raise VideoError(f"{len(problems)} of {n} videos could not be scored whole: " + "; ".join(problems))
+
+
+class RemoteDetector(Protocol):
+    """Scores a video somewhere else."""
 
     def detect(self, path: Path, video_id: str | None, options: Options) -> Report:
         """The report. Raises VideoError if the video cannot be scored."""
 
 
 def detect_remotely(
-    scores: Scores,
-    inputs: Sequence[Input],
-    options: Options,
-    out: Path | None,
-    done: Callable[[Input, Report], object],
-    failed: Callable[[Input, VideoError], object],
-) -> int:
-    """As detect_videos, by a service. Returns how many failed or have gaps."""
+    service: RemoteDetector, inputs: Sequence[Input], options: Options, out: Path | None
+) -> Iterator[tuple[Input, Report | VideoError]]:
+    """As detect_videos, by a service."""
     if out is not None:
         check_writable(out)
-    n_bad = 0
     for item in inputs:
         try:
-            report = scores.detect(item.path, item.video_id, options)
+            report = service.detect(item.path, item.video_id, options)
         except VideoError as exc:
-            n_bad += 1
-            failed(item, exc)
+            yield item, exc
             continue
         if out is not None:
             save_report(report_path(out, item.video_id), report)
-        n_bad += bool(report.gaps)
-        done(item, report)
-    return n_bad
+        yield item, report
 
 
 def detect_split(
@@ -176,27 +232,10 @@ def detect_split(
     Raises:
         VideoError: some video could not be scored (each is named), or has gaps.
     """
-    problems: list[str] = []
     records = load_index(index, split)
     inputs = [Input(r.path, r.video_id, r.true_spans) for r in records]
-
-    def done(item: Input, report: Report) -> None:
-        if report.gaps:
-            problems.append(f"{item.path}: {report.gaps[0].reason}")
-
-    wanted = {report_path(out, r.video_id) for r in records}
-    for stale in set(out.rglob("*.json")) - wanted:
+    current = {report_path(out, r.video_id) for r in records}
+    for stale in set(out.rglob("*.json")) - current:
         stale.unlink()
-    detector = Detector.load(bundle)
-    detect_videos(
-        detector,
-        inputs,
-        out=out,
-        resume=True,
-        options=Options(operating_point),
-        done=done,
-        failed=lambda item, exc: problems.append(str(exc)),
-    )
-    if problems:
-        raise VideoError(f"{len(problems)} of {len(inputs)} videos could not be scored whole: " + "; ".join(problems))
-    return len(inputs)
+    results = detect_videos(Detector.load(bundle), inputs, Outputs(out, resume=True), Options(operating_point))
+    return sum(1 for _ in whole_reports(results))

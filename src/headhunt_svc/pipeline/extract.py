@@ -1,6 +1,7 @@
 """extract: videos + MLLM -> features of all heads under every prompt, for the splits that choose heads and fit."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,16 @@ from rich.progress import track
 
 from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
+from headhunt_svc.detector.batches import pixel_batches
 from headhunt_svc.detector.bundle import model_key
-from headhunt_svc.detector.pipeline import batches
 from headhunt_svc.errors import DatasetError, VideoError
-from headhunt_svc.model.extractor import Extractor, Reading, VisionCache
+from headhunt_svc.model.extractor import Extractor, Reading
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params, SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import code_version, sha256, text_id
 from headhunt_svc.types import HeadRef, Segment, VideoRecord
-from headhunt_svc.video.reader import VideoReader
+from headhunt_svc.video.opening import open_video
 
 STORED = "shards that name their source"  # part of every key: shards of an older layout are made again
 
@@ -27,7 +28,7 @@ def video_features(
     record: VideoRecord,
     prompts: Sequence[str],
     params: SegmentationParams,
-    batch: int,
+    batch_segments: int,
     heads: tuple[HeadRef, ...] | None = None,
 ) -> VideoFeatures:
     """Heads (all by default) and final hidden states of one video under every prompt.
@@ -39,12 +40,13 @@ def video_features(
     segments: list[Segment] = []
     parts: list[Reading] = []
     try:
-        with VideoReader(record.path) as video:
-            view = VisionCache(params.frame_s(video.fps))
-            for group, pixels in batches(video, record.video_id, params, extractor, batch):
-                frames = [p.segment.frame_indices for p in group]
-                segments += [p.segment for p in group]
-                parts.append(extractor.read(pixels, prompts, heads, view, frames))
+        with (
+            open_video(record.path, record.video_id) as video,
+            closing(pixel_batches(video, params, extractor, batch_segments)) as batches,
+        ):
+            for batch in batches:
+                segments += [s.segment for s in batch.segments]
+                parts.append(extractor.read(batch.pixels, prompts, heads, batch.cache, batch.frames))
     except VideoError as exc:
         raise DatasetError(str(exc)) from exc
     if video.gaps or video.n_frames != record.n_frames:
@@ -66,7 +68,7 @@ def extract_videos(
 ) -> None:
     """Features of every video, at `heads` (all by default), into the store; shards that fit are kept, so it resumes."""
     extractor.check(prompts, heads or (), params.frames_per_segment)
-    batch = Settings().batch_segments
+    batch_segments = Settings().batch_segments
     code = code_version("core/segmentation.py", "detector", "model", "video")
     for record in track(records, description="extract"):
         made_from = (
@@ -74,7 +76,7 @@ def extract_videos(
         )
         key = text_id(made_from)
         if store.key(record.video_id) != key:
-            features = video_features(extractor, record, prompts, params, batch, heads)
+            features = video_features(extractor, record, prompts, params, batch_segments, heads)
             store.save(record.video_id, features, key, Source(key_of_model, tuple(prompts)))
 
 

@@ -12,7 +12,8 @@ from headhunt_svc.detector.report import Report
 from headhunt_svc.params import EvaluateParams, SegmentationParams
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.types import FrameSpan, HeadRef, RobustSaliency
-from headhunt_svc.video.reader import SegmentPictures, VideoReader
+from headhunt_svc.video.opening import open_video
+from headhunt_svc.video.reader import SegmentPictures
 
 INK, RAW, SMOOTH, ALARM, TRUTH = "#24292f", "#9fb3c8", "#1f5fa8", "#d1495b", "#f2b134"
 MOST_THUMBNAILS = 5
@@ -50,8 +51,8 @@ def _peaks(video: Path, report: Report, params: SegmentationParams) -> list[tupl
     strongest = sorted(report.events, key=lambda e: -e.peak)[:MOST_THUMBNAILS]
     wanted = {s.index: e.peak_s for e in strongest for s in report.scores if s.start_s <= e.peak_s < s.stop_s}
     found = []
-    with VideoReader(video) as reader:
-        for piece in reader.segments(report.video_id, params):
+    with open_video(video, report.video_id) as reader:
+        for piece in reader.segments(params):
             if piece.segment.index in wanted:
                 found.append((wanted[piece.segment.index], piece))
             if len(found) == len(wanted):

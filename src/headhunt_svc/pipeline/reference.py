@@ -9,9 +9,10 @@ from headhunt_svc.data.datasets import load_index
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.monitoring.baselines import save_rows
-from headhunt_svc.prediction_log.recording import Observer
+from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.prediction_log.windows import Rows, read_window
 from headhunt_svc.prediction_log.writer import Place, PredictionLog
+from headhunt_svc.video.opening import open_video
 
 NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # the videos have no date; the same one makes the same file
 CAMERA = "reference"
@@ -29,12 +30,17 @@ def reference(bundle: Path, index: Path, out: Path) -> Rows:
     detector = Detector.load(bundle)
     with tempfile.TemporaryDirectory() as folder:
         with PredictionLog(folder, retention_days=100_000) as log:
-            observer = Observer(log, probe_share=1.0)
-            at = NO_TIME
+            recorder = Recorder(log, probe_share=1.0)
+            time = NO_TIME
             for r in records:
-                observer.detect(detector, r.path, r.video_id, camera=CAMERA, recorded=at, pass_id=r.video_id)
-                at += timedelta(hours=1)
-        window = read_window(Place(folder), NO_TIME, at, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
+                with open_video(r.path, r.video_id) as video:
+                    batches = detector.score(video, recorder.probing(detector))
+                    batches = recorder.record(
+                        detector, r.video_id, batches, camera=CAMERA, recorded=time, pass_id=r.video_id
+                    )
+                    detector.report(video, batches)
+                time += timedelta(hours=1)
+        window = read_window(Place(folder), NO_TIME, time, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
     rows = window.cameras[CAMERA]
     save_rows(out, rows)
     return rows

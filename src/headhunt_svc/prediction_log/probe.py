@@ -5,50 +5,63 @@ It is a second pass beside the scoring, so that scores are the same bits with an
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
-import torch
-from jaxtyping import Float32
 
 from headhunt_svc.core.scoring import apply_scorer, contributions
+from headhunt_svc.detector.batches import PixelBatch, PromptReading, ScoredBatch
 from headhunt_svc.detector.pipeline import Detector
-from headhunt_svc.model.extractor import Frames, VisionCache
-from headhunt_svc.prediction_log.metrics import PROBED
+from headhunt_svc.detector.scorers import SegmentScorer
+from headhunt_svc.model.extractor import VisionCache
+from headhunt_svc.prediction_log.guard import LogErrors
+from headhunt_svc.prediction_log.metrics import PROBE_FAILURES, PROBED
 from headhunt_svc.types import HeadRef
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """One segment under every calibration prompt: raw scores, and what each head adds to the logits."""
-
-    scores: Float32[np.ndarray, " prompt"]
-    contributions: Float32[np.ndarray, "prompt head"]
-
-
-def chosen(video_id: str, frame: int, share: float) -> bool:
+def is_probed(video_id: str, frame: int, share: float) -> bool:
     """Is the segment with this first frame probed? The same segments in every pass over a video."""
     return zlib.crc32(f"{video_id}:{frame}".encode()) < share * 2**32
 
 
-class Probe:
-    """Reads a share of the segments of one detector under all prompts that its heads were chosen with."""
+class ProbingScorer:
+    """Scores as another scorer does; then reads a share of the segments under all calibration prompts.
 
-    def __init__(self, detector: Detector, share: float) -> None:
-        self.extractor, self.scorer = detector.extractor, detector.scorer
-        self.prompts, self.share = detector.bundle.calibration_prompts, share
+    A probe that fails is logged and counted; the scores are not touched.
+    """
 
-    def read(
-        self, video_id: str, pixels: torch.Tensor, view: VisionCache, frames: Frames
-    ) -> dict[tuple[int, ...], Probed]:
-        """What is chosen of a batch float[B, F, 3, h, w], by frame numbers. Run it where the model is run."""
-        wanted = [i for i, f in enumerate(frames) if chosen(video_id, f[0], self.share)]
-        if not wanted or len(self.prompts) < 2:
+    def __init__(self, detector: Detector, scorer: SegmentScorer, share: float, errors: LogErrors) -> None:
+        self._extractor, self._weights = detector.extractor, detector.scorer
+        self._prompts = detector.bundle.calibration_prompts
+        self._scorer, self._share, self._errors = scorer, share, errors
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """See SegmentScorer."""
+        return self._scorer.exclusive()
+
+    def score(self, batch: PixelBatch) -> ScoredBatch:
+        """See SegmentScorer."""
+        scored = self._scorer.score(batch)
+        with self._errors, self.exclusive():
+            try:
+                return replace(scored, prompt_readings=self._read(batch))
+            except Exception:
+                PROBE_FAILURES.inc()
+                raise
+        return scored
+
+    def _read(self, batch: PixelBatch) -> dict[int, PromptReading]:
+        frames = batch.frames
+        places = [i for i, s in enumerate(batch.segments) if is_probed(s.segment.video_id, frames[i][0], self._share)]
+        if not places or len(self._prompts) < 2:
             return {}
-        heads: Sequence[HeadRef] = self.scorer.heads
-        seen = VisionCache(view.frame_s, dict(view.units))  # the scoring's own memory of pictures stays as it is
-        z = self.extractor.features(pixels[wanted], self.prompts, heads, seen, [frames[i] for i in wanted])
-        scores = np.stack([apply_scorer(self.scorer, of.reshape(len(of), -1)) for of in z]).astype(np.float32)
-        shares = np.stack([contributions(self.scorer, of) for of in z]).astype(np.float32)
-        PROBED.inc(len(wanted))
-        return {frames[i]: Probed(scores[:, k], shares[:, k]) for k, i in enumerate(wanted)}
+        heads: Sequence[HeadRef] = self._weights.heads
+        cache = VisionCache(batch.cache.frame_s, dict(batch.cache.units))  # the scoring's own cache stays as it is
+        features = self._extractor.features(
+            batch.pixels[places], self._prompts, heads, cache, [frames[i] for i in places]
+        )
+        scores = np.stack([apply_scorer(self._weights, z.reshape(len(z), -1)) for z in features]).astype(np.float32)
+        shares = np.stack([contributions(self._weights, z) for z in features]).astype(np.float32)
+        PROBED.inc(len(places))
+        return {i: PromptReading(scores[:, k], shares[:, k]) for k, i in enumerate(places)}

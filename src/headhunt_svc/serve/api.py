@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,10 +15,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from headhunt_svc.core.scoring import contributions
-from headhunt_svc.detector.pipeline import Detector, Result, Run, ScoredBatch
+from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.serve import jobs
 from headhunt_svc.serve.bodies import json_body, parsed
 from headhunt_svc.serve.engine import Engine, Work
@@ -81,19 +79,28 @@ def _timing(work: Work) -> str:
     return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in work.seconds.items())
 
 
+async def _report_of(items: AsyncIterator[ScoredBatch | Report]) -> Report:
+    """The last item."""
+    async for item in items:
+        if isinstance(item, Report):
+            return item
+    raise RuntimeError("a scoring ended without a report")
+
+
 async def detect(request: Request) -> Response:
     """POST /v1/detect."""
     engine: Engine = request.app.state.engine
     async with engine.admitted() as work:
         path, name, options = await _video(request, work)
         try:
-            engine.loaded_for(work).operating_point(options.of_detector)
-            scored = engine.start(work, path, name, options.of_detector, options.camera)
+            batches = engine.detect(work, path, name, options.of_detector, options.camera)
+            scored = asyncio.ensure_future(_report_of(batches))
             gone = asyncio.ensure_future(_hung_up(request))
             both: tuple[asyncio.Future[Any], ...] = (scored, gone)
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             gone.cancel()
             if not scored.done():
+                scored.cancel()
                 raise Problem(408, "gone", "the client hung up")
             report = _finished(await scored, options)
         except HeadHuntError as exc:
@@ -107,9 +114,9 @@ def _event(kind: str, body: BaseModel) -> bytes:
 
 
 def _progress(batch: ScoredBatch) -> Progress:
-    rows = zip(batch.pieces, batch.raw.tolist(), strict=True)
+    rows = zip(batch.segments, batch.raw.tolist(), strict=True)
     segments = tuple(
-        ScoredSegment(index=p.segment.index, start_s=p.start_s, stop_s=p.stop_s, raw=raw) for p, raw in rows
+        ScoredSegment(index=s.segment.index, start_s=s.start_s, stop_s=s.stop_s, raw=raw) for s, raw in rows
     )
     return Progress(scored_s=batch.stop_s, segments=segments)
 
@@ -117,26 +124,16 @@ def _progress(batch: ScoredBatch) -> Progress:
 async def _stream(request: Request) -> AsyncIterator[bytes]:
     """The events; what goes wrong before the first is raised, what goes wrong later is the last event."""
     engine: Engine = request.app.state.engine
-    loop = asyncio.get_running_loop()
-    waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-    def put(item: bytes | None) -> None:
-        with suppress(RuntimeError):  # the loop has stopped
-            loop.call_soon_threadsafe(waiting.put_nowait, item)
-
     begun = False
     async with engine.admitted() as work:
         path, name, options = await _video(request, work)
         try:
-            engine.loaded_for(work).operating_point(options.of_detector)
-            report = engine.start(
-                work, path, name, options.of_detector, options.camera, lambda b: put(_event("scores", _progress(b)))
-            )
-            report.add_done_callback(lambda _: put(None))
-            while (item := await waiting.get()) is not None:
-                begun = True
-                yield item
-            yield _event("report", _finished(await report, options))
+            async for item in engine.detect(work, path, name, options.of_detector, options.camera):
+                if isinstance(item, Report):
+                    yield _event("report", _finished(item, options))
+                else:
+                    begun = True
+                    yield _event("scores", _progress(item))
         except (HeadHuntError, Problem) as exc:
             problem = exc if isinstance(exc, Problem) else _named(exc, path, name)
             if not begun:
@@ -173,14 +170,10 @@ async def score(request: Request) -> Response:
     except ValueError as exc:
         raise Problem(422, "frames", str(exc)) from exc
 
-    def run(detector: Detector, call: Run) -> Result:
-        pixels = detector.extractor.preprocess(pictures)[None]
-        return call(pixels, VisionCache(cut.frame_s(asked.fps)), [tuple(range(len(pictures)))])
-
-    features, raw = await engine.score(run)
+    scored = await engine.score(pictures, asked.fps)
     detector = engine.loaded()
-    of_heads = contributions(detector.scorer, np.asarray(features))[0]
-    answer = Score(detector_id=detector.detector_id, raw=float(raw[0]), contributions=tuple(of_heads.tolist()))
+    shares = contributions(detector.scorer, scored.features)[0]
+    answer = Score(detector_id=detector.detector_id, raw=float(scored.raw[0]), contributions=tuple(shares.tolist()))
     return Response(answer.model_dump_json(), media_type="application/json")
 
 

@@ -7,27 +7,30 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
+import numpy as np
+from jaxtyping import UInt8
 
+from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment
 from headhunt_svc.detector.options import Options
-from headhunt_svc.detector.pipeline import Detector, Result, Run, Scored
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, VideoError
-from headhunt_svc.model.extractor import Frames, VisionCache
-from headhunt_svc.prediction_log.recording import Observer, observer_of
+from headhunt_svc.model.extractor import VisionCache
+from headhunt_svc.prediction_log.recording import Recorder, recorder_of
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.serve.runner import Runner
 from headhunt_svc.settings import Settings
-from headhunt_svc.video.reader import VideoSource
-from headhunt_svc.video.sandbox import limited, start
+from headhunt_svc.types import FrameSpan, Segment
+from headhunt_svc.video.opening import open_video
+from headhunt_svc.video.sandbox import start
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
@@ -72,14 +75,18 @@ class Work:
         if self.why is not None:
             raise self.why
 
-    def run(self, pixels: torch.Tensor, view: VisionCache, frames: Frames) -> Result:
-        """As Detector.run, shared with other requests."""
+    def score(self, batch: PixelBatch) -> ScoredBatch:
+        """See SegmentScorer: by the model that all requests share."""
         self.check()
         before = time.perf_counter()
         try:
-            return self.runner.run(self, pixels, view, frames)
+            return self.runner.score(self, batch)
         finally:
             self.seconds["model"] = self.seconds.get("model", 0.0) + time.perf_counter() - before
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """See SegmentScorer."""
+        return self.runner.exclusive()
 
 
 def _give_back_memory() -> None:
@@ -97,7 +104,7 @@ class Engine:
         self.detector: Detector | None = None
         self.stopping = False
         self._runner: Runner | None = None
-        self.observer: Observer | None = None
+        self.recorder = Recorder(None)
         self._slots = asyncio.Semaphore(settings.max_videos)
         self._pool = ThreadPoolExecutor(settings.max_videos, "video")
         self._works: set[Work] = set()
@@ -112,7 +119,7 @@ class Engine:
             except HeadHuntError as exc:
                 failed(exc)
                 return
-            self.observer = observer_of(self.settings)
+            self.recorder = recorder_of(self.settings)
             self._runner, self.detector = Runner(detector), detector
             metrics.READY.set(1)
             logger.info("ready", extra={"about": {"detector_id": detector.detector_id}})
@@ -174,10 +181,16 @@ class Engine:
                 work.stop(Problem(408, "gone", "the client hung up"))
                 work.future.add_done_callback(leave)
 
-    def start(
-        self, work: Work, path: Path, name: str, options: Options, camera: str, scored: Scored | None = None
-    ) -> "asyncio.Future[Report]":
-        """Score a video in a thread, when it is its turn."""
+    async def detect(
+        self, work: Work, path: Path, video_id: str, options: Options, camera: str
+    ) -> AsyncGenerator[ScoredBatch | Report]:
+        """Score a video in a thread, when it is its turn: its batches as they are scored, and last the report."""
+        self.loaded_for(work).operating_point(options)
+        batches: asyncio.Queue[ScoredBatch | None] = asyncio.Queue()
+
+        def put(batch: ScoredBatch | None) -> None:
+            with suppress(RuntimeError):  # the loop has stopped
+                self._loop.call_soon_threadsafe(batches.put_nowait, batch)
 
         async def turn() -> Report:
             metrics.QUEUE_DEPTH.inc()
@@ -191,7 +204,7 @@ class Engine:
             metrics.VIDEOS_ACTIVE.inc()
             try:
                 return await self._loop.run_in_executor(
-                    self._pool, self._detect, work, path, name, options, camera, scored
+                    self._pool, self._detect, work, path, video_id, options, camera, put
                 )
             finally:
                 metrics.VIDEOS_ACTIVE.dec()
@@ -199,44 +212,47 @@ class Engine:
 
         work.future = asyncio.ensure_future(turn())
         work.future.add_done_callback(lambda done: done.cancelled() or done.exception())  # the client may be gone
-        return work.future
+        work.future.add_done_callback(lambda _: put(None))
+        while (batch := await batches.get()) is not None:
+            yield batch
+        yield await work.future
 
     def _detect(
-        self, work: Work, path: Path, name: str, options: Options, camera: str, scored: Scored | None
+        self,
+        work: Work,
+        path: Path,
+        video_id: str,
+        options: Options,
+        camera: str,
+        put: Callable[[ScoredBatch], None],
     ) -> Report:
         detector = self.loaded_for(work)
-        closed = 0.0
+        started = scored = time.perf_counter()
 
-        @contextmanager
-        def reader(at: Path) -> Iterator[VideoSource]:
-            nonlocal closed
-            with limited(at, self.settings) as video:
-                yield video
-            closed = time.perf_counter()
-            _give_back_memory()
+        def passed_on(batches: Iterable[ScoredBatch]) -> Iterator[ScoredBatch]:
+            nonlocal scored
+            for batch in batches:
+                put(batch)
+                yield batch
+            scored = time.perf_counter()
 
-        started = time.perf_counter()
         try:
-            if self.observer is None:
-                report = detector.detect(path, name, options, reader=reader, run=work.run, scored=scored)
-            else:
-                report = self.observer.detect(
-                    detector,
-                    path,
-                    name,
-                    options,
-                    camera=camera or None,
-                    alone=work.runner.alone,
-                    reader=reader,
-                    run=work.run,
-                    scored=scored,
-                )
+            with open_video(path, video_id, sandbox=self.settings) as video:
+                batches = detector.score(video, self.recorder.probing(detector, work))
+                batches = self.recorder.record(detector, video_id, batches, options, camera=camera or None)
+                with closing(batches):
+                    report = detector.report(video, passed_on(batches), options)
         except VideoError as exc:
             metrics.DECODE_FAILURES.labels(type(exc).__name__).inc()
             raise
-        ended = time.perf_counter()
-        work.seconds["locate"] = ended - closed
-        work.seconds["decode"] = closed - started - work.seconds.get("model", 0.0)
+        finally:
+            _give_back_memory()
+        work.seconds["locate"] = time.perf_counter() - scored
+        work.seconds["decode"] = scored - started - work.seconds.get("model", 0.0)
+        self._count(work, report, camera)
+        return report
+
+    def _count(self, work: Work, report: Report, camera: str) -> None:
         for stage in ("decode", "model", "locate"):
             metrics.STAGE_SECONDS.labels(stage).observe(work.seconds[stage])
         if report.gaps:
@@ -246,7 +262,6 @@ class Engine:
             metrics.SCORE.labels(label).observe(s.smoothed)
         metrics.EVENTS.labels(label).inc(len(report.events))
         metrics.FOOTAGE_SECONDS.labels(label).inc(report.duration_s)
-        return report
 
     def loaded_for(self, work: Work) -> Detector:
         """The detector of a request that was admitted, also while the service drains."""
@@ -254,8 +269,16 @@ class Engine:
         assert self.detector is not None
         return self.detector
 
-    async def score(self, run: Callable[[Detector, Run], Result]) -> Result:
-        """A model call beside those of videos."""
+    async def score(self, pictures: UInt8[np.ndarray, "frame height width 3"], fps: float) -> ScoredBatch:
+        """Score the pictures of one segment, beside those of videos."""
         async with self.admitted() as work:
             detector = self.loaded()
-            return await self._loop.run_in_executor(None, run, detector, work.run)
+
+            def run() -> ScoredBatch:
+                pixels = detector.extractor.preprocess(pictures)[None]
+                n = len(pictures)
+                segment = Segment("", 0, FrameSpan(0, n), tuple(range(n)))
+                cache = VisionCache(detector.bundle.segmentation.frame_s(fps))
+                return work.score(PixelBatch((TimedSegment(segment, 0.0, n / fps),), pixels, cache))
+
+            return await self._loop.run_in_executor(None, run)

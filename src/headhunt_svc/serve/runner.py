@@ -2,13 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from headhunt_svc.detector.pipeline import Detector, Result
+from headhunt_svc.detector.batches import PixelBatch, ScoredBatch
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.scorers import scored_batch
 from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.serve import metrics
 
@@ -20,9 +23,7 @@ class _Job:
     """A batch of one video: its segments may go through the model in several calls, beside those of others."""
 
     owner: object
-    pixels: torch.Tensor
-    view: VisionCache
-    frames: Sequence[tuple[int, ...]]
+    batch: PixelBatch
     taken: int = 0
     parts: list[np.ndarray] = field(default_factory=list)  # features
     error: BaseException | None = None
@@ -30,11 +31,11 @@ class _Job:
 
     @property
     def left(self) -> int:
-        return len(self.pixels) - self.taken
+        return len(self.batch.pixels) - self.taken
 
     @property
     def layout(self) -> tuple[object, ...]:
-        return (*self.pixels.shape[1:], self.view.frame_s)
+        return (*self.batch.pixels.shape[1:], self.batch.cache.frame_s)
 
 
 class Runner:
@@ -52,21 +53,20 @@ class Runner:
         self._model = threading.Lock()
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
-    def run(self, owner: object, pixels: torch.Tensor, view: VisionCache, frames: Sequence[tuple[int, ...]]) -> Result:
-        """As Detector.run, for one of several owners; waits for its turn. Raises what `forget` was given."""
-        job = _Job(owner, pixels, view, frames)
+    def score(self, owner: object, batch: PixelBatch) -> ScoredBatch:
+        """Score a batch of one of several owners; waits for its turn. Raises what `forget` was given."""
+        job = _Job(owner, batch)
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
         job.done.wait()
         if job.error is not None:
             raise job.error
-        return self._detector.with_scores(np.concatenate(job.parts))
+        return scored_batch(self._detector.scorer, batch, np.concatenate(job.parts))
 
-    def alone(self, what: Callable[[], object]) -> object:
-        """Call a function between two calls of the model."""
-        with self._model:
-            return what()
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Between two calls of the model: inside, nobody else runs it."""
+        return self._model
 
     def forget(self, owner: object, why: BaseException) -> None:
         """End an owner's work: nothing more of it goes into the model."""
@@ -116,19 +116,23 @@ class Runner:
 
     def _score(self, parts: Sequence[tuple[_Job, slice]]) -> None:
         started = time.perf_counter()
-        first = parts[0][0]
-        view = first.view if len(parts) == 1 else VisionCache(first.view.frame_s)
-        pixels = torch.cat([job.pixels[part] for job, part in parts])
-        frames = [tuple(i + k * _APART for i in of) for k, (job, part) in enumerate(parts) for of in job.frames[part]]
+        first = parts[0][0].batch
+        cache = first.cache if len(parts) == 1 else VisionCache(first.cache.frame_s)
+        pixels = torch.cat([job.batch.pixels[part] for job, part in parts])
+        frames = [
+            tuple(number + k * _APART for number in shown)
+            for k, (job, part) in enumerate(parts)
+            for shown in job.batch.frames[part]
+        ]
         with self._model:
-            features, _ = self._detector.run(pixels, view, frames)
+            features = self._detector.features(pixels, cache, frames)
         metrics.MODEL_SECONDS.observe(time.perf_counter() - started)
         metrics.BATCH_SEGMENTS.observe(len(pixels))
         metrics.SEGMENTS.inc(len(pixels))
         if self._detector.extractor.device.type == "cuda":
             metrics.GPU_MEMORY_BYTES.set(torch.cuda.memory_allocated(self._detector.extractor.device))
-        at = 0
+        first_row = 0
         for job, part in parts:
             n = part.stop - part.start
-            job.parts.append(features[at : at + n])
-            at += n
+            job.parts.append(features[first_row : first_row + n])
+            first_row += n

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,10 @@ class VideoSource(Protocol):
     """What the detector reads: an opened video. VideoReader is one; its docstring says what it raises."""
 
     @property
+    def video_id(self) -> str:
+        """The name in reports and logs."""
+
+    @property
     def fps(self) -> float:
         """Frames per second, as the file states."""
 
@@ -93,7 +98,7 @@ class VideoSource(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def segments(self, video_id: str, params: SegmentationParams) -> Iterator[SegmentPictures]:
+    def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """The video's segments in order, each with its pictures."""
 
 
@@ -102,9 +107,10 @@ class VideoReader:
     """Reads one video; what could not be decoded is in `gaps` after reading.
 
         with VideoReader(path) as video:
-            for piece in video.segments("camera-1", params.segmentation):
+            for piece in video.segments(params.segmentation):
                 ...
 
+    video_id: its name in segments; the file's name by default.
     fd: an open file to read instead of opening the path, which then only names the video.
 
     Raises:
@@ -116,6 +122,7 @@ class VideoReader:
     path: Path
     limits: VideoLimits = field(default_factory=VideoLimits)
     fd: int | None = None
+    video_id: str = ""
     gaps: list[Gap] = field(default_factory=list)
     n_frames: int = 0
     repaired_times: int = 0  # frames whose timestamp was missing or went back; placed one frame after the last
@@ -126,6 +133,11 @@ class VideoReader:
     _size: tuple[int, int] | None = None  # of the first picture
     _container: av.container.InputContainer = field(init=False, repr=False)
     _stream: av.VideoStream = field(init=False, repr=False)
+    _decoding: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.video_id = self.video_id or self.path.name
 
     def __enter__(self) -> "VideoReader":
         self._container, self._stream = _open(self.path, self.limits, self.fd)
@@ -162,7 +174,9 @@ class VideoReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._container.close()
+        with self._decoding:  # a thread that reads ahead may be in the middle of a picture
+            self._closed = True
+            self._container.close()
 
     def _frames(self) -> Iterator[av.VideoFrame]:
         """Every picture that was decoded from intact data, in order; failures are collected in `gaps`.
@@ -175,12 +189,15 @@ class VideoReader:
         while True:
             packet = None
             try:
-                packet = next(packets)
-                if broken and packet.size and not packet.is_keyframe:
-                    self._add_gap(packet, "follows a broken picture")
-                    continue
-                broken = broken and not packet.size
-                pictures = packet.decode()
+                with self._decoding:
+                    if self._closed:
+                        return
+                    packet = next(packets)
+                    if broken and packet.size and not packet.is_keyframe:
+                        self._add_gap(packet, "follows a broken picture")
+                        continue
+                    broken = broken and not packet.size
+                    pictures = packet.decode()
             except StopIteration:
                 return
             except av.error.FFmpegError as exc:
@@ -215,9 +232,9 @@ class VideoReader:
             at = max(float(packet.pts * packet.time_base) - self._origin, 0.0)
         self.gaps.append(Gap(at, 1, reason))
 
-    def segments(self, video_id: str, params: SegmentationParams) -> Iterator[SegmentPictures]:
+    def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """The video's segments in order, the tail included; every decoded frame is in exactly one."""
-        segmenter = Segmenter(video_id, params)
+        segmenter = Segmenter(self.video_id, params)
         held: deque[tuple[float, av.VideoFrame]] = deque()  # from frame number `base` on
         base = 0
         last, step = 0.0, 1.0 / self.fps

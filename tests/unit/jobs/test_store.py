@@ -7,28 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headhunt_svc.detector.pipeline import ScoredBatch
+from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
 from headhunt_svc.jobs.store import Store, locked
 from headhunt_svc.types import FrameSpan, Segment
-from headhunt_svc.video.reader import SegmentPictures
 
 
 def batch(first: int, n: int) -> ScoredBatch:
     rng = np.random.default_rng(first)
-    pieces = tuple(
-        SegmentPictures(
+    segments = tuple(
+        TimedSegment(
             Segment("v", i, FrameSpan(4 * i, 4 * i + 4), (4 * i, 4 * i + 2)),
-            np.empty((0, 2, 2, 3), np.uint8),
             0.1 * i,
             0.1 * i + 0.1,
         )
         for i in range(first, first + n)
     )
-    return ScoredBatch(pieces, rng.normal(size=(n, 2, 3)).astype(np.float32), rng.random(n))
+    return ScoredBatch(segments, rng.normal(size=(n, 2, 3)).astype(np.float32), rng.random(n))
 
 
 def same(a: ScoredBatch, b: ScoredBatch) -> bool:
-    light = [[(p.segment, p.start_s, p.stop_s) for p in x.pieces] for x in (a, b)]
+    light = [[(p.segment, p.start_s, p.stop_s) for p in x.segments] for x in (a, b)]
     return light[0] == light[1] and np.array_equal(a.features, b.features) and np.array_equal(a.raw, b.raw)
 
 

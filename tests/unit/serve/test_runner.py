@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from headhunt_svc.detector.batches import PixelBatch, TimedSegment
 from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.serve.runner import Runner
+from headhunt_svc.types import FrameSpan, HeadRef, Scorer, Segment
 
 
 class Model:
     """Counts calls; holds the first one until it is released."""
 
     batch_segments = 4
+    scorer = Scorer((HeadRef(0, 0),), np.ones(2), 0.0)
     extractor = SimpleNamespace(device=torch.device("cpu"))
 
     def __init__(self) -> None:
@@ -24,30 +27,28 @@ class Model:
         self.entered = threading.Event()
         self.error: Exception | None = None
 
-    def run(self, pixels: torch.Tensor, view: VisionCache, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
+    def features(self, pixels: torch.Tensor, cache: VisionCache, frames: Frames) -> np.ndarray:
         self.calls.append(pixels[:, 0, 0, 0, 0].tolist())
         self.frames.append(frames)
         self.entered.set()
         assert self.held.wait(10)
         if self.error is not None:
             raise self.error
-        return self.with_scores(pixels[:, :1, 0, 0].numpy())
-
-    def with_scores(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return features, features[:, 0, 0].astype(np.float64)
+        return pixels[:, :1, 0, 0].numpy()
 
 
-def segments(of: int, n: int, size: int = 2) -> tuple[torch.Tensor, VisionCache, Frames]:
-    pixels = torch.full((n, 1, 3, size, size), float(of)) + torch.arange(n).view(-1, 1, 1, 1, 1) / 100
-    return pixels, VisionCache(0.1), [(i,) for i in range(n)]
+def segments(video: int, n: int, size: int = 2) -> PixelBatch:
+    pixels = torch.full((n, 1, 3, size, size), float(video)) + torch.arange(n).view(-1, 1, 1, 1, 1) / 100
+    timed = tuple(TimedSegment(Segment("v", i, FrameSpan(i, i + 1), (i,)), i, i + 1) for i in range(n))
+    return PixelBatch(timed, pixels, VisionCache(0.1))
 
 
-def ask(runner: Runner, owner: object, *batch: object) -> tuple[threading.Thread, list[object]]:
+def ask(runner: Runner, owner: object, batch: PixelBatch) -> tuple[threading.Thread, list[object]]:
     found: list[object] = []
 
     def work() -> None:
         try:
-            found.append(runner.run(owner, *batch)[1].tolist())  # type: ignore[arg-type]
+            found.append(runner.score(owner, batch).features[:, 0, 0].tolist())
         except Exception as error:
             found.append(error)
 
@@ -63,7 +64,7 @@ def started() -> tuple[Runner, Model, threading.Thread]:
     """A runner whose model is busy with something."""
     model = Model()
     runner = Runner(model)  # type: ignore[arg-type]
-    thread, _ = ask(runner, "first", *segments(9, 1))
+    thread, _ = ask(runner, "first", segments(9, 1))
     assert model.entered.wait(10)
     model.calls.clear()
     model.frames.clear()
@@ -81,9 +82,9 @@ def wait_for(runner: Runner, n: int) -> None:
 
 def test_a_long_video_does_not_starve_a_short_one() -> None:
     runner, model, _ = started()
-    long, of_long = ask(runner, "long", *segments(1, 10))
+    long, of_long = ask(runner, "long", segments(1, 10))
     wait_for(runner, 1)
-    short, of_short = ask(runner, "short", *segments(2, 2))
+    short, of_short = ask(runner, "short", segments(2, 2))
     wait_for(runner, 2)
     model.held.set()
     for thread in (long, short):
@@ -99,7 +100,7 @@ def test_layouts_do_not_mix_and_take_turns() -> None:
     runner, model, _ = started()
     threads = []
     for i, size in enumerate((2, 4)):
-        threads.append(ask(runner, size, *segments(i + 1, 6, size))[0])
+        threads.append(ask(runner, size, segments(i + 1, 6, size))[0])
         wait_for(runner, i + 1)
     model.held.set()
     for thread in threads:
@@ -109,9 +110,9 @@ def test_layouts_do_not_mix_and_take_turns() -> None:
 
 def test_what_is_forgotten_is_not_computed_and_the_others_go_on() -> None:
     runner, model, _ = started()
-    gone, of_gone = ask(runner, "gone", *segments(1, 4))
+    gone, of_gone = ask(runner, "gone", segments(1, 4))
     wait_for(runner, 1)
-    other, of_other = ask(runner, "other", *segments(2, 4))
+    other, of_other = ask(runner, "other", segments(2, 4))
     wait_for(runner, 2)
     runner.forget("gone", InterruptedError("hung up"))
     gone.join(10)
@@ -125,13 +126,13 @@ def test_what_is_forgotten_is_not_computed_and_the_others_go_on() -> None:
 def test_an_error_of_the_model_reaches_the_videos_of_that_call_and_the_next_go_on() -> None:
     runner, model, first = started()
     model.error = RuntimeError("out of memory")
-    thread, found = ask(runner, "a", *segments(1, 9))
+    thread, found = ask(runner, "a", segments(1, 9))
     wait_for(runner, 1)
     model.held.set()
     for t in (first, thread):
         t.join(10)
     assert isinstance(found[0], RuntimeError)
     model.error = None
-    thread, found = ask(runner, "b", *segments(2, 1))
+    thread, found = ask(runner, "b", segments(2, 1))
     thread.join(10)
     assert found == [[2.0]]

@@ -15,7 +15,7 @@ S = SegmentationParams(length_s=1.6, frames_per_segment=4)
 
 def read(path: Path, params: SegmentationParams = S) -> tuple[VideoReader, list[module.SegmentPictures]]:
     with VideoReader(path) as reader:
-        return reader, list(reader.segments(path.name, params))
+        return reader, list(reader.segments(params))
 
 
 @pytest.mark.parametrize(

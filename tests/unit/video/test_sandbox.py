@@ -23,7 +23,7 @@ S = SegmentationParams(length_s=1.6, frames_per_segment=4)
 
 def read(source: VideoReader | SandboxedReader, params: SegmentationParams = S) -> object:
     with source as video:
-        pieces = [(p.segment, p.start_s, p.stop_s, p.pictures.tobytes()) for p in video.segments("v", params)]
+        pieces = [(p.segment, p.start_s, p.stop_s, p.pictures.tobytes()) for p in video.segments(params)]
         return pieces, video.fps, video.n_frames, video.duration_s, video.gaps, video.repaired_times
 
 
@@ -72,7 +72,7 @@ def test_real_clips_are_the_same_to_the_bit(clips: Path) -> None:
 def test_several_at_once(tmp_path: Path) -> None:
     paths = [write_video(tmp_path / f"{n}.mp4", n) for n in (20, 40, 60)]
     readers = [SandboxedReader(p).__enter__() for p in paths]
-    streams = [r.segments("v", S) for r in readers]
+    streams = [r.segments(S) for r in readers]
     counts = [sum(len(p.segment.span) for p in stream) for stream in reversed(streams)]
     for r in readers:
         r.__exit__(None, None, None)
@@ -111,12 +111,12 @@ def test_a_decoder_that_dies_or_hangs_is_an_error_of_its_video_only(tmp_path, nu
     before = set(decoders())
     with SandboxedReader(path, process=ProcessLimits(stall_s=1)) as video, SandboxedReader(other) as beside:
         (pid, _) = sorted(set(decoders()) - before)
-        pieces = video.segments("v", S)
+        pieces = video.segments(S)
         next(pieces)
         os.kill(pid, number)
         with pytest.raises(error, match=says):
             list(pieces)
-        assert sum(len(p.segment.span) for p in beside.segments("v", S)) == 20
+        assert sum(len(p.segment.span) for p in beside.segments(S)) == 20
 
 
 def gone(pid: int) -> bool:
@@ -132,7 +132,7 @@ def test_a_reader_that_is_left_leaves_no_process(tmp_path: Path) -> None:
     start()
     before = set(decoders())
     with SandboxedReader(big_video(tmp_path / "a.avi")) as video:
-        next(video.segments("v", S))
+        next(video.segments(S))
         (pid,) = set(decoders()) - before
     assert gone(pid)
 
@@ -144,7 +144,7 @@ from pathlib import Path
 from headhunt_svc.video.sandbox import SandboxedReader, reader
 from headhunt_svc.params import SegmentationParams
 video = SandboxedReader(Path({str(path)!r})).__enter__()
-pieces = video.segments("v", SegmentationParams(length_s=1.6, frames_per_segment=4))
+pieces = video.segments(SegmentationParams(length_s=1.6, frames_per_segment=4))
 next(pieces)
 mother = reader._starter._process.pid
 print(mother, Path(f"/proc/{{mother}}/task/{{mother}}/children").read_text(), flush=True)
@@ -169,7 +169,7 @@ def test_the_starter_is_started_again(tmp_path: Path) -> None:
 def test_the_decoder_holds_nothing_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADHUNT_API_KEYS", "secret")
     with SandboxedReader(big_video(tmp_path / "a.avi")) as video:
-        next(video.segments("v", S))
+        next(video.segments(S))
         (pid,) = decoders()
         assert "secret" not in Path(f"/proc/{pid}/environ").read_text()
         # the video, FFmpeg's duplicate of it, the answers, and nothing three times
@@ -254,7 +254,7 @@ def test_pictures_that_change_size_are_a_gap(tmp_path: Path) -> None:
     path = tmp_path / "a.ts"
     path.write_bytes(b"".join(parts))
     with VideoReader(path) as video:
-        pieces = list(video.segments("v", S))
+        pieces = list(video.segments(S))
     assert {p.pictures.shape[1:3] for p in pieces} == {(48, 64)}
     assert [g.reason for g in video.gaps] == ["pictures of 96 x 48 in a video of 64 x 48"]
 
@@ -273,9 +273,9 @@ def test_pictures_that_change_size_are_a_gap(tmp_path: Path) -> None:
 def test_containers_of_old_are_read_as_before(tmp_path: Path, suffix: str, codec: str) -> None:
     path = write_video(tmp_path / f"a.{suffix}", 30, 25, codec=codec)
     with VideoReader(path) as video:
-        assert sum(len(p.segment.span) for p in video.segments("v", S)) == 30
+        assert sum(len(p.segment.span) for p in video.segments(S)) == 30
         assert video.gaps == []
     with av.open(str(path)) as bare:
         first = next(bare.decode(video=0)).to_ndarray(format="rgb24")
     with SandboxedReader(path) as video:
-        np.testing.assert_array_equal(next(video.segments("v", S)).pictures[0], first)
+        np.testing.assert_array_equal(next(video.segments(S)).pictures[0], first)

@@ -17,7 +17,6 @@ import numpy as np
 
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, Segment
 from headhunt_svc.video.reader import Gap, SegmentPictures, VideoLimits, open_file
 from headhunt_svc.video.sandbox import wire
@@ -91,6 +90,7 @@ class SandboxedReader:
     path: Path
     limits: VideoLimits = field(default_factory=VideoLimits)
     process: ProcessLimits = field(default_factory=ProcessLimits)
+    video_id: str = ""
     gaps: list[Gap] = field(default_factory=list)
     n_frames: int = 0
     repaired_times: int = 0
@@ -98,6 +98,9 @@ class SandboxedReader:
     fps: float = 0.0
     _data: socket.socket = field(init=False, repr=False)
     _life: socket.socket = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.video_id = self.video_id or self.path.name
 
     def __enter__(self) -> "SandboxedReader":
         video = open_file(self.path)
@@ -134,10 +137,10 @@ class SandboxedReader:
         self._data.close()
         self._life.close()
 
-    def segments(self, video_id: str, params: SegmentationParams) -> Iterator[SegmentPictures]:
+    def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """See VideoReader."""
         with contextlib.suppress(BrokenPipeError):  # why it went is told by _receive
-            wire.send(self._data, wire.Cut(video_id=video_id, params=params))
+            wire.send(self._data, wire.Cut(params=params))
         while isinstance(message := self._receive(), wire.Piece):
             self._note(message.progress)
             height, width = message.shape[1:3]
@@ -146,7 +149,7 @@ class SandboxedReader:
             pictures = np.empty(message.shape, np.uint8)
             self._fill(pictures)
             span = FrameSpan(message.start, message.stop)
-            segment = Segment(video_id, message.index, span, message.frame_indices)
+            segment = Segment(self.video_id, message.index, span, message.frame_indices)
             yield SegmentPictures(segment, pictures, message.start_s, message.stop_s)
         if not isinstance(message, wire.End):
             raise self._nonsense()
@@ -214,10 +217,3 @@ class SandboxedReader:
 
     def _nonsense(self) -> VideoError:
         return VideoDecodeError(f"{self.path}: the decoder gave an answer that makes no sense; is the file intact?")
-
-
-def limited(path: Path, settings: Settings) -> SandboxedReader:
-    """A reader for what comes from anybody, within the limits that the environment sets (docs/security.md)."""
-    of = settings
-    video = VideoLimits(max_duration_s=of.max_duration_s, max_pixels=of.max_pixels, max_frames=of.max_frames)
-    return SandboxedReader(path, video, ProcessLimits(of.decode_memory_mib, of.decode_cpu_s, of.decode_stall_s))

@@ -48,7 +48,6 @@ class Job(_Message):
 class Cut(_Message):
     """To the decoding process: cut the opened video into segments."""
 
-    video_id: str
     params: SegmentationParams
 
 

@@ -141,7 +141,7 @@ def _decode(job: wire.Job, data: socket.socket) -> None:
         with VideoReader(Path(job.path), job.video, _VIDEO) as reader:
             wire.send(data, wire.Opened(fps=reader.fps))
             cut = wire.Cut.model_validate_json(wire.receive_text(data))
-            for piece in reader.segments(cut.video_id, cut.params):
+            for piece in reader.segments(cut.params):
                 message = wire.Piece(
                     progress=progress(reader),
                     index=piece.segment.index,

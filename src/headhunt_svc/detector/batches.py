@@ -1,0 +1,104 @@
+"""What flows through a detector: batches of segments, before and after the model."""
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+
+from headhunt_svc.core.quality import Quality, picture_quality
+from headhunt_svc.model.attribution import Attribution
+from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
+from headhunt_svc.params import SegmentationParams
+from headhunt_svc.types import Segment
+from headhunt_svc.video.prefetch import prefetch
+from headhunt_svc.video.reader import VideoSource
+
+
+@dataclass(frozen=True, slots=True)
+class TimedSegment:
+    """A segment without its pictures: when it starts and stops, and how good the pictures were.
+
+    quality is None where the pictures were not seen (a checkpoint). lost_packets: could not be decoded since the
+    segment before.
+    """
+
+    segment: Segment
+    start_s: float
+    stop_s: float
+    quality: Quality | None = None
+    lost_packets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBatch:
+    """Segments of one video that go through the model together: pixel values float[B, F, 3, h, w]."""
+
+    segments: tuple[TimedSegment, ...]
+    pixels: torch.Tensor
+    cache: VisionCache
+
+    @property
+    def frames(self) -> Frames:
+        """The frame numbers that each segment shows."""
+        return [s.segment.frame_indices for s in self.segments]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptReading:
+    """One segment under every calibration prompt: raw scores, and what each head adds to the logits."""
+
+    scores: Float32[np.ndarray, " prompt"]
+    contributions: Float32[np.ndarray, "prompt head"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """Segments after the model: features at the expert heads and raw scores, no pictures.
+
+    attribution: only where it was asked for. prompt_readings: by place in the batch, where segments were probed.
+    resumed: scored by an earlier, interrupted run.
+    """
+
+    segments: tuple[TimedSegment, ...]
+    features: Float32[np.ndarray, "segment head d_head"]
+    raw: Float64[np.ndarray, " segment"]
+    attribution: Attribution | None = None
+    prompt_readings: Mapping[int, PromptReading] = field(default_factory=dict)
+    resumed: bool = False
+
+    def __post_init__(self) -> None:
+        if not len(self.segments) == len(self.features) == len(self.raw):
+            raise ValueError(f"{len(self.segments)} segments, {len(self.features)} features, {len(self.raw)} scores")
+
+    @property
+    def stop_s(self) -> float:
+        """Seconds of footage scored so far."""
+        return self.segments[-1].stop_s
+
+
+def pixel_batches(
+    video: VideoSource, params: SegmentationParams, extractor: Extractor, size: int
+) -> Generator[PixelBatch]:
+    """A video's segments, `size` at a time, preprocessed.
+
+    Decoding and preprocessing run up to two batches ahead of the model; memory does not grow with the video.
+    """
+    cache = VisionCache(params.frame_s(video.fps))
+
+    def preprocessed() -> Iterator[tuple[TimedSegment, torch.Tensor]]:
+        lost_before = 0
+        for piece in video.segments(params):
+            lost = sum(gap.packets for gap in video.gaps)
+            quality = picture_quality(piece.pictures)
+            segment = TimedSegment(piece.segment, piece.start_s, piece.stop_s, quality, lost - lost_before)
+            lost_before = lost
+            yield segment, extractor.preprocess(piece.pictures)
+
+    with closing(prefetch(preprocessed(), 2 * size)) as ready:
+        while group := list(islice(ready, size)):
+            segments = tuple(segment for segment, _ in group)
+            yield PixelBatch(segments, torch.stack([pixels for _, pixels in group]), cache)

@@ -1,0 +1,68 @@
+"""What runs the model on a batch: alone, or explaining every score."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.detector.batches import PixelBatch, ScoredBatch
+from headhunt_svc.model.attribution import Attribution, attribute
+from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.types import Scorer
+
+
+class SegmentScorer(Protocol):
+    """Scores batches; may share the model with other videos, explain, or probe."""
+
+    def score(self, batch: PixelBatch) -> ScoredBatch:
+        """Features and raw scores of a batch."""
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Inside, nobody else runs the model."""
+
+
+def scored_batch(
+    scorer: Scorer,
+    batch: PixelBatch,
+    features: Float32[np.ndarray, "segment head d_head"],
+    attribution: Attribution | None = None,
+) -> ScoredBatch:
+    """A batch with its features and their raw scores. A score's last bits depend on which rows are scored together."""
+    raw = apply_scorer(scorer, features.reshape(len(features), -1))
+    return ScoredBatch(batch.segments, features, raw, attribution)
+
+
+class ModelScorer:
+    """Runs the model directly."""
+
+    def __init__(self, extractor: Extractor, prompt: str, scorer: Scorer) -> None:
+        self.extractor, self.prompt, self.scorer = extractor, prompt, scorer
+
+    def score(self, batch: PixelBatch) -> ScoredBatch:
+        """See SegmentScorer."""
+        heads = self.scorer.heads
+        features = self.extractor.features(batch.pixels, [self.prompt], heads, batch.cache, batch.frames)[0]
+        return scored_batch(self.scorer, batch, features)
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """See SegmentScorer."""
+        return nullcontext()
+
+
+class ExplainingScorer(ModelScorer):
+    """Also measures what every token and head adds to the logits (ScoredBatch.attribution)."""
+
+    def score(self, batch: PixelBatch) -> ScoredBatch:
+        """See SegmentScorer."""
+        features, attribution = attribute(
+            self.extractor,
+            batch.pixels,
+            self.prompt,
+            self.scorer.heads,
+            self.scorer.weight,
+            batch.cache,
+            batch.frames,
+        )
+        return scored_batch(self.scorer, batch, features, attribution)

@@ -42,7 +42,7 @@ def test_pages_fetch_nothing_from_other_hosts(site: Path) -> None:
 
 def test_the_api_page_shows_what_the_package_exports(site: Path) -> None:
     page = (site / "docs" / "api.html").read_text(encoding="utf-8")
-    names = ("Detector.load", "Detector.detect", "Options", "Report", "Client.detect", "HeadHuntError", "VideoError")
+    names = ("Detector.load", "Detector.score", "Options", "open_video", "Report", "Client.detect", "VideoError")
     for name in names:
         assert re.search(rf'id="headhunt_svc\.[\w.]*{re.escape(name)}"', page), name
 

@@ -1,10 +1,46 @@
 """Video anomaly detection from the attention heads of a frozen multimodal LLM (HeadHunt-VAD, AAAI 2026).
 
-Way of the data: video -> segments -> head features -> scores -> events -> report.
+    from headhunt_svc import Detector
+
+    detector = Detector.load(Path("artifacts/detector"))
+    report = detector.detect(Path("clip.mp4"))
+
+The names in `__all__` are the public interface. Each is imported on first use, so that `import headhunt_svc` is fast.
 """
 
-import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-# transformers imports torchao wherever it is installed, and that reports every kernel that this machine cannot use
-for _name in ("torchao", "torch.utils._pytree"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
+if TYPE_CHECKING:
+    from headhunt_svc.detector.options import Options
+    from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.detector.report import Report
+    from headhunt_svc.errors import HeadHuntError
+    from headhunt_svc.serve.client import Client
+
+    __version__: str
+
+__all__ = ["Client", "Detector", "HeadHuntError", "Options", "Report", "__version__"]
+
+_MODULES = {
+    "Client": "serve.client",
+    "Detector": "detector.pipeline",
+    "HeadHuntError": "errors",
+    "Options": "detector.options",
+    "Report": "detector.report",
+}
+
+if not TYPE_CHECKING:  # a type checker would take every name for one that exists
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("headhunt-svc")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

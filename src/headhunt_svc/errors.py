@@ -2,27 +2,27 @@
 
     HeadHuntError                      exit code 2 unless stated
       ConfigError                      params.yaml or an option is wrong
-      DatasetError                     annotations and files do not fit
-      ArtifactError                    a stage's output is missing, broken or of another model
-      ModelError                       the MLLM cannot be used as it is
-      FeatureError                     features are constant, non-finite or of one class only
+      DatasetError                     annotations and video files do not match
+      ArtifactError                    the output of a stage is missing, broken, or belongs to another model
+      ModelError                       the MLLM cannot be loaded or is not supported
+      FeatureError                     features are constant, not finite, or all of one class
       OutputError                      a result cannot be written (permission, disk full)
       UnreachableError                 a store or database does not answer; may work later
-      ServerError                      a service does not answer, or refuses
-      UploadError, UriError            (serve) what a request brings or names is no video that may be read
-      VideoError                       exit code 3: one input failed, the others are written
-        VideoOpenError                 not a video, empty, no picture stream
+      ServerError                      a service does not answer, or refuses the request
+      UploadError, UriError            (serve) a request's upload or URI is not a video that may be read
+      VideoError                       exit code 3: this input failed, the others were processed
+        VideoOpenError                 not a video, empty, or without a video stream
         VideoDecodeError               pictures could not be decoded
-        VideoLimitError                beyond a limit that somebody chose (duration, pixels, codec, memory, ...)
+        VideoLimitError                beyond a configured limit (duration, pixels, codec, memory, ...)
 
-A message is one line: what was found, and the way out.
+A message is one line: the problem, and how to solve it.
 """
 
-EXIT_FINE, EXIT_WRONG_USE, EXIT_SOME_FAILED, EXIT_DRIFT = 0, 2, 3, 4
+EXIT_WRONG_USE, EXIT_SOME_FAILED, EXIT_DRIFT = 2, 3, 4
 
 
 class HeadHuntError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all errors of this package."""
 
 
 class ConfigError(HeadHuntError):
@@ -30,19 +30,19 @@ class ConfigError(HeadHuntError):
 
 
 class DatasetError(HeadHuntError):
-    """Annotations and video files do not fit together."""
+    """Annotations and video files do not match."""
 
 
 class ArtifactError(HeadHuntError):
-    """A stage's output is missing, broken, or belongs to another model."""
+    """The output of a stage is missing, broken, or belongs to another model."""
 
 
 class ModelError(HeadHuntError):
-    """The MLLM cannot be used as it is."""
+    """The MLLM cannot be loaded or is not supported."""
 
 
 class FeatureError(HeadHuntError):
-    """Features or labels do not allow the computation."""
+    """The features or labels do not allow the computation."""
 
 
 class OutputError(HeadHuntError):
@@ -54,7 +54,7 @@ class UnreachableError(HeadHuntError):
 
 
 class ServerError(HeadHuntError):
-    """A service does not answer, or refuses."""
+    """A service does not answer, or refuses the request."""
 
 
 class VideoError(HeadHuntError):
@@ -62,7 +62,7 @@ class VideoError(HeadHuntError):
 
 
 class VideoOpenError(VideoError):
-    """The file holds no pictures that can be read."""
+    """The file is not a readable video."""
 
 
 class VideoDecodeError(VideoError):
@@ -70,4 +70,4 @@ class VideoDecodeError(VideoError):
 
 
 class VideoLimitError(VideoError):
-    """A video beyond a limit that somebody chose; the message names the limit."""
+    """A video is beyond a configured limit; the message names the limit."""

@@ -8,6 +8,7 @@ import atexit
 import gc
 import importlib
 import json
+import logging
 import os
 import select
 import signal
@@ -96,7 +97,8 @@ def become(asked: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    importlib.import_module("headhunt_svc")  # says what is not to be reported
+    for name in ("torchao", "torch.utils._pytree"):  # as in cli/main.py
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in LIBRARIES:
         importlib.import_module(name)
     gc.freeze()  # a fork that ends does not go through all that was imported

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, STAGES, headhunt
-from headhunt_svc.cli.show import seeds
+from headhunt_svc.cli.demo import print_seeds
 from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.params import DEMO_PARAMS, DemoModelParams
 from headhunt_svc.demo.scenes import KINDS, UNSEEN_KINDS
@@ -153,7 +153,7 @@ def test_the_better_of_two_models_is_chosen_on_validation_videos(
     assert found["best_on_validation"] == "shipped"
     metrics = json.loads((project / "artifacts" / "metrics.json").read_text())
     assert found["models"]["shipped"]["test"]["roc_auc"] == pytest.approx(metrics["roc_auc"], abs=1e-4)
-    seeds(out)
+    print_seeds(out)
 
 
 def test_a_missing_report_fails_the_evaluation_unless_that_is_allowed(project: Path) -> None:

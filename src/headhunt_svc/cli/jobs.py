@@ -1,20 +1,30 @@
-"""The verbs of batch jobs: `headhunt jobs ...`, `headhunt worker`, `headhunt batch`."""
+"""Commands on batch jobs: `headhunt jobs ...`, `headhunt worker`, `headhunt batch`."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from headhunt_svc import paths
+from headhunt_svc.cli.console import WIDTH, clock, note
+from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold
+from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import EXIT_SOME_FAILED
 
-jobs_app = typer.Typer(no_args_is_help=True, help="Batch jobs that survive anything (docs/jobs.md).")
+if TYPE_CHECKING:
+    from headhunt_svc.jobs.models import Delivery, Job, JobOptions
+
+app = typer.Typer()
+jobs_app = typer.Typer(no_args_is_help=True, help="Batch jobs that survive restarts and crashes (docs/jobs.md).")
+app.add_typer(jobs_app, name="jobs")
+
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 Inputs = Annotated[list[str], typer.Argument(help="Videos, folders, globs, manifests (.csv, .jsonl), URIs.")]
-BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
-PointName = Annotated[str, typer.Option(help="Name of a (sigma, tau) in the bundle.")]
-Attribution = Annotated[bool, typer.Option("--attribution", help="Keep what each head adds, for every segment.")]
 WATCH_S = 1.0
 
 
@@ -22,20 +32,19 @@ WATCH_S = 1.0
 def submit(
     inputs: Inputs,
     operating_point: PointName = "f1",
-    threshold: Annotated[float | None, typer.Option(help="Instead of the operating point's: 0 to 1.")] = None,
-    attribution: Attribution = False,
+    threshold: Threshold = None,
+    smoothing: SmoothingMode = "offline",
+    contributions: Contributions = False,
     priority: Annotated[int, typer.Option(min=1, max=10_000, help="Lower is sooner.")] = 100,
-    webhook: Annotated[str | None, typer.Option(help="URL to tell of events and of the end.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="URL that gets events and the end of the job.")] = None,
     key: Annotated[str, typer.Option(help="Another key makes another job of the same request.")] = "",
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Put videos into the queue; prints the job's id. The same request again is the same job."""
     from headhunt_svc.jobs.client import Jobs
-    from headhunt_svc.jobs.models import JobOptions, JobRequest
+    from headhunt_svc.jobs.models import JobRequest
 
-    options = JobOptions(
-        operating_point=operating_point, threshold=threshold, smoothing="offline", attribution=attribution
-    )
+    options = _job_options(Options(operating_point, threshold, smoothing, contributions))
     absolute = tuple(i if ":" in i else str(Path(i).absolute()) for i in inputs)
     request = JobRequest(inputs=absolute, options=options, priority=priority, webhook=webhook, key=key)
     with Jobs() as jobs:
@@ -45,49 +54,46 @@ def submit(
 @jobs_app.command("list")
 def list_jobs() -> None:
     """All jobs, the newest first."""
-    from headhunt_svc.cli import show
     from headhunt_svc.jobs.client import Jobs
 
     with Jobs() as jobs:
-        show.jobs(jobs.all())
+        print_jobs(jobs.all())
 
 
 @jobs_app.command("show")
 def show_job(job_id: JobId, json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False) -> None:
     """State of a job, its errors and events."""
-    from headhunt_svc.cli import show
     from headhunt_svc.jobs.client import Jobs
 
     with Jobs() as jobs:
-        found = jobs.show(job_id)
+        job = jobs.show(job_id)
         if json:
-            typer.echo(found.model_dump_json())
+            typer.echo(job.model_dump_json())
             return
-        show.job(found)
-        show.deliveries(jobs.deliveries(job_id))
+        print_job(job)
+        print_deliveries(jobs.deliveries(job_id))
 
 
 @jobs_app.command()
 def watch(job_id: JobId) -> None:
     """Wait until a job ends; exit code 3 where videos failed."""
-    from headhunt_svc.cli import show
     from headhunt_svc.jobs.client import DONE, Jobs
 
-    told = ""
+    printed = ""
     with Jobs() as jobs:
-        while (found := jobs.show(job_id)).state not in DONE:
-            if (now := f"{found.state}, {found.percent:.0f} %") != told:
-                left = f", {show.clock(found.eta_s)} left" if found.eta_s else ""
-                show.note((told := now) + left)
+        while (job := jobs.show(job_id)).state not in DONE:
+            if (progress := f"{job.state}, {job.percent:.0f} %") != printed:
+                left = f", {clock(job.eta_s)} left" if job.eta_s else ""
+                note((printed := progress) + left)
             time.sleep(WATCH_S)
-        show.job(found)
-    if found.state != "succeeded":
+        print_job(job)
+    if job.state != "succeeded":
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
 @jobs_app.command()
 def cancel(job_id: JobId) -> None:
-    """Stop a job; what is done stays."""
+    """Stop a job; finished videos keep their results."""
     from headhunt_svc.jobs.client import Jobs
 
     with Jobs() as jobs:
@@ -97,11 +103,10 @@ def cancel(job_id: JobId) -> None:
 @jobs_app.command()
 def retry(job_id: JobId) -> None:
     """Run failed and cancelled videos again."""
-    from headhunt_svc.cli import show
     from headhunt_svc.jobs.client import Jobs
 
     with Jobs() as jobs:
-        show.note(f"{jobs.retry(job_id)} videos run again")
+        note(f"{jobs.retry(job_id)} videos run again")
 
 
 @jobs_app.command()
@@ -109,7 +114,7 @@ def results(
     job_id: JobId,
     out: Annotated[Path | None, typer.Option(help="A .parquet file; without it JSON lines are printed.")] = None,
 ) -> None:
-    """What is there so far: one row for each video that is done, errors included."""
+    """The results so far: one row for each finished video, errors included."""
     from headhunt_svc.jobs.client import Jobs
     from headhunt_svc.jobs.rows import save_parquet
 
@@ -125,14 +130,14 @@ def results(
 def purge(
     older_than_days: Annotated[float | None, typer.Option(min=0, help="Default: HEADHUNT_JOBS_KEEP_DAYS.")] = None,
 ) -> None:
-    """Forget finished jobs, and results that no other job names."""
-    from headhunt_svc.cli import show
+    """Delete finished jobs, and results that no other job uses."""
     from headhunt_svc.jobs.client import Jobs
 
     with Jobs() as jobs:
-        show.note(f"{jobs.purge(older_than_days)} jobs purged")
+        note(f"{jobs.purge(older_than_days)} jobs purged")
 
 
+@app.command()
 def worker(
     name: Annotated[str | None, typer.Option(help="Default: the machine's name and a number.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics here.")] = None,
@@ -144,23 +149,67 @@ def worker(
     Worker(bundle).run(name, metrics_port)
 
 
+@app.command()
 def batch(
     inputs: Inputs,
     out: Annotated[str, typer.Option(help="Folder or URI for results and tables.")],
     engine: Annotated[Literal["local", "ray"], typer.Option(help="In this process, or on a Ray cluster.")] = "local",
     actors: Annotated[int | None, typer.Option(min=1, help="Ray: how many; default: one for each GPU, or one.")] = None,
     operating_point: PointName = "f1",
-    attribution: Attribution = False,
+    threshold: Threshold = None,
+    smoothing: SmoothingMode = "offline",
+    contributions: Contributions = False,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
-    """Score an archive without a queue; goes on where it stopped."""
-    from headhunt_svc.cli import show
+    """Score an archive without a queue; a second run goes on where the first stopped."""
+    options = _job_options(Options(operating_point, threshold, smoothing, contributions))
     from headhunt_svc.jobs.batch import run
     from headhunt_svc.jobs.inputs import expand
-    from headhunt_svc.jobs.models import JobOptions
 
-    options = JobOptions(operating_point=operating_point, threshold=None, smoothing="offline", attribution=attribution)
-    done = run(expand(inputs), out, bundle, options, engine, actors, show.note)
-    show.note(f"{done.n_videos} videos, {done.n_failed} failed, {done.n_kept} were there before: {out}/rows")
+    done = run(expand(inputs), out, bundle, options, engine, actors, note)
+    note(f"{done.n_videos} videos, {done.n_failed} failed, {done.n_kept} were there before: {out}/rows")
     if done.n_failed:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _job_options(options: Options) -> "JobOptions":
+    """The options of a job; `Options` has refused wrong ones with a message of one line."""
+    from headhunt_svc.jobs.models import JobOptions
+
+    return JobOptions(
+        operating_point=options.operating_point,
+        threshold=options.threshold,
+        smoothing=options.smoothing,
+        attribution=options.contributions,
+    )
+
+
+def print_jobs(jobs: "Sequence[Job]") -> None:
+    """Prints one line for each job."""
+    table = Table(box=None, header_style="bold")
+    for name in ("job", "state", "done", "failed", "videos", "left"):
+        table.add_column(name)
+    for job in jobs:
+        n = sum(job.counts.values())
+        left = clock(job.eta_s) if job.eta_s is not None else "?"
+        table.add_row(job.job_id, job.state, f"{job.percent:.0f} %", str(job.counts["failed"]), str(n), left)
+    Console(width=WIDTH).print(table)
+
+
+def print_job(job: "Job") -> None:
+    """Prints a job with its videos that have events, an error or a failed attempt."""
+    console = Console(highlight=False, soft_wrap=True)
+    counts = ", ".join(f"{n} {state}" for state, n in job.counts.items() if n)
+    left = f", {clock(job.eta_s)} left" if job.eta_s else ""
+    console.print(f"[bold]{job.job_id}[/bold]  {job.state}, {job.percent:.0f} %: {counts}{left}")
+    for v in job.videos:
+        problem = v.error or (f"attempt {v.trouble.attempt}: {v.trouble.reason}" if v.trouble else "")
+        if problem or v.events:
+            text = f"{v.events} events" if v.events else escape(problem)
+            console.print(f"  {v.state:9}  {escape(v.video_id)}  {text}")
+
+
+def print_deliveries(deliveries: "Sequence[Delivery]") -> None:
+    """Prints a job's webhooks."""
+    for d in deliveries:
+        note(f"{d.delivery_id}  {d.event}  {d.state}, {d.attempts} attempts" + (f": {d.error}" if d.error else ""))

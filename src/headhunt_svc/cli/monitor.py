@@ -1,23 +1,32 @@
-"""`headhunt monitor` and `headhunt bundles`: verbs that parse and call."""
+"""Commands on drift: `headhunt monitor ...`."""
 
+import json as json_lib
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from headhunt_svc import paths
+from headhunt_svc.cli.console import note, wide
+from headhunt_svc.cli.options import BundleFolder
 from headhunt_svc.errors import EXIT_DRIFT
 
+if TYPE_CHECKING:
+    from headhunt_svc.monitoring.run import Verdict
+
+app = typer.Typer()
 monitor_app = typer.Typer(no_args_is_help=True, help="Drift of scores, heads and prompts (docs/operations.md).")
-bundles_app = typer.Typer(no_args_is_help=True, help="Which bundle is in use, and the way back.")
+app.add_typer(monitor_app, name="monitor")
 
 LogPlace = Annotated[str | None, typer.Option(help="The prediction log; default: HEADHUNT_PREDICTION_LOG.")]
 DriftFile = Annotated[Path, typer.Option("--config", help="What is drift.")]
 BaselinesFolder = Annotated[Path, typer.Option(help="Folder of the cameras' baselines.")]
 WorkspaceFolder = Annotated[Path, typer.Option(help="Evidently's workspace.")]
-DeployedFolder = Annotated[Path, typer.Option(help="Folder of the link `current`.")]
-BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
 
 
 def _log_place(given: str | None) -> str:
@@ -45,10 +54,9 @@ def monitor_run(
     json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Compare the last day of the prediction log with baselines. Exit code 4: drift."""
-    from headhunt_svc.cli import show
     from headhunt_svc.monitoring.config import load_drift
     from headhunt_svc.monitoring.metrics import serve
-    from headhunt_svc.monitoring.run import Monitor, Paths, Verdict
+    from headhunt_svc.monitoring.run import Monitor, Paths
     from headhunt_svc.notify.webhooks import check_host, post
     from headhunt_svc.settings import JobSettings
 
@@ -59,20 +67,20 @@ def monitor_run(
     if webhook is not None:
         check_host(webhook, hooks)
 
-    def told(verdict: Verdict) -> None:
-        show.verdict_json(verdict) if json else show.verdict(verdict)
+    def report(verdict: "Verdict") -> None:
+        print(json_lib.dumps(verdict.as_json())) if json else print_verdict(verdict)
         if webhook is not None and verdict.drifted:
             try:
                 post(webhook, verdict.as_json(), f"drift-{verdict.stop:%Y%m%dT%H%M%S}", hooks)
             except OSError as exc:
-                show.note(f"{webhook} was not told: {exc}")
+                note(f"{webhook} was not notified: {exc}")
 
     if port is not None:
         serve(port)
     if every is not None:
-        monitor.every(every, told)
+        monitor.every(every, report)
     verdict = monitor.run(at.replace(tzinfo=UTC) if at else None)
-    told(verdict)
+    report(verdict)
     if verdict.drifted:
         raise typer.Exit(EXIT_DRIFT)
 
@@ -134,49 +142,50 @@ def monitor_simulate(
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Fourteen days of three cameras that change, with the monitor run for each day."""
-    from headhunt_svc.cli import show
     from headhunt_svc.demo.simulation import Pool, detections, fortnight
     from headhunt_svc.monitoring.config import load_drift
     from headhunt_svc.monitoring.run import Monitor, Paths
 
     pools, params = [Pool(paths.MONITOR_POOL, bundle, seed + i) for i in range(seeds)], load_drift(config)
     if table:
-        show.detections(detections(pools, params, windows, runs), json)
+        print_detections(detections(pools, params, windows, runs), json)
         return
     places = Paths(str(out / "log"), out / "baselines", paths.REFERENCE, out / "verdicts", out / "workspace")
     monitor = Monitor(places, params)
     for day in fortnight(pools[0], places.log, places.baselines):
-        show.verdict(monitor.run(day, now=day))
+        print_verdict(monitor.run(day, now=day))
 
 
-@bundles_app.command("list")
-def bundles_list(deployed: DeployedFolder = paths.DEPLOYED) -> None:
-    """Print which bundles were in use, and which one is."""
-    from headhunt_svc.cli import show
-    from headhunt_svc.detector.deployments import Deployed
+def print_verdict(verdict: "Verdict") -> None:
+    """Prints one line a camera (what moved beyond which limit), what was excluded, and problems and alarms."""
+    period = f"{verdict.start:%Y-%m-%d %H:%M} to {verdict.stop:%Y-%m-%d %H:%M} UTC, detector {verdict.detector_id}"
+    table = Table("camera", "status", "segments", "in events", "signals beyond their limit", title=period)
+    for name, camera in verdict.cameras.items():
+        low, high = camera.event_interval
+        signals = [(n, camera.signals[n]) for n in camera.over]
+        moved = ", ".join(f"{n} {signal.value:.2f} > {signal.limit:.2f}" for n, signal in signals)
+        events = f"{camera.event_rate:.1%} \\[{low:.1%}, {high:.1%}]" if camera.segments else "-"
+        status = camera.kind or camera.status
+        table.add_row(escape(name), status, str(camera.segments), events, moved or escape(camera.why))
+    console = wide()
+    console.print(table)
+    for why, n in verdict.excluded.items():
+        console.print(f"left out: {n}, {why}", markup=False)
+    for name, days in verdict.missing.items():
+        console.print(f"no rows of {name} on {', '.join(days)}", markup=False)
+    for line in (*verdict.problems, *verdict.alarms):
+        console.print(line, markup=False, soft_wrap=True)
 
-    show.deployed(Deployed(deployed).history())
 
+def print_detections(outcomes: Mapping[str, Any], path: Path | None) -> None:
+    """Prints how many windows with a known cause raised the right alarm, and writes the figures to `path`."""
+    from headhunt_svc.storage.files import write_json
 
-@bundles_app.command("activate")
-def bundles_activate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
-    why: Annotated[str, typer.Option(help="For the record.")] = "",
-    deployed: DeployedFolder = paths.DEPLOYED,
-) -> None:
-    """Check a bundle and let deployed/current be it; services read it when they start."""
-    from headhunt_svc.detector.deployments import Deployed
-
-    typer.echo(Deployed(deployed).activate(bundle, why))
-
-
-@bundles_app.command("rollback")
-def bundles_rollback(
-    to: Annotated[str | None, typer.Option(help="The detector_id; default: the one before the current one.")] = None,
-    why: Annotated[str, typer.Option(help="For the record.")] = "",
-    deployed: DeployedFolder = paths.DEPLOYED,
-) -> None:
-    """Let deployed/current be an earlier bundle again."""
-    from headhunt_svc.detector.deployments import Deployed
-
-    typer.echo(Deployed(deployed).rollback(to, why).detector_id)
+    rows = {name: asdict(outcome) for name, outcome in outcomes.items()}
+    table = Table("windows of", "drawn", "with an alarm", "on the right camera", "of the right kind")
+    for name, row in rows.items():
+        right = [str(row[k]) if not name.startswith("undisturbed") else "-" for k in ("right_camera", "right_kind")]
+        table.add_row(name, str(row["windows"]), str(row["alarms"]), *right)
+    wide().print(table)
+    if path is not None:
+        write_json(path, rows)

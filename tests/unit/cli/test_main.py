@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from headhunt_svc.cli import main as cli
-from headhunt_svc.cli.show import clock, sparkline
+from headhunt_svc.cli.console import clock
+from headhunt_svc.cli.detect import sparkline
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str) -> tuple[int, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from conftest import write_video
-from headhunt_svc.cli.show import footage
+from headhunt_svc.cli.dataset import print_footage
 from headhunt_svc.data.benchmarks import COUNTS, SPANS, read_benchmark
 from headhunt_svc.data.datasets import read_annotations, read_folders
 from headhunt_svc.data.footage import look_at
@@ -190,7 +190,7 @@ def test_everything_that_does_not_fit_is_in_one_table(tmp_path: Path, capsys: py
         "gone": "missing",
         "new.mp4": "extra",
     }
-    footage(found)
+    print_footage(found)
     table = capsys.readouterr().err
     for finding in found.findings:
         assert finding.video in table

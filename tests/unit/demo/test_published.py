@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from headhunt_svc.cli.show import agreement
+from headhunt_svc.cli.demo import print_agreement
 from headhunt_svc.demo.published import TOLERANCE, differences
 
 PUBLISHED = json.loads((ROOT / "artifacts" / "metrics.json").read_text())
@@ -45,11 +45,11 @@ def test_kinds_that_stand_on_one_side_only_are_named() -> None:
 
 def test_agreement_and_disagreement_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     published = ROOT / "artifacts" / "metrics.json"
-    agreement(published, published)
+    print_agreement(published, published)
     assert f"agree with the published ones ({published}) within 0.01" in capsys.readouterr().out
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(PUBLISHED | {"average_precision": PUBLISHED["average_precision"] + 0.02}))
-    agreement(path, published)
+    print_agreement(path, published)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("by more than 0.01:")
     assert len(lines) == 2

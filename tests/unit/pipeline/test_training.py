@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from headhunt_svc.cli import show
+from headhunt_svc.cli.bundle import print_bundle
+from headhunt_svc.cli.pipeline import print_selection
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.data.datasets import Annotation, read_annotations, save_index, write_annotations
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
@@ -121,7 +122,7 @@ def test_identify_writes_heads_with_their_confidence(
     assert table["frequency"].sum() == pytest.approx(2)
     assert table.loc[KNOWS, "rss"] == pytest.approx(selection.rss[0])
     assert set(table.columns) >= {"layer", "head", "mean", "instability", "rss", "lda", "kl", "mmd", "nmi"}
-    show.selection(selection, made / "heads.json")
+    print_selection(selection, made / "heads.json")
     assert "heads were chosen in over 90 % of 8 subsamples" in capsys.readouterr().out
     curve = json.loads((made / "calibration.json").read_text())["curve"]
     assert sum(curve["counts"]) == 12 * N_SEGMENTS
@@ -207,7 +208,7 @@ def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
         {"from": old.detector_id, "labels_sha256": sha256(path)[:16], "labels": len(turned)}
     ]
     assert (made / "new" / "golden.safetensors").read_bytes() == (bundle / "golden.safetensors").read_bytes()
-    show.bundle(made / "new", made / "none.json")
+    print_bundle(made / "new", made / "none.json")
     assert f"192 labels ({sha256(path)[:16]}), from detector {old.detector_id}" in capsys.readouterr().out
 
 

@@ -1,0 +1,171 @@
+"""Commands on detector bundles: `headhunt bundle ...`, `headhunt bundles ...`, recalibrate, export, package."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from headhunt_svc import paths
+from headhunt_svc.cli.console import note, wide
+from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName
+from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
+from headhunt_svc.params import CalibrateParams, load_params
+
+if TYPE_CHECKING:
+    from headhunt_svc.detector.deployments import Version
+
+app = typer.Typer()
+bundle_app = typer.Typer(no_args_is_help=True, help="The detector bundle.")
+bundles_app = typer.Typer(no_args_is_help=True, help="Which bundle is in use, and the way back.")
+app.add_typer(bundle_app, name="bundle")
+app.add_typer(bundles_app, name="bundles")
+
+DeployedFolder = Annotated[Path, typer.Option(help="Folder of the link `current`.")]
+Reason = Annotated[str, typer.Option("--why", help="For the record.")]
+
+
+@bundle_app.command("make")
+def bundle_make(params: ParamsFile = PARAMS) -> None:
+    """Freeze heads, scorer and operating points into a detector bundle."""
+    from headhunt_svc.pipeline.bundle import bundle as run
+
+    run(load_params(params), paths.INDEX, paths.HEADS, paths.SCORER, paths.LOCATOR, paths.BUNDLE)
+
+
+@bundle_app.command("conform")
+def bundle_conform(
+    normal: Annotated[list[Path], typer.Argument(help="Normal videos of a camera, or folders of them.")],
+    name: Annotated[str, typer.Option(help="Name of the new operating point.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
+    rate: Annotated[float, typer.Option(help="Share of normal videos that may raise an alarm.")] = 0.1,
+    sigma: Annotated[float, typer.Option(min=0, help="Smoothing in segments, fixed beforehand.")] = 0.75,
+    bundle: BundleFolder = paths.BUNDLE,
+) -> None:
+    """Add an operating point from normal footage alone, with a guaranteed false-alarm rate."""
+    if not 0 < rate < 1:
+        raise typer.BadParameter("--rate must be between 0 and 1, both excluded")
+    from headhunt_svc.pipeline.conform import conform as run
+
+    params = CalibrateParams(conformal_rate=rate, conformal_sigma=sigma)
+    print_operating_points({name: run(bundle, normal, name, params, out)})
+
+
+@bundle_app.command("show")
+def bundle_show(bundle: BundleFolder = paths.BUNDLE) -> None:
+    """Print where a bundle comes from: model, prompts, heads, data version, metrics."""
+    print_bundle(bundle, paths.METRICS)
+
+
+@app.command()
+def recalibrate(
+    labels: Annotated[Path, typer.Argument(help="CSV or JSON lines of segment (VIDEO:NUMBER), label.")],
+    out: Annotated[Path, typer.Option(help="Folder for the new bundle.")],
+    bundle: BundleFolder = paths.BUNDLE,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Refit scorer and operating points to new labels from stored features, as a new bundle; runs no model."""
+    from headhunt_svc.pipeline.recalibrate import recalibrate as run
+
+    print_calibration(run(load_params(params), labels, paths.INDEX, paths.FEATURES, bundle, out))
+    print_bundle(out, paths.METRICS)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    operating_point: PointName = "f1",
+    bundle: BundleFolder = paths.BUNDLE,
+) -> None:
+    """Write scorer and smoothing as one ONNX graph: features [T, K*d_head] -> raw, smoothed."""
+    from headhunt_svc.pipeline.export import export as run
+
+    run(bundle, out, operating_point)
+
+
+@app.command()
+def package(bundle: BundleFolder = paths.BUNDLE) -> None:
+    """Put a bundle into BentoML's model store and build the service around it, without a network."""
+    from headhunt_svc.serve.packaging import package as run
+
+    model, bento = run(bundle)
+    note(f"model {model.tag}, Bento {bento.tag}: `bentoml serve {bento.tag}`")
+
+
+@bundles_app.command("list")
+def bundles_list(deployed: DeployedFolder = paths.DEPLOYED) -> None:
+    """Print which bundles were in use, and which one is."""
+    from headhunt_svc.detector.deployments import Deployed
+
+    print_history(Deployed(deployed).history())
+
+
+@bundles_app.command("activate")
+def bundles_activate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    why: Reason = "",
+    deployed: DeployedFolder = paths.DEPLOYED,
+) -> None:
+    """Check a bundle and let deployed/current be it; services read it when they start."""
+    from headhunt_svc.detector.deployments import Deployed
+
+    typer.echo(Deployed(deployed).activate(bundle, why))
+
+
+@bundles_app.command("rollback")
+def bundles_rollback(
+    to: Annotated[str | None, typer.Option(help="The detector_id; default: the one before the current one.")] = None,
+    why: Reason = "",
+    deployed: DeployedFolder = paths.DEPLOYED,
+) -> None:
+    """Let deployed/current be an earlier bundle again."""
+    from headhunt_svc.detector.deployments import Deployed
+
+    typer.echo(Deployed(deployed).rollback(to, why).detector_id)
+
+
+def print_bundle(folder: Path, metrics_file: Path) -> None:
+    """Prints the lineage and operating points of a bundle, and its figures where `metrics_file` is of this detector."""
+    from headhunt_svc.detector.bundle import load_bundle
+    from headhunt_svc.storage.files import read_json
+
+    bundle, _ = load_bundle(folder)
+    videos = ", ".join(f"{n} {split}" for split, n in bundle.data["videos"].items())
+    heads = zip(bundle.heads, bundle.rss, strict=True)
+    lines = {
+        "detector": bundle.detector_id,
+        "model": f"{bundle.mllm.id} ({bundle.mllm_revision}, {bundle.mllm.dtype}, {bundle.mllm.attention})",
+        "prompt": bundle.prompt,
+        "hunted under": "; ".join(bundle.calibration_prompts),
+        "heads": ", ".join(f"({layer},{head}) rss {rss:.3f}" for (layer, head), rss in heads),
+        "segments": bundle.segmentation.model_dump_json(exclude_none=True),
+        "data": f"index {bundle.data['index_sha256']}: {videos} videos",
+        "made with": ", ".join(f"{k} {v}" for k, v in bundle.fingerprint.items()),
+    }
+    for step in bundle.data.get("recalibrated", []):
+        lines["recalibrated"] = f"{step['labels']} labels ({step['labels_sha256']}), from detector {step['from']}"
+    for name, offline in bundle.operating_points.items():
+        for smoothing, point in (("", offline), (" (live)", offline.causal)):
+            if point is not None:
+                rule = f", {point.rule}" if point.rule else ""
+                text = f"sigma {point.sigma_segments:g} segments, threshold {point.threshold:.3f}{rule}"
+                lines[f"operating point {name}{smoothing}"] = text
+    if metrics_file.exists():
+        row = read_json(metrics_file, "headhunt evaluate")
+        if row["detector_id"] == bundle.detector_id:
+            lines["test"] = f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
+    console, width = Console(highlight=False, soft_wrap=True), max(map(len, lines)) + 2
+    for key, value in lines.items():
+        console.print(f"[bold]{key:{width}}[/bold]{value}")
+
+
+def print_history(history: "Sequence[Version]") -> None:
+    """Prints every activation of a bundle, the current one marked."""
+    table = Table("", "detector", "since", "by", "why", "bundle")
+    for v in history:
+        where = f"{v.folder}" + (f" ({v.problem})" if v.problem else "")
+        table.add_row("*" if v.active else "", v.detector_id, v.time, *map(escape, (v.by, v.why, where)))
+    wide().print(table if history else "no bundle was activated here")

@@ -1,0 +1,35 @@
+"""What several command groups print with: width, times, table cells, notes."""
+
+from rich.console import Console
+
+from headhunt_svc.errors import HeadHuntError
+
+WIDTH = 140
+
+
+def wide() -> Console:
+    """A console for tables, as wide as they need also where output goes into a file."""
+    return Console(highlight=False, width=WIDTH)
+
+
+def clock(seconds: float) -> str:
+    """m:ss.s or h:mm:ss.s."""
+    tenths = round(seconds * 10)
+    hours, minutes = divmod(tenths // 600, 60)
+    rest = f"{tenths % 600 / 10:04.1f}"
+    return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
+
+
+def cell(value: float | None, digits: int = 3) -> str:
+    """A number in a table; `-` where it is undefined."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def note(text: str) -> None:
+    """Prints one line on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
+
+
+def error(exc: HeadHuntError) -> None:
+    """Prints an error in one line on standard error."""
+    note(f"error: {exc}")

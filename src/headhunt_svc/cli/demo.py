@@ -1,0 +1,114 @@
+"""Commands on the embedded default: `headhunt demo ...`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from headhunt_svc import paths
+from headhunt_svc.cli.detect import print_report
+from headhunt_svc.cli.evaluate import print_ablation, print_metrics
+from headhunt_svc.cli.options import PARAMS, ParamsFile
+from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
+from headhunt_svc.params import load_params
+
+DemoParamsFile = Annotated[
+    Path, typer.Option("--params", help="The demo's parameters.", show_default="those of the package")
+]
+PRETRAIN_WORK = Path(".cache/pretrain")
+
+app = typer.Typer()
+demo_app = typer.Typer(no_args_is_help=True, help="The embedded default: scenes, videos, the small MLLM.")
+app.add_typer(demo_app, name="demo")
+
+
+@demo_app.command("corpus")
+def demo_corpus(params: DemoParamsFile = DEMO_PARAMS) -> None:
+    """Write the embedded default's videos with their truth."""
+    from headhunt_svc.demo.corpus import make_corpus
+
+    corpus = load_demo_params(params).corpus
+    make_corpus(corpus.root, corpus)
+
+
+@demo_app.command("pretrain")
+def demo_pretrain(params: DemoParamsFile = DEMO_PARAMS) -> None:
+    """Pre-train the embedded MLLM from scratch; can be stopped and resumed."""
+    from headhunt_svc.demo.pretraining import pretrain
+
+    pretrain(load_demo_params(params).pretrain, PRETRAIN_WORK, paths.DEMO_MLLM)
+
+
+@demo_app.command("seeds")
+def demo_seeds(
+    seeds: Annotated[list[int], typer.Argument(help="Pre-training seeds.")],
+    params: ParamsFile = PARAMS,
+    demo_params: Annotated[
+        Path, typer.Option(help="The demo's parameters.", show_default="those of the package")
+    ] = DEMO_PARAMS,
+) -> None:
+    """Pre-train with several seeds (those that are not there yet) and choose on validation videos."""
+    from headhunt_svc.demo.pretraining import pretrain
+    from headhunt_svc.studies.compare import compare
+
+    recipe = load_demo_params(demo_params).pretrain
+    folders = {str(seed): paths.DEMO_SEEDS / str(seed) for seed in seeds}
+    for seed in seeds:
+        if not (folders[str(seed)] / "pretraining.json").exists():
+            pretrain(recipe.model_copy(update={"seed": seed}), PRETRAIN_WORK, folders[str(seed)])
+    compare(load_params(params), folders, paths.INDEX, paths.DEMO_SEEDS / "features", paths.SEEDS)
+    print_seeds(paths.SEEDS)
+
+
+@demo_app.command("show")
+def demo_show(
+    out: Annotated[Path, typer.Option(help="Folder for reports and plots.")] = Path("out/shown"),
+    published: Annotated[
+        Path | None, typer.Option(help="Folder of published artifacts: compare the figures with theirs.")
+    ] = None,
+) -> None:
+    """Detect events in one test video of each kind, and print the figures."""
+    from headhunt_svc.data.datasets import load_index
+    from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.pipeline.detect import Input, Outputs, detect_videos, whole_reports
+
+    records = {r.label: Input(r.path, r.video_id, r.true_spans) for r in reversed(load_index(paths.INDEX, "test"))}
+    inputs = [item for _, item in sorted(records.items())]
+    results = detect_videos(Detector.load(paths.BUNDLE), inputs, Outputs(out, plot=True, resume=True))
+    for _, report in whole_reports(results):
+        print_report(report, out)
+    print_metrics(paths.METRICS)
+    if published is not None:
+        print_agreement(paths.METRICS, published / paths.METRICS.name)
+    print_ablation(paths.ABLATION if published is None else published / paths.ABLATION.name)
+
+
+def print_agreement(path: Path, published: Path) -> None:
+    """Prints whether the figures of metrics.json agree with the published ones; if not, which and by how much."""
+    from headhunt_svc.demo.published import TOLERANCE, differences
+    from headhunt_svc.storage.files import read_json
+
+    lines = differences(read_json(path, "headhunt evaluate"), read_json(published, "git checkout artifacts"))
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    if not lines:
+        console.print(f"These figures agree with the published ones ({published}) within {TOLERANCE:g}.")
+        return
+    console.print(f"These figures differ from the published ones ({published}) by more than {TOLERANCE:g}:")
+    for line in lines:
+        console.print(f"  {line}")
+
+
+def print_seeds(path: Path) -> None:
+    """Prints demo_seeds.json as a table."""
+    from headhunt_svc.storage.files import read_json
+    from headhunt_svc.studies.figures import with_interval
+
+    comparison = read_json(path, "headhunt demo seeds 1 2 3")
+    table = Table("seed", "validation ROC-AUC", "test ROC-AUC", "test AP")
+    for name, row in comparison["models"].items():
+        chosen = " (chosen)" if name == comparison["best_on_validation"] else ""
+        tests = (with_interval(row["test"], key) for key in ("roc_auc", "average_precision"))
+        table.add_row(f"{name}{chosen}", f"{row['validation']['roc_auc']:.3f}", *tests)
+    Console(width=100).print(table)

@@ -1,0 +1,123 @@
+"""`headhunt detect`: scores videos and prints their events."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from headhunt_svc import paths
+from headhunt_svc.cli.console import clock, error, note
+from headhunt_svc.cli.options import BundleFolder, PointName, SmoothingMode, Threshold
+from headhunt_svc.errors import EXIT_SOME_FAILED, VideoError
+from headhunt_svc.types import Split
+
+if TYPE_CHECKING:
+    from headhunt_svc.detector.report import Report
+
+BARS = "▁▂▃▄▅▆▇█"
+MOST_BARS = 80
+
+app = typer.Typer()
+
+
+@app.command()
+def detect(
+    videos: Annotated[list[Path] | None, typer.Argument(help="Videos, or folders of videos.")] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Instead of VIDEOS: a split of the index (the DVC stage).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for reports (and plots).")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw a timeline per video; needs --out.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also write which places and heads made the scores; needs --out.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print reports as JSON lines instead of summaries.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep reports in --out that this detector made.")] = False,
+    operating_point: PointName = "f1",
+    threshold: Threshold = None,
+    smoothing: SmoothingMode = "offline",
+    camera: Annotated[
+        str | None, typer.Option(help="Name in the prediction log; default: the folder of the video.")
+    ] = None,
+    bundle: BundleFolder = paths.BUNDLE,
+    server: Annotated[
+        str | None, typer.Option(help="Address of a service that scores them instead; key in HEADHUNT_API_KEY.")
+    ] = None,
+) -> None:
+    """Score videos and report events; where HEADHUNT_PREDICTION_LOG is set, log every segment."""
+    if (split is None) == (not videos):
+        raise typer.BadParameter("give VIDEOS, or --split test (as the DVC stage does)")
+    if plot and out is None:
+        raise typer.BadParameter("--plot needs --out DIR, where the pictures go")
+    if explain and out is None:
+        raise typer.BadParameter("--explain needs --out DIR, where the shares go")
+    if split is not None and (threshold is not None or smoothing != "offline"):
+        raise typer.BadParameter("--threshold and --smoothing are for VIDEOS; the stage is measured at its own")
+    if split is not None:
+        from headhunt_svc.pipeline.detect import detect_split
+
+        detect_split(bundle, paths.INDEX, split, out or paths.REPORTS, operating_point)
+        return
+    if server is not None and (plot or explain or resume or bundle != paths.BUNDLE):
+        raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
+    from headhunt_svc.detector.options import Options
+    from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.pipeline.detect import Outputs, detect_remotely, detect_videos, inputs_of, problem_of
+    from headhunt_svc.prediction_log.recording import recording
+    from headhunt_svc.settings import Settings
+
+    inputs, options = inputs_of(videos or []), Options(operating_point, threshold, smoothing)
+    n_bad = 0
+    with ExitStack() as stack:
+        if server is not None:
+            from headhunt_svc.serve.client import Client
+
+            client = stack.enter_context(Client(server, os.environ.get("HEADHUNT_API_KEY")))
+            results = detect_remotely(client, inputs, options, out)
+        else:
+            recorder, outputs = stack.enter_context(recording(Settings())), Outputs(out, plot, explain, resume)
+            detector = Detector.load(bundle)
+            results = detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera)
+        for item, result in results:
+            n_bad += problem_of(item, result) is not None
+            if isinstance(result, VideoError):
+                error(result)
+            elif json:
+                print(result.model_dump_json())
+            else:
+                print_report(result, out)
+    if n_bad:
+        note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def sparkline(values: list[float]) -> str:
+    """One bar per value in [0, 1]; of more than MOST_BARS values the largest of each stretch."""
+    n = len(values)
+    width = min(n, MOST_BARS)
+    peaks = [max(values[i * n // width : max((i + 1) * n // width, i * n // width + 1)]) for i in range(width)]
+    return "".join(BARS[min(int(p * len(BARS)), len(BARS) - 1)] for p in peaks)
+
+
+def print_report(report: "Report", out: Path | None) -> None:
+    """Prints events with times and peak, the scores as a sparkline, gaps, and the path of the report."""
+    console = Console(highlight=False, soft_wrap=True)
+    size = f"{report.n_frames} frames, {len(report.scores)} segments, {clock(report.duration_s)}"
+    console.print(f"[bold]{report.video_id}[/bold]  {size}")
+    console.print(f"  {sparkline([s.smoothed for s in report.scores])}")
+    for e in report.events:
+        console.print(
+            f"  [red]event[/red] {clock(e.start_s)} to {clock(e.stop_s)}, peak {e.peak:.2f} at {clock(e.peak_s)}"
+        )
+    if not report.events:
+        console.print("  no event")
+    for g in report.gaps:
+        where = f"at {clock(g.time_s)}" if g.time_s is not None else "somewhere"
+        console.print(f"  [yellow]gap[/yellow] {where}: {g.packets} pictures could not be decoded ({g.reason})")
+    if out is not None:
+        path = out / f"{report.video_id}.json"
+        picture = path.with_suffix(".png")
+        console.print(f"  {path}" + (f"  {picture}" if picture.exists() else ""))

@@ -1,0 +1,230 @@
+"""Commands that measure: evaluate, evaluate-scores, benchmark, measure, ablate."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from headhunt_svc import paths
+from headhunt_svc.cli.console import WIDTH, cell, wide
+from headhunt_svc.cli.dataset import print_footage
+from headhunt_svc.cli.options import (
+    PARAMS,
+    AllowMissing,
+    AnnotationsFolder,
+    Bootstrap,
+    BundleFolder,
+    Dataset,
+    Ends,
+    ParamsFile,
+    PointName,
+)
+from headhunt_svc.params import load_params
+from headhunt_svc.types import Smoothing
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(params: ParamsFile = PARAMS, allow_missing: AllowMissing = False) -> None:
+    """Compare the reports of the test videos with the truth."""
+    from headhunt_svc.pipeline.evaluate import evaluate as run
+
+    read, files = load_params(params), (paths.INDEX, paths.BUNDLE, paths.REPORTS, paths.METRICS, paths.PLOTS)
+    print_assessment(run(read.evaluate, read.dataset, *files, allow_missing))
+
+
+@app.command("evaluate-scores")
+def evaluate_scores(
+    annotations: AnnotationsFolder,
+    dataset: Dataset,
+    file: Annotated[
+        Path | None, typer.Argument(help="JSON, video -> scores; without it the trivial baselines alone.")
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Frames that a score stands for.")] = 16,
+    sigma: Annotated[float, typer.Option(min=0, help="Gaussian smoothing of each series, in scores.")] = 0.0,
+    smoothing: Annotated[
+        Smoothing, typer.Option(help="Which smoothing; mirrored is scipy's gaussian_filter1d.")
+    ] = "mirrored",
+    span_ends: Ends = "inclusive",
+    threshold: Annotated[
+        float | None, typer.Option(help="Alarm above it; default: the best F1 on these very videos.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(min=0.001, help="Frames per second, if not the benchmark's.")] = None,
+    bootstrap: Bootstrap = 200,
+    allow_missing: AllowMissing = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures into this file.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw curves, timelines and bars into this folder.")] = None,
+) -> None:
+    """Evaluate anybody's score file on UCF-Crime or XD-Violence (docs/evaluation.md)."""
+    from headhunt_svc.params import EvaluateParams
+    from headhunt_svc.pipeline.scores import ScoresProtocol
+    from headhunt_svc.pipeline.scores import evaluate_scores as run
+
+    how = ScoresProtocol(
+        dataset, annotations, stride, sigma, smoothing, span_ends, threshold, fps, allow_missing=allow_missing
+    )
+    print_assessment(run(file, how, EvaluateParams(bootstrap=bootstrap), json, plots))
+
+
+@app.command()
+def benchmark(
+    root: Annotated[Path, typer.Argument(help="Folder of the benchmark's videos, found by name below it.")],
+    annotations: AnnotationsFolder,
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(help="Folder for index, reports, figures and pictures.")],
+    span_ends: Ends = "inclusive",
+    allow_missing: AllowMissing = False,
+    bootstrap: Bootstrap = 200,
+    operating_point: PointName = "f1",
+    bundle: BundleFolder = paths.BUNDLE,
+) -> None:
+    """Index, detect and evaluate a benchmark's videos; goes on where it stopped."""
+    from headhunt_svc.params import DatasetParams, EvaluateParams
+    from headhunt_svc.pipeline.benchmark import benchmark as run
+
+    data = DatasetParams(
+        root=root, annotations=annotations, layout=dataset, span_ends=span_ends, allow_missing=allow_missing
+    )
+    print_assessment(run(data, EvaluateParams(bootstrap=bootstrap), bundle, operating_point, out, print_footage))
+
+
+@app.command()
+def measure(params: ParamsFile = PARAMS) -> None:
+    """Read what the ablation's arms need: test videos, questions, an untrained model."""
+    from headhunt_svc.studies.measure import measure as run
+
+    run(load_params(params), paths.INDEX, paths.MEASURED)
+
+
+@app.command()
+def ablate(params: ParamsFile = PARAMS) -> None:
+    """Set the expert heads beside everything that they must beat."""
+    from headhunt_svc.studies.ablate import ablate as run
+
+    run(
+        load_params(params),
+        paths.INDEX,
+        paths.BUNDLE,
+        paths.FEATURES,
+        paths.MEASURED,
+        paths.ABLATION,
+        paths.PLOTS,
+    )
+    print_ablation(paths.ABLATION)
+
+
+def print_metrics(path: Path) -> None:
+    """Prints metrics.json as a table: all test videos, then each kind of anomaly with the normal ones."""
+    from headhunt_svc.storage.files import read_json
+    from headhunt_svc.studies.figures import with_interval
+
+    metrics = read_json(path, "headhunt evaluate")
+    title = f"{metrics['n_videos']} held-out test videos, {metrics['n_frames']} frames: frame level [95 % interval]"
+    table = Table("", "ROC-AUC", "AP", title=title)
+    table.add_row("the detector", with_interval(metrics, "roc_auc"), with_interval(metrics, "average_precision"))
+    for kind, row in metrics["by_kind"].items():
+        table.add_row(f"  {kind}", f"{row['roc_auc']:.3f}", f"{row['average_precision']:.3f}")
+    Console(width=100).print(table)
+
+
+def print_assessment(figures: dict[str, Any]) -> None:
+    """Prints all figures of core/protocol.assess with its conventions; without scores the baselines alone."""
+    console = wide()
+    conventions = dict(figures["protocol"])
+    for name in ("missing", "not_annotated"):
+        if videos := conventions.get(name):
+            conventions[name] = f"{len(videos)} ({', '.join(videos)})"
+        elif name in conventions:
+            conventions[name] = "none"
+    text = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in conventions.items())
+    console.print(text, markup=False, soft_wrap=True)
+    console.print(_frame_table(figures))
+    if "roc_auc" in figures:
+        console.print(_threshold_table(figures))
+        for line in _event_lines(figures):
+            console.print(line, markup=False)
+
+
+def _frame_table(figures: dict[str, Any]) -> Table:
+    """Frame-level figures: all videos, each kind of anomaly, baselines."""
+    table = Table("frame level", "ROC-AUC", "AP (steps)", "PR-AUC (trapezoid)", "precision", "recall", "F1")
+    areas, at_threshold = ("roc_auc", "average_precision", "pr_auc_trapezoid"), ("precision", "recall", "f1")
+
+    def add(name: str, row: dict[str, Any], digits: int = 5) -> None:
+        cells = []
+        for key in areas:
+            interval = row.get(f"{key}_interval")
+            band = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+            cells.append(escape(cell(row.get(key), digits) + band))
+        table.add_row(name, *cells, *(cell(row[k], digits) if k in row else "" for k in at_threshold))
+
+    if "roc_auc" in figures:
+        frames = {k: v for k, v in figures.items() if k.startswith(areas)}
+        add("all frames", frames | {k: figures["at_threshold"][k] for k in at_threshold})
+        add("anomalous videos only", figures["anomalous_videos_only"])
+        for kind, row in figures["by_kind"].items():
+            add(f"  {kind}", row, 3)
+    for name, row in figures["baselines"].items():
+        add(f"baseline: {name.replace('_', ' ')}", row)
+    return table
+
+
+def _threshold_table(figures: dict[str, Any]) -> Table:
+    """Frames and events at the threshold."""
+    frames = figures["at_threshold"]
+    table = Table("", "precision", "recall", "F1", "AP", title=f"at threshold {frames['threshold']:g}")
+    table.add_row("frames", *(cell(frames[k]) for k in ("precision", "recall", "f1")), "")
+    for iou, row in figures["events"]["at_iou"].items():
+        cells = (cell(row[k]) for k in ("precision", "recall", "f1", "average_precision"))
+        table.add_row(f"events, temporal IoU {iou}", *cells)
+    return table
+
+
+def _event_lines(figures: dict[str, Any]) -> Iterator[str]:
+    """Threshold, events, delay, false alarms, reliability and causal smoothing, one line each."""
+    delay, alarms, reliability = figures["detection_delay"], figures["false_alarms"], figures["reliability"]
+    mean_ap, mean_auc = figures["events"]["mean_average_precision"], figures["mean_roc_auc_of_videos"]
+    yield f"threshold chosen: {figures['at_threshold']['chosen']}"
+    yield f"mAP of events over IoU 0.1 to 0.5: {cell(mean_ap)}; mean ROC-AUC of videos: {cell(mean_auc)}"
+    yield (
+        f"true spans with an alarm: {delay['found']} of {delay['true_spans']}, "
+        f"after {cell(delay['mean_s'], 1)} s in the mean, {cell(delay['median_s'], 1)} s in the median"
+    )
+    counted = f"{alarms['events']} in {alarms['hours']:.3g} h of normal video"
+    yield f"false alarms: {cell(alarms['per_hour'], 2)} per hour ({counted})"
+    if reliability is None:
+        yield "Brier score: - (the scores are not all in [0, 1])"
+    else:
+        error = reliability["expected_calibration_error"]
+        yield f"Brier score: {reliability['brier']:.4f}; expected calibration error: {error:.4f}"
+    if causal := figures.get("causal"):
+        alarms, delay, frames = causal["false_alarms"], causal["detection_delay"], causal["at_threshold"]
+        yield (
+            f"causal smoothing (live), sigma {causal['sigma_segments']:g}, threshold {frames['threshold']:.3f}: "
+            f"ROC-AUC {causal['roc_auc']:.3f}, AP {causal['average_precision']:.3f}, F1 {frames['f1']:.3f}, "
+            f"{cell(alarms['per_hour'], 2)} false alarms per hour, delay {cell(delay['mean_s'], 1)} s in the mean"
+        )
+
+
+def print_ablation(path: Path) -> None:
+    """Prints ablation.json as a table: test and hard videos, and ROC-AUC with few labelled videos."""
+    from headhunt_svc.storage.files import read_json
+    from headhunt_svc.studies.figures import with_interval, words
+
+    arms = read_json(path, "headhunt ablate")["arms"]
+    few = list(next(iter(arms.values()))["low_label"])
+    hard = all("hard" in row for row in arms.values())
+    columns = ["test ROC-AUC", "test AP", "test F1", *(["hard ROC-AUC"] if hard else []), *(f"{n} labels" for n in few)]
+    title = f"{path}: what the expert heads must beat [95 % interval], and ROC-AUC with few labelled videos"
+    table = Table("", *columns, title=title)
+    for name, row in arms.items():
+        cells = [with_interval(row["test"], "roc_auc"), with_interval(row["test"], "average_precision")]
+        cells += [f"{row['test']['f1']:.3f}"] + ([f"{row['hard']['roc_auc']:.3f}"] if hard else [])
+        cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
+        table.add_row(words(name), *cells)
+    Console(width=WIDTH).print(table)

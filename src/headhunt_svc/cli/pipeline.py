@@ -1,0 +1,102 @@
+"""Commands that train a detector: extract, identify, fit, calibrate, report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from headhunt_svc import paths
+from headhunt_svc.cli.console import cell, wide
+from headhunt_svc.cli.options import PARAMS, ParamsFile
+from headhunt_svc.params import load_params
+from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
+
+if TYPE_CHECKING:
+    from headhunt_svc.core.scoring import FittedScorer
+
+app = typer.Typer()
+
+
+@app.command()
+def extract(params: ParamsFile = PARAMS) -> None:
+    """Read all heads on calibration and validation videos under every prompt."""
+    from headhunt_svc.pipeline.extract import extract as run
+
+    run(load_params(params), paths.INDEX, paths.FEATURES)
+
+
+@app.command()
+def identify(params: ParamsFile = PARAMS) -> None:
+    """Choose the expert heads, and say how far the choice can be trusted."""
+    from headhunt_svc.pipeline.identify import identify as run
+
+    print_selection(run(load_params(params), paths.INDEX, paths.FEATURES, paths.HEADS), paths.HEADS)
+
+
+@app.command()
+def fit(params: ParamsFile = PARAMS) -> None:
+    """Fit the scorer on the expert heads, and report its calibration curve."""
+    from headhunt_svc.pipeline.fit import fit as run
+
+    print_calibration(run(load_params(params), paths.INDEX, paths.FEATURES, paths.HEADS, paths.SCORER))
+
+
+@app.command()
+def calibrate(params: ParamsFile = PARAMS) -> None:
+    """Choose operating points (smoothing and threshold) on validation videos."""
+    from headhunt_svc.pipeline.calibrate import calibrate as run
+
+    print_operating_points(run(load_params(params), paths.INDEX, paths.FEATURES, paths.SCORER, paths.LOCATOR))
+
+
+@app.command("report")
+def identification_report(params: ParamsFile = PARAMS) -> None:
+    """Write the identification report: which heads, why these, and how far that holds. One HTML file."""
+    from headhunt_svc.pipeline.report import report as run
+
+    run(load_params(params), paths.ARTIFACTS, paths.FEATURES, paths.IDENTIFICATION)
+    typer.echo(str(paths.IDENTIFICATION))
+
+
+def print_selection(selection: HeadSelection, path: Path) -> None:
+    """Prints the expert heads with RSS and selection frequency, and how far the choice can be trusted."""
+    from headhunt_svc.pipeline.identification_report import NOT_MEASURED
+
+    confidence = selection.confidence
+    columns = ["layer", "head", "RSS", *(["chosen by halves"] if confidence else [])]
+    table = Table(*columns, title=f"{path} ({selection.criteria})")
+    for i, (head, rss) in enumerate(zip(selection.heads, selection.rss, strict=True)):
+        frequency = [f"{confidence.frequency[i]:.0%}"] if confidence else []
+        table.add_row(str(head.layer), str(head.head), f"{rss:.3f}", *frequency)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(confidence.words if confidence else NOT_MEASURED)
+
+
+def print_calibration(fitted: "FittedScorer") -> None:
+    """Prints the calibration curve: predicted probabilities beside the observed share of anomalous segments."""
+    curve = fitted.curve
+    title = f"held-out videos: AUC of segments {fitted.held_out_auc:.3f}, Brier score {curve.brier:.3f}, C {fitted.c:g}"
+    table = Table("segments", "predicted", "anomalous", title=title)
+    for n, predicted, observed in zip(curve.counts, curve.predicted, curve.observed, strict=True):
+        table.add_row(str(n), f"{predicted:.2f}", f"{observed:.2f}")
+    Console(width=100).print(table)
+
+
+def print_operating_points(points: CalibratedPoints) -> None:
+    """Prints the operating points, offline and causal, with their figures on validation videos."""
+    table = Table("operating point", "smoothing", "sigma", "threshold", "F1", "found", "false alarms/h", "rule")
+    for name, pair in points.items():
+        if isinstance(pair, Unavailable):
+            table.add_row(name, *["-"] * 6, escape(f"not available: {pair.reason}"))
+            continue
+        for calibrated in (pair.offline, pair.causal):
+            if calibrated is not None:
+                point = calibrated.operating_point
+                figures = (calibrated.f1, calibrated.recall, calibrated.false_alarms_per_hour)
+                row = (point.smoothing, f"{point.sigma_segments:g}", f"{point.threshold:.3f}", *map(cell, figures))
+                table.add_row(name, *row, calibrated.rule)
+    wide().print(table)

@@ -1,4 +1,4 @@
-"""A closed-form linear probe of every head, judged on videos that it was not fitted on.
+"""Fits a linear probe to every head in closed form, and tests it on videos that it was not fitted on.
 
 Ridge regression of the labels on a head's standardised features, as the scorer standardises them, with an intercept
 and the penalty PENALTY x (mean squared length of a segment's features): the same relative to every head's scale and
@@ -17,7 +17,7 @@ from headhunt_svc.core.clustering import Points
 from headhunt_svc.core.folds import Labels, Rows, video_folds
 from headhunt_svc.core.saliency import Values, chunks, usable_heads
 
-PENALTY = 0.1  # planted heads (benchmarks/identification.py) are found as well with 0.01, fewer with 1
+PENALTY = 0.1  # recovers as many planted heads (benchmarks/identification.py) as 0.01, and more than 1
 
 
 def ranking_auc(outputs: Float64[np.ndarray, "*head segment"], labels: Labels) -> Float64[np.ndarray, " *head"]:
@@ -36,7 +36,7 @@ class _Fit:
     right: Float64[np.ndarray, "head segment k"] | None  # None: `left` is the matrix itself
 
     @classmethod
-    def of(cls, x: Points, y: Float64[np.ndarray, " segment"]) -> "_Fit":
+    def to(cls, x: Points, y: Float64[np.ndarray, " segment"]) -> "_Fit":
         n, d = x.shape[1:]
         if n <= d:
             gram = x @ x.transpose(0, 2, 1)
@@ -50,13 +50,13 @@ class _Fit:
         return cls(y - fitted, left, x)
 
     def block(self, rows: Rows) -> Float64[np.ndarray, "head row row"]:
-        """H_FF."""
+        """H_FF, the part of the matrix for the rows F."""
         if self.right is None:
             return np.asarray(self.left[:, rows][:, :, rows])
         return np.asarray(self.left[:, rows] @ self.right[:, rows].transpose(0, 2, 1) + 1 / self.left.shape[1])
 
     def held_out(self, rows: Rows, y: Float64[np.ndarray, " segment"]) -> Float64[np.ndarray, "head row"]:
-        """Predictions for some segments of a fit to the others."""
+        """Predictions for some segments by a fit to the others."""
         left_out = np.eye(len(rows)) - self.block(rows)
         return np.asarray(y[rows] - np.linalg.solve(left_out, self.residuals[:, rows, None])[..., 0])
 
@@ -64,15 +64,15 @@ class _Fit:
 def held_out_outputs(
     values: Values, labels: Labels, tests: Sequence[Sequence[Rows]]
 ) -> Float64[np.ndarray, "head segment"]:
-    """The probe's outputs for every segment that a fold holds out, mean over partitions; NaN elsewhere.
+    """The probe's outputs for every segment that a fold holds out, mean over partitions; else NaN.
 
-    tests: the rows held out together, fold by fold, for each partition. NaN too for a head that is constant.
+    tests: for each partition, fold by fold, the rows held out together. A constant head's outputs are NaN, too.
     """
     y = labels.astype(np.float64)
     result = np.full((values.shape[1], len(labels)), np.nan)
     for heads, x in chunks(values, np.flatnonzero(usable_heads(values))):
         scale = x.std(1, keepdims=True)
-        fit = _Fit.of(x / np.where(scale > 1e-8, scale, 1.0), y)
+        fit = _Fit.to(x / np.where(scale > 1e-8, scale, 1.0), y)
         total = np.full((len(tests), *x.shape[:2]), np.nan)
         for partition, folds in zip(total, tests, strict=True):
             for rows in folds:
@@ -94,12 +94,12 @@ def cross_validated_outputs(
 
 
 def concatenated(values: Values, heads: Sequence[int]) -> Values:
-    """Some heads as one, their features side by side."""
+    """Merge some heads into one with all their features."""
     return values[:, list(heads)].reshape(len(values), 1, -1)
 
 
 def bootstrap_rows(videos: Sequence[str], count: int, seed: int) -> Iterator[Rows]:
-    """Segments of as many videos as there are, drawn with replacement."""
+    """Bootstrap samples of whole videos, as rows of segments: as many videos as there are, with replacement."""
     groups = np.unique(np.asarray(videos), return_inverse=True)[1]
     rows, random = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)], np.random.default_rng(seed)
     for _ in range(count):

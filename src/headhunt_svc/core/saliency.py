@@ -1,9 +1,9 @@
-"""How well one head separates normal from anomalous: the four criteria of HeadHunt-VAD, section on saliency.
+"""Measures how well each head separates normal from anomalous: the four criteria of HeadHunt-VAD (saliency).
 
-All heads at once. With N segments, G = X X^T the N x N Gram matrix of a head's centred features X (float64: Fisher's
-criterion does not survive float32), and m the vector of 1/n_a on anomalous and -1/n_n on normal segments, everything
-follows from G: X^T m is the difference of the class means, C G m and C G C (C centres within classes) hold the scatter.
-Where a head has fewer dimensions than there are segments, the same matrices in feature space are the smaller ones.
+All heads are computed together. X are a head's centred features of N segments, G = X X^T their N x N Gram matrix
+(float64, which Fisher's criterion needs), m the vector of 1/n_a on anomalous and -1/n_n on normal segments, and C
+centres within classes. Everything follows from G: X^T m is the difference of the class means; C G m and C G C hold the
+scatter. Where a head has fewer dimensions than there are segments, the same matrices in feature space are smaller.
 """
 
 from collections.abc import Iterator
@@ -13,18 +13,22 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from headhunt_svc.core.clustering import Gram, Points, mutual_information, two_means
+from headhunt_svc.core.folds import Labels
 from headhunt_svc.errors import FeatureError
 
 CRITERIA = ("lda", "kl", "mmd", "nmi")
 CHUNK_BYTES = 32 << 20  # of float64 work arrays at a time, however many heads and segments there are
-WORST_CONDITION = 1e10  # beyond it a plain inverse would cost more than the 1e-4 that the criteria are good for
+MAX_CONDITION = 1e10  # beyond it the error of a plain inverse exceeds the 1e-4 to which the criteria are exact
 
-Labels = Bool[np.ndarray, " segment"]
 Values = Float[np.ndarray, "segment head d_head"]
 
 
 def check_labels(labels: Labels) -> None:
-    """Raise FeatureError unless both classes have at least two segments."""
+    """Check that both classes have at least two segments.
+
+    Raises:
+        FeatureError: one has fewer.
+    """
     n_anomalous, n = int(labels.sum()), len(labels)
     if min(n_anomalous, n - n_anomalous) < 2:
         raise FeatureError(
@@ -34,15 +38,17 @@ def check_labels(labels: Labels) -> None:
 
 
 def usable_heads(values: Values) -> Bool[np.ndarray, " head"]:
-    """Which heads say anything at all: layer 0 at the last token can be constant.
+    """Which heads are not constant (those of layer 0 at the last token can be).
 
     Raises:
         FeatureError: features that are not finite, or all heads constant.
     """
     low, high = values.min(0), values.max(0)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        bad = np.unique(np.argwhere(~(np.isfinite(low) & np.isfinite(high)))[:, 0])
-        raise FeatureError(f"features of heads {bad.tolist()[:8]} are not finite: re-run extract, or use dtype float32")
+        broken = np.unique(np.argwhere(~(np.isfinite(low) & np.isfinite(high)))[:, 0])
+        raise FeatureError(
+            f"features of heads {broken.tolist()[:8]} are not finite: re-run extract, or use dtype float32"
+        )
     largest = np.maximum(np.abs(low), np.abs(high)).max(1)
     usable = np.asarray((high - low).max(1) > 1e-6 * np.maximum(1.0, largest))
     if not usable.any():
@@ -51,7 +57,7 @@ def usable_heads(values: Values) -> Bool[np.ndarray, " head"]:
 
 
 def chunks(values: Values, heads: Int[np.ndarray, " head"]) -> Iterator[tuple[Int[np.ndarray, " head"], Points]]:
-    """Some heads at a time: their numbers and their features, centred, float64[head, segment, d_head]."""
+    """Split heads into chunks that fit CHUNK_BYTES: their numbers, and their centred features."""
     n, _, d = values.shape
     size = max(1, CHUNK_BYTES // (8 * (6 * n * n + 3 * n * d)))
     for start in range(0, len(heads), size):
@@ -80,29 +86,31 @@ class _Batch:
             self.delta = self.contrast @ x[:, order]
             self.centred = self._centred(x[:, order])
 
-    def _centred(self, rows: np.ndarray) -> np.ndarray:
-        """The mean of each class taken off along axis 1."""
+    def _centred(
+        self, rows: Float64[np.ndarray, "head segment *column"]
+    ) -> Float64[np.ndarray, "head segment *column"]:
+        """Subtract the mean of each class, along axis 1."""
         result = np.empty_like(rows, order="C")
-        for of in (self.normal, self.anomalous):
-            np.subtract(rows[:, of], rows[:, of].mean(1, keepdims=True), out=result[:, of])
+        for members in (self.normal, self.anomalous):
+            np.subtract(rows[:, members], rows[:, members].mean(1, keepdims=True), out=result[:, members])
         return result
 
 
 def _solve(a: Float64[np.ndarray, "head k k"], v: Float64[np.ndarray, "head k"]) -> Float64[np.ndarray, "head k"]:
     """A^+ v of symmetric matrices; the pseudo-inverse (slow) only where a matrix is close to singular.
 
-    How close, a second right-hand side tells: a random vector has a share in the direction that would be blown up.
+    The condition is estimated with a second, random right-hand side, which a near-singular matrix makes very long.
     """
     k = v.shape[1]
     probe = np.random.default_rng(0).standard_normal(k) / np.sqrt(k)
     try:
-        found = np.linalg.solve(a, np.stack([v, np.broadcast_to(probe, v.shape)], 2))
-        condition = np.linalg.norm(a, axis=(1, 2)) * np.linalg.norm(found[..., 1], axis=1) * np.sqrt(k)
+        solutions = np.linalg.solve(a, np.stack([v, np.broadcast_to(probe, v.shape)], 2))
+        condition = np.linalg.norm(a, axis=(1, 2)) * np.linalg.norm(solutions[..., 1], axis=1) * np.sqrt(k)
     except np.linalg.LinAlgError:
-        found, condition = np.empty((*v.shape, 2)), np.full(len(a), np.inf)
-    result, bad = found[..., 0], ~(condition < WORST_CONDITION)
-    if bad.any():
-        result[bad] = (np.linalg.pinv(a[bad], hermitian=True) @ v[bad, :, None])[..., 0]
+        solutions, condition = np.empty((*v.shape, 2)), np.full(len(a), np.inf)
+    result, singular = solutions[..., 0], ~(condition < MAX_CONDITION)
+    if singular.any():
+        result[singular] = (np.linalg.pinv(a[singular], hermitian=True) @ v[singular, :, None])[..., 0]
     return np.asarray(result)
 
 
@@ -111,11 +119,11 @@ def _fisher(batch: _Batch) -> Float64[np.ndarray, " head"]:
     if not batch.dual:
         scatter = batch.centred.transpose(0, 2, 1) @ batch.centred
         return np.asarray((batch.delta * _solve(scatter, batch.delta)).sum(1))
-    # the class indicators span the null space that centring makes: filled in, the rest can be inverted
+    # centring leaves a null space, which the class indicators span: filled in, the matrix can be inverted
     height = np.trace(batch.within, axis1=1, axis2=2) / batch.n
     filled = batch.within.copy()
-    for of in (batch.normal, batch.anomalous):
-        filled[:, of, of] += (height / (of.stop - of.start))[:, None, None]
+    for members in (batch.normal, batch.anomalous):
+        filled[:, members, members] += (height / (members.stop - members.start))[:, None, None]
     return np.asarray((_solve(filled, batch.along) ** 2).sum(1))
 
 
@@ -140,6 +148,7 @@ def _ledoit_wolf(norms: Float64[np.ndarray, "head n"], squared: Float64[np.ndarr
 
 
 def _kl_dual(batch: _Batch) -> Float64[np.ndarray, " head"]:
+    """Symmetric KL from matrices over segments."""
     d, classes = batch.d, (batch.normal, batch.anomalous)
     grams = [batch.within[:, c, c] for c in classes]
     squared = [(k**2).sum((1, 2)) for k in grams]
@@ -160,9 +169,10 @@ def _kl_dual(batch: _Batch) -> Float64[np.ndarray, " head"]:
 
 
 def _kl_primal(batch: _Batch) -> Float64[np.ndarray, " head"]:
+    """Symmetric KL from matrices over features."""
     d, covariances, means = batch.d, [], []
-    for of in (batch.normal, batch.anomalous):
-        x = batch.centred[:, of]
+    for members in (batch.normal, batch.anomalous):
+        x = batch.centred[:, members]
         scatter = x.transpose(0, 2, 1) @ x
         lw = _ledoit_wolf((x**2).sum(2), (scatter**2).sum((1, 2)), d)
         covariances.append((lw.a / x.shape[1])[:, None, None] * scatter + lw.b[:, None, None] * np.eye(d))
@@ -229,6 +239,6 @@ def separability(values: Values, labels: Labels) -> Float64[np.ndarray, " head"]
     result = np.full(values.shape[1], np.nan)
     for heads, x in chunks(values, np.flatnonzero(usable_heads(values))):
         normal, anomalous = x[:, ~labels], x[:, labels]
-        apart = ((anomalous.mean(1) - normal.mean(1)) ** 2).sum(1)
-        result[heads] = apart / (apart + normal.var(1).sum(1) + anomalous.var(1).sum(1))
+        distance = ((anomalous.mean(1) - normal.mean(1)) ** 2).sum(1)
+        result[heads] = distance / (distance + normal.var(1).sum(1) + anomalous.var(1).sum(1))
     return result

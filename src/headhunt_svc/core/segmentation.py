@@ -1,11 +1,11 @@
-"""Timestamps -> segments: which frames belong together and which of them the model sees.
+"""Cuts videos into segments by the times of their frames, and samples the frames that the model sees.
 
 The one definition of segments in this package: every frame belongs to exactly one segment, the tail included, whether
 or not the windows that the model sees overlap.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float64
 
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan, Segment
@@ -14,17 +14,17 @@ _SLACK = 1e-6  # share of a stride by which a timestamp may miss its boundary (1
 
 
 def sample_frames(times_s: Float[np.ndarray, " frame"], n: int) -> tuple[int, ...]:
-    """n positions within a segment, uniform in time: the frame on screen at the start of each of n equal slices.
+    """Sample n positions, uniform in time: the frame on screen at the start of each of n equal slices.
 
-    times_s are the frames' times. A segment with fewer frames than n shows some of them more than once.
+    A stretch of fewer frames than n repeats some of them.
     """
     count = len(times_s)
     if count == 0:
         raise ValueError("a segment without frames")
     step = (times_s[-1] - times_s[0]) / (count - 1) if count > 1 else 1.0  # the last frame stays on screen as long
     duration = times_s[-1] - times_s[0] + (step if step > 0 else 1.0)
-    wanted = times_s[0] + duration * np.arange(n) / n
-    positions = np.searchsorted(times_s, wanted + 1e-6 * duration, side="right") - 1
+    starts_s = times_s[0] + duration * np.arange(n) / n
+    positions = np.searchsorted(times_s, starts_s + 1e-6 * duration, side="right") - 1
     return tuple(int(p) for p in np.clip(positions, 0, count - 1))
 
 
@@ -46,11 +46,11 @@ class Segmenter:
         self._first_s = 0.0
 
     def push(self, time_s: float) -> list[Segment]:
-        """Take the next frame (times do not decrease); returns the segments that it completes."""
+        """Add the next frame (times do not decrease); returns the segments that it completes."""
         if self._n == 0:
             self._first_s = time_s
-        counted = self._n if self._params.length_frames is not None else time_s - self._first_s
-        position = counted / self._params.stride
+        distance = self._n if self._params.length_frames is not None else time_s - self._first_s
+        position = distance / self._params.stride
         closed = []
         while self._open < self._n and position >= self._open_stride() + 1 + self._margin - _SLACK:
             closed.append(self._close())
@@ -60,7 +60,7 @@ class Segmenter:
         return closed
 
     def finish(self) -> list[Segment]:
-        """The segments that the end of the video completes; the last of them is the tail, however short."""
+        """The segments that the end of the video completes; the last is the tail, however short."""
         closed = []
         while self._open < self._n:
             closed.append(self._close())
@@ -73,10 +73,10 @@ class Segmenter:
         stride, base = self._open_stride(), self.first_needed
         positions, times = np.asarray(self._positions) + _SLACK, np.asarray(self._times)
         stop = base + int(np.searchsorted(positions, stride + 1))
-        seen = slice(*np.searchsorted(positions, (stride - self._margin, stride + 1 + self._margin)).tolist())
-        inside = sample_frames(times[seen], self._params.frames_per_segment)
+        window = slice(*np.searchsorted(positions, (stride - self._margin, stride + 1 + self._margin)).tolist())
+        sampled = sample_frames(times[window], self._params.frames_per_segment)
         span = FrameSpan(self._open, stop)
-        segment = Segment(self._video_id, self._done, span, tuple(base + seen.start + i for i in inside))
+        segment = Segment(self._video_id, self._done, span, tuple(base + window.start + i for i in sampled))
         self._open, self._done = stop, self._done + 1
         following = self._open_stride() if stop < self._n else stride + 1
         unneeded = int(np.searchsorted(positions, following - self._margin))
@@ -86,20 +86,24 @@ class Segmenter:
 
 
 def segments(video_id: str, times_s: Float[np.ndarray, " frame"], params: SegmentationParams) -> tuple[Segment, ...]:
-    """All segments of a video whose frames' times are known."""
+    """All segments of a video from the times of all its frames."""
     segmenter = Segmenter(video_id, params)
     closed = [s for t in times_s for s in segmenter.push(float(t))]
     return tuple(closed + segmenter.finish())
 
 
-def frame_values(spans: list[FrameSpan], values: np.ndarray, n_frames: int) -> np.ndarray:
-    """Each segment's value repeated over its frames, float64[n_frames]; frames in no span are NaN (a gap)."""
+def frame_values(
+    spans: list[FrameSpan], values: Float[np.ndarray, " segment"], n_frames: int
+) -> Float64[np.ndarray, " frame"]:
+    """Repeat each segment's value over its frames; frames in no span are NaN (a gap)."""
     result = np.full(n_frames, np.nan)
     for span, value in zip(spans, values, strict=True):
         result[span.start : span.stop] = value
     return result
 
 
-def segment_labels(truth: np.ndarray, spans: list[FrameSpan], min_anomalous_share: float) -> np.ndarray:
-    """bool[T]: is at least this share of the segment's frames anomalous?"""
+def segment_labels(
+    truth: Bool[np.ndarray, " frame"], spans: list[FrameSpan], min_anomalous_share: float
+) -> Bool[np.ndarray, " segment"]:
+    """Label segments: is at least this share of the segment's frames anomalous?"""
     return np.array([truth[s.start : s.stop].mean() >= min_anomalous_share for s in spans], bool)

@@ -1,4 +1,4 @@
-"""The annotation files of UCF-Crime and XD-Violence as their authors publish them.
+"""Reads the annotation files of UCF-Crime and XD-Violence as their authors publish them.
 
     ucf_crime/    Temporal_Anomaly_Annotation_for_Testing_Videos.txt, test_frame_counts.txt
     xd_violence/  annotations.txt, test_frame_counts.txt
@@ -31,14 +31,14 @@ XD_NAME = re.compile(r"_label_(A|(?:B[12456]|G|0)(?:-(?:B[12456]|G|0))*)$")
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Test annotations, the length of every video, and its frame rate unless a file says otherwise."""
+    """Test annotations, the length of every video, and the frame rate of the published footage."""
 
     annotations: tuple[Annotation, ...]
     n_frames: dict[str, int]
     fps: float
 
     def records(self, span_ends: SpanEnds, fps: float | None = None) -> list[VideoRecord]:
-        """All videos, without looking at a file; spans are cut off at the stated length.
+        """All videos, from the annotations alone; spans are cut off at the stated length.
 
         Raises:
             DatasetError: a span begins past the end of its video, or is empty under this convention.
@@ -52,16 +52,16 @@ class Benchmark:
             raise DatasetError(str(exc)) from exc
 
 
-def _integers(fields: list[str]) -> list[int]:
+def _integers(words: list[str]) -> list[int]:
     try:
-        return [int(f) for f in fields]
+        return [int(word) for word in words]
     except ValueError as exc:
-        raise ValueError(f"{' '.join(fields)!r} are not whole numbers") from exc
+        raise ValueError(f"{' '.join(words)!r} are not whole numbers") from exc
 
 
 def _read_counts(problems: LineProblems) -> dict[str, tuple[int, int]]:
     """Per video: the line that names it, and its length in frames."""
-    found: dict[str, tuple[int, int]] = {}
+    counts: dict[str, tuple[int, int]] = {}
     for number, line in problems.lines("give the folder of the benchmark's annotation files"):
         fields = line.rsplit(maxsplit=3)
         try:
@@ -70,12 +70,12 @@ def _read_counts(problems: LineProblems) -> dict[str, tuple[int, int]]:
             first, last = _integers(fields[1:3])
             if first != 0 or last < 0:
                 raise ValueError(f"frames {first} to {last}")
-            if fields[0] in found:
+            if fields[0] in counts:
                 raise ValueError(f"{fields[0]} is named twice")
-            found[fields[0]] = (number, last + 1)
+            counts[fields[0]] = (number, last + 1)
         except ValueError as exc:
             problems.add(number, str(exc))
-    return found
+    return counts
 
 
 def _pairs(numbers: list[int]) -> tuple[tuple[float, float], ...]:
@@ -91,8 +91,8 @@ def _ucf_crime(line: str) -> Annotation:
     if len(fields) != 6:
         raise ValueError(f"{len(fields)} fields, expected: name class start end start end")
     numbers = _integers(fields[2:])
-    for a, b in ((0, 1), (2, 3)):
-        if (numbers[a] == -1) != (numbers[b] == -1):
+    for start, stop in (numbers[:2], numbers[2:]):
+        if (start == -1) != (stop == -1):
             raise ValueError("a span with one end")
     spans = _pairs([n for n in numbers if n != -1])
     label = NORMAL if fields[1] == "Normal" else fields[1]
@@ -100,10 +100,10 @@ def _ucf_crime(line: str) -> Annotation:
 
 
 def _xd_label(name: str) -> str:
-    found = XD_NAME.search(name)
-    if found is None:
+    match = XD_NAME.search(name)
+    if match is None:
         raise ValueError(f"{name} does not end in _label_ and its kinds")
-    kinds = [XD_KINDS[k] for k in found[1].split("-") if k in XD_KINDS]
+    kinds = [XD_KINDS[k] for k in match[1].split("-") if k in XD_KINDS]
     return KIND_SEPARATOR.join(kinds) or NORMAL
 
 
@@ -124,29 +124,38 @@ def read_benchmark(name: BenchmarkName, folder: Path) -> Benchmark:
     """
     lines, counts = LineProblems(folder / SPANS[name]), LineProblems(folder / COUNTS)
     lengths = _read_counts(counts)
-    found: dict[str, Annotation] = {}
-    for number, line in lines.lines("give the folder of the benchmark's annotation files"):
-        try:
-            annotation = _ucf_crime(line) if name == "ucf_crime" else _xd_violence(line)
-        except ValidationError as exc:
-            lines.add(number, exc)
-            continue
-        except ValueError as exc:
-            lines.add(number, str(exc))
-            continue
-        if annotation.video in found:
-            lines.add(number, f"{annotation.video} is annotated twice")
-        elif annotation.video not in lengths:
-            lines.add(number, f"{annotation.video} is not in {COUNTS}")
-        elif annotation.spans and annotation.spans[-1][0] >= lengths[annotation.video][1]:
-            lines.add(number, f"a span begins after the {lengths[annotation.video][1]} frames of {annotation.video}")
-        found[annotation.video] = annotation
-    for video in lengths.keys() - found.keys():
+    annotations = _read_spans(name, lines, lengths)
+    for video in lengths.keys() - annotations.keys():
         try:
             if name == "ucf_crime" or _xd_label(video) != NORMAL:
                 raise ValueError(f"{video} is not annotated in {SPANS[name]}")
-            found[video] = Annotation(video=video, split="test", label=NORMAL, spans=(), unit="frames")
+            annotations[video] = Annotation(video=video, split="test", label=NORMAL, spans=(), unit="frames")
         except ValueError as exc:
             counts.add(lengths[video][0], str(exc))
     lines.check(counts)
-    return Benchmark(tuple(found[v] for v in lengths), {v: n for v, (_, n) in lengths.items()}, FPS[name])
+    return Benchmark(tuple(annotations[v] for v in lengths), {v: n for v, (_, n) in lengths.items()}, FPS[name])
+
+
+def _read_spans(
+    name: BenchmarkName, problems: LineProblems, lengths: dict[str, tuple[int, int]]
+) -> dict[str, Annotation]:
+    """Every line's annotation by its video; what does not fit the video lengths is a problem, too."""
+    annotations: dict[str, Annotation] = {}
+    for number, line in problems.lines("give the folder of the benchmark's annotation files"):
+        try:
+            annotation = _ucf_crime(line) if name == "ucf_crime" else _xd_violence(line)
+        except ValidationError as exc:
+            problems.add(number, exc)
+            continue
+        except ValueError as exc:
+            problems.add(number, str(exc))
+            continue
+        video = annotation.video
+        if video in annotations:
+            problems.add(number, f"{video} is annotated twice")
+        elif video not in lengths:
+            problems.add(number, f"{video} is not in {COUNTS}")
+        elif annotation.spans and annotation.spans[-1][0] >= lengths[video][1]:
+            problems.add(number, f"a span begins after the {lengths[video][1]} frames of {video}")
+        annotations[video] = annotation
+    return annotations

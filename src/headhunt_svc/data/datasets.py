@@ -1,4 +1,4 @@
-"""Annotations -> VideoRecord; the only place that knows labels. Layouts of a project's own footage:
+"""Reads annotations of a project's own footage, and the index of videos made from them. Layouts:
 
     annotations.jsonl, one video a line:
     {"video": "yard/0412.mp4", "split": "test", "label": "fall", "spans": [[12.0, 15.5]], "unit": "seconds"}
@@ -7,13 +7,13 @@
     video,split,label,start,stop,unit
     yard/0412.mp4,test,fall,12.0,15.5,seconds
 
-    folders, nothing written: normal/ and anomalous/ below the root, or below root/calibration, root/validation,
+    folders, without a file: normal/ and anomalous/ below the root, or below root/calibration, root/validation,
     root/test (without these everything is `test`); an anomalous video counts as anomalous from end to end.
 
 video: path below dataset.root; split: calibration, validation, test, or hard (a second test split that only
-`ablate` looks at; optional); label: any word, "normal" for none, "fall+fight" for two kinds; spans: anomalous
+`ablate` reads; optional); label: any word, "normal" for none, "fall+fight" for two kinds; spans: anomalous
 stretches, in `unit` seconds or frames ([] for a normal video). In seconds a span is half-open; what its end means in
-frames is dataset.span_ends. The benchmarks' layouts are in io/benchmarks.py.
+frames is dataset.span_ends. The benchmarks' layouts are in benchmarks.py.
 """
 
 import csv
@@ -27,11 +27,11 @@ from typing import Annotated, Any, Literal, get_args
 import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from headhunt_svc.errors import ArtifactError, DatasetError, VideoError
+from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.storage.tables import read_table
 from headhunt_svc.types import NORMAL, FrameSpan, SpanEnds, Split, VideoRecord
-from headhunt_svc.video.reader import count_frames, find_videos
+from headhunt_svc.video.reader import find_videos
 
 CSV_COLUMNS = ("video", "split", "label", "start", "stop", "unit")
 WHOLE = ((0.0, math.inf),)  # spans of a video that is anomalous from end to end, however long it is
@@ -49,55 +49,54 @@ class Annotation(BaseModel):
     unit: Literal["seconds", "frames"]
 
     @model_validator(mode="after")
-    def _sane(self) -> "Annotation":
+    def _label_fits_spans(self) -> "Annotation":
         if (self.label == NORMAL) != (not self.spans):
             raise ValueError(f"label {self.label!r} with {len(self.spans)} spans")
-        for a, b in self.spans:
-            if not 0 <= a <= b:
-                raise ValueError(f"a span from {a:g} to {b:g}")
+        for start, stop in self.spans:
+            if not 0 <= start <= stop:
+                raise ValueError(f"a span from {start:g} to {stop:g}")
         return self
 
 
 @dataclass(slots=True)
 class LineProblems:
-    """What is wrong in a text file: collected line by line, told at once."""
+    """Collects the problems of a text file line by line, to raise them all at once."""
 
     path: Path
-    found: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
-    def lines(self, way_out: str) -> list[tuple[int, str]]:
+    def lines(self, advice: str) -> list[tuple[int, str]]:
         """Numbered lines that are not empty.
 
         Raises:
-            DatasetError: the file cannot be read; names the way out.
+            DatasetError: the file cannot be read; the message ends with the advice.
         """
         try:
             lines = self.path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as exc:
-            raise DatasetError(f"{self.path} cannot be read ({exc}): {way_out}") from exc
+            raise DatasetError(f"{self.path} cannot be read ({exc}): {advice}") from exc
         return [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
 
-    def add(self, number: int, what: str | ValidationError) -> None:
-        """Line `number` is wrong."""
-        if isinstance(what, ValidationError):
-            first = what.errors()[0]
-            what = ": ".join(
-                x for x in (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")) if x
-            )
-        self.found.append(f"{self.path}:{number}: {what}")
+    def add(self, number: int, problem: str | ValidationError) -> None:
+        """Note a problem of line `number`."""
+        if isinstance(problem, ValidationError):
+            first = problem.errors()[0]
+            parts = (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
+            problem = ": ".join(part for part in parts if part)
+        self.messages.append(f"{self.path}:{number}: {problem}")
 
     def check(self, *others: "LineProblems") -> None:
         """Raise DatasetError with all problems, if there are any."""
-        found = [x for problems in (self, *others) for x in problems.found]
-        if found:
-            raise DatasetError("; ".join(found))
+        messages = [message for problems in (self, *others) for message in problems.messages]
+        if messages:
+            raise DatasetError("; ".join(messages))
 
 
-_SET = "set dataset.annotations in params.yaml"
+_ADVICE = "set dataset.annotations in params.yaml"
 
 
 def _read_jsonl(problems: LineProblems) -> Iterator[tuple[int, Annotation]]:
-    for number, line in problems.lines(_SET):
+    for number, line in problems.lines(_ADVICE):
         try:
             yield number, Annotation.model_validate_json(line)
         except ValidationError as exc:
@@ -116,13 +115,13 @@ class _Row(BaseModel):
 
 
 def _read_csv(problems: LineProblems) -> Iterator[tuple[int, Annotation]]:
-    """Rows of one video, in any place, become one annotation with the number of the first."""
-    lines = problems.lines(_SET)
+    """Merge all rows of a video into one annotation, with the number of the first row."""
+    lines = problems.lines(_ADVICE)
     rows = csv.DictReader([line for _, line in lines])
     if tuple(rows.fieldnames or ()) != CSV_COLUMNS:
         problems.add(1, f"the header must be {','.join(CSV_COLUMNS)}")
         return
-    found: dict[str, tuple[int, dict[str, Any]]] = {}
+    videos: dict[str, tuple[int, dict[str, Any]]] = {}
     for raw in rows:
         number = lines[rows.line_num - 1][0]
         try:
@@ -130,15 +129,15 @@ def _read_csv(problems: LineProblems) -> Iterator[tuple[int, Annotation]]:
         except ValidationError as exc:
             problems.add(number, exc)
             continue
-        about = {"split": row.split, "label": row.label, "unit": row.unit}
-        _, made = found.setdefault(row.video, (number, {"video": row.video, **about, "spans": []}))
-        if any(made[k] != v for k, v in about.items()):
-            problems.add(number, f"{row.video} has another split, label or unit than in line {found[row.video][0]}")
+        shared = {"split": row.split, "label": row.label, "unit": row.unit}
+        first_number, video = videos.setdefault(row.video, (number, {"video": row.video, **shared, "spans": []}))
+        if any(video[k] != v for k, v in shared.items()):
+            problems.add(number, f"{row.video} has another split, label or unit than in line {first_number}")
         if row.start is not None or row.stop is not None:
-            made["spans"].append((row.start, row.stop))
-    for number, made in found.values():
+            video["spans"].append((row.start, row.stop))
+    for number, video in videos.values():
         try:
-            yield number, Annotation.model_validate(made)
+            yield number, Annotation.model_validate(video)
         except ValidationError as exc:
             problems.add(number, exc)
 
@@ -150,35 +149,36 @@ def read_annotations(path: Path) -> list[Annotation]:
         DatasetError: every malformed line and every video named twice, with file and line, all at once.
     """
     problems = LineProblems(path)
-    found: dict[str, Annotation] = {}
+    annotations: dict[str, Annotation] = {}
     for number, annotation in (_read_csv if path.suffix.lower() == ".csv" else _read_jsonl)(problems):
-        if annotation.video in found:
-            splits = " and ".join(sorted({annotation.split, found[annotation.video].split}))
-            problems.add(number, f"{annotation.video} is annotated twice, in {splits} (a video belongs to one split)")
-        found[annotation.video] = annotation
+        video = annotation.video
+        if video in annotations:
+            splits = " and ".join(sorted({annotation.split, annotations[video].split}))
+            problems.add(number, f"{video} is annotated twice, in {splits} (a video belongs to one split)")
+        annotations[video] = annotation
     problems.check()
-    if not found:
+    if not annotations:
         raise DatasetError(f"{path} names no video")
-    return list(found.values())
+    return list(annotations.values())
 
 
 def read_folders(root: Path) -> list[Annotation]:
-    """Annotations of the layout `folders`.
+    """Annotations of the layout `folders`, from the folders that videos are in.
 
     Raises:
         DatasetError: no normal/ or anomalous/ with videos.
     """
     splits = [s for s in get_args(Split) if (root / s).is_dir()]
-    found = []
-    for split, below in [(s, root / s) for s in splits] or [("test", root)]:
+    annotations = []
+    for split, split_folder in [(s, root / s) for s in splits] or [("test", root)]:
         for label, spans in ((NORMAL, ()), ("anomalous", WHOLE)):
-            folder = below / label
+            folder = split_folder / label
             for video in find_videos([folder]) if folder.is_dir() else []:
                 name = video.relative_to(root).as_posix()
-                found.append(Annotation(video=name, split=split, label=label, spans=spans, unit="frames"))
-    if not found:
+                annotations.append(Annotation(video=name, split=split, label=label, spans=spans, unit="frames"))
+    if not annotations:
         raise DatasetError(f"{root}: no folders normal/ and anomalous/ with videos")
-    return found
+    return annotations
 
 
 def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
@@ -195,33 +195,26 @@ def make_record(
     span_ends: SpanEnds = "half_open",
     clip: bool = False,
 ) -> VideoRecord:
-    """Spans in any unit -> half-open frame spans; with `clip`, what lies past the end of the video is cut off.
+    """The record of an annotated video: spans in half-open frames; with `clip`, cut off at the end of the video.
 
     Raises:
         ValueError: a span does not lie within the video.
     """
     scale = fps if annotation.unit == "seconds" else 1.0
-    last = 1 if annotation.unit == "frames" and span_ends == "inclusive" else 0
-    most = n_frames if clip or annotation.spans == WHOLE else math.inf
-    spans = tuple(FrameSpan(round(a * scale), round(min(b * scale + last, most))) for a, b in annotation.spans)
+    extra = 1 if annotation.unit == "frames" and span_ends == "inclusive" else 0
+    end = n_frames if clip or annotation.spans == WHOLE else math.inf
+    spans = tuple(
+        FrameSpan(round(start * scale), round(min(stop * scale + extra, end))) for start, stop in annotation.spans
+    )
     return VideoRecord(annotation.video, path, n_frames, fps, annotation.split, annotation.label, spans)
 
 
-def to_record(annotation: Annotation, root: Path) -> VideoRecord:
-    """Look at the file, and turn half-open spans into frames.
+def check_files_apart(records: Iterable[VideoRecord]) -> None:
+    """Check that no file is in two splits under two names (a link, another spelling of its path).
 
     Raises:
-        DatasetError: the file cannot be read, or a span does not lie within it.
+        DatasetError: names both.
     """
-    path = root / annotation.video
-    try:
-        return make_record(annotation, path, *count_frames(path))
-    except (VideoError, ValueError) as exc:
-        raise DatasetError(str(exc)) from exc
-
-
-def check_files_apart(records: Iterable[VideoRecord]) -> None:
-    """Raise DatasetError naming a file that is in two splits under two names (a link, another spelling of its path)."""
     by_file: dict[tuple[int, int], VideoRecord] = {}
     for record in records:
         status = record.path.stat()

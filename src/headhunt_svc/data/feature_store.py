@@ -1,6 +1,6 @@
-"""Head features on disk: one safetensors shard per video, and index.parquet with a row per segment.
+"""Stores head features on disk: one safetensors shard per video, and index.parquet with a row per segment.
 
-A shard names what it was made from (`key`); a shard with the same key is not made again, so extraction resumes.
+A shard's key identifies its inputs: a shard with the same key is not computed again, so extraction resumes.
 """
 
 import json
@@ -19,12 +19,12 @@ from headhunt_svc.errors import ArtifactError
 from headhunt_svc.storage.files import text_id, write_file
 from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment
 
-HIDDEN = HeadRef(-1, 0)  # stands for the final hidden state where heads are asked for
+HIDDEN = HeadRef(-1, 0)  # the final hidden state, where a head is expected
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What features were read from: the model as `extract` names it, and the prompts in order."""
+    """Where features come from: the model as `extract` names it, and the prompts in order."""
 
     model: str
     prompts: tuple[str, ...]
@@ -41,7 +41,7 @@ class VideoFeatures:
 
 
 class FeatureStore:
-    """A folder of features."""
+    """A folder of features, a file a video."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,11 +49,11 @@ class FeatureStore:
     def _shard(self, video_id: str) -> Path:
         return self.folder / f"{text_id(video_id)}.safetensors"
 
-    def _about(self, video_id: str) -> dict[str, Any]:
+    def _metadata(self, video_id: str) -> dict[str, Any]:
         try:
             with safe_open(self._shard(video_id), "np") as f:
-                about: dict[str, Any] = json.loads(f.metadata()["about"])
-                return about
+                metadata: dict[str, Any] = json.loads(f.metadata()["about"])
+                return metadata
         except (OSError, SafetensorError, KeyError, TypeError) as exc:
             raise self._missing(video_id, exc) from exc
 
@@ -63,40 +63,44 @@ class FeatureStore:
     def key(self, video_id: str) -> str | None:
         """The key of the stored shard, or None if there is no readable one."""
         try:
-            return str(self._about(video_id)["key"])
+            return str(self._metadata(video_id)["key"])
         except (ArtifactError, KeyError):
             return None
 
     def save(self, video_id: str, features: VideoFeatures, key: str, source: Source) -> None:
         """Write the shard of one video."""
-        about = {
+        metadata = {
             "key": key,
             "source": asdict(source),
             "video_id": video_id,
             "heads": features.heads,
             "segments": [[*s.span, *s.frame_indices] for s in features.segments],
         }  # one metadata entry: safetensors does not keep the order of several
-        metadata = {"about": json.dumps(about)}
-        # safetensors writes the memory of an array as it lies, whatever its strides say
+        text = {"about": json.dumps(metadata)}
+        # safetensors ignores strides
         tensors = {k: np.ascontiguousarray(v) for k, v in (("values", features.values), ("hidden", features.hidden))}
-        write_file(self._shard(video_id), lambda p: save_file(tensors, p, metadata=metadata))
+        write_file(self._shard(video_id), lambda p: save_file(tensors, p, metadata=text))
 
-    def check(self, video_ids: Iterable[str], wanted: Source) -> None:
-        """Raise ArtifactError naming the first video whose features are of another model or of other prompts."""
+    def check(self, video_ids: Iterable[str], expected: Source) -> None:
+        """Check that features come from the expected model and prompts.
+
+        Raises:
+            ArtifactError: names the first video whose features do not.
+        """
         for video_id in video_ids:
-            found = self._about(video_id).get("source", {"model": "an unknown model", "prompts": ()})
-            for what, has, needs in (
-                ("model", found["model"], wanted.model),
-                ("prompts", tuple(found["prompts"]), wanted.prompts),
+            stored = self._metadata(video_id).get("source", {"model": "an unknown model", "prompts": ()})
+            for name, value, needed in (
+                ("model", stored["model"], expected.model),
+                ("prompts", tuple(stored["prompts"]), expected.prompts),
             ):
-                if has != needs:
+                if value != needed:
                     raise ArtifactError(
-                        f"{self.folder}: features of {video_id} are of {what} {has!r}, params.yaml asks for {needs!r}: "
-                        "run `headhunt extract`"
+                        f"{self.folder}: features of {video_id} are of {name} {value!r}, params.yaml asks for "
+                        f"{needed!r}: run `headhunt extract`"
                     )
 
     def finish(self, video_ids: Iterable[str]) -> None:
-        """Drop shards of other videos and write index.parquet."""
+        """Delete shards of other videos and write index.parquet."""
         kept = {self._shard(v).name: v for v in video_ids}
         for path in self.folder.glob("*.safetensors"):
             if path.name not in kept:
@@ -116,17 +120,17 @@ class FeatureStore:
         """
         try:
             with safe_open(self._shard(video_id), "np") as f:
-                about = json.loads(f.metadata()["about"])
+                metadata = json.loads(f.metadata()["about"])
                 values, hidden = f.get_tensor("values"), f.get_tensor("hidden")
         except (OSError, SafetensorError) as exc:
             raise self._missing(video_id, exc) from exc
         segments = tuple(
-            Segment(video_id, i, FrameSpan(s[0], s[1]), tuple(s[2:])) for i, s in enumerate(about["segments"])
+            Segment(video_id, i, FrameSpan(s[0], s[1]), tuple(s[2:])) for i, s in enumerate(metadata["segments"])
         )
-        return VideoFeatures(segments, tuple(HeadRef(*h) for h in about["heads"]), values, hidden)
+        return VideoFeatures(segments, tuple(HeadRef(*h) for h in metadata["heads"]), values, hidden)
 
     def under_prompt(self, video_ids: Iterable[str], prompt: int, hidden: bool = False) -> HeadFeatures:
-        """Features of several videos, one after the other, under one prompt; `hidden` as the one head HIDDEN."""
+        """Features of several videos under one prompt; with `hidden`, final hidden states as the one head HIDDEN."""
         parts = [self.load(v) for v in video_ids]
         if not parts:
             raise ArtifactError(f"no videos of this split in {self.folder}")

@@ -1,4 +1,4 @@
-"""Footage on disk against its annotations: what is there, what is not, and does it fit."""
+"""Compares footage on disk with its annotations: videos that are missing, broken, or of another length."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from headhunt_svc.params import DatasetParams
 from headhunt_svc.types import VideoRecord
 from headhunt_svc.video.reader import count_frames, find_videos
 
-MOST_IN_A_MESSAGE = 5
+MAX_LISTED = 5  # problems that a message lists
 
 
 class Finding(NamedTuple):
@@ -28,25 +28,29 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """The videos that fit their annotations, and everything else."""
+    """The videos that fit their annotations, and findings about all others."""
 
     records: tuple[VideoRecord, ...]
     findings: tuple[Finding, ...]
 
     def check(self, allow_missing: bool) -> None:
-        """Raise DatasetError unless every annotated video is there and fits (or is only missing, where allowed)."""
+        """Check that every annotated video exists and fits; with allow_missing, it may also be missing.
+
+        Raises:
+            DatasetError: the first videos that do not fit, or there is no video at all.
+        """
         harmless = {"extra", "longer", *(["missing"] if allow_missing else [])}
-        wrong = [f.detail for f in self.findings if f.status not in harmless]
-        if wrong:
-            more = f"; and {len(wrong) - MOST_IN_A_MESSAGE} more" if len(wrong) > MOST_IN_A_MESSAGE else ""
-            listed = "; ".join(wrong[:MOST_IN_A_MESSAGE])
-            raise DatasetError(f"{len(wrong)} videos do not fit their annotations: {listed}{more}")
+        problems = [f.detail for f in self.findings if f.status not in harmless]
+        if problems:
+            more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
+            listed = "; ".join(problems[:MAX_LISTED])
+            raise DatasetError(f"{len(problems)} videos do not fit their annotations: {listed}{more}")
         if not self.records:
             raise DatasetError("none of the annotated videos is there: check dataset.root")
 
 
 def annotations_of(params: DatasetParams) -> tuple[tuple[Annotation, ...], dict[str, int]]:
-    """Annotations of any layout, and the lengths in frames that they state (benchmarks only).
+    """Read annotations of any layout, and the lengths in frames that they state (benchmarks only).
 
     Raises:
         DatasetError: see the readers.
@@ -60,19 +64,20 @@ def annotations_of(params: DatasetParams) -> tuple[tuple[Annotation, ...], dict[
     return benchmark.annotations, benchmark.n_frames
 
 
-def _files(params: DatasetParams, annotations: Iterable[Annotation], there: list[Path]) -> dict[str, list[Path]]:
-    """Where each video is. A benchmark's are found by name, in whatever folders (the archives differ)."""
+def _files(params: DatasetParams, annotations: Iterable[Annotation], videos: list[Path]) -> dict[str, list[Path]]:
+    """The files of each annotated video. A benchmark's are searched by name in all folders (the archives differ)."""
     if params.layout in ("own", "folders"):
         return {a.video: [params.root / a.video] for a in annotations}
     by_stem = defaultdict(list)
-    for path in there:
+    for path in videos:
         by_stem[path.stem].append(path)
     return {a.video: by_stem[a.video] for a in annotations}
 
 
-def _look(
+def _check_video(
     annotation: Annotation, files: list[Path], stated: int | None, params: DatasetParams
 ) -> Iterator[VideoRecord | Finding]:
+    """The record of an annotated video, or findings that say why there is none (or what else is odd)."""
     name = annotation.video
     if not files or not files[0].exists():
         detail = f"{files[0]}: no such file" if files else f"{name}: no file of this name below {params.root}"
@@ -99,28 +104,28 @@ def _look(
         yield Finding(name, "shorter" if past else "unfitting", str(exc))
 
 
-def look_at(params: DatasetParams) -> Footage:
-    """Look at every annotated file (counting frames without decoding them), and for files that nothing annotates.
+def scan_footage(params: DatasetParams) -> Footage:
+    """Check every annotated file (frames are counted without decoding), and list files without an annotation.
 
     Raises:
         DatasetError: the annotations cannot be read.
     """
     annotations, stated = annotations_of(params)
     try:
-        there = find_videos([params.root]) if params.root.is_dir() else []
+        videos = find_videos([params.root]) if params.root.is_dir() else []
     except VideoError:
-        there = []  # every annotated video is missing, and will be named
-    files = _files(params, annotations, there)
+        videos = []  # every annotated video is missing, and will be named
+    files = _files(params, annotations, videos)
     records: list[VideoRecord] = []
     findings: list[Finding] = []
     for annotation in track(annotations, description="index"):
-        for seen in _look(annotation, files[annotation.video], stated.get(annotation.video), params):
-            if isinstance(seen, Finding):
-                findings.append(seen)
+        for result in _check_video(annotation, files[annotation.video], stated.get(annotation.video), params):
+            if isinstance(result, Finding):
+                findings.append(result)
             else:
-                records.append(seen)
-    annotated = {p for found in files.values() for p in found}
-    for path in there:
+                records.append(result)
+    annotated = {path for paths in files.values() for path in paths}
+    for path in videos:
         if path not in annotated:
             name = path.relative_to(params.root).as_posix()
             findings.append(Finding(name, "extra", f"{path}: not annotated"))

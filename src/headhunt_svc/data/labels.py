@@ -1,4 +1,4 @@
-"""New labels of single segments, as people give them: CSV or JSON lines of segment, label.
+"""Reads labels that people gave to single segments: CSV or JSON lines of segment, label.
 
     segment,label
     yard/0412.mp4:7,anomalous
@@ -40,25 +40,25 @@ def _rows(path: Path) -> Iterator[tuple[int, SegmentLabel]]:
 
 
 def read_labels(path: Path) -> dict[str, dict[int, bool]]:
-    """Video -> number of the segment -> is it anomalous?
+    """Read a label file: video -> number of the segment -> is it anomalous?
 
     Raises:
         DatasetError: not readable, a malformed line, or two labels for one segment, with file and line.
     """
-    found: dict[str, dict[int, bool]] = {}
+    labels: dict[str, dict[int, bool]] = {}
     number = 1 if path.suffix == ".csv" else 0
     try:
         for number, row in _rows(path):
             video, index = row.segment.rsplit(":", 1)
-            if int(index) in found.setdefault(video, {}):
+            if int(index) in labels.setdefault(video, {}):
                 raise DatasetError(f"{path}:{number}: {row.segment} is labelled twice")
-            found[video][int(index)] = row.label == "anomalous"
+            labels[video][int(index)] = row.label == "anomalous"
     except ValidationError as exc:
         first = exc.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "line"
-        raise DatasetError(f"{path}:{number + 1}: {where}: {first['msg']}") from exc
+        field = ".".join(map(str, first["loc"])) or "line"
+        raise DatasetError(f"{path}:{number + 1}: {field}: {first['msg']}") from exc
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
         raise DatasetError(f"{path} cannot be read ({exc}): give a CSV or JSON-lines file of segment, label") from exc
-    if not found:
+    if not labels:
         raise DatasetError(f"{path} holds no labels")
-    return found
+    return labels

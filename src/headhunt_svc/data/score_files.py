@@ -1,4 +1,4 @@
-"""Anybody's scores: one JSON file, video -> list of scores, one for every `stride` frames, the tail included."""
+"""Reads scores of any detector: a JSON object, video -> list of scores, one for every `stride` frames and the tail."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from headhunt_svc.types import FrameSpan, VideoRecord
 
 @dataclass(frozen=True, slots=True)
 class ScoreFile:
-    """The scored videos, the annotated ones without scores, and names that nothing annotates."""
+    """The scored videos, the annotated ones without scores, and scored names without an annotation."""
 
     videos: tuple[ScoredVideo, ...]
     missing: tuple[str, ...]
@@ -24,22 +24,23 @@ class ScoreFile:
 
 
 def strides(n_frames: int, stride: int) -> tuple[FrameSpan, ...]:
-    """Every `stride` frames of a video; the last may be shorter."""
+    """Spans of `stride` frames that cover a video; the last may be shorter."""
     return tuple(FrameSpan(i, min(i + stride, n_frames)) for i in range(0, n_frames, stride))
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """An object of pairs, refused if a name (without .mp4) is in it twice."""
+    scores: dict[str, Any] = {}
     for name, value in pairs:
         name = name.removesuffix(".mp4")
-        if name in found:
+        if name in scores:
             raise ValueError(f"{name} is there twice")
-        found[name] = value
-    return found
+        scores[name] = value
+    return scores
 
 
 def _problem(scores: Any, n_frames: int, stride: int) -> str | None:
-    """What is wrong with the scores of one video."""
+    """A message about the first problem with the scores of one video, None if they are fine."""
     if not isinstance(scores, list) or not all(type(s) in (int, float) for s in scores):
         return "is not a list of numbers"
     if bad := [i for i, s in enumerate(scores) if not math.isfinite(s)]:
@@ -56,28 +57,28 @@ def read_scores(path: Path, records: Sequence[VideoRecord], stride: int) -> Scor
     """Read and check a score file against the annotated videos.
 
     Raises:
-        DatasetError: not such a file; or every video whose scores are no numbers, too few or outside the video.
+        DatasetError: the file is something else; or every video whose scores are no numbers, too few or too many.
     """
     try:
-        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
-        if not isinstance(found, dict):
+        scores: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        if not isinstance(scores, dict):
             raise ValueError("not an object of video -> scores")
     except (OSError, ValueError) as exc:
         raise DatasetError(f"{path} cannot be read as a score file: {exc}") from exc
     names = {r.video_id for r in records}
-    videos, wrong = [], []
+    videos, problems = [], []
     for r in records:
-        if r.video_id not in found:
+        if r.video_id not in scores:
             continue
-        problem = _problem(found[r.video_id], r.n_frames, stride)
+        problem = _problem(scores[r.video_id], r.n_frames, stride)
         if problem is None:
-            values = np.array(found[r.video_id], np.float64)
+            values = np.array(scores[r.video_id], np.float64)
             videos.append(ScoredVideo(r, strides(r.n_frames, stride), values))
         else:
-            wrong.append(f"{r.video_id} {problem}")
-    if wrong:
-        raise DatasetError(f"{path}: {len(wrong)} videos cannot be evaluated: {'; '.join(wrong)}")
-    missing = sorted(names - found.keys())
+            problems.append(f"{r.video_id} {problem}")
+    if problems:
+        raise DatasetError(f"{path}: {len(problems)} videos cannot be evaluated: {'; '.join(problems)}")
+    missing = sorted(names - scores.keys())
     if not videos:
         raise DatasetError(f"{path} has scores of none of the {len(names)} annotated videos: is it of this data set?")
-    return ScoreFile(tuple(videos), tuple(missing), tuple(sorted(found.keys() - names)))
+    return ScoreFile(tuple(videos), tuple(missing), tuple(sorted(scores.keys() - names)))

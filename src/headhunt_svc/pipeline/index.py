@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headhunt_svc.data.datasets import check_files_apart, save_index
-from headhunt_svc.data.footage import Footage, look_at
+from headhunt_svc.data.footage import Footage, scan_footage
 from headhunt_svc.params import DatasetParams
 
 
@@ -14,7 +14,7 @@ def index(params: DatasetParams, out: Path, looked: Callable[[Footage], object] 
     Raises:
         DatasetError: a file is missing (unless that is allowed) or does not fit its annotation, or is in two splits.
     """
-    footage = look_at(params)
+    footage = scan_footage(params)
     if looked is not None:
         looked(footage)
     footage.check(params.allow_missing)

@@ -1,4 +1,4 @@
-"""Work ahead of a consumer in a thread, with a bounded queue: decoding goes on while the model computes."""
+"""Prefetches items in a thread with a bounded queue, so that decoding goes on while the model computes."""
 
 import queue
 import threading
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
-_POLL_S = 0.1  # how soon the thread notices that nobody wants more
+_POLL_S = 0.1  # how often a thread that waits for room in the queue looks at the stop event
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,38 +19,38 @@ _END = object()
 
 
 def prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
-    """The same items in the same order, up to `depth` of them made before they are asked for.
+    """The same items in the same order, up to `depth` of them computed in advance.
 
-    An error of the source is raised where its item would have come. Closing the generator ends the thread.
+    An error of the source is raised in the place of its item. Closing the generator ends the thread.
     """
-    waiting: queue.Queue[object] = queue.Queue(depth)
-    unwanted = threading.Event()
+    ready: queue.Queue[object] = queue.Queue(depth)
+    stop = threading.Event()
 
     def put(item: object) -> None:
-        while not unwanted.is_set():
+        while not stop.is_set():
             try:
-                waiting.put(item, timeout=_POLL_S)
+                ready.put(item, timeout=_POLL_S)
             except queue.Full:
                 continue
             return
 
-    def work() -> None:
+    def produce() -> None:
         try:
             for item in items:
                 put(item)
-                if unwanted.is_set():
+                if stop.is_set():
                     return
             put(_END)
         except BaseException as error:
             put(_Failed(error))
 
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
     thread.start()
     try:
-        while (item := waiting.get()) is not _END:
+        while (item := ready.get()) is not _END:
             if isinstance(item, _Failed):
                 raise item.error
             yield item  # type: ignore[misc]  # only items of T, _END and _Failed are put
     finally:
-        unwanted.set()
+        stop.set()
         thread.join()

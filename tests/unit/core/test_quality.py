@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from headhunt_svc.core.quality import picture_quality
 
@@ -37,8 +39,19 @@ def test_another_view_changes_the_layout(pictures: np.ndarray) -> None:
     assert np.corrcoef(here.layout, picture_quality(pictures[::-1]).layout)[0, 1] > 0.999
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (2, 3, 2, 3), (8, 2160, 16, 3)])
-def test_any_size_and_black_pictures_have_finite_quality(shape: tuple[int, ...]) -> None:
-    found = picture_quality(np.zeros(shape, np.uint8))
-    assert np.isfinite([found.brightness, found.sharpness, *found.layout]).all()
-    assert len(found.layout) == 36
+sides = st.one_of(st.integers(1, 12), st.integers(180, 800))  # about MAX_PIXELS the sampling step changes
+
+
+@given(st.integers(1, 9), sides, sides, st.sampled_from([(0, 0), (255, 255), (0, 255)]), st.integers(0, 99))
+@example(1, 1, 1, (0, 0), 0)
+@example(1, 1, 1, (255, 255), 0)
+@example(8, 2160, 16, (0, 255), 0)
+def test_pictures_of_any_size_have_finite_quality(
+    frames: int, height: int, width: int, levels: tuple[int, int], seed: int
+) -> None:
+    row = np.random.default_rng(seed).integers(levels[0], levels[1], (1, 1, width, 3), np.uint8, endpoint=True)
+    quality = picture_quality(np.broadcast_to(row, (frames, height, width, 3)))
+    assert 0 <= quality.brightness <= 1
+    assert quality.sharpness >= 0
+    assert np.isfinite([quality.sharpness, *quality.layout]).all()
+    assert quality.layout.shape == (36,)

@@ -8,7 +8,7 @@ from conftest import write_video
 from headhunt_svc.cli.dataset import print_footage
 from headhunt_svc.data.benchmarks import COUNTS, SPANS, read_benchmark
 from headhunt_svc.data.datasets import read_annotations, read_folders
-from headhunt_svc.data.footage import look_at
+from headhunt_svc.data.footage import scan_footage
 from headhunt_svc.errors import ConfigError, DatasetError
 from headhunt_svc.params import DatasetParams, load_params
 
@@ -153,7 +153,7 @@ def test_wrong_rows_of_a_csv_are_told_at_once(tmp_path: Path) -> None:
 def test_folders_with_and_without_splits(tmp_path: Path) -> None:
     write_video(tmp_path / "one" / "normal" / "a.mp4", 10)
     write_video(tmp_path / "one" / "anomalous" / "x" / "b.mp4", 12)
-    found = look_at(DatasetParams(root=tmp_path / "one", layout="folders"))
+    found = scan_footage(DatasetParams(root=tmp_path / "one", layout="folders"))
     assert [(r.video_id, r.split, r.label, r.true_spans) for r in found.records] == [
         ("normal/a.mp4", "test", "normal", ()),
         ("anomalous/x/b.mp4", "test", "anomalous", ((0, 12),)),
@@ -177,7 +177,7 @@ def ucf_like(folder: Path) -> DatasetParams:
 
 
 def test_everything_that_does_not_fit_is_in_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = look_at(ucf_like(tmp_path))
+    found = scan_footage(ucf_like(tmp_path))
     assert [(r.video_id, r.n_frames, r.true_spans) for r in found.records] == [
         ("fine", 10, ((2, 5),)),
         ("long", 12, ((2, 5),)),
@@ -206,10 +206,10 @@ def test_a_missing_video_may_be_allowed_but_not_all_of_them(tmp_path: Path) -> N
     params = ucf_like(tmp_path)
     official(tmp_path / "lists", "ucf_crime", [f"{n}.mp4 Abuse 2 4 -1 -1" for n in "xy"], ["x 0 9 0", "y 0 9 0"])
     write_video(params.root / "x.mp4", 10)
-    look_at(params).check(allow_missing=True)
+    scan_footage(params).check(allow_missing=True)
     (params.root / "x.mp4").unlink()
     with pytest.raises(DatasetError, match="none of the annotated videos is there"):
-        look_at(params).check(allow_missing=True)
+        scan_footage(params).check(allow_missing=True)
 
 
 def test_a_stated_frame_rate_overrides_the_files(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_stated_frame_rate_overrides_the_files(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(CSV + "a.mp4,test,fall,1.0,2.0,seconds\n")
     plain = DatasetParams(root=tmp_path, annotations=tmp_path / "a.csv")
     stated = plain.model_copy(update={"fps": 5.0})
-    assert [(r.fps, r.true_spans[0]) for p in (plain, stated) for r in look_at(p).records] == [
+    assert [(r.fps, r.true_spans[0]) for p in (plain, stated) for r in scan_footage(p).records] == [
         (10.0, (10, 20)),
         (5.0, (5, 10)),
     ]
@@ -227,14 +227,14 @@ def test_inclusive_ends_are_of_frames_only(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", 40)
     write_video(tmp_path / "b.mp4", 40)
     (tmp_path / "a.csv").write_text(CSV + "a.mp4,test,fall,10,20,frames\nb.mp4,test,fall,1,2,seconds\n")
-    found = look_at(DatasetParams(root=tmp_path, annotations=tmp_path / "a.csv", span_ends="inclusive"))
+    found = scan_footage(DatasetParams(root=tmp_path, annotations=tmp_path / "a.csv", span_ends="inclusive"))
     assert [r.true_spans[0] for r in found.records] == [(10, 21), (10, 20)]
 
 
 def test_a_span_past_the_end_of_own_footage_means_a_shorter_file(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", 15)
     (tmp_path / "a.csv").write_text(CSV + "a.mp4,test,fall,1,2,seconds\n")
-    found = look_at(DatasetParams(root=tmp_path, annotations=tmp_path / "a.csv"))
+    found = scan_footage(DatasetParams(root=tmp_path, annotations=tmp_path / "a.csv"))
     assert [f.status for f in found.findings] == ["shorter"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import write_video
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.scoring import apply_scorer
-from headhunt_svc.data.datasets import check_files_apart, load_index, read_annotations, save_index, to_record
+from headhunt_svc.data.datasets import check_files_apart, load_index, make_record, read_annotations, save_index
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.bundle import load_scorer, load_selection, save_scorer, save_selection
 from headhunt_svc.detector.export import save_graph, scorer_graph
@@ -17,6 +17,7 @@ from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
 from headhunt_svc.storage import files
 from headhunt_svc.storage.files import read_json, write_json
 from headhunt_svc.types import Confidence, FrameSpan, HeadRef, HeadSelection, OperatingPoint, Scorer, Segment
+from headhunt_svc.video.reader import count_frames
 
 HEADS = (HeadRef(0, 1), HeadRef(2, 0))
 SOURCE = Source("model 1", ("what?", "who?"))
@@ -32,8 +33,8 @@ def _line(video: str = "a.mp4", **changes) -> dict:
 
 
 def test_annotation_in_seconds_becomes_frames_and_survives_the_index(tmp_path: Path) -> None:
-    write_video(tmp_path / "a.mp4", 40)
-    record = to_record(read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0], tmp_path)
+    path = write_video(tmp_path / "a.mp4", 40)
+    record = make_record(read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0], path, *count_frames(path))
     assert (record.n_frames, record.fps, record.true_spans) == (40, 10.0, (FrameSpan(10, 20),))
     assert record.truth().sum() == 10
     save_index(tmp_path / "index.parquet", [record])
@@ -60,16 +61,16 @@ def test_a_file_in_two_splits_is_named_whatever_it_is_called(tmp_path: Path) -> 
     write_video(tmp_path / "a.mp4", 40)
     (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
     lines = _lines(tmp_path / "x.jsonl", _line(), _line("b.mp4", split="calibration"), _line("./a.mp4"))
-    records = [to_record(a, tmp_path) for a in read_annotations(lines)]
+    records = [make_record(a, tmp_path / a.video, 40, 10.0) for a in read_annotations(lines)]
     check_files_apart([records[0], records[2]])
     with pytest.raises(DatasetError, match=r"b.mp4 \(calibration\) and a.mp4 \(test\) are one file"):
         check_files_apart(records)
 
 
 def test_a_span_past_the_end_is_named(tmp_path: Path) -> None:
-    write_video(tmp_path / "a.mp4", 15)
-    with pytest.raises(DatasetError, match=r"a.mp4: span \(10, 20\) is not within 0 and 15"):
-        to_record(read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0], tmp_path)
+    annotation = read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0]
+    with pytest.raises(ValueError, match=r"a.mp4: span \(10, 20\) is not within 0 and 15"):
+        make_record(annotation, tmp_path / "a.mp4", 15, 10.0)
 
 
 def test_features_round_trip_and_same_bytes(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headhunt_svc.data.datasets import read_annotations, to_record
+from headhunt_svc.data.datasets import make_record, read_annotations
 from headhunt_svc.demo.corpus import Take, make_corpus, make_video, plan
 from headhunt_svc.demo.params import CorpusParams
 from headhunt_svc.demo.people import Person
@@ -25,6 +25,7 @@ from headhunt_svc.demo.scenes import (
     window,
 )
 from headhunt_svc.demo.targets import N_TARGETS, OCCUPANCY, dense_targets, mirror
+from headhunt_svc.video.reader import count_frames
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -158,6 +159,7 @@ def test_corpus_is_the_same_bytes_and_fits_its_annotations(tmp_path: Path) -> No
         make_video(tmp_path / "b", take, small)
         assert (tmp_path / "a" / take.name).read_bytes() == (tmp_path / "b" / take.name).read_bytes()
     for annotation in read_annotations(tmp_path / "a" / "annotations.jsonl"):
-        record = to_record(annotation, tmp_path / "a")
+        path = tmp_path / "a" / annotation.video
+        record = make_record(annotation, path, *count_frames(path))
         assert record.n_frames >= 160
         assert record.is_anomalous == (annotation.label != "normal")

@@ -20,8 +20,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import coverage
-
 # of other people only: what is ours is imported anew by every command, and sees its environment
 LIBRARIES = (
     "av",
@@ -105,7 +103,6 @@ if __name__ == "__main__":
         importlib.import_module(name)
     gc.freeze()  # a fork that ends does not go through all that was imported
     become(wait_for_work())
-    coverage.process_startup()  # measures where COVERAGE_PROCESS_START is set (make test COVERAGE=1)
     for name in [n for n in sys.modules if n.split(".")[0] == "headhunt_svc"]:
         del sys.modules[name]
     from headhunt_svc.cli.main import main

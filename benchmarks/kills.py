@@ -36,7 +36,7 @@ from headhunt_svc.errors import UnreachableError
 from headhunt_svc.jobs.client import DONE, Jobs
 from headhunt_svc.jobs.models import Job, JobRequest
 from headhunt_svc.jobs.scoring import result_key
-from headhunt_svc.jobs.store import Store
+from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.files import sha256
 
@@ -268,7 +268,7 @@ def run(
         detector = Detector.load(BUNDLE)
         different = 0
         keys = {}
-        store = Store(settings.folder)
+        store = ResultStore(settings.folder)
         for state, path in zip(job.videos, videos, strict=True):
             content = sha256(path)
             keys[result_key(content, detector, Options())] = state

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from headhunt_svc.prediction_log.schema import COLUMNS, About
-from headhunt_svc.prediction_log.writer import Place, PredictionLog
+from headhunt_svc.prediction_log.writer import PredictionLog
+from headhunt_svc.storage.store import Store
 from headhunt_svc.types import HeadRef
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -70,9 +71,9 @@ def rows(
     return pa.Table.from_arrays(arrays, schema=COLUMNS)
 
 
-def write(log: str, *tables: pa.Table, about: About = ABOUT) -> Place:
+def write(log: str, *tables: pa.Table, about: About = ABOUT) -> Store:
     """Tables in a log."""
     with PredictionLog(log, retention_days=36_500) as writer:
         for table in tables:
             assert writer.put(about, table)
-    return Place(log)
+    return Store(log)

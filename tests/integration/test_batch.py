@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, benchmark, until
-from headhunt_svc.jobs.batch import Done, run
+from headhunt_svc.jobs.batch import BatchCounts, run
 from headhunt_svc.jobs.inputs import expand
 from headhunt_svc.jobs.models import JobOptions
 from headhunt_svc.settings import JobSettings
@@ -59,15 +59,15 @@ def test_ray_gives_the_rows_of_one_process_also_when_an_actor_is_killed(
         assert "BatchScorer" in " ".join(actor.cmdline())
         actor.kill()
 
-    assert run(videos, str(tmp_path / "local"), BUNDLE, OPTIONS) == Done(4, 1, 0)
+    assert run(videos, str(tmp_path / "local"), BUNDLE, OPTIONS) == BatchCounts(4, 1, 0)
     with beside(kill):
-        assert run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS, "ray") == Done(4, 1, 0)
+        assert run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS, "ray") == BatchCounts(4, 1, 0)
     import ray
 
     ray.shutdown()
     assert json.dumps(rows(tmp_path / "ray")) == json.dumps(rows(tmp_path / "local"))
     assert [r["state"] for r in rows(tmp_path / "ray")] == ["succeeded"] * 3 + ["failed"]
-    assert run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS) == Done(4, 1, 3)
+    assert run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS) == BatchCounts(4, 1, 3)
     assert not (tmp_path / "ray" / "work").exists()
 
 
@@ -85,7 +85,7 @@ def test_what_kills_the_process_that_scores_costs_itself_only(tmp_path: Path, mo
     errors: list[str] = []
     with beside(kill):
         done = run(expand([str(poison), str(fine)]), str(tmp_path / "out"), BUNDLE, OPTIONS, note=errors.append)
-    assert done == Done(2, 1, 0)
+    assert done == BatchCounts(2, 1, 0)
     assert "SIGSEGV, 2 times" in errors[0]
     assert [(r["state"], r["error"]) for r in rows(tmp_path / "out")] == [("failed", errors[0]), ("succeeded", None)]
 
@@ -108,7 +108,7 @@ def test_a_video_whose_store_is_unknown_is_a_row_with_its_error(
     fine = kills.make_video(tmp_path / "a.mp4", 4, seed=1)
     videos = expand([str(fine), "nowhere://archive/b.mp4"])
     for kept in (0, 1):
-        assert run(videos, str(tmp_path / "out"), BUNDLE, OPTIONS) == Done(2, 1, kept)
+        assert run(videos, str(tmp_path / "out"), BUNDLE, OPTIONS) == BatchCounts(2, 1, kept)
     found = rows(tmp_path / "out")
     assert [r["state"] for r in found] == ["succeeded", "failed"]
     assert "nowhere" in str(found[1]["error"])

@@ -35,17 +35,18 @@ from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.notify.webhooks import signature
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.prediction_log.schema import COLUMNS, About, projection
-from headhunt_svc.prediction_log.writer import Place, PredictionLog, live
+from headhunt_svc.prediction_log.writer import PredictionLog, live
 from headhunt_svc.serve.engine import Engine, Work
 from headhunt_svc.settings import Settings
+from headhunt_svc.storage.store import Store
 from helpers.detecting import batches_of, detect_logged
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def read(log: Path) -> pa.Table:
-    place = Place(str(log))
-    names = live(place.files("day=*/camera=*/*.parquet"))
+    store = Store(str(log))
+    names = live(store.glob("day=*/camera=*/*.parquet"))
     return pa.concat_tables([pq.read_table(log / n).cast(COLUMNS) for n in names]).unify_dictionaries()
 
 
@@ -126,7 +127,7 @@ def test_features_are_kept_as_asked_and_the_projection_is_of_each_head(
             assert set(found) == {None}
         else:
             np.testing.assert_allclose(found, expected.reshape(len(z), -1), atol=1e-4)
-    name = Place(str(tmp_path / "all")).files("day=*/camera=*/*.parquet")[0]
+    name = Store(str(tmp_path / "all")).glob("day=*/camera=*/*.parquet")[0]
     about = About.read(pq.read_schema(tmp_path / "all" / name).metadata, name)
     assert about.heads == detector.scorer.heads
 
@@ -302,7 +303,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, detector: Detector) -> P
         recorder = Recorder(log, probe_share=0.3)
         detect_logged(recorder, detector, write_video(folder / "a.mp4", 320), recorded=START)
     once = read(folder / "once").sort_by("segment")
-    (name,) = Place(str(folder / "once")).files("day=*/camera=*/*.parquet")
+    (name,) = Store(str(folder / "once")).glob("day=*/camera=*/*.parquet")
     about = About.read(pq.read_schema(folder / "once" / name).metadata, name)
     with PredictionLog(str(folder / "log"), retention_days=36_500) as log:
         for hours in range(72):

@@ -180,7 +180,7 @@ def _job_options(options: Options) -> "JobOptions":
         operating_point=options.operating_point,
         threshold=options.threshold,
         smoothing=options.smoothing,
-        attribution=options.contributions,
+        contributions=options.contributions,
     )
 
 

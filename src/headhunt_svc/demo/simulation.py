@@ -35,8 +35,9 @@ from headhunt_svc.monitoring.drift import FLEET, CameraVerdict, Judge
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.prediction_log.schema import COLUMNS, About
 from headhunt_svc.prediction_log.windows import Rows, Window, read_window
-from headhunt_svc.prediction_log.writer import Place, PredictionLog
+from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.storage.files import write_json
+from headhunt_svc.storage.store import Store
 from headhunt_svc.video.opening import open_video
 
 DONE = "done.json"
@@ -182,8 +183,8 @@ class Pool:
 
     def _rows(self, batch: Batch) -> Rows:
         if batch not in self._read:
-            place, stop = Place(str(self.folder / batch.name)), START + timedelta(days=1)
-            window = read_window(place, START, stop, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
+            store, stop = Store(str(self.folder / batch.name)), START + timedelta(days=1)
+            window = read_window(store, START, stop, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
             self._read[batch] = window.cameras[batch.camera]
         return self._read[batch]
 

@@ -1,8 +1,8 @@
-"""An archive without a queue: the same rows from one process or from the actors of Ray Data.
+"""Scores an archive without a queue, in this process or on a Ray cluster, with the same rows.
 
-OUT/results/ab/KEY.json is a video's row, OUT/rows/part-*.parquet all of them in the order of the inputs. A run that was
-cut off is started again with the same command: videos whose row is there are not scored again; those that failed are.
-OUT/work (on an object store a temporary folder of each machine) holds checkpoints of long videos while it runs.
+OUT/results/ab/KEY.json is the row of one video, OUT/rows/part-*.parquet holds all rows in the order of the inputs. The
+same command continues a run that was interrupted: videos that have a row are not scored again, failed ones are.
+OUT/work holds checkpoints of long videos during a run; where OUT is an object store, a temporary folder does.
 """
 
 import hashlib
@@ -12,177 +12,121 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import fsspec
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.pipeline import scoring_code
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError
-from headhunt_svc.jobs.inputs import of_store
-from headhunt_svc.jobs.isolated import Outcome, Scorer, backoff_s, tried
-from headhunt_svc.jobs.models import Input, JobOptions, Row
-from headhunt_svc.jobs.rows import row, tables
-from headhunt_svc.jobs.store import Store
+from headhunt_svc.jobs.isolated import ScoringProcess
+from headhunt_svc.jobs.models import Input, JobOptions, Outcome, Row
+from headhunt_svc.jobs.retry import backoff_s, retry
+from headhunt_svc.jobs.rows import parquet_bytes, row, tables
+from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.settings import JobSettings
-from headhunt_svc.storage.files import write_file, write_text
+from headhunt_svc.storage.store import Store
 
-ROWS_IN_PART = 1000
-MOST_BLOCKS = 4096  # pieces of work that Ray keeps account of
+ROWS_PER_PART = 1000
+MAX_BLOCKS = 4096  # units of work that Ray keeps track of
 WORK = "work"
 Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What a run came to; n_kept were there before."""
+class BatchCounts:
+    """Videos of a run: all, failed, and already scored by an earlier run."""
 
     n_videos: int
     n_failed: int
     n_kept: int
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A folder on a disk or in an object store.
+def _row_name(video: Input, lineage: Sequence[object]) -> str:
+    """Name of a video's row, made of the video (as its store describes it now) and of what scores it.
 
-    Raises:
-        UnreachableError: from its methods, the store does not answer, or nothing can be written.
-    """
-
-    out: str
-    is_local: bool
-
-    @classmethod
-    def at(cls, out: str) -> "Place":
-        """A path or URI. Raises ConfigError: no store of this kind."""
-        try:
-            fs, root = fsspec.core.url_to_fs(out)
-        except (ValueError, ImportError) as exc:
-            raise ConfigError(f"{out}: {exc}") from exc
-        local = "file" in fs.protocol
-        return cls(str(Path(root).absolute()) if local else out, local)
-
-    def write(self, name: str, text: str) -> None:
-        """A file; whole or not at all."""
-        if self.is_local:
-            write_text(Path(self.out) / name, text)
-            return
-        with of_store(f"cannot write {self.out}/{name} now"):
-            fs, root = fsspec.core.url_to_fs(self.out)
-            fs.pipe_file(f"{root}/{name}", text.encode())  # stores show an object once it is complete
-
-    def results(self) -> frozenset[str]:
-        """Names of the rows that are there."""
-        with of_store(f"cannot list {self.out} now"):
-            fs, root = fsspec.core.url_to_fs(self.out)
-            found = fs.glob(f"{root}/results/*/*.json")
-            return frozenset("/".join(path.split("/")[-3:]) for path in found)
-
-    def read(self, name: str) -> str | None:
-        """A file's text, None if there is none."""
-        with of_store(f"cannot read {self.out}/{name} now"):
-            fs, root = fsspec.core.url_to_fs(self.out)
-            try:
-                return str(fs.cat_file(f"{root}/{name}").decode())
-            except FileNotFoundError:
-                return None
-
-    def write_parts(self, rows: Iterator[Row]) -> None:
-        """All rows, as parts of up to ROWS_IN_PART."""
-        names = set()
-        for i, table in enumerate(tables(rows, ROWS_IN_PART)):
-            names.add(name := f"part-{i:05d}.parquet")
-            if self.is_local:
-                write_file(Path(self.out) / "rows" / name, lambda path, of=table: pq.write_table(of, path))  # type: ignore[misc]
-                continue
-            with of_store(f"cannot write {self.out}/rows/{name} now"):
-                fs, root = fsspec.core.url_to_fs(self.out)
-                with fs.transaction, fs.open(f"{root}/rows/{name}", "wb") as f:
-                    pq.write_table(table, f)
-        with of_store(f"cannot tidy {self.out}/rows now"):
-            fs, root = fsspec.core.url_to_fs(self.out)
-            for stale in fs.glob(f"{root}/rows/part-*.parquet"):
-                if stale.rsplit("/", 1)[-1] not in names:
-                    fs.rm(stale)
-
-
-def _row_name(video: Input, made_by: Sequence[object]) -> str:
-    """Names a row by its video as the store describes it now, and by what scores it.
-
-    A video that the store cannot describe now gets a name of its own: no row that is there may be taken for its row.
+    A video that its store cannot describe gets a random name, so that no row of an earlier run is taken for its row.
     """
     try:
         fs, path = fsspec.core.url_to_fs(video.uri)
         info = fs.info(path)
-        stamp = [str(info.get(k)) for k in ("size", "mtime", "ETag", "LastModified", "md5Hash", "created")]
-    except Exception:  # each store raises what its own library raises; fetching the video will say what is wrong
-        stamp = [secrets.token_hex()]
-    key = hashlib.sha256(json.dumps([video.model_dump(), stamp, made_by]).encode()).hexdigest()[:32]
+        version = [str(info.get(k)) for k in ("size", "mtime", "ETag", "LastModified", "md5Hash", "created")]
+    except Exception:  # every store's library has its own; fetching the video will report the cause
+        version = [secrets.token_hex()]
+    key = hashlib.sha256(json.dumps([video.model_dump(), version, lineage]).encode()).hexdigest()[:32]
     return f"results/{key[:2]}/{key}.json"
 
 
 class BatchScorer:
-    """Scores videos one by one; the local engine calls it, Ray Data makes one in every actor.
+    """Scores videos one by one. The local engine calls `score`; Ray Data makes one object in each actor and calls it.
 
-    The scoring itself is in a process of its own, as a worker's is; it ends when this one does, however that happens.
+    The model runs in a process of its own, as a worker's does; it ends when this process ends in any way.
     """
 
-    def __init__(self, bundle: str, out: Place, options: JobOptions) -> None:
-        self.settings, self.place, self.options = JobSettings(), out, options
-        self._made = None if out.is_local else tempfile.TemporaryDirectory(prefix="headhunt-")
-        self.store = Store(Path(self._made.name) if self._made else Path(out.out) / WORK)
-        self.scorer = Scorer(Path(bundle), self.store.folder, self.settings.checkpoint_s)
-        self.scorer.start()
+    def __init__(self, bundle: str, store: Store, options: JobOptions) -> None:
+        self.settings, self.store, self.options = JobSettings(), store, options
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if store.folder is not None:
+            work = store.folder / WORK
+        else:
+            self._temporary = tempfile.TemporaryDirectory(prefix="headhunt-")
+            work = Path(self._temporary.name)
+        self.results = ResultStore(work)
+        self.process = ScoringProcess(Path(bundle), work, self.settings.checkpoint_s)
+        self.process.start()
 
     def score(self, video: Input, name: str) -> str:
-        """Write a video's row; returns the error instead where it cannot be scored, else nothing."""
+        """Score a video and write its row; returns the error if it cannot be scored, otherwise an empty text."""
 
-        def attempt() -> Outcome:
-            out = self.scorer.score(video, self.options, lambda: None)
-            if "result" in out:
-                report = self.store.result(out["result"], video.video_id)
-                made = row(video.uri, video.video_id, "succeeded", None, report)
-                try:
-                    self.place.write(name, json.dumps(made, allow_nan=False) + "\n")
-                except (OutputError, UnreachableError) as exc:
-                    return {"trouble": str(exc)}
-            return out
+        def wait(cause: str, reason: str, attempt: int) -> None:
+            time.sleep(backoff_s(attempt, self.settings))
 
-        def waiting(cause: str, why: str, n: int) -> None:
-            time.sleep(backoff_s(n, self.settings))
+        outcome = retry(lambda: self._attempt(video, name), self.settings, wait, self.settings.attempts)
+        return outcome.get("error", "")
 
-        return str(tried(attempt, self.settings, waiting, self.settings.attempts).get("error", ""))
+    def _attempt(self, video: Input, name: str) -> Outcome:
+        outcome = self.process.score(video, self.options, lambda: None)
+        if "result" in outcome:
+            report = self.results.result(outcome["result"], video.video_id)
+            line = json.dumps(row(video.uri, video.video_id, "succeeded", None, report), allow_nan=False) + "\n"
+            try:
+                self.store.write(name, line.encode())
+            except (OutputError, UnreachableError) as exc:
+                return {"trouble": str(exc)}
+        return outcome
 
     def close(self) -> None:
         """End the process that scores."""
-        self.scorer.close()
-        if self._made is not None:
-            self._made.cleanup()
+        self.process.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """For Ray Data: columns in, columns out."""
+        """Called by Ray Data: columns in, columns out."""
         columns = zip(batch["uri"], batch["video_id"], batch["name"], strict=True)
         errors = [self.score(Input(uri=str(u), video_id=str(v)), str(n)) for u, v, n in columns]
         return {"name": list(batch["name"]), "error": errors}
 
 
-def _local(scorer: dict[str, Any], todo: list[tuple[Input, str]]) -> Iterator[tuple[str, str]]:
-    made = BatchScorer(**scorer)
+def _score_here(arguments: dict[str, Any], todo: list[tuple[Input, str]]) -> Iterator[tuple[str, str]]:
+    """(name, error) of each video, scored in this process."""
+    scorer = BatchScorer(**arguments)
     try:
         for video, name in todo:
-            yield name, made.score(video, name)
+            yield name, scorer.score(video, name)
     finally:
-        made.close()
+        scorer.close()
 
 
-def _ray(scorer: dict[str, Any], todo: list[tuple[Input, str]], actors: int | None) -> Iterator[tuple[str, str]]:
+def _score_on_ray(
+    arguments: dict[str, Any], todo: list[tuple[Input, str]], actors: int | None
+) -> Iterator[tuple[str, str]]:
+    """(name, error) of each video, scored by the actors of a Ray cluster."""
     try:
         import ray
         import ray.data
@@ -190,25 +134,35 @@ def _ray(scorer: dict[str, Any], todo: list[tuple[Input, str]], actors: int | No
         raise ConfigError("Ray is not installed: pip install 'headhunt-svc[ray]'") from exc
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False  # ours counts videos
+    ray.data.DataContext.get_current().enable_progress_bars = False  # `run` shows its own
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus = int(ray.cluster_resources().get("GPU", 0))
     n = actors or max(gpus, 1)
-    rows = [{"uri": v.uri, "video_id": v.video_id, "name": name} for v, name in todo]
-    scored = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS)).map_batches(
+    items = [{"uri": v.uri, "video_id": v.video_id, "name": name} for v, name in todo]
+    scored = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS)).map_batches(
         BatchScorer,
-        fn_constructor_kwargs=scorer,
+        fn_constructor_kwargs=arguments,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=n),
         num_gpus=1 if gpus else 0,
         num_cpus=1,
     )
     try:
-        for found in scored.iter_rows():
-            yield str(found["name"]), str(found["error"])
+        for item in scored.iter_rows():
+            yield str(item["name"]), str(item["error"])
     except ray.exceptions.RayError as exc:
-        why = str(exc).strip().splitlines()[-1]
-        raise HeadHuntError(f"Ray gave up ({why}): run the same command again, what is done stays") from exc
+        reason = str(exc).strip().splitlines()[-1]
+        raise HeadHuntError(f"Ray gave up ({reason}): run the same command again, what is done stays") from exc
+
+
+def _write_parts(store: Store, rows: Iterable[Row]) -> None:
+    """Write all rows as parquet files of up to ROWS_PER_PART rows, and remove those of an earlier, longer run."""
+    names = set()
+    for i, table in enumerate(tables(rows, ROWS_PER_PART)):
+        names.add(name := f"rows/part-{i:05d}.parquet")
+        store.write(name, parquet_bytes(table))
+    for stale in set(store.glob("rows/part-*.parquet")) - names:
+        store.remove(stale)
 
 
 def run(
@@ -219,36 +173,37 @@ def run(
     engine: Engine = "local",
     actors: int | None = None,
     note: Callable[[str], object] = lambda _: None,
-) -> Done:
+) -> BatchCounts:
     """Score every video that has no row yet, then write the tables.
 
-    note: told of every video that failed.
+    out: folder or URI. note: called with the error of each video that failed.
 
     Raises:
-        ConfigError, ArtifactError: nothing can be scored like this. OutputError, UnreachableError: nothing can be
-            written there.
+        ConfigError: options, engine or `out` cannot be used. ArtifactError: no bundle.
+        OutputError, UnreachableError: `out` cannot be written.
     """
-    made, _ = load_bundle(bundle)
-    made.operating_point(options.operating_point, options.smoothing)
-    place = Place.at(out)
-    names = {v.uri: _row_name(v, [made.detector_id, scoring_code(), options.model_dump()]) for v in videos}
-    there = place.results()
-    todo = [(v, names[v.uri]) for v in videos if names[v.uri] not in there]
-    scorer = {"bundle": str(bundle.absolute()), "out": place, "options": options}
+    detector, _ = load_bundle(bundle)
+    detector.operating_point(options.operating_point, options.smoothing)
+    store = Store(out)
+    lineage = [detector.detector_id, scoring_code(), options.model_dump()]
+    names = {v.uri: _row_name(v, lineage) for v in videos}
+    kept = set(store.glob("results/*/*.json"))
+    todo = [(v, names[v.uri]) for v in videos if names[v.uri] not in kept]
     errors: dict[str, str] = {}
     if todo:
-        found = _local(scorer, todo) if engine == "local" else _ray(scorer, todo, actors)
-        for name, error in track(found, "videos", len(todo), console=Console(stderr=True)):
+        arguments = {"bundle": str(bundle.absolute()), "store": store, "options": options}
+        scored = _score_here(arguments, todo) if engine == "local" else _score_on_ray(arguments, todo, actors)
+        for name, error in track(scored, "videos", len(todo), console=Console(stderr=True)):
             if error:
                 errors[name] = error
                 note(error)
 
     def rows() -> Iterator[Row]:
         for v in videos:
-            text = place.read(names[v.uri])
-            yield json.loads(text) if text else row(v.uri, v.video_id, "failed", errors[names[v.uri]])
+            name = names[v.uri]
+            yield row(v.uri, v.video_id, "failed", errors[name]) if name in errors else json.loads(store.read(name))
 
-    place.write_parts(rows())
-    if place.is_local:
-        shutil.rmtree(Path(place.out) / WORK, ignore_errors=True)
-    return Done(len(videos), len(errors), len(videos) - len(todo))
+    _write_parts(store, rows())
+    if store.folder is not None:
+        shutil.rmtree(store.folder / WORK, ignore_errors=True)
+    return BatchCounts(len(videos), len(errors), len(videos) - len(todo))

@@ -19,7 +19,7 @@ from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
 from headhunt_svc.jobs.inputs import Allowed, expand
 from headhunt_svc.jobs.models import JOB_ID, Delivery, Input, Job, JobRequest, Row, State, Trouble, VideoState
 from headhunt_svc.jobs.rows import row
-from headhunt_svc.jobs.store import Store, locked
+from headhunt_svc.jobs.store import ResultStore, locked
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.files import text_id
 
@@ -88,7 +88,7 @@ class Jobs:
 
     def __init__(self, settings: JobSettings | None = None) -> None:
         self.settings = settings or JobSettings()
-        self.store = Store(self.settings.folder)
+        self.store = ResultStore(self.settings.folder)
         url = migrate(self.settings)
         self._db = DBOSClient(system_database_url=url, serializer=SERIALIZER, retry_connection_errors=False)
 

@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 import fsspec
 from fsspec.callbacks import Callback
 
-from headhunt_svc.errors import ConfigError, HeadHuntError, UnreachableError, VideoOpenError
+from headhunt_svc.errors import ConfigError, VideoOpenError
 from headhunt_svc.jobs.models import Input
+from headhunt_svc.storage.store import store_errors
 from headhunt_svc.video.reader import find_videos
 
 UPLOAD = "upload:"
@@ -114,21 +115,6 @@ def expand(inputs: Sequence[str], allowed: Allowed = lambda _: True) -> tuple[In
     return tuple(Input(uri=uri, video_id=name if names[name] == 1 else uri) for uri, name in short)
 
 
-@contextmanager
-def of_store(what: str) -> Iterator[None]:
-    """Whatever goes wrong inside is a store that does not answer: each raises what its own library raises.
-
-    Raises:
-        UnreachableError: `what`, and why.
-    """
-    try:
-        yield
-    except (StoppedError, HeadHuntError, MemoryError):
-        raise
-    except Exception as exc:
-        raise UnreachableError(f"{what} ({str(exc) or type(exc).__name__})") from exc
-
-
 class _Watched(Callback):  # type: ignore[misc]  # fsspec has no types
     """Asks after every piece of a download whether to go on."""
 
@@ -158,7 +144,7 @@ def local(uri: str, uploads: Path, check: Callable[[], object] = lambda: None) -
     else:
         with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
             target = Path(folder) / PurePosixPath(uri).name
-            with of_store(f"{uri} cannot be fetched now"):
+            with store_errors(f"{uri} cannot be fetched now", StoppedError):
                 try:
                     fs, path = fsspec.core.url_to_fs(uri)
                     fs.get_file(path, str(target), callback=_Watched(check))

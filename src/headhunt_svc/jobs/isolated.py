@@ -1,7 +1,7 @@
-"""The process that scores, apart from the one that hands it videos: what kills it costs one attempt of one video.
+"""Scores videos in a child process, so that a crash (decoder, memory) costs one attempt at one video.
 
-They talk in JSON lines. The one side: {"video": Input, "options": JobOptions} and {"stop": why}; the scorer's: one
-{"detector_id": ...} when it is ready, then one outcome for each video. It ends when it is asked nothing any more.
+Both sides send JSON lines. The parent: {"video": Input, "options": JobOptions} and {"stop": reason}. The child: one
+{"detector_id": ...} when it is ready, then one Outcome for each video. The child ends when its standard input ends.
 """
 
 import io
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -20,28 +20,27 @@ from typing import IO, Any
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
 from headhunt_svc.jobs.inputs import UPLOAD, StoppedError, local
-from headhunt_svc.jobs.models import Input, JobOptions
+from headhunt_svc.jobs.models import Input, JobOptions, Outcome
 from headhunt_svc.jobs.scoring import score
-from headhunt_svc.jobs.store import Store
-from headhunt_svc.settings import JobSettings, Settings
+from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.settings import Settings
 
 POLL_S = 0.2
-END_S = 30.0  # to finish a batch and write a log to its end; then it is killed
-Outcome = dict[str, Any]  # one of result (key, with events), error, trouble (may pass), died, stopped
+END_S = 30.0  # to finish a batch and write the prediction log; then it is killed
 
 
 def outcome_of(
     detector: Detector,
-    store: Store,
+    store: ResultStore,
     video: Input,
     options: JobOptions,
     checkpoint_s: float,
     check: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Score one video and say what came of it."""
+    """Score one video in this process and turn its errors into an Outcome."""
     try:
         with local(video.uri, store.uploads, check) as path:
-            sent = video.uri.startswith(UPLOAD)  # by anybody
+            sent = video.uri.startswith(UPLOAD)  # by a client, who may be hostile
             sandbox = Settings() if sent else None
             key = score(
                 detector,
@@ -66,14 +65,14 @@ def outcome_of(
     return {"result": key, "events": len(store.result(key, video.video_id).events)}
 
 
-def serve(bundle: Path, store: Store, checkpoint_s: float, asked: IO[str], answers: IO[str]) -> None:
-    """The scorer's side: until `asked` ends, which also happens when the other side dies."""
+def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: IO[str], answers: IO[str]) -> None:
+    """The child's side: answers until `requests` ends, which also happens when the parent dies."""
     waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
     stop: list[str] = []
     ended = threading.Event()
 
     def listen() -> None:
-        for line in asked:
+        for line in requests:
             message = json.loads(line)
             if "stop" in message:
                 stop.append(message["stop"])
@@ -84,10 +83,10 @@ def serve(bundle: Path, store: Store, checkpoint_s: float, asked: IO[str], answe
 
     def check() -> None:
         if stop or ended.is_set():
-            raise StoppedError(stop[-1] if stop else "nobody waits for it any more")
+            raise StoppedError(stop[-1] if stop else "the process that asked for it has ended")
 
-    def answer(message: Outcome) -> None:
-        with suppress(BrokenPipeError):  # the other side is dead; what is done is on disk
+    def answer(message: Mapping[str, object]) -> None:
+        with suppress(BrokenPipeError):  # the parent is dead; the result is on disk
             answers.write(json.dumps(message) + "\n")
 
     threading.Thread(target=listen, daemon=True).start()
@@ -103,60 +102,25 @@ def serve(bundle: Path, store: Store, checkpoint_s: float, asked: IO[str], answe
         answer(outcome_of(detector, store, video, options, checkpoint_s, check))
 
 
-def backoff_s(attempt: int, settings: JobSettings) -> float:
-    """Seconds to wait after attempt 1, 2, ..."""
-    return min(settings.backoff_s * 2.0 ** min(attempt - 1, 30), settings.backoff_most_s)
-
-
-Waiting = Callable[[str, str, int], object]
-
-
-def tried(
-    attempt: Callable[[], Outcome], settings: JobSettings, waiting: Waiting, patience: int | None = None
-) -> Outcome:
-    """Attempts until one ends well or for good: with `result`, `error` or `stopped`.
-
-    What kills the scorer is tried settings.attempts times, a trouble that may pass `patience` times, or for ever.
-
-    waiting: called with the cause (died or trouble), why, and how many attempts there were, before each further one;
-        it is to wait.
-    """
-    deaths = n = 0
-    while True:
-        n += 1
-        out = attempt()
-        if "died" in out:
-            deaths += 1
-            if deaths >= settings.attempts:
-                return {"error": f"{out['died']}, {deaths} times: the video is left out"}
-            waiting("died", out["died"], n)
-        elif "trouble" in out:
-            if n == patience:
-                return {"error": f"{out['trouble']}, {n} times"}
-            waiting("trouble", out["trouble"], n)
-        else:
-            return out
-
-
-class Scorer:
-    """The other side. `score` may be called from several threads; they take turns.
-
-    Raises:
-        HeadHuntError: from `start`, the detector cannot be loaded.
-    """
+class ScoringProcess:
+    """The parent's side: starts the child, and again after it died. `score` is safe to call from several threads."""
 
     def __init__(self, bundle: Path, store: Path, checkpoint_s: float) -> None:
-        """store: folder of results and checkpoints. checkpoint_s: seconds of work between two of them."""
+        """store: folder of results and checkpoints. checkpoint_s: seconds of work between two checkpoints."""
         self._command = [sys.executable, "-m", __name__, str(bundle), str(store), str(checkpoint_s)]
         self._turn = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self._listener: threading.Thread
-        self._answers: queue.Queue[Outcome | None] = queue.Queue()
+        self._answers: queue.Queue[Any] = queue.Queue()  # messages; None at the end
         self.restarts = 0
         self.detector_id = ""
 
     def start(self) -> None:
-        """Load the detector, unless that was done."""
+        """Start the child, unless it runs, and wait until its detector is loaded.
+
+        Raises:
+            HeadHuntError: the detector cannot be loaded.
+        """
         if self._child is not None and self._child.poll() is None:
             return
         self.restarts += self._child is not None
@@ -166,7 +130,7 @@ class Scorer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the other side, which lets a batch end
+            start_new_session=True,  # Ctrl-C reaches only the parent, which lets a batch finish
         )
         self._child, self._answers = child, queue.Queue()
         self._listener = threading.Thread(target=self._listen, args=(child, self._answers), daemon=True)
@@ -174,31 +138,36 @@ class Scorer:
         ready = self._answers.get()
         if ready is None or "error" in ready:
             self.close()
-            raise HeadHuntError(ready["error"] if ready else f"the scorer {_how(child)} while it loaded the detector")
+            raise HeadHuntError(
+                ready["error"] if ready else f"the scorer {_ending(child)} while it loaded the detector"
+            )
         self.detector_id = ready["detector_id"]
 
     @staticmethod
-    def _listen(child: "subprocess.Popen[str]", answers: "queue.Queue[Outcome | None]") -> None:
+    def _listen(child: "subprocess.Popen[str]", answers: "queue.Queue[Any]") -> None:
         assert child.stdout is not None
         with child.stdout as lines:
             for line in lines:
                 answers.put(json.loads(line))
         answers.put(None)
 
-    def _tell(self, message: object) -> None:
+    def _send(self, message: object) -> None:
         assert self._child is not None
         assert self._child.stdin is not None
         self._child.stdin.write(json.dumps(message) + "\n")
         self._child.stdin.flush()
 
     def score(self, video: Input, options: JobOptions, stop: Callable[[], str | None]) -> Outcome:
-        """Score a video. stop: asked several times a second; a reason ends the work at its next batch."""
+        """Score a video.
+
+        stop: called several times a second; if it returns a reason, the work ends after the current batch.
+        """
         with self._turn:
             if reason := stop():
                 return {"stopped": reason}
             try:
                 self.start()
-                self._tell({"video": video.model_dump(), "options": options.model_dump()})
+                self._send({"video": video.model_dump(), "options": options.model_dump()})
                 return self._outcome(stop)
             except BrokenPipeError:
                 return self._died()
@@ -206,24 +175,24 @@ class Scorer:
                 return {"trouble": str(exc)}
 
     def _outcome(self, stop: Callable[[], str | None]) -> Outcome:
-        told = False
+        is_stopping = False
         while True:
             try:
-                found = self._answers.get(timeout=POLL_S)
+                outcome: Outcome | None = self._answers.get(timeout=POLL_S)
             except queue.Empty:
-                if not told and (reason := stop()):
-                    told = True
-                    self._tell({"stop": reason})
+                if not is_stopping and (reason := stop()):
+                    is_stopping = True
+                    self._send({"stop": reason})
                 continue
-            return found if found is not None else self._died()
+            return outcome if outcome is not None else self._died()
 
     def _died(self) -> Outcome:
         assert self._child is not None
-        return {"died": f"the process that scored it {_how(self._child)}"}
+        return {"died": f"the process that scored it {_ending(self._child)}"}
 
     @contextmanager
     def idle(self, timeout_s: float) -> Iterator[None]:
-        """Wait until no video is being scored, at most timeout_s; none begins meanwhile."""
+        """Wait until no video is being scored, at most timeout_s; none is begun inside the `with`."""
         held = self._turn.acquire(timeout=timeout_s)
         try:
             yield
@@ -232,7 +201,7 @@ class Scorer:
                 self._turn.release()
 
     def close(self) -> None:
-        """End the process: a video at work keeps a checkpoint, the prediction log is written to its end."""
+        """End the child; a video that is being scored keeps a checkpoint, the prediction log is written completely."""
         if self._child is None:
             return
         assert self._child.stdin is not None
@@ -246,17 +215,18 @@ class Scorer:
         self._listener.join()
 
 
-def _how(child: "subprocess.Popen[str]") -> str:
+def _ending(child: "subprocess.Popen[str]") -> str:
+    """How a process ended, in words."""
     code = child.wait()
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
 def main() -> None:
-    """`python -m headhunt_svc.jobs.isolated BUNDLE STORE SECONDS`: what libraries print goes to standard error."""
+    """`python -m headhunt_svc.jobs.isolated BUNDLE STORE SECONDS`; what libraries print goes to standard error."""
     answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb", 0), write_through=True)
     os.dup2(2, 1)
     bundle, store, checkpoint_s = sys.argv[1:]
-    serve(Path(bundle), Store(Path(store)), float(checkpoint_s), sys.stdin, answers)
+    serve(Path(bundle), ResultStore(Path(store)), float(checkpoint_s), sys.stdin, answers)
 
 
 if __name__ == "__main__":

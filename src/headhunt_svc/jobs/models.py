@@ -1,8 +1,8 @@
-"""What goes over the wire and into the queue: requests, states, rows."""
+"""Types of the queue and of its HTTP routes: requests, states, outcomes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 
@@ -16,17 +16,21 @@ class _Model(BaseModel):
 
 
 class JobOptions(_Model):
-    """How every video of a job is scored; as detector.Options, attribution is its `contributions`."""
+    """How the videos of a job or of an archive are scored; the same options as detector.Options."""
 
     operating_point: str = DEFAULT_OPERATING_POINT
     threshold: float | None = Field(None, ge=0, le=1)
     smoothing: Literal["offline", "causal"] = "offline"
-    attribution: bool = Field(False, description="What each head adds, for every segment.")
+    contributions: bool = Field(
+        False,
+        description="What each head adds, for every segment.",
+        validation_alias=AliasChoices("contributions", "attribution"),  # the name in jobs that were queued before
+    )
 
     @property
     def of_detector(self) -> Options:
         """For Detector.detect. Raises ConfigError."""
-        return Options(self.operating_point, self.threshold, self.smoothing, self.attribution)
+        return Options(self.operating_point, self.threshold, self.smoothing, self.contributions)
 
 
 class Input(_Model):
@@ -37,7 +41,7 @@ class Input(_Model):
 
 
 class JobRequest(_Model):
-    """What is asked for. The same request for the same detector, with the same key, is the same job."""
+    """Submits a job. The same request for the same detector, with the same key, is the same job."""
 
     inputs: tuple[Text, ...] = Field(
         min_length=1,
@@ -94,4 +98,15 @@ class Delivery(_Model):
     error: str | None = None
 
 
-Row = dict[str, Any]  # a video's result as a record; rows.SCHEMA
+class Outcome(TypedDict, total=False):
+    """What one attempt at a video ended with: `result` and `events`, or one of the others."""
+
+    result: str  # key of the stored result
+    events: int  # how many
+    error: str  # of the video: another attempt would fail likewise
+    trouble: str  # an outage that may pass
+    died: str  # the process that scored it
+    stopped: str  # cancelled, or the worker ends
+
+
+Row = dict[str, Any]  # one video as a record with the columns of rows.SCHEMA

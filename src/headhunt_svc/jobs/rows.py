@@ -1,5 +1,6 @@
-"""Results of many videos as records: one row for each, errors included; JSON lines and parquet are the same rows."""
+"""Results as rows, one for each video, failed ones included; JSON lines and parquet hold the same rows."""
 
+import io
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from headhunt_svc.storage.files import write_file
 ROWS_IN_GROUP = 64
 _SCORE = {"start_s": pa.float64(), "stop_s": pa.float64(), "raw": pa.float64(), "smoothed": pa.float64()}
 _EVENT = {"start_s": pa.float64(), "stop_s": pa.float64(), "peak": pa.float64(), "peak_s": pa.float64()}
-_SHARES = {"contributions": pa.list_(pa.float64())}
+_CONTRIBUTIONS = {"contributions": pa.list_(pa.float64())}
 _REPORT = {
     "detector_id": pa.string(),
     "code": pa.string(),
@@ -34,28 +35,26 @@ SCHEMA = pa.schema(
         "state": pa.string(),
         "error": pa.string(),
         **_REPORT,
-        "scores": pa.list_(pa.struct({**_SCORE, **_SHARES})),
-        "events": pa.list_(pa.struct({**_EVENT, **_SHARES})),
+        "scores": pa.list_(pa.struct({**_SCORE, **_CONTRIBUTIONS})),
+        "events": pa.list_(pa.struct({**_EVENT, **_CONTRIBUTIONS})),
         "gaps": pa.list_(pa.struct({"time_s": pa.float64(), "packets": pa.int64(), "reason": pa.string()})),
     }
 )
 
 
 def row(uri: str, video_id: str, state: str, error: str | None = None, report: Report | None = None) -> Row:
-    """A video's row; without a report its columns are null, never a default."""
-    empty: Row = dict.fromkeys(SCHEMA.names)
-    found = report.model_dump() if report is not None else {}
-    made: Row = {name: found.get(name) for name in _REPORT}
-    for name, fields in (("scores", _SCORE), ("events", _EVENT)):
-        if report is not None:
-            made[name] = [{f: of[f] for f in (*fields, *_SHARES)} for of in found[name]]
+    """One video's row; without a report, the columns of the report are null."""
+    result: Row = dict.fromkeys(SCHEMA.names)
     if report is not None:
-        made["gaps"] = found["gaps"]
-    return {**empty, **made, "uri": uri, "video_id": video_id, "state": state, "error": error}
+        values = report.model_dump()
+        result |= {name: values[name] for name in (*_REPORT, "gaps")}
+        for name, fields in (("scores", _SCORE), ("events", _EVENT)):
+            result[name] = [{f: item[f] for f in (*fields, *_CONTRIBUTIONS)} for item in values[name]]
+    return {**result, "uri": uri, "video_id": video_id, "state": state, "error": error}
 
 
 def save_parquet(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows, a few at a time. Raises OutputError."""
+    """Write rows to a parquet file, a few at a time. Raises OutputError."""
 
     def write(partial: Path) -> None:
         with pq.ParquetWriter(partial, SCHEMA) as f:
@@ -67,6 +66,13 @@ def save_parquet(path: Path, rows: Iterable[Row]) -> None:
 
 def tables(rows: Iterable[Row], size: int = ROWS_IN_GROUP) -> Iterator[pa.Table]:
     """Rows as tables of up to `size` rows."""
-    at = iter(rows)
-    while group := list(islice(at, size)):
+    remaining = iter(rows)
+    while group := list(islice(remaining, size)):
         yield pa.Table.from_pylist(group, schema=SCHEMA)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as the content of a parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()

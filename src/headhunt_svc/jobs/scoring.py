@@ -13,7 +13,7 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.jobs.store import Store
+from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.prediction_log.recording import shared_recorder
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
@@ -28,7 +28,7 @@ def result_key(content: str, detector: Detector, options: Options) -> str:
 
 def score(
     detector: Detector,
-    store: Store,
+    store: ResultStore,
     path: Path,
     video_id: str,
     options: Options,
@@ -73,7 +73,7 @@ class _Scoring:
     """One result in the making, with its checkpoint."""
 
     detector: Detector
-    store: Store
+    store: ResultStore
     key: str
     checkpoint_s: float
     check: Callable[[], None]

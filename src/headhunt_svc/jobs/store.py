@@ -48,7 +48,7 @@ def locked(path: Path, busy: Callable[[], object] | None = None) -> Iterator[boo
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class ResultStore:
     """A folder.
 
     results/ab/KEY.json      a Report; written once, atomically

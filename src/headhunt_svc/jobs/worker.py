@@ -21,9 +21,10 @@ from dbos import DBOS, DBOSConfig
 from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.jobs import metrics
 from headhunt_svc.jobs.client import JOBS, SERIALIZER, VERSION, WEBHOOKS, Jobs, videos_queue
-from headhunt_svc.jobs.isolated import Outcome, Scorer, backoff_s, tried
-from headhunt_svc.jobs.models import Input, JobOptions
-from headhunt_svc.jobs.store import Store, locked
+from headhunt_svc.jobs.isolated import ScoringProcess
+from headhunt_svc.jobs.models import Input, JobOptions, Outcome
+from headhunt_svc.jobs.retry import backoff_s, retry
+from headhunt_svc.jobs.store import ResultStore, locked
 from headhunt_svc.notify.webhooks import post
 from headhunt_svc.settings import JobSettings
 
@@ -67,7 +68,7 @@ def video(job_id: str, item: dict[str, str], options: dict[str, Any], webhook: s
         DBOS.set_event("trouble", {"reason": why, "attempt": attempt})
         DBOS.sleep(backoff_s(attempt, _worker.settings))
 
-    out = tried(lambda: score_step(workflow_id, item, options), _worker.settings, waiting)
+    out = retry(lambda: score_step(workflow_id, item, options), _worker.settings, waiting)
     if webhook is not None and out.get("events"):
         name = item["video_id"]
         body = {"event": "events", "job_id": job_id, "video_id": name, "events": events_step(out["result"], name)}
@@ -143,8 +144,8 @@ class Worker:
 
     def __init__(self, bundle: Path, settings: JobSettings | None = None) -> None:
         self.settings = settings or JobSettings()
-        self.store = Store(self.settings.folder)
-        self.scorer = Scorer(bundle, self.settings.folder.absolute(), self.settings.checkpoint_s)
+        self.store = ResultStore(self.settings.folder)
+        self.scorer = ScoringProcess(bundle, self.settings.folder.absolute(), self.settings.checkpoint_s)
         self.stopping = threading.Event()
         self.jobs: Jobs  # once the database answers
 

@@ -18,8 +18,8 @@ from headhunt_svc.monitoring.diagnosis import REMEDY
 from headhunt_svc.monitoring.drift import CameraVerdict, Comparison, Judge
 from headhunt_svc.monitoring.metrics import ALARM, LAST_RUN, LIMIT, SIGNAL
 from headhunt_svc.prediction_log.windows import Window, name_missing, read_window
-from headhunt_svc.prediction_log.writer import Place
 from headhunt_svc.storage.files import read_json, write_json
+from headhunt_svc.storage.store import Store
 
 VERDICT, PAGE, RUN = "verdict.json", "drift.html", "run.json"
 
@@ -124,9 +124,9 @@ class Monitor:
         self._made = None
         start = self._stop - timedelta(hours=self.params.window_h)
         baselines, fleet, wanted, problems = load_baselines(self.paths, self.detector_id)
-        place = Place(self.paths.log)
+        store = Store(self.paths.log)
         window = read_window(
-            place,
+            store,
             start,
             self._stop,
             detector_id=wanted,
@@ -134,7 +134,7 @@ class Monitor:
             sample_rows=self.params.sample_rows,
             now=now,
         )
-        name_missing(window, baselines, place)
+        name_missing(window, baselines, store)
         self._threshold = next((r.about.threshold for r in window.cameras.values()), 0.5)
         verdict = self._verdict(window, wanted, self._judge.judge(window, baselines, fleet), problems)
         self._write(verdict)
@@ -254,7 +254,7 @@ def rebaseline(
         store.activate(camera, version, why)
         return version
     block, n = params.block_segments, params.sample_rows
-    window = read_window(Place(log), start, stop, detector_id=detector_id, block_segments=block, sample_rows=n)
+    window = read_window(Store(log), start, stop, detector_id=detector_id, block_segments=block, sample_rows=n)
     rows = window.cameras.get(camera)
     if rows is None or len(rows.table) < params.min_segments:
         there = f"{0 if rows is None else len(rows.table)} segments of {camera}"

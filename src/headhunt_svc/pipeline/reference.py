@@ -11,7 +11,8 @@ from headhunt_svc.errors import DatasetError
 from headhunt_svc.monitoring.baselines import save_rows
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.prediction_log.windows import Rows, read_window
-from headhunt_svc.prediction_log.writer import Place, PredictionLog
+from headhunt_svc.prediction_log.writer import PredictionLog
+from headhunt_svc.storage.store import Store
 from headhunt_svc.video.opening import open_video
 
 NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # the videos have no date; the same one makes the same file
@@ -40,7 +41,7 @@ def reference(bundle: Path, index: Path, out: Path) -> Rows:
                     )
                     detector.report(video, batches)
                 time += timedelta(hours=1)
-        window = read_window(Place(folder), NO_TIME, time, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
+        window = read_window(Store(folder), NO_TIME, time, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
     rows = window.cameras[CAMERA]
     save_rows(out, rows)
     return rows

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
 from headhunt_svc.core.drift import Sample
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, UnreachableError
 from headhunt_svc.prediction_log.schema import COLUMNS, About
-from headhunt_svc.prediction_log.writer import Partition, Place, live
+from headhunt_svc.prediction_log.writer import Partition, live
+from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import open_parquet, read_table
 
 BACKWARDS_S, AHEAD_S = 1.0, 300.0  # a clock that goes back, or is ahead of ours, by more than this is named
@@ -55,10 +56,10 @@ class _File:
     narrow: pa.Table
 
 
-def _files(place: Place, start: datetime, stop: datetime, window: Window) -> dict[str, list[_File]]:
+def _files(store: Store, start: datetime, stop: datetime, window: Window) -> dict[str, list[_File]]:
     """The readable files of the window's days by camera, with their narrow columns."""
     found: dict[str, list[_File]] = {}
-    for name in live(place.files("day=*/camera=*/*.parquet")):
+    for name in live(store.glob("day=*/camera=*/*.parquet")):
         try:
             partition = Partition.of(name)
         except ValueError:
@@ -67,14 +68,14 @@ def _files(place: Place, start: datetime, stop: datetime, window: Window) -> dic
         if not start.date() <= partition.day <= stop.date():
             continue
         try:
-            with place.open(name) as f:
+            with store.open(name) as f:
                 file = open_parquet(f)
                 about = About.read(file.schema_arrow.metadata, name)
                 narrow = read_table(file, _NARROW)
         except ArtifactError as exc:
             window.excluded[str(exc).removeprefix(f"{name}: ").removeprefix(f"{name} ")] += 1
             continue
-        except (OSError, pa.ArrowException):
+        except (OSError, UnreachableError, pa.ArrowException):
             window.excluded["unreadable file"] += 1
             continue
         found.setdefault(partition.camera, []).append(_File(name, about, narrow))
@@ -108,7 +109,7 @@ def _in_order(
 
 
 def read_window(
-    place: Place,
+    store: Store,
     start: datetime,
     stop: datetime,
     *,
@@ -122,7 +123,7 @@ def read_window(
     Without a detector_id, the detector with the most rows counts.
     """
     window = Window(start, stop)
-    by_camera = _files(place, start, stop, window)
+    by_camera = _files(store, start, stop, window)
     edge = ((now or datetime.now(UTC)) + timedelta(seconds=AHEAD_S)).timestamp()
     inside = {camera: [_between(f, start, stop) for f in files] for camera, files in by_camera.items()}
     for camera, files in by_camera.items():
@@ -130,7 +131,7 @@ def read_window(
             window.detectors[file.about.detector_id] += int(rows.sum())
     wanted = detector_id or max(window.detectors, key=lambda d: window.detectors[d], default=None)
     for camera, files in by_camera.items():
-        _camera(place, window, camera, files, inside[camera], wanted, edge, block_segments, sample_rows)
+        _camera(store, window, camera, files, inside[camera], wanted, edge, block_segments, sample_rows)
     return window
 
 
@@ -144,7 +145,7 @@ def _seconds(table: pa.Table) -> Float[np.ndarray, " row"]:
 
 
 def _camera(
-    place: Place,
+    store: Store,
     window: Window,
     camera: str,
     files: Sequence[_File],
@@ -191,7 +192,7 @@ def _camera(
         here = np.flatnonzero(drawn[at : at + len(rows)])
         at += len(rows)
         if len(here):
-            table = read_table(io.BytesIO(place.read(file.name)))
+            table = read_table(io.BytesIO(store.read(file.name)))
             parts.append(table.select(COLUMNS.names).cast(COLUMNS).take(pa.array(here)))
     if not parts:
         return
@@ -257,9 +258,9 @@ def days(start: datetime, stop: datetime) -> list[date]:
     return [start.date() + timedelta(days=i) for i in range((last - start.date()).days + 1)]
 
 
-def name_missing(window: Window, expected: Iterable[str], place: Place) -> None:
+def name_missing(window: Window, expected: Iterable[str], store: Store) -> None:
     """Note the days of the window on which an expected camera has no file."""
-    there = {Partition.of(n) for n in place.files("day=*/camera=*")}
+    there = {Partition.of(n) for n in store.glob("day=*/camera=*")}
     for camera in expected:
         if gone := [d for d in days(window.start, window.stop) if Partition(d, camera) not in there]:
             window.missing[camera] = gone

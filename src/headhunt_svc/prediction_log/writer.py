@@ -17,67 +17,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
-from headhunt_svc.errors import OutputError
 from headhunt_svc.prediction_log.metrics import LOST_ROWS, ROWS, STOPPED
 from headhunt_svc.prediction_log.schema import COLUMNS, About
-from headhunt_svc.storage.files import write_file
+from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import read_table
 
 logger = logging.getLogger(__name__)
 MERGE = 32  # flushes that become one file, and such files that become one again
-
-
-class Place:
-    """A folder, local or any that fsspec knows, with files that appear whole."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self.fs, self.root = url_to_fs(uri)
-        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        path = f"{self.root}/{name}"
-        if self.local:
-            write_file(Path(path), lambda p: p.write_bytes(data))
-            return
-        try:
-            self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            self.fs.pipe_file(path, data)
-        except Exception as exc:  # every store has errors of its own
-            raise OutputError(f"cannot write {self.uri}/{name} ({exc}): is the store there and writable?") from exc
-
-    def read(self, name: str) -> bytes:
-        """The bytes of a file."""
-        return bytes(self.fs.cat_file(f"{self.root}/{name}"))
-
-    def files(self, pattern: str) -> list[str]:
-        """Names below the folder, sorted."""
-        self.fs.invalidate_cache()
-        found = self.fs.glob(f"{self.root}/{pattern}")
-        return sorted(str(p)[len(self.root) :].lstrip("/") for p in found)
-
-    def open(self, name: str) -> Any:
-        """A readable file."""
-        return self.fs.open(f"{self.root}/{name}", "rb")
-
-    def remove(self, name: str, recursive: bool = False) -> None:
-        """Remove a file or a folder; one that is gone is fine."""
-        with contextlib.suppress(FileNotFoundError):
-            self.fs.rm(f"{self.root}/{name}", recursive=recursive)
 
 
 def live(names: Iterable[str]) -> list[str]:
@@ -152,7 +105,7 @@ class PredictionLog:
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
     ) -> None:
         """held_rows: rows that wait in memory at most; those that come then are lost, and counted."""
-        self.place, self.flush_s, self.held_rows, self.retention_days = Place(uri), flush_s, held_rows, retention_days
+        self.store, self.flush_s, self.held_rows, self.retention_days = Store(uri), flush_s, held_rows, retention_days
         self.status, self.today = Status(), today
         self.writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._held, self._lock = 0, threading.Lock()
@@ -259,7 +212,7 @@ class PredictionLog:
         name = f"{partition.folder()}/{self.writer}-{number:03d}-{first:06d}-{last:06d}.parquet"
         sink = io.BytesIO()
         pq.write_table(table.replace_schema_metadata(about.metadata()), sink, compression="zstd")
-        self.place.write(name, sink.getvalue())
+        self.store.write(name, sink.getvalue())
         return name
 
     def _merge(self, key: tuple[Partition, About], series: _Series) -> None:
@@ -268,14 +221,14 @@ class PredictionLog:
             if len(small) < MERGE:
                 return
             table = pa.concat_tables(
-                read_table(io.BytesIO(self.place.read(n))).cast(COLUMNS) for n in small
+                read_table(io.BytesIO(self.store.read(n))).cast(COLUMNS) for n in small
             ).unify_dictionaries()
             ends = [n.removesuffix(".parquet").rsplit("-", 2)[1:] for n in (small[0], small[-1])]
             merged = self._save(key, table, int(ends[0][0]), int(ends[1][1]))
             series.levels[level] = []
             series.levels[level + 1].append(merged)
             for name in small:
-                self.place.remove(name)
+                self.store.remove(name)
 
     def _sweep(self) -> None:
         """Remove days that are older than the retention, once a day."""
@@ -284,10 +237,10 @@ class PredictionLog:
             return
         self._swept = today
         oldest = today - timedelta(days=self.retention_days)
-        for folder in self.place.files("day=*"):
+        for folder in self.store.glob("day=*"):
             with contextlib.suppress(ValueError):  # a folder that is not ours
                 if date.fromisoformat(folder.removeprefix("day=")) < oldest:
-                    self.place.remove(folder, recursive=True)
+                    self.store.remove(folder, recursive=True)
         for key in [k for k in self._series if k[0].day < oldest]:
             self._series[key].levels = [[], [], []]
 

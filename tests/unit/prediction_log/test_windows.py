@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from headhunt_svc.prediction_log.windows import Window, name_missing, read_window, sample_of
-from headhunt_svc.prediction_log.writer import Place
+from headhunt_svc.storage.store import Store
 from helpers.log_rows import ABOUT, START, K, P, rows, write
 
 DAY = timedelta(days=1)
 
 
-def read(place: Place, **how: object) -> Window:
+def read(store: Store, **how: object) -> Window:
     given = {"detector_id": ABOUT.detector_id, "block_segments": 4, "sample_rows": 10_000, **how}
-    return read_window(place, START, START + DAY, **given)  # type: ignore[arg-type]
+    return read_window(store, START, START + DAY, **given)  # type: ignore[arg-type]
 
 
 def test_a_window_holds_its_rows_and_no_others(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_window_holds_its_rows_and_no_others(tmp_path: Path) -> None:
 
 def test_what_does_not_belong_is_named_and_counted(tmp_path: Path) -> None:
     back = [START + timedelta(seconds=1.6 * i - (600 if 10 <= i < 14 else 0)) for i in range(20)]
-    place = write(
+    store = write(
         str(tmp_path),
         rows(20, video="good.mp4"),
         rows(20, video="good.mp4"),  # the same pass again
@@ -53,7 +53,7 @@ def test_what_does_not_belong_is_named_and_counted(tmp_path: Path) -> None:
     folder = tmp_path / "day=2026-03-01" / "camera=yard"
     pq.write_table(older, folder / "w-000-000000-000000.parquet")
     (folder / "x-000-000000-000000.parquet").write_bytes(b"PAR1 half a file")
-    window = read(place, now=START + timedelta(hours=12))
+    window = read(store, now=START + timedelta(hours=12))
     assert dict(window.excluded) == {
         "logged twice": 20,
         "clock jumped back": 4,
@@ -68,35 +68,35 @@ def test_what_does_not_belong_is_named_and_counted(tmp_path: Path) -> None:
 
 
 def test_without_a_named_detector_the_one_with_most_rows_counts(tmp_path: Path) -> None:
-    place = write(str(tmp_path), rows(5))
+    store = write(str(tmp_path), rows(5))
     write(str(tmp_path), rows(9, video="b.mp4"), about=replace(ABOUT, detector_id="b" * 12))
-    window = read(place, detector_id=None)
+    window = read(store, detector_id=None)
     assert window.cameras["yard"].total == 9
     assert window.excluded[f"detector {ABOUT.detector_id}"] == 5
 
 
 def test_large_windows_are_drawn_in_whole_blocks_and_counted_in_full(tmp_path: Path) -> None:
     tables = [rows(40, video=f"{i}.mp4", seed=i) for i in range(50)]
-    place = write(str(tmp_path), *tables)
-    window = read(place, sample_rows=400)
+    store = write(str(tmp_path), *tables)
+    window = read(store, sample_rows=400)
     found = window.cameras["yard"]
     assert found.total == 2000
     assert found.events == sum(t.column("in_event").to_numpy().sum() for t in tables)
     assert 200 < len(found.table) < 600
     _, sizes = np.unique(sample_of(found, 4).block, return_counts=True)
     assert set(sizes) == {4}
-    assert read(place, sample_rows=400).cameras["yard"].table.equals(found.table)
+    assert read(store, sample_rows=400).cameras["yard"].table.equals(found.table)
 
 
 def test_missing_days_are_named(tmp_path: Path) -> None:
-    place = write(str(tmp_path), rows(5), rows(5, start=START + 2 * DAY, seed=1))
+    store = write(str(tmp_path), rows(5), rows(5, start=START + 2 * DAY, seed=1))
     window = Window(START, START + 3 * DAY)
-    name_missing(window, ["yard", "dock"], place)
+    name_missing(window, ["yard", "dock"], store)
     first = date(2026, 3, 1)
     assert window.missing == {"yard": [first + DAY], "dock": [first, first + DAY, first + 2 * DAY]}
 
 
 @pytest.mark.parametrize("what", ["empty", "absent"])
 def test_an_empty_log_is_an_empty_window(tmp_path: Path, what: str) -> None:
-    window = read(Place(str(tmp_path if what == "empty" else tmp_path / "none")))
+    window = read(Store(str(tmp_path if what == "empty" else tmp_path / "none")))
     assert (window.cameras, dict(window.excluded)) == ({}, {})

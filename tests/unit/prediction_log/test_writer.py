@@ -20,36 +20,37 @@ from prometheus_client import REGISTRY
 
 from conftest import ROOT
 from headhunt_svc.errors import ArtifactError, OutputError
-from headhunt_svc.prediction_log import writer as module
 from headhunt_svc.prediction_log.schema import COLUMNS, About
-from headhunt_svc.prediction_log.writer import MERGE, Partition, Place, PredictionLog, live
+from headhunt_svc.prediction_log.writer import MERGE, Partition, PredictionLog, live
+from headhunt_svc.storage import store as module
+from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import read_table
 from helpers.log_rows import ABOUT, START, rows, write
 
 
-def read(place: Place) -> pa.Table:
-    names = live(place.files("day=*/camera=*/*.parquet"))
-    return pa.concat_tables([read_table(place.open(n)).cast(COLUMNS) for n in names]).unify_dictionaries()
+def read(store: Store) -> pa.Table:
+    names = live(store.glob("day=*/camera=*/*.parquet"))
+    return pa.concat_tables([read_table(store.open(n)).cast(COLUMNS) for n in names]).unify_dictionaries()
 
 
 @pytest.mark.parametrize("uri", ["{tmp}/log", "file://{tmp}/log", "memory://log-{tmp}"])
 def test_rows_come_back_from_partitions_of_day_and_camera(uri: str, tmp_path: Path) -> None:
     night = START + timedelta(hours=23, minutes=59, seconds=58)
     tables = [rows(4, "yard/east gate", start=night), rows(3, "dock", seed=1)]
-    place = write(uri.format(tmp=tmp_path), *tables)
-    parts = {Partition.of(n) for n in place.files("day=*/camera=*/*.parquet")}
+    store = write(uri.format(tmp=tmp_path), *tables)
+    parts = {Partition.of(n) for n in store.glob("day=*/camera=*/*.parquet")}
     assert parts == {
         Partition(date(2026, 3, 1), "dock"),
         Partition(date(2026, 3, 1), "yard/east gate"),
         Partition(date(2026, 3, 2), "yard/east gate"),
     }
-    by_segment = [sorted(t.to_pylist(), key=lambda r: (r["camera"], r["segment"])) for t in (read(place), *tables)]
+    by_segment = [sorted(t.to_pylist(), key=lambda r: (r["camera"], r["segment"])) for t in (read(store), *tables)]
     assert by_segment[0] == by_segment[2] + by_segment[1]
 
 
 def test_a_file_says_which_detector_wrote_it_and_other_files_are_refused(tmp_path: Path) -> None:
-    place = write(str(tmp_path), rows(2))
-    (name,) = place.files("day=*/camera=*/*.parquet")
+    store = write(str(tmp_path), rows(2))
+    (name,) = store.glob("day=*/camera=*/*.parquet")
     metadata = pq.read_schema(tmp_path / name).metadata
     assert About.read(metadata, name) == ABOUT
     newer = metadata[b"headhunt"].replace(b'"schema_version": 1', b'"schema_version": 7')
@@ -64,9 +65,9 @@ def test_many_flushes_become_one_file_and_none_is_counted_twice(tmp_path: Path) 
         for i in range(MERGE + 2):
             log.put(ABOUT, rows(2, video=f"{i}.mp4"))
             assert log.flush()
-        names = log.place.files("day=*/camera=*/*.parquet")
+        names = log.store.glob("day=*/camera=*/*.parquet")
         assert len(names) == 3
-        found = read(log.place)
+        found = read(log.store)
     assert len(found) == 2 * (MERGE + 2)
     assert About.read(pq.read_schema(tmp_path / names[0]).metadata, "") == ABOUT
     assert log.status.written == len(found)
@@ -98,11 +99,11 @@ def test_days_beyond_the_retention_are_removed(tmp_path: Path) -> None:
 def test_scoring_does_not_wait_for_a_store_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hangs, entered = threading.Event(), threading.Event()
 
-    def write_slowly(self: Place, name: str, data: bytes) -> None:
+    def write_slowly(self: Store, name: str, data: bytes) -> None:
         entered.set()
         assert hangs.wait(60)
 
-    monkeypatch.setattr(Place, "write", write_slowly)
+    monkeypatch.setattr(Store, "write", write_slowly)
     log = PredictionLog(str(tmp_path), flush_s=0.01, held_rows=10)
     try:
         assert log.put(ABOUT, rows(6))
@@ -138,7 +139,7 @@ def test_a_failing_store_is_an_alarm_and_the_rows_wait_for_it(
         assert log.status.stopped is None
         assert REGISTRY.get_sample_value("headhunt_prediction_log_stopped") == 0
     assert (log.status.written, log.status.lost) == (3, 3)
-    assert len(read(log.place)) == 3
+    assert len(read(log.store)) == 3
 
 
 FULL = """
@@ -184,6 +185,6 @@ def test_a_killed_writer_leaves_readable_files_without_holes(tmp_path: Path) -> 
         os.kill(process.pid, signal.SIGKILL)
         assert process.stdout is not None
         put = len(process.stdout.read().splitlines())
-    segments = np.sort(read(Place(str(tmp_path)))["segment"].to_numpy())
+    segments = np.sort(read(Store(str(tmp_path)))["segment"].to_numpy())
     assert 0 < len(segments) <= 3 * put + 3
     np.testing.assert_array_equal(segments, np.arange(len(segments)))

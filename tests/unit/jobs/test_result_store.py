@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
-from headhunt_svc.jobs.store import Store, locked
+from headhunt_svc.jobs.store import ResultStore, locked
 from headhunt_svc.types import FrameSpan, Segment
 
 
@@ -31,14 +31,14 @@ def same(a: ScoredBatch, b: ScoredBatch) -> bool:
 
 
 def test_checkpoints_give_the_same_batches_back_to_the_bit(tmp_path: Path) -> None:
-    store, made = Store(tmp_path), [batch(0, 3), batch(3, 3), batch(6, 2)]
+    store, made = ResultStore(tmp_path), [batch(0, 3), batch(3, 3), batch(6, 2)]
     store.save_checkpoint("key", 0, made[:2])
     store.save_checkpoint("key", 2, made[2:])
     assert all(same(a, b) for a, b in zip(store.checkpoint("key", "v"), made, strict=True))
 
 
 def test_a_checkpoint_counts_as_far_as_it_is_whole(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     store.save_checkpoint("key", 0, [batch(0, 3)])
     store.save_checkpoint("key", 1, [batch(3, 3)])
     store.save_checkpoint("key", 3, [batch(9, 3)])  # the one before is missing
@@ -78,7 +78,7 @@ def test_waiting_for_a_lock_can_be_given_up(tmp_path: Path) -> None:
 
 
 def test_lines_of_many_writers_stay_whole(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ResultStore(tmp_path)
     threads = [threading.Thread(target=lambda i=i: [store.note(key=f"{i}-{j}") for j in range(50)]) for i in range(4)]
     for t in threads:
         t.start()

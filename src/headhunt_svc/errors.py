@@ -18,7 +18,16 @@
 A message is one line: the problem, and how to solve it.
 """
 
+from collections.abc import Sequence
+
 EXIT_WRONG_USE, EXIT_SOME_FAILED, EXIT_DRIFT = 2, 3, 4
+MOST_LISTED = 5
+
+
+def list_problems(problems: Sequence[str]) -> str:
+    """The first problems of a message, and the number of the others: "a; b; and 3 more"."""
+    more = [f"and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
+    return "; ".join([*problems[:MOST_LISTED], *more])
 
 
 class HeadHuntError(Exception):

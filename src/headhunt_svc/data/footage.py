@@ -10,12 +10,10 @@ from rich.progress import track
 
 from headhunt_svc.data.benchmarks import read_benchmark
 from headhunt_svc.data.datasets import Annotation, make_record, read_annotations, read_folders
-from headhunt_svc.errors import DatasetError, VideoError
+from headhunt_svc.errors import DatasetError, VideoError, list_problems
 from headhunt_svc.params import DatasetParams
 from headhunt_svc.types import VideoRecord
 from headhunt_svc.video.reader import count_frames, find_videos
-
-MAX_LISTED = 5  # problems that a message lists
 
 
 class Finding(NamedTuple):
@@ -42,9 +40,7 @@ class Footage:
         harmless = {"extra", "longer", *(["missing"] if allow_missing else [])}
         problems = [f.detail for f in self.findings if f.status not in harmless]
         if problems:
-            more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
-            listed = "; ".join(problems[:MAX_LISTED])
-            raise DatasetError(f"{len(problems)} videos do not fit their annotations: {listed}{more}")
+            raise DatasetError(f"{len(problems)} videos do not fit their annotations: {list_problems(problems)}")
         if not self.records:
             raise DatasetError("none of the annotated videos is there: check dataset.root")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from headhunt_svc.core.protocol import ScoredVideo
-from headhunt_svc.errors import DatasetError
+from headhunt_svc.errors import DatasetError, list_problems
 from headhunt_svc.types import FrameSpan, VideoRecord
 
 
@@ -77,7 +77,7 @@ def read_scores(path: Path, records: Sequence[VideoRecord], stride: int) -> Scor
         else:
             problems.append(f"{r.video_id} {problem}")
     if problems:
-        raise DatasetError(f"{path}: {len(problems)} videos cannot be evaluated: {'; '.join(problems)}")
+        raise DatasetError(f"{path}: {len(problems)} videos cannot be evaluated: {list_problems(problems)}")
     missing = sorted(names - scores.keys())
     if not videos:
         raise DatasetError(f"{path} has scores of none of the {len(names)} annotated videos: is it of this data set?")

@@ -1,7 +1,7 @@
 """Scorers that the detector does not use, on the same features: a linear SVM and a small MLP.
 
-Chosen and made probabilities as the logistic regression is (core/scoring.py): the strength of the regularisation by
-cross-validated AUC with folds grouped by video, slope and offset from the margins held out.
+Tuned and calibrated like the logistic regression (core/scoring.py): the strength of the regularisation by
+cross-validated AUC with folds grouped by video, slope and offset of the probability from held-out margins.
 """
 
 from collections.abc import Callable

@@ -1,31 +1,31 @@
-"""What every row of the ablation shares: scorers fitted on calibration videos, smoothing and threshold tuned on
-validation videos, frame-level figures of the smoothed scores on the splits `test` and, if there is one, `hard`.
+"""Evaluation of one arm of the ablation, the same way for all arms.
+
+Scorers are fitted on calibration videos, smoothing and threshold tuned on validation videos; the figures are those of
+the smoothed scores, frame by frame, on the splits `test` and, if there is one, `hard`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from headhunt_svc.core.calibration import best_f1_point
 from headhunt_svc.core.metrics import count_metrics, f1_interval, flagged
-from headhunt_svc.core.protocol import ScoredVideo, counts_of
+from headhunt_svc.core.protocol import Figures, ScoredVideo, by_kind, counts_of
 from headhunt_svc.params import EvaluateParams, Params
-from headhunt_svc.pipeline.evaluate import figures
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
 from headhunt_svc.studies.measure import TESTS
 from headhunt_svc.types import HeadRef, OperatingPoint
 
-Row = dict[str, Any]
 Splits = dict[str, LabelledFeatures]
+RawScores = Mapping[str, list[np.ndarray]]  # split -> raw scores of every video
 MAIN = ("roc_auc", "average_precision", "f1")
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """Features of one model: labelled videos under every prompt, every split under the scoring prompt."""
+class AblationData:
+    """Features of one model: labelled videos under every prompt, and every split under the scoring prompt."""
 
     prompts: tuple[LabelledFeatures, ...]
     splits: Splits
@@ -36,8 +36,8 @@ class Material:
         return self.splits["calibration"].features.heads
 
     @property
-    def hunted(self) -> list[LabelledFeatures]:
-        """Calibration videos under every prompt: what heads are chosen from."""
+    def calibration(self) -> list[LabelledFeatures]:
+        """Calibration videos under every prompt, from which heads are chosen."""
         names = {r.video_id for r in self.splits["calibration"].records}
         return [p.only(names) for p in self.prompts]
 
@@ -47,58 +47,68 @@ def roc_auc(videos: Sequence[ScoredVideo]) -> float:
     return count_metrics(counts_of(videos), 0, 0).roc_auc
 
 
-def tuned(videos: Sequence[ScoredVideo], params: Params) -> OperatingPoint:
-    """Smoothing and threshold of best F1 on validation videos, tuned as the detector's."""
+def rank_metrics(videos: Sequence[ScoredVideo], params: EvaluateParams) -> Figures:
+    """Rank metrics with intervals over videos, and those of each kind beside the normal videos."""
+    metrics = asdict(count_metrics(counts_of(videos), params.bootstrap, params.seed))
+    return {**metrics, "by_kind": by_kind(videos, params.seed)}
+
+
+def tune(videos: Sequence[ScoredVideo], params: Params) -> OperatingPoint:
+    """The operating point of best F1 on validation videos, tuned as the detector's."""
     return best_f1_point(videos, params.calibrate).operating_point
 
 
-def smoothed(videos: Sequence[ScoredVideo], sigma: float) -> list[ScoredVideo]:
-    """Every video's scores smoothed."""
+def smooth_all(videos: Sequence[ScoredVideo], sigma: float) -> list[ScoredVideo]:
+    """Every video with its scores smoothed."""
     return [v.smoothed(sigma) for v in videos]
 
 
-def _figures(videos: Sequence[ScoredVideo], threshold: float, params: EvaluateParams) -> Row:
+def without_bootstrap(params: Params) -> Params:
+    """Parameters without resamples of videos, for arms whose interval is over draws."""
+    return params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"bootstrap": 0})})
+
+
+def _figures(videos: Sequence[ScoredVideo], threshold: float, params: EvaluateParams) -> Figures:
     counts = counts_of(videos)
     f1 = flagged(counts, [threshold])[0].f1
     interval = f1_interval(counts, threshold, params.bootstrap, params.seed)
-    return {**figures(videos, params), "f1": f1, "f1_interval": interval}
+    return {**rank_metrics(videos, params), "f1": f1, "f1_interval": interval}
 
 
-def row_of(splits: Splits, raw: Mapping[str, list[np.ndarray]], params: Params, threshold: float | None = None) -> Row:
-    """Figures on the test splits of any raw scores given for validation and test splits; threshold: not tuned then."""
+def evaluate_scores(splits: Splits, raw: RawScores, params: Params, threshold: float | None = None) -> Figures:
+    """Figures on the test splits of raw scores for validation and test splits; threshold: instead of the tuned one."""
     videos = {s: scored_videos(splits[s], raw[s]) for s in ("validation", *TESTS) if s in splits}
-    locator = tuned(videos["validation"], params)
-    at = locator.threshold if threshold is None else threshold
-    sigma = locator.sigma_segments
-    found: Row = {s: _figures(smoothed(videos[s], sigma), at, params.evaluate) for s in TESTS if s in videos}
-    return {"sigma_segments": sigma, "threshold": at, **found}
+    point = tune(videos["validation"], params)
+    sigma, used = point.sigma_segments, point.threshold if threshold is None else threshold
+    figures = {s: _figures(smooth_all(videos[s], sigma), used, params.evaluate) for s in TESTS if s in videos}
+    return {"sigma_segments": sigma, "threshold": used, **figures}
 
 
-def scores_of(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> dict[str, list[np.ndarray]]:
-    """Raw scores per video of the scorer of some heads."""
+def score_splits(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> dict[str, list[np.ndarray]]:
+    """Raw scores of all splits but calibration, by the scorer of some heads."""
     scorer = fit_heads(splits["calibration"], heads, params.fit).scorer
     return {s: raw_scores(data, scorer) for s, data in splits.items() if s != "calibration"}
 
 
-def row_of_heads(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> Row:
-    """Figures of the scorer of some heads."""
-    return row_of(splits, scores_of(splits, heads, params), params)
+def evaluate_heads(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> Figures:
+    """Figures on the test splits of the scorer of some heads."""
+    return evaluate_scores(splits, score_splits(splits, heads, params), params)
 
 
-def mean_row(rows: Sequence[Row]) -> Row:
-    """Mean figures of several rows; the intervals are over rows, which stay in `each`."""
-    result: Row = {}
-    for split in (s for s in TESTS if s in rows[0]):
-        of = [r[split] for r in rows]
-        mean: Row = {"n_videos": of[0]["n_videos"], "n_frames": of[0]["n_frames"], "each": {}}
+def mean_figures(draws: Sequence[Figures]) -> Figures:
+    """Mean figures of several draws; the intervals are over draws, which stay in `each`."""
+    result: Figures = {}
+    for split in (s for s in TESTS if s in draws[0]):
+        rows = [draw[split] for draw in draws]
+        mean: Figures = {"n_videos": rows[0]["n_videos"], "n_frames": rows[0]["n_frames"], "each": {}}
         for key in MAIN:
-            values = [r[key] for r in of]
+            values = [row[key] for row in rows]
             mean["each"][key] = values
             mean[key] = float(np.mean(values))
             mean[f"{key}_interval"] = [float(q) for q in np.quantile(values, [0.025, 0.975])]
         mean["by_kind"] = {
-            kind: {key: float(np.mean([r["by_kind"][kind][key] for r in of])) for key in MAIN[:2]}
-            for kind in of[0]["by_kind"]
+            kind: {key: float(np.mean([row["by_kind"][kind][key] for row in rows])) for key in MAIN[:2]}
+            for kind in rows[0]["by_kind"]
         }
         result[split] = mean
     return result

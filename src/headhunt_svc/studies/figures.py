@@ -1,4 +1,4 @@
-"""The ablation for people: a Markdown table, and two pictures."""
+"""The ablation as a Markdown table and two pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ SWEEPS = {
 
 
 def words(name: str) -> str:
-    """The name of a row as people read it."""
+    """The name of an arm in words."""
     return name.replace("_", " ")
 
 
@@ -43,7 +43,9 @@ def markdown(result: Result) -> str:
     ]
     few = {name: row["low_label"] for name, row in arms.items() if "low_label" in row}
     sizes = list(next(iter(few.values())))
-    curve = [[words(name), *(f"{of[n]['mean']:.3f} ± {of[n]['std']:.3f}" for n in sizes)] for name, of in few.items()]
+    curve = [
+        [words(name), *(f"{row[n]['mean']:.3f} ± {row[n]['std']:.3f}" for n in sizes)] for name, row in few.items()
+    ]
     parts = [
         f"# Ablation of detector {result['detector_id']}\n",
         "Frame level, [95 % interval] over resampled videos. Choices were made on calibration and validation videos; "
@@ -69,12 +71,12 @@ def draw_arms(path: Path, result: Result) -> None:
     panels = figure.subplots(1, 3, sharey=True)
     y = np.arange(len(arms))[::-1]
     for axes, (key, title) in zip(panels, FIGURES.items(), strict=True):
-        for at, row in zip(y, arms.values(), strict=True):
+        for height, row in zip(y, arms.values(), strict=True):
             value, interval = row["test"][key], row["test"].get(f"{key}_interval")
             colour = ALARM if "(the detector)" in row["how"] else SMOOTH
             if interval:
-                axes.plot(interval, [at, at], color=colour, lw=2, alpha=0.45, solid_capstyle="round")
-            axes.plot(value, at, "o", ms=6, color=colour)
+                axes.plot(interval, [height, height], color=colour, lw=2, alpha=0.45, solid_capstyle="round")
+            axes.plot(value, height, "o", ms=6, color=colour)
         axes.axvline(next(iter(arms.values()))["test"][key], color=ALARM, lw=0.8, ls=":")
         axes.set_title(f"test {title}", fontsize=11, color=INK)
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -104,9 +106,9 @@ def draw_sweeps(path: Path, result: Result) -> None:
         points = result["sweeps"][name]
         x = range(len(points))
         axes.plot(x, [p["roc_auc"] for p in points.values()], "o-", color=SMOOTH, label="mean")
-        for at, point in zip(x, points.values(), strict=True):
+        for place, point in zip(x, points.values(), strict=True):
             each = point.get("each", [])
-            axes.plot([at] * len(each), each, ".", color=RAW, ms=5)
+            axes.plot([place] * len(each), each, ".", color=RAW, ms=5)
         axes.set_xticks(list(x), list(points))
         axes.set(xlabel=label, ylabel="test ROC-AUC")
     for axes in (curve, *others):

@@ -1,4 +1,4 @@
-"""measure: features that only the ablation's arms need, of test videos, of questions, and of an untrained model."""
+"""measure: features that only the ablation needs: of test videos, under questions, and of an untrained model."""
 
 from pathlib import Path
 
@@ -17,14 +17,13 @@ LABELLED: tuple[Split, ...] = ("calibration", "validation")
 
 
 def by_split(index: Path) -> dict[str, list[VideoRecord]]:
-    """The videos of every split that there is."""
+    """The videos of every split that is not empty."""
     splits: tuple[Split, ...] = (*LABELLED, *TESTS)
-    found = {s: load_index(index, s) for s in splits}
-    return {s: records for s, records in found.items() if records}
+    return {s: records for s in splits if (records := load_index(index, s))}
 
 
 def measure(params: Params, index: Path, out: Path) -> None:
-    """The stage measure: what the arms need beyond `extract`, in `out`/trained, `out`/untrained and `out`/asked.
+    """The stage measure: writes the arms' features beyond those of `extract`, in three folders of `out`.
 
     trained: all heads on the test splits. untrained: all heads of random weights on every split. asked: final hidden
     states under the questions of `ablate`, from which the answers' probabilities follow.
@@ -32,16 +31,18 @@ def measure(params: Params, index: Path, out: Path) -> None:
     records = by_split(index)
     tests = [r for s in TESTS for r in records.get(s, [])]
     labelled_videos = [r for s in LABELLED for r in records[s]]
-    device, cut, key = Settings().device, params.segmentation, model_key(params.mllm)
+    device, segmentation, key = Settings().device, params.segmentation, model_key(params.mllm)
     scoring, texts = (params.prompts.scoring_text,), params.prompts.texts
-    model = load_extractor(params.mllm, cut, device)
+    model = load_extractor(params.mllm, segmentation, device)
     trained, untrained, asked = (FeatureStore(out / name) for name in ("trained", "untrained", "asked"))
-    extract_videos(model, key, tests, scoring, cut, trained)
+    extract_videos(model, key, tests, scoring, segmentation, trained)
     trained.finish(r.video_id for r in tests)
-    spoken = records["validation"] + tests
-    extract_videos(model, key, spoken, (*params.ablate.specific, *params.ablate.generic), cut, asked, heads=())
-    asked.finish(r.video_id for r in spoken)
-    model, key = load_extractor(params.mllm, cut, device, untrained_seed=UNTRAINED_SEED), f"untrained {key}"
-    extract_videos(model, key, records["calibration"], texts, cut, untrained)
-    extract_videos(model, key, records["validation"] + tests, scoring, cut, untrained)
+    questioned = records["validation"] + tests
+    extract_videos(
+        model, key, questioned, (*params.ablate.specific, *params.ablate.generic), segmentation, asked, heads=()
+    )
+    asked.finish(r.video_id for r in questioned)
+    model, key = load_extractor(params.mllm, segmentation, device, untrained_seed=UNTRAINED_SEED), f"untrained {key}"
+    extract_videos(model, key, records["calibration"], texts, segmentation, untrained)
+    extract_videos(model, key, records["validation"] + tests, scoring, segmentation, untrained)
     untrained.finish(r.video_id for r in labelled_videos + tests)

@@ -1,60 +1,59 @@
 """Sweeps of the ablation: the number of heads, lambda, the number of prompts, and of labelled videos.
 
-A sweep shows what a parameter does on the test videos; nothing is chosen from it.
+A sweep shows the effect of a parameter on the test videos; nothing is chosen from it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from rich.progress import track
 
+from headhunt_svc.core.protocol import Figures
 from headhunt_svc.data.feature_store import HIDDEN
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
-from headhunt_svc.studies.arms import Material, roc_auc, row_of_heads, smoothed
+from headhunt_svc.studies.arms import AblationData, evaluate_heads, roc_auc, smooth_all, without_bootstrap
 from headhunt_svc.types import HeadRef
 
-Choose = Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]
-Point = dict[str, Any]
+HeadChooser = Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]
+MOST_TRIES = 1000  # random draws of labelled videos until enough of them hold both classes
 
 
-def _identified(prompts: Sequence[LabelledFeatures], params: Params, **changed: object) -> tuple[HeadRef, ...]:
+def _identify(prompts: Sequence[LabelledFeatures], params: Params, **changed: object) -> tuple[HeadRef, ...]:
     return identify_heads(prompts, params.identify.model_copy(update=changed))
 
 
-def sweeps(material: Material, params: Params) -> dict[str, dict[str, Point]]:
+def sweeps(data: AblationData, params: Params) -> dict[str, dict[str, Figures]]:
     """Per sweep and value: ROC-AUC and AP on the test split; means over all subsets where prompts are left out."""
-    hunted, ask = material.hunted, params.ablate
-    plain = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"bootstrap": 0})})
-    measured: dict[frozenset[HeadRef], Point] = {}  # many choices are the same heads
+    prompts, ablation, plain = data.calibration, params.ablate, without_bootstrap(params)
+    measured: dict[frozenset[HeadRef], Figures] = {}  # many choices are the same heads
 
-    def measure(heads: tuple[HeadRef, ...]) -> Point:
-        row = measured.get(frozenset(heads)) or row_of_heads(material.splits, heads, plain)["test"]
-        measured[frozenset(heads)] = row
-        return {key: row[key] for key in ("roc_auc", "average_precision")}
+    def measure(heads: tuple[HeadRef, ...]) -> Figures:
+        figures = measured.get(frozenset(heads)) or evaluate_heads(data.splits, heads, plain)["test"]
+        measured[frozenset(heads)] = figures
+        return {key: figures[key] for key in ("roc_auc", "average_precision")}
 
-    usable = [k for k in ask.top_k if k <= len(material.heads)]
-    alone = {"max_redundancy": 1.0}  # a sweep over the order itself, as far as there are heads
-    found = {
-        "top_k": {str(k): measure(_identified(hunted, params, top_k=k, **alone)) for k in track(usable, "top_k")},
+    usable = [k for k in ablation.top_k if k <= len(data.heads)]
+    all_orders = {"max_redundancy": 1.0}  # a sweep over the order itself, as far as there are heads
+    result = {
+        "top_k": {str(k): measure(_identify(prompts, params, top_k=k, **all_orders)) for k in track(usable, "top_k")},
         "instability_penalty": {
-            f"{x:g}": measure(_identified(hunted, params, instability_penalty=x))
-            for x in track(ask.instability_penalty, "lambda")
+            f"{x:g}": measure(_identify(prompts, params, instability_penalty=x))
+            for x in track(ablation.instability_penalty, "lambda")
         },
         "prompts": {},
     }
-    for n in range(1, len(hunted) + 1):
-        subsets = list(combinations(hunted, n))
-        points = [measure(_identified(s, params)) for s in track(subsets, f"{n} prompts")]
-        found["prompts"][str(n)] = {key: float(np.mean([p[key] for p in points])) for key in points[0]} | {
+    for n in range(1, len(prompts) + 1):
+        subsets = list(combinations(prompts, n))
+        points = [measure(_identify(s, params)) for s in track(subsets, f"{n} prompts")]
+        result["prompts"][str(n)] = {key: float(np.mean([p[key] for p in points])) for key in points[0]} | {
             "each": [p["roc_auc"] for p in points]
         }
-    return found
+    return result
 
 
 def few_labels_auc(
@@ -62,41 +61,40 @@ def few_labels_auc(
 ) -> float:
     """ROC-AUC on the test split of a scorer fitted on a few labelled videos."""
     scorer = fit_heads(draw[params.prompts.scoring], heads, params.fit).scorer
-    return roc_auc(smoothed(scored_videos(tests, raw_scores(tests, scorer)), params.ablate.low_label_sigma))
+    return roc_auc(smooth_all(scored_videos(tests, raw_scores(tests, scorer)), params.ablate.low_label_sigma))
 
 
-def draws(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> list[list[LabelledFeatures]]:
+def draw_videos(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> list[list[LabelledFeatures]]:
     """Draws of n labelled videos, each with at least two normal and two anomalous ones."""
     rng = np.random.default_rng([params.evaluate.seed, n])
     records = prompts[0].records
-    found: list[list[LabelledFeatures]] = []
-    for _ in range(1000):
-        chosen = {records[i].video_id for i in rng.choice(len(records), min(n, len(records)), replace=False)}
-        anomalous = sum(r.is_anomalous for r in records if r.video_id in chosen)
-        if 2 <= anomalous <= len(chosen) - 2:
-            found.append([data.only(chosen) for data in prompts])
-        if len(found) == params.ablate.draws:
-            return found
+    draws: list[list[LabelledFeatures]] = []
+    for _ in range(MOST_TRIES):
+        names = {records[i].video_id for i in rng.choice(len(records), min(n, len(records)), replace=False)}
+        anomalous = sum(r.is_anomalous for r in records if r.video_id in names)
+        if 2 <= anomalous <= len(names) - 2:
+            draws.append([data.only(names) for data in prompts])
+        if len(draws) == params.ablate.draws:
+            return draws
     raise FeatureError(f"{n} of {len(records)} labelled videos never hold two normal and two anomalous ones")
 
 
 def few_labels(
-    heads: Material, hidden: Material, arms: Mapping[str, Choose], params: Params
-) -> dict[str, dict[str, Point]]:
+    heads: AblationData, hidden: AblationData, choosers: Mapping[str, HeadChooser], params: Params
+) -> dict[str, dict[str, Figures]]:
     """The learning curve: per arm and number of labelled videos, every draw's test ROC-AUC, mean and deviation.
 
     An arm sees n labelled videos and nothing else; sigma is given (`ablate.low_label_sigma`), not tuned.
     """
-    result: dict[str, dict[str, Point]] = {name: {} for name in (*arms, "final_hidden")}
+    result: dict[str, dict[str, Figures]] = {name: {} for name in (*choosers, "final_hidden")}
     for n in params.ablate.labelled_videos:
-        of_heads, of_hidden = (draws(m.prompts, n, params) for m in (heads, hidden))
-        found: dict[str, list[float]] = {name: [] for name in result}
-        pairs = list(zip(of_heads, of_hidden, strict=True))
-        for i, (draw, draw_hidden) in enumerate(track(pairs, description=f"{n} labelled videos")):
+        draws = list(zip(*(draw_videos(d.prompts, n, params) for d in (heads, hidden)), strict=True))
+        values: dict[str, list[float]] = {name: [] for name in result}
+        for i, (draw, draw_hidden) in enumerate(track(draws, description=f"{n} labelled videos")):
             rng = np.random.default_rng([params.evaluate.seed, n, i])
-            for name, choose in arms.items():
-                found[name].append(few_labels_auc(draw, heads.splits["test"], choose(draw, rng), params))
-            found["final_hidden"].append(few_labels_auc(draw_hidden, hidden.splits["test"], (HIDDEN,), params))
-        for name, values in found.items():
-            result[name][str(n)] = {"mean": float(np.mean(values)), "std": float(np.std(values)), "roc_auc": values}
+            for name, choose in choosers.items():
+                values[name].append(few_labels_auc(draw, heads.splits["test"], choose(draw, rng), params))
+            values["final_hidden"].append(few_labels_auc(draw_hidden, hidden.splits["test"], (HIDDEN,), params))
+        for name, auc in values.items():
+            result[name][str(n)] = {"mean": float(np.mean(auc)), "std": float(np.std(auc)), "roc_auc": auc}
     return result

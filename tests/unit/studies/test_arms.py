@@ -8,8 +8,9 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from headhunt_svc.params import Params, load_params
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures
+from headhunt_svc.studies.ablate import text_answers
 from headhunt_svc.studies.alternatives import Kind, fit_alternative
-from headhunt_svc.studies.arms import mean_row, row_of, row_of_heads, scores_of
+from headhunt_svc.studies.arms import evaluate_heads, evaluate_scores, mean_figures, score_splits
 from headhunt_svc.studies.sweeps import few_labels_auc
 from helpers.telling import HEADS, LENGTH, N_SEGMENTS, labelled_videos
 
@@ -34,7 +35,7 @@ def test_the_telling_head_beats_the_noise(params: Params) -> None:
         "validation": labelled_videos(12, 3),
         "test": labelled_videos(15, 4),
     }
-    good, bad = (row_of_heads(splits, (head,), params)["test"] for head in (HEADS[2], HEADS[0]))
+    good, bad = (evaluate_heads(splits, (head,), params)["test"] for head in (HEADS[2], HEADS[0]))
     assert good["roc_auc"] > 0.93
     assert good["roc_auc_interval"][0] > bad["roc_auc_interval"][1]
     assert good["by_kind"]["fall"]["roc_auc"] == pytest.approx(good["roc_auc"])
@@ -48,13 +49,13 @@ def test_the_telling_head_beats_the_noise(params: Params) -> None:
     assert scorer_auc == pytest.approx(roc_auc_score(tests.labels, telling), abs=0.03)
 
 
-def test_themean_row_is_a_mean_and_its_interval_is_over_draws() -> None:
+def test_the_mean_of_draws_is_a_mean_and_its_interval_is_over_draws() -> None:
     rows = [
         {"test": {"roc_auc": a, "average_precision": a / 2, "f1": a / 3, "n_videos": 3, "n_frames": 9,
                   "by_kind": {"fall": {"roc_auc": a, "average_precision": a}}}}
         for a in (0.5, 0.6, 0.7)
     ]  # fmt: skip
-    mean = mean_row(rows)["test"]
+    mean = mean_figures(rows)["test"]
     assert mean["roc_auc"] == pytest.approx(0.6)
     assert mean["average_precision"] == pytest.approx(0.3)
     assert mean["roc_auc_interval"] == pytest.approx([0.505, 0.695])
@@ -69,11 +70,11 @@ def _splits() -> dict[str, LabelledFeatures]:
 
 def test_f1_is_that_of_scikit_learn_at_the_tuned_or_given_threshold(params: Params) -> None:
     splits = _splits()
-    raw = scores_of(splits, (HEADS[2],), params)
+    raw = score_splits(splits, (HEADS[2],), params)
     flat = params.model_copy(update={"calibrate": params.calibrate.model_copy(update={"sigma_segments": (0.0,)})})
     scores, truth = np.repeat(np.concatenate(raw["test"]), LENGTH), np.repeat(splits["test"].labels, LENGTH)
     for given in (None, 0.5, 0.97):
-        row = row_of(splits, raw, flat, given)
+        row = evaluate_scores(splits, raw, flat, given)
         assert row["sigma_segments"] == 0
         assert given is None or row["threshold"] == given
         assert row["test"]["f1"] == pytest.approx(f1_score(truth, scores > row["threshold"]))
@@ -91,3 +92,12 @@ def test_another_scorer_finds_what_tells_and_gives_probabilities(params: Params,
     assert found.min() >= 0
     assert found.max() <= 1
     assert found.mean() == pytest.approx(tests.labels.mean(), abs=0.05)
+
+
+def test_without_specific_questions_their_rows_are_left_out(params: Params) -> None:
+    splits = {"validation": labelled_videos(12, 3), "test": labelled_videos(15, 4)}
+    direction = np.ones(splits["test"].features.values.shape[2])
+    for specific, expected in (((), []), (("a fall?",), ["text_answer_specific", "text_probability_specific"])):
+        asked = params.model_copy(update={"ablate": params.ablate.model_copy(update={"specific": specific})})
+        rows = text_answers([splits] * (len(specific) + len(params.ablate.generic)), direction, asked)
+        assert list(rows) == ["text_answer", "text_probability", *expected]

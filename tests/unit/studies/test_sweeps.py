@@ -7,8 +7,8 @@ import pytest
 
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import Params, load_params
-from headhunt_svc.studies.arms import Material, row_of_heads
-from headhunt_svc.studies.sweeps import draws, sweeps
+from headhunt_svc.studies.arms import AblationData, evaluate_heads
+from headhunt_svc.studies.sweeps import draw_videos, sweeps
 from helpers.telling import HEADS, labelled_videos
 
 
@@ -19,17 +19,17 @@ def params(root: Path) -> Params:
 
 def test_draws_hold_both_sorts_and_repeat_for_a_seed(params: Params) -> None:
     data = labelled_videos(30, 1)
-    found = draws([data, data], 9, params)
+    found = draw_videos([data, data], 9, params)
     assert len(found) == params.ablate.draws
     for one, other in found:
         assert one.records == other.records
         assert len(one.records) == 9
         assert 2 <= sum(r.is_anomalous for r in one.records) <= 7
     assert len({tuple(r.video_id for r in d[0].records) for d in found}) > 5
-    assert [d[0].records for d in draws([data, data], 9, params)] == [d[0].records for d in found]
+    assert [d[0].records for d in draw_videos([data, data], 9, params)] == [d[0].records for d in found]
     normal = data.only({r.video_id for r in data.records if not r.is_anomalous})
     with pytest.raises(FeatureError, match="never hold two normal and two anomalous"):
-        draws([normal], 5, params)
+        draw_videos([normal], 5, params)
 
 
 def test_sweeps_pass_through_the_arms_and_leave_prompts_out(params: Params) -> None:
@@ -37,11 +37,11 @@ def test_sweeps_pass_through_the_arms_and_leave_prompts_out(params: Params) -> N
     splits = {"calibration": calibration, "validation": labelled_videos(12, 3), "test": labelled_videos(15, 4)}
     ask = params.ablate.model_copy(update={"top_k": (1, 3, 80), "instability_penalty": (0.0, 2.0)})
     few = params.model_copy(update={"ablate": ask, "identify": params.identify.model_copy(update={"top_k": 1})})
-    found = sweeps(Material((calibration,) * 3, splits), few)
+    found = sweeps(AblationData((calibration,) * 3, splits), few)
     assert list(found["top_k"]) == ["1", "3"]  # there are no 80 heads
     assert list(found["instability_penalty"]) == ["0", "2"]
     assert [len(p["each"]) for p in found["prompts"].values()] == [3, 3, 1]
     for heads, point in ((HEADS[2:], found["top_k"]["1"]), (HEADS, found["top_k"]["3"])):
-        assert point["roc_auc"] == pytest.approx(row_of_heads(splits, heads, few)["test"]["roc_auc"])
+        assert point["roc_auc"] == pytest.approx(evaluate_heads(splits, heads, few)["test"]["roc_auc"])
     assert found["top_k"]["1"]["roc_auc"] > 0.93
     assert np.ptp([p["roc_auc"] for p in found["prompts"].values()]) == 0  # the prompts are the same

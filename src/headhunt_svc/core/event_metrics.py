@@ -33,10 +33,10 @@ def temporal_iou(one: FrameSpan, other: FrameSpan) -> float:
 
 
 def hits(events: Sequence[FrameSpan], truth: Sequence[FrameSpan], min_iou: float) -> Bool[np.ndarray, " event"]:
-    """Which events are hits, the surest first: as many of the first k, for every k, as can have a true span each.
+    """Which events match a true span of their own; events come in order of descending peak.
 
-    An event may have a true span that overlaps it by at least min_iou; no true span is had twice. Where no two events
-    want the same true span, this is the usual matching.
+    An event can match a true span with an IoU of at least min_iou, and no span is matched twice. For every k, as many
+    of the first k events as possible are matched; where no two events overlap one span, this is the usual matching.
     """
     fits = np.array([[temporal_iou(e, t) >= min_iou for t in truth] for e in events], bool)
     fits = fits.reshape(len(events), len(truth))
@@ -51,17 +51,17 @@ def hits(events: Sequence[FrameSpan], truth: Sequence[FrameSpan], min_iou: float
 
 
 def event_figures(videos: Sequence[VideoEvents], min_iou: float) -> dict[str, float | None]:
-    """Precision, recall, F1 and average precision (steps, no interpolation; surest by peak) over all videos' events.
+    """Precision, recall, F1 and average precision (steps, no interpolation; ranked by peak) over all videos' events.
 
-    None where undefined: precision without events, recall and what follows from it without true spans.
+    None where undefined: precision without events; recall, F1 and average precision without true spans.
     """
-    found: list[np.ndarray] = []
+    per_video: list[np.ndarray] = []
     for v in videos:
         order = np.argsort(-np.array(v.peaks), kind="stable")
         hit = np.zeros(len(order), bool)
         hit[order] = hits([v.events[i] for i in order], v.truth, min_iou)
-        found.append(hit)
-    hit = np.concatenate([*found, np.zeros(0, bool)])
+        per_video.append(hit)
+    hit = np.concatenate([*per_video, np.zeros(0, bool)])
     peaks = np.array([p for v in videos for p in v.peaks])
     n_events, n_true, n_hits = len(hit), sum(len(v.truth) for v in videos), int(hit.sum())
     ap = float(average_precision_score(hit, peaks)) * n_hits / n_true if n_hits else 0.0
@@ -73,24 +73,24 @@ def event_figures(videos: Sequence[VideoEvents], min_iou: float) -> dict[str, fl
     }
 
 
-def spans_found(video: VideoEvents) -> list[float | None]:
+def delays(video: VideoEvents) -> list[float | None]:
     """Seconds from the beginning of every true span to the first alarm in it; None for a span without alarm."""
-    found: list[float | None] = []
+    seconds: list[float | None] = []
     for span in video.truth:
-        first = [max(e.start, span.start) for e in video.events if e.start < span.stop and e.stop > span.start]
-        found.append((min(first) - span.start) / video.fps if first else None)
-    return found
+        alarms = [max(e.start, span.start) for e in video.events if e.start < span.stop and e.stop > span.start]
+        seconds.append((min(alarms) - span.start) / video.fps if alarms else None)
+    return seconds
 
 
 def delay_figures(videos: Sequence[VideoEvents]) -> dict[str, Any]:
-    """Detection delay of the true spans in which there is an alarm at all, and how many these are."""
-    all_spans = [d for v in videos for d in spans_found(v)]
-    found = [d for d in all_spans if d is not None]
+    """Detection delay of the true spans with an alarm, and how many these are."""
+    all_spans = [d for v in videos for d in delays(v)]
+    seconds = [d for d in all_spans if d is not None]
     return {
         "true_spans": len(all_spans),
-        "found": len(found),
-        "mean_s": float(np.mean(found)) if found else None,
-        "median_s": float(np.median(found)) if found else None,
+        "found": len(seconds),
+        "mean_s": float(np.mean(seconds)) if seconds else None,
+        "median_s": float(np.median(seconds)) if seconds else None,
     }
 
 

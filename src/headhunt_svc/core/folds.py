@@ -10,7 +10,7 @@ from headhunt_svc.errors import FeatureError
 
 Labels = Bool[np.ndarray, " segment"]
 Rows = Int[np.ndarray, " row"]
-TRIES = 100  # draws for a fold or a subsample that leaves both classes on both sides
+TRIES = 100  # draws per sample until one leaves both classes on both sides
 
 
 def videos_per_class(labels: Labels, videos: Sequence[str]) -> tuple[int, int]:
@@ -48,13 +48,13 @@ def video_samples(
 ) -> list[Bool[np.ndarray, " segment"]]:
     """Random shares of the videos, as rows, stratified by whether a video holds an anomalous segment.
 
-    Without replacement: a video drawn twice would stand on both sides of a fold. In every sample there are two videos
-    of each class, and outside it one of each: an empty list says that there are too few videos for that.
+    Without replacement: a video drawn twice would be on both sides of a fold. Every sample holds two videos of each
+    class and leaves out one of each; the list is empty if there are too few videos for that.
     """
     names, groups = np.unique(np.asarray(videos), return_inverse=True)
     anomalous = np.array([labels[groups == g].any() for g in range(len(names))])
     random = np.random.default_rng(seed)
-    found: list[Bool[np.ndarray, " segment"]] = []
+    samples: list[Bool[np.ndarray, " segment"]] = []
     for _ in range(TRIES * count):
         drawn = [
             random.choice(v, int(np.ceil(share * len(v))), replace=False)
@@ -63,7 +63,7 @@ def video_samples(
         inside = np.isin(groups, np.concatenate(drawn))
         enough = min(videos_per_class(labels[inside], np.asarray(videos)[inside].tolist())) >= 2
         if enough and len(set(labels[~inside].tolist())) == 2:
-            found.append(inside)
-        if len(found) == count:
-            return found
+            samples.append(inside)
+        if len(samples) == count:
+            return samples
     return []

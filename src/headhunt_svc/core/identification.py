@@ -1,8 +1,8 @@
-"""Robust saliency over prompts, the choice of the expert heads (HeadHunt-VAD, equation of RSS), and how far it holds.
+"""Robust saliency over prompts, the choice of the expert heads (HeadHunt-VAD, equation of RSS), and its confidence.
 
 Two sets of criteria give a head's saliency under one prompt. `paper`: the mean of LDA, KL, MMD and NMI, each scaled
-over heads. `robust`: the cross-validated AUC of a linear probe of the head, folds grouped by video; and no head is
-chosen that only repeats one chosen before. The combination over prompts is the same.
+over heads. `robust`: the cross-validated AUC of a linear probe of the head, folds grouped by video; and heads that
+repeat a better one are skipped. The combination over prompts is the same.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,10 +40,10 @@ Outputs = Float64[np.ndarray, "head segment"]
 
 @dataclass(frozen=True, slots=True)
 class HeadChoice:
-    """Positions of the chosen heads, best first; the saliency of all heads under each prompt; and what it came from.
+    """Positions of the chosen heads, best first, and the saliency of all heads under each prompt.
 
-    errors: what is left of each head's out-of-fold outputs when the classes' means are taken off, of unit length
-    (`robust` only): two heads are the same to the method if these are. criteria: the four of `paper`.
+    criteria: the four of `paper`, or None. errors: each head's out-of-fold outputs minus the classes' means, of unit
+    length (`robust` only); heads with the same errors are redundant.
     """
 
     chosen: tuple[int, ...]
@@ -66,7 +66,7 @@ def ranked(rss: np.ndarray) -> list[int]:
 
 
 def _distinct(order: list[int], errors: Outputs | None, most: float) -> Iterator[int]:
-    """Heads in order, without those whose errors are, to a correlation above `most`, those of one before."""
+    """Heads in order, without those whose errors correlate by more than `most` with those of an earlier one."""
     kept: list[int] = []
     for head in order:
         if errors is not None and kept and np.abs(errors[kept] @ errors[head]).max() > most:
@@ -76,13 +76,13 @@ def _distinct(order: list[int], errors: Outputs | None, most: float) -> Iterator
 
 
 def _errors(outputs: Float64[np.ndarray, "prompt head segment"], labels: Labels) -> Outputs:
-    """Out-of-fold outputs with each class's mean taken off, over all prompts, of unit length.
+    """Out-of-fold outputs minus the mean of each class, averaged over prompts, of unit length.
 
-    Heads that are right agree on the labels; heads that are copies agree on what they get wrong, too.
+    All good heads agree on the labels; copies of one head also make the same errors.
     """
     result = outputs.copy()
-    for of in (labels, ~labels):
-        result[..., of] -= result[..., of].mean(-1, keepdims=True)
+    for group in (labels, ~labels):
+        result[..., group] -= result[..., group].mean(-1, keepdims=True)
     mean = result.mean(0)
     length = np.linalg.norm(mean, axis=1, keepdims=True)
     return np.asarray(np.divide(mean, length, out=np.zeros_like(mean), where=length > 0))
@@ -170,33 +170,33 @@ LEARNING_SHARES, LEARNING_DRAWS = (0.2, 0.35, 0.5, 0.65, 0.8), 10
 def learning_curve(
     prompts: Sequence[Values], labels: Labels, videos: Sequence[str], top_k: int, params: IdentifyParams
 ) -> dict[int, tuple[float, float]]:
-    """Videos chosen from and fitted on -> mean and standard deviation of the AUC on the others, over random draws.
+    """Number of videos -> mean and deviation of the AUC on other videos, heads chosen and fitted on random draws.
 
     Sizes for which there are too few videos (see `video_samples`) are left out.
     """
     names = np.asarray(videos)
-    found: dict[int, tuple[float, float]] = {}
+    curve: dict[int, tuple[float, float]] = {}
     for share in LEARNING_SHARES:
         drawn = video_samples(labels, videos, share, LEARNING_DRAWS, params.seed)
         auc = [trial(prompts, labels, videos, inside, top_k, params).auc for inside in drawn]
         if auc:
-            found[len(set(names[drawn[0]].tolist()))] = (float(np.mean(auc)), float(np.std(auc)))
-    return found
+            curve[len(set(names[drawn[0]].tolist()))] = (float(np.mean(auc)), float(np.std(auc)))
+    return curve
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What half of the videos chose, and how well a probe of that, fitted on the half, ranks the other half."""
+    """Heads chosen on half of the videos, and the AUC on the other half of a probe of them fitted on the first."""
 
     chosen: tuple[int, ...]
     auc: float
-    share: float  # segments held out, per segment fitted on
+    share: float  # held-out segments per fitted segment
 
 
 def halves(labels: Labels, videos: Sequence[str], params: IdentifyParams) -> list[Bool[np.ndarray, " segment"]]:
-    """The subsamples that `trial` takes for the confidence; none if there are too few videos (see `video_samples`).
+    """Random halves of the videos for `trial`; none if there are too few videos (see `video_samples`).
 
-    Halves, as in stability selection (Meinshausen and Buehlmann 2010).
+    As in stability selection (Meinshausen and Buehlmann 2010).
     """
     return video_samples(labels, videos, 0.5, params.subsamples, params.seed)
 
@@ -220,7 +220,7 @@ def trial(
 
 
 def frequencies(trials: Sequence[Trial], n_heads: int) -> Float64[np.ndarray, " head"]:
-    """In what share of the subsamples each head was chosen."""
+    """Share of the subsamples in which each head was chosen."""
     counts = np.bincount([head for t in trials for head in t.chosen], minlength=n_heads)
     return np.asarray(counts / len(trials))
 
@@ -228,7 +228,7 @@ def frequencies(trials: Sequence[Trial], n_heads: int) -> Float64[np.ndarray, " 
 def selection_stability(frequency: Float64[np.ndarray, " head"], n_trials: int) -> float:
     """Agreement beyond chance of n_trials choices: 1 if all are the same, about 0 at random (Nogueira et al. 2018).
 
-    1 too where every head is chosen: there is no other choice.
+    Also 1 where every head is chosen.
     """
     share = frequency.mean()
     if share == 1:
@@ -245,7 +245,7 @@ def prompt_agreement(table: Float64[np.ndarray, "prompt head"], top_k: int) -> f
 
 
 def confidence(choice: HeadChoice, trials: Sequence[Trial]) -> Confidence:
-    """How far a choice holds, in numbers and in words.
+    """Confidence in a choice, in numbers and in words.
 
     The choice is not trustworthy if heads chosen on half the videos are not clearly better than chance on the others:
     at one side and 95 %, with the standard error of Nadeau and Bengio (2003), as the halves overlap. It is
@@ -266,6 +266,6 @@ def confidence(choice: HeadChoice, trials: Sequence[Trial]) -> Confidence:
         + f"Heads chosen on one half rank the other half's segments with AUC {auc.mean():.2f} +- {error:.2f} "
         f"(chance: 0.50): {MEANING[verdict]}."
     )
-    found = tuple(float(f) for f in own)
+    own_frequency = tuple(float(f) for f in own)
     stability = selection_stability(frequency, n)
-    return Confidence(n, found, stability, agreement, float(auc.mean()), error, verdict, words)
+    return Confidence(n, own_frequency, stability, agreement, float(auc.mean()), error, verdict, words)

@@ -29,7 +29,7 @@ class Counts:
     normal: csr_matrix
 
     def totals(self, weights: Int[np.ndarray, " video"] | None = None) -> tuple[Totals, Totals]:
-        """Anomalous and normal frames at every value, each video as often as its weight says (once by default)."""
+        """Anomalous and normal frames at every value, each video times its weight (1 by default)."""
         w = np.ones(self.anomalous.shape[0]) if weights is None else weights.astype(np.float64)
         return np.asarray(self.anomalous.T @ w), np.asarray(self.normal.T @ w)
 
@@ -62,8 +62,8 @@ def count(
 class RankFigures(NamedTuple):
     """Area under the ROC curve; average precision (step-wise); area under the PR curve by the trapezoid rule.
 
-    The last one interpolates between points that no threshold reaches, and is too good: a constant score gets more
-    than one half. It is here because published "AP" is often it.
+    The last one interpolates between points that no threshold reaches, and is too high: a constant score gets more
+    than one half. It is reported because published "AP" figures often are this one.
     """
 
     roc_auc: float
@@ -146,11 +146,11 @@ def flagged(counts: Counts, thresholds: Sequence[float] | Float64[np.ndarray, " 
 
 def f1_interval(counts: Counts, threshold: float, bootstrap: int, seed: int) -> tuple[float, float] | None:
     """The 95 % interval of F1 at a threshold, over resamples of videos that hold an anomaly; None without resamples."""
-    at, drawn = np.array([threshold]), resamples(counts.anomalous.shape[0], bootstrap, seed)
-    found = [float(_flagged(counts, at, w)[-1][0]) for w in drawn if counts.totals(w)[0].any()]
-    if not found:
+    thresholds, weights = np.array([threshold]), resamples(counts.anomalous.shape[0], bootstrap, seed)
+    f1 = [float(_flagged(counts, thresholds, w)[-1][0]) for w in weights if counts.totals(w)[0].any()]
+    if not f1:
         return None
-    low, high = np.quantile(found, COVERAGE).tolist()
+    low, high = np.quantile(f1, COVERAGE).tolist()
     return low, high
 
 
@@ -172,7 +172,7 @@ class Bin(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """Are the scores probabilities? Brier score, expected calibration error, and the filled bins."""
+    """How close the scores are to probabilities: Brier score, expected calibration error, and the filled bins."""
 
     brier: float
     expected_calibration_error: float
@@ -222,10 +222,10 @@ def curves(counts: Counts, bootstrap: int, seed: int, points: int = 201) -> tupl
     """ROC (true over false positive rate) and precision over recall (steps: the first threshold that reaches it)."""
     x = np.linspace(0, 1, points)
     weights = list(resamples(counts.anomalous.shape[0], bootstrap, seed))
-    made = []
+    both = []
     for curve, first in ((_roc, 0.0), (_precision_recall, x[1] / 2)):
-        at = np.maximum(x, first)
-        drawn = [curve(a, n, at) for a, n in map(counts.totals, weights) if a.any() and n.any()]
+        positions = np.maximum(x, first)
+        drawn = [curve(a, n, positions) for a, n in map(counts.totals, weights) if a.any() and n.any()]
         low, high = np.quantile(drawn, COVERAGE, axis=0) if drawn else (None, None)
-        made.append(Curve(at, curve(*counts.totals(), at), low, high))
-    return made[0], made[1]
+        both.append(Curve(positions, curve(*counts.totals(), positions), low, high))
+    return both[0], both[1]

@@ -1,7 +1,7 @@
-"""The protocol of docs/evaluation.md: scores of segments in, every figure that this project prints out.
+"""The protocol of docs/evaluation.md: from scores of segments to every figure that this project reports.
 
-One definition for the detector's own reports and for anybody's score file. A segment is any stretch of frames with
-one score; frames are counted per segment, so that nothing grows with their number.
+The same for the detector's own reports and for score files of others. A segment is any stretch of frames with one
+score; frames are counted per segment, so that time and memory do not grow with their number.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,12 +54,12 @@ class ScoredVideo:
         """The same with its scores smoothed."""
         return ScoredVideo(self.record, self.spans, smooth(self.scores, sigma_segments, smoothing))
 
-    def events(self, locator: OperatingPoint) -> VideoEvents:
-        """Events above the locator's threshold, of the scores as they are."""
+    def events(self, threshold: float) -> VideoEvents:
+        """Events above a threshold, of the scores as they are (not smoothed again)."""
         r = self.record
         starts, stops = self.edges.T / r.fps
-        found = events(self.scores, self.spans, starts, stops, locator)
-        spans, peaks = tuple(e.span for e in found), tuple(e.peak for e in found)
+        detected = events(self.scores, self.spans, starts, stops, OperatingPoint(0.0, threshold))
+        spans, peaks = tuple(e.span for e in detected), tuple(e.peak for e in detected)
         return VideoEvents(spans, peaks, r.true_spans, r.n_frames, r.fps)
 
 
@@ -96,7 +96,7 @@ def by_kind(videos: Sequence[ScoredVideo], seed: int) -> dict[str, Figures]:
 
 
 def baselines(videos: Sequence[ScoredVideo], params: EvaluateParams) -> dict[str, Figures]:
-    """What needs no detector: a constant, the truth of whole videos, and random scores (mean of some draws)."""
+    """Figures without a detector: a constant, the truth of whole videos, and random scores (mean of some draws)."""
     rng = np.random.default_rng(params.seed)
     makers: dict[str, tuple[int, Callable[[ScoredVideo], np.ndarray]]] = {
         "constant": (1, lambda v: np.full(len(v.spans), 0.5)),
@@ -109,18 +109,18 @@ def baselines(videos: Sequence[ScoredVideo], params: EvaluateParams) -> dict[str
         for _ in range(n):
             counts = counts_of(videos, [make(v) for v in videos])
             # flagged: everything of a constant, the anomalous videos of the oracle, half of the random scores
-            at = flagged(counts, np.array([0.5 if name != "constant" else 0.0]))[0]._asdict()
-            del at["threshold"]
+            above = flagged(counts, np.array([0.5 if name != "constant" else 0.0]))[0]._asdict()
+            del above["threshold"]
             ranked = asdict(count_metrics(counts, 0, 0))
-            draws.append({k: ranked[k] for k in ("roc_auc", "average_precision", "pr_auc_trapezoid")} | at)
+            draws.append({k: ranked[k] for k in ("roc_auc", "average_precision", "pr_auc_trapezoid")} | above)
         rows[name] = {key: float(np.mean([d[key] for d in draws])) for key in draws[0]}
     return rows
 
 
-def per_video(videos: Sequence[ScoredVideo], found: Sequence[VideoEvents]) -> dict[str, Figures]:
+def per_video(videos: Sequence[ScoredVideo], detected: Sequence[VideoEvents]) -> dict[str, Figures]:
     """Figures of every video alone; roc_auc and average_precision are None where it holds one class only."""
     rows = {}
-    for v, e in zip(videos, found, strict=True):
+    for v, e in zip(videos, detected, strict=True):
         row = rank([v], 0, 0)
         rows[v.record.video_id] = {
             "label": v.record.label,
@@ -134,18 +134,19 @@ def per_video(videos: Sequence[ScoredVideo], found: Sequence[VideoEvents]) -> di
     return rows
 
 
-def assess(videos: Sequence[ScoredVideo], locator: OperatingPoint | None, params: EvaluateParams) -> Figures:
-    """Every figure of the protocol; without a locator, at the threshold of best F1 on these very videos.
+def assess(videos: Sequence[ScoredVideo], operating_point: OperatingPoint | None, params: EvaluateParams) -> Figures:
+    """Every figure of the protocol for smoothed scores; operating_point None: the threshold of best F1 on these videos.
 
     Raises:
         FeatureError: no videos, or frames of one class only.
     """
     counts = counts_of(videos)
-    at = best_f1(counts) if locator is None else flagged(counts, np.array([locator.threshold]))[0]
-    found = [v.events(OperatingPoint(0.0, at.threshold)) for v in videos]
-    events_at = {f"{iou:g}": event_figures(found, iou) for iou in IOUS}
+    best_here = operating_point is None
+    frames = best_f1(counts) if operating_point is None else flagged(counts, np.array([operating_point.threshold]))[0]
+    detected = [v.events(frames.threshold) for v in videos]
+    events_at = {f"{iou:g}": event_figures(detected, iou) for iou in IOUS}
     precisions = [row["average_precision"] for row in events_at.values()]
-    rows = per_video(videos, found)
+    rows = per_video(videos, detected)
     single = [r["roc_auc"] for r in rows.values() if r["roc_auc"] is not None]
     calibrated = reliability(counts)
     return {
@@ -153,13 +154,13 @@ def assess(videos: Sequence[ScoredVideo], locator: OperatingPoint | None, params
         "anomalous_videos_only": rank([v for v in videos if v.record.is_anomalous], params.bootstrap, params.seed),
         "by_kind": by_kind(videos, params.seed),
         "mean_roc_auc_of_videos": float(np.mean(single)) if single else None,
-        "at_threshold": at._asdict() | {"chosen": "best F1 on these very videos" if locator is None else "beforehand"},
+        "at_threshold": frames._asdict() | {"chosen": "best F1 on these very videos" if best_here else "beforehand"},
         "events": {
             "at_iou": events_at,
             "mean_average_precision": float(np.mean([p for p in precisions if p is not None])),
         },
-        "detection_delay": delay_figures(found),
-        "false_alarms": false_alarms(found),
+        "detection_delay": delay_figures(detected),
+        "false_alarms": false_alarms(detected),
         "reliability": None
         if calibrated is None
         else calibrated._asdict() | {"bins": [b._asdict() for b in calibrated.bins]},

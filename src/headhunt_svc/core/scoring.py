@@ -21,8 +21,8 @@ Z1 = Float64[np.ndarray, " segment"]
 class _Standardised:
     """Features of mean 0 and scale 1, in coordinates of which there are no more than segments.
 
-    The weights of a ridge penalty lie in the span of the rows, and a rotation leaves the penalty alone: with more
-    features than segments the regression in the coordinates along the rows is the same one, only smaller.
+    With a ridge penalty the weights lie in the span of the rows, and a rotation does not change the penalty: with more
+    features than segments, the regression in coordinates along the rows is the same one, only smaller.
     """
 
     def __init__(self, z: Z) -> None:
@@ -45,7 +45,7 @@ class _Standardised:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationCurve:
-    """Predicted probability against the share of anomalous segments, on videos that the scorer was not fitted on.
+    """Predicted probability against the share of anomalous segments, on videos held out when the scorer was fitted.
 
     Bins of about equal counts, lowest first. brier: mean squared error of the probabilities.
     """
@@ -58,7 +58,7 @@ class CalibrationCurve:
 
 @dataclass(frozen=True, slots=True)
 class FittedScorer:
-    """A scorer, the C that it was fitted with, and what held-out videos say of it."""
+    """A scorer, the C that it was fitted with, and its figures on held-out videos."""
 
     scorer: Scorer
     c: float
@@ -78,16 +78,16 @@ def calibration_curve(probability: Z1, labels: Bool[np.ndarray, " segment"], bin
 
 
 def platt(margins: Z1, labels: Bool[np.ndarray, " segment"]) -> tuple[float, float]:
-    """Slope and offset that make held-out margins probabilities, with Platt's (1999) targets short of 0 and 1.
+    """Slope and offset that turn held-out margins into probabilities, with Platt's (1999) targets short of 0 and 1.
 
-    A slope that is not positive says that they rank no better than chance: the margins are left as they are then.
+    Margins that rank no better than chance give no positive slope; they are left as they are (1, 0).
     """
     counts = np.array([(~labels).sum(), labels.sum()])
-    right = ((counts + 1) / (counts + 2))[labels.astype(int)]
+    target = ((counts + 1) / (counts + 2))[labels.astype(int)]  # weight of a segment's own class
     twice, classes = np.concatenate([margins, margins])[:, None], np.concatenate([labels, ~labels])
     scale = float(np.abs(margins).max()) or 1.0
     model = LogisticRegression(C=np.inf, max_iter=2000, tol=1e-8)
-    model.fit(twice / scale, classes, np.concatenate([right, 1 - right]))
+    model.fit(twice / scale, classes, np.concatenate([target, 1 - target]))
     slope = float(model.coef_[0, 0]) / scale
     return (slope, float(model.intercept_[0])) if slope > 0 else (1.0, 0.0)
 
@@ -95,10 +95,10 @@ def platt(margins: Z1, labels: Bool[np.ndarray, " segment"]) -> tuple[float, flo
 def fit_scorer(
     z: Z, labels: Bool[np.ndarray, " segment"], videos: Sequence[str], heads: tuple[HeadRef, ...], params: FitParams
 ) -> FittedScorer:
-    """Choose C by cross-validated AUC with folds grouped by video, fit on everything, make the scores probabilities.
+    """Choose C by cross-validated AUC with folds grouped by video, fit on all segments, calibrate the probabilities.
 
-    The classes weigh the same in the regression; the probabilities are those of the calibration videos, where anomalous
-    segments are as frequent as they are. Slope and offset of that are folded into weights and bias.
+    Both classes weigh the same in the regression; Platt's slope and offset then restore the class frequencies of the
+    calibration videos, and are folded into weights and bias.
 
     Raises:
         FeatureError: too few videos for two folds, or one class only.
@@ -106,9 +106,9 @@ def fit_scorer(
     check_labels(labels)
     margins = {c: np.zeros(len(z)) for c in params.grid}
     for train, test in video_folds(labels, videos, params.folds):
-        known = _Standardised(z[train])
+        standardised = _Standardised(z[train])
         for c in params.grid:
-            weight, bias = known.fit(labels[train], c)
+            weight, bias = standardised.fit(labels[train], c)
             margins[c][test] = z[test] @ weight + bias
     auc = {c: float(roc_auc_score(labels, margins[c])) for c in params.grid}
     best = max(params.grid, key=lambda c: auc[c])  # the first, most regularised, of equals
@@ -125,5 +125,5 @@ def apply_scorer(scorer: Scorer, z: Z) -> Float64[np.ndarray, " segment"]:
 
 
 def contributions(scorer: Scorer, z: Float[np.ndarray, "segment head d_head"]) -> Float64[np.ndarray, "segment head"]:
-    """What each head adds to the logit: w_k . z_k; with the bias they sum to it."""
+    """Contribution of each head to the logit: w_k . z_k; with the bias they sum to it."""
     return np.asarray(np.einsum("thd,hd->th", z.astype(np.float64), scorer.weight.reshape(z.shape[1:])))

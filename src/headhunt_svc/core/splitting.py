@@ -7,7 +7,7 @@ import numpy as np
 
 from headhunt_svc.errors import DatasetError
 
-LEAST = 2  # videos with and without anomalies in a drawn split: without them nothing can be fitted or tuned
+LEAST = 2  # normal and anomalous videos in a drawn split, the least that fitting and tuning need
 
 
 def check_no_leak(splits: Mapping[str, Collection[str]]) -> None:
@@ -20,8 +20,8 @@ def check_no_leak(splits: Mapping[str, Collection[str]]) -> None:
             )
 
 
-def _count(wanted: float, n: int, what: str) -> int:
-    count = int(wanted) if wanted >= 1 else round(wanted * n)
+def _count(size: float, n: int, what: str) -> int:
+    count = int(size) if size >= 1 else round(size * n)
     if count > n:
         raise DatasetError(f"split.{what} asks for {count} of {n} videos that are not test videos")
     return count
@@ -30,9 +30,9 @@ def _count(wanted: float, n: int, what: str) -> int:
 def draw_split(labels: Mapping[str, str], sizes: Mapping[str, float], normal: str, seed: int) -> dict[str, str]:
     """Video -> split, for as many videos as `sizes` says: shares below 1 of all videos, or counts.
 
-    labels: what each video shows, `normal` or a kind of anomaly. Normal and anomalous videos come in the shares that
-    they have in all, at least two of each; among the anomalous ones every kind is drawn in turn, in an order that the
-    seed says. Videos that are not drawn have no split.
+    labels: the content of each video, `normal` or a kind of anomaly. Normal and anomalous videos keep their shares,
+    with at least two of each; among the anomalous ones every kind is drawn in turn, in an order that the seed decides.
+    Videos that are not drawn have no split.
 
     Raises:
         DatasetError: more videos asked for than there are, or fewer than two normal or two anomalous ones left.
@@ -42,7 +42,7 @@ def draw_split(labels: Mapping[str, str], sizes: Mapping[str, float], normal: st
     for name in names:
         kinds.setdefault(labels[name], []).append(name)
     queues = {kind: [videos[i] for i in random.permutation(len(videos))] for kind, videos in sorted(kinds.items())}
-    found: dict[str, str] = {}
+    split: dict[str, str] = {}
     share = len(kinds.get(normal, [])) / max(len(names), 1)
     for what, size in sizes.items():
         count = _count(size, len(names), what)
@@ -57,8 +57,8 @@ def draw_split(labels: Mapping[str, str], sizes: Mapping[str, float], normal: st
                 f"split.{what} takes {n_normal} normal and {n_anomalous} anomalous videos, and there are not so many "
                 f"left of {len(kinds.get(normal, []))} and {len(names) - len(kinds.get(normal, []))}: ask for fewer"
             )
-        found |= dict.fromkeys(drawn, what)
-    return found
+        split |= dict.fromkeys(drawn, what)
+    return split
 
 
 def _in_turn(queues: Mapping[str, list[str]], order: list[str], count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which detector bundle is in use: a link that a service is started with, and the record of its changes.
+"""The detector bundle in use: a link that a service is started with, and the log of its changes.
 
 deployed/current -> ../artifacts/detector
 deployed/audit.jsonl
@@ -16,7 +16,7 @@ from headhunt_svc.storage.files import write_file
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A bundle that was activated once; why it cannot be used now, if so."""
+    """A bundle that was activated at some time; problem: why it cannot be used now, if so."""
 
     detector_id: str
     folder: Path
@@ -34,22 +34,22 @@ class Deployed:
         self.current, self.log = folder / "current", folder / "audit.jsonl"
 
     def activate(self, bundle: Path, why: str) -> str:
-        """Let `current` be this bundle, if it is whole and its model is there; returns its detector_id.
+        """Point `current` to this bundle, if it is whole and its model exists; returns its detector_id.
 
         Raises:
             ArtifactError: the bundle is broken, or its model is missing or another one.
         """
-        made, _ = load_bundle(bundle)
-        check_model(made, bundle)
+        detector, _ = load_bundle(bundle)
+        check_model(detector, bundle)
         folder = bundle.resolve()
-        audit(self.log, what="bundle", folder=str(folder), detector_id=made.detector_id, why=why)
+        audit(self.log, what="bundle", folder=str(folder), detector_id=detector.detector_id, why=why)
         write_file(self.current, lambda p: _link(p, folder))
-        return made.detector_id
+        return detector.detector_id
 
     def history(self) -> list[Version]:
         """Every activation, oldest first."""
-        found, active = audited(self.log), self.current.resolve() if self.current.is_symlink() else None
-        last = max((i for i, line in enumerate(found) if Path(line["folder"]) == active), default=None)
+        lines, active = audited(self.log), self.current.resolve() if self.current.is_symlink() else None
+        last = max((i for i, line in enumerate(lines) if Path(line["folder"]) == active), default=None)
         return [
             Version(
                 line["detector_id"],
@@ -60,26 +60,26 @@ class Deployed:
                 i == last,
                 _problem(Path(line["folder"]), line["detector_id"]),
             )
-            for i, line in enumerate(found)
+            for i, line in enumerate(lines)
         ]
 
     def rollback(self, to: str | None, why: str) -> Version:
-        """Activate an earlier detector: the one named, or the last one that was active before the current one.
+        """Activate an earlier detector: the one named, or the last one before the current one.
 
         Raises:
-            ConfigError: there is no such one, or its folder holds another detector now.
+            ConfigError: no such detector was active, or its folder holds another one now.
         """
         history = self.history()
-        now = next((v.detector_id for v in history if v.active), None)
-        fits = [v for v in history if (v.detector_id == to if to else v.detector_id != now)]
-        if not fits:
-            known = ", ".join(dict.fromkeys(v.detector_id for v in history)) or "none"
-            raise ConfigError(f"no {'such ' if to else 'earlier '}detector was active here; there are: {known}")
-        chosen = fits[-1]
-        if chosen.problem:
-            raise ConfigError(f"{chosen.folder}: {chosen.problem}; put the bundle back, or name another with --to")
-        self.activate(chosen.folder, why)
-        return chosen
+        current = next((v.detector_id for v in history if v.active), None)
+        candidates = [v for v in history if (v.detector_id == to if to else v.detector_id != current)]
+        if not candidates:
+            names = ", ".join(dict.fromkeys(v.detector_id for v in history)) or "none"
+            raise ConfigError(f"no {'such ' if to else 'earlier '}detector was active here; there are: {names}")
+        version = candidates[-1]
+        if version.problem:
+            raise ConfigError(f"{version.folder}: {version.problem}; put the bundle back, or name another with --to")
+        self.activate(version.folder, why)
+        return version
 
 
 def _link(path: Path, folder: Path) -> None:
@@ -89,8 +89,9 @@ def _link(path: Path, folder: Path) -> None:
 
 def _problem(folder: Path, detector_id: str) -> str | None:
     try:
-        made, _ = load_bundle(folder)
-        check_model(made, folder)
+        detector, _ = load_bundle(folder)
+        check_model(detector, folder)
     except ArtifactError as exc:
         return str(exc)
-    return None if made.detector_id == detector_id else f"holds detector {made.detector_id} now, not {detector_id}"
+    now = detector.detector_id
+    return None if now == detector_id else f"holds detector {now} now, not {detector_id}"

@@ -1,4 +1,4 @@
-"""Scorer and locator as one ONNX graph: features float32[T, K * d_head] -> raw, smoothed float32[T]."""
+"""Scorer and smoothing as one ONNX graph: features float32[T, K * d_head] -> raw, smoothed float32[T]."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,9 @@ from headhunt_svc.storage.files import write_file
 from headhunt_svc.types import OperatingPoint, Scorer
 
 
-def scorer_graph(scorer: Scorer, locator: OperatingPoint, metadata: dict[str, Any]) -> onnx.ModelProto:
+def scorer_graph(scorer: Scorer, operating_point: OperatingPoint, metadata: dict[str, Any]) -> onnx.ModelProto:
     """The graph; T is dynamic. The regression is computed in float64, as in core/scoring.py."""
-    taps = kernel(locator.sigma_segments)
+    taps = kernel(operating_point.sigma_segments)
     half = len(taps) // 2
     constants: dict[str, np.ndarray] = {
         "weight": scorer.weight[:, None].astype(np.float64),

@@ -1,4 +1,4 @@
-"""benchmark: a benchmark's videos in, the table of docs/evaluation.md out; index, detect and evaluate in one go."""
+"""benchmark: index, detect and evaluate the videos of a public benchmark in one command (docs/evaluation.md)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ def benchmark(
     bundle: Path,
     operating_point: str,
     out: Path,
-    looked: Callable[[Footage], object] | None = None,
+    on_footage: Callable[[Footage], object] | None = None,
 ) -> Figures:
     """index.parquet, reports/, metrics.json and plots/ in `out`; reports of the same detector are kept.
 
@@ -25,7 +25,7 @@ def benchmark(
         DatasetError: annotations are malformed, or videos do not fit them.
         VideoError: a video could not be scored whole.
     """
-    made, reports = out / "index.parquet", out / "reports"
-    index(dataset, made, looked)
-    detect_split(bundle, made, "test", reports, operating_point)
-    return evaluate(params, dataset, made, bundle, reports, out / "metrics.json", out / "plots")
+    index_path, reports = out / "index.parquet", out / "reports"
+    index(dataset, index_path, on_footage)
+    detect_split(bundle, index_path, "test", reports, operating_point)
+    return evaluate(params, dataset, index_path, bundle, reports, out / "metrics.json", out / "plots")

@@ -1,4 +1,4 @@
-"""bundle: freeze all that serving needs, so that training and serving cannot differ."""
+"""bundle: everything that serving needs in one folder, so that training and serving cannot differ."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
 
 
-def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path, out: Path) -> Bundle:
+def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_points: Path, out: Path) -> Bundle:
     """Write the detector bundle.
 
     Raises:
@@ -38,7 +38,7 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path
     records, n_frames = load_index(index), params.segmentation.frames_per_segment
     deepest = max(h.layer for h in fitted.heads)
     extractor = load_extractor(params.mllm, params.segmentation, Settings().device, deepest=deepest)
-    made = Bundle(
+    detector = Bundle(
         mllm=params.mllm,
         mllm_is_local=local,
         mllm_revision=revision,
@@ -48,7 +48,7 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path
         heads=selection.heads,
         rss=selection.rss,
         scorer_sha256=sha256(scorer),
-        operating_points=load_operating_points(locator),
+        operating_points=load_operating_points(operating_points),
         data={
             "index_sha256": sha256(index)[:16],
             "videos": {s: sum(r.split == s for r in records) for s in ("calibration", "validation", "test")},
@@ -56,6 +56,6 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, locator: Path
         fingerprint=fingerprint(extractor, params.prompts.scoring_text, n_frames),
         package_version=version("headhunt-svc"),
     ).relocated(Path(), out)
-    golden = golden_features(extractor, made.prompt, fitted.heads, n_frames)
-    save_bundle(out, made, fitted, golden)
-    return made
+    golden = golden_features(extractor, detector.prompt, fitted.heads, n_frames)
+    save_bundle(out, detector, fitted, golden)
+    return detector

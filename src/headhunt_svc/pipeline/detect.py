@@ -15,7 +15,7 @@ from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
-from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
+from headhunt_svc.errors import ArtifactError, ConfigError, VideoError, list_problems
 from headhunt_svc.model.attribution import Attribution
 from headhunt_svc.pipeline.plots import shares, timeline
 from headhunt_svc.prediction_log.recording import Recorder
@@ -197,7 +197,7 @@ def whole_reports(results: Iterable[tuple[Input, Report | VideoError]]) -> Itera
         elif isinstance(result, Report):
             yield item, result
     if problems:
-        raise VideoError(f"{len(problems)} of {n} videos could not be scored whole: " + "; ".join(problems))
+        raise VideoError(f"{len(problems)} of {n} videos could not be scored whole: {list_problems(problems)}")
 
 
 class RemoteDetector(Protocol):

@@ -7,11 +7,11 @@ from headhunt_svc.detector.export import save_graph, scorer_graph
 
 
 def export(bundle: Path, out: Path, operating_point: str) -> None:
-    """Write scorer and locator of a bundle as one ONNX file.
+    """Write the scorer of a bundle and the smoothing of an operating point as one ONNX file.
 
     Raises:
         ConfigError: no such operating point.
     """
-    made, scorer = load_bundle(bundle)
-    locator = made.operating_point(operating_point)
-    save_graph(out, scorer_graph(scorer, locator, onnx_metadata(made, operating_point)))
+    detector, scorer = load_bundle(bundle)
+    point = detector.operating_point(operating_point)
+    save_graph(out, scorer_graph(scorer, point, onnx_metadata(detector, operating_point)))

@@ -1,8 +1,8 @@
-"""recalibrate: new labels of some segments -> scorer and locator from stored features, as a new bundle.
+"""recalibrate: new labels of some segments -> scorer and operating points from stored features, as a new bundle.
 
-The model is not run: heads, prompt and features stay, so a correction takes seconds. Labels that the file does not name
-are those of the index, so a file holds all corrections, not only the latest; scorer and locator come from calibration
-and validation videos, as in `fit` and `calibrate`.
+The model is not run: heads, prompt and features stay, so a correction takes seconds. Segments that the file does not
+name keep the labels of the index, so a file holds all corrections, not only the latest. Scorer and operating points
+come from calibration and validation videos, as in `fit` and `calibrate`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,11 +35,11 @@ from headhunt_svc.pipeline.labelled_features import load_labelled
 from headhunt_svc.storage.files import sha256
 from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, Segment, VideoRecord
 
-RELABELLED = "anomalous"  # what a video is called that was normal before
+RELABELLED = "anomalous"  # label of a video that was normal before
 
 
 def relabelled(record: VideoRecord, segments: Sequence[Segment], labels: Mapping[int, bool]) -> VideoRecord:
-    """The video with the frames of some segments all anomalous or all normal.
+    """The video with all frames of some segments labelled anew.
 
     Raises:
         DatasetError: the video has no segment of that number.
@@ -50,16 +50,16 @@ def relabelled(record: VideoRecord, segments: Sequence[Segment], labels: Mapping
             raise DatasetError(f"{record.video_id}:{index} is labelled, but the video has segments 0 to {max(spans)}")
         truth[spans[index].start : spans[index].stop] = anomalous
     edges = np.flatnonzero(np.diff(truth.astype(int), prepend=0, append=0))
-    found = tuple(FrameSpan(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True))
-    label = NORMAL if not found else RELABELLED if record.label == NORMAL else record.label
-    return replace(record, true_spans=found, label=label)
+    spans_now = tuple(FrameSpan(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True))
+    label = NORMAL if not spans_now else RELABELLED if record.label == NORMAL else record.label
+    return replace(record, true_spans=spans_now, label=label)
 
 
 def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundle: Path, out: Path) -> FittedScorer:
     """Write a new bundle whose lineage names the old one and the labels.
 
     Raises:
-        DatasetError: labels of videos that are unknown, or of test videos, or of segments that there are not.
+        DatasetError: labels of unknown videos, of test videos, or of segments that do not exist.
         ArtifactError: features of another model or other prompts than the bundle's.
     """
     new, records = read_labels(labels), load_index(index)
@@ -72,18 +72,21 @@ def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundl
     old, _ = load_bundle(bundle)
     check_model(old, bundle)
     mllm, store = old.mllm_at(bundle), FeatureStore(features)
-    few = [r for r in records if r.split in ("calibration", "validation")]
-    store.check([r.video_id for r in few], Source(model_key(mllm), old.calibration_prompts))
-    few = [relabelled(r, store.load(r.video_id).segments, new[r.video_id]) if r.video_id in new else r for r in few]
+    labelled = [r for r in records if r.split in ("calibration", "validation")]
+    store.check([r.video_id for r in labelled], Source(model_key(mllm), old.calibration_prompts))
+    labelled = [
+        relabelled(r, store.load(r.video_id).segments, new[r.video_id]) if r.video_id in new else r for r in labelled
+    ]
     prompt, share = old.calibration_prompts.index(old.prompt), params.label.min_anomalous_share
     data = {
-        s: load_labelled(store, [r for r in few if r.split == s], prompt, share) for s in ("calibration", "validation")
+        s: load_labelled(store, [r for r in labelled if r.split == s], prompt, share)
+        for s in ("calibration", "validation")
     }
     fitted = fit_heads(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
     save_operating_points(out / "locator.json", calibrate_scorer(data["validation"], fitted.scorer, params.calibrate))
     save_scorer(out / "scorer.safetensors", fitted.scorer)
     step = {"from": old.detector_id, "labels_sha256": sha256(labels)[:16], "labels": sum(map(len, new.values()))}
-    made = old.relocated(bundle, out).model_copy(
+    recalibrated = old.relocated(bundle, out).model_copy(
         update={
             "scorer_sha256": sha256(out / "scorer.safetensors"),
             "operating_points": load_operating_points(out / "locator.json"),
@@ -91,5 +94,5 @@ def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundl
             "package_version": version("headhunt-svc"),
         }
     )
-    save_bundle(out, made, fitted.scorer, load_golden(bundle))
+    save_bundle(out, recalibrated, fitted.scorer, load_golden(bundle))
     return fitted

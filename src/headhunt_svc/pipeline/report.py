@@ -1,4 +1,4 @@
-"""report: the identification report from what identify and fit wrote, and the features that they read."""
+"""report: the identification report, from the outputs of identify and fit and the features that they read."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import load_selection
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.params import Params
-from headhunt_svc.pipeline import identification_report as drawn
+from headhunt_svc.pipeline import identification_report as page
 from headhunt_svc.pipeline.labelled_features import load_prompts
 from headhunt_svc.storage.files import read_json
 
@@ -37,13 +37,13 @@ def report(params: Params, artifacts: Path, features: Path, out: Path) -> None:
     data, heads = per_prompt[params.prompts.scoring], selection.heads
     points = PCA(2).fit_transform(StandardScaler().fit_transform(data.features.select(heads).astype(np.float64)))
     values, k = [d.features.values for d in per_prompt], len(heads)
-    grown = learning_curve(values, data.labels, data.videos, k, params.identify)
+    growth = learning_curve(values, data.labels, data.videos, k, params.identify)
     figures = [
-        drawn.maps(table, heads),
-        drawn.prompts(table, heads),
-        *([drawn.stability(table, heads)] if "frequency" in table else []),
-        drawn.projection(points, data.labels),
-        *([drawn.learning(grown)] if grown else []),
-        drawn.calibration(curve),
+        page.maps(table, heads),
+        page.prompts(table, heads),
+        *([page.stability(table, heads)] if "frequency" in table else []),
+        page.projection(points, data.labels),
+        *([page.learning(growth)] if growth else []),
+        page.calibration(curve),
     ]
-    drawn.write_report(out, selection, table, data.labels, len(data.records), figures)
+    page.write_report(out, selection, table, data.labels, len(data.records), figures)

@@ -1,4 +1,4 @@
-"""evaluate-scores: anybody's score file, or nothing but the trivial baselines, under the one protocol."""
+"""evaluate-scores: the protocol of docs/evaluation.md on any score file, or on the trivial baselines alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from headhunt_svc.core.protocol import Figures, ScoredVideo, assess, baselines
 from headhunt_svc.data.benchmarks import BenchmarkName, read_benchmark
 from headhunt_svc.data.score_files import read_scores, strides
-from headhunt_svc.errors import DatasetError
+from headhunt_svc.errors import DatasetError, list_problems
 from headhunt_svc.params import EvaluateParams
 from headhunt_svc.pipeline.plots import picture_all
 from headhunt_svc.storage.files import write_json
@@ -17,7 +17,7 @@ from headhunt_svc.types import OperatingPoint, Smoothing, SpanEnds
 
 @dataclass(frozen=True, slots=True)
 class ScoresProtocol:
-    """How a score file is to be read; fps: of every video, None for what the benchmark is published at."""
+    """How a score file is read and evaluated; fps: of every video, None for the benchmark's own."""
 
     dataset: BenchmarkName
     annotations: Path
@@ -41,7 +41,7 @@ def evaluate_scores(
     """
     benchmark = read_benchmark(how.dataset, how.annotations)
     records = benchmark.records(how.span_ends, how.fps)
-    about: Figures = {
+    protocol: Figures = {
         "dataset": how.dataset,
         "span_ends": how.span_ends,
         "stride": how.stride,
@@ -53,15 +53,16 @@ def evaluate_scores(
     }
     if file is None:
         blank = [ScoredVideo(r, s, np.zeros(len(s))) for r in records for s in [strides(r.n_frames, how.stride)]]
-        found: Figures = {"protocol": about, "baselines": baselines(blank, params)}
+        figures: Figures = {"protocol": protocol, "baselines": baselines(blank, params)}
     else:
         scores = read_scores(file, records, how.stride)
         if scores.missing and not how.allow_missing:
             raise DatasetError(
-                f"{file} has no scores of {len(scores.missing)} of {len(records)} videos: {', '.join(scores.missing)}: "
+                f"{file} has no scores of {len(scores.missing)} of {len(records)} videos: "
+                f"{list_problems(scores.missing)}: "
                 "add them, or give --allow-missing"
             )
-        about |= {
+        protocol |= {
             "smoothing": how.smoothing if how.sigma else "none",
             "sigma": how.sigma,
             "bootstrap": params.bootstrap,
@@ -69,10 +70,10 @@ def evaluate_scores(
             "not_annotated": list(scores.extra),
         }
         videos = [v.smoothed(how.sigma, how.smoothing) for v in scores.videos]
-        locator = None if how.threshold is None else OperatingPoint(how.sigma, how.threshold, how.smoothing)
-        found = {"protocol": about, **assess(videos, locator, params)}
+        point = None if how.threshold is None else OperatingPoint(how.sigma, how.threshold, how.smoothing)
+        figures = {"protocol": protocol, **assess(videos, point, params)}
         if plots is not None:
-            picture_all(plots, videos, found, params)
+            picture_all(plots, videos, figures, params)
     if out is not None:
-        write_json(out, found)
-    return found
+        write_json(out, figures)
+    return figures

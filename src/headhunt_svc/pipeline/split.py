@@ -16,17 +16,17 @@ def split(params: SplitParams, annotations: Path, out: Path) -> None:
     Raises:
         DatasetError: malformed annotations, or too few videos.
     """
-    read = read_annotations(annotations)
-    tests = [a for a in read if a.split in ("test", "hard")]
-    pool = {a.video: a for a in read if a.split not in ("test", "hard")}
+    annotated = read_annotations(annotations)
+    tests = [a for a in annotated if a.split in ("test", "hard")]
+    pool = {a.video: a for a in annotated if a.split not in ("test", "hard")}
     sizes = {"calibration": params.calibration, "validation": params.validation}
     drawn = draw_split({name: a.label for name, a in pool.items()}, sizes, NORMAL, params.seed)
     chosen = [pool[name].model_copy(update={"split": drawn[name]}) for name in sorted(drawn)]
-    found = [*chosen, *tests]
-    check_no_leak({s: [a.video for a in found if a.split == s] for s in {a.split for a in found}})
-    write_annotations(out, found)
+    result = [*chosen, *tests]
+    check_no_leak({s: [a.video for a in result if a.split == s] for s in {a.split for a in result}})
+    write_annotations(out, result)
     record = {
-        "from": {"sha256": sha256(annotations), "videos": len(read)},
+        "from": {"sha256": sha256(annotations), "videos": len(annotated)},
         "params": params.model_dump(),
         "pool": dict(sorted(Counter(a.label for a in pool.values()).items())),
         "drawn": {s: dict(sorted(Counter(a.label for a in chosen if a.split == s).items())) for s in sizes},

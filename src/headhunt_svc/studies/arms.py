@@ -80,7 +80,7 @@ def evaluate_scores(splits: Splits, raw: RawScores, params: Params, threshold: f
     videos = {s: scored_videos(splits[s], raw[s]) for s in ("validation", *TESTS) if s in splits}
     point = tune(videos["validation"], params)
     sigma, used = point.sigma_segments, point.threshold if threshold is None else threshold
-    figures = {s: _figures(smooth_all(videos[s], sigma), used, params.evaluate) for s in TESTS if s in videos}
+    figures: Figures = {s: _figures(smooth_all(videos[s], sigma), used, params.evaluate) for s in TESTS if s in videos}
     return {"sigma_segments": sigma, "threshold": used, **figures}
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from headhunt_svc.core.event_metrics import (
     VideoEvents,
     delay_figures,
+    delays,
     event_figures,
     false_alarms,
     hits,
-    spans_found,
     temporal_iou,
 )
 from headhunt_svc.types import FrameSpan
@@ -109,7 +109,7 @@ def test_delay_is_from_the_beginning_of_the_true_span_to_its_first_alarm() -> No
         video([(0, 15), (130, 140)], [(10, 20), (100, 200), (300, 400)]),
         video([(5, 6)], []),
     ]
-    assert spans_found(videos[0]) == [0.0, 3.0, None]
+    assert delays(videos[0]) == [0.0, 3.0, None]
     assert delay_figures(videos) == {"true_spans": 3, "found": 2, "mean_s": 1.5, "median_s": 1.5}
     assert delay_figures([video([], [(1, 2)])]) == {"true_spans": 1, "found": 0, "mean_s": None, "median_s": None}
 

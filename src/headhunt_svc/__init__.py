@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from headhunt_svc.detector.report import Report
     from headhunt_svc.errors import HeadHuntError
     from headhunt_svc.serve.client import Client
+    from headhunt_svc.video.opening import open_video
 
     __version__: str
 
-__all__ = ["Client", "Detector", "HeadHuntError", "Options", "Report", "__version__"]
+__all__ = ["Client", "Detector", "HeadHuntError", "Options", "Report", "__version__", "open_video"]
 
 _MODULES = {
     "Client": "serve.client",
@@ -28,6 +29,7 @@ _MODULES = {
     "HeadHuntError": "errors",
     "Options": "detector.options",
     "Report": "detector.report",
+    "open_video": "video.opening",
 }
 
 if not TYPE_CHECKING:  # a type checker would take every name for one that exists

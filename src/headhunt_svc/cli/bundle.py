@@ -11,7 +11,7 @@ from rich.table import Table
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import note, wide
-from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName
+from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
 from headhunt_svc.params import CalibrateParams, load_params
 
@@ -48,6 +48,7 @@ def bundle_conform(
     """Add an operating point from normal footage alone, with a guaranteed false-alarm rate."""
     if not 0 < rate < 1:
         raise typer.BadParameter("--rate must be between 0 and 1, both excluded")
+    check_bundle(bundle)
     from headhunt_svc.pipeline.conform import conform as run
 
     params = CalibrateParams(conformal_rate=rate, conformal_sigma=sigma)
@@ -81,6 +82,7 @@ def export(
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Write scorer and smoothing as one ONNX graph: features [T, K*d_head] -> raw, smoothed."""
+    check_bundle(bundle, operating_point)
     from headhunt_svc.pipeline.export import export as run
 
     run(bundle, out, operating_point)
@@ -89,6 +91,7 @@ def export(
 @app.command()
 def package(bundle: BundleFolder = paths.BUNDLE) -> None:
     """Put a bundle into BentoML's model store and build the service around it, without a network."""
+    check_bundle(bundle)
     from headhunt_svc.serve.packaging import package as run
 
     model, bento = run(bundle)

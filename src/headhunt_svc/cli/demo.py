@@ -72,7 +72,8 @@ def demo_show(
     """Detect events in one test video of each kind, and print the figures."""
     from headhunt_svc.data.datasets import load_index
     from headhunt_svc.detector.pipeline import Detector
-    from headhunt_svc.pipeline.detect import Input, Outputs, detect_videos, whole_reports
+    from headhunt_svc.pipeline.detect import detect_videos, whole_reports
+    from headhunt_svc.pipeline.files import Input, Outputs
 
     records = {r.label: Input(r.path, r.video_id, r.true_spans) for r in reversed(load_index(paths.INDEX, "test"))}
     inputs = [item for _, item in sorted(records.items())]

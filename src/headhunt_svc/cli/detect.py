@@ -1,7 +1,8 @@
 """`headhunt detect`: scores videos and prints their events."""
 
 import os
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,15 @@ from rich.console import Console
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import clock, error, note
-from headhunt_svc.cli.options import BundleFolder, PointName, SmoothingMode, Threshold
+from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold, check_bundle
+from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import EXIT_SOME_FAILED, VideoError
+from headhunt_svc.storage.files import check_writable
 from headhunt_svc.types import Split
 
 if TYPE_CHECKING:
     from headhunt_svc.detector.report import Report
+    from headhunt_svc.pipeline.files import Input, Outputs
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 80
@@ -39,6 +43,7 @@ def detect(
     operating_point: PointName = "f1",
     threshold: Threshold = None,
     smoothing: SmoothingMode = "offline",
+    contributions: Contributions = False,
     camera: Annotated[
         str | None, typer.Option(help="Name in the prediction log; default: the folder of the video.")
     ] = None,
@@ -50,48 +55,84 @@ def detect(
     """Score videos and report events; where HEADHUNT_PREDICTION_LOG is set, log every segment."""
     if (split is None) == (not videos):
         raise typer.BadParameter("give VIDEOS, or --split test (as the DVC stage does)")
-    if plot and out is None:
-        raise typer.BadParameter("--plot needs --out DIR, where the pictures go")
-    if explain and out is None:
-        raise typer.BadParameter("--explain needs --out DIR, where the shares go")
-    if split is not None and (threshold is not None or smoothing != "offline"):
-        raise typer.BadParameter("--threshold and --smoothing are for VIDEOS; the stage is measured at its own")
+    for flag, requested in (("--plot", plot), ("--explain", explain)):
+        if requested and out is None:
+            raise typer.BadParameter(f"{flag} needs --out DIR, the folder for its files")
+    options = Options(operating_point, threshold, smoothing, contributions)
     if split is not None:
+        if options != Options(operating_point):
+            raise typer.BadParameter("--threshold, --smoothing and --contributions are for VIDEOS, not for --split")
+        check_bundle(bundle, operating_point)
         from headhunt_svc.pipeline.detect import detect_split
 
         detect_split(bundle, paths.INDEX, split, out or paths.REPORTS, operating_point)
         return
     if server is not None and (plot or explain or resume or bundle != paths.BUNDLE):
         raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
-    from headhunt_svc.detector.options import Options
-    from headhunt_svc.detector.pipeline import Detector
-    from headhunt_svc.pipeline.detect import Outputs, detect_remotely, detect_videos, inputs_of, problem_of
-    from headhunt_svc.prediction_log.recording import recording
-    from headhunt_svc.settings import Settings
+    from headhunt_svc.pipeline.files import Outputs, inputs_of
 
-    inputs, options = inputs_of(videos or []), Options(operating_point, threshold, smoothing)
-    n_bad = 0
-    with ExitStack() as stack:
-        if server is not None:
-            from headhunt_svc.serve.client import Client
-
-            client = stack.enter_context(Client(server, os.environ.get("HEADHUNT_API_KEY")))
-            results = detect_remotely(client, inputs, options, out)
-        else:
-            recorder, outputs = stack.enter_context(recording(Settings())), Outputs(out, plot, explain, resume)
-            detector = Detector.load(bundle)
-            results = detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera)
-        for item, result in results:
-            n_bad += problem_of(item, result) is not None
-            if isinstance(result, VideoError):
-                error(result)
-            elif json:
-                print(result.model_dump_json())
-            else:
-                print_report(result, out)
+    inputs = inputs_of(videos or [])
+    if out is not None:
+        check_writable(out)
+    if server is not None:
+        results = _by_service(server, inputs, options, out)
+    else:
+        check_bundle(bundle, operating_point, smoothing)
+        results = _by_detector(bundle, inputs, Outputs(out, plot, explain, resume), options, camera)
+    with closing(results):
+        n_bad = _print_results(results, out, json)
     if n_bad:
         note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _by_detector(
+    bundle: Path, inputs: "Sequence[Input]", outputs: "Outputs", options: Options, camera: str | None
+) -> "Generator[Report | VideoError]":
+    """Scores the videos with a bundle in this process."""
+    from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.pipeline.detect import detect_videos
+    from headhunt_svc.prediction_log.recording import recording
+    from headhunt_svc.settings import Settings
+
+    with recording(Settings()) as recorder:
+        detector = Detector.load(bundle)
+        for _, result in detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera):
+            yield result
+
+
+def _by_service(
+    url: str, inputs: "Sequence[Input]", options: Options, out: Path | None
+) -> "Generator[Report | VideoError]":
+    """Lets a service score the videos; writes the reports to `out`."""
+    from headhunt_svc.detector.report import save_report
+    from headhunt_svc.pipeline.files import report_path
+    from headhunt_svc.serve.client import Client
+
+    with Client(url, os.environ.get("HEADHUNT_API_KEY")) as client:
+        for item in inputs:
+            try:
+                report = client.detect(item.path, item.video_id, options)
+            except VideoError as exc:
+                yield exc
+                continue
+            if out is not None:
+                save_report(report_path(out, item.video_id), report)
+            yield report
+
+
+def _print_results(results: "Iterable[Report | VideoError]", out: Path | None, json: bool) -> int:
+    """Prints every report or error as soon as it is there; returns how many videos failed or have gaps."""
+    n_bad = 0
+    for result in results:
+        if isinstance(result, VideoError):
+            error(result)
+        elif json:
+            print(result.model_dump_json())
+        else:
+            print_report(result, out)
+        n_bad += isinstance(result, VideoError) or bool(result.gaps)
+    return n_bad
 
 
 def sparkline(values: list[float]) -> str:

@@ -22,8 +22,9 @@ from headhunt_svc.cli.options import (
     Ends,
     ParamsFile,
     PointName,
+    check_bundle,
 )
-from headhunt_svc.params import load_params
+from headhunt_svc.params import DatasetParams, EvaluateParams, load_params
 from headhunt_svc.types import Smoothing
 
 app = typer.Typer()
@@ -61,7 +62,6 @@ def evaluate_scores(
     plots: Annotated[Path | None, typer.Option(help="Draw curves, timelines and bars into this folder.")] = None,
 ) -> None:
     """Evaluate anybody's score file on UCF-Crime or XD-Violence (docs/evaluation.md)."""
-    from headhunt_svc.params import EvaluateParams
     from headhunt_svc.pipeline.scores import ScoresProtocol
     from headhunt_svc.pipeline.scores import evaluate_scores as run
 
@@ -84,7 +84,7 @@ def benchmark(
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Index, detect and evaluate a benchmark's videos; goes on where it stopped."""
-    from headhunt_svc.params import DatasetParams, EvaluateParams
+    check_bundle(bundle, operating_point)
     from headhunt_svc.pipeline.benchmark import benchmark as run
 
     data = DatasetParams(

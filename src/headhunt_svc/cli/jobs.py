@@ -12,7 +12,7 @@ from rich.table import Table
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import WIDTH, clock, note
-from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold
+from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold, check_bundle
 from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import EXIT_SOME_FAILED
 
@@ -144,6 +144,7 @@ def worker(
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Score the videos of jobs, until stopped; one worker for each GPU."""
+    check_bundle(bundle)
     from headhunt_svc.jobs.worker import Worker
 
     Worker(bundle).run(name, metrics_port)
@@ -163,6 +164,7 @@ def batch(
 ) -> None:
     """Score an archive without a queue; a second run goes on where the first stopped."""
     options = _job_options(Options(operating_point, threshold, smoothing, contributions))
+    check_bundle(bundle, operating_point, smoothing)
     from headhunt_svc.jobs.batch import run
     from headhunt_svc.jobs.inputs import expand
 

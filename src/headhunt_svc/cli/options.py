@@ -29,3 +29,18 @@ SmoothingMode = Annotated[
 Contributions = Annotated[
     bool, typer.Option("--contributions", help="Report what each head adds to the score, for every segment.")
 ]
+
+
+def check_bundle(
+    folder: Path, operating_point: str | None = None, smoothing: Literal["offline", "causal"] = "offline"
+) -> None:
+    """Refuses a missing or broken bundle, or an unknown operating point, before a model is imported.
+
+    Raises:
+        ArtifactError: no bundle. ConfigError: it has no such operating point.
+    """
+    from headhunt_svc.detector.bundle import load_bundle
+
+    bundle, _ = load_bundle(folder)
+    if operating_point is not None:
+        bundle.operating_point(operating_point, smoothing)

@@ -12,8 +12,9 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.params import CalibrateParams
-from headhunt_svc.pipeline.detect import detect_videos, inputs_of, whole_reports
+from headhunt_svc.pipeline.detect import detect_videos, whole_reports
 from headhunt_svc.pipeline.evaluate import scored_video
+from headhunt_svc.pipeline.files import inputs_of
 from headhunt_svc.types import NORMAL, CalibratedPair, VideoRecord
 
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from rich.console import Console
@@ -15,46 +13,16 @@ from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
-from headhunt_svc.errors import ArtifactError, ConfigError, VideoError, list_problems
+from headhunt_svc.errors import ArtifactError, VideoError, list_problems
 from headhunt_svc.model.attribution import Attribution
+from headhunt_svc.pipeline.files import Input, Outputs, report_path
 from headhunt_svc.pipeline.plots import shares, timeline
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.storage.files import check_writable
-from headhunt_svc.types import FrameSpan, OperatingPoint, Split
+from headhunt_svc.types import OperatingPoint, Split
 from headhunt_svc.video.opening import open_video
-from headhunt_svc.video.reader import find_videos
 
 SHARES = ".shares.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """A video, its name in the report, and its true spans where they are known (for the plot only)."""
-
-    path: Path
-    video_id: str
-    truth: tuple[FrameSpan, ...] = ()
-
-
-def inputs_of(paths: Sequence[Path]) -> list[Input]:
-    """Files and folders -> inputs; a video in a folder is named by its path below it.
-
-    Raises:
-        VideoError: an empty folder. ConfigError: two inputs of the same name.
-    """
-    found: dict[str, Input] = {}
-    for path in paths:
-        for video in find_videos([path]):
-            name = video.relative_to(path).as_posix() if path.is_dir() else video.name
-            if name in found and found[name].path != video:
-                raise ConfigError(f"{found[name].path} and {video} would both be reported as {name}: run them apart")
-            found[name] = Input(video, name)
-    return list(found.values())
-
-
-def report_path(out: Path, video_id: str) -> Path:
-    """Where a video's report goes."""
-    return out / f"{video_id}.json"
 
 
 def _finished(path: Path, detector: Detector, options: Options) -> Report | None:
@@ -64,8 +32,10 @@ def _finished(path: Path, detector: Detector, options: Options) -> Report | None
     except ArtifactError:
         return None
     point = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
-    source = (report.detector_id, report.code, report.operating_point, point)
-    current = (detector.detector_id, detector.code, options.operating_point, detector.operating_point(options))
+    contributions = any(s.contributions is not None for s in report.scores)
+    source = (report.detector_id, report.code, report.operating_point, point, contributions)
+    current_point = detector.operating_point(options)
+    current = (detector.detector_id, detector.code, options.operating_point, current_point, options.contributions)
     return report if source == current else None
 
 
@@ -91,19 +61,6 @@ def _collected(batches: Iterable[ScoredBatch], attributions: list[Attribution]) 
         if batch.attribution is not None:
             attributions.append(batch.attribution)
         yield batch
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What is written beside the reports in `folder` (None: nothing is written).
-
-    resume: keep reports of the same detector and options that are there.
-    """
-
-    folder: Path | None = None
-    plot: bool = False
-    explain: bool = False
-    resume: bool = False
 
 
 def detect_video(
@@ -198,30 +155,6 @@ def whole_reports(results: Iterable[tuple[Input, Report | VideoError]]) -> Itera
             yield item, result
     if problems:
         raise VideoError(f"{len(problems)} of {n} videos could not be scored whole: {list_problems(problems)}")
-
-
-class RemoteDetector(Protocol):
-    """Scores a video somewhere else."""
-
-    def detect(self, path: Path, video_id: str | None, options: Options) -> Report:
-        """The report. Raises VideoError if the video cannot be scored."""
-
-
-def detect_remotely(
-    service: RemoteDetector, inputs: Sequence[Input], options: Options, out: Path | None
-) -> Iterator[tuple[Input, Report | VideoError]]:
-    """As detect_videos, by a service."""
-    if out is not None:
-        check_writable(out)
-    for item in inputs:
-        try:
-            report = service.detect(item.path, item.video_id, options)
-        except VideoError as exc:
-            yield item, exc
-            continue
-        if out is not None:
-            save_report(report_path(out, item.video_id), report)
-        yield item, report
 
 
 def detect_split(

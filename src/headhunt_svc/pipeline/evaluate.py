@@ -16,7 +16,7 @@ from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.errors import ArtifactError, list_problems
 from headhunt_svc.params import DatasetParams, EvaluateParams
-from headhunt_svc.pipeline.detect import report_path
+from headhunt_svc.pipeline.files import report_path
 from headhunt_svc.pipeline.plots import picture_all
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.types import FrameSpan, OperatingPoint, VideoRecord

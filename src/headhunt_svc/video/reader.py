@@ -382,6 +382,8 @@ def find_videos(paths: list[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
+            if not path.exists():
+                raise VideoOpenError(f"{path}: no such file")
             found[path] = None
             continue
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())

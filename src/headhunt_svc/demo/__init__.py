@@ -1,5 +1,6 @@
-"""The embedded default: procedural scenes, a corpus of videos with truth, and a small MLLM pre-trained on them.
+"""The embedded default: rendered scenes, a corpus of videos with frame-level truth, and a small pre-trained MLLM.
 
-Way of the data: `actors` and `scenes` (what happens) -> `rendering` (pixels) -> `corpus` (videos with truth);
-`scenes` -> `questions` (what can be asked) and `targets` (what is where) -> `pretraining` -> artifacts/demo_mllm.
+What happens (`people`, `things`, `scenes`) is drawn by `rendering`, written as videos by `corpus`, and asked about in
+`questions` and `targets`, from which `pretraining` makes artifacts/demo_mllm. Of the package,
+only the command line imports this room.
 """

@@ -1,4 +1,4 @@
-"""Several questions about one clip behind one visual prefix, in one row of tokens.
+"""Packs several questions about one clip into one row of tokens, behind one visual prefix.
 
 Every question is a block that sees the prefix and itself only and starts at the same position, so the row equals
 separate calls. Layout of a row: [prefix: user turn with all frames] [question 1, answer 1] [question 2, answer 2] ...
@@ -33,17 +33,17 @@ class Conversation:
         self, model: InternVLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, n_frames: int
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self._known: dict[str, list[int]] = {}
+        self._token_ids: dict[str, list[int]] = {}
         visual = "<IMG_CONTEXT>" * model.config.image_seq_length
         frames = "".join(f"Frame{i}: <img>{visual}</img>\n" for i in range(1, n_frames + 1))
         self.prefix = torch.tensor(self.encode(f"<|im_start|>user\n{frames}"))
         self.is_visual = self.prefix == model.config.image_token_id
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, remembered."""
-        if text not in self._known:
-            self._known[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return self._known[text]
+        """Token ids of a text (cached)."""
+        if text not in self._token_ids:
+            self._token_ids[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._token_ids[text]
 
     def pack(self, clips: Sequence[Sequence[Question]]) -> Packed:
         """One row per clip, right-padded to a multiple of 8."""
@@ -54,10 +54,10 @@ class Conversation:
             positions: list[int] = []
             blocks: list[int] = []
             for block, q in enumerate(questions, start=1):
-                asked, answered = self.encode(q.text + ANSWER_START), self.encode(q.answer + ANSWER_END)
-                n = len(asked) + len(answered)
-                ids += asked + answered
-                labels += [IGNORED] * len(asked) + answered
+                question, answer = self.encode(q.text + ANSWER_START), self.encode(q.answer + ANSWER_END)
+                n = len(question) + len(answer)
+                ids += question + answer
+                labels += [IGNORED] * len(question) + answer
                 positions += range(len(self.prefix), len(self.prefix) + n)
                 blocks += [block] * n
             rows.append((ids, labels, positions, blocks))
@@ -74,12 +74,12 @@ class Conversation:
         prefix = embed(self.prefix)[None].expand(n, -1, -1).clone()
         prefix[:, self.is_visual] = visual.reshape(n, -1, visual.shape[-1]).float()
         blocks = torch.cat([torch.zeros(n, len(self.prefix), dtype=torch.long), packed.blocks], 1)
-        seen = (blocks[:, None, :] == 0) | (blocks[:, :, None] == blocks[:, None, :])
-        seen &= torch.ones(total, total, dtype=torch.bool).tril()
+        visible = (blocks[:, None, :] == 0) | (blocks[:, :, None] == blocks[:, None, :])
+        visible &= torch.ones(total, total, dtype=torch.bool).tril()
         positions = torch.cat([torch.arange(len(self.prefix))[None].expand(n, -1), packed.positions], 1)
         out = self.model.model.language_model(
             inputs_embeds=torch.cat([prefix, embed(packed.ids)], 1),
-            attention_mask=torch.zeros(n, 1, total, total).masked_fill_(~seen[:, None], -1e9),
+            attention_mask=torch.zeros(n, 1, total, total).masked_fill_(~visible[:, None], -1e9),
             position_ids=positions,
             use_cache=False,
         )

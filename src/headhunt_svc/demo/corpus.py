@@ -1,7 +1,7 @@
-"""The embedded default's videos: real .mp4 files of several cameras, with frame-level truth, in four splits.
+"""Writes the embedded default's videos: .mp4 files of several cameras, with frame-level truth, in four splits.
 
-Calibration and validation know the kinds of pre-training; the test splits also hold kinds that nobody has seen. The
-split `hard` has crowds, small actors and strong nuisance.
+Calibration and validation hold the kinds of anomaly that pre-training shows; the test splits also hold kinds that it
+does not. The split `hard` has crowds, distant people, more noise and more camera shake.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from headhunt_svc.types import NORMAL, Split
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Take:
-    """One video to make."""
+    """One video of the corpus: its split, kind of anomaly (or normal) and number."""
 
     split: Split
     label: str
@@ -64,7 +64,7 @@ def write_mp4(path: Path, pictures: UInt8[np.ndarray, "frame height width 3"], f
 
 
 def make_video(folder: Path, take: Take, params: CorpusParams) -> Annotation:
-    """Render and write one video; a pure function of (seed, take)."""
+    """Render and write one video, determined by (seed, take)."""
     rng = np.random.default_rng([params.seed, zlib.crc32(take.name.encode())])
     kind = None if take.label == NORMAL else take.label
     scene, t = surveillance(rng, kind, camera(int(rng.integers(N_CAMERAS))), hard=take.split == "hard")

@@ -1,18 +1,13 @@
-"""The embedded MLLM: transformers' own InternVL at a few million parameters, and its tokenizer."""
+"""Builds the embedded MLLM, transformers' own InternVL with a few million parameters, and its tokenizer."""
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTrainedTokenizerFast
 
 from headhunt_svc.demo.params import DemoModelParams
-from headhunt_svc.demo.questions import training_questions
-from headhunt_svc.demo.scenes import window
 
 TOKENIZER_FILE = Path(__file__).parent / "assets" / "tokenizer.json"
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>"]
 # InternVL's layout: every frame is announced by its number, then its visual tokens, then the question.
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
@@ -25,34 +20,8 @@ ANSWER_START = "<|im_end|>\n<|im_start|>assistant\n"
 ANSWER_END = "<|im_end|>"
 
 
-def train_tokenizer(out: Path = TOKENIZER_FILE, vocabulary: int = 700, windows: int = 2500, seed: int = 99) -> None:
-    """Byte-level BPE over questions and answers. BPE training is not deterministic: run once, keep the file."""
-    rng = np.random.default_rng(seed)
-    texts: list[str] = []
-    for _ in range(windows):
-        scene, t = window(rng)
-        for q in training_questions(scene.facts(t), rng):
-            texts += [f"user\n{q.text}", f"assistant\n{q.answer}"]
-    texts += [
-        "is there anything abnormal or unusual in this video?",
-        "watch the clip carefully and summarise what is going on.",
-    ] * 3
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken(f"Frame{i}: ", normalized=False) for i in range(1, 33)])
-    tokenizer.save(str(out))
-
-
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer that ships with the package, with InternVL's chat template."""
+    """The tokenizer that ships with the package (docs/demo-model.md), with InternVL's chat template."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(TOKENIZER_FILE),
         pad_token="<|endoftext|>",
@@ -71,7 +40,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 def build_model(
     tokenizer: PreTrainedTokenizerFast, params: DemoModelParams, seed: int
 ) -> InternVLForConditionalGeneration:
-    """The untrained model; vision positions start as a 2-D sine code, which speeds up stage 1."""
+    """The untrained model; vision positions start as a 2-D sine code, which speeds up stage `see`."""
     torch.manual_seed(seed)
     grid = params.image_size // params.patch_size
     config = InternVLConfig(
@@ -104,7 +73,7 @@ def build_model(
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
         },
-        image_token_id=SPECIAL.index("<IMG_CONTEXT>"),
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=grid * grid // 4,
         downsample_ratio=0.5,
         tie_word_embeddings=True,

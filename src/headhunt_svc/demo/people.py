@@ -1,4 +1,4 @@
-"""Who moves in a scene: walkers, runners, cyclists and everybody who does something worth seeing."""
+"""People of a scene: how walkers, runners, cyclists, fighters and others move, look, and when they are anomalous."""
 
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ class Pose:
 
 @dataclass(slots=True)
 class Person:
-    """A walker, runner, cyclist, ...: `kind` says what happens at `event_s`."""
+    """A person; `kind` says what happens (walk, run, bike, fall, ...), `event_s` when its event starts."""
 
     kind: str
     x: float
@@ -110,11 +110,11 @@ class Person:
         return Pose(x, lying, crouching, present, facing)
 
     def during_event(self, t: Times) -> Bool[np.ndarray, " t"]:
-        """Is the event of this person going on?"""
+        """Is this person's event going on, for each time?"""
         return (t > self.event_s) & (t < self.end_s)
 
     def bag_box(self, t: Times) -> Box | None:
-        """The bag this person carries or has left behind, if any."""
+        """The bag that this person carries or has left behind, if there is one."""
         h, carried_x = self.height, self.pose(t).x + self.facing * 0.2 * self.height
         if self.kind == "carry":
             y, one = np.full_like(t, self.depth - 0.3 * h), np.ones_like(t)
@@ -178,41 +178,41 @@ class Person:
         return parts
 
     def boxes(self, t: Times) -> list[Box]:
-        """Shadow, (what is beaten), the figure and its bag."""
+        """Shadow, the machine that a vandal beats, the figure and its bag."""
         pose, h = self.pose(t), self.height
-        drawn = [shadow(pose.x, np.full_like(t, self.depth), (0.22 + 0.2 * pose.lying) * h, pose.present)]
+        boxes = [shadow(pose.x, np.full_like(t, self.depth), (0.22 + 0.2 * pose.lying) * h, pose.present)]
         if self.kind == "vandal":  # a ticket machine
             x, one = self.x + self.facing * 0.42 * h + np.zeros_like(t), np.ones_like(t)
-            drawn.append(box(x, self.depth - 0.35 * h * one, 0.14 * h, 0.35 * h, (95, 105, 120), one))
-            drawn.append(box(x, self.depth - 0.5 * h * one, 0.09 * h, 0.1 * h, (150, 190, 200), one))
-        drawn += self.body(t)
+            boxes.append(box(x, self.depth - 0.35 * h * one, 0.14 * h, 0.35 * h, (95, 105, 120), one))
+            boxes.append(box(x, self.depth - 0.5 * h * one, 0.09 * h, 0.1 * h, (150, 190, 200), one))
+        boxes += self.body(t)
         bag = self.bag_box(t)
-        return drawn + ([bag] if bag is not None else [])
+        return boxes + ([bag] if bag is not None else [])
 
     def visible(self, t: Times, margin: float = 0.0) -> Bool[np.ndarray, " t"]:
-        """Is the person in the picture (widened by `margin`)?"""
+        """Is the person in the picture (widened by `margin`), for each time?"""
         pose = self.pose(t)
         return (pose.x > -margin) & (pose.x < 1 + margin) & (pose.present > 0)
 
     def anomalous(self, t: Times) -> Bool[np.ndarray, " t"]:
-        """Running, falling and lying, crawling, fighting, beating at a thing, a bag left alone."""
+        """Running, falling, lying, crawling, fighting, beating a machine, or a bag left alone, for each time."""
         if self.kind == "bag":
             return np.asarray((t >= self.event_s) & (t < self.end_s) & (0 < self.bag_x < 1))
-        doing = {
+        event = {
             "run": np.ones(len(t), bool),
             "crawl": np.ones(len(t), bool),
             "vandal": self.during_event(t),
             "fall": self.pose(t).lying > 0.3,
             "fight": self.during_event(t),
         }.get(self.kind, np.zeros(len(t), bool))
-        return np.asarray(doing & self.visible(t, margin=0.03))
+        return np.asarray(event & self.visible(t, margin=0.03))
 
     def facts(self, t: Times) -> Facts:
-        """What a witness of the window t could say about this person."""
+        """What can be said about this person in the window t."""
         pose, seen = self.pose(t), self.visible(t)
         steps = np.abs(np.diff(pose.x))[seen[1:]] / np.diff(t)[seen[1:]]
         speed = float(steps.mean()) if seen.sum() >= 2 and len(steps) else 0.0
-        going = self.speed if not (self.kind == "turn" and self.event_s <= t[0] + 0.3) else -self.speed
+        velocity = self.speed if not (self.kind == "turn" and self.event_s <= t[0] + 0.3) else -self.speed
         visible = bool(seen.mean() > 0.3)
         bag_left = self.kind == "bag" and int(((t >= self.event_s) & (t < self.end_s)).sum()) >= 4
         return Facts(
@@ -220,7 +220,7 @@ class Person:
             visible=visible,
             x=float(np.clip(pose.x[seen].mean(), 0, 1)) if seen.any() else -1.0,
             colour=self.colour,
-            direction="right" if going > 0 else "left",
+            direction="right" if velocity > 0 else "left",
             speed=speed,
             bag_left=bag_left,
         )

@@ -1,4 +1,4 @@
-"""The pre-training pool: windows rendered once, in chunks, by all cores; a chunk that exists is not made again."""
+"""Renders the windows of pre-training once, in chunks, on all cores; chunks that exist are kept."""
 
 import dataclasses
 import json
@@ -37,9 +37,9 @@ def _windows(rng: np.random.Generator) -> list[tuple[Scene, np.ndarray]]:
 
 
 def make_chunk(folder: Path, index: int, n: int, size: int, seed: int) -> None:
-    """Render chunk `index` of n windows: pictures, dense targets and facts, a pure function of (seed, index)."""
-    done = folder / f"{index}.json"
-    if done.exists():
+    """Render chunk `index` of n windows: pictures, dense targets and facts, determined by (seed, index)."""
+    facts_file = folder / f"{index}.json"  # written last: where it exists, the chunk is complete
+    if facts_file.exists():
         return
     rng = np.random.default_rng([seed, index])
     frames: list[np.ndarray] = []
@@ -52,9 +52,9 @@ def make_chunk(folder: Path, index: int, n: int, size: int, seed: int) -> None:
             facts.append(dataclasses.asdict(scene.facts(t)))
     np.save(folder / f"{index}.frames.npy", np.stack(frames))
     np.save(folder / f"{index}.targets.npy", np.stack(targets))
-    partial = done.with_suffix(".part")
+    partial = facts_file.with_suffix(".part")
     partial.write_text(json.dumps(facts), encoding="utf-8")
-    partial.replace(done)  # its presence says that the chunk is complete
+    partial.replace(facts_file)
 
 
 def make_pool(folder: Path, windows: int, size: int, seed: int) -> None:

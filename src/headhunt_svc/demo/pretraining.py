@@ -1,11 +1,11 @@
-"""Pre-training of the embedded MLLM in two stages; it never sees a label normal or anomalous.
+"""Pre-trains the embedded MLLM in two stages; no text or target says normal or anomalous.
 
 see:   vision tower and projector learn dense targets (what stands where) from single frames.
 speak: language model and projector learn to answer questions; the vision tower joins in for the last steps.
 
 Two single-threaded processes average their gradients (faster than one process with two threads on small
 matrices). Everything drawn in a step is a function of (seed, stage, step, rank), so that a run that was stopped
-goes on from its last checkpoint as if nothing had happened.
+goes on from its last checkpoint and ends with the same weights.
 """
 
 import json
@@ -42,7 +42,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 def packed_attention(prefix: int) -> Callable[..., tuple[torch.Tensor, None]]:
-    """SDPA for rows of a Conversation: what stands before `prefix` is causal and sees nothing behind it.
+    """Scaled dot-product attention for rows of a Conversation, whose first `prefix` tokens are plainly causal.
 
     In float32, outside autocast: on CPUs bf16 attention with narrow heads is slower.
     """
@@ -61,8 +61,8 @@ def packed_attention(prefix: int) -> Callable[..., tuple[torch.Tensor, None]]:
             before = F.scaled_dot_product_attention(
                 q[:, :, :prefix], k[:, :, :prefix], v[:, :, :prefix], is_causal=True, scale=scaling
             )
-            seen = None if mask is None else mask[:, :, prefix:]
-            after = F.scaled_dot_product_attention(q[:, :, prefix:], k, v, attn_mask=seen, scale=scaling)
+            question_mask = None if mask is None else mask[:, :, prefix:]
+            after = F.scaled_dot_product_attention(q[:, :, prefix:], k, v, attn_mask=question_mask, scale=scaling)
         return torch.cat([before, after], 2).transpose(1, 2).contiguous(), None
 
     return attention
@@ -75,14 +75,14 @@ def learning_rate_factor(step: int, stage: PretrainStageParams) -> float:
 
 
 class Trainer:
-    """One process of the pre-training: model, optimisers, its share of every batch."""
+    """One process of the pre-training, with its own copy of the model and its share of every batch."""
 
     def __init__(self, params: PretrainParams, pool: Path, work: Path, rank: int = 0) -> None:
         self.params, self.work, self.rank = params, work, rank
         self.pool = Pool(pool)
         self.tokenizer = build_tokenizer()
         self.model: InternVLForConditionalGeneration = build_model(self.tokenizer, params.model, params.seed)
-        self.dense_head = nn.Linear(params.model.hidden_size, N_TARGETS + 1)  # thrown away after pre-training
+        self.dense_head = nn.Linear(params.model.hidden_size, N_TARGETS + 1)  # used in pre-training only
         self.talk = Conversation(self.model, self.tokenizer, N_FRAMES)
         AttentionInterface.register("packed", packed_attention(len(self.talk.prefix)))
         self.model.model.language_model.config._attn_implementation = "packed"
@@ -91,8 +91,8 @@ class Trainer:
             for n, p in self.model.named_parameters()
             if p.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n
         ]
-        known = {id(p) for p in matrices}
-        others = [p for p in [*self.model.parameters(), *self.dense_head.parameters()] if id(p) not in known]
+        matrix_ids = {id(p) for p in matrices}
+        others = [p for p in [*self.model.parameters(), *self.dense_head.parameters()] if id(p) not in matrix_ids]
         self.muon = Muon(matrices)
         self.adamw = torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)
         self.all = matrices + others
@@ -165,14 +165,14 @@ class Trainer:
         self.model.model.vision_tower.requires_grad_(step >= stage.vision_from * stage.steps)
         loss = (self.see_loss if name == "see" else self.speak_loss)(rng, stage.batch)
         loss.backward()
-        live = [p for p in self.all if p.grad is not None]
+        learning = [p for p in self.all if p.grad is not None]
         if self.params.processes > 1:
-            flat = torch.cat([p.grad.flatten() for p in live if p.grad is not None])
+            flat = torch.cat([p.grad.flatten() for p in learning if p.grad is not None])
             dist.all_reduce(flat)
             flat /= self.params.processes
-            for p, part in zip(live, flat.split([p.numel() for p in live]), strict=True):
+            for p, part in zip(learning, flat.split([p.numel() for p in learning]), strict=True):
                 p.grad = part.view_as(p)
-        nn.utils.clip_grad_norm_(live, 1.0)
+        nn.utils.clip_grad_norm_(learning, 1.0)
         factor = learning_rate_factor(step, stage)
         for group in self.adamw.param_groups:
             group["lr"] = stage.adamw_lr * factor
@@ -184,7 +184,7 @@ class Trainer:
 
     # -- stop and resume ------------------------------------------------------------------------------------------
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Everything that changes, by name (live tensors)."""
+        """All weights and optimiser states by name: the tensors themselves, no copies."""
         tensors: dict[str, torch.Tensor] = {f"model.{n}": p for n, p in self.model.named_parameters()}
         tensors |= {f"dense.{n}": p for n, p in self.dense_head.named_parameters()}
         tensors |= {f"muon.{i}": b for i, b in enumerate(self.muon.buffers)}
@@ -209,8 +209,8 @@ class Trainer:
         if not path.exists():
             return STAGES[0], 0
         with safe_open(path, "pt") as f:
-            about = f.metadata()
-        if about["params"] != self.params.model_dump_json():
+            metadata = f.metadata()
+        if metadata["params"] != self.params.model_dump_json():
             return STAGES[0], 0
         saved = load_file(path)
         for i, p in enumerate(self.adamw.param_groups[0]["params"]):
@@ -220,7 +220,7 @@ class Trainer:
         with torch.no_grad():
             for name, tensor in self._tensors().items():
                 tensor.copy_(saved[name])
-        return about["stage"], int(about["step"])
+        return metadata["stage"], int(metadata["step"])
 
 
 def _train(rank: int, params: PretrainParams, pool: Path, work: Path, out: Path) -> None:

@@ -1,6 +1,6 @@
-"""What can be asked about a window and what a witness would answer: the text of the pre-training.
+"""Questions about a window and their answers: the text of pre-training.
 
-No question or answer speaks of normal, anomalous or unusual: those words are left to the labels of the method.
+No question or answer says normal, anomalous or unusual, so the model learns no word for what the method looks for.
 """
 
 from dataclasses import dataclass
@@ -98,8 +98,8 @@ DOING = {
     "talk": "talking",
     "drop": "dropping",
 }
-LEFT, RIGHT = 0.36, 0.64  # borders of the thirds of the picture, about
-UNSURE = 0.03  # closer to a border nobody is asked on which side somebody is
+LEFT, RIGHT = 0.36, 0.64  # borders between left, middle and right third of the picture
+UNSURE = 0.03  # closer to a border than this, no question asks for the side
 MIRRORED = ("description", "direction", "colour", "location", "where")  # answers that name a side
 
 
@@ -144,13 +144,13 @@ class Witness:
 
     @property
     def recognisable(self) -> list[Facts]:
-        """People whose shirt colour nobody else wears."""
+        """People who are named by their shirt's colour, because it occurs once."""
         colours = [a.colour for a in self.seen]
         return [p for p in self.people if colours.count(p.colour) == 1]
 
     @property
     def placed(self) -> list[Facts]:
-        """Recognisable people of whom one can say on which side they are."""
+        """Recognisable people who are clearly left, in the middle or right."""
         return [p for p in self.recognisable if min(abs(p.x - LEFT), abs(p.x - RIGHT)) > UNSURE]
 
     def event(self) -> str:
@@ -200,7 +200,7 @@ class Witness:
         return " and ".join(DOING[a] for a in actions[:2]) or "nobody"
 
     def light(self) -> str:
-        """Brighter, darker or same; empty where a witness could not be sure."""
+        """Brighter, darker or same; empty where the change is too small to name."""
         return self.facts.light
 
     def camera(self) -> str:
@@ -248,7 +248,7 @@ class Witness:
 def training_questions(facts: SceneFacts, rng: np.random.Generator) -> list[Question]:
     """About nine questions: the event, a description, some of the others, and balanced yes/no questions.
 
-    Where light and camera do what they mostly do, they are asked about less often, so that no answer is the usual one.
+    Frequent answers (constant light, steady camera) are asked for less often, so that the answers are balanced.
     """
     witness = Witness(facts)
     kinds = [
@@ -266,8 +266,8 @@ def training_questions(facts: SceneFacts, rng: np.random.Generator) -> list[Ques
     kinds += [kind for kind, chance in chances.items() if rng.random() < chance and kind not in kinds]
     present = list(rng.permutation([e for e in YES_NO if e in witness.events]))[:3]
     absent = [e for e in YES_NO if e not in witness.events]
-    asked = present + list(rng.choice(absent, min(max(len(present), 1), len(absent)), replace=False))
-    questions = [witness.ask(kind, rng) for kind in kinds + [f"yn_{e}" for e in asked]]
+    events = present + list(rng.choice(absent, min(max(len(present), 1), len(absent)), replace=False))
+    questions = [witness.ask(kind, rng) for kind in kinds + [f"yn_{e}" for e in events]]
     return [q for q in questions if q is not None]
 
 

@@ -1,15 +1,15 @@
-"""Scene -> pixels: anti-aliased rectangles and ellipses, glows, light, noise and camera shake, in numpy."""
+"""Draws a scene as pictures: anti-aliased rectangles and ellipses, glows, light, noise and camera shake, in numpy."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from headhunt_svc.demo.scenes import Scene, Static, VisionCache
+from headhunt_svc.demo.scenes import CameraView, Scene, Static
 from headhunt_svc.demo.shapes import Box, Times, box
 from headhunt_svc.demo.things import Blast
 
 
 def shake(scene: Scene, t: Times) -> tuple[Times, Times]:
-    """How far the camera is off, to the right and down, in pictures."""
+    """Offset of a shaking camera to the right and down, in picture sizes."""
     if scene.shake == 0:
         return np.zeros_like(t), np.zeros_like(t)
     phase = scene.seed % 7
@@ -18,7 +18,7 @@ def shake(scene: Scene, t: Times) -> tuple[Times, Times]:
     return dx, dy
 
 
-def _background(view: VisionCache, dy: Times, yy: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "t h w 3"]:
+def _background(view: CameraView, dy: Times, yy: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "t h w 3"]:
     y = (yy[None] + dy[:, None, None])[..., None]
     sky = view.sky + (235 - view.sky) * 0.35 * np.clip(y / view.horizon, 0, 1)  # hazy towards the horizon
     ground = view.ground * (0.75 + 0.4 * yy[..., None])
@@ -58,7 +58,7 @@ def coverage(low: Times, high: Times, first: int, last: int) -> Float[np.ndarray
 def _ellipse(
     x0: Times, x1: Times, left: int, right: int, y0: Times, y1: Times, top: int, bottom: int
 ) -> Float[np.ndarray, "t h w"]:
-    """About the share of every pixel inside the ellipse, from its distance to the edge."""
+    """Share of every pixel inside the ellipse, approximated from the pixel's distance to the edge."""
 
     def scaled(low: Times, high: Times, first: int, last: int) -> tuple[Times, Times]:
         half = np.maximum((high - low) / 2, 0.5)

@@ -1,4 +1,4 @@
-"""Scenes: a camera's view, its light and nuisance, and the actors in it.
+"""Draws scenes: a camera's view, its light, noise and shake, and the actors in it.
 
 Two generators share everything: `window` draws a short random clip for pre-training, `surveillance` a long
 video of ordinary traffic with hard negatives (cyclists, people who crouch, turn or talk) and, on request, an anomaly.
@@ -23,7 +23,7 @@ N_CAMERAS = 8
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """A thing that does not move (house, tree or post): bottom centre, size, colour."""
+    """A house, tree or post: bottom centre, size, colour."""
 
     kind: str
     x: float
@@ -34,8 +34,8 @@ class Static:
 
 
 @dataclass(frozen=True, slots=True)
-class VisionCache:
-    """What a camera sees when nobody is there; `road` is the far edge and width of a road or path, if any."""
+class CameraView:
+    """The empty place in front of a camera; `road` is the far edge and width of a road or path, if there is one."""
 
     horizon: float
     ground: Float[np.ndarray, "3"]
@@ -44,7 +44,7 @@ class VisionCache:
     road: tuple[float, float] | None
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "VisionCache":
+    def draw(cls, rng: np.random.Generator) -> "CameraView":
         """A random place."""
         horizon = float(rng.uniform(0.3, 0.45))
         warm = float(rng.uniform(-18, 18))
@@ -87,20 +87,20 @@ class LightChange:
 
 @dataclass(slots=True)
 class Scene:
-    """A view, its actors and its nuisance; a pure function of time once drawn."""
+    """A camera's view with light, noise, shake and actors; once drawn, everything is a function of time."""
 
-    view: VisionCache
+    view: CameraView
     noise: float  # standard deviation in grey levels
     shake: float  # camera shake amplitude in pictures
     seed: int
     light: LightChange | None = None
-    scale: float = 1.0  # size of everybody: below 1 the camera is far away
+    scale: float = 1.0  # of all people and things: below 1 the camera is far away
     actors: list[Actor] = field(default_factory=list)
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, view: VisionCache | None = None, nuisance: float = 1.0) -> "Scene":
+    def draw(cls, rng: np.random.Generator, view: CameraView | None = None, nuisance: float = 1.0) -> "Scene":
         """An empty scene; `nuisance` scales noise and how often the camera shakes."""
-        view = view or VisionCache.draw(rng)
+        view = view or CameraView.draw(rng)
         noise = float(rng.uniform(0, 5)) * nuisance
         shake = float(rng.uniform(0.8, 1.6)) / 64 if rng.random() < 0.25 * nuisance else 0.0
         return cls(view, noise, shake, seed=int(rng.integers(1 << 31)))
@@ -112,14 +112,14 @@ class Scene:
         return np.asarray(1 + self.light.amount * np.clip((t - self.light.start_s) / self.light.duration_s, 0, 1))
 
     def anomalous(self, t: Times) -> Bool[np.ndarray, " t"]:
-        """The truth, frame by frame."""
+        """Is something anomalous in the picture, for each time?"""
         truth = np.zeros(len(t), bool)
         for actor in self.actors:
             truth |= actor.anomalous(t)
         return truth
 
     def facts(self, t: Times) -> "SceneFacts":
-        """What a witness of the window t could say."""
+        """What can be said about the window t."""
         light = self.brightness(t)
         change = light[-1] / light[0]
         word = "brighter" if change > 1.12 else "darker" if change < 0.89 else "same" if 0.96 < change < 1.04 else ""
@@ -128,16 +128,16 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class SceneFacts:
-    """Facts of all actors, the change of light ("" where one cannot be sure), and whether the camera shakes."""
+    """Facts of all actors, the change of light ("" where it is too small to name), and whether the camera shakes."""
 
     actors: tuple[Facts, ...]
     light: str
     shaking: bool
 
 
-def camera(index: int) -> VisionCache:
+def camera(index: int) -> CameraView:
     """The fixed view of evaluation camera `index` (0 to N_CAMERAS - 1)."""
-    return VisionCache.draw(np.random.default_rng([20_240_601, index]))
+    return CameraView.draw(np.random.default_rng([20_240_601, index]))
 
 
 def _place(rng: np.random.Generator, scale: float) -> tuple[float, float]:
@@ -245,7 +245,7 @@ def window(rng: np.random.Generator) -> tuple[Scene, Times]:
 
 
 def surveillance(
-    rng: np.random.Generator, kind: str | None, view: VisionCache | None = None, hard: bool = False
+    rng: np.random.Generator, kind: str | None, view: CameraView | None = None, hard: bool = False
 ) -> tuple[Scene, Times]:
     """16 to 24 s of one camera: ordinary traffic, hard negatives, distractors, and an anomaly of `kind` if given.
 

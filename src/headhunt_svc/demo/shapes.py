@@ -1,4 +1,4 @@
-"""What every actor of a scene has in common: boxes to draw, a truth and facts, each a pure function of time.
+"""Shapes, facts and the protocol of an actor: boxes to draw, the truth and facts, each a function of time.
 
 Lengths are in picture heights (the picture is 1 x 1, y points down), times in seconds, speeds in pictures/s.
 """
@@ -37,7 +37,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a witness of one time window could say about one actor."""
+    """What can be said about one actor in one window."""
 
     action: str
     visible: bool
@@ -58,11 +58,11 @@ class Actor(Protocol):
         ...
 
     def anomalous(self, t: Times) -> Bool[np.ndarray, " t"]:
-        """Truth per time: is this actor doing something anomalous in the picture?"""
+        """Does this actor do something anomalous in the picture, for each time?"""
         ...
 
     def facts(self, t: Times) -> Facts:
-        """What a witness of the window t could say."""
+        """What can be said about the actor in the window t."""
         ...
 
 
@@ -85,5 +85,5 @@ def ramp(t: Times, start: float, duration: float) -> Times:
 
 
 def shadow(x: Times, y: Times, half_w: Times | float, present: Times) -> Box:
-    """What anything that stands at (x, y) throws on the ground."""
+    """The shadow on the ground of a thing that stands at (x, y)."""
     return box(x, y, half_w, 0.18 * half_w, (20, 20, 25), 0.35 * present, round=True)

@@ -1,4 +1,4 @@
-"""What the embedded MLLM can say about windows that it never saw: exact answers and balanced yes/no accuracies."""
+"""Measures the embedded MLLM's answers on held-out windows: exact answers and balanced yes/no accuracies."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from headhunt_svc.demo.conversation import IGNORED, Conversation, normalise
 from headhunt_svc.demo.pool import Pool
 from headhunt_svc.demo.questions import OPEN, held_out_questions
 
-CHOICES = ("light", "camera", "location")  # few answers, one of them common: judged by the mean over answers
+CHOICES = ("light", "camera", "location")  # one answer is common: the figure is the mean over answers
 
 
 @torch.inference_mode()
@@ -26,10 +26,10 @@ def skills(talk: Conversation, pool: Pool, windows: Sequence[int], batch: int = 
         chosen = windows[start : start + batch]
         frames = torch.from_numpy(np.concatenate([pool.frames(i) for i in chosen])).float() / 255
         visual = talk.model.model.get_image_features(normalise(frames)).pooler_output
-        asked = [held_out_questions(pool.facts[i]) for i in chosen]
-        packed = talk.pack(asked)
+        questions_of_clips = [held_out_questions(pool.facts[i]) for i in chosen]
+        packed = talk.pack(questions_of_clips)
         predicted = talk.model.lm_head(talk.hidden(visual, packed)).argmax(-1)
-        for row, questions in enumerate(asked):
+        for row, questions in enumerate(questions_of_clips):
             for block, q in enumerate(questions, start=1):
                 answer = ((packed.blocks[row] == block) & (packed.labels[row] != IGNORED)).nonzero()[:, 0]
                 right = bool((predicted[row, answer - 1] == packed.labels[row, answer]).all())
@@ -37,10 +37,10 @@ def skills(talk: Conversation, pool: Pool, windows: Sequence[int], batch: int = 
     result: dict[str, float] = {}
     for kind in OPEN:
         if kind in hits:
-            result[kind] = float(np.mean([np.mean(of) for of in hits[kind].values()]))
+            result[kind] = float(np.mean([np.mean(answers) for answers in hits[kind].values()]))
     balanced = {
-        kind: float(np.mean([np.mean(of["yes"]), np.mean(of["no"])]))
-        for kind, of in sorted(hits.items())
-        if kind.startswith("yn_") and of["yes"] and of["no"]
+        kind: float(np.mean([np.mean(answers["yes"]), np.mean(answers["no"])]))
+        for kind, answers in sorted(hits.items())
+        if kind.startswith("yn_") and answers["yes"] and answers["no"]
     }
     return {**result, **balanced, "yes_no": float(np.mean(list(balanced.values())))}

@@ -1,6 +1,6 @@
-"""What is where, per visual token: dense targets that teach the vision tower to see before it learns to speak.
+"""Dense targets of pre-training: which kinds of thing, shirts and faces are where, for each visual token.
 
-Used by pre-training stage 1 only and thrown away afterwards; no target says normal or anomalous.
+They train the vision tower in stage `see` and beside the answers in stage `speak`; no target says normal or anomalous.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from headhunt_svc.demo.things import Blast, Car
 
 OCCUPANCY = ("upright", "lying", "crouching", "runner", "fighter", "bag", "car", "blast", "bike")
 FACING = (-1, 1)
-HORIZONS = np.linspace(0.24, 0.5, 14)  # where the horizon is in the picture: tells a shaking camera
+HORIZONS = np.linspace(0.24, 0.5, 14)  # heights of the horizon in the picture, which a shaking camera changes
 GRID = 8  # occupancy is given on GRID x GRID cells, the rest per visual token (GRID/2 x GRID/2)
 N_CELL = 4 * len(OCCUPANCY)  # per visual token: a 2 x 2 block of cells
 N_TARGETS = N_CELL + len(COLOURS) + len(FACING) + len(HORIZONS)
@@ -55,9 +55,9 @@ def dense_targets(scene: Scene, t: Times) -> UInt8[np.ndarray, "t tokens targets
     tokens = occupancy.reshape(n, half, 2, half, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, half * half, -1)
     horizon = scene.view.horizon - shake(scene, t)[1]
     near = np.clip(1 - np.abs(horizon[:, None] - HORIZONS) / (HORIZONS[1] - HORIZONS[0]), 0, 1)
-    everywhere = np.broadcast_to(near[:, None], (n, half * half, len(HORIZONS)))
-    together = np.concatenate([tokens, people.reshape(n, half * half, -1), everywhere], axis=-1)
-    return np.asarray(np.clip(together, 0, 1) * 255, np.uint8)
+    horizons = np.broadcast_to(near[:, None], (n, half * half, len(HORIZONS)))
+    targets = np.concatenate([tokens, people.reshape(n, half * half, -1), horizons], axis=-1)
+    return np.asarray(np.clip(targets, 0, 1) * 255, np.uint8)
 
 
 def mirror(targets: UInt8[np.ndarray, "t tokens targets"]) -> UInt8[np.ndarray, "t tokens targets"]:

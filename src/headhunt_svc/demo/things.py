@@ -1,4 +1,4 @@
-"""What moves and is no person: cars, explosions and fires."""
+"""Cars, explosions and fires of a scene."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Car:
     def boxes(self, t: Times) -> list[Box]:
         """Shadow, cabin with its windows, body, lamps and two wheels."""
         x, y, one, length = self._x(t), np.full_like(t, self.depth), np.ones_like(t), self.length
-        s, f = length / 0.5, np.sign(self.speed)  # everything in proportion; the way it looks
+        s, f = length / 0.5, np.sign(self.speed)  # scale; direction of travel
         paint = np.array(CLOTHES[self.colour], float)
         wheels = [
             box(x + d * 0.3 * length, y - 0.045 * s, 0.05 * s, 0.05 * s, (15, 15, 15), one, True) for d in (-1, 1)
@@ -59,7 +59,7 @@ class Car:
 
 @dataclass(slots=True)
 class Blast:
-    """An explosion (pulses of light) or a fire (a flickering glow that grows); drawn as an overlay, not as boxes."""
+    """An explosion (pulses of light) or a fire (a growing, flickering glow); drawn as an overlay instead of boxes."""
 
     kind: str
     start_s: float
@@ -86,7 +86,7 @@ class Blast:
         )
 
     def boxes(self, t: Times) -> list[Box]:
-        """Nothing: see `overlay`."""
+        """No boxes: a glow is an overlay."""
         return []
 
     def strength(self, t: Times) -> Times:
@@ -114,5 +114,5 @@ class Blast:
         return (t > self.start_s) & (t < self.start_s + self.lasts_s)
 
     def facts(self, t: Times) -> Facts:
-        """Where it burns."""
+        """Kind and place."""
         return Facts(self.kind, int((self.strength(t) > 0.3).sum()) >= 2, self.x)

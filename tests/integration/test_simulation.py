@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from headhunt_svc.demo import simulation as monitoring
+from headhunt_svc.demo import simulation
 from headhunt_svc.demo.simulation import CAMERAS, DARK, MOVED, NORMAL, Draws, Outcome, Pool, Scenario
 from headhunt_svc.monitoring.drift import FLEET, CameraVerdict
 from headhunt_svc.prediction_log.windows import sample_of
@@ -14,22 +14,22 @@ from headhunt_svc.prediction_log.windows import sample_of
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     folder = tmp_path_factory.mktemp("pool")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monitoring, "CHUNK", 2)
+        patch.setattr(simulation, "CHUNK", 2)
         pool = Pool(folder, ROOT / "artifacts" / "detector", 1)
-        looks = [(NORMAL, False), (NORMAL, True), (DARK, False), (MOVED, False)]
-        of_first = [b for condition, other in looks for b in pool.batches(CAMERAS[0], condition, other, range(1))]
-        monitoring._make(folder, pool.bundle, of_first)
-        monitoring._make(folder, pool.bundle, pool.batches(CAMERAS[0], NORMAL, False, range(1, 2)))
+        variants = [(NORMAL, False), (NORMAL, True), (DARK, False), (MOVED, False)]
+        of_first = [b for condition, other in variants for b in pool.batches(CAMERAS[0], condition, other, range(1))]
+        simulation._make(folder, pool.bundle, of_first)
+        simulation._make(folder, pool.bundle, pool.batches(CAMERAS[0], NORMAL, False, range(1, 2)))
     return pool
 
 
 def test_light_view_and_template_are_changed_and_nothing_else(pool: Pool) -> None:
-    def clips(condition: monitoring.Condition, template: bool = False) -> list[np.ndarray]:
+    def clips(condition: simulation.Condition, template: bool = False) -> list[np.ndarray]:
         batches = pool.batches(CAMERAS[0], condition, template, range(1))
         tables = pool.clips(batches)
         assert len(tables) == 2
         assert [t["segment"].to_pylist() for t in tables] == [list(range(len(t))) for t in tables]
-        sample = sample_of(monitoring._rows(pool.about(batches[0]), tables), 16)
+        sample = sample_of(simulation._rows(pool.about(batches[0]), tables), 16)
         return [sample.brightness, sample.layout.mean(0), sample.heads]
 
     normal, other, dark, moved = clips(NORMAL), clips(NORMAL, True), clips(DARK), clips(MOVED)
@@ -46,7 +46,7 @@ def test_baselines_and_windows_share_no_clip(pool: Pool, monkeypatch: pytest.Mon
     changed = Scenario("template", {}, True, FLEET, "model")
     here = {"BASE": range(1, 2), "DAYS_OF": range(1), "CHANGED": range(1), "A_DAY": 1}
     for name, value in {**here, "CAMERAS": CAMERAS[:1], "SCENARIOS": (dark,)}.items():
-        monkeypatch.setattr(monitoring, name, value)
+        monkeypatch.setattr(simulation, name, value)
     draws, rng = Draws(pool), np.random.default_rng(0)
     known = set(draws.baselines[CAMERAS[0]].rows.table["video"].to_pylist())
     assert known
@@ -57,8 +57,8 @@ def test_baselines_and_windows_share_no_clip(pool: Pool, monkeypatch: pytest.Mon
 
 
 def test_what_baselines_and_days_are_drawn_from_is_apart() -> None:
-    assert not {*monitoring.BASE} & {*monitoring.DAYS_OF, *monitoring.CHANGED}
-    assert not {*monitoring.FEW_BASE} & {*monitoring.FEW}
+    assert not {*simulation.BASE} & {*simulation.DAYS_OF, *simulation.CHANGED}
+    assert not {*simulation.FEW_BASE} & {*simulation.FEW}
 
 
 def test_only_the_right_kind_on_the_right_camera_counts_as_right() -> None:

@@ -73,7 +73,7 @@ def build_model(
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
         },
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_token_id=tokenizer.get_vocab()["<IMG_CONTEXT>"],
         image_seq_length=grid * grid // 4,
         downsample_ratio=0.5,
         tie_word_embeddings=True,

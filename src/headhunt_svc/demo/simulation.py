@@ -1,9 +1,8 @@
-"""Cameras that change: a simulation with ground truth for the monitor, with real scores of the embedded model.
+"""Simulates cameras that change, with known truth, for the monitor; the scores are the shipped detector's.
 
-Every scene is rendered, changed in its pictures where its camera is (less light, another view), written as a video,
-detected by the shipped detector and logged, under the template of the model or another one. Days are draws from that
-pool of clips: 14 days of footage are far fewer pictures, and the same clip may return on another day. No scene is both
-in a baseline and in a window.
+A scene is rendered, its pictures are changed where a condition asks for it (less light, another view), and the clip is
+written as a video, scored and logged, with the model's chat template or a changed one. Each day is a random draw from
+that pool of clips, so a clip may return on another day. No scene is both in a baseline and in a window.
 """
 
 import shutil
@@ -43,12 +42,11 @@ from headhunt_svc.video.opening import open_video
 DONE = "done.json"
 Pictures = UInt8[np.ndarray, "frame height width 3"]
 CAMERAS = ("camera-1", "camera-2", "camera-3")
-CHUNK = 6  # scenes that are made together
-PROBED = 0.2  # of the segments: a simulated day is short
-ANOMALOUS = 0.1  # of the clips
-SYSTEM = (
-    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"  # what a library's new template might add
-)
+CHUNK = 6  # scenes of a batch
+PROBED = 0.2  # share of the segments, more than in service, because a simulated day has few
+ANOMALOUS = 0.1  # share of the clips
+# a system prompt, as a library's next version might add one to the chat template
+SYSTEM = "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS = 14
 
@@ -58,7 +56,7 @@ def _less_light(pictures: Pictures) -> Pictures:
 
 
 def _moved(pictures: Pictures) -> Pictures:
-    """The camera turned and pulled nearer: four fifths of the picture, from below and to the right."""
+    """The view of a camera that was turned and moved nearer: four fifths of the picture, at the lower right."""
     height, width = pictures.shape[1:3]
     rows = np.minimum((np.arange(height) * 0.8 + height * 0.18).astype(int), height - 1)
     columns = np.minimum((np.arange(width) * 0.8 + width * 0.2).astype(int), width - 1)
@@ -67,7 +65,7 @@ def _moved(pictures: Pictures) -> Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is done to the pictures of a camera, which scenes it shows, and how many of them hold an anomaly."""
+    """How a camera differs: a change of its pictures, the set of scenes, and the share of clips with an anomaly."""
 
     name: str
     change: Callable[[Pictures], Pictures] | None = None
@@ -84,28 +82,28 @@ CONDITIONS = {c.name: c for c in (NORMAL, DARK, MOVED, BUSY)}
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """CHUNK clips of one camera under one condition and template."""
+    """CHUNK clips of one camera under one condition and chat template."""
 
     seed: int
     camera: str
     condition: str
-    template: bool  # another template than the model's?
+    template: bool  # True: a changed chat template
     number: int
 
     @property
     def name(self) -> str:
-        """Its folder below the pool."""
+        """The batch's folder below the pool's."""
         template = "-template" if self.template else ""
         return f"{self.seed}/{self.camera}-{self.condition}{template}-{self.number}"
 
     @property
     def scenes(self) -> str:
-        """Names the scenes that it shows, as other batches may."""
+        """Name of the set of scenes; batches of the same scenes under other conditions share it."""
         return f"{self.seed}/{self.camera}/{CONDITIONS[self.condition].scenes}/{self.number}"
 
 
 def _pictures(batch: Batch, i: int) -> Pictures:
-    """Scene i of a batch, before anything is done to it."""
+    """Pictures of scene i of a batch, before the condition changes them."""
     rng = np.random.default_rng(zlib.crc32(f"{batch.scenes}/{i}".encode()))
     kind = str(rng.choice(SEEN_KINDS)) if rng.random() < CONDITIONS[batch.condition].anomalous else None
     scene, t = surveillance(rng, kind, camera(CAMERAS.index(batch.camera)))
@@ -113,65 +111,65 @@ def _pictures(batch: Batch, i: int) -> Pictures:
 
 
 def _make(folder: Path, bundle: Path, batches: Sequence[Batch]) -> None:
-    """Render the scenes that some batches share once, and write, detect and log the clips of each."""
+    """Render the scenes that these batches share, once; write, score and log the clips of each batch."""
     torch.set_num_threads(1)
     with ExitStack() as stack:
-        made: list[tuple[Batch, Detector, Recorder]] = []
+        recorders: list[tuple[Batch, Detector, Recorder]] = []
         for batch in batches:
             if (folder / batch.name).exists():
-                shutil.rmtree(folder / batch.name)  # it was interrupted
+                shutil.rmtree(folder / batch.name)  # left by an interrupted run
             detector = Detector.load(bundle)
             if batch.template:
                 detector.extractor.tokenizer.chat_template = SYSTEM + detector.extractor.tokenizer.chat_template
             log = stack.enter_context(PredictionLog(str(folder / batch.name), retention_days=36_500))
-            made.append((batch, detector, Recorder(log, probe_share=PROBED)))
-        at = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headhunt-")))
+            recorders.append((batch, detector, Recorder(log, probe_share=PROBED)))
+        clip = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headhunt-"))) / "clip.mp4"
         for i in range(CHUNK):
             pictures = _pictures(batches[0], i)
-            for batch, detector, recorder in made:
+            for batch, detector, recorder in recorders:
                 change = CONDITIONS[batch.condition].change
-                write_mp4(at / "clip.mp4", pictures if change is None else change(pictures), FPS)
+                write_mp4(clip, pictures if change is None else change(pictures), FPS)
                 recorded = START + timedelta(minutes=i)
                 name = f"{batch.scenes}-{i}"
-                with open_video(at / "clip.mp4", name) as video:
+                with open_video(clip, name) as video:
                     scored = detector.score(video, recorder.probing(detector))
                     scored = recorder.record(detector, name, scored, camera=batch.camera, recorded=recorded)
                     detector.report(video, scored)
-    for batch, detector, _ in made:
+    for batch, detector, _ in recorders:
         write_json(folder / batch.name / DONE, {"clips": CHUNK, "detector": detector.detector_id})
 
 
 class Pool:
-    """Clips on disk, made where they are missing."""
+    """The simulated clips of one seed on disk; missing ones are made on request."""
 
     def __init__(self, folder: Path, bundle: Path, seed: int, processes: int = 2) -> None:
         self.folder, self.bundle, self.seed, self.processes = folder, bundle, seed, processes
-        self._read: dict[Batch, Rows] = {}
+        self._batch_rows: dict[Batch, Rows] = {}
         self._clips: dict[Batch, list[pa.Table]] = {}
 
     def batches(self, camera: str, condition: Condition, template: bool, numbers: Iterable[int]) -> list[Batch]:
-        """So many batches of a camera."""
+        """Batches of a camera, one for each number."""
         return [Batch(self.seed, camera, condition.name, template, i) for i in numbers]
 
     def make(self, batches: Iterable[Batch]) -> None:
-        """Make all batches that are not there yet, on several cores; what is made is kept when this is stopped."""
-        together: dict[str, list[Batch]] = {}
+        """Make the missing ones of these batches on several cores; complete batches are kept when this is stopped."""
+        missing: dict[str, list[Batch]] = {}  # by the scenes that they share
         for batch in dict.fromkeys(batches):
             if not (self.folder / batch.name / DONE).exists():
-                together.setdefault(batch.scenes, []).append(batch)
-        if not together:
+                missing.setdefault(batch.scenes, []).append(batch)
+        if not missing:
             return
-        console, n = Console(stderr=True), len(together)
+        console, n = Console(stderr=True), len(missing)
         with ProcessPoolExecutor(self.processes) as executor:
-            jobs = [executor.submit(_make, self.folder, self.bundle, shared) for shared in together.values()]
-            done = track(as_completed(jobs), "scenes", n, console=console, disable=not console.is_terminal)
-            for i, job in enumerate(done, 1):
+            jobs = [executor.submit(_make, self.folder, self.bundle, shared) for shared in missing.values()]
+            progress = track(as_completed(jobs), "scenes", n, console=console, disable=not console.is_terminal)
+            for i, job in enumerate(progress, 1):
                 job.result()
                 if not console.is_terminal:
                     console.print(f"scenes: {i * CHUNK} of {n * CHUNK}")
 
     def clips(self, batches: Sequence[Batch]) -> list[pa.Table]:
-        """The rows of every clip, in the order in which they were made."""
+        """The rows of every clip, in the order of the scenes."""
         for batch in batches:
             if batch not in self._clips:
                 self._clips[batch] = _by_clip(self._rows(batch).table)
@@ -182,11 +180,11 @@ class Pool:
         return self._rows(batch).about
 
     def _rows(self, batch: Batch) -> Rows:
-        if batch not in self._read:
+        if batch not in self._batch_rows:
             store, stop = Store(str(self.folder / batch.name)), START + timedelta(days=1)
             window = read_window(store, START, stop, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
-            self._read[batch] = window.cameras[batch.camera]
-        return self._read[batch]
+            self._batch_rows[batch] = window.cameras[batch.camera]
+        return self._batch_rows[batch]
 
 
 def _by_clip(table: pa.Table) -> list[pa.Table]:
@@ -202,7 +200,7 @@ def _rows(about: About, clips: Sequence[pa.Table]) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What happens to which cameras, and what the monitor should say of whom."""
+    """Which cameras change and how, and the verdict that is right: this kind on this camera (None: no alarm)."""
 
     name: str
     conditions: Mapping[str, Condition]
@@ -219,14 +217,14 @@ SCENARIOS = (
     Scenario("more activity", {"camera-1": BUSY}, False, "camera-1", "activity"),
 )
 A_DAY = 20  # clips a day and camera
-BASE = (*range(6), *range(16, 20))  # batches of scenes for a camera's baseline: three days
-DAYS_OF = range(6, 16)  # batches that the table's days are drawn from
-CHANGED = range(6, 11)  # batches that are also there changed, or under the other template
+BASE = (*range(6), *range(16, 20))  # batches of a camera's baseline: three days
+DAYS_OF = range(6, 16)  # batches from which the days of `detections` are drawn
+CHANGED = range(6, 11)  # those of them that exist also under the changes and the changed template
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How often a scenario was drawn, raised an alarm, on the right camera, of the right kind there."""
+    """Counts of a scenario: windows, those with an alarm, on the right camera, of the right kind there."""
 
     windows: int = 0
     alarms: int = 0
@@ -235,24 +233,24 @@ class Outcome:
 
     def add(self, scenario: Scenario, verdicts: Mapping[str, CameraVerdict]) -> None:
         """Count one window."""
-        found = verdicts.get(scenario.camera)
+        verdict = verdicts.get(scenario.camera)
         self.windows += 1
         self.alarms += any(v.kind for v in verdicts.values())
-        self.right_camera += found is not None and found.kind is not None
-        self.right_kind += found is not None and found.kind == scenario.kind is not None
+        self.right_camera += verdict is not None and verdict.kind is not None
+        self.right_kind += verdict is not None and verdict.kind == scenario.kind is not None
 
 
 class Draws:
-    """Windows with ground truth, of one seed: baselines from some scenes of a pool, days from its others."""
+    """Draws windows with known truth from the pool of one seed: baselines from some scenes, days from the others."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        wanted = [b for c in CAMERAS for b in self._batches(c, NORMAL, False)]
-        wanted += [b for c in CAMERAS for b in pool.batches(c, NORMAL, False, BASE)]
-        wanted += [b for c in CAMERAS for b in self._batches(c, NORMAL, True)]
-        wanted += [b for s in SCENARIOS for c, k in s.conditions.items() for b in self._batches(c, k, False)]
-        pool.make(wanted)
-        self.about = pool.about(wanted[0])
+        batches = [b for c in CAMERAS for b in self._batches(c, NORMAL, False)]
+        batches += [b for c in CAMERAS for b in pool.batches(c, NORMAL, False, BASE)]
+        batches += [b for c in CAMERAS for b in self._batches(c, NORMAL, True)]
+        batches += [b for s in SCENARIOS for c, k in s.conditions.items() for b in self._batches(c, k, False)]
+        pool.make(batches)
+        self.about = pool.about(batches[0])
         self.baselines = {c: self._baseline(c) for c in CAMERAS}
 
     def _batches(self, camera: str, condition: Condition, template: bool) -> list[Batch]:
@@ -264,7 +262,7 @@ class Draws:
         return Baseline(f"{self.pool.seed}", _rows(self.about, clips))
 
     def window(self, scenario: Scenario, rng: np.random.Generator) -> Window:
-        """A day of all cameras."""
+        """One day of all cameras under a scenario."""
         window = Window(START, START + timedelta(days=1))
         for name in CAMERAS:
             clips = self.pool.clips(self._batches(name, scenario.conditions.get(name, NORMAL), scenario.template))
@@ -274,23 +272,22 @@ class Draws:
 
 
 def detections(pools: Iterable[Pool], params: DriftParams, windows: int = 30, runs: int = 20) -> dict[str, Outcome]:
-    """For each pool that many undisturbed windows; and that many runs of each disturbance, in turn over all pools."""
-    found: dict[str, Outcome] = {}
+    """Judge `windows` undisturbed days of each pool, and `runs` days of each disturbance, over all pools in turn."""
+    outcomes: dict[str, Outcome] = {}
     draws = [Draws(pool) for pool in pools]
     judges = [Judge(params) for _ in draws]
     for number, scenario in enumerate(SCENARIOS):
         for i in range(windows * len(draws) if scenario.kind is None else runs):
-            at = i % len(draws)
-            rng = np.random.default_rng([draws[at].pool.seed, number, i])
-            window = draws[at].window(scenario, rng)
-            name = f"{scenario.name}, seed {draws[at].pool.seed}" if scenario.kind is None else scenario.name
-            found.setdefault(name, Outcome()).add(scenario, judges[at].judge(window, draws[at].baselines))
-    return found
+            draw, judge = draws[i % len(draws)], judges[i % len(draws)]
+            window = draw.window(scenario, np.random.default_rng([draw.pool.seed, number, i]))
+            name = f"{scenario.name}, seed {draw.pool.seed}" if scenario.kind is None else scenario.name
+            outcomes.setdefault(name, Outcome()).add(scenario, judge.judge(window, draw.baselines))
+    return outcomes
 
 
 # -- fourteen days ----------------------------------------------------------------------------------------------------
 LIGHT_FROM, MOVED_FROM, TEMPLATE_FROM = 6, 8, 10  # days, from 1
-FEW_BASE, FEW = range(4), range(6, 10)  # batches: fewer than the table's, so that a newcomer waits for minutes
+FEW_BASE, FEW = range(4), range(6, 10)  # batches: fewer than for `detections`, so that the demo takes minutes
 
 
 def _of_day(pool: Pool, camera_name: str, day: int) -> list[Batch]:
@@ -303,7 +300,7 @@ def _of_day(pool: Pool, camera_name: str, day: int) -> list[Batch]:
 
 
 def fortnight(pool: Pool, log: str, baselines: Path) -> Iterator[datetime]:
-    """Write baselines and 14 days into a log; yields the end of each day once it is logged."""
+    """Write baselines, then 14 days into a log; yields the end of each day after it was logged."""
     days = range(1, DAYS + 1)
     base = {name: pool.batches(name, NORMAL, False, FEW_BASE) for name in CAMERAS}
     pool.make(
@@ -321,22 +318,22 @@ def fortnight(pool: Pool, log: str, baselines: Path) -> Iterator[datetime]:
             for name in CAMERAS:
                 clips = pool.clips(_of_day(pool, name, day))
                 for number, i in enumerate(rng.choice(len(clips), A_DAY, replace=False)):
-                    began = start + timedelta(hours=1 + number * 22 / A_DAY)
-                    writer.put(about, restamped(clips[i], began, f"day-{day}-{number}"))
+                    clip_start = start + timedelta(hours=1 + number * 22 / A_DAY)
+                    writer.put(about, restamped(clips[i], clip_start, f"day-{day}-{number}"))
             writer.flush()
             yield start + timedelta(days=1)
 
 
-def restamped(clip: pa.Table, began: datetime, pass_id: str, camera_name: str | None = None) -> pa.Table:
-    """The same rows at another time, in another pass, and of another camera if one is named."""
+def restamped(clip: pa.Table, start: datetime, pass_id: str, camera_name: str | None = None) -> pa.Table:
+    """Copy the rows of a clip to another start, pass and, if one is named, camera."""
     columns = {
-        "time": [began + timedelta(seconds=s) for s in clip["start_s"].to_pylist()],
+        "time": [start + timedelta(seconds=s) for s in clip["start_s"].to_pylist()],
         "pass_id": [pass_id] * len(clip),
         **({"camera": [camera_name] * len(clip)} if camera_name else {}),
     }
     for name, values in columns.items():
-        of = COLUMNS.field(name)
-        coded = pa.types.is_dictionary(of.type)
-        array = pa.array(values, of.type.value_type if coded else of.type)
-        clip = clip.set_column(clip.schema.get_field_index(name), of, array.dictionary_encode() if coded else array)
+        field = COLUMNS.field(name)
+        coded = pa.types.is_dictionary(field.type)
+        array = pa.array(values, field.type.value_type if coded else field.type)
+        clip = clip.set_column(clip.schema.get_field_index(name), field, array.dictionary_encode() if coded else array)
     return clip

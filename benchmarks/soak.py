@@ -18,7 +18,7 @@ import httpx
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import VideoError
-from headhunt_svc.video.reader import find_videos
+from headhunt_svc.video.files import find_videos
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))

@@ -31,7 +31,7 @@ from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.storage.tables import read_table
 from headhunt_svc.types import NORMAL, FrameSpan, SpanEnds, Split, VideoRecord
-from headhunt_svc.video.reader import find_videos
+from headhunt_svc.video.files import find_videos
 
 CSV_COLUMNS = ("video", "split", "label", "start", "stop", "unit")
 WHOLE = ((0.0, math.inf),)  # spans of a video that is anomalous from end to end, however long it is

@@ -13,7 +13,7 @@ from headhunt_svc.data.datasets import Annotation, make_record, read_annotations
 from headhunt_svc.errors import DatasetError, VideoError, list_problems
 from headhunt_svc.params import DatasetParams
 from headhunt_svc.types import VideoRecord
-from headhunt_svc.video.reader import count_frames, find_videos
+from headhunt_svc.video.files import count_frames, find_videos
 
 
 class Finding(NamedTuple):

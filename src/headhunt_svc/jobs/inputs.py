@@ -15,7 +15,7 @@ from fsspec.callbacks import Callback
 from headhunt_svc.errors import ConfigError, VideoOpenError
 from headhunt_svc.jobs.models import Input
 from headhunt_svc.storage.store import store_errors
-from headhunt_svc.video.reader import find_videos
+from headhunt_svc.video.files import find_videos
 
 UPLOAD = "upload:"
 

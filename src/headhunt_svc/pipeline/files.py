@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.types import FrameSpan
-from headhunt_svc.video.reader import find_videos
+from headhunt_svc.video.files import find_videos
 
 
 @dataclass(frozen=True, slots=True)

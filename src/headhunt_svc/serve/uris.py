@@ -12,7 +12,7 @@ import httpx
 from headhunt_svc.errors import HeadHuntError, VideoError
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.addresses import PrivateAddressError, resolve_address
-from headhunt_svc.video.reader import open_file
+from headhunt_svc.video.container import open_file
 
 _TIMEOUT_S = 30.0
 _PORTS = {"http": 80, "https": 443}

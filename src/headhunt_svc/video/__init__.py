@@ -1,4 +1,4 @@
-"""A video file -> segments with their pictures: reader, prefetch, sandbox.
+"""Reads video files as segments with their pictures: containers, reader, prefetch, sandbox.
 
-Here: decoding and cutting. Not here: what a model makes of the pictures.
+Here: decoding and cutting. Not here: what the model does with the pictures.
 """

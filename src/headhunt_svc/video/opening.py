@@ -1,9 +1,10 @@
-"""Opening a video: directly, or decoded in a process of its own within limits."""
+"""Opens a video, decoded in this process or in a separate one within limits."""
 
 from pathlib import Path
 
 from headhunt_svc.settings import Settings
-from headhunt_svc.video.reader import VideoLimits, VideoReader
+from headhunt_svc.video.container import VideoLimits
+from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.sandbox import ProcessLimits, SandboxedReader
 
 

@@ -17,7 +17,7 @@ from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
 from headhunt_svc.storage import files
 from headhunt_svc.storage.files import read_json, write_json
 from headhunt_svc.types import Confidence, FrameSpan, HeadRef, HeadSelection, OperatingPoint, Scorer, Segment
-from headhunt_svc.video.reader import count_frames
+from headhunt_svc.video.files import count_frames
 
 HEADS = (HeadRef(0, 1), HeadRef(2, 0))
 SOURCE = Source("model 1", ("what?", "who?"))

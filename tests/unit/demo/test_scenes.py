@@ -25,7 +25,7 @@ from headhunt_svc.demo.scenes import (
     window,
 )
 from headhunt_svc.demo.targets import N_TARGETS, OCCUPANCY, dense_targets, mirror
-from headhunt_svc.video.reader import count_frames
+from headhunt_svc.video.files import count_frames
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -8,7 +8,8 @@ from conftest import write_video
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.video import reader as module
-from headhunt_svc.video.reader import VideoReader, count_frames, find_videos
+from headhunt_svc.video.files import count_frames, find_videos
+from headhunt_svc.video.reader import VideoReader
 
 S = SegmentationParams(length_s=1.6, frames_per_segment=4)
 

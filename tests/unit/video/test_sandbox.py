@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from conftest import write_video
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.video.reader import VideoLimits, VideoReader
+from headhunt_svc.video.container import VideoLimits
+from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.sandbox import ProcessLimits, SandboxedReader, reader, seccomp, start, wire
 
 S = SegmentationParams(length_s=1.6, frames_per_segment=4)

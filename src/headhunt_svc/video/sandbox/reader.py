@@ -1,4 +1,4 @@
-"""VideoReader's interface, with the decoding elsewhere."""
+"""Reads videos that separate, limited processes decode, through the interface of VideoReader."""
 
 import atexit
 import contextlib
@@ -18,29 +18,30 @@ import numpy as np
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan, Segment
-from headhunt_svc.video.reader import Gap, SegmentPictures, VideoLimits, open_file
+from headhunt_svc.video.container import VideoLimits, open_file
+from headhunt_svc.video.reader import Gap, SegmentPictures
 from headhunt_svc.video.sandbox import wire
 from headhunt_svc.video.sandbox.wire import ProcessLimits
 
 _ERRORS: dict[str, type[VideoError]] = {e.__name__: e for e in (VideoOpenError, VideoDecodeError, VideoLimitError)}
-_STATUS_S = 5.0  # within which the end of a process is told
-_BUFFER = 2**22  # bytes of pictures on their way
+_STATUS_TIMEOUT_S = 5.0  # to wait for the exit status of a process
+_BUFFER = 2**22  # bytes of pictures in a socket
 
 
 class _Starter:
-    """The process that decoding processes are forked from: it has imported everything and never sees a video."""
+    """Runs the process that decoding processes are forked from: it has imported everything, and reads no video."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._of = 0  # the process that started it
+        self._owner = 0  # id of the process that started it
 
     def ensure(self) -> socket.socket:
-        """Its socket; starts it if it is not there, or if it is that of a process that this one was forked from."""
+        """The socket of the running process; starts one if there is none, or if it belongs to this one's parent."""
         with self._lock:
-            ours = self._of == os.getpid()
-            if self._control is not None and ours and self._process is not None and self._process.poll() is None:
+            own = self._owner == os.getpid()
+            if self._control is not None and own and self._process is not None and self._process.poll() is None:
                 return self._control
             if self._control is not None:
                 self._control.close()
@@ -51,15 +52,15 @@ class _Starter:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env={"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"},
-                    start_new_session=True,  # signals to the server's group are not for it: requests drain first
+                    start_new_session=True,  # a signal to the server's group must not end it before its requests
                 )
-            self._of = os.getpid()
+            self._owner = os.getpid()
             return self._control
 
     def stop(self) -> None:
-        """End it, and with it all that is being decoded."""
+        """End the process, and with it all decoding processes."""
         with self._lock:
-            if self._control is not None and self._of == os.getpid():
+            if self._control is not None and self._owner == os.getpid():
                 self._control.close()
                 self._control = None
                 if self._process is not None:
@@ -71,20 +72,20 @@ atexit.register(_starter.stop)
 
 
 def start() -> None:
-    """Start what decoding processes are forked from, so that the first video does not wait for it."""
+    """Start the process that decoding processes are forked from, so that the first video does not wait for it."""
     _starter.ensure()
 
 
 @dataclass(slots=True)
 class SandboxedReader:
-    """VideoReader in a process of its own, within limits: the same segments, times and gaps, to the bit.
+    """Reads one video in a separate process within limits: the same segments, times and gaps as VideoReader's.
 
-    Pictures come through a socket, which holds the decoder back when nobody takes them.
+    Pictures come through a socket, which blocks the decoder while the reader is busy.
 
     Raises:
         See VideoReader, and:
         VideoLimitError: more memory, processor time or waiting than `process` allows.
-        VideoDecodeError: the decoding process died of the file.
+        VideoDecodeError: the decoding process crashed.
     """
 
     path: Path
@@ -97,7 +98,7 @@ class SandboxedReader:
     duration_s: float = 0.0
     fps: float = 0.0
     _data: socket.socket = field(init=False, repr=False)
-    _life: socket.socket = field(init=False, repr=False)
+    _status: socket.socket = field(init=False, repr=False)  # closing it ends the process; its exit status comes here
 
     def __post_init__(self) -> None:
         self.video_id = self.video_id or self.path.name
@@ -106,21 +107,21 @@ class SandboxedReader:
         video = open_file(self.path)
         try:
             self._data, data = socket.socketpair()
-            self._life, life = socket.socketpair()
-            with data, life:
+            self._status, status = socket.socketpair()
+            with data, status:
                 for end in (self._data, data):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
                 self._data.settimeout(self.process.stall_s)
-                self._life.settimeout(_STATUS_S)
+                self._status.settimeout(_STATUS_TIMEOUT_S)
                 job = wire.Job(path=str(self.path), video=self.limits, process=self.process)
-                fds = [video, data.fileno(), life.fileno()]
+                fds = [video, data.fileno(), status.fileno()]
                 socket.send_fds(_starter.ensure(), [job.model_dump_json().encode()], fds)
         finally:
             os.close(video)
         try:
             opened = self._receive()
             if not isinstance(opened, wire.Opened):
-                raise self._nonsense()
+                raise self._invalid()
             self.fps = opened.fps
         except BaseException:
             self._close()
@@ -133,29 +134,29 @@ class SandboxedReader:
         self._close()
 
     def _close(self) -> None:
-        """Ends the decoding process if it is still there."""
+        """End the decoding process if it still runs."""
         self._data.close()
-        self._life.close()
+        self._status.close()
 
     def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """See VideoReader."""
-        with contextlib.suppress(BrokenPipeError):  # why it went is told by _receive
+        with contextlib.suppress(BrokenPipeError):  # _receive raises the reason
             wire.send(self._data, wire.Cut(params=params))
         while isinstance(message := self._receive(), wire.Piece):
-            self._note(message.progress)
+            self._update(message.progress)
             height, width = message.shape[1:3]
             if message.shape[0] != params.frames_per_segment or height * width > self.limits.max_pixels:
-                raise self._nonsense()
+                raise self._invalid()
             pictures = np.empty(message.shape, np.uint8)
             self._fill(pictures)
             span = FrameSpan(message.start, message.stop)
             segment = Segment(self.video_id, message.index, span, message.frame_indices)
             yield SegmentPictures(segment, pictures, message.start_s, message.stop_s)
         if not isinstance(message, wire.End):
-            raise self._nonsense()
-        self._note(message.progress)
+            raise self._invalid()
+        self._update(message.progress)
 
-    def _note(self, progress: wire.Progress) -> None:
+    def _update(self, progress: wire.Progress) -> None:
         self.n_frames, self.repaired_times = progress.n_frames, progress.repaired_times
         self.duration_s = progress.duration_s
         self.gaps[progress.gaps_from :] = [Gap(g.time_s, g.packets, g.reason) for g in progress.gaps]
@@ -168,7 +169,7 @@ class SandboxedReader:
         except TimeoutError:
             raise self._stalled() from None
         except ValueError as exc:
-            raise self._nonsense() from exc
+            raise self._invalid() from exc
         if not isinstance(message, wire.Failed):
             return message
         if message.error == "memory":
@@ -186,9 +187,9 @@ class SandboxedReader:
             raise self._stalled() from None
 
     def _died(self) -> Exception:
-        """How the decoding process ended, as an error."""
+        """The error for the exit status of a decoding process that has ended."""
         try:
-            status = int(self._life.recv(16))
+            status = int(self._status.recv(16))
         except (ValueError, OSError):
             return VideoDecodeError(f"{self.path}: the decoding process was stopped; try again")
         if status == -signal.SIGXCPU:
@@ -197,8 +198,8 @@ class SandboxedReader:
                 "cut it or raise decode_cpu_s"
             )
         if status < 0:
-            died = f"by signal {signal.Signals(-status).name}"
-            return VideoDecodeError(f"{self.path}: the decoder crashed ({died}); re-encode the video with ffmpeg")
+            cause = f"by signal {signal.Signals(-status).name}"
+            return VideoDecodeError(f"{self.path}: the decoder crashed ({cause}); re-encode the video with ffmpeg")
         if status == wire.OUT_OF_MEMORY:
             return self._too_much_memory()
         return RuntimeError(f"{self.path}: the decoding process ended with status {status} and said nothing")
@@ -215,5 +216,5 @@ class SandboxedReader:
             "re-encode the video or raise decode_stall_s"
         )
 
-    def _nonsense(self) -> VideoError:
+    def _invalid(self) -> VideoError:
         return VideoDecodeError(f"{self.path}: the decoder gave an answer that makes no sense; is the file intact?")

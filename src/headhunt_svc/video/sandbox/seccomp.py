@@ -1,6 +1,6 @@
-"""The system calls that decoding an open file needs, and no others (Linux on x86-64, no root needed).
+"""Confines a process to the system calls that decoding an open file needs (Linux on x86-64, no root needed).
 
-What is refused fails with "operation not permitted": opening files, sockets, other programs, signals to others.
+All others fail with "operation not permitted": opening files, sockets, starting programs, signals to other processes.
 """
 
 import ctypes
@@ -73,10 +73,10 @@ def _program() -> bytes:
     allow = _op(_RETURN, _ALLOW)
     start = [_op(_LOAD, _ARCH_AT), _op(_EQUAL, _ARCH, 1, 0), _op(_RETURN, _KILL), _op(_LOAD, _NR)]
     start += [_op(_AT_LEAST, _X32, 0, 1), refuse]
-    # glibc falls back to clone, whose flags can be seen from here: threads yes, processes no
+    # glibc falls back to clone, whose flags the filter can read: threads are allowed, processes are not
     start += [_op(_EQUAL, _CLONE3, 0, 1), _op(_RETURN, _ERRNO | errno.ENOSYS)]
     start += [_op(_EQUAL, _CLONE, 0, 4), _op(_LOAD, _ARG0), _op(_SET, _CLONE_THREAD, 0, 1), allow, refuse]
-    # reading limits, not setting them: the pointer to new ones, in both halves, is null
+    # limits may be read, not set: both halves of the pointer to new limits are null
     start += [_op(_EQUAL, _PRLIMIT, 0, 6), _op(_LOAD, _ARG2), _op(_EQUAL, 0, 0, 3), _op(_LOAD, _ARG2 + 4)]
     start += [_op(_EQUAL, 0, 0, 1), allow, refuse]
     calls = sorted(_ALLOWED.values())
@@ -85,12 +85,12 @@ def _program() -> bytes:
 
 
 def available() -> bool:
-    """Is there a filter for this machine?"""
+    """Does the filter exist for this machine?"""
     return sys.platform == "linux" and platform.machine() == "x86_64"
 
 
 def confine() -> None:
-    """Apply the filter to this thread and all that it starts; there is no way back.
+    """Apply the filter to this thread and all threads that it starts; it cannot be removed.
 
     Raises:
         OSError: the kernel refuses.
@@ -104,7 +104,7 @@ def confine() -> None:
 
 
 def prctl(option: int, *values: int) -> None:
-    """Linux's prctl.
+    """Call Linux's prctl.
 
     Raises:
         OSError: refused.

@@ -1,6 +1,6 @@
-"""What the decoding process and this one tell each other: a fixed header, JSON that is checked, raw pictures.
+"""The messages between this process and a decoding process: a fixed header, validated JSON, raw pictures.
 
-No pickle: whoever takes over the decoder can send wrong pictures, but no code.
+No pickle: an attacker who controls the decoder can send wrong pictures, but no code.
 """
 
 import socket
@@ -13,19 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, 
 from pydantic.dataclasses import dataclass
 
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.video.reader import VideoLimits
+from headhunt_svc.video.container import VideoLimits
 
 _HEADER = struct.Struct("!I")  # bytes of JSON that follow
 _MAX_JSON = 2**22
-OUT_OF_MEMORY = 3  # how a process ends that has too little left to say so
+OUT_OF_MEMORY = 3  # exit status of a process without enough memory for a message
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """What decoding one video may use.
+    """Resources that decoding one video may use.
 
-    memory_mib: address space on top of what the process has at its start. cpu_s: processor time for the whole video.
-    stall_s: wall-clock time without a new segment while somebody waits for it.
+    memory_mib: address space beyond that of the process at its start. cpu_s: processor time for the whole video.
+    stall_s: wall-clock time that a reader waits for the next segment.
     """
 
     memory_mib: PositiveInt = 2048
@@ -38,7 +38,7 @@ class _Message(BaseModel):
 
 
 class Job(_Message):
-    """To the decoding process, with the open files: what to read, and within what."""
+    """To the decoding process, with the open files: which video to read, within which limits."""
 
     path: str
     video: VideoLimits
@@ -52,14 +52,14 @@ class Cut(_Message):
 
 
 class Opened(_Message):
-    """The file is a video that may be read."""
+    """From the decoding process: the file is a video within the limits."""
 
     kind: Literal["opened"] = "opened"
     fps: Annotated[FiniteFloat, Field(gt=0)]
 
 
 class GapSeen(_Message):
-    """As io/video.Gap."""
+    """As video.reader.Gap."""
 
     time_s: float | None
     packets: int
@@ -67,7 +67,7 @@ class GapSeen(_Message):
 
 
 class Progress(_Message):
-    """How far reading is; gaps replace those from number gaps_from on."""
+    """The reader's counters so far; gaps replace those from number gaps_from on."""
 
     n_frames: NonNegativeInt
     repaired_times: NonNegativeInt
@@ -77,7 +77,7 @@ class Progress(_Message):
 
 
 class Piece(_Message):
-    """A segment; its pictures uint8[shape] follow as raw bytes."""
+    """One segment; its pictures, uint8 of this shape, follow as raw bytes."""
 
     kind: Literal["piece"] = "piece"
     progress: Progress
@@ -91,7 +91,7 @@ class Piece(_Message):
 
 
 class End(_Message):
-    """All was read."""
+    """The whole video was read."""
 
     kind: Literal["end"] = "end"
     progress: Progress
@@ -101,7 +101,7 @@ Error = Literal["VideoOpenError", "VideoDecodeError", "VideoLimitError", "memory
 
 
 class Failed(_Message):
-    """Reading ended with an error of errors.py, or with too little memory."""
+    """Reading ended with an error of errors.py, too little memory, or a bug."""
 
     kind: Literal["failed"] = "failed"
     error: Error
@@ -112,32 +112,32 @@ Answer = Opened | Piece | End | Failed
 _ANSWERS: TypeAdapter[Answer] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
 
 
-def send(to: socket.socket, message: _Message, pictures: UInt8[np.ndarray, "..."] | None = None) -> None:
+def send(target: socket.socket, message: _Message, pictures: UInt8[np.ndarray, "..."] | None = None) -> None:
     """Send a message and, for a Piece, its pictures (contiguous)."""
     text = message.model_dump_json().encode()
-    to.sendall(_HEADER.pack(len(text)) + text)
+    target.sendall(_HEADER.pack(len(text)) + text)
     if pictures is not None:
-        to.sendall(pictures.data.cast("B"))
+        target.sendall(pictures.data.cast("B"))
 
 
 def receive_into(source: socket.socket, buffer: memoryview) -> None:
     """Fill the buffer.
 
     Raises:
-        EOFError: the other side is gone. TimeoutError: the socket's timeout passed.
+        EOFError: the other side has closed. TimeoutError: the socket's timeout passed.
     """
     while buffer:
-        got = source.recv_into(buffer)
-        if not got:
+        size = source.recv_into(buffer)
+        if not size:
             raise EOFError
-        buffer = buffer[got:]
+        buffer = buffer[size:]
 
 
 def receive_text(source: socket.socket) -> bytes:
-    """The JSON of one message.
+    """Receive the JSON of one message.
 
     Raises:
-        ValueError: longer than any message is. Otherwise see receive_into.
+        ValueError: too long for a message. Otherwise see receive_into.
     """
     header = bytearray(_HEADER.size)
     receive_into(source, memoryview(header))
@@ -150,9 +150,9 @@ def receive_text(source: socket.socket) -> bytes:
 
 
 def receive(source: socket.socket) -> Answer:
-    """One message from the decoding process, checked.
+    """Receive and validate one message from the decoding process.
 
     Raises:
-        ValueError: not a message. Otherwise see receive_into.
+        ValueError: not a valid message. Otherwise see receive_into.
     """
     return _ANSWERS.validate_json(receive_text(source))

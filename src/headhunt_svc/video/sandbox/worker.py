@@ -1,4 +1,4 @@
-"""The process that decodes: `main` waits, with everything imported, and forks one limited process for each video."""
+"""Decodes videos for SandboxedReader: `main` has imported everything and forks one limited process for each video."""
 
 import contextlib
 import fcntl
@@ -21,27 +21,27 @@ from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.sandbox import seccomp, wire
 
 _PDEATHSIG, _DUMPABLE = 1, 4  # prctl
-_VIDEO, _DATA = 3, 4  # file descriptors of a decoding process; there are no others
+_VIDEO, _DATA = 3, 4  # the only file descriptors of a decoding process besides /dev/null
 _MAX_FILES = 16
 MAX_JOB = 2**16
 
 
 @dataclass(slots=True)
 class _Started:
-    """A decoding process: its id and handle, and the socket of the one who waits for it."""
+    """A running decoding process: its id, its pidfd, and the socket that its exit status goes to."""
 
     pid: int
     process: int
-    waiting: socket.socket
+    status: socket.socket
     ended: bool = False
 
 
 def main(control_fd: int) -> None:
-    """Take jobs from the socket until it closes; tell how each process ended over the socket that came with the job."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor may send them to all children of the server
-        signal.signal(number, signal.SIG_IGN)  # the server decides when decoding stops
+    """Run jobs from the socket until it closes; send each exit status over the socket that came with the job."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor may send them to all children of the server,
+        signal.signal(number, signal.SIG_IGN)  # but the server decides when decoding stops
     os.environ.clear()
-    for module in pkgutil.walk_packages(av.__path__, "av."):  # a confined process can import nothing more
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # a confined process cannot import
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     control = socket.socket(fileno=control_fd)
@@ -52,45 +52,48 @@ def main(control_fd: int) -> None:
                 if key.fileobj is control:
                     text, fds, _, _ = socket.recv_fds(control, MAX_JOB, 3)
                     if not text:
-                        return  # decoding processes end with this one
+                        return  # and the decoding processes with it (PDEATHSIG)
                     _begin(text, fds, events)
                 else:
                     _end(key.data, events)
 
 
 def _begin(text: bytes, fds: list[int], events: selectors.BaseSelector) -> None:
-    video, data, life = fds
+    """Fork a decoding process and watch for its end."""
+    video, data, status = fds
     pid = os.fork()
     if not pid:
         _decoding_process(text, video, data)
     os.close(video)
     os.close(data)
-    started = _Started(pid, os.pidfd_open(pid), socket.socket(fileno=life))
-    events.register(started.process, selectors.EVENT_READ, started)  # it ended
-    events.register(started.waiting, selectors.EVENT_READ, started)  # nobody wants more
+    started = _Started(pid, os.pidfd_open(pid), socket.socket(fileno=status))
+    events.register(started.process, selectors.EVENT_READ, started)  # it has ended
+    events.register(started.status, selectors.EVENT_READ, started)  # its reader has closed
 
 
 def _end(started: _Started, events: selectors.BaseSelector) -> None:
+    """Kill a decoding process if it still runs, and send its exit status."""
     if started.ended:
-        return  # both happened at once
+        return  # both events came together
     started.ended = True
     signal.pidfd_send_signal(started.process, signal.SIGKILL)
     _, status = os.waitpid(started.pid, 0)
     events.unregister(started.process)
-    events.unregister(started.waiting)
+    events.unregister(started.status)
     os.close(started.process)
-    with contextlib.suppress(OSError), started.waiting as waiting:  # perhaps nobody wants to know
-        waiting.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    with contextlib.suppress(OSError), started.status as reader:  # which may have closed
+        reader.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
 def _decoding_process(text: bytes, video: int, data: int) -> Never:
+    """Decode one video in this process, without the parent's files and with limits, and exit."""
     try:
         seccomp.prctl(_PDEATHSIG, signal.SIGKILL)
-        nothing = os.open(os.devnull, os.O_RDWR)
+        null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
-            os.dup2(nothing, number)
-        held = [fcntl.fcntl(fd, fcntl.F_DUPFD, _DATA + 1) for fd in (video, data)]  # out of the way of both numbers
-        for fd, number in zip(held, (_VIDEO, _DATA), strict=True):
+            os.dup2(null, number)
+        copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, _DATA + 1) for fd in (video, data)]  # above both numbers
+        for fd, number in zip(copies, (_VIDEO, _DATA), strict=True):
             os.dup2(fd, number)
         os.closerange(_DATA + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         if os.getppid() == 1:
@@ -107,28 +110,30 @@ def _decoding_process(text: bytes, video: int, data: int) -> Never:
 
 
 def _limit(limits: wire.ProcessLimits) -> None:
+    """Set resource limits and, where there is one, the filter of system calls."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     memory = used + limits.memory_mib * 2**20
-    for what, soft, hard in (
+    for resource_id, soft, hard in (
         (resource.RLIMIT_AS, memory, memory),
         (resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1),
         (resource.RLIMIT_NOFILE, _MAX_FILES, _MAX_FILES),
         (resource.RLIMIT_FSIZE, 0, 0),
         (resource.RLIMIT_CORE, 0, 0),
     ):
-        resource.setrlimit(what, (soft, hard))
+        resource.setrlimit(resource_id, (soft, hard))
     seccomp.prctl(_DUMPABLE, 0)
     if seccomp.available():
         seccomp.confine()
 
 
 def _decode(job: wire.Job, data: socket.socket) -> None:
-    told = 0
+    """Send a video's segments, or the error that ended it."""
+    gaps_sent = 0
 
     def progress(reader: VideoReader) -> wire.Progress:
-        nonlocal told
-        first = max(told - 1, 0)  # the last gap may have grown
-        told = len(reader.gaps)
+        nonlocal gaps_sent
+        first = max(gaps_sent - 1, 0)  # the last gap may have grown
+        gaps_sent = len(reader.gaps)
         return wire.Progress(
             n_frames=reader.n_frames,
             repaired_times=reader.repaired_times,

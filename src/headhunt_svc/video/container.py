@@ -1,0 +1,86 @@
+"""Opens video files through FFmpeg within limits. A file is treated as hostile: see docs/security.md."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+
+from headhunt_svc.errors import VideoOpenError
+
+# FFmpeg's names. Only containers that hold their own data: no playlists, picture sequences, devices or scripts.
+FORMATS = frozenset("asf avi flv gif m4v matroska mov mpeg mpegts mpegvideo ogg webm".split())
+CODECS = frozenset(
+    "av1 dnxhd dvvideo ffv1 flv gif h263 h264 hevc libdav1d libvpx libvpx-vp9 mjpeg mpeg1video mpeg2video mpeg4 "
+    "mpegvideo msmpeg4 msmpeg4v2 prores rawvideo theora vc1 vp6 vp6f vp8 vp9 wmv1 wmv2 wmv3".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLimits:
+    """Limits that a video must keep; None is no limit.
+
+    max_pixels: of one picture. formats, codecs: FFmpeg's names of demuxers and decoders.
+    """
+
+    max_duration_s: float | None = None
+    max_pixels: int = 2**26
+    max_frames: int | None = None
+    formats: frozenset[str] = FORMATS
+    codecs: frozenset[str] = CODECS
+
+
+def open_file(path: Path) -> int:
+    """Open an ordinary file that is not empty, as a file descriptor.
+
+    Raises:
+        VideoOpenError: it cannot be opened, is empty, or is not an ordinary file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a FIFO must not wait for a writer
+    except FileNotFoundError as exc:
+        raise VideoOpenError(f"{path}: no such file") from exc
+    except (OSError, ValueError) as exc:
+        raise VideoOpenError(f"{path}: cannot be opened ({getattr(exc, 'strerror', exc)})") from exc
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        return fd
+    os.close(fd)
+    problem = "the file is empty" if stat.S_ISREG(status.st_mode) else "not an ordinary file"
+    raise VideoOpenError(f"{path}: {problem}")
+
+
+def open_container(
+    path: Path, limits: VideoLimits, fd: int | None
+) -> tuple[av.container.InputContainer, av.VideoStream]:
+    """Open a video and its picture stream; FFmpeg gets the open file only, so it cannot reach what the file refers to.
+
+    Raises:
+        VideoOpenError: not a video in an allowed container, or without a picture stream.
+    """
+    own = open_file(path) if fd is None else None
+    options = {
+        "fd": str(fd if own is None else own),
+        "protocol_whitelist": "fd",
+        "format_whitelist": ",".join(sorted(limits.formats)),
+        "codec_whitelist": ",".join(sorted(limits.codecs)),
+        "enable_drefs": "0",
+        "max_pixels": str(limits.max_pixels),
+    }
+    try:
+        container = av.open("fd:", options=options)
+    except (av.error.FFmpegError, OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc)
+        allowed = ", ".join(sorted(limits.formats))
+        raise VideoOpenError(f"{path}: not a video that can be read, in one of {allowed} ({reason})") from exc
+    finally:
+        if own is not None:
+            os.close(own)  # FFmpeg has a duplicate
+    if not container.streams.video:
+        container.close()
+        raise VideoOpenError(f"{path}: no picture stream in the file (sound only?)")
+    stream = container.streams.video[0]
+    stream.thread_type = "SLICE"  # with frame threads, what is lost after an error depends on the number of cores
+    return container, stream

@@ -30,7 +30,7 @@ def outcome(reader: Reader, path: Path) -> object:
     """Segments, gaps and times; or the error's class and words."""
     try:
         with reader(path) as video:
-            pieces = [(p.segment, p.start_s, p.stop_s, p.pictures.tobytes()) for p in video.segments("v", S)]
+            pieces = [(p.segment, p.start_s, p.stop_s, p.pictures.tobytes()) for p in video.segments(S)]
             return pieces, video.n_frames, video.duration_s, list(video.gaps), video.repaired_times
     except VideoError as exc:
         return type(exc), str(exc)

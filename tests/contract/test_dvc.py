@@ -1,5 +1,6 @@
 """dvc.yaml tells the truth: what a stage depends on is what its code imports."""
 
+import ast
 import inspect
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from conftest import ROOT
 from headhunt_svc.cli.main import app
 from headhunt_svc.demo.params import load_demo_params
+from headhunt_svc.params import Params
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PACKAGE = "headhunt_svc"
@@ -77,6 +79,24 @@ def test_a_stage_depends_on_what_it_imports(stage: str, graph: grimp.ImportGraph
     idle = sorted(d for d in listed if not any(_covers(d, f) for f in files))
     right = "\n".join(f"      - {d}" for d in sorted({_dependency(f) for f in files}))
     assert (missing, idle) == ([], []), f"imported and not listed, listed and not imported; right for {stage}:\n{right}"
+
+
+def sections_read(file: str) -> set[str]:
+    """Sections of params.yaml that the functions of a module read from an argument of type Params."""
+    sections: set[str] = set()
+    for function in (n for n in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(n, ast.FunctionDef)):
+        names = {a.arg for a in function.args.args if a.annotation and ast.unparse(a.annotation) == "Params"}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+                sections.add(node.attr)
+    return sections & set(Params.model_fields)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_parameters_that_it_reads(stage: str, graph: grimp.ImportGraph) -> None:
+    listed = {p.split(".")[0] for p in STAGES[stage].get("params", ()) if isinstance(p, str)}
+    read = set().union(*map(sections_read, files_behind(graph, VERBS[stage])))
+    assert sorted(read - listed) == []
 
 
 @pytest.mark.parametrize("stage", STAGES)

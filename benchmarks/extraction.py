@@ -21,13 +21,13 @@ import transformers
 from peak import peak_bytes
 from rich.console import Console
 from rich.table import Table
+from textbook import reference_features
 
 from headhunt_svc.demo.model import build_tokenizer
 from headhunt_svc.model.attribution import attribute
 from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import FAMILIES
 from headhunt_svc.model.loading import pick_device
-from headhunt_svc.model.reference import reference_features
 from headhunt_svc.types import HeadRef
 
 PROMPTS = [

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import benchmark
 from headhunt_svc.model.attribution import attribute
 from headhunt_svc.model.extractor import Extractor, VisionCache
 from headhunt_svc.model.families import FAMILIES
-from headhunt_svc.model.reference import reference_features
 from headhunt_svc.types import HeadRef
 from helpers.models import PROMPTS, tiny
 
 TOLERANCE = 1e-4
+
+reference_features = benchmark("textbook").reference_features
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))

@@ -5,7 +5,7 @@ or not the windows that the model sees overlap.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float
 
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan, Segment
@@ -90,16 +90,6 @@ def segments(video_id: str, times_s: Float[np.ndarray, " frame"], params: Segmen
     segmenter = Segmenter(video_id, params)
     closed = [s for t in times_s for s in segmenter.push(float(t))]
     return tuple(closed + segmenter.finish())
-
-
-def frame_values(
-    spans: list[FrameSpan], values: Float[np.ndarray, " segment"], n_frames: int
-) -> Float64[np.ndarray, " frame"]:
-    """Repeat each segment's value over its frames; frames in no span are NaN (a gap)."""
-    result = np.full(n_frames, np.nan)
-    for span, value in zip(spans, values, strict=True):
-        result[span.start : span.stop] = value
-    return result
 
 
 def segment_labels(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headhunt_svc.core.segmentation import Segmenter, frame_values, sample_frames, segment_labels, segments
+from headhunt_svc.core.segmentation import Segmenter, sample_frames, segment_labels, segments
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan
 
@@ -115,11 +115,6 @@ def test_the_model_is_told_the_time_between_frames_of_the_video_at_hand() -> Non
 def test_sampling_is_uniform_in_time_not_in_frames() -> None:
     times = np.array([0.0, 0.1, 0.2, 0.3, 1.0, 2.0, 3.0])  # dense at first
     assert sample_frames(times, 4) == (0, 3, 4, 5)  # on screen at 0, 0.875, 1.75, 2.625 s
-
-
-def test_frames_outside_every_span_are_a_gap_not_a_number() -> None:
-    values = frame_values([FrameSpan(0, 2), FrameSpan(4, 5)], np.array([0.25, 0.5]), 6)
-    np.testing.assert_array_equal(values, [0.25, 0.25, np.nan, np.nan, 0.5, np.nan])
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.25, [True, True]), (0.5, [False, True])])

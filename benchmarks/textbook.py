@@ -1,6 +1,6 @@
 """Reads heads the textbook way: generate(max_new_tokens=1) once per segment and prompt, with hooks on every layer.
 
-For parity tests and the benchmark only; nothing else in the package may import it.
+What parity tests and the benchmark of extraction compare with.
 """
 
 from collections.abc import Sequence

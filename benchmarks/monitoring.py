@@ -27,9 +27,10 @@ from rich.table import Table
 
 from headhunt_svc.core.quality import picture_quality
 from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
+from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
-from headhunt_svc.monitoring.drift import FLEET
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
+from headhunt_svc.monitoring.verdicts import FLEET
 from headhunt_svc.prediction_log.recording import PassRows
 from headhunt_svc.prediction_log.schema import COLUMNS, PROJECTED, About
 from headhunt_svc.prediction_log.writer import PredictionLog
@@ -178,7 +179,8 @@ def fill(folder: Path, rows: int) -> Paths:
                 log.put(ABOUT, whole.slice(first, per_file))
                 log.flush(600)
     for i in range(CAMERAS):
-        rebaseline(paths.log, paths.baselines, params, f"camera-{i}", START, START + timedelta(days=1), None, "", None)
+        query = params.query(START, START + timedelta(days=1))
+        rebaseline(paths.log, Baselines(paths.baselines), f"camera-{i}", query, params.min_segments, "")
     return paths
 
 

@@ -4,7 +4,7 @@ import re
 
 from conftest import ROOT, headhunt
 from headhunt_svc.monitoring.config import load_drift
-from headhunt_svc.monitoring.diagnosis import REMEDY
+from headhunt_svc.monitoring.verdicts import REMEDY
 
 DOC = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 

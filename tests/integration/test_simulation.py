@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 from headhunt_svc.demo import simulation
 from headhunt_svc.demo.simulation import CAMERAS, DARK, MOVED, NORMAL, Draws, Outcome, Pool, Scenario
-from headhunt_svc.monitoring.drift import FLEET, CameraVerdict
+from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict
 from headhunt_svc.prediction_log.windows import sample_of
 
 
@@ -65,6 +65,6 @@ def test_only_the_right_kind_on_the_right_camera_counts_as_right() -> None:
     scenario, outcome = Scenario("s", {}, False, "camera-2", "lighting"), Outcome()
     for camera, kind in (("camera-2", "lighting"), ("camera-2", "view"), ("camera-1", "lighting"), (FLEET, None)):
         verdicts = {c: CameraVerdict(c, "fine") for c in (*CAMERAS, FLEET)}
-        verdicts[camera].kind = kind  # type: ignore[assignment]
+        verdicts[camera] = CameraVerdict(camera, "drift" if kind else "fine", kind=kind)  # type: ignore[arg-type]
         outcome.add(scenario, verdicts)
     assert (outcome.windows, outcome.alarms, outcome.right_camera, outcome.right_kind) == (4, 3, 2, 1)

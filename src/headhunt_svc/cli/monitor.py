@@ -17,7 +17,7 @@ from headhunt_svc.cli.options import BundleFolder
 from headhunt_svc.errors import EXIT_DRIFT
 
 if TYPE_CHECKING:
-    from headhunt_svc.monitoring.run import Verdict
+    from headhunt_svc.monitoring.verdicts import Verdict
 
 app = typer.Typer()
 monitor_app = typer.Typer(no_args_is_help=True, help="Drift of scores, heads and prompts (docs/operations.md).")
@@ -78,7 +78,7 @@ def monitor_run(
     if port is not None:
         serve(port)
     if every is not None:
-        monitor.every(every, report)
+        monitor.run_every(every, report)
     verdict = monitor.run(at.replace(tzinfo=UTC) if at else None)
     report(verdict)
     if verdict.drifted:
@@ -108,13 +108,19 @@ def monitor_rebaseline(
     detector: Annotated[str | None, typer.Option(help="Rows of this detector_id; default: the latest.")] = None,
 ) -> None:
     """Freeze footage that is known to be good as what a camera is compared with from now on."""
+    from headhunt_svc.monitoring.baselines import Baselines
     from headhunt_svc.monitoring.config import load_drift
-    from headhunt_svc.monitoring.run import rebaseline as run
+    from headhunt_svc.monitoring.run import rebaseline
 
-    stop_at = stop.replace(tzinfo=UTC) if stop else datetime.now(UTC)
-    start_at = start.replace(tzinfo=UTC) if start else stop_at - timedelta(days=7)
-    place = _log_place(log)
-    typer.echo(run(place, baselines, load_drift(config), camera, start_at, stop_at, version, why, detector))
+    store, params = Baselines(baselines), load_drift(config)
+    if version is not None:
+        store.activate(camera, version, why)
+    else:
+        stop_at = stop.replace(tzinfo=UTC) if stop else datetime.now(UTC)
+        start_at = start.replace(tzinfo=UTC) if start else stop_at - timedelta(days=7)
+        query = params.query(start_at, stop_at, detector)
+        version = rebaseline(_log_place(log), store, camera, query, params.min_segments, why)
+    typer.echo(version)
 
 
 @monitor_app.command("ui")

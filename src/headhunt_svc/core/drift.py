@@ -1,29 +1,29 @@
-"""How far two samples of scored segments are apart, and how far two samples of the same thing would be by chance.
+"""How far two samples of scored segments differ, and how far two samples of the same footage differ by chance.
 
-Segments of one video resemble each other, so a window of 300 segments of 24 videos says about as much as 24 videos:
-chance is judged by drawing whole blocks of neighbouring segments.
+Segments of one video resemble each other: 300 segments of 24 videos say about as much as 24 videos. So chance is
+measured by drawing whole blocks of neighbouring segments, as a block bootstrap does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import norm, rankdata, spearmanr, wasserstein_distance
+from scipy.stats import binomtest, rankdata, spearmanr, wasserstein_distance
 
-CHANCE_ROWS = 2000  # of a baseline; what they say is carried over to all
+CHANCE_ROWS = 2000  # rows of a baseline that chance is measured on; the result is scaled to the whole baseline
+LEAST_STD = 1e-3  # keeps ratios finite where a column or a head is constant
 
 Column = Float[np.ndarray, " row"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Segments of one camera: rows of the prediction log as arrays; `block`: which rows belong together.
+    """Segments of one camera as arrays; rows of one block are neighbours in one video.
 
-    prompt_scores: raw scores under each prompt, NaN where a segment was not probed. total, events: of all segments,
-    where `block` and the other arrays hold only some of them.
+    prompt_scores: raw scores under each calibration prompt, NaN where a segment was not probed. total, events: counts
+    of all segments in the window, of which the arrays may hold only some.
     """
 
     block: Int[np.ndarray, " row"]
@@ -42,98 +42,117 @@ class Sample:
     def __len__(self) -> int:
         return len(self.raw)
 
-    def of(self, rows: Bool[np.ndarray, " row"]) -> "Sample":
-        """Some of the rows."""
-        arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in ("total", "events")}
-        return replace(self, **arrays, total=int(rows.sum()), events=int(self.in_event[rows].sum()))
+    @property
+    def n_blocks(self) -> int:
+        """The number of blocks."""
+        return len(np.unique(self.block))
 
-    def some(self, rows: float) -> "Sample":
-        """About so many rows (all, if there are no more) in whole blocks, always the same."""
-        blocks, sizes = np.unique(self.block, return_counts=True)
-        order = np.random.default_rng(0).permutation(len(blocks))
-        enough = order[: int(np.searchsorted(np.cumsum(sizes[order]), rows)) + 1]
-        return self if len(enough) == len(blocks) else self.of(np.isin(self.block, blocks[enough]))
+    @property
+    def event_rate(self) -> float:
+        """The share of all segments that are in events."""
+        return self.events / max(self.total, 1)
 
     @property
     def probed(self) -> "Sample":
-        """The rows that were read under all prompts."""
-        return self.of(~np.isnan(self.prompt_scores).any(1)) if self.prompt_scores.shape[1] else self.of(self.block < 0)
+        """The rows that were scored under all prompts."""
+        n_prompts = self.prompt_scores.shape[1]
+        return self.where(~np.isnan(self.prompt_scores).any(1) if n_prompts else np.zeros(len(self), bool))
+
+    def where(self, rows: Bool[np.ndarray, " row"]) -> "Sample":
+        """The rows at which the mask is true; they are counted anew."""
+        arrays = {name: getattr(self, name)[rows] for name in _ARRAYS}
+        return replace(self, **arrays, total=int(rows.sum()), events=int(self.in_event[rows].sum()))
+
+    def subsample(self, rows: float) -> "Sample":
+        """About this many rows in whole blocks, always the same ones; all rows if there are no more."""
+        blocks, sizes = np.unique(self.block, return_counts=True)
+        order = np.random.default_rng(0).permutation(len(blocks))
+        drawn = order[: int(np.searchsorted(np.cumsum(sizes[order]), rows)) + 1]
+        return self if len(drawn) == len(blocks) else self.where(np.isin(self.block, blocks[drawn]))
 
 
-def joined(parts: Mapping[Any, Sample]) -> Sample:
-    """Several samples as one; their blocks stay apart."""
-    shift, blocks = 0, []
-    for part in parts.values():
-        blocks.append(part.block + shift)
-        shift += int(part.block.max(initial=-1)) + 1
-    names = [f.name for f in fields(Sample) if f.name not in ("block", "total", "events")]
-    arrays = {n: np.concatenate([getattr(p, n) for p in parts.values()]) for n in names}
-    total, events = (sum(getattr(p, n) for p in parts.values()) for n in ("total", "events"))
-    return Sample(block=np.concatenate(blocks), **arrays, total=total, events=events)
+_ARRAYS = tuple(f.name for f in fields(Sample) if f.name not in ("total", "events"))
 
 
-def wilson(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share."""
+def concatenate(samples: Sequence[Sample]) -> Sample:
+    """Several samples as one; blocks of different samples stay different blocks."""
+    arrays = {name: np.concatenate([getattr(s, name) for s in samples]) for name in _ARRAYS}
+    shifts = np.cumsum([0] + [int(s.block.max(initial=-1)) + 1 for s in samples[:-1]])
+    arrays["block"] = np.concatenate([s.block + shift for s, shift in zip(samples, shifts, strict=True)])
+    return Sample(**arrays, total=sum(s.total for s in samples), events=sum(s.events for s in samples))
+
+
+def wilson_interval(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share; of no cases at all it is everything."""
     if n == 0:
         return 0.0, 1.0
-    z = float(norm.ppf(0.5 + confidence / 2))
-    p, scale = hits / n, 1 + z * z / n
-    middle = (p + z * z / (2 * n)) / scale
-    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
-    return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
+# Both distances are defined as in Evidently's stat tests, which draw the page (tests/unit/core/test_drift.py compares
+# them). They are computed here because a limit needs the same distance of many draws, and `core` imports no Evidently.
 def psi(reference: Column, current: Column) -> float:
-    """Population stability index over Sturges' bins of both together; empty bins are filled as Evidently does it."""
+    """Population stability index over Sturges' bins of both samples; empty bins are filled as Evidently does."""
     edges = np.histogram_bin_edges(np.concatenate([reference, current]), "sturges")
-    p, q = (_filled(np.histogram(x, edges)[0] / len(x)) for x in (reference, current))
+    p, q = (_fill_empty_bins(np.histogram(x, edges)[0] / len(x)) for x in (reference, current))
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def _filled(shares: Float[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
+def _fill_empty_bins(shares: Float[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
     least = shares[shares > 0].min()
     return np.where(shares > 0, shares, least / 1e6 if least <= 1e-4 else 1e-4)
 
 
 def wasserstein(reference: Column, current: Column) -> float:
     """First Wasserstein distance in standard deviations of the reference."""
-    return float(wasserstein_distance(reference, current) / max(float(reference.std()), 1e-3))
+    return float(wasserstein_distance(reference, current) / max(float(reference.std()), LEAST_STD))
 
 
 def head_auc(reference: Sample, current: Sample) -> Float[np.ndarray, " head"]:
-    """Of every head, how well a classifier of its features tells the two samples apart: 0.5 not at all, 1 wholly.
+    """For every head: how well a classifier of its features tells the samples apart, from 0.5 (not at all) to 1.
 
-    Fisher's discriminant, fitted on every second block and asked about the others, both ways.
+    The classifier is Fisher's discriminant, fitted on every second block and tested on the others, in both directions.
     """
     x = np.concatenate([reference.heads, current.heads]).astype(np.float64)
-    new = np.repeat([False, True], [len(reference), len(current)])
-    # ranks of blocks: halves are alike in size however blocks are numbered
+    is_current = np.repeat([False, True], [len(reference), len(current)])
+    # parity of the rank of a block, not of its number: so both halves are alike in size
     half = np.concatenate([np.unique(s.block, return_inverse=True)[1] % 2 == 1 for s in (reference, current)])
-    found = []
+    aucs = []
     for train in (half, ~half):
-        old_x, new_x = x[train & ~new], x[train & new]
-        test, of_new = x[~train], new[~train]
-        n_new, n_old = int(of_new.sum()), int((~of_new).sum())
-        if min(len(old_x), len(new_x), n_new, n_old) < 2:
-            continue
-        centred = np.concatenate([old_x - old_x.mean(0), new_x - new_x.mean(0)])
-        scatter = np.einsum("nkp,nkq->kpq", centred, centred) / len(centred)
-        ridge = 1e-3 * np.trace(scatter, axis1=1, axis2=2) / scatter.shape[1] + 1e-12
-        scatter += ridge[:, None, None] * np.eye(scatter.shape[1])
-        weight = np.linalg.solve(scatter, (new_x.mean(0) - old_x.mean(0))[..., None])[..., 0]
-        ranks = rankdata(np.einsum("nkp,kp->nk", test, weight), axis=0)
-        found.append((ranks[of_new].sum(0) - n_new * (n_new + 1) / 2) / (n_new * n_old))
-    return np.asarray(np.mean(found, 0)) if found else np.full(x.shape[1], np.nan)
+        counts = [int((rows & label).sum()) for rows in (train, ~train) for label in (is_current, ~is_current)]
+        if min(counts) >= 2:
+            weight = _fisher(x[train & ~is_current], x[train & is_current])
+            aucs.append(_auc(np.einsum("nkp,kp->nk", x[~train], weight), is_current[~train]))
+    return np.asarray(np.mean(aucs, 0)) if aucs else np.full(x.shape[1], np.nan)
+
+
+def _fisher(
+    reference: Float[np.ndarray, "row head feature"], current: Float[np.ndarray, "row head feature"]
+) -> Float[np.ndarray, "head feature"]:
+    """Fisher's discriminant for every head, with a small ridge."""
+    centred = np.concatenate([reference - reference.mean(0), current - current.mean(0)])
+    scatter = np.einsum("nkp,nkq->kpq", centred, centred) / len(centred)
+    ridge = 1e-3 * np.trace(scatter, axis1=1, axis2=2) / scatter.shape[1] + 1e-12
+    scatter += ridge[:, None, None] * np.eye(scatter.shape[1])
+    return np.asarray(np.linalg.solve(scatter, (current.mean(0) - reference.mean(0))[..., None])[..., 0])
+
+
+def _auc(outputs: Float[np.ndarray, "row head"], labels: Bool[np.ndarray, " row"]) -> Float[np.ndarray, " head"]:
+    """Area under the ROC curve for every column, from ranks."""
+    n_true, n_false = int(labels.sum()), int((~labels).sum())
+    ranks = rankdata(outputs, axis=0)
+    return np.asarray((ranks[labels].sum(0) - n_true * (n_true + 1) / 2) / (n_true * n_false))
 
 
 def rank_agreement(scores: Float[np.ndarray, "row prompt"]) -> float:
-    """Mean rank correlation of the scores under two prompts."""
+    """Mean rank correlation between the scores under two prompts."""
     ranks = [spearmanr(scores[:, a], scores[:, b]).statistic for a, b in combinations(range(scores.shape[1]), 2)]
     return float(np.nanmean(ranks)) if np.isfinite(ranks).any() else float("nan")
 
 
 def prompt_figures(sample: Sample, threshold: float) -> dict[str, float]:
-    """What the probed segments of a sample say: spread of scores over prompts, decisions that flip, agreement."""
+    """How much scores, decisions and ranks of the probed segments depend on the prompt."""
     probed = sample.probed
     above = probed.prompt_scores > threshold
     return {
@@ -143,56 +162,72 @@ def prompt_figures(sample: Sample, threshold: float) -> dict[str, float]:
     }
 
 
-def instability(sample: Sample) -> Float[np.ndarray, " head"]:
-    """Of every head, how much its contribution to the logit depends on the prompt: mean std over prompts."""
-    return np.asarray(sample.probed.prompt_heads.std(1).mean(0))
+def instability_ratio(reference: Sample, current: Sample) -> Float[np.ndarray, " head"]:
+    """For every head: its instability in the window over that in the baseline.
+
+    Instability is the standard deviation over prompts of what the head adds to the logit, mean over segments.
+    """
+    before, now = (s.probed.prompt_heads.std(1).mean(0) for s in (reference, current))
+    return np.asarray((now + LEAST_STD) / (before + LEAST_STD))
 
 
 def signals(reference: Sample, current: Sample, threshold: float, min_probed: int) -> dict[str, float]:
-    """Every signal of drift by name; 0 is none, more is more. A signal that cannot be told is not there."""
-    found = {
+    """All signals of drift by name: 0 is no difference, larger is more. Unknown ones are left out."""
+    values = {
         "score_psi": psi(reference.raw, current.raw),
         "score_wasserstein": wasserstein(reference.raw, current.raw),
-        "event_rate": abs(current.events / current.total - reference.events / reference.total),
+        "event_rate": abs(current.event_rate - reference.event_rate),
     }
-    if reference.heads.shape[1:].count(0) == 0:
-        found["heads"] = 2 * float(np.max(head_auc(reference, current))) - 1
-    for name in ("brightness", "sharpness"):
-        old, new = (x[~np.isnan(x)] for x in (getattr(reference, name), getattr(current, name)))
-        if min(len(old), len(new)) > 1:
-            found[name] = wasserstein(old, new)
-    if reference.layout.shape[1]:
-        a, b = (np.nanmean(s.layout, 0) for s in (reference, current))
-        if a.std() > 1e-3 and b.std() > 1e-3:
-            found["view"] = float(1 - np.corrcoef(a, b)[0, 1])
-    lost = [float((s.dropped > 0).mean()) for s in (reference, current)]
-    found["dropped_frames"] = max(lost[1] - lost[0], 0.0)
+    if all(reference.heads.shape[1:]):
+        values["heads"] = 2 * float(np.max(head_auc(reference, current))) - 1
+    values |= _picture_signals(reference, current)
     if min(len(reference.probed), len(current.probed)) >= min_probed:
-        old_prompts, new_prompts = (prompt_figures(s, threshold) for s in (reference, current))
-        found |= {k: abs(new_prompts[k] - old_prompts[k]) for k in old_prompts}
-        old_heads, new_heads = instability(reference), instability(current)
-        found["head_instability"] = float(np.abs(np.log((new_heads + 1e-3) / (old_heads + 1e-3))).max())
-    return {k: v for k, v in found.items() if np.isfinite(v)}
+        before, now = (prompt_figures(s, threshold) for s in (reference, current))
+        values |= {name: abs(now[name] - before[name]) for name in before}
+        values["head_instability"] = float(np.abs(np.log(instability_ratio(reference, current))).max())
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def _picture_signals(reference: Sample, current: Sample) -> dict[str, float]:
+    values = {}
+    for name in ("brightness", "sharpness"):
+        before, now = (x[~np.isnan(x)] for x in (getattr(reference, name), getattr(current, name)))
+        if min(len(before), len(now)) > 1:
+            values[name] = wasserstein(before, now)
+    if reference.layout.shape[1]:
+        before, now = (np.nanmean(s.layout, 0) for s in (reference, current))
+        if min(before.std(), now.std()) > 1e-3:  # a picture of one brightness has no layout
+            values["view"] = float(1 - np.corrcoef(before, now)[0, 1])
+    before_share, now_share = (float((s.dropped > 0).mean()) for s in (reference, current))
+    values["dropped_frames"] = max(now_share - before_share, 0.0)
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Mean and standard deviation of a signal between samples that differ only by chance."""
+
+    mean: float
+    std: float
 
 
 def chance(
     reference: Sample, blocks: int, threshold: float, min_probed: int, draws: int, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation by which chance moves every signal of a window of `blocks` blocks.
+) -> dict[str, Chance]:
+    """By how much chance alone moves every signal of a window with this many blocks.
 
-    Measured between some blocks of the reference (half of them at most) and its others, and carried over to the whole
-    reference and the window as the standard error of a difference is: with the root of 1/n + 1/m.
+    Measured between randomly drawn blocks of the reference (at most half of them) and its other blocks; scaled to the
+    sizes of the whole reference and the window as the standard error of a difference is: sqrt(1/n + 1/m).
     """
     rng = np.random.default_rng(seed)
-    whole = len(np.unique(reference.block))
-    reference = reference.some(CHANCE_ROWS)
+    whole = reference.n_blocks
+    reference = reference.subsample(CHANCE_ROWS)
     names = np.unique(reference.block)
-    n, some = len(names), min(blocks, len(names) // 2)
-    scale = float(np.sqrt((1 / whole + 1 / blocks) / (1 / some + 1 / (n - some))))
-    found: dict[str, list[float]] = {}
+    drawn = min(blocks, len(names) // 2)
+    scale = float(np.sqrt((1 / whole + 1 / blocks) / (1 / drawn + 1 / (len(names) - drawn))))
+    values: dict[str, list[float]] = {}
     for _ in range(draws):
-        drawn = rng.choice(names, some, replace=False)
-        rows = np.isin(reference.block, drawn)
-        for name, value in signals(reference.of(~rows), reference.of(rows), threshold, min_probed).items():
-            found.setdefault(name, []).append(value)
-    return {name: (scale * float(np.mean(v)), scale * float(np.std(v))) for name, v in found.items()}
+        rows = np.isin(reference.block, rng.choice(names, drawn, replace=False))
+        for name, value in signals(reference.where(~rows), reference.where(rows), threshold, min_probed).items():
+            values.setdefault(name, []).append(value)
+    return {name: Chance(scale * float(np.mean(v)), scale * float(np.std(v))) for name, v in values.items()}

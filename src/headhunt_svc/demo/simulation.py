@@ -6,7 +6,6 @@ that pool of clips, so a clip may return on another day. No scene is both in a b
 """
 
 import shutil
-import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,10 +29,11 @@ from headhunt_svc.demo.scenes import FPS, SEEN_KINDS, camera, surveillance
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.monitoring.baselines import Baseline, Baselines
 from headhunt_svc.monitoring.config import DriftParams, Kind
-from headhunt_svc.monitoring.drift import FLEET, CameraVerdict, Judge
+from headhunt_svc.monitoring.drift import Judge
+from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.prediction_log.schema import COLUMNS, About
-from headhunt_svc.prediction_log.windows import Rows, Window, read_window
+from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, read_window
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.storage.store import Store
@@ -182,7 +182,7 @@ class Pool:
     def _rows(self, batch: Batch) -> Rows:
         if batch not in self._batch_rows:
             store, stop = Store(str(self.folder / batch.name)), START + timedelta(days=1)
-            window = read_window(store, START, stop, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
+            window = read_window(store, WindowQuery(START, stop))
             self._batch_rows[batch] = window.cameras[batch.camera]
         return self._batch_rows[batch]
 
@@ -281,7 +281,7 @@ def detections(pools: Iterable[Pool], params: DriftParams, windows: int = 30, ru
             draw, judge = draws[i % len(draws)], judges[i % len(draws)]
             window = draw.window(scenario, np.random.default_rng([draw.pool.seed, number, i]))
             name = f"{scenario.name}, seed {draw.pool.seed}" if scenario.kind is None else scenario.name
-            outcomes.setdefault(name, Outcome()).add(scenario, judge.judge(window, draw.baselines))
+            outcomes.setdefault(name, Outcome()).add(scenario, judge.judge(window, draw.baselines).cameras)
     return outcomes
 
 

@@ -1,7 +1,7 @@
-"""Baselines: what a camera's segments looked like when all was well. Frozen rows of the prediction log, versioned.
+"""Baselines: frozen rows of the prediction log from a time when a camera was known to be good, with versions.
 
 baselines/yard/20260301T101500-4f1c0a.parquet      a version
-baselines/active.json                              which version counts, camera by camera
+baselines/active.json                              the active version of every camera
 baselines/audit.jsonl                              who changed what, when and why
 """
 
@@ -28,26 +28,32 @@ TOTALS = b"headhunt_totals"
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Rows, and which version they are."""
+    """Rows and their version."""
 
     version: str
     rows: Rows
 
 
 def save_rows(path: Path, rows: Rows) -> None:
-    """Freeze rows in a parquet file; the same rows give the same bytes, however they were spread over files."""
+    """Write rows to a parquet file; the same rows give the same bytes, however they were spread over files."""
     totals = json.dumps({"total": rows.total, "events": rows.events})
     metadata = {**rows.about.metadata(), TOTALS.decode(): totals}
-    sink = io.BytesIO()
     table = rows.table.sort_by([("time", "ascending"), ("segment", "ascending")])
-    coded = [pc.cast(c, pa.string()).combine_chunks() if pa.types.is_dictionary(c.type) else c for c in table.columns]
-    anew = [c.dictionary_encode() if pa.types.is_string(c.type) else c for c in coded]
-    pq.write_table(pa.Table.from_arrays(anew, schema=COLUMNS.with_metadata(metadata)), sink, compression="zstd")
+    columns = [_canonical(column) for column in table.columns]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=COLUMNS.with_metadata(metadata)), sink, compression="zstd")
     write_file(path, lambda p: p.write_bytes(sink.getvalue()))
 
 
+def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """The same values, with a dictionary that depends on nothing else."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    return pc.cast(column, pa.string()).combine_chunks().dictionary_encode()
+
+
 def load_rows(path: Path) -> Rows:
-    """Read frozen rows.
+    """Read rows that `save_rows` wrote.
 
     Raises:
         ArtifactError: missing, broken, or of another schema.
@@ -71,45 +77,43 @@ class Baselines:
     def _path(self, camera: str, version: str) -> Path:
         return self.folder / quote(camera, safe="") / f"{version}.parquet"
 
-    def versions(self) -> dict[str, str]:
+    def active(self) -> dict[str, str]:
         """The active version of every camera that has one."""
         return dict(read_json(self._active, "headhunt monitor rebaseline")) if self._active.exists() else {}
 
-    def kept(self, camera: str) -> list[str]:
+    def versions(self, camera: str) -> list[str]:
         """All versions of a camera, oldest first."""
         return sorted(p.stem for p in (self.folder / quote(camera, safe="")).glob("*.parquet"))
 
     def load(self, camera: str) -> Baseline | None:
-        """A camera's active baseline.
+        """A camera's active baseline, if it has one.
 
         Raises:
             ArtifactError: it is broken.
         """
-        version = self.versions().get(camera)
-        return (version and Baseline(version, load_rows(self._path(camera, version)))) or None
+        version = self.active().get(camera)
+        return Baseline(version, load_rows(self._path(camera, version))) if version else None
 
     def add(self, camera: str, rows: Rows, reason: str) -> str:
-        """Freeze rows as the camera's new active baseline; returns its version."""
+        """Save rows as the camera's new active baseline; returns its version."""
         draft = self.folder / ".draft.parquet"
         save_rows(draft, rows)
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{sha256(draft)[:6]}"
-        draft.replace(_made(self._path(camera, version)))
+        path = self._path(camera, version)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.replace(path)
         self.activate(camera, version, reason)
         return version
 
     def activate(self, camera: str, version: str, reason: str) -> None:
-        """Let an existing version count.
+        """Make an existing version the active one.
 
         Raises:
             ConfigError: there is no such version.
         """
-        if version not in (kept := self.kept(camera)):
-            raise ConfigError(f"no baseline {version!r} of camera {camera}; there are: {', '.join(kept) or 'none'}")
-        before = self.versions()
+        if version not in (versions := self.versions(camera)):
+            existing = ", ".join(versions) or "none"
+            raise ConfigError(f"no baseline {version!r} of camera {camera}; there are: {existing}")
+        before = self.active()
         write_json(self._active, {**before, camera: version})
         audit(self.log, what="baseline", camera=camera, to=version, before=before.get(camera, ""), why=reason)
-
-
-def _made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

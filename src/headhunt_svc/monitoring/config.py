@@ -1,12 +1,14 @@
-"""monitoring/drift.yaml, typed: what is drift, and how much data it takes to say so."""
+"""monitoring/drift.yaml as a typed value: the limits of drift, and how much data a verdict takes."""
 
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headhunt_svc.errors import ConfigError
+from headhunt_svc.prediction_log.windows import WindowQuery
 
 Kind = Literal["lighting", "view", "pipeline", "model", "activity"]
 Signal = Literal[
@@ -23,10 +25,11 @@ Signal = Literal[
     "rank_agreement",
     "head_instability",
 ]
+ALL_SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 
 class DriftParams(BaseModel):
-    """An unknown name is an error; every signal has a limit."""
+    """The contents of drift.yaml; unknown names are errors and every signal has a limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +43,12 @@ class DriftParams(BaseModel):
     spread: float = Field(ge=0)
     limits: dict[Signal, float]
 
+    def query(
+        self, start: datetime, stop: datetime, detector_id: str | None = None, now: datetime | None = None
+    ) -> WindowQuery:
+        """A query of the prediction log with this block size and number of rows."""
+        return WindowQuery(start, stop, detector_id, self.block_segments, self.sample_rows, now)
+
 
 def load_drift(path: Path) -> DriftParams:
     """Read drift.yaml.
@@ -48,7 +57,7 @@ def load_drift(path: Path) -> DriftParams:
         ConfigError: missing, an unknown or missing name, or a wrong value.
     """
     try:
-        found = DriftParams.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        params = DriftParams.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError as exc:
         raise ConfigError(f"{path} not found: run in the repository's root, or name it with --config") from exc
     except ValidationError as exc:
@@ -56,6 +65,6 @@ def load_drift(path: Path) -> DriftParams:
         raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
     except (OSError, ValueError, yaml.YAMLError) as exc:
         raise ConfigError(f"{path} cannot be read as YAML ({exc})") from exc
-    if missing := sorted(set(Signal.__args__) - found.limits.keys()):  # type: ignore[attr-defined]
+    if missing := sorted(set(ALL_SIGNALS) - params.limits.keys()):
         raise ConfigError(f"{path}: limits lacks {', '.join(missing)}")
-    return found
+    return params

@@ -1,4 +1,4 @@
-"""The dashboard: Evidently's own server on the workspace, with panels that this code makes, each once."""
+"""The dashboard: Evidently's own server on the workspace, with our panels."""
 
 import os
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from headhunt_svc.errors import ArtifactError
 TABS: dict[str, dict[str, str]] = {
     "Drift": {
         "Light (drift of brightness, standard deviations)": "brightness",
-        "VisionCache (1 - correlation of the layout)": "view",
+        "View (1 - correlation of the layout)": "view",
         "Head drift (2 AUC - 1, best head)": "heads",
         "Score drift (Wasserstein, standard deviations)": "score_wasserstein",
         "Score drift (PSI)": "score_psi",
@@ -35,24 +35,24 @@ TABS: dict[str, dict[str, str]] = {
 
 
 def build(workspace: Path, cameras: Sequence[str]) -> int:
-    """Make all panels anew, one line a camera; returns how many there are. Doing it again changes nothing.
+    """Create all panels, with one line for each camera; returns how many there are. Repeating it changes nothing.
 
-    The whole dashboard is saved at once: a panel that is added to an existing tab would be listed twice. Tabs of other
-    names are the operator's own, and stay.
+    The whole dashboard is saved at once: a panel that is added to an existing tab would be listed twice. Tabs with
+    other names are the operator's own and are kept.
     """
     from evidently.sdk.models import DashboardModel, DashboardTabModel
 
     from headhunt_svc.monitoring.snapshot import open_workspace
 
     space, project = open_workspace(workspace)
-    there = project.dashboard.model()
-    ours = {i for t in there.tabs if t.title in TABS for i in t.panels}
-    tabs = [t for t in there.tabs if t.title not in TABS]
-    panels = [p for p in there.panels if p.id not in ours]
-    for tab, wanted in TABS.items():
-        made = [_panel(title, signal, cameras) for title, signal in wanted.items()]
-        tabs.append(DashboardTabModel(title=tab, panels=[p.id for p in made]))
-        panels += made
+    existing = project.dashboard.model()
+    replaced = {panel_id for tab in existing.tabs if tab.title in TABS for panel_id in tab.panels}
+    tabs = [tab for tab in existing.tabs if tab.title not in TABS]
+    panels = [panel for panel in existing.panels if panel.id not in replaced]
+    for title, signals in TABS.items():
+        of_tab = [_panel(text, signal, cameras) for text, signal in signals.items()]
+        tabs.append(DashboardTabModel(title=title, panels=[panel.id for panel in of_tab]))
+        panels += of_tab
     space.save_dashboard(project.id, DashboardModel(tabs=tabs, panels=panels))
     return len(panels)
 
@@ -63,15 +63,17 @@ def _panel(title: str, signal: str, cameras: Sequence[str]) -> Any:
 
     from headhunt_svc.monitoring.snapshot import NATIVE, SIGNAL, VALUE_DRIFT, column_of
 
-    column, method = NATIVE.get(signal, (signal, ""))
-    of = {"metric": VALUE_DRIFT if method else SIGNAL}
-    more = {"method": method} if method else {}
-    lines = [PanelMetric(legend=c, metric_labels={"column": column_of(c, column), **more}, **of) for c in cameras]
+    column, method = NATIVE.get(signal, (signal, None))
+    metric, labels = (VALUE_DRIFT, {"method": method}) if method else (SIGNAL, {})
+    lines = [
+        PanelMetric(legend=camera, metric=metric, metric_labels={"column": column_of(camera, column), **labels})
+        for camera in cameras
+    ]
     return line_plot_panel(title=title, values=lines, size="half")
 
 
 def serve(workspace: Path, host: str, port: int) -> None:
-    """Build the panels and serve until interrupted; nothing leaves the machine.
+    """Create the panels and serve the dashboard until interrupted; nothing leaves the machine.
 
     Raises:
         ArtifactError: there is no workspace.

@@ -1,43 +1,39 @@
-"""From the signals that moved to the likely kind of change, and what to do about it (docs/operations.md)."""
-
-from __future__ import annotations
+"""From the signals beyond their limits to the likely kind of change (docs/operations.md)."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import replace
 
 from headhunt_svc.monitoring.config import Kind
-
-if TYPE_CHECKING:
-    from headhunt_svc.monitoring.drift import CameraVerdict
-
-REMEDY: dict[Kind, str] = {
-    "lighting": "look at the camera (lamp, aperture, season); if it stays so, `headhunt monitor rebaseline --camera`",
-    "view": "was the camera moved? turn it back, or recalibrate on its new view and `headhunt monitor rebaseline`",
-    "pipeline": "check stream, encoder and lens: pictures are lost, blurred or missing",
-    "model": "a library, template or model changed for all cameras: `headhunt bundles rollback`, or hunt heads again",
-    "activity": "more or other things happen there: look at the events, then label and `headhunt recalibrate`",
-}
+from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict
 
 
-def diagnose(verdicts: dict[str, CameraVerdict], together: str) -> None:
-    """Fill in the kinds.
+def diagnose(verdicts: Mapping[str, CameraVerdict]) -> dict[str, CameraVerdict]:
+    """The same verdicts with their kinds.
 
-    What the pictures themselves show comes first: it explains the scores. What moved the heads of all cameras the same
-    way is the model. What is left is a change in what happens.
+    The pictures come first, because they explain the scores. If the heads of all cameras moved the same way, it is the
+    model. What is left is a change in what happens.
     """
-    whole = verdicts.get(together)
-    model = whole is not None and "heads" in whole.over
-    for name, verdict in verdicts.items():
-        if verdict.status == "no data":
-            verdict.kind = "pipeline"
-        elif verdict.over and name != together:
-            verdict.kind = _from_pictures(verdict.over) or ("model" if model else "activity")
-    if whole is not None and whole.over:
-        kinds: list[Kind] = [v.kind for v in verdicts.values() if v.kind]
-        whole.kind = "model" if model else Counter[Kind](kinds or ["activity"]).most_common(1)[0][0]
+    fleet = verdicts.get(FLEET)
+    model_changed = fleet is not None and "heads" in fleet.over
+    kinds: dict[str, Kind | None] = {
+        name: _kind(verdict, model_changed) for name, verdict in verdicts.items() if name != FLEET
+    }
+    if fleet is not None and fleet.over:
+        most_common = Counter(kind for kind in kinds.values() if kind).most_common(1)
+        kinds[FLEET] = "model" if model_changed else most_common[0][0] if most_common else "activity"
+    return {name: replace(verdict, kind=kinds.get(name)) for name, verdict in verdicts.items()}
 
 
-def _from_pictures(over: tuple[str, ...]) -> Kind | None:
+def _kind(verdict: CameraVerdict, model_changed: bool) -> Kind | None:
+    if verdict.status == "no data":
+        return "pipeline"
+    if not verdict.over:
+        return None
+    return _picture_kind(verdict.over) or ("model" if model_changed else "activity")
+
+
+def _picture_kind(over: tuple[str, ...]) -> Kind | None:
     if "dropped_frames" in over:
         return "pipeline"
     if "view" in over:

@@ -1,4 +1,7 @@
-"""Evidently: a camera's window beside its baseline, as a snapshot with tests, a page, and a run in a workspace.
+"""Evidently: windows beside their baselines as a snapshot with tests, an HTML page and a run in a workspace.
+
+The verdict is made before and without Evidently: Evidently draws the score, brightness and sharpness distributions and
+computes their distances itself (by the same definitions); of all other signals it is given the value.
 
 Import it late: Evidently takes seconds.
 """
@@ -19,31 +22,29 @@ from evidently.tests import lte
 from evidently.ui.workspace import Workspace
 
 from headhunt_svc.core.drift import Sample
-from headhunt_svc.monitoring.drift import Comparison
+from headhunt_svc.monitoring.verdicts import Comparison
 from headhunt_svc.storage.files import write_text
 
 PROJECT = "headhunt"
 COLUMNS = ("raw", "brightness", "sharpness")
-NATIVE = {  # the signals that Evidently measures itself
+NATIVE = {  # signals that Evidently computes from a column by a method of its own
     "score_psi": ("raw", "psi"),
     "score_wasserstein": ("raw", "wasserstein"),
     "brightness": ("brightness", "wasserstein"),
     "sharpness": ("sharpness", "wasserstein"),
 }
-
-
 VALUE_DRIFT = "evidently:metric_v2:ValueDrift"
 SIGNAL = "evidently:metric_v2:headhunt_svc:Signal"
 
 
 class Signal(SingleValueMetric):
-    """A signal that is measured on more than one column (heads, view, prompts), or a plain figure of the window.
+    """A signal that needs more than one column (heads, view, prompts), or a plain figure of the window.
 
-    Its value is in the current data, not here: what is here names the line in the dashboard's panels.
+    The value is a constant column of the current data; `column` names the line in the dashboard's panels.
     """
 
     class Config:
-        """As Evidently names it in workspaces."""
+        """The name of this metric in workspaces."""
 
         type_alias = SIGNAL
 
@@ -51,19 +52,19 @@ class Signal(SingleValueMetric):
 
 
 class SignalCalculation(SingleValueCalculation[Signal]):
-    """Hands the value over."""
+    """Reads the value from the data."""
 
     def calculate(self, context: Context, current_data: AnyDataset, reference_data: AnyDataset | None) -> SingleValue:
         """The value."""
         return self.result(float(current_data.column(self.metric.column).data.iloc[0]))
 
     def display_name(self) -> str:
-        """What the page says."""
+        """The title on the page."""
         return str(self.metric.column).replace("_", " ")
 
 
 def column_of(camera: str, name: str) -> str:
-    """The name of a column: of its camera, because panels tell lines apart by columns."""
+    """The name of a column; it contains the camera, because panels tell lines apart by columns."""
     return f"{camera}: {name}"
 
 
@@ -75,63 +76,56 @@ def _dataset(samples: Mapping[str, Sample], constants: Mapping[str, float]) -> D
     return Dataset.from_pandas(frame, data_definition=DataDefinition(numerical_columns=list(frame.columns)))
 
 
-def snapshot(
-    compared: Mapping[str, Comparison], figures: Mapping[str, Mapping[str, float]], timestamp: datetime
-) -> tuple[Snapshot, dict[str, dict[str, float]]]:
-    """Every camera's signals with their limits as tests, and its figures; and what Evidently measured itself."""
+def take_snapshot(
+    comparisons: Mapping[str, Comparison], figures: Mapping[str, Mapping[str, float]], timestamp: datetime
+) -> Snapshot:
+    """Signals of all cameras with their limits as tests, and the figures of their windows."""
     metrics: list[Any] = []
-    names: list[tuple[str, str]] = []
     constants: dict[str, float] = {}
-    for camera, of in compared.items():
-        for name, value in of.values.items():
-            tests = [lte(of.limits[name])]
-            names.append((camera, name))
-            if name in NATIVE:
-                column, method = NATIVE[name]
-                metrics.append(ValueDrift(column=column_of(camera, column), method=method, tests=tests))
+    for camera, comparison in comparisons.items():
+        for name, result in comparison.signals.items():
+            column, method = NATIVE.get(name, (name, None))
+            if method is None:
+                constants[column_of(camera, name)] = result.value
+                metrics.append(Signal(column=column_of(camera, name), tests=[lte(result.limit)]))
             else:
-                metrics.append(Signal(column=column_of(camera, name), tests=tests))
-                constants[column_of(camera, name)] = value
+                metrics.append(ValueDrift(column=column_of(camera, column), method=method, tests=[lte(result.limit)]))
         for name, value in figures.get(camera, {}).items():
-            names.append((camera, name))
-            metrics.append(Signal(column=column_of(camera, name)))
             constants[column_of(camera, name)] = value
-    made = Report(metrics).run(
-        _dataset({c: of.current for c, of in compared.items()}, constants),
-        _dataset({c: of.reference for c, of in compared.items()}, constants),
+            metrics.append(Signal(column=column_of(camera, name)))
+    return Report(metrics).run(
+        _dataset({camera: c.current for camera, c in comparisons.items()}, constants),
+        _dataset({camera: c.reference for camera, c in comparisons.items()}, constants),
         timestamp=timestamp,
     )
-    measured: dict[str, dict[str, float]] = {camera: {} for camera in compared}
-    for (camera, name), metric in zip(names, made.dict()["metrics"], strict=True):
-        if name in NATIVE:
-            measured[camera][name] = float(metric["value"])
-    return made, measured
 
 
-def save_page(path: Path, made: Snapshot) -> None:
-    """One HTML file that needs nothing else."""
-    write_text(path, str(made.get_html_str(False)))
+def save_page(path: Path, snapshot: Snapshot) -> None:
+    """Write a self-contained HTML file."""
+    write_text(path, str(snapshot.get_html_str(False)))
 
 
 def open_workspace(folder: Path) -> tuple[Workspace, Any]:
-    """The workspace with its one project, made where they are missing."""
-    found = Workspace.create(str(folder))
-    projects = found.search_project(PROJECT)
-    return found, projects[0] if projects else found.create_project(PROJECT, "Scores, prompts and heads over time")
+    """The workspace and its one project; both are created if they are missing."""
+    workspace = Workspace.create(str(folder))
+    projects = workspace.search_project(PROJECT)
+    if projects:
+        return workspace, projects[0]
+    return workspace, workspace.create_project(PROJECT, "Scores, prompts and heads over time")
 
 
-def add_run(folder: Path, made: Snapshot, instead: str | None = None) -> str:
-    """Keep a snapshot in the workspace, instead of an earlier one of the same window; returns its id."""
-    space, project = open_workspace(folder)
-    if instead is not None and instead in map(str, space.list_runs(project.id)):
-        space.delete_run(project.id, instead)
-    return str(space.add_run(project.id, made).id)
+def add_run(folder: Path, snapshot: Snapshot, replaces: str | None = None) -> str:
+    """Add a snapshot to the workspace, in place of an earlier one of the same window; returns its id."""
+    workspace, project = open_workspace(folder)
+    if replaces is not None and replaces in map(str, workspace.list_runs(project.id)):
+        workspace.delete_run(project.id, replaces)
+    return str(workspace.add_run(project.id, snapshot).id)
 
 
 def cameras_of(folder: Path, latest: int = 50) -> list[str]:
     """The cameras in the latest snapshots of the workspace."""
-    space, project = open_workspace(folder)
-    runs = [space.get_run(project.id, i) for i in sorted(space.list_runs(project.id), key=str)[-latest:]]
+    workspace, project = open_workspace(folder)
+    runs = [workspace.get_run(project.id, i) for i in sorted(workspace.list_runs(project.id), key=str)[-latest:]]
     results = [m for r in runs if r is not None for m in r.metric_results.values()]
     columns = {str(m.metric_value_location.metric.params["column"]) for m in results}
     return sorted({c.rpartition(": ")[0] for c in columns})

@@ -1,6 +1,5 @@
 """reference: normal held-out videos + bundle -> what a camera without a baseline of its own is compared with."""
 
-import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.monitoring.baselines import save_rows
 from headhunt_svc.prediction_log.recording import Recorder
-from headhunt_svc.prediction_log.windows import Rows, read_window
+from headhunt_svc.prediction_log.windows import Rows, WindowQuery, read_window
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.storage.store import Store
 from headhunt_svc.video.opening import open_video
@@ -41,7 +40,7 @@ def reference(bundle: Path, index: Path, out: Path) -> Rows:
                     )
                     detector.report(video, batches)
                 time += timedelta(hours=1)
-        window = read_window(Store(folder), NO_TIME, time, detector_id=None, block_segments=1, sample_rows=sys.maxsize)
+        window = read_window(Store(folder), WindowQuery(NO_TIME, time))
     rows = window.cameras[CAMERA]
     save_rows(out, rows)
     return rows

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from headhunt_svc.core import drift
-from headhunt_svc.core.drift import Sample, chance, head_auc, joined, signals, wilson
+from headhunt_svc.core.drift import Sample, chance, concatenate, head_auc, signals, wilson_interval
 
 
 def sample(n: int, seed: int, shift: float = 0.0, blocks: int = 20) -> Sample:
@@ -55,11 +55,11 @@ def test_the_distances_are_those_of_evidently() -> None:
 
 
 def test_wilson_is_that_of_the_literature_and_holds_the_share() -> None:
-    assert wilson(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)  # Newcombe 1998
-    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson_interval(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)  # Newcombe 1998
+    assert wilson_interval(0, 0) == (0.0, 1.0)
     for n in (1, 5, 400):
         for hits in (0, n // 2, n):
-            low, high = wilson(hits, n)
+            low, high = wilson_interval(hits, n)
             assert 0 <= low <= hits / n + 1e-12
             assert hits / n - 1e-12 <= high <= 1
 
@@ -99,7 +99,7 @@ def test_each_change_moves_its_own_signals_beyond_chance(change: object, moves: 
     by_chance = chance(reference, 20, 0.5, 30, 30)
     found = signals(reference, change(current), 0.5, 30)  # type: ignore[operator]
     assert found.keys() == by_chance.keys()
-    beyond = {k for k, v in found.items() if v > by_chance[k][0] + 6 * by_chance[k][1] + 0.05}
+    beyond = {k for k, v in found.items() if v > by_chance[k].mean + 6 * by_chance[k].std + 0.05}
     assert moves <= beyond <= moves | {"rank_agreement"}
 
 
@@ -119,12 +119,12 @@ def test_without_probed_segments_or_features_their_signals_are_not_made_up() -> 
 def test_chance_grows_as_windows_shrink() -> None:
     reference = sample(2000, 0, blocks=100)
     small, large = (chance(reference, n, 0.5, 30, 20)["heads"] for n in (5, 50))
-    assert small[0] > large[0]
-    assert small[1] > large[1]
+    assert small.mean > large.mean
+    assert small.std > large.std
 
 
-def test_joined_samples_keep_their_blocks_apart() -> None:
-    both = joined({"a": sample(100, 0), "b": sample(60, 1)})
+def test_concatenated_samples_keep_their_blocks_apart() -> None:
+    both = concatenate([sample(100, 0), sample(60, 1)])
     assert len(np.unique(both.block)) == 40
     assert (both.total, len(both)) == (160, 160)
     assert not set(both.block[:100]) & set(both.block[100:])

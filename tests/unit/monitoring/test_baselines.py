@@ -26,9 +26,9 @@ def test_the_same_rows_make_the_same_file_and_come_back(tmp_path: Path) -> None:
     order = [*range(15, 30), *range(15)]
     save_rows(tmp_path / "b.parquet", Rows(ABOUT, table.take(order), 500, 7))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    found = load_rows(tmp_path / "a.parquet")
-    assert (found.about, found.total, found.events) == (ABOUT, 500, 7)
-    assert found.table.to_pylist() == table.to_pylist()
+    loaded = load_rows(tmp_path / "a.parquet")
+    assert (loaded.about, loaded.total, loaded.events) == (ABOUT, 500, 7)
+    assert loaded.table.to_pylist() == table.to_pylist()
     (tmp_path / "c.parquet").write_bytes(b"no")
     for name, says in (("c", "is no baseline"), ("d", "not found: run `headhunt monitor reference`")):
         with pytest.raises(ArtifactError, match=says):
@@ -39,15 +39,17 @@ def test_baselines_are_versions_that_can_be_taken_back(tmp_path: Path) -> None:
     log, folder = str(tmp_path / "log"), tmp_path / "baselines"
     write(log, rows(150, "yard/east"), rows(150, "yard/east", "b.mp4", start=START + timedelta(days=1), seed=1))
 
-    def made(day: int) -> str:
-        start = START + timedelta(days=day)
-        return rebaseline(log, folder, PARAMS, "yard/east", start, start + timedelta(days=1), None, f"day {day}", None)
-
-    first, second = made(0), made(1)
     store = Baselines(folder)
-    assert store.kept("yard/east") == sorted([first, second])
+
+    def freeze(day: int) -> str:
+        start = START + timedelta(days=day)
+        query = PARAMS.query(start, start + timedelta(days=1))
+        return rebaseline(log, store, "yard/east", query, PARAMS.min_segments, f"day {day}")
+
+    first, second = freeze(0), freeze(1)
+    assert store.versions("yard/east") == sorted([first, second])
     assert store.load("yard/east").version == second  # type: ignore[union-attr]
-    assert rebaseline(log, folder, PARAMS, "yard/east", START, START, first, "was fine", None) == first
+    store.activate("yard/east", first, "was fine")
     assert store.load("yard/east").version == first  # type: ignore[union-attr]
     lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
     assert [(x["camera"], x["before"], x["to"], x["why"]) for x in lines] == [
@@ -59,7 +61,7 @@ def test_baselines_are_versions_that_can_be_taken_back(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no baseline 'v9' of camera yard/east; there are"):
         store.activate("yard/east", "v9", "")
     with pytest.raises(ConfigError, match=r"holds 0 segments of dock .* 100 are needed"):
-        rebaseline(log, folder, PARAMS, "dock", START, START + timedelta(days=1), None, "", None)
+        rebaseline(log, store, "dock", PARAMS.query(START, START + timedelta(days=1)), PARAMS.min_segments, "")
 
 
 def bundle(folder: Path, name: str, scale: float) -> Path:

@@ -4,14 +4,16 @@ import json
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from prometheus_client import REGISTRY
 
 from conftest import ROOT
-from headhunt_svc.core.drift import signals
+from headhunt_svc.core.drift import Sample, signals
+from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
-from headhunt_svc.monitoring.drift import Comparison
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
+from headhunt_svc.monitoring.verdicts import Comparison, SignalResult
 from headhunt_svc.prediction_log.windows import Rows, sample_of
 from helpers.log_rows import ABOUT, START, rows, write
 
@@ -31,14 +33,15 @@ def day(number: int, camera: str, **columns: object) -> list:
 def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """Two days of a camera that stays and of one that gets dark on the second, baselines of the day before."""
     folder = tmp_path_factory.mktemp("monitor")
-    found = Paths(str(folder / "log"), folder / "b", folder / "none", folder / "out", folder / "workspace")
+    paths = Paths(str(folder / "log"), folder / "b", folder / "none", folder / "out", folder / "workspace")
     dark = {"brightness": np.full(16, 0.2)}
     tables = [t for n in (0, 1, 2) for t in day(n, "yard")]
     tables += [t for n in (0, 1, 2) for t in day(n, "dock", **(dark if n == 2 else {}))]
-    write(found.log, *tables)
+    write(paths.log, *tables)
     for camera in ("yard", "dock"):
-        rebaseline(found.log, found.baselines, PARAMS, camera, START, START + DAY, None, "", None)
-    return found
+        query = PARAMS.query(START, START + DAY)
+        rebaseline(paths.log, Baselines(paths.baselines), camera, query, PARAMS.min_segments, "")
+    return paths
 
 
 def test_a_run_leaves_verdict_pages_and_gauges(paths: Paths) -> None:
@@ -63,27 +66,36 @@ def test_a_run_leaves_verdict_pages_and_gauges(paths: Paths) -> None:
     )
 
 
-def test_values_and_tests_are_those_of_evidently(paths: Paths) -> None:
-    from headhunt_svc.monitoring.snapshot import NATIVE, snapshot
+def compare(reference: Sample, current: Sample, limit: float, **limits: float) -> Comparison:
+    values = signals(reference, current, 0.5, 30)
+    results = {name: SignalResult(value, limits.get(name, limit), 0.0) for name, value in values.items()}
+    return Comparison(reference, current, 0.5, results)
 
-    def sample(number: int, camera: str):
-        import pyarrow as pa
 
+def test_values_and_tests_of_the_page_are_those_of_the_verdict(paths: Paths) -> None:
+    from headhunt_svc.monitoring.snapshot import NATIVE, column_of, take_snapshot
+
+    def sample(number: int, camera: str) -> Sample:
         table = pa.concat_tables(day(number, camera)).unify_dictionaries()
         return sample_of(Rows(ABOUT, table, len(table), 3), 16)
 
     reference, current = sample(0, "yard"), sample(1, "dock")
-    ours = signals(reference, current, 0.5, 30)
-    limits = {n: (v + 1 if n != "brightness" else v / 2) for n, v in ours.items()}
-    few = current.of(np.arange(len(current)) < 100)  # shorter columns beside longer ones
-    compared = {"yard": Comparison(reference, current, ours, limits)}
-    compared["dock"] = Comparison(reference, few, signals(reference, few, 0.5, 30), dict.fromkeys(ours, 99.0))
-    made, measured = snapshot(compared, {}, START)
-    for camera, of in compared.items():
-        assert measured[camera].keys() == NATIVE.keys()
-        for name, value in measured[camera].items():
-            assert value == pytest.approx(of.values[name], rel=1e-6)
-    failed = [t["name"] for t in made.dict()["tests"] if t["status"] == "FAIL"]
+    few = current.where(np.arange(len(current)) < 100)  # shorter columns beside longer ones
+    brightness = signals(reference, current, 0.5, 30)["brightness"]
+    comparisons = {
+        "yard": compare(reference, current, 99.0, brightness=brightness / 2),
+        "dock": compare(reference, few, 99.0),
+    }
+    page = take_snapshot(comparisons, {}, START).dict()
+    shown = iter(page["metrics"])
+    for camera, comparison in comparisons.items():
+        assert NATIVE.keys() <= comparison.signals.keys()
+        for name, result in comparison.signals.items():
+            metric = next(shown)
+            assert metric["config"]["column"] == column_of(camera, NATIVE.get(name, (name,))[0])
+            assert metric["value"] == pytest.approx(result.value, rel=1e-9), (camera, name)
+    assert list(shown) == []
+    failed = [t["name"] for t in page["tests"] if t["status"] == "FAIL"]
     assert len(failed) == 1
     assert "yard: brightness" in failed[0]
 
@@ -105,7 +117,7 @@ def test_an_earlier_window_that_is_judged_again_is_not_the_latest(paths: Paths) 
     monitor = Monitor(paths, PARAMS, pages=False)
     dark = monitor.run(START + 3 * DAY)
     assert not monitor.run(START + 2 * DAY).drifted
-    assert json.loads((paths.out / "verdict.json").read_text())["alarms"] == dark.alarms
+    assert json.loads((paths.out / "verdict.json").read_text())["alarms"] == list(dark.alarms)
     later = monitor.run(START + 3 * DAY + timedelta(hours=6))  # the dark day is still in it
     assert later.cameras["dock"].since == dark.cameras["dock"].since
     assert json.loads((paths.out / "verdict.json").read_text())["stop"] == later.stop.isoformat()
@@ -129,7 +141,7 @@ def test_panels_are_built_once_and_tabs_of_others_stay(paths: Paths) -> None:
 
 
 def test_baselines_of_another_detector_are_named(paths: Paths) -> None:
-    found = Monitor(paths, PARAMS, pages=False, detector_id="f" * 12).run(START + 2 * DAY)
-    assert "is of detector aaaaaaaaaaaa, not ffffffffffff" in found.problems[0]
-    assert found.excluded == {"detector aaaaaaaaaaaa": 640}
-    assert "all rows are of detector aaaaaaaaaaaa" in found.alarms[0]
+    verdict = Monitor(paths, PARAMS, pages=False, detector_id="f" * 12).run(START + 2 * DAY)
+    assert "is of detector aaaaaaaaaaaa, not ffffffffffff" in verdict.problems[0]
+    assert verdict.excluded == {"detector aaaaaaaaaaaa": 640}
+    assert "all rows are of detector aaaaaaaaaaaa" in verdict.alarms[0]

@@ -1,0 +1,115 @@
+"""What the monitor finds, as plain frozen values: of one signal, of one camera, of one run.
+
+drift.py and diagnosis.py make them, run.py writes them; this module knows none of those.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from headhunt_svc.core.drift import Sample
+from headhunt_svc.monitoring.config import Kind
+
+Status = Literal["fine", "drift", "not enough data", "no data"]
+FLEET = "all cameras"  # the name of the verdict on all cameras together
+REMEDY: dict[Kind, str] = {
+    "lighting": "look at the camera (lamp, aperture, season); if it stays so, `headhunt monitor rebaseline --camera`",
+    "view": "was the camera moved? turn it back, or recalibrate on its new view and `headhunt monitor rebaseline`",
+    "pipeline": "check stream, encoder and lens: pictures are lost, blurred or missing",
+    "model": "a library, template or model changed for all cameras: `headhunt bundles rollback`, or hunt heads again",
+    "activity": "more or other things happen there: look at the events, then label and `headhunt recalibrate`",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SignalResult:
+    """A signal's value, its limit for a window of this size, and the mean that chance alone gives."""
+
+    value: float
+    limit: float
+    chance: float
+
+    @property
+    def over(self) -> bool:
+        """Is the value beyond the limit?"""
+        return self.value > self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A camera's window and the baseline that it was compared with, as arrays, and the results."""
+
+    reference: Sample
+    current: Sample
+    threshold: float
+    signals: Mapping[str, SignalResult]
+
+
+@dataclass(frozen=True, slots=True)
+class CameraVerdict:
+    """The result for one camera in one window; `kind` is None as long as no signal is beyond its limit.
+
+    event_interval: Wilson's interval of the event rate. heads: 2 AUC - 1 of every head. unstable: for every head, its
+    instability over prompts over that in the baseline. since: start of the first window in a row with this kind.
+    """
+
+    camera: str
+    status: Status
+    why: str = ""
+    baseline: str | None = None
+    segments: int = 0
+    blocks: int = 0
+    probed: int = 0
+    event_rate: float = 0.0
+    event_interval: tuple[float, float] = (0.0, 1.0)
+    signals: Mapping[str, SignalResult] = field(default_factory=dict)
+    heads: Mapping[str, float] = field(default_factory=dict)
+    unstable: Mapping[str, float] = field(default_factory=dict)
+    kind: Kind | None = None
+    since: datetime | None = None
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """The signals beyond their limits."""
+        return tuple(name for name, s in self.signals.items() if s.over)
+
+    @property
+    def remedy(self) -> str | None:
+        """What to do about it, if there is something to do."""
+        return REMEDY[self.kind] if self.kind else None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdicts of one window by camera, and the comparisons that were possible."""
+
+    cameras: dict[str, CameraVerdict]
+    comparisons: dict[str, Comparison]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result of one monitor run; alarms: one line for every camera whose window drifted."""
+
+    start: datetime
+    stop: datetime
+    detector_id: str | None
+    cameras: dict[str, CameraVerdict]
+    excluded: dict[str, int]
+    missing: dict[str, list[str]]
+    alarms: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def drifted(self) -> bool:
+        """Is there an alarm?"""
+        return bool(self.alarms)
+
+    def as_json(self) -> dict[str, Any]:
+        """As verdict.json holds it: times as text, derived fields written out."""
+        document: dict[str, Any] = json.loads(json.dumps(asdict(self), default=datetime.isoformat))
+        for name, verdict in self.cameras.items():
+            document["cameras"][name] |= {"over": list(verdict.over), "remedy": verdict.remedy}
+        return {"schema_version": 1, **document}

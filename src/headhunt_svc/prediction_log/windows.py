@@ -211,7 +211,7 @@ def _block_numbers(
     passes: Int[np.ndarray, " row"], segments: Int[np.ndarray, " row"], block_segments: int
 ) -> Int[np.ndarray, " row"]:
     """A number for every block of neighbouring segments of one pass."""
-    return passes * PASS_STRIDE + segments // block_segments
+    return np.asarray(passes * PASS_STRIDE + segments // block_segments)
 
 
 def _seconds(table: pa.Table) -> Float[np.ndarray, " row"]:

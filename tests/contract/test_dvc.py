@@ -1,8 +1,12 @@
-"""dvc.yaml tells the truth: what a stage depends on is what its code imports."""
+"""dvc.yaml: stages depend on the code that they import and the parameters that they read; the demo has its own folder."""
 
 import ast
 import inspect
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +119,34 @@ def test_the_shipped_model_is_of_the_frozen_stages_recipe() -> None:
     assert [name for name, stage in STAGES.items() if stage.get("frozen")] == ["pretrain"]
     trained = json.loads((ROOT / "artifacts" / "demo_mllm" / "pretraining.json").read_text())
     assert trained["params"] == load_demo_params().pretrain.model_dump(mode="json")
+
+
+def test_the_demo_is_a_project_of_its_own_that_git_ignores(tmp_path: Path) -> None:
+    clone, demo = tmp_path / "clone", tmp_path / "clone" / "out" / "demo"
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def run(*command: str, cwd: Path = clone) -> str:
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("git", "clone", "-q", str(ROOT), str(clone), cwd=tmp_path)
+    for name in ("Makefile", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, clone)
+    before = run("git", "status", "--porcelain")
+    run("make", "-s", "demo-project")
+    assert "Running stage 'corpus'" in run("dvc", "repro", "--dry", "corpus", cwd=demo)
+    assert "Running stage" not in run("dvc", "repro", "--dry", "pretrain", cwd=demo)  # frozen, and its output is there
+    (demo / "data").mkdir()
+    (demo / "artifacts" / "heads.json").write_text("{}")
+    assert run("git", "status", "--porcelain") == before
+
+    edited = (clone / "params.yaml").read_text().replace("top_k: 10 ", "top_k: 3 ")
+    assert edited != (clone / "params.yaml").read_text()
+    (clone / "params.yaml").write_text(edited)
+    run("make", "-s", "demo-project")  # a second time: parameters follow, results stay
+    assert (demo / "params.yaml").read_text() == edited
+    assert (demo / "data").is_dir()
+    assert (demo / "artifacts" / "heads.json").read_text() == "{}"
+    assert not (demo / "artifacts" / "demo_mllm" / "demo_mllm").exists()
+    assert not (clone / "src" / "src").exists()

@@ -149,7 +149,7 @@ def test_own_footage_enters_through_params_alone(tmp_path: Path) -> None:
     planned = dvc("repro", "--dry", "extract")
     assert "Running stage 'index'" in planned
     assert "'corpus'" not in planned
-    assert dvc("status", "pretrain").strip().endswith("up to date.")  # the weights are of this recipe
+    assert dvc("status", "pretrain").strip().endswith("up to date.")  # the weights are those of dvc.lock
 
 
 def test_the_plots_page_works_offline(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""dvc.yaml: stages depend on the code that they import and the parameters that they read; the demo has its own folder."""
+"""dvc.yaml: stages depend on the code that they import and the parameters that they read; the demo is apart."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""params.yaml as types: everything that changes a result. Unknown names are errors, values are frozen."""
+"""Types of params.yaml: everything that changes a result. An unknown name is an error; values are frozen."""
 
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -22,7 +22,7 @@ class Section(BaseModel):
 class MllmParams(Section):
     """The frozen multimodal LLM: a hub id or a local folder.
 
-    dtype: bfloat16 for GPUs; int8 (decoder only) is faster, and like any other it needs heads and scorer of its own.
+    dtype: bfloat16 for GPUs; int8 (decoder only) is faster. Each dtype needs its own heads and scorer.
     """
 
     id: str
@@ -32,9 +32,9 @@ class MllmParams(Section):
 
 
 class DatasetParams(Section):
-    """Where footage and annotations lie (layouts: io/datasets.py and io/benchmarks.py).
+    """Folder of the footage and its annotations (layouts: data/datasets.py and data/benchmarks.py).
 
-    annotations: a .jsonl or .csv file; the folder of the official files for a benchmark; nothing for `folders`.
+    annotations: a .jsonl or .csv file; for a benchmark the folder of the official files; none for `folders`.
     span_ends: what the end of a span in frames means. fps overrides what the files state. allow_missing: videos that
     are annotated but not there are left out and named.
     """
@@ -62,10 +62,10 @@ class SplitParams(Section):
 
 
 class SegmentationParams(Section):
-    """The window that the model sees, in seconds or, where a protocol demands it, in frames; frames sampled in each.
+    """Length of a window in seconds (or in frames, for a protocol that counts them), and the frames sampled from it.
 
-    stride_s or stride_frames: what one segment stands for, from one window's start to the next; the window's length
-    unless it is given. A smaller one lets windows overlap: finer times for more computing.
+    stride_s or stride_frames: distance of the starts of two windows; the default is the window's length. A smaller
+    stride lets windows overlap, for finer times at more computation.
     """
 
     length_s: Annotated[float, Field(gt=0)] | None = None
@@ -89,16 +89,16 @@ class SegmentationParams(Section):
 
     @property
     def length(self) -> float:
-        """Of a window, in seconds or frames, whichever was given."""
+        """Length of a window in the unit that was given, seconds or frames."""
         return self.length_s or self.length_frames or 0.0
 
     @property
     def stride(self) -> float:
-        """From one window's start to the next, in the unit of the length."""
+        """Distance of the starts of two windows, in the unit of the length."""
         return self.stride_s or self.stride_frames or self.length
 
     def frame_s(self, fps: float) -> float:
-        """Seconds between two frames that the model sees of a video of `fps` frames/s (some families tell it)."""
+        """Seconds between two sampled frames of a video of `fps` frames/s; some model families need it."""
         return (self.length_s or self.length / fps) / self.frames_per_segment
 
 
@@ -134,9 +134,9 @@ class IdentifyParams(Section):
     """Choice of the expert heads: the paper's criteria, or a cross-validated probe of every head.
 
     top_k: a number, or `auto`: heads are added in order while that helps. separability: weight of the class means'
-    distance beside the probe's AUC. max_redundancy: a head is passed over if its probe errs on the same segments as
-    that of a head chosen before, to this correlation. subsamples: how often half the videos choose, to see how far the
-    choice holds. folds, repeats: cross-validation of the probes.
+    distance beside the probe's AUC. max_redundancy: a head is left out if the errors of its probe correlate more
+    than this with those of a head that was chosen before. subsamples: halves of the videos on which the choice is
+    repeated, to measure its stability. folds, repeats: cross-validation of the probes.
     """
 
     criteria: Literal["paper", "robust"] = "robust"
@@ -164,7 +164,7 @@ class FitParams(Section):
 
 
 class CalibrateParams(Section):
-    """Grid for (sigma, tau), and what the operating points promise on validation videos (core/calibration.py).
+    """Grid for (sigma, threshold), and the aims of the operating points on validation videos (core/calibration.py).
 
     conformal_rate: share of normal videos that may raise an alarm; conformal_sigma is fixed, not tuned.
     """
@@ -184,7 +184,7 @@ class CalibrateParams(Section):
 
 
 class EvaluateParams(Section):
-    """Test protocol: bootstrap over videos, draws of random heads."""
+    """Test protocol: resamples of videos for the intervals, draws of the random baseline."""
 
     bootstrap: Annotated[int, Field(ge=0)] = 200
     random_draws: Positive = 10
@@ -192,10 +192,10 @@ class EvaluateParams(Section):
 
 
 class AblateParams(Section):
-    """Arms of the ablation: questions for the text answers, how few labelled videos are tried how often, and sweeps.
+    """Ablation: questions to the model, numbers of labelled videos with draws of each, and swept values.
 
-    specific: questions that name the kinds of anomaly of the footage; without any, their rows are left out.
-    random_draws: of as many heads as the detector has. top_k, instability_penalty: values that are swept.
+    specific: questions that name the footage's kinds of anomaly; without them, their rows are left out.
+    random_draws: sets of as many random heads as the detector has. top_k, instability_penalty: values of the sweeps.
     """
 
     specific: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
     python benchmarks/identification.py                       # time and memory, same inputs; about ten minutes
     python benchmarks/identification.py --json out.json       # the figures as JSON
     python benchmarks/identification.py --recovery            # planted heads found by `paper` and by `robust`
+    python benchmarks/identification.py --clusters            # 2-means: ours against scikit-learn's KMeans
 
 Each measurement runs in a process of its own, so that its peak memory is its own. The loop is timed on some
 of the heads and scaled up: it takes every head the same time.
@@ -25,8 +26,9 @@ from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import normalized_mutual_info_score
 
+from headhunt_svc.core.clustering import two_means
 from headhunt_svc.core.identification import choose_heads
-from headhunt_svc.core.saliency import head_criteria
+from headhunt_svc.core.saliency import chunks, head_criteria
 from headhunt_svc.params import IdentifyParams
 
 HEADS, D_HEAD, PROMPTS, INFORMATIVE = 784, 128, 8, 5
@@ -144,15 +146,48 @@ def recovery(seeds: int) -> None:
     Console().print(table)
 
 
+def clusters() -> None:
+    """Seconds of 2-means of all heads and prompts, by core/clustering.py and scikit-learn, and of all criteria."""
+    title = "2-means of all heads and prompts"
+    table = Table(
+        "heads x d_head", "prompts", "n", "all criteria", "two_means", "KMeans", "all with KMeans", title=title
+    )
+    for n_heads, d, prompts, n, loop_heads in ((HEADS, D_HEAD, PROMPTS, 100, LOOP_HEADS), (96, 16, 4, 571, 96)):
+        values, labels, _, _ = planted(0, n, 20, n_heads, d, 1)
+        some = np.arange(0, n_heads, n_heads // loop_heads)
+        head_criteria(values[0][:, :8], labels)  # warm
+        start = time.perf_counter()
+        head_criteria(values[0], labels)
+        whole = prompts * (time.perf_counter() - start)
+        ours = theirs = 0.0
+        for _, x in chunks(values[0], np.arange(n_heads)):
+            gram = x @ x.transpose(0, 2, 1)
+            start = time.perf_counter()
+            two_means(x, gram, 0)
+            ours += prompts * (time.perf_counter() - start)
+        for head in some:
+            z = values[0][:, head].astype(np.float64)
+            start = time.perf_counter()
+            KMeans(2, random_state=0, n_init=10).fit_predict(z)
+            theirs += prompts * (time.perf_counter() - start) * n_heads / len(some)
+        seconds = (whole, ours, theirs, whole - ours + theirs)
+        table.add_row(f"{n_heads} x {d}", str(prompts), str(n), *(f"{s:.1f} s" for s in seconds))
+    Console().print(table)
+
+
 def main() -> None:
     """Print the table; with --json write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--recovery", action="store_true", help="planted heads instead of time and memory")
+    parser.add_argument("--clusters", action="store_true", help="k-means instead of time and memory")
     parser.add_argument("--seeds", type=int, default=10)
     args = parser.parse_args()
     if args.recovery:
         recovery(args.seeds)
+        return
+    if args.clusters:
+        clusters()
         return
     turns = alone(side_by_side, 100)
     figures = {**turns, "ratio_loop": turns["loop_s"] / turns["batched_s"]}

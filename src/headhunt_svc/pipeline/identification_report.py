@@ -1,4 +1,4 @@
-"""The identification report: one HTML file that holds its pictures and needs nothing else."""
+"""The identification report: one self-contained HTML file."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ MAPS = {
     "nmi": "NMI of 2-means",
     "frequency": "chosen by subsamples",
 }
-MOST_BARS = 30
+MAX_BARS = 30
 NOT_MEASURED = (
     "How far the choice holds is not known: it takes at least three videos of each sort to split them in halves."
 )
@@ -35,7 +35,7 @@ NOT_MEASURED = (
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture with its heading and what it shows; png: base64."""
+    """A picture with its heading and explanation; png: base64."""
 
     title: str
     text: str
@@ -108,8 +108,8 @@ def prompts(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
 
 
 def stability(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
-    """How often the subsamples chose each head."""
-    top = table.sort_values(["frequency", "rss"], ascending=False).head(MOST_BARS)
+    """Share of the subsamples that chose each head."""
+    top = table.sort_values(["frequency", "rss"], ascending=False).head(MAX_BARS)
     top = top[top["frequency"] > 0]
     experts = {tuple(h) for h in heads}
     names = list(zip(top["layer"], top["head"], strict=True))
@@ -127,8 +127,8 @@ def stability(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
 def projection(points: Float[np.ndarray, "segment 2"], labels: Bool[np.ndarray, " segment"]) -> Figure:
     """The first two principal components of the expert features."""
     canvas, (axis,) = _canvas(10, 4.2)
-    for of, colour, name in ((~labels, RAW, "normal"), (labels, ALARM, "anomalous")):
-        axis.scatter(points[of, 0], points[of, 1], s=16, color=colour, alpha=0.75, label=f"{name} ({of.sum()})")
+    for rows, colour, name in ((~labels, RAW, "normal"), (labels, ALARM, "anomalous")):
+        axis.scatter(points[rows, 0], points[rows, 1], s=16, color=colour, alpha=0.75, label=f"{name} ({rows.sum()})")
     axis.set(xlabel="first principal component", ylabel="second")
     axis.legend(frameon=False, fontsize=9)
     text = "Standardised features of the expert heads, one dot a calibration segment. The projection knows no labels."

@@ -1,4 +1,4 @@
-"""Pictures for people: where the saliency is, what happened when in a video, and how good it all is."""
+"""Plots: saliency of all heads, the timeline of a video, and the figures of an evaluation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,19 +16,19 @@ from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.reader import SegmentPictures
 
 INK, RAW, SMOOTH, ALARM, TRUTH = "#24292f", "#9fb3c8", "#1f5fa8", "#d1495b", "#f2b134"
-MOST_THUMBNAILS = 5
-SHOWN = 4  # pictures of a segment in the plot of shares
+MAX_THUMBNAILS = 5
+MAX_MAPS = 4  # pictures of a segment in the plot of shares
 
 
 def figure_of(width: float, height: float) -> Any:
-    """An empty picture of so many inches."""
+    """An empty matplotlib figure of this size in inches."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
 def save_figure(path: Path, figure: Any) -> None:
-    """Write a picture as PNG."""
+    """Write a figure as PNG."""
     write_file(path, lambda p: figure.savefig(p, dpi=110, format="png"))
 
 
@@ -48,16 +48,16 @@ def saliency_map(path: Path, robust: RobustSaliency, heads: tuple[HeadRef, ...])
 
 def _peaks(video: Path, report: Report, params: SegmentationParams) -> list[tuple[float, SegmentPictures]]:
     """The peak segment of the strongest events, each with the event's peak time, in time order."""
-    strongest = sorted(report.events, key=lambda e: -e.peak)[:MOST_THUMBNAILS]
-    wanted = {s.index: e.peak_s for e in strongest for s in report.scores if s.start_s <= e.peak_s < s.stop_s}
-    found = []
+    strongest = sorted(report.events, key=lambda e: -e.peak)[:MAX_THUMBNAILS]
+    peak_times = {s.index: e.peak_s for e in strongest for s in report.scores if s.start_s <= e.peak_s < s.stop_s}
+    pieces: list[tuple[float, SegmentPictures]] = []
     with open_video(video, report.video_id) as reader:
         for piece in reader.segments(params):
-            if piece.segment.index in wanted:
-                found.append((wanted[piece.segment.index], piece))
-            if len(found) == len(wanted):
+            if piece.segment.index in peak_times:
+                pieces.append((peak_times[piece.segment.index], piece))
+            if len(pieces) == len(peak_times):
                 break
-    return found
+    return pieces
 
 
 def shares(
@@ -69,25 +69,25 @@ def shares(
     of_heads: np.ndarray,
     of_pictures: np.ndarray,
 ) -> None:
-    """What spoke for and against each event: pictures of its peak segment, and its heads; see reports.save_shares."""
+    """For each event, the places in its peak segment and the heads that raised or lowered the score (save_shares)."""
     peaks = _peaks(video, report, params)
     rows = max(len(peaks), 1)
     figure = figure_of(11, 0.6 + 2.2 * rows)
     if not peaks:
         figure.text(0.5, 0.5, f"{report.video_id}: no events at threshold {report.threshold:.2f}", ha="center")
-    grid = figure.subplots(rows, SHOWN + 1, squeeze=False) if peaks else []
+    grid = figure.subplots(rows, MAX_MAPS + 1, squeeze=False) if peaks else []
     for (time_s, piece), row in zip(peaks, grid, strict=True):
         maps = of_pictures[piece.segment.index]
-        most = float(np.abs(maps).max()) or 1.0
-        shown = sorted(np.argsort(-np.abs(maps).sum((1, 2)))[:SHOWN])
-        per_map = -(-len(piece.pictures) // len(maps))  # frames that one map is of
-        for axes in row[:SHOWN]:
+        largest = float(np.abs(maps).max()) or 1.0
+        strongest = sorted(np.argsort(-np.abs(maps).sum((1, 2)))[:MAX_MAPS])
+        per_map = -(-len(piece.pictures) // len(maps))  # frames that share one map
+        for axes in row[:MAX_MAPS]:
             axes.set_axis_off()
-        for axes, i in zip(row, shown, strict=False):
+        for axes, i in zip(row, strongest, strict=False):
             picture = piece.pictures[min(i * per_map, len(piece.pictures) - 1)]
             extent = (0, picture.shape[1], picture.shape[0], 0)
             axes.imshow(picture.mean(-1), cmap="gray", extent=extent)
-            axes.imshow(maps[i], cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.45, extent=extent)
+            axes.imshow(maps[i], cmap="RdBu_r", vmin=-largest, vmax=largest, alpha=0.45, extent=extent)
         row[0].set_title(f"around {time_s:.1f} s", color=ALARM, fontsize=10, loc="left")
         values = of_heads[piece.segment.index]
         order = np.argsort(-np.abs(values))[:10][::-1]
@@ -102,7 +102,7 @@ def shares(
 def timeline(
     path: Path, report: Report, video: Path, params: SegmentationParams, truth: tuple[FrameSpan, ...] = ()
 ) -> None:
-    """Scores over time, threshold, events, (truth), and a thumbnail of each event's peak."""
+    """Scores over time, threshold, events, true spans if given, and a thumbnail of each event's peak."""
     pictures = [(t, piece.pictures[len(piece.pictures) // 2]) for t, piece in _peaks(video, report, params)]
     figure = figure_of(10, 5.2 if pictures else 3.0)
     if pictures:
@@ -143,8 +143,8 @@ def _curves(path: Path, videos: Sequence[ScoredVideo], figures: Figures, params:
     named = ((left, roc, "roc_auc", "ROC-AUC"), (right, pr, "average_precision", "AP"))
     for axes, curve, key, name in named:
         interval = figures[f"{key}_interval"]
-        said = f"{name} {figures[key]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-        axes.plot(curve.x, curve.y, color=SMOOTH, lw=2, label=said)
+        label = f"{name} {figures[key]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+        axes.plot(curve.x, curve.y, color=SMOOTH, lw=2, label=label)
         if curve.low is not None and curve.high is not None:
             axes.fill_between(curve.x, curve.low, curve.high, color=SMOOTH, alpha=0.18, lw=0, label="95 % over videos")
     left.plot([0, 1], [0, 1], color=INK, ls=":", lw=1, label="chance")

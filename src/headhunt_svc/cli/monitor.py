@@ -23,22 +23,22 @@ app = typer.Typer()
 monitor_app = typer.Typer(no_args_is_help=True, help="Drift of scores, heads and prompts (docs/operations.md).")
 app.add_typer(monitor_app, name="monitor")
 
-LogPlace = Annotated[str | None, typer.Option(help="The prediction log; default: HEADHUNT_PREDICTION_LOG.")]
-DriftFile = Annotated[Path, typer.Option("--config", help="What is drift.")]
+LogFolder = Annotated[str | None, typer.Option(help="The prediction log; default: HEADHUNT_PREDICTION_LOG.")]
+DriftFile = Annotated[Path, typer.Option("--config", help="Limits beyond which a signal is drift.")]
 BaselinesFolder = Annotated[Path, typer.Option(help="Folder of the cameras' baselines.")]
 WorkspaceFolder = Annotated[Path, typer.Option(help="Evidently's workspace.")]
 
 
-def _log_place(given: str | None) -> str:
-    """Where the prediction log is: as given, as the environment says, or where the simulation writes it."""
+def _log_folder(option: str | None) -> str:
+    """The prediction log: of the option, of the environment, or the one that the simulation writes."""
     from headhunt_svc.settings import Settings
 
-    return given or Settings().prediction_log or str(paths.MONITOR / "log")
+    return option or Settings().prediction_log or str(paths.MONITOR / "log")
 
 
 @monitor_app.command("run")
 def monitor_run(
-    log: LogPlace = None,
+    log: LogFolder = None,
     config: DriftFile = paths.DRIFT,
     baselines: BaselinesFolder = paths.MONITOR / "baselines",
     reference: Annotated[Path, typer.Option(help="For cameras without a baseline.")] = paths.REFERENCE,
@@ -61,7 +61,7 @@ def monitor_run(
     from headhunt_svc.settings import JobSettings
 
     monitor = Monitor(
-        Paths(_log_place(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
+        Paths(_log_folder(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
     )
     hooks = JobSettings()
     if webhook is not None:
@@ -102,7 +102,7 @@ def monitor_rebaseline(
     ] = None,
     version: Annotated[str | None, typer.Option(help="Instead: activate an earlier version.")] = None,
     why: Annotated[str, typer.Option(help="For the record.")] = "",
-    log: LogPlace = None,
+    log: LogFolder = None,
     baselines: BaselinesFolder = paths.MONITOR / "baselines",
     config: DriftFile = paths.DRIFT,
     detector: Annotated[str | None, typer.Option(help="Rows of this detector_id; default: the latest.")] = None,
@@ -119,7 +119,7 @@ def monitor_rebaseline(
         stop_at = stop.replace(tzinfo=UTC) if stop else datetime.now(UTC)
         start_at = start.replace(tzinfo=UTC) if start else stop_at - timedelta(days=7)
         query = params.query(start_at, stop_at, detector)
-        version = rebaseline(_log_place(log), store, camera, query, params.min_segments, why)
+        version = rebaseline(_log_folder(log), store, camera, query, params.min_segments, why)
     typer.echo(version)
 
 

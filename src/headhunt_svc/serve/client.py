@@ -41,13 +41,43 @@ class Client:
     ) -> None:
         self._http.close()
 
+    def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
+        """The report of a video, as Detector.detect returns it."""
+        with self._upload("/v1/detect", path, video_id, options) as response:
+            return Report.model_validate_json(response.read())
+
+    def stream(
+        self, path: Path, video_id: str | None = None, options: Options = Options()
+    ) -> Iterator[dict[str, Any] | Report]:
+        """Progress (the service's events `scores`), and last the report."""
+        with self._upload("/v1/detect/stream", path, video_id, options) as response:
+            event = ""
+            for line in response.iter_lines():
+                if line.startswith("event: "):
+                    event = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    data = line.removeprefix("data: ")
+                    if event == "error":
+                        raise self._error(data.encode(), json.loads(data)["status"], path, video_id or path.name)
+                    yield Report.model_validate_json(data) if event == "report" else json.loads(data)
+
+    def detector(self) -> dict[str, Any]:
+        """The service's detector: model, heads, operating points, figures."""
+        with self._request("GET", "/v1/detector") as response:
+            if response.status_code != 200:
+                raise self._error(response.read(), response.status_code)
+            card: dict[str, Any] = json.loads(response.read())
+            return card
+
     @contextmanager
-    def _sent(self, route: str, path: Path, video_id: str | None, options: Options) -> Iterator[httpx.Response]:
+    def _upload(self, route: str, path: Path, video_id: str | None, options: Options) -> Iterator[httpx.Response]:
+        """Sends a video as the body of a request."""
+        name = video_id or path.name
         query: dict[str, Any] = {
             "operating_point": options.operating_point,
             "smoothing": options.smoothing,
             "contributions": options.contributions,
-            "video_id": video_id or path.name,
+            "video_id": name,
         }
         if options.threshold is not None:
             query["threshold"] = options.threshold
@@ -55,55 +85,31 @@ class Client:
         try:
             with (
                 path.open("rb") as video,
-                self._http.stream("POST", f"{self._url}{route}", params=query, content=video, headers=headers) as got,
+                self._request("POST", route, params=query, content=video, headers=headers) as response,
             ):
-                if got.status_code != 200:
-                    raise self._error(got.read(), got.status_code, path, video_id or path.name)
-                yield got
+                if response.status_code != 200:
+                    raise self._error(response.read(), response.status_code, path, name)
+                yield response
         except OSError as exc:
             raise VideoOpenError(f"{path}: {exc.strerror}") from exc
+
+    @contextmanager
+    def _request(self, method: str, route: str, **arguments: Any) -> Iterator[httpx.Response]:
+        try:
+            with self._http.stream(method, f"{self._url}{route}", **arguments) as response:
+                yield response
         except httpx.HTTPError as exc:
             raise ServerError(f"{self._url} does not answer ({exc!r}): is the service running?") from exc
 
-    def _error(self, body: bytes, status: int, path: Path, name: str) -> HeadHuntError:
+    def _error(self, body: bytes, status: int, path: Path | None = None, name: str = "") -> HeadHuntError:
+        """The error that a problem document stands for; a video is named by its path here."""
         try:
             problem = json.loads(body)
             kind, detail = problem["kind"], problem["detail"]
         except (ValueError, KeyError, TypeError):
             return ServerError(f"{self._url} answers {status}: is it this service?")
-        if kind == "video" or kind == "upload":
+        if kind in ("video", "upload") and path is not None:
             return VideoDecodeError(detail.replace(name, str(path)) if name in detail else f"{path}: {detail}")
         if kind == "options":
             return ConfigError(detail)
         return ServerError(f"{self._url} answers {status}: {detail}")
-
-    def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
-        """The report of a video, as Detector.detect gives it."""
-        with self._sent("/v1/detect", path, video_id, options) as got:
-            return Report.model_validate_json(got.read())
-
-    def stream(
-        self, path: Path, video_id: str | None = None, options: Options = Options()
-    ) -> Iterator[dict[str, Any] | Report]:
-        """Progress (as the service's events `scores`), and last the report."""
-        with self._sent("/v1/detect/stream", path, video_id, options) as got:
-            kind = ""
-            for line in got.iter_lines():
-                if line.startswith("event: "):
-                    kind = line.removeprefix("event: ")
-                elif line.startswith("data: "):
-                    data = line.removeprefix("data: ")
-                    if kind == "error":
-                        raise self._error(data.encode(), json.loads(data)["status"], path, video_id or path.name)
-                    yield Report.model_validate_json(data) if kind == "report" else json.loads(data)
-
-    def detector(self) -> dict[str, Any]:
-        """Which detector answers."""
-        try:
-            got = self._http.get(f"{self._url}/v1/detector")
-        except httpx.HTTPError as exc:
-            raise ServerError(f"{self._url} does not answer ({exc!r}): is the service running?") from exc
-        if got.status_code != 200:
-            raise self._error(got.content, got.status_code, Path(), "")
-        card: dict[str, Any] = got.json()
-        return card

@@ -1,8 +1,12 @@
 """The command line without torch: usage errors and one-line messages."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
+import typer.core
+import typer.main
 
 from headhunt_svc.cli import main as cli
 from headhunt_svc.cli.console import clock
@@ -11,6 +15,7 @@ from headhunt_svc.cli.detect import sparkline
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str) -> tuple[int, str]:
     monkeypatch.setattr("sys.argv", ["headhunt", *args])
+    monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as stop:
         cli.main()
     captured = capsys.readouterr()
@@ -31,6 +36,10 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
         (["evaluate-scores", "--dataset", "ucf", "--annotations", "a"], 2, "ucf_crime"),
         (["evaluate-scores", "--dataset", "ucf_crime", "--annotations", "a"], 2, "cannot be read"),
         (["--help"], 0, "detect"),
+        (["--version"], 0, f"headhunt-svc {version('headhunt-svc')}\n"),
+        (["detect", "--split", "test", "--contributions"], 2, "are for VIDEOS, not for --split"),
+        (["detect", "--split", "test", "--threshold", "0"], 2, "are for VIDEOS, not for --split"),
+        (["detect", "a.mp4", "--server", "http://a", "--resume"], 2, "--server knows neither"),
     ],
 )
 def test_codes_and_messages(
@@ -45,6 +54,49 @@ def test_codes_and_messages(
     got, text = run(capsys, monkeypatch, *args)
     assert got == code
     assert says in text
+
+
+OPTIONS = ("--operating-point", "--threshold", "--smoothing", "--contributions")
+
+
+@pytest.mark.parametrize("command", ["detect", "batch", "jobs submit"])
+def test_the_options_of_scoring_are_the_same(command: str) -> None:
+    """By name, default and help."""
+
+    def described(words: str) -> dict[str, tuple[object, str | None]]:
+        group = typer.main.get_command(cli.app)
+        for word in words.split():
+            assert isinstance(group, typer.core.TyperGroup)
+            group = group.commands[word]
+        options = [p for p in group.params if isinstance(p, typer.core.TyperOption)]
+        return {p.opts[0]: (p.default, p.help) for p in options if p.opts[0] in OPTIONS}
+
+    assert set(described(command)) == set(OPTIONS)
+    assert described(command) == described("detect")
+
+
+def test_every_command_and_option_says_what_it_is_for() -> None:
+    silent: list[str] = []
+
+    def look(command: object, path: str) -> None:
+        for name, below in getattr(command, "commands", {}).items():
+            silent.extend([] if below.help else [f"{path} {name}"])
+            look(below, f"{path} {name}")
+        parameters = [
+            p for p in getattr(command, "params", ()) if p.name not in ("install_completion", "show_completion")
+        ]
+        silent.extend(f"{path} {p.name}" for p in parameters if not p.help)
+
+    look(typer.main.get_command(cli.app), "headhunt")
+    assert silent == []
+
+
+def test_a_missing_video_among_others_is_named_before_any_is_scored(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "there.mp4").touch()
+    code, text = run(capsys, monkeypatch, "detect", str(tmp_path / "there.mp4"), str(tmp_path / "gone.mp4"))
+    assert (code, text) == (3, f"error: {tmp_path / 'gone.mp4'}: no such file\n")
 
 
 def test_a_folder_without_videos(

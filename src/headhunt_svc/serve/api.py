@@ -1,62 +1,37 @@
-"""The routes under /v1: parse, ask the engine, answer."""
+"""The application under /v1: typed routes, their documents by FastAPI."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+import numpy as np
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
+from pydantic.alias_generators import to_camel
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import Response
 
 from headhunt_svc.core.scoring import contributions
-from headhunt_svc.detector.batches import ScoredBatch
+from headhunt_svc.detector.pipeline import Detector, Result, Run, ScoredBatch
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
+from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.serve import jobs
-from headhunt_svc.serve.bodies import json_body, parsed
 from headhunt_svc.serve.engine import Engine, Work
-from headhunt_svc.serve.models import (
-    DetectByUri,
-    DetectOptions,
-    DetectorCard,
-    Progress,
-    Score,
-    ScoredSegment,
-    SegmentFrames,
-)
-from headhunt_svc.serve.openapi import document
-from headhunt_svc.serve.problems import Problem, of_error
-from headhunt_svc.serve.uploads import UploadError, receive_video
-from headhunt_svc.serve.uris import UriError, fetch
+from headhunt_svc.serve.models import DetectOptions, DetectorCard, Score, ScoredSegment, ScoredSegments, SegmentFrames
+from headhunt_svc.serve.openapi import DETECT_BODY, EVENTS, Application, answer, problems
+from headhunt_svc.serve.problems import HANDLERS, Problem, problem_of
+from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute, Video, video_of
 
+T = TypeVar("T")
 GONE_POLL_S = 0.5
-
-
-def _is_json(request: Request) -> bool:
-    return request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"
-
-
-async def _video(request: Request, work: Work) -> tuple[Path, str, DetectOptions]:
-    """The video of a request as a file, its name, and the options."""
-    engine: Engine = request.app.state.engine
-    try:
-        if _is_json(request):
-            asked = parsed(DetectByUri, await work.wait(json_body(request)))
-            path = await work.wait(fetch(asked.uri, work.folder, engine.settings))
-            return path, asked.video_id or path.name, asked
-        got = await work.wait(receive_video(request, work.folder, engine.settings.max_upload_bytes))
-    except UploadError as exc:
-        raise Problem(exc.status, "upload", str(exc)) from exc
-    except UriError as exc:
-        raise Problem(422, "uri", str(exc)) from exc
-    options = parsed(DetectOptions, {**request.query_params, **got.options})
-    return got.path, options.video_id or got.filename or "video", options
+REFUSALS = problems(400, 408, 413, 415, 422, 429, 504)
+router = APIRouter(route_class=LimitedRoute)
 
 
 async def _hung_up(request: Request) -> None:
@@ -64,183 +39,184 @@ async def _hung_up(request: Request) -> None:
         await asyncio.sleep(GONE_POLL_S)
 
 
-def _named(exc: HeadHuntError, path: Path, name: str) -> Problem:
-    """The problem of an error, told of the name that the client knows."""
-    problem = of_error(exc)
-    problem.detail = problem.detail.replace(str(path), name)
-    return problem
-
-
-def _finished(report: Report, options: DetectOptions) -> Report:
-    return report if options.resolution_s is None else coarser(report, options.resolution_s)
-
-
-def _timing(work: Work) -> str:
-    return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in work.seconds.items())
-
-
-async def _report_of(items: AsyncIterator[ScoredBatch | Report]) -> Report:
-    """The last item."""
-    async for item in items:
-        if isinstance(item, Report):
-            return item
-    raise RuntimeError("a scoring ended without a report")
-
-
-async def detect(request: Request) -> Response:
-    """POST /v1/detect."""
-    engine: Engine = request.app.state.engine
-    async with engine.admitted() as work:
-        path, name, options = await _video(request, work)
-        try:
-            batches = engine.detect(work, path, name, options.of_detector, options.camera)
-            scored = asyncio.ensure_future(_report_of(batches))
-            gone = asyncio.ensure_future(_hung_up(request))
-            both: tuple[asyncio.Future[Any], ...] = (scored, gone)
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            gone.cancel()
-            if not scored.done():
-                scored.cancel()
-                raise Problem(408, "gone", "the client hung up")
-            report = _finished(await scored, options)
-        except HeadHuntError as exc:
-            raise _named(exc, path, name) from exc
-        headers = {"Server-Timing": _timing(work)}
-        return Response(report.model_dump_json(), media_type="application/json", headers=headers)
-
-
-def _event(kind: str, body: BaseModel) -> bytes:
-    return f"event: {kind}\ndata: {body.model_dump_json()}\n\n".encode()
-
-
-def _progress(batch: ScoredBatch) -> Progress:
-    rows = zip(batch.segments, batch.raw.tolist(), strict=True)
-    segments = tuple(
-        ScoredSegment(index=s.segment.index, start_s=s.start_s, stop_s=s.stop_s, raw=raw) for s, raw in rows
-    )
-    return Progress(scored_s=batch.stop_s, segments=segments)
-
-
-async def _stream(request: Request) -> AsyncIterator[bytes]:
-    """The events; what goes wrong before the first is raised, what goes wrong later is the last event."""
-    engine: Engine = request.app.state.engine
-    begun = False
-    async with engine.admitted() as work:
-        path, name, options = await _video(request, work)
-        try:
-            async for item in engine.detect(work, path, name, options.of_detector, options.camera):
-                if isinstance(item, Report):
-                    yield _event("report", _finished(item, options))
-                else:
-                    begun = True
-                    yield _event("scores", _progress(item))
-        except (HeadHuntError, Problem) as exc:
-            problem = exc if isinstance(exc, Problem) else _named(exc, path, name)
-            if not begun:
-                raise problem from exc
-            yield _event("error", problem.body)
-
-
-async def stream(request: Request) -> Response:
-    """POST /v1/detect/stream."""
-    events = _stream(request)
-    first = await anext(events)
-
-    async def all_events() -> AsyncIterator[bytes]:
-        try:
-            yield first
-            async for event in events:
-                yield event
-        finally:
-            await events.aclose()  # type: ignore[attr-defined]
-
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(all_events(), media_type="text/event-stream", headers=headers)
-
-
-async def score(request: Request) -> Response:
-    """POST /v1/score."""
-    engine: Engine = request.app.state.engine
-    if not _is_json(request):
-        raise Problem(415, "upload", "send the frames as application/json")
-    asked = parsed(SegmentFrames, await json_body(request))
-    cut = engine.loaded().bundle.segmentation
+async def _unless_gone(request: Request, result: Coroutine[Any, Any, T]) -> T:
+    """Await a result; cancel it when the client hangs up. Raises Problem (408)."""
+    task, gone = asyncio.ensure_future(result), asyncio.ensure_future(_hung_up(request))
     try:
-        pictures = asked.pictures(cut.frames_per_segment)
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Problem(408, "gone", "the client hung up")
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+        await asyncio.wait((task,))  # its own clean-up
+
+
+async def _detections(engine: Engine, work: Work, video: Video) -> AsyncGenerator[ScoredSegments | Report, None]:
+    """Score a video: its segments as they are scored, and last its report. Errors name it as the client does."""
+    loop, options = asyncio.get_running_loop(), video.options
+    segments: asyncio.Queue[ScoredSegments | None] = asyncio.Queue()
+
+    def put(batch: ScoredBatch) -> None:
+        with suppress(RuntimeError):  # the loop has stopped
+            loop.call_soon_threadsafe(segments.put_nowait, _scored_segments(batch))
+
+    try:
+        engine.loaded_for(work).operating_point(options.for_detector)
+        report = engine.start(work, video.path, video.name, options.for_detector, options.camera, put)
+        report.add_done_callback(lambda _: segments.put_nowait(None))
+        while (scored := await segments.get()) is not None:
+            yield scored
+        yield _at_resolution(await report, options.resolution_s)
+    except HeadHuntError as exc:
+        problem = problem_of(exc)
+        problem.detail = problem.detail.replace(str(video.path), video.name)
+        raise problem from exc
+
+
+def _scored_segments(batch: ScoredBatch) -> ScoredSegments:
+    rows = zip(batch.pieces, batch.raw.tolist(), strict=True)
+    segments = (ScoredSegment(index=p.segment.index, start_s=p.start_s, stop_s=p.stop_s, raw=raw) for p, raw in rows)
+    return ScoredSegments(scored_s=batch.stop_s, segments=tuple(segments))
+
+
+def _at_resolution(report: Report, resolution_s: float | None) -> Report:
+    return report if resolution_s is None else coarser(report, resolution_s)
+
+
+async def _report(detections: AsyncGenerator[ScoredSegments | Report, None]) -> Report:
+    async with aclosing(detections):
+        async for item in detections:
+            if isinstance(item, Report):
+                return item
+    raise AssertionError("the last item is the report")
+
+
+@router.post("/detect", responses=REFUSALS, openapi_extra=DETECT_BODY)
+async def detect(
+    request: Request, response: Response, engine: CurrentEngine, query: Annotated[DetectOptions, Query()]
+) -> Report:
+    """Score a video; the answer is its report."""
+    async with engine.admitted() as work:
+        video = await video_of(request, query, engine, work)
+        report = await _unless_gone(request, _report(_detections(engine, work, video)))
+        times = (f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in work.seconds.items())
+        response.headers["Server-Timing"] = ", ".join(times)
+        return report
+
+
+def _event(kind: str, body: BaseModel) -> ServerSentEvent:
+    return ServerSentEvent(body.model_dump_json(), event=kind, sep="\n")
+
+
+async def _events(request: Request, engine: Engine, query: DetectOptions) -> AsyncGenerator[ServerSentEvent, None]:
+    """The events; a problem before the first is raised, a later one is the last event."""
+    started = False
+    async with engine.admitted() as work:
+        try:
+            video = await video_of(request, query, engine, work)
+            async with aclosing(_detections(engine, work, video)) as detections:
+                async for item in detections:
+                    started = True
+                    yield _event("report" if isinstance(item, Report) else "scores", item)
+        except Problem as exc:
+            if not started:
+                raise
+            yield _event("error", exc.body)
+
+
+async def _chain(
+    first: ServerSentEvent, events: AsyncGenerator[ServerSentEvent, None]
+) -> AsyncGenerator[ServerSentEvent, None]:
+    async with aclosing(events):
+        yield first
+        async for event in events:
+            yield event
+
+
+@router.post(
+    "/detect/stream",
+    response_class=EventSourceResponse,
+    responses=answer(200, "Events `scores`, then one `report` or `error`.", **{"text/event-stream": {"type": "string"}})
+    | REFUSALS,
+    openapi_extra=DETECT_BODY | EVENTS,
+)
+async def detect_stream(
+    request: Request, engine: CurrentEngine, query: Annotated[DetectOptions, Query()]
+) -> EventSourceResponse:
+    """Score a video; the answer is a stream of server-sent events, one for each batch of segments."""
+    events = _events(request, engine, query)
+    first = await _unless_gone(request, anext(events))  # a problem before the first event is an HTTP status
+    return EventSourceResponse(_chain(first, events), sep="\n")
+
+
+@router.post("/score", responses=problems(400, 413, 415, 422, 429))
+async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
+    """Score one segment from its frames, and say what each head adds to the logit."""
+    segmentation = engine.loaded().bundle.segmentation
+    try:
+        pictures = frames.pictures(segmentation.frames_per_segment)
     except ValueError as exc:
         raise Problem(422, "frames", str(exc)) from exc
 
-    scored = await engine.score(pictures, asked.fps)
+    def run(detector: Detector, call: Run) -> Result:
+        pixels = detector.extractor.preprocess(pictures)[None]
+        return call(pixels, VisionCache(segmentation.frame_s(frames.fps)), [tuple(range(len(pictures)))])
+
+    features, raw = await engine.score(run)
     detector = engine.loaded()
-    shares = contributions(detector.scorer, scored.features)[0]
-    answer = Score(detector_id=detector.detector_id, raw=float(scored.raw[0]), contributions=tuple(shares.tolist()))
-    return Response(answer.model_dump_json(), media_type="application/json")
+    by_head = contributions(detector.scorer, np.asarray(features))[0]
+    return Score(detector_id=detector.detector_id, raw=float(raw[0]), contributions=tuple(by_head.tolist()))
 
 
-async def detector_card(request: Request) -> Response:
-    """GET /v1/detector."""
-    engine: Engine = request.app.state.engine
+@router.get("/detector")
+async def detector(engine: CurrentEngine) -> DetectorCard:
+    """Which detector answers, and how good it is."""
     detector = engine.loaded()
-    made = detector.bundle
-    card = DetectorCard(
+    bundle = detector.bundle
+    return DetectorCard(
         detector_id=detector.detector_id,
         code=detector.code,
-        mllm=made.mllm.id,
-        mllm_revision=made.mllm_revision,
-        dtype=made.mllm.dtype,
-        prompt=made.prompt,
-        heads=made.heads,
-        frames_per_segment=made.segmentation.frames_per_segment,
-        segmentation=made.segmentation.model_dump(mode="json"),
-        operating_points=made.operating_points,
-        fingerprint=made.fingerprint,
-        data=made.data,
+        mllm=bundle.mllm.id,
+        mllm_revision=bundle.mllm_revision,
+        dtype=bundle.mllm.dtype,
+        prompt=bundle.prompt,
+        heads=bundle.heads,
+        frames_per_segment=bundle.segmentation.frames_per_segment,
+        segmentation=bundle.segmentation.model_dump(mode="json"),
+        operating_points=bundle.operating_points,
+        fingerprint=bundle.fingerprint,
+        data=bundle.data,
         test_metrics=_test_metrics(engine.bundle, detector.detector_id),
     )
-    return Response(card.model_dump_json(), media_type="application/json")
 
 
 def _test_metrics(bundle: Path, detector_id: str) -> dict[str, Any] | None:
     """metrics.json of this very detector, if it lies in or beside the bundle."""
     for path in (bundle / "metrics.json", bundle.parent / "metrics.json"):
         with suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if found.get("detector_id") == detector_id:
-                return found
+            metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if metrics.get("detector_id") == detector_id:
+                return metrics
     return None
 
 
-async def openapi(request: Request) -> Response:
-    """GET /v1/openapi.json."""
-    return JSONResponse(document())
-
-
-async def _problem(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, Problem)
-    return exc.response()
-
-
-async def _error(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HeadHuntError)
-    return of_error(exc).response()
-
-
-async def _http(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HTTPException)
-    way_out = "see /v1/openapi.json"
-    return Problem(exc.status_code, "route", f"{exc.detail}: {way_out}", exc.headers).response()
-
-
-def app() -> Starlette:
-    """The application; its state gets the engine."""
-    return Starlette(
-        routes=[
-            Route("/detect", detect, methods=["POST"]),
-            Route("/detect/stream", stream, methods=["POST"]),
-            Route("/score", score, methods=["POST"]),
-            Route("/detector", detector_card, methods=["GET"]),
-            Route("/openapi.json", openapi, methods=["GET"]),
-            *jobs.routes(),
-        ],
-        exception_handlers={Problem: _problem, HeadHuntError: _error, HTTPException: _http},
+def create_app() -> Application:
+    """The application to mount at /v1; put an Engine into `app.state.engine`."""
+    AppStatus.enable_automatic_graceful_drain = False  # the engine ends streams, with an event that says why
+    app = Application(
+        title="headhunt-svc",
+        version="1",
+        description="Anomalous events in video, from the attention heads of a frozen multimodal LLM.",
+        servers=[{"url": "/v1"}],
+        docs_url=None,  # those pages load scripts from elsewhere
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: to_camel(route.name),
+        responses=problems(401, 503),
+        exception_handlers=HANDLERS | jobs.HANDLERS,
     )
+    app.include_router(router)
+    app.include_router(jobs.router)
+    return app

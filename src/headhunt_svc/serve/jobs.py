@@ -2,31 +2,31 @@
 
 import asyncio
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import sqlalchemy.exc
+from fastapi import APIRouter, Depends, Header
+from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import Route
 
 from headhunt_svc.errors import UnreachableError
 from headhunt_svc.jobs.client import Jobs, NoSuchJobError
 from headhunt_svc.jobs.inputs import UPLOAD, within
-from headhunt_svc.jobs.models import Delivery, Job, JobRequest
+from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest
 from headhunt_svc.jobs.rows import save_parquet
-from headhunt_svc.serve.bodies import json_body, parsed
-from headhunt_svc.serve.engine import Engine
-from headhunt_svc.serve.problems import Problem
-from headhunt_svc.serve.uploads import UploadError, receive_video
+from headhunt_svc.serve.openapi import BINARY, answer, problems, video_body
+from headhunt_svc.serve.problems import Handlers, Problem
+from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute
+from headhunt_svc.serve.uploads import receive_video
 from headhunt_svc.storage.files import sha256
 
-T = TypeVar("T")
+PARQUET, JSON_LINES = "application/vnd.apache.parquet", "application/x-ndjson"
+router = APIRouter(prefix="/jobs", route_class=LimitedRoute)
 _lock = Lock()
 
 
@@ -49,128 +49,117 @@ class DeliveryList(BaseModel):
     deliveries: tuple[Delivery, ...]
 
 
-class ResultsQuery(BaseModel):
-    """Which form results come in."""
-
-    format: Literal["jsonl", "parquet"] = "jsonl"
-
-
-WIRE: tuple[type[BaseModel], ...] = (JobRequest, Job, JobList, DeliveryList, Uploaded)
-
-
-def _open(request: Request) -> Jobs:
+def _queue(request: Request) -> Jobs:
     """The queue; opened by the first request that needs it."""
     state = request.app.state
     with _lock:
-        if getattr(state, "jobs", None) is None:
+        if not hasattr(state, "jobs"):
             state.jobs = Jobs()
-        found: Jobs = state.jobs
-        return found
+        queue: Jobs = state.jobs
+        return queue
 
 
-async def _with_jobs(request: Request, call: Callable[[Jobs], T]) -> T:
-    """Call in a thread; a database that is away is a 503."""
-    try:
-        return await asyncio.to_thread(lambda: call(_open(request)))
-    except NoSuchJobError as exc:
-        raise Problem(404, "job", str(exc)) from exc
-    except (UnreachableError, sqlalchemy.exc.OperationalError) as exc:
-        why = "the database of the jobs does not answer: try again later"
-        raise Problem(503, "database", why, {"Retry-After": "5"}) from exc
+Queue = Annotated[Jobs, Depends(_queue)]
+JobId = Annotated[str, PathParameter(json_schema_extra={"pattern": f"^{JOB_ID}$"})]  # others are a 404, not a 400
 
 
-def _json(model: BaseModel, status: int = 200, **headers: str) -> Response:
-    return Response(model.model_dump_json(), status, headers, "application/json")
+async def _no_such_job(_: Request, exc: NoSuchJobError) -> Response:
+    return Problem(404, "job", str(exc)).response()
 
 
-async def submit(request: Request) -> Response:
-    """POST /v1/jobs; the header Idempotency-Key is the request's `key`."""
-    engine: Engine = request.app.state.engine
-    asked = parsed(JobRequest, await json_body(request))
-    if key := request.headers.get("idempotency-key"):
-        asked = parsed(JobRequest, {**asked.model_dump(), "key": key})
-
-    def call(jobs: Jobs) -> Job:
-        allowed = within(jobs.settings.roots, jobs.settings.uri_prefixes)
-        return jobs.show(jobs.submit(asked, engine.bundle, allowed))
-
-    job = await _with_jobs(request, call)
-    return _json(job, 202, Location=f"/v1/jobs/{job.job_id}")
+async def _database_away(_: Request, exc: Exception) -> Response:
+    detail = "the database of the jobs does not answer: try again later"
+    return Problem(503, "database", detail, {"Retry-After": "5"}).response()
 
 
-async def upload(request: Request) -> Response:
-    """POST /v1/jobs/uploads: a video as the body, or as the field `video`."""
-    engine: Engine = request.app.state.engine
-    folder = await _with_jobs(request, lambda jobs: jobs.store.uploads)
+HANDLERS: Handlers = {
+    NoSuchJobError: _no_such_job,
+    UnreachableError: _database_away,
+    sqlalchemy.exc.OperationalError: _database_away,
+}
+
+
+@router.post("", status_code=202, responses=problems(400, 413, 415, 422))
+def submit_job(
+    job_request: JobRequest,
+    response: Response,
+    engine: CurrentEngine,
+    queue: Queue,
+    idempotency_key: Annotated[str, Header(max_length=200, description="The request's `key`.")] = "",
+) -> Job:
+    """Put videos into the queue; the same request with the same key is the same job."""
+    if idempotency_key:
+        job_request = job_request.model_copy(update={"key": idempotency_key})
+    allowed = within(queue.settings.roots, queue.settings.uri_prefixes)
+    job = queue.show(queue.submit(job_request, engine.bundle, allowed))
+    response.headers["Location"] = f"/v1/jobs/{job.job_id}"
+    return job
+
+
+@router.get("")
+def jobs(queue: Queue) -> JobList:
+    """All jobs, the newest first."""
+    return JobList(jobs=tuple(queue.all()))
+
+
+@router.post("/uploads", status_code=201, responses=problems(400, 408, 413, 415, 422), openapi_extra=video_body())
+async def upload_for_jobs(request: Request, engine: CurrentEngine, queue: Queue) -> Uploaded:
+    """Send a video that a job can name: as the body, or as the field `video`."""
+    folder = queue.store.uploads
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        got = await receive_video(request, folder, engine.settings.max_upload_bytes)
-    except UploadError as exc:
-        raise Problem(exc.status, "upload", str(exc)) from exc
-    size = got.path.stat().st_size
-    name = await asyncio.to_thread(sha256, got.path)
-    got.path.replace(folder / name)
-    return _json(Uploaded(uri=f"{UPLOAD}{name}", size=size), 201)
+    received = await receive_video(request, folder, engine.settings.max_upload_bytes)
+    size = received.path.stat().st_size
+    name = await asyncio.to_thread(sha256, received.path)
+    received.path.replace(folder / name)
+    return Uploaded(uri=f"{UPLOAD}{name}", size=size)
 
 
-async def all_jobs(request: Request) -> Response:
-    """GET /v1/jobs."""
-    return _json(JobList(jobs=tuple(await _with_jobs(request, Jobs.all))))
+@router.get("/{job_id}", responses=problems(404))
+def job(job_id: JobId, queue: Queue) -> Job:
+    """A job and its videos."""
+    return queue.show(job_id)
 
 
-def _of_one(call: Callable[[Jobs, str], object]) -> Callable[[Request], Any]:
-    """A route that does something to a job and answers with its state."""
-
-    async def route(request: Request) -> Response:
-        job_id = request.path_params["job_id"]
-
-        def done(jobs: Jobs) -> Job:
-            jobs.show(job_id)
-            call(jobs, job_id)
-            return jobs.show(job_id)
-
-        return _json(await _with_jobs(request, done))
-
-    return route
+@router.post("/{job_id}/cancel", responses=problems(404))
+def cancel_job(job_id: JobId, queue: Queue) -> Job:
+    """Stop a job; what is done stays."""
+    queue.cancel(job_id)
+    return queue.show(job_id)
 
 
-async def results(request: Request) -> Response:
-    """GET /v1/jobs/ID/results: what is there so far."""
-    job_id = request.path_params["job_id"]
-    wanted = parsed(ResultsQuery, dict(request.query_params)).format
-    if wanted == "jsonl":
-        lines = await _with_jobs(request, lambda jobs: (jobs.show(job_id), jobs.json_lines(job_id, only_done=True))[1])
-        return StreamingResponse((line + "\n" for line in lines), media_type="application/x-ndjson")
+@router.post("/{job_id}/retry", responses=problems(404))
+def retry_job(job_id: JobId, queue: Queue) -> Job:
+    """Run failed and cancelled videos again."""
+    queue.retry(job_id)
+    return queue.show(job_id)
+
+
+@router.get(
+    "/{job_id}/results",
+    response_class=Response,
+    responses=answer(
+        200, "A row for each video that is done, errors included.", **{JSON_LINES: {"type": "string"}, PARQUET: BINARY}
+    )
+    | problems(400, 404),
+)
+def job_results(job_id: JobId, queue: Queue, format: Literal["jsonl", "parquet"] = "jsonl") -> Response:
+    """The results so far, as JSON lines or parquet."""
+    queue.show(job_id)
+    if format == "jsonl":
+        lines = (f"{line}\n" for line in queue.json_lines(job_id, only_done=True))
+        return StreamingResponse(lines, media_type=JSON_LINES)
     with tempfile.NamedTemporaryFile(suffix=".parquet", delete=False) as f:
         path = Path(f.name)
     try:
-        await _with_jobs(request, lambda jobs: save_parquet(path, jobs.rows(job_id, only_done=True)))
+        save_parquet(path, queue.rows(job_id, only_done=True))
     except BaseException:
         path.unlink()
         raise
-    gone = BackgroundTask(path.unlink)
-    return FileResponse(
-        path, media_type="application/vnd.apache.parquet", filename=f"{job_id}.parquet", background=gone
-    )
+    return FileResponse(path, media_type=PARQUET, filename=f"{job_id}.parquet", background=BackgroundTask(path.unlink))
 
 
-async def deliveries(request: Request) -> Response:
-    """GET /v1/jobs/ID/deliveries."""
-    job_id = request.path_params["job_id"]
-    found = await _with_jobs(request, lambda jobs: (jobs.show(job_id), jobs.deliveries(job_id))[1])
-    return _json(DeliveryList(deliveries=tuple(found)))
-
-
-def routes() -> list[Route]:
-    """For the application under /v1."""
-    get, post = partial(Route, methods=["GET"]), partial(Route, methods=["POST"])
-    return [
-        post("/jobs", submit),
-        get("/jobs", all_jobs),
-        post("/jobs/uploads", upload),
-        get("/jobs/{job_id}", _of_one(lambda jobs, job_id: None)),
-        post("/jobs/{job_id}/cancel", _of_one(Jobs.cancel)),
-        post("/jobs/{job_id}/retry", _of_one(Jobs.retry)),
-        get("/jobs/{job_id}/results", results),
-        get("/jobs/{job_id}/deliveries", deliveries),
-    ]
+@router.get("/{job_id}/deliveries", responses=problems(404))
+def job_deliveries(job_id: JobId, queue: Queue) -> DeliveryList:
+    """The webhooks of a job."""
+    queue.show(job_id)
+    return DeliveryList(deliveries=tuple(queue.deliveries(job_id)))

@@ -1,4 +1,4 @@
-"""What goes over the wire beside the Report, as pydantic."""
+"""Bodies of requests and answers, beside the Report."""
 
 import base64
 import binascii
@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from headhunt_svc.detector.bundle import StoredPoint
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
-from headhunt_svc.detector.report import Report
-from headhunt_svc.serve.problems import ProblemBody
 
 MOST_PIXELS = 4096 * 4096
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -33,8 +31,8 @@ class DetectOptions(_Model):
     video_id: Name | None = Field(None, description="Name in the report; default: the file's.")
 
     @property
-    def of_detector(self) -> Options:
-        """What the detector is told."""
+    def for_detector(self) -> Options:
+        """The options of Detector.detect."""
         return Options(self.operating_point, self.threshold, self.smoothing, self.contributions)
 
 
@@ -53,8 +51,8 @@ class ScoredSegment(_Model):
     raw: float = Field(ge=0, le=1)
 
 
-class Progress(_Model):
-    """An event `scores` of the stream: segments that were just scored, and how far it is."""
+class ScoredSegments(_Model):
+    """An event `scores` of the stream: segments that were just scored, and how many seconds are scored so far."""
 
     scored_s: float
     segments: tuple[ScoredSegment, ...]
@@ -111,6 +109,3 @@ class DetectorCard(_Model):
     fingerprint: dict[str, str]
     data: dict[str, Any]
     test_metrics: dict[str, Any] | None
-
-
-WIRE = (DetectOptions, DetectByUri, Report, Progress, SegmentFrames, Score, DetectorCard, ProblemBody)

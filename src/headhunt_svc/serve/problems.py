@@ -1,15 +1,21 @@
-"""Answers that are not what was asked for: application/problem+json (RFC 9457), with what is wrong and the way out."""
+"""Errors as HTTP answers: application/problem+json (RFC 9457), with what is wrong and the way out."""
 
-from collections.abc import Mapping
+import typing
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from headhunt_svc.errors import ArtifactError, ConfigError, HeadHuntError, VideoError
 from headhunt_svc.serve.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
+M = TypeVar("M", bound=BaseModel)
 
 
 class ProblemBody(BaseModel):
@@ -23,31 +29,83 @@ class ProblemBody(BaseModel):
     request_id: str
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457's word
+class Problem(HTTPException):
     """Ends a request with this answer."""
 
     def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status, self.kind, self.detail, self.headers = status, kind, detail, dict(headers or {})
+        super().__init__(status, detail, headers)
+        self.kind = kind
 
     @property
     def body(self) -> ProblemBody:
-        """What is answered."""
-        title = HTTPStatus(self.status).phrase
+        """The body of the answer."""
+        title = HTTPStatus(self.status_code).phrase
         return ProblemBody(
-            title=title, status=self.status, detail=self.detail, kind=self.kind, request_id=request_id.get()
+            title=title, status=self.status_code, detail=self.detail, kind=self.kind, request_id=request_id.get()
         )
 
     def response(self) -> Response:
-        """The same as a response."""
-        return Response(self.body.model_dump_json(), self.status, self.headers, MEDIA_TYPE)
+        """The answer."""
+        return Response(self.body.model_dump_json(), self.status_code, self.headers, MEDIA_TYPE)
 
 
-def of_error(error: HeadHuntError) -> Problem:
-    """The answer for an error that a user can cause; others are the service's fault."""
+def problem_of(error: HeadHuntError) -> Problem:
+    """The answer to an error: 4xx where the client can mend it, otherwise 500."""
     if isinstance(error, VideoError):
         return Problem(422, "video", str(error))
     if isinstance(error, ConfigError):
         return Problem(400, "options", str(error))
     kind = "detector" if isinstance(error, ArtifactError) else "internal"
     return Problem(500, kind, str(error))
+
+
+def invalid(error: Mapping[str, Any], where: Sequence[str | int], model: type[BaseModel] | None) -> Problem:
+    """The answer to a pydantic error at `where`; an unknown field is told which fields the model has."""
+    if error["type"] == "json_invalid":
+        return Problem(400, "options", f"body: this is not JSON ({error['ctx']['error']})")
+    detail = f"{'.'.join(map(str, where)) or 'body'}: {error['msg']}"
+    if error["type"] == "extra_forbidden" and model is not None:
+        nested: Any = model
+        for name in where[:-1]:
+            nested = nested.model_fields[name].annotation
+        detail += f"; there are: {', '.join(nested.model_fields)}"
+    return Problem(400, "options", detail)
+
+
+def parsed(model: type[M], fields: Mapping[str, str] | bytes) -> M:
+    """The model of form fields or a JSON body. Raises Problem (400) that names the field that is wrong."""
+    try:
+        return model.model_validate_json(fields) if isinstance(fields, bytes) else model.model_validate(fields)
+    except ValidationError as exc:
+        error = exc.errors(include_url=False, include_input=False)[0]
+        raise invalid(error, error["loc"], model) from exc
+
+
+async def _on_problem(_: Request, exc: Problem) -> Response:
+    return exc.response()
+
+
+async def _on_error(_: Request, exc: HeadHuntError) -> Response:
+    return problem_of(exc).response()
+
+
+async def _on_invalid(request: Request, exc: RequestValidationError) -> Response:
+    """Name the first of the parameters and fields that FastAPI refused."""
+    hints = typing.get_type_hints(request.scope["endpoint"]).values()
+    models = [hint for hint in hints if isinstance(hint, type) and issubclass(hint, BaseModel)]
+    error = exc.errors()[0]
+    return invalid(error, error["loc"][1:], models[0] if models else None).response()
+
+
+async def _on_http_error(_: Request, exc: HTTPException) -> Response:
+    """Starlette's own errors: no such route or method."""
+    return Problem(exc.status_code, "route", f"{exc.detail}: see /v1/openapi.json", exc.headers).response()
+
+
+Handlers = dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]
+HANDLERS: Handlers = {
+    Problem: _on_problem,
+    HeadHuntError: _on_error,
+    RequestValidationError: _on_invalid,
+    HTTPException: _on_http_error,
+}

@@ -13,7 +13,8 @@ import psutil
 
 from headhunt_svc.detector.bundle import check_model, load_bundle
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.serve import api, logs
+from headhunt_svc.serve import logs
+from headhunt_svc.serve.api import create_app
 from headhunt_svc.serve.auth import Keys, keys_for
 from headhunt_svc.serve.engine import Engine
 from headhunt_svc.serve.gate import Gate
@@ -21,7 +22,7 @@ from headhunt_svc.serve.packaging import MODEL
 from headhunt_svc.settings import Settings
 
 logger = logging.getLogger(__name__)
-app = api.app()
+app = create_app()
 LONGEST_S = 3600  # BentoML's own timeout, behind this service's deadline
 
 

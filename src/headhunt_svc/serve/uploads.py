@@ -10,7 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from headhunt_svc.errors import HeadHuntError
+from headhunt_svc.serve.problems import Problem
 
 MAX_FIELDS, MAX_NAME, MAX_VALUE = 32, 64, 4096
 _AROUND = 2**18  # bytes of fields and boundaries beside the video
@@ -23,12 +23,11 @@ _MPEG = tuple(b"\x00\x00\x01" + bytes([code]) for code in (0xB0, 0xB3, 0xB5, 0xB
 _TS_PACKETS = (188, 192, 204)
 
 
-class UploadError(HeadHuntError):
-    """A body that holds no video that may be scored: an HTTP status, its title, and what is wrong."""
+class UploadError(Problem):
+    """The body holds no video that may be scored."""
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.title, self.detail = status, title, detail
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(status, "upload", detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ async def receive_video(request: Request, folder: Path, limit_bytes: int) -> Rec
     multipart = kind == b"multipart/form-data"
     if not multipart and kind not in (*_RAW, b"image/gif") and not kind.startswith(b"video/"):
         named = kind.decode("latin-1")[:80]
-        raise UploadError(415, "not a video", f"content type {named} is not taken: send multipart/form-data or video/*")
+        raise UploadError(415, f"content type {named} is not taken: send multipart/form-data or video/*")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes + _AROUND * multipart:
         raise _too_large(limit_bytes)
@@ -87,7 +86,7 @@ async def receive_video(request: Request, folder: Path, limit_bytes: int) -> Rec
 
 
 def _too_large(limit_bytes: int) -> UploadError:
-    return UploadError(413, "too large", f"the video is longer than {limit_bytes} bytes; cut it or compress it")
+    return UploadError(413, f"the video is longer than {limit_bytes} bytes; cut it or compress it")
 
 
 @dataclass(slots=True)
@@ -111,11 +110,11 @@ class _Target:
 
     def _sniff(self) -> None:
         if not looks_like_video(self.head):
-            raise UploadError(415, "not a video", "the data is no video in a container that is read here, such as mp4")
+            raise UploadError(415, "the data is no video in a container that is read here, such as mp4")
 
     def check(self) -> None:
         if not self.size:
-            raise UploadError(400, "empty", "no video in the request: send one as the body or as the field `video`")
+            raise UploadError(400, "no video in the request: send one as the body or as the field `video`")
         self._sniff()
 
 
@@ -166,17 +165,17 @@ class _Form:
             self.videos += 1
             self.filename = _file_name(about.get(b"filename", b""))
             if self.videos > 1:
-                raise UploadError(422, "two videos", "more than one field `video`: send one video in a request")
+                raise UploadError(422, "more than one field `video`: send one video in a request")
         elif b"filename" in about or not self._name:
-            raise UploadError(422, "unknown file", f"a file in the field {self._name!r}: the video's field is `video`")
+            raise UploadError(422, f"a file in the field {self._name!r}: the video's field is `video`")
         elif self._name in self.options or len(self.options) >= MAX_FIELDS:
-            raise UploadError(422, "too many fields", f"field {self._name!r} is there twice, or more than {MAX_FIELDS}")
+            raise UploadError(422, f"field {self._name!r} is there twice, or more than {MAX_FIELDS}")
 
     def _part_data(self, data: bytes, start: int, stop: int) -> None:
         if self._name == "video":
             self.target.write(data[start:stop])
         elif len(self._value) + stop - start > MAX_VALUE:
-            raise UploadError(422, "field too long", f"field {self._name!r} has more than {MAX_VALUE} bytes")
+            raise UploadError(422, f"field {self._name!r} has more than {MAX_VALUE} bytes")
         else:
             self._value += data[start:stop]
 
@@ -190,11 +189,11 @@ class _Form:
 
 def _text(data: bytes, most: int, what: str) -> str:
     if len(data) > most:
-        raise UploadError(422, "field too long", f"{what} has more than {most} bytes")
+        raise UploadError(422, f"{what} has more than {most} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
-        raise UploadError(422, "not text", f"{what} is not UTF-8") from exc
+        raise UploadError(422, f"{what} is not UTF-8") from exc
 
 
 def _file_name(data: bytes) -> str | None:
@@ -207,7 +206,7 @@ async def _from_multipart(
     body: AsyncIterator[bytes], boundary: bytes, target: _Target
 ) -> tuple[str | None, dict[str, str]]:
     if not boundary:
-        raise UploadError(400, "broken multipart", "the content type names no boundary")
+        raise UploadError(400, "the content type names no boundary")
     form, total = _Form(target), 0
     try:
         parser = form.parser(boundary)
@@ -217,7 +216,7 @@ async def _from_multipart(
                 raise _too_large(target.limit_bytes)
             parser.write(chunk)
     except FormParserError as exc:
-        raise UploadError(400, "broken multipart", f"the multipart body cannot be read ({exc})") from exc
+        raise UploadError(400, f"the multipart body cannot be read ({exc})") from exc
     if total and not form.ended:
-        raise UploadError(400, "broken multipart", "the multipart body ends in the middle; send it again")
+        raise UploadError(400, "the multipart body ends in the middle; send it again")
     return form.filename, form.options

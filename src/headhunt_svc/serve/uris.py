@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from headhunt_svc.errors import HeadHuntError, VideoError
+from headhunt_svc.errors import VideoError
+from headhunt_svc.serve.problems import Problem
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.addresses import PrivateAddressError, resolve_address
 from headhunt_svc.video.container import open_file
@@ -18,8 +19,11 @@ _TIMEOUT_S = 30.0
 _PORTS = {"http": 80, "https": 443}
 
 
-class UriError(HeadHuntError):
+class UriError(Problem):
     """A URI that may not be read, or cannot."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(422, "uri", detail)
 
 
 async def fetch(uri: str, folder: Path, settings: Settings) -> Path:

@@ -1,0 +1,93 @@
+"""What the routes take from a request: the engine, JSON within a limit, a video with its options."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headhunt_svc.serve.engine import Engine, Work
+from headhunt_svc.serve.models import DetectByUri, DetectOptions
+from headhunt_svc.serve.problems import Problem, parsed
+from headhunt_svc.serve.uploads import receive_video
+from headhunt_svc.serve.uris import fetch
+
+JSON_LIMIT_BYTES = 16 * 1024**2
+
+
+class JsonRequest(Request):
+    """A request whose body, where it is read as a whole, must be JSON of at most JSON_LIMIT_BYTES."""
+
+    @property
+    def is_json(self) -> bool:
+        """Does the content type say so?"""
+        return self.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"
+
+    async def body(self) -> bytes:
+        """The body. Raises Problem (415, 413)."""
+        if not hasattr(self, "_body"):
+            if not self.is_json:
+                raise Problem(415, "upload", "send the body as application/json")
+            body = bytearray()
+            async for chunk in self.stream():
+                body += chunk
+                if len(body) > JSON_LIMIT_BYTES:
+                    raise Problem(413, "upload", f"a JSON body may have {JSON_LIMIT_BYTES} bytes")
+            self._body = bytes(body)
+        return self._body
+
+
+class LimitedRoute(APIRoute):
+    """A route whose request is a JsonRequest; FastAPI alone would read a body of any size into memory."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As FastAPI's, for a JsonRequest."""
+        handle = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return limited
+
+
+async def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+CurrentEngine = Annotated[Engine, Depends(_engine)]
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video that was sent or named, as a file; `name` is what the client calls it."""
+
+    path: Path
+    name: str
+    options: DetectOptions
+
+
+async def video_of(request: Request, query: DetectOptions, engine: Engine, work: Work) -> Video:
+    """Receive the video of a request into the work's folder. Options in the body override those of the query.
+
+    Raises:
+        Problem: the body or the URI is no video that may be read, or an option is wrong.
+    """
+    assert isinstance(request, JsonRequest)
+    if request.is_json:
+        by_uri = parsed(DetectByUri, await work.wait(request.body()))
+        path = await work.wait(fetch(by_uri.uri, work.folder, engine.settings))
+        options = _override(query, by_uri)
+        return Video(path, options.video_id or path.name, options)
+    received = await work.wait(receive_video(request, work.folder, engine.settings.max_upload_bytes))
+    options = _override(query, parsed(DetectOptions, received.options))
+    return Video(received.path, options.video_id or received.filename or "video", options)
+
+
+def _override(query: DetectOptions, body: DetectOptions) -> DetectOptions:
+    fields = body.model_fields_set & DetectOptions.model_fields.keys()
+    return query.model_copy(update={name: getattr(body, name) for name in fields})

@@ -1,0 +1,166 @@
+"""The application under /v1 with an engine and a queue that keep to a script: no model, no database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from conftest import ROOT
+from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.pipeline import Options
+from headhunt_svc.detector.report import Lineage, Report
+from headhunt_svc.errors import HeadHuntError
+from headhunt_svc.jobs.client import NoSuchJobError
+from headhunt_svc.jobs.models import Delivery, Job, JobRequest
+from headhunt_svc.serve.api import create_app
+from headhunt_svc.serve.openapi import Application
+from headhunt_svc.serve.problems import Problem
+from headhunt_svc.settings import JobSettings, Settings
+
+MP4 = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 4
+BUNDLE = ROOT / "artifacts" / "detector"
+JOB = "0123456789ab"
+
+
+def report(video_id: str, options: Options) -> Report:
+    return Report(
+        detector_id="d" * 12,
+        code="1",
+        lineage=Lineage(mllm="m", mllm_revision="r", prompt="p", heads=((0, 1),), bias=-0.5, data_sha256="0"),
+        video_id=video_id,
+        fps=1 / 3,
+        n_frames=16,
+        duration_s=1e-7,
+        operating_point=options.operating_point,
+        sigma_segments=1.0,
+        threshold=0.5 if options.threshold is None else options.threshold,
+        smoothing=options.smoothing,
+        scores=(),
+        events=(),
+        gaps=(),
+        repaired_times=0,
+    )
+
+
+class Work:
+    """One request; `stopped` is set when it is over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seconds = folder, {"model": 0.25}
+
+    async def wait(self, result: Any) -> Any:
+        return await result
+
+
+class ScriptedEngine:
+    """Yields `batches`, then raises `error` or yields a report; waits for ever where `batches` has an Event."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder, self.bundle = folder, BUNDLE
+        self.settings = Settings.model_validate(settings)
+        self.batches: list[Any] = []
+        self.error: HeadHuntError | Problem | None = None
+        self.refusal: Problem | None = None
+        self.calls: list[tuple[bytes, str, Options, str]] = []
+        self.admitted_now = 0
+        bundle, scorer = load_bundle(BUNDLE)
+        self._detector = SimpleNamespace(bundle=bundle, scorer=scorer, detector_id=bundle.detector_id, code="1")
+
+    def loaded(self) -> Any:
+        if self.refusal is not None:
+            raise self.refusal
+        return self._detector
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncIterator[Work]:
+        self.loaded()
+        self.admitted_now += 1
+        try:
+            yield Work(self.folder)
+        finally:
+            self.admitted_now -= 1
+
+    def loaded_for(self, work: Work) -> Any:
+        return SimpleNamespace(operating_point=lambda options: None)
+
+    def start(
+        self, work: Work, path: Path, name: str, options: Options, camera: str, put: Callable[[Any], None]
+    ) -> "asyncio.Future[Report]":
+        self.calls.append((path.read_bytes(), name, options, camera))
+
+        async def score() -> Report:
+            for batch in self.batches:
+                await batch.wait() if isinstance(batch, asyncio.Event) else put(batch)
+            if self.error is not None:
+                raise self.error
+            return report(name, options)
+
+        return asyncio.ensure_future(score())
+
+    async def score(self, run: object) -> tuple[np.ndarray, np.ndarray]:
+        scorer = self._detector.scorer
+        size = len(scorer.weight) // len(scorer.heads)
+        return np.ones((1, len(scorer.heads), size), np.float32), np.array([0.25])
+
+
+def batch(*raw: float) -> Any:
+    """A batch of segments of one second."""
+    pieces = [
+        SimpleNamespace(segment=SimpleNamespace(index=i), start_s=float(i), stop_s=i + 1.0) for i in range(len(raw))
+    ]
+    return SimpleNamespace(pieces=pieces, raw=np.array(raw), stop_s=float(len(raw)))
+
+
+class ScriptedQueue:
+    """The queue of one job."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings, self.store = JobSettings(), SimpleNamespace(uploads=folder / "uploads")
+        self.requests: list[JobRequest] = []
+        self.done: list[str] = []
+        self.error: Exception | None = None
+
+    def submit(self, request: JobRequest, bundle: Path, allowed: Callable[[str], bool]) -> str:
+        self.requests.append(request)
+        return JOB
+
+    def show(self, job_id: str) -> Job:
+        if self.error is not None:
+            raise self.error
+        if job_id != JOB:
+            raise NoSuchJobError(f"there is no job {job_id}")
+        request = JobRequest(inputs=("upload:0",))
+        return Job(
+            job_id=JOB, state="queued", created=0, detector_id="d", request=request, counts={}, percent=0, eta_s=None
+        )
+
+    def all(self) -> list[Job]:
+        return [self.show(JOB)]
+
+    def cancel(self, job_id: str) -> None:
+        self.show(job_id)
+        self.done.append("cancel")
+
+    def retry(self, job_id: str) -> int:
+        self.show(job_id)
+        self.done.append("retry")
+        return 0
+
+    def rows(self, job_id: str, *, only_done: bool = False) -> Iterator[dict[str, Any]]:
+        yield {"video_id": "a", "uri": "upload:0", "state": "failed", "error": "no video", "scores": None}
+
+    def json_lines(self, job_id: str, *, only_done: bool = False) -> Iterator[str]:
+        return iter(['{"video_id": "a"}', '{"video_id": "b"}'])
+
+    def deliveries(self, job_id: str) -> list[Delivery]:
+        return [Delivery(delivery_id="x", event="finished", state="succeeded", attempts=1)]
+
+
+def application(folder: Path, **settings: object) -> tuple[Application, ScriptedEngine, ScriptedQueue]:
+    app, engine, queue = create_app(), ScriptedEngine(folder, **settings), ScriptedQueue(folder)
+    app.state.engine, app.state.jobs = engine, queue
+    return app, engine, queue

@@ -9,8 +9,8 @@ import yaml
 
 from conftest import ROOT
 from headhunt_svc.serve import metrics
+from headhunt_svc.serve.api import create_app
 from headhunt_svc.serve.gate import PROBES, ROUTES
-from headhunt_svc.serve.openapi import document
 from headhunt_svc.settings import Settings
 from helpers.prometheus_series import exported
 
@@ -20,7 +20,7 @@ DOC = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
 def test_every_metric_route_and_setting_is_documented() -> None:
     for name in {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported(metrics)}:
         assert f"`{name}`" in DOC, name
-    for route in [*document()["paths"], *ROUTES, *PROBES]:
+    for route in [*(f"/v1{path}" for path in create_app().openapi()["paths"]), *ROUTES, *PROBES]:
         assert route in DOC, route
     for name in Settings.model_fields:
         assert f"HEADHUNT_{name.upper()}" in DOC, name
@@ -28,12 +28,12 @@ def test_every_metric_route_and_setting_is_documented() -> None:
 
 def test_the_bento_requires_what_the_package_requires() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = {*project["dependencies"], *project["optional-dependencies"]["service"]}
-    assert set(yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]) == wanted
+    packages = {*project["dependencies"], *project["optional-dependencies"]["service"]}
+    assert set(yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]) == packages
 
 
 def test_before_the_service_knows_where_it_listens_no_key_opens() -> None:
     """In a process of its own: importing the service is what a server does first."""
-    code = "from headhunt_svc.serve.service import _Keys; assert _Keys.found.name_of('Bearer x' * 9) is None"
+    code = "from headhunt_svc.serve.service import ProcessKeys; assert ProcessKeys.keys.name_of('Bearer x' * 9) is None"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -50,10 +50,10 @@ def _give_up(exc: Exception) -> NoReturn:
     os._exit(1)
 
 
-class _Keys:
-    """Known once the service knows where it listens; until then there is no key that opens."""
+class ProcessKeys:
+    """Set once the service knows where it listens; until then no key is accepted."""
 
-    found: Keys | None = Keys(())
+    keys: Keys | None = Keys(())
 
 
 @bentoml.service(
@@ -72,7 +72,7 @@ class HeadHunt:
         settings = Settings()
         logs.configure("INFO" if settings.log_level == "WARNING" else settings.log_level)
         try:
-            _Keys.found = keys_for(settings, _listens())
+            ProcessKeys.keys = keys_for(settings, _listens())
             self.engine = Engine(settings, bundle_folder(settings))
         except (HeadHuntError, bentoml.exceptions.NotFound) as exc:
             _give_up(exc)
@@ -102,4 +102,4 @@ class HeadHunt:
             raise SystemExit(f"error: cannot serve: {exc}") from exc
 
 
-HeadHunt.add_asgi_middleware(Gate, keys=lambda: _Keys.found)  # type: ignore[attr-defined]  # what the decorator made
+HeadHunt.add_asgi_middleware(Gate, keys=lambda: ProcessKeys.keys)  # type: ignore[attr-defined]  # what the decorator made

@@ -1,7 +1,7 @@
 """The application under /v1 with an engine and a queue that keep to a script: no model, no database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from conftest import ROOT
+from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
 from headhunt_svc.detector.bundle import load_bundle
-from headhunt_svc.detector.pipeline import Options
+from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Lineage, Report
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.jobs.client import NoSuchJobError
@@ -20,6 +21,7 @@ from headhunt_svc.serve.api import create_app
 from headhunt_svc.serve.openapi import Application
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.settings import JobSettings, Settings
+from headhunt_svc.types import FrameSpan, Segment
 
 MP4 = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 4
 BUNDLE = ROOT / "artifacts" / "detector"
@@ -62,7 +64,7 @@ class ScriptedEngine:
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder, self.bundle = folder, BUNDLE
         self.settings = Settings.model_validate(settings)
-        self.batches: list[Any] = []
+        self.batches: list[ScoredBatch | asyncio.Event] = []
         self.error: HeadHuntError | Problem | None = None
         self.refusal: Problem | None = None
         self.calls: list[tuple[bytes, str, Options, str]] = []
@@ -84,35 +86,32 @@ class ScriptedEngine:
         finally:
             self.admitted_now -= 1
 
-    def loaded_for(self, work: Work) -> Any:
-        return SimpleNamespace(operating_point=lambda options: None)
+    async def detect(
+        self, work: Work, path: Path, video_id: str, options: Options, camera: str
+    ) -> AsyncGenerator[ScoredBatch | Report, None]:
+        self.calls.append((path.read_bytes(), video_id, options, camera))
+        for item in self.batches:
+            if isinstance(item, asyncio.Event):
+                await item.wait()
+            else:
+                yield item
+        if self.error is not None:
+            raise self.error
+        yield report(video_id, options)
 
-    def start(
-        self, work: Work, path: Path, name: str, options: Options, camera: str, put: Callable[[Any], None]
-    ) -> "asyncio.Future[Report]":
-        self.calls.append((path.read_bytes(), name, options, camera))
-
-        async def score() -> Report:
-            for batch in self.batches:
-                await batch.wait() if isinstance(batch, asyncio.Event) else put(batch)
-            if self.error is not None:
-                raise self.error
-            return report(name, options)
-
-        return asyncio.ensure_future(score())
-
-    async def score(self, run: object) -> tuple[np.ndarray, np.ndarray]:
+    async def score(self, pictures: np.ndarray, fps: float) -> ScoredBatch:
         scorer = self._detector.scorer
         size = len(scorer.weight) // len(scorer.heads)
-        return np.ones((1, len(scorer.heads), size), np.float32), np.array([0.25])
+        return batch(0.25, features=np.ones((1, len(scorer.heads), size), np.float32))
 
 
-def batch(*raw: float) -> Any:
+def batch(*raw: float, features: np.ndarray | None = None) -> ScoredBatch:
     """A batch of segments of one second."""
-    pieces = [
-        SimpleNamespace(segment=SimpleNamespace(index=i), start_s=float(i), stop_s=i + 1.0) for i in range(len(raw))
-    ]
-    return SimpleNamespace(pieces=pieces, raw=np.array(raw), stop_s=float(len(raw)))
+    segments = tuple(
+        TimedSegment(Segment("v", i, FrameSpan(i, i + 1), (i,)), float(i), i + 1.0) for i in range(len(raw))
+    )
+    features = np.zeros((len(raw), 1, 1), np.float32) if features is None else features
+    return ScoredBatch(segments, features, np.array(raw))
 
 
 class ScriptedQueue:

@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import AppStatus
@@ -17,15 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headhunt_svc.core.scoring import contributions
-from headhunt_svc.detector.pipeline import Detector, Result, Run, ScoredBatch
+from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.serve import jobs
 from headhunt_svc.serve.engine import Engine, Work
 from headhunt_svc.serve.models import DetectOptions, DetectorCard, Score, ScoredSegment, ScoredSegments, SegmentFrames
-from headhunt_svc.serve.openapi import DETECT_BODY, EVENTS, Application, answer, problems
-from headhunt_svc.serve.problems import HANDLERS, Problem, problem_of
+from headhunt_svc.serve.openapi import DETECT_BODY, EVENT_NAMES, EVENTS, Application, answer, problems
+from headhunt_svc.serve.problems import HANDLERS, Problem, ProblemBody, problem_of
 from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute, Video, video_of
 
 T = TypeVar("T")
@@ -39,7 +36,7 @@ async def _hung_up(request: Request) -> None:
         await asyncio.sleep(GONE_POLL_S)
 
 
-async def _unless_gone(request: Request, result: Coroutine[Any, Any, T]) -> T:
+async def _unless_gone(request: Request, result: Awaitable[T]) -> T:
     """Await a result; cancel it when the client hangs up. Raises Problem (408)."""
     task, gone = asyncio.ensure_future(result), asyncio.ensure_future(_hung_up(request))
     try:
@@ -53,22 +50,16 @@ async def _unless_gone(request: Request, result: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait((task,))  # its own clean-up
 
 
-async def _detections(engine: Engine, work: Work, video: Video) -> AsyncGenerator[ScoredSegments | Report, None]:
+async def _detect(engine: Engine, work: Work, video: Video) -> AsyncGenerator[ScoredSegments | Report, None]:
     """Score a video: its segments as they are scored, and last its report. Errors name it as the client does."""
-    loop, options = asyncio.get_running_loop(), video.options
-    segments: asyncio.Queue[ScoredSegments | None] = asyncio.Queue()
-
-    def put(batch: ScoredBatch) -> None:
-        with suppress(RuntimeError):  # the loop has stopped
-            loop.call_soon_threadsafe(segments.put_nowait, _scored_segments(batch))
-
+    options = video.options
     try:
-        engine.loaded_for(work).operating_point(options.for_detector)
-        report = engine.start(work, video.path, video.name, options.for_detector, options.camera, put)
-        report.add_done_callback(lambda _: segments.put_nowait(None))
-        while (scored := await segments.get()) is not None:
-            yield scored
-        yield _at_resolution(await report, options.resolution_s)
+        async with aclosing(engine.detect(work, video.path, video.name, options.for_detector, options.camera)) as items:
+            async for item in items:
+                if isinstance(item, ScoredBatch):
+                    yield _scored_segments(item)
+                else:
+                    yield item if options.resolution_s is None else coarser(item, options.resolution_s)
     except HeadHuntError as exc:
         problem = problem_of(exc)
         problem.detail = problem.detail.replace(str(video.path), video.name)
@@ -76,21 +67,18 @@ async def _detections(engine: Engine, work: Work, video: Video) -> AsyncGenerato
 
 
 def _scored_segments(batch: ScoredBatch) -> ScoredSegments:
-    rows = zip(batch.pieces, batch.raw.tolist(), strict=True)
-    segments = (ScoredSegment(index=p.segment.index, start_s=p.start_s, stop_s=p.stop_s, raw=raw) for p, raw in rows)
+    rows = zip(batch.segments, batch.raw.tolist(), strict=True)
+    segments = (ScoredSegment(index=s.segment.index, start_s=s.start_s, stop_s=s.stop_s, raw=raw) for s, raw in rows)
     return ScoredSegments(scored_s=batch.stop_s, segments=tuple(segments))
 
 
-def _at_resolution(report: Report, resolution_s: float | None) -> Report:
-    return report if resolution_s is None else coarser(report, resolution_s)
-
-
-async def _report(detections: AsyncGenerator[ScoredSegments | Report, None]) -> Report:
-    async with aclosing(detections):
-        async for item in detections:
+async def _report(items: AsyncGenerator[ScoredSegments | Report, None]) -> Report:
+    """The last item."""
+    async with aclosing(items):
+        async for item in items:
             if isinstance(item, Report):
                 return item
-    raise AssertionError("the last item is the report")
+    raise RuntimeError("a scoring ended without a report")
 
 
 @router.post("/detect", responses=REFUSALS, openapi_extra=DETECT_BODY)
@@ -100,14 +88,14 @@ async def detect(
     """Score a video; the answer is its report."""
     async with engine.admitted() as work:
         video = await video_of(request, query, engine, work)
-        report = await _unless_gone(request, _report(_detections(engine, work, video)))
+        report = await _unless_gone(request, _report(_detect(engine, work, video)))
         times = (f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in work.seconds.items())
         response.headers["Server-Timing"] = ", ".join(times)
         return report
 
 
-def _event(kind: str, body: BaseModel) -> ServerSentEvent:
-    return ServerSentEvent(body.model_dump_json(), event=kind, sep="\n")
+def _event(item: ScoredSegments | Report | ProblemBody) -> ServerSentEvent:
+    return ServerSentEvent(item.model_dump_json(), event=EVENT_NAMES[type(item)], sep="\n")
 
 
 async def _events(request: Request, engine: Engine, query: DetectOptions) -> AsyncGenerator[ServerSentEvent, None]:
@@ -116,14 +104,16 @@ async def _events(request: Request, engine: Engine, query: DetectOptions) -> Asy
     async with engine.admitted() as work:
         try:
             video = await video_of(request, query, engine, work)
-            async with aclosing(_detections(engine, work, video)) as detections:
-                async for item in detections:
-                    started = True
-                    yield _event("report" if isinstance(item, Report) else "scores", item)
+            async with aclosing(_detect(engine, work, video)) as items:
+                first = await _unless_gone(request, anext(items))  # later it is the response that watches the client
+                started = True
+                yield _event(first)
+                async for item in items:
+                    yield _event(item)
         except Problem as exc:
             if not started:
                 raise
-            yield _event("error", exc.body)
+            yield _event(exc.body)
 
 
 async def _chain(
@@ -147,7 +137,7 @@ async def detect_stream(
 ) -> EventSourceResponse:
     """Score a video; the answer is a stream of server-sent events, one for each batch of segments."""
     events = _events(request, engine, query)
-    first = await _unless_gone(request, anext(events))  # a problem before the first event is an HTTP status
+    first = await anext(events)  # a problem before the first event is an HTTP status
     return EventSourceResponse(_chain(first, events), sep="\n")
 
 
@@ -160,14 +150,10 @@ async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
     except ValueError as exc:
         raise Problem(422, "frames", str(exc)) from exc
 
-    def run(detector: Detector, call: Run) -> Result:
-        pixels = detector.extractor.preprocess(pictures)[None]
-        return call(pixels, VisionCache(segmentation.frame_s(frames.fps)), [tuple(range(len(pictures)))])
-
-    features, raw = await engine.score(run)
+    batch = await engine.score(pictures, frames.fps)
     detector = engine.loaded()
-    by_head = contributions(detector.scorer, np.asarray(features))[0]
-    return Score(detector_id=detector.detector_id, raw=float(raw[0]), contributions=tuple(by_head.tolist()))
+    by_head = contributions(detector.scorer, batch.features)[0]
+    return Score(detector_id=detector.detector_id, raw=float(batch.raw[0]), contributions=tuple(by_head.tolist()))
 
 
 @router.get("/detector")

@@ -57,7 +57,8 @@ def video_body(fields: type[BaseModel] | None = None, by_uri: type[BaseModel] | 
 
 
 DETECT_BODY = video_body(DetectOptions, DetectByUri)
-EVENTS = {"x-event-data": {"scores": ref(ScoredSegments), "report": ref(Report), "error": ref(ProblemBody)}}
+EVENT_NAMES: dict[type[BaseModel], str] = {ScoredSegments: "scores", Report: "report", ProblemBody: "error"}
+EVENTS = {"x-event-data": {name: ref(model) for model, name in EVENT_NAMES.items()}}
 
 
 class Application(FastAPI):

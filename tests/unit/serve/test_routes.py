@@ -6,7 +6,7 @@ import io
 import json
 import re
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from conftest import ROOT
-from headhunt_svc.detector.pipeline import Options
+from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import ArtifactError, ConfigError, UnreachableError, VideoDecodeError
 from headhunt_svc.serve.auth import Keys
 from headhunt_svc.serve.gate import Gate
@@ -197,14 +197,12 @@ def test_memory_does_not_grow_with_the_upload(tmp_path: Path) -> None:
 
     size = 0
 
-    def start(work: Any, path: Path, name: str, options: Options, *_: object) -> "asyncio.Future[Any]":
+    async def detect(work: Any, path: Path, video_id: str, options: Options, camera: str) -> AsyncGenerator[Any, None]:
         nonlocal size
         size = path.stat().st_size
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(report(name, options))
-        return done
+        yield report(video_id, options)
 
-    engine.start = start  # type: ignore[method-assign]
+    engine.detect = detect  # type: ignore[method-assign]
     app.openapi()
     tracemalloc.start()
     sent = send(app, "/detect", receive)
@@ -213,6 +211,25 @@ def test_memory_does_not_grow_with_the_upload(tmp_path: Path) -> None:
     assert sent[0]["status"] == 200
     assert size == 2**26
     assert peak < 2**22
+
+
+@pytest.mark.parametrize("path", ["/detect", "/detect/stream"])
+def test_a_slow_sender_is_not_cut_short(tmp_path: Path, path: str) -> None:
+    """To ask whether the client has gone is to receive a message: that must wait until the video is here."""
+    app, engine, _ = application(tmp_path)
+    left, n_calls = [MP4[i : i + 100] for i in range(0, len(MP4), 100)], 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls % 2:  # a message is late; the next call finds it already there
+            await asyncio.sleep(60 if not left else 0.01)
+        if not left:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    assert send(app, path, receive)[0]["status"] == 200
+    assert engine.calls[0][0] == MP4
 
 
 # stream

@@ -19,9 +19,10 @@ from kills import BUNDLE, make_video, postgres, start_worker
 
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.jobs.batch import Engine, run
-from headhunt_svc.jobs.client import DONE, Jobs
+from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.inputs import expand
 from headhunt_svc.jobs.models import JobOptions, JobRequest
+from headhunt_svc.jobs.queue import DONE
 from headhunt_svc.settings import JobSettings
 
 

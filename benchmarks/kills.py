@@ -33,8 +33,9 @@ import sqlalchemy.exc
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import UnreachableError
-from headhunt_svc.jobs.client import DONE, Jobs
+from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.models import Job, JobRequest
+from headhunt_svc.jobs.queue import DONE
 from headhunt_svc.jobs.scoring import result_key
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.settings import JobSettings
@@ -294,7 +295,7 @@ def run(
         "results_of_these_videos": len(set(made) & set(keys)),
         "different_from_undisturbed": different,
         "scorings_begun": len(scorings(settings)),
-        "resumed_from_checkpoint": sum(int(str(s["known"])) > 0 for s in scorings(settings)),
+        "resumed_from_checkpoint": sum(int(str(s["resumed"])) > 0 for s in scorings(settings)),
         "finished_videos_scored_again": len(after),
     }
 

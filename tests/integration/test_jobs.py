@@ -1,5 +1,6 @@
 """The durable queue with real workers, the embedded detector, and SIGKILL."""
 
+import base64
 import json
 import os
 import signal
@@ -14,8 +15,9 @@ import pytest
 
 from conftest import ROOT, benchmark, headhunt, until
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.jobs.client import DONE, Jobs
+from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.models import Job, JobRequest
+from headhunt_svc.jobs.queue import DONE
 from headhunt_svc.settings import JobSettings
 
 BUNDLE = ROOT / "artifacts" / "detector"
@@ -87,7 +89,7 @@ def environment(hooks: object) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", "127.0.0.1")
         patch.setenv("HEADHUNT_JOBS_WEBHOOK_PRIVATE", "true")
-        patch.setenv("HEADHUNT_JOBS_WEBHOOK_SECRET", "key")
+        patch.setenv("HEADHUNT_JOBS_WEBHOOK_SECRET", "whsec_" + base64.b64encode(bytes(32)).decode())
         patch.setenv("HEADHUNT_BATCH_SEGMENTS", "8")
         yield patch
 
@@ -166,7 +168,7 @@ def test_cancel_stops_within_a_batch_and_retry_goes_on_from_there(jobs: Jobs, tm
     assert jobs.retry(job_id) == 2
     assert ended(jobs, job_id).state == "succeeded"
     # one of the two had a checkpoint; which one goes on first is the queue's affair
-    assert max(s["known"] for s in kills.scorings(jobs.settings)[before:]) > 0
+    assert max(s["resumed"] for s in kills.scorings(jobs.settings)[before:]) > 0
 
 
 def test_what_kills_the_scorer_is_tried_three_times_and_the_others_go_on(jobs: Jobs, tmp_path: Path) -> None:

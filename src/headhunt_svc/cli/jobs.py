@@ -77,7 +77,8 @@ def show_job(job_id: JobId, json: Annotated[bool, typer.Option("--json", help="E
 @jobs_app.command()
 def watch(job_id: JobId) -> None:
     """Wait until a job ends; exit code 3 where videos failed."""
-    from headhunt_svc.jobs.client import DONE, Jobs
+    from headhunt_svc.jobs.client import Jobs
+    from headhunt_svc.jobs.queue import DONE
 
     printed = ""
     with Jobs() as jobs:

@@ -1,4 +1,4 @@
-"""What an operator sees of a worker; monitoring/alerts-jobs.yml is built on these names."""
+"""Prometheus metrics of a worker; the rules in monitoring/alerts-jobs.yml use these names."""
 
 from prometheus_client import Counter, Gauge
 

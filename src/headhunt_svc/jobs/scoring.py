@@ -56,7 +56,7 @@ def score(
     key = result_key(content, detector, options)
     if store.has(key):
         return key
-    with store.alone(key, check):
+    with store.lock(key, check):
         if not store.has(key):
             scoring = _Scoring(detector, store, key, checkpoint_s, check)
             try:
@@ -81,7 +81,7 @@ class _Scoring:
     def run(self, path: Path, video_id: str, options: Options, sandbox: Settings | None) -> Report:
         """Score from the checkpoint on."""
         recorder, resume = shared_recorder(Settings()), self.store.checkpoint(self.key, video_id)
-        self.store.note(key=self.key, known=len(resume))
+        self.store.log_scoring(self.key, len(resume))
         with open_video(path, video_id, sandbox) as video:
             batches = self.detector.score(video, recorder.probing(self.detector), resume)
             batches = recorder.record(self.detector, video_id, batches, options)

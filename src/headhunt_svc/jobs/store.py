@@ -1,14 +1,14 @@
-"""Files that all workers of a queue share: results by content, checkpoints, locks, and the list of scorings."""
+"""Files that all workers of a queue share: results, checkpoints, uploads, locks, and the list of scorings."""
 
-import contextlib
 import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.storage.files import write_file, write_text
 from headhunt_svc.types import FrameSpan, Segment
 
-if TYPE_CHECKING:  # torch takes seconds to import, and who only looks at jobs needs none
+if TYPE_CHECKING:  # torch takes seconds to import, and looking at jobs does not need it
     from headhunt_svc.detector.batches import ScoredBatch
 
 LOCK_POLL_S = 0.1
@@ -28,9 +28,9 @@ LOCK_POLL_S = 0.1
 
 @contextmanager
 def locked(path: Path, busy: Callable[[], object] | None = None) -> Iterator[bool]:
-    """Hold a lock that ends with this process, however it ends. Yields whether it is held.
+    """Hold a file lock, which the system releases when this process ends. Yields whether it is held.
 
-    busy: called again and again while another process has it (may raise); without, give up at once.
+    busy: called repeatedly while another process holds the lock, and may raise; without it, there is no waiting.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as f:
@@ -49,57 +49,60 @@ def locked(path: Path, busy: Callable[[], object] | None = None) -> Iterator[boo
 
 @dataclass(frozen=True, slots=True)
 class ResultStore:
-    """A folder.
+    """One local or network folder; it needs file locks, so it is not a storage.store.Store.
 
     results/ab/KEY.json      a Report; written once, atomically
-    checkpoints/KEY/*        the batches of a video that is being scored
-    uploads/SHA256           videos that were sent
-    locks/, workers/         held while a result is made, while a worker lives
-    scorings.jsonl           one line for each time that a video went through the model
+    checkpoints/KEY/*        batches of a video that is being scored
+    uploads/SHA256           videos that clients uploaded
+    locks/, workers/         locks, held while a result is made and while a worker lives
+    scorings.jsonl           one line for each time that a video is given to the model
     """
 
     folder: Path
 
     @property
     def uploads(self) -> Path:
-        """Folder of the videos that were sent."""
+        """Folder of the uploaded videos."""
         return self.folder / "uploads"
 
     @property
     def workers(self) -> Path:
-        """Folder of the workers' locks; their times are heartbeats."""
+        """Folder of the workers' locks; the time of a file is the worker's heartbeat."""
         return self.folder / "workers"
 
     @property
     def scorings(self) -> Path:
-        """The list of scorings."""
+        """List of scorings, one JSON line for each time that a video is given to the model."""
         return self.folder / "scorings.jsonl"
 
     def result_path(self, key: str) -> Path:
-        """Where the result of a key is or will be."""
+        """File of a result, which may not exist yet."""
         return self.folder / "results" / key[:2] / f"{key}.json"
 
     def has(self, key: str) -> bool:
-        """Is the result there?"""
+        """Whether there is a result of this key."""
         return self.result_path(key).exists()
 
     def result(self, key: str, video_id: str) -> Report:
-        """A stored result under the name that a job gives the video. Raises ArtifactError."""
+        """A stored result, under the name that a job gives the video. Raises ArtifactError."""
         return load_report(self.result_path(key)).model_copy(update={"video_id": video_id})
 
     def save(self, key: str, report: Report) -> None:
-        """Store a result; what was there stays. Raises OutputError."""
+        """Store a result, unless there is one, and drop its checkpoint. Raises OutputError."""
         if not self.has(key):
             write_text(self.result_path(key), report.model_dump_json() + "\n")
-        shutil.rmtree(self._checkpoint(key), ignore_errors=True)
+        self.drop_checkpoint(key)
 
-    def alone(self, key: str, busy: Callable[[], object]) -> contextlib.AbstractContextManager[bool]:
-        """Hold while making the result of a key: no second worker makes it at the same time."""
+    def lock(self, key: str, busy: Callable[[], object]) -> AbstractContextManager[bool]:
+        """Hold this while making a result, so that no other worker makes the same one; `busy`: see `locked`."""
         return locked(self.folder / "locks" / key[:3], busy)
 
-    def note(self, **about: object) -> None:
-        """A line in the list of scorings; whole, whoever writes at the same time."""
-        line = json.dumps({"time": round(time.time(), 3), "pid": os.getpid(), **about}) + "\n"
+    def log_scoring(self, key: str, resumed: int) -> None:
+        """Append to the list of scorings; lines of several processes do not mix.
+
+        resumed: number of batches from a checkpoint.
+        """
+        line = json.dumps({"time": round(time.time(), 3), "pid": os.getpid(), "key": key, "resumed": resumed}) + "\n"
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.scorings.open("ab", buffering=0) as f:
             f.write(line.encode())
@@ -108,7 +111,7 @@ class ResultStore:
         return self.folder / "checkpoints" / key
 
     def save_checkpoint(self, key: str, first: int, batches: "Sequence[ScoredBatch]") -> None:
-        """Keep batches of which the first has number `first`. Raises OutputError."""
+        """Add batches to a checkpoint; the first of them is batch number `first` of the video. Raises OutputError."""
         segments = [s for b in batches for s in b.segments]
         arrays = {
             "sizes": np.array([len(b.segments) for b in batches]),
@@ -122,36 +125,42 @@ class ResultStore:
         write_file(self._checkpoint(key) / f"{first:08d}.safetensors", lambda path: save_file(arrays, path))
 
     def checkpoint(self, key: str, video_id: str) -> "list[ScoredBatch]":
-        """The batches kept, from the video's start as far as they are whole; none is fine."""
-        from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
-
-        found: list[ScoredBatch] = []
+        """The batches of a checkpoint up to the first that is missing or unreadable; empty without a checkpoint."""
+        batches: list[ScoredBatch] = []
         for path in sorted(self._checkpoint(key).glob("*.safetensors")):
-            if int(path.stem) != len(found):
+            if int(path.stem) != len(batches):
                 break
             try:
-                a = load_file(path)
+                arrays = load_file(path)
             except (SafetensorError, OSError):
                 break
-            at = 0
-            for size in a["sizes"].tolist():
-                rows = range(at, at + size)
-                segments = tuple(
-                    TimedSegment(
-                        Segment(
-                            video_id,
-                            int(a["index"][i]),
-                            FrameSpan(*a["span"][i].tolist()),
-                            tuple(a["frames"][i].tolist()),
-                        ),
-                        *a["times"][i].tolist(),
-                    )
-                    for i in rows
-                )
-                found.append(ScoredBatch(segments, a["features"][at : at + size], a["raw"][at : at + size]))
-                at += size
-        return found
+            batches += _batches(arrays, video_id)
+        return batches
 
     def drop_checkpoint(self, key: str) -> None:
-        """Forget the batches kept."""
+        """Remove a checkpoint."""
         shutil.rmtree(self._checkpoint(key), ignore_errors=True)
+
+    def purge(self, before: float, results: Container[str | None], uploads: Container[str]) -> None:
+        """Remove results, uploads and checkpoints that are older than a time, except those named."""
+        for path in self.folder.glob("results/*/*.json"):
+            if path.stem not in results and path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
+        for path in [*self.uploads.glob("*"), *self.folder.glob("checkpoints/*/*")]:
+            if path.name not in uploads and path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
+
+
+def _batches(arrays: dict[str, np.ndarray], video_id: str) -> "Iterator[ScoredBatch]":
+    """Batches from the arrays of one checkpoint file."""
+    from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
+
+    segments = [
+        TimedSegment(Segment(video_id, index, FrameSpan(*span), tuple(frames)), *times)
+        for index, span, frames, times in zip(
+            *(arrays[name].tolist() for name in ("index", "span", "frames", "times")), strict=True
+        )
+    ]
+    stops = np.cumsum(arrays["sizes"]).tolist()
+    for start, stop in pairwise([0, *stops]):
+        yield ScoredBatch(tuple(segments[start:stop]), arrays["features"][start:stop], arrays["raw"][start:stop])

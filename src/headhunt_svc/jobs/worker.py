@@ -1,6 +1,6 @@
-"""The worker: takes videos from the queue, one after the other, and does the rounds that keep the queue well.
+"""The worker: scores the videos of the queue, one after the other, and does the housekeeping of the queue.
 
-Every workflow may be cut off anywhere and is then run again from its last finished step, by this worker or another.
+A workflow may be interrupted anywhere; this or another worker then repeats it from its last finished step.
 """
 
 import logging
@@ -17,91 +17,73 @@ from typing import Any, TypeVar
 
 import sqlalchemy.exc
 from dbos import DBOS, DBOSConfig
+from prometheus_client import start_http_server
 
 from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.jobs import metrics
-from headhunt_svc.jobs.client import JOBS, SERIALIZER, VERSION, WEBHOOKS, Jobs, videos_queue
+from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.isolated import ScoringProcess
 from headhunt_svc.jobs.models import Input, JobOptions, Outcome
+from headhunt_svc.jobs.queue import JOBS, SERIALIZER, VERSION, WEBHOOKS, enqueue_options, videos_queue
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.store import ResultStore, locked
 from headhunt_svc.notify.webhooks import post
 from headhunt_svc.settings import JobSettings
 
 logger = logging.getLogger(__name__)
-AHEAD = 2  # videos taken from the queue: the one being scored, and the next
+PREFETCH = 2  # videos taken from the queue: the one that is being scored, and the next
 QUEUE_POLL_S = 0.05
-ROUND_S = 1.0
-FIGURES_S, PURGE_S = 10.0, 3600.0
+HOUSEKEEPING_S, METRICS_S, PURGE_S = 1.0, 10.0, 3600.0
 T = TypeVar("T")
-_worker: "Worker"  # workflows are functions of the module: they are found by name
+_worker: "Worker"  # of this process; DBOS finds workflows and steps by name, so they are functions of the module
 
 
 @DBOS.workflow(name="job")
-def job(job_id: str, number: int, about: dict[str, Any], wanted: list[int]) -> None:
-    """Put the videos of a job into the queue."""
-    request = about["request"]
-    for i in wanted:
-        DBOS.enqueue_workflow_with_options(
-            {
-                "queue_name": videos_queue(about["detector_id"]),
-                "workflow_name": "video",
-                "workflow_id": f"{job_id}/{number}/video/{i}",
-                "priority": request["priority"],
-                "app_version": VERSION,
-            },
-            job_id,
-            about["videos"][i],
-            request["options"],
-            request["webhook"],
-        )
+def job(job_id: str, number: int, job: dict[str, Any], indices: list[int]) -> None:
+    """Enqueue videos of a job. number: 0, or which retry this is; see jobs.client."""
+    request = job["request"]
+    for i in indices:
+        workflow_id = f"{job_id}/{number}/video/{i}"
+        options = enqueue_options(videos_queue(job["detector_id"]), "video", workflow_id, request["priority"])
+        DBOS.enqueue_workflow_with_options(options, job_id, job["videos"][i], request["options"], request["webhook"])
 
 
-@DBOS.workflow(name="video", max_recovery_attempts=1000)  # the scorer counts what kills it
+@DBOS.workflow(name="video", max_recovery_attempts=1000)  # crashes of the scoring process are counted in `retry`
 def video(job_id: str, item: dict[str, str], options: dict[str, Any], webhook: str | None) -> Outcome:
-    """Score a video: troubles that may pass are waited out, what kills the scorer is tried a stated number of times."""
+    """Score a video, with repetitions, and enqueue the webhook of its events."""
     workflow_id = DBOS.workflow_id
     assert workflow_id is not None
 
-    def waiting(cause: str, why: str, attempt: int) -> None:
+    def wait(cause: str, reason: str, attempt: int) -> None:
         metrics.RETRIES.labels(cause).inc()
-        DBOS.set_event("trouble", {"reason": why, "attempt": attempt})
+        DBOS.set_event("trouble", {"reason": reason, "attempt": attempt})
         DBOS.sleep(backoff_s(attempt, _worker.settings))
 
-    out = retry(lambda: score_step(workflow_id, item, options), _worker.settings, waiting)
-    if webhook is not None and out.get("events"):
+    outcome = retry(lambda: score_step(workflow_id, item, options), _worker.settings, wait)
+    if webhook is not None and outcome.get("events"):
         name = item["video_id"]
-        body = {"event": "events", "job_id": job_id, "video_id": name, "events": events_step(out["result"], name)}
-        DBOS.enqueue_workflow_with_options(
-            {
-                "queue_name": WEBHOOKS,
-                "workflow_name": "deliver",
-                "workflow_id": f"{workflow_id}/hook",
-                "app_version": VERSION,
-            },
-            job_id,
-            webhook,
-            body,
-        )
-    return out
+        events = events_step(outcome["result"], name)
+        body = {"event": "events", "job_id": job_id, "video_id": name, "events": events}
+        DBOS.enqueue_workflow_with_options(enqueue_options(WEBHOOKS, "deliver", f"{workflow_id}/hook"), webhook, body)
+    return outcome
 
 
 @DBOS.step(name="score")
 def score_step(workflow_id: str, item: dict[str, str], options: dict[str, Any]) -> Outcome:
-    """One attempt."""
+    """One attempt at a video."""
     return _worker.score(workflow_id, Input.model_validate(item), JobOptions.model_validate(options))
 
 
 @DBOS.step(name="events")
 def events_step(key: str, video_id: str) -> list[dict[str, Any]]:
-    """The events of a result."""
-    found = _worker.store.result(key, video_id).events
-    return [{"start_s": e.start_s, "stop_s": e.stop_s, "peak": e.peak, "peak_s": e.peak_s} for e in found]
+    """The events of a result, as a webhook has them."""
+    events = _worker.store.result(key, video_id).events
+    return [{"start_s": e.start_s, "stop_s": e.stop_s, "peak": e.peak, "peak_s": e.peak_s} for e in events]
 
 
 @DBOS.workflow(name="deliver", max_recovery_attempts=1000)
-def deliver(job_id: str, url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send a webhook until it is taken, a stated number of times."""
+def deliver(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Send a webhook; repeat settings.webhook_attempts times in all until it is answered with 2xx."""
     delivery_id = DBOS.workflow_id
     assert delivery_id is not None
     error: str | None = None
@@ -118,7 +100,7 @@ def deliver(job_id: str, url: str, body: dict[str, Any]) -> dict[str, Any]:
 
 @DBOS.step(name="post")
 def post_step(url: str, body: dict[str, Any], delivery_id: str) -> str | None:
-    """One attempt; what went wrong, if anything."""
+    """One attempt at a webhook; returns the error, if any."""
     try:
         post(url, body, delivery_id, _worker.settings)
     except (ConfigError, OSError) as exc:
@@ -127,80 +109,78 @@ def post_step(url: str, body: dict[str, Any], delivery_id: str) -> str | None:
 
 
 @contextmanager
-def _name(folder: Path, wanted: str | None) -> Iterator[str]:
-    """A name that no living worker has, held: what a worker of this name had begun before is taken up again."""
+def _locked_name(folder: Path, name: str | None) -> Iterator[str]:
+    """A name that no living worker has, kept locked; work that an earlier worker of this name had begun is continued."""
     for i in count():
-        name = wanted or f"{socket.gethostname()}-{i}"
-        with locked(folder / name) as held:
+        candidate = name or f"{socket.gethostname()}-{i}"
+        with locked(folder / candidate) as held:
             if held:
-                yield name
+                yield candidate
                 return
-        if wanted is not None:
-            raise ConfigError(f"a worker {wanted} is at work: choose another --name")
+        if name is not None:
+            raise ConfigError(f"a worker {name} is at work: choose another --name")
 
 
 class Worker:
-    """One process, one detector; stops at SIGTERM or SIGINT, and any other way costs no more than a checkpoint."""
+    """One process with one detector. SIGTERM and SIGINT stop it; a crash loses the work since the last checkpoint."""
 
     def __init__(self, bundle: Path, settings: JobSettings | None = None) -> None:
         self.settings = settings or JobSettings()
         self.store = ResultStore(self.settings.folder)
-        self.scorer = ScoringProcess(bundle, self.settings.folder.absolute(), self.settings.checkpoint_s)
+        self.process = ScoringProcess(bundle, self.settings.folder.absolute(), self.settings.checkpoint_s)
         self.stopping = threading.Event()
-        self.jobs: Jobs  # once the database answers
+        self.jobs: Jobs  # set when the database answers
 
     def score(self, workflow_id: str, item: Input, options: JobOptions) -> Outcome:
-        """One attempt at a video, stopped when it is cancelled."""
+        """One attempt at a video; ends early if it is cancelled or the worker stops."""
 
         def stop() -> str | None:
             if self.stopping.is_set():
                 return "the worker stops"
             try:
-                return "cancelled" if self.jobs.stopped(workflow_id) else None
+                return "cancelled" if self.jobs.is_cancelled(workflow_id) else None
             except sqlalchemy.exc.SQLAlchemyError:
-                return None  # a database that is away stops no work
+                return None  # scoring goes on while the database is away
 
-        out = self.scorer.score(item, options, stop)
-        metrics.RESTARTS.set(self.scorer.restarts)
-        if self.stopping.is_set() and "result" not in out and "error" not in out:
-            threading.Event().wait()  # ends with the process: the attempt is not over, another worker goes on
-        return out
+        outcome = self.process.score(item, options, stop)
+        metrics.RESTARTS.set(self.process.restarts)
+        if self.stopping.is_set() and "result" not in outcome and "error" not in outcome:
+            threading.Event().wait()  # until the process ends: the step must not finish, another worker repeats it
+        return outcome
 
     def run(self, name: str | None = None, metrics_port: int | None = None) -> None:
-        """Work until told to stop.
+        """Work until stopped.
 
         Raises:
-            ConfigError: a worker of this name is at work, or what should be a database's URL is none.
+            ConfigError: a worker of this name is at work, or HEADHUNT_JOBS_DATABASE is no database URL.
             HeadHuntError: the detector cannot be loaded.
         """
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(sign, lambda *_: self.stopping.set())
-        with _name(self.store.workers, name) as held:
-            self.jobs = self._answered(held, lambda: Jobs(self.settings))
-            self.scorer.start()
-            self._answered(held, lambda: self._launch(held))
-            self._answered(held, self._register)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stopping.set())
+        with _locked_name(self.store.workers, name) as locked_name:
+            self.jobs = self._with_database(locked_name, lambda: Jobs(self.settings))
+            self.process.start()
+            self._with_database(locked_name, lambda: self._launch(locked_name))
+            self._with_database(locked_name, self._register_queues)
             if metrics_port is not None:
-                from prometheus_client import start_http_server
-
                 start_http_server(metrics_port)
-            logger.info("worker %s: ready", held)
-            self._rounds(held)
-            self._leave()
+            logger.info("worker %s: ready", locked_name)
+            self._housekeeping(locked_name)
+            self._exit()
 
-    def _answered(self, name: str, ask: Callable[[], T]) -> T:
-        """What the database answers: a worker may be started before it, or while it is away."""
+    def _with_database(self, name: str, action: Callable[[], T]) -> T:
+        """Repeat an action until the database answers: a worker may be started before it."""
         attempt = 0
         while True:
             try:
-                return ask()
+                return action()
             except (UnreachableError, sqlalchemy.exc.SQLAlchemyError) as exc:
                 attempt += 1
-                wait = backoff_s(attempt, self.settings)
+                wait_s = backoff_s(attempt, self.settings)
                 metrics.DATABASE_ERRORS.inc()
-                logger.warning("worker %s: %s (again in %g s)", name, str(exc).splitlines()[0], wait)
-                if self.stopping.wait(wait):
-                    self._leave()
+                logger.warning("worker %s: %s (again in %g s)", name, str(exc).splitlines()[0], wait_s)
+                if self.stopping.wait(wait_s):
+                    self._exit()
 
     def _launch(self, name: str) -> None:
         global _worker
@@ -213,46 +193,47 @@ class Worker:
             "serializer": SERIALIZER,
             "console_log_level": "WARNING",
         }
-        DBOS.destroy()  # what is left of a launch that failed
+        DBOS.destroy()  # an earlier launch that failed
         DBOS(config=config)
-        DBOS.listen_queues([videos_queue(self.scorer.detector_id), JOBS, WEBHOOKS])
+        DBOS.listen_queues([videos_queue(self.process.detector_id), JOBS, WEBHOOKS])
         DBOS.launch()
 
-    def _register(self) -> None:
-        queue = videos_queue(self.scorer.detector_id)
-        DBOS.register_queue(queue, worker_concurrency=AHEAD, polling_interval_sec=QUEUE_POLL_S)
+    def _register_queues(self) -> None:
+        videos = videos_queue(self.process.detector_id)
+        DBOS.register_queue(videos, worker_concurrency=PREFETCH, polling_interval_sec=QUEUE_POLL_S)
         DBOS.register_queue(JOBS, worker_concurrency=4, polling_interval_sec=0.2)
         DBOS.register_queue(WEBHOOKS, worker_concurrency=16, polling_interval_sec=0.2)
 
-    def _rounds(self, name: str) -> None:
-        known: set[str] = set()
-        figures = purged = -PURGE_S
-        while not self.stopping.wait(ROUND_S):
+    def _housekeeping(self, name: str) -> None:
+        """Until stopped: heartbeat, videos of dead workers, webhooks of ended jobs, metrics, purge."""
+        announced: set[str] = set()
+        metrics_time = purge_time = -PURGE_S
+        while not self.stopping.wait(HOUSEKEEPING_S):
             (self.store.workers / name).touch()
             metrics.HEARTBEAT.labels(name).set(time.time())
             try:
                 self.jobs.adopt(name)
-                self.jobs.announce(known)
+                self.jobs.announce(announced)
                 now = time.monotonic()
-                if now - figures >= FIGURES_S:
-                    figures = now
-                    self._figures()
-                if now - purged >= PURGE_S:
-                    purged = now
+                if now - metrics_time >= METRICS_S:
+                    metrics_time = now
+                    self._update_metrics()
+                if now - purge_time >= PURGE_S:
+                    purge_time = now
                     self.jobs.purge()
             except (sqlalchemy.exc.SQLAlchemyError, OSError) as exc:
                 metrics.DATABASE_ERRORS.inc()
                 logger.warning("worker %s: %s", name, str(exc).splitlines()[0])
 
-    def _figures(self) -> None:
-        jobs, videos, age = self.jobs.by_state()
+    def _update_metrics(self) -> None:
+        jobs, videos, age_s = self.jobs.by_state()
         for gauge, counts in ((metrics.JOBS, jobs), (metrics.VIDEOS, videos)):
             for state in ("queued", "running", "succeeded", "failed", "cancelled"):
                 gauge.labels(state).set(counts[state])
-        metrics.QUEUE_AGE_SECONDS.set(age)
+        metrics.QUEUE_AGE_SECONDS.set(age_s)
 
-    def _leave(self) -> None:
-        """The video at work stops at its next batch, with a checkpoint; the rest is the queue's to keep."""
-        with self.scorer.idle(timeout_s=30):
-            self.scorer.close()
+    def _exit(self) -> None:
+        """End this process once the current video has a checkpoint; the queue keeps the rest."""
+        with self.process.idle(timeout_s=30):
+            self.process.close()
             os._exit(0)

@@ -1,4 +1,4 @@
-"""Telling somebody else: webhooks.
+"""Notifications to other systems: webhooks.
 
-Here: signing and sending. Not here: what is worth telling.
+Belongs here: signing and sending. Does not: deciding what is sent, and when it is sent again.
 """

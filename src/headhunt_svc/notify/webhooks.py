@@ -1,68 +1,76 @@
-"""Webhooks: signed, sent to stated hosts only, and to the very address that was checked."""
+"""Signed webhooks, sent only to listed hosts, and only to the address that was checked.
 
-import hashlib
-import hmac
+The format is Standard Webhooks (https://www.standardwebhooks.com): receivers verify it with any library of that name.
+"""
+
+import base64
 import http.client
-import ipaddress
 import json
 import socket
 import ssl
-import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
+
+from standardwebhooks import Webhook
 
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.addresses import PrivateAddressError, resolve_address
 
 TIMEOUT_S = 10
+KEY_BYTES = range(24, 65)  # as Standard Webhooks has it
 
 
 def check_host(url: str, settings: JobSettings) -> str:
-    """The host of a webhook, if it may be one. Raises ConfigError."""
+    """The host of a URL, if webhooks may go there and can be signed. Raises ConfigError."""
     host = urlsplit(url).hostname or ""
     if host not in settings.webhook_hosts:
         raise ConfigError(f"webhooks may not go to {host or url}: see HEADHUNT_JOBS_WEBHOOK_HOSTS")
-    if settings.webhook_secret is None:
-        raise ConfigError("webhooks are signed: set HEADHUNT_JOBS_WEBHOOK_SECRET")
+    _signer(settings)
     return host
 
 
-def signature(body: bytes, secret: str, at: int) -> str:
-    """The header X-HeadHunt-Signature: t=SECONDS,v1=HMAC-SHA256 of "SECONDS.BODY"."""
-    return f"t={at},v1={hmac.new(secret.encode(), f'{at}.'.encode() + body, hashlib.sha256).hexdigest()}"
-
-
-def _address(host: str, port: int, settings: JobSettings) -> str:
-    """An address of the host that may be called. Raises ConfigError, OSError."""
-    found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    for address in found:
-        if not settings.webhook_private and not ipaddress.ip_address(address.partition("%")[0]).is_global:
-            raise ConfigError(f"{host} is the private address {address}: see HEADHUNT_JOBS_WEBHOOK_PRIVATE")
-    return found[0]
+def _signer(settings: JobSettings) -> Webhook:
+    if settings.webhook_secret is None:
+        raise ConfigError("webhooks are signed: set HEADHUNT_JOBS_WEBHOOK_SECRET")
+    prefix, _, encoded = settings.webhook_secret.get_secret_value().partition("_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        key = b""
+    if prefix != "whsec" or len(key) not in KEY_BYTES:
+        raise ConfigError("HEADHUNT_JOBS_WEBHOOK_SECRET is not whsec_ and 24 to 64 bytes in base64: see docs/jobs.md")
+    return Webhook(key)
 
 
 def post(url: str, body: Mapping[str, object], delivery_id: str, settings: JobSettings) -> None:
-    """Send one webhook; redirects are not followed.
+    """Send one webhook, without following redirects.
+
+    delivery_id: the same for every attempt at a delivery, so that the receiver can drop a second copy.
 
     Raises:
         ConfigError: the host may not be called. OSError: it did not answer, or not with 2xx.
     """
     host, parts = check_host(url, settings), urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = _address(host, port, settings)
-    assert settings.webhook_secret is not None
-    data = json.dumps(body).encode()
+    try:
+        address = resolve_address(host, port, allow_private=settings.webhook_private)
+    except PrivateAddressError as exc:
+        raise ConfigError(f"{exc}: see HEADHUNT_JOBS_WEBHOOK_PRIVATE") from exc
+    text, now = json.dumps(body), datetime.now(UTC)
     headers = {
         "Content-Type": "application/json",
-        "X-HeadHunt-Delivery": delivery_id,
-        "X-HeadHunt-Signature": signature(data, settings.webhook_secret.get_secret_value(), int(time.time())),
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": _signer(settings).sign(delivery_id, now, text),
     }
     call = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
         call.sock = socket.create_connection((address, port), timeout=TIMEOUT_S)  # not resolved a second time
         if parts.scheme == "https":
             call.sock = ssl.create_default_context().wrap_socket(call.sock, server_hostname=host)
-        call.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), data, headers)
+        call.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), text.encode(), headers)
         status = call.getresponse().status
     except http.client.HTTPException as exc:
         raise OSError(f"no HTTP answer ({type(exc).__name__})") from exc

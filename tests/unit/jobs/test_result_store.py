@@ -79,7 +79,9 @@ def test_waiting_for_a_lock_can_be_given_up(tmp_path: Path) -> None:
 
 def test_lines_of_many_writers_stay_whole(tmp_path: Path) -> None:
     store = ResultStore(tmp_path)
-    threads = [threading.Thread(target=lambda i=i: [store.note(key=f"{i}-{j}") for j in range(50)]) for i in range(4)]
+    threads = [
+        threading.Thread(target=lambda i=i: [store.log_scoring(f"{i}-{j}", 0) for j in range(50)]) for i in range(4)
+    ]
     for t in threads:
         t.start()
     for t in threads:

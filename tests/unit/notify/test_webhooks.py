@@ -1,20 +1,30 @@
+import base64
 import hashlib
 import hmac
 import json
+import re
+import runpy
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
+from standardwebhooks.webhooks import WebhookVerificationError
 
+from conftest import ROOT
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.notify.webhooks import check_host, post
 from headhunt_svc.settings import JobSettings
 
+KEY = bytes(range(32))
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
+
 
 def settings(**more: object) -> JobSettings:
-    about = {"webhook_hosts": ["127.0.0.1", "localhost"], "webhook_secret": "key", **more}
-    return JobSettings.model_validate(about)
+    values = {"webhook_hosts": ["127.0.0.1", "localhost"], "webhook_secret": SECRET, **more}
+    return JobSettings.model_validate(values)
 
 
 @pytest.fixture
@@ -42,14 +52,36 @@ def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]], list[i
     server.server_close()
 
 
-def test_a_webhook_is_signed_over_its_time_and_body(receiver) -> None:
+def test_a_webhook_is_signed_over_its_id_time_and_body(receiver) -> None:
+    url, got, _ = receiver
+    post(url, {"event": "finished", "video_id": "höf.mp4"}, "job/0/hook", settings(webhook_private=True))
+    headers, body = got[0]
+    assert json.loads(body) == {"event": "finished", "video_id": "höf.mp4"}
+    assert headers["webhook-id"] == "job/0/hook"
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    signed = f"job/0/hook.{headers['webhook-timestamp']}.".encode() + body
+    digest = base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{digest}"
+
+
+def test_the_receiver_in_the_documentation_accepts_what_is_sent_and_nothing_else(receiver, tmp_path: Path) -> None:
     url, got, _ = receiver
     post(url, {"event": "finished"}, "delivery-1", settings(webhook_private=True))
     headers, body = got[0]
-    assert json.loads(body) == {"event": "finished"}
-    assert headers["X-HeadHunt-Delivery"] == "delivery-1"
-    at, given = (part.split("=")[1] for part in headers["X-HeadHunt-Signature"].split(","))
-    assert given == hmac.new(b"key", at.encode() + b"." + body, hashlib.sha256).hexdigest()
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "jobs.md").read_text(), re.DOTALL)
+    (tmp_path / "receiver.py").write_text(snippet)
+    received = runpy.run_path(str(tmp_path / "receiver.py"))["received"]
+    assert received(body, headers, SECRET) == {"event": "finished"}
+    old = str(int(time.time()) - 3600)
+    other = "whsec_" + base64.b64encode(bytes(32)).decode()
+    for changed in (
+        (body + b" ", headers, SECRET),
+        (body, {**headers, "webhook-id": "delivery-2"}, SECRET),
+        (body, {**headers, "webhook-timestamp": old}, SECRET),
+        (body, headers, other),
+    ):
+        with pytest.raises(WebhookVerificationError):
+            received(*changed)
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
@@ -74,3 +106,11 @@ def test_hosts_that_are_not_listed_and_missing_secrets_are_refused() -> None:
         check_host("https://example.org/", settings())
     with pytest.raises(ConfigError, match="set HEADHUNT_JOBS_WEBHOOK_SECRET"):
         check_host("http://localhost/", settings(webhook_secret=None))
+
+
+@pytest.mark.parametrize(
+    "secret", ["key", KEY.hex(), "whsec_", "whsec_" + base64.b64encode(KEY[:23]).decode(), "whsec_" + 40 * "!"]
+)
+def test_a_secret_that_receivers_could_not_use_is_refused(secret: str) -> None:
+    with pytest.raises(ConfigError, match="24 to 64 bytes in base64"):
+        check_host("http://localhost/", settings(webhook_secret=secret))

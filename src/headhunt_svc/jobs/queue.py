@@ -1,0 +1,75 @@
+"""The durable queue: its database, the names of its queues and workflows, and what their states mean for a user."""
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+
+import sqlalchemy.exc
+from dbos import DBOS, DBOSPortableJSONSerializer, EnqueueOptions
+from sqlalchemy.engine import make_url
+
+from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
+from headhunt_svc.jobs.models import State
+from headhunt_svc.settings import JobSettings
+
+VERSION = "jobs-2"  # of the workflows' arguments: a worker takes only what it understands
+JOBS, WEBHOOKS = "jobs", "webhooks"
+SERIALIZER = DBOSPortableJSONSerializer()
+ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
+STATES: dict[str, State] = {
+    "ENQUEUED": "queued",
+    "DELAYED": "queued",
+    "PENDING": "running",
+    "SUCCESS": "succeeded",
+    "ERROR": "failed",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
+    "CANCELLED": "cancelled",
+}
+DONE: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+
+
+def videos_queue(detector_id: str) -> str:
+    """The queue for the videos of one detector; a worker takes only those of the detector that it has loaded."""
+    return f"videos-{detector_id}"
+
+
+def enqueue_options(queue: str, workflow: str, workflow_id: str, priority: int | None = None) -> EnqueueOptions:
+    """How DBOS puts a workflow into a queue; without effect if the id exists."""
+    options: EnqueueOptions = {
+        "queue_name": queue,
+        "workflow_name": workflow,
+        "workflow_id": workflow_id,
+        "app_version": VERSION,
+    }
+    return options if priority is None else {**options, "priority": priority}
+
+
+def migrate(settings: JobSettings) -> str:
+    """Create or update the tables of the database; returns its URL.
+
+    Raises:
+        ConfigError: not a database URL. UnreachableError: it does not answer. OutputError: the folder cannot be made.
+    """
+    url = settings.database_url
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            settings.folder.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(str(parsed.database), timeout=30)) as db:
+                db.execute("PRAGMA journal_mode=WAL")  # readers do not wait for writers; stays with the file
+        DBOS.migrate(url)
+    except sqlalchemy.exc.ArgumentError as exc:
+        raise ConfigError("HEADHUNT_JOBS_DATABASE is no database URL: postgresql://user:password@host/name") from exc
+    except OSError as exc:
+        raise OutputError(f"cannot make {settings.folder} ({exc.strerror}): set HEADHUNT_JOBS_FOLDER") from exc
+    except sqlalchemy.exc.SQLAlchemyError as exc:
+        reason = str(exc).splitlines()[0]
+        raise UnreachableError(f"the database of the jobs does not answer ({reason}): is it running?") from exc
+    return url
+
+
+def state_of(states: "Counter[State]") -> State:
+    """A job's state, from the states of its videos."""
+    if states["queued"] or states["running"]:
+        return "running" if len(+states) > 1 or states["running"] else "queued"
+    return "cancelled" if states["cancelled"] else "failed" if states["failed"] else "succeeded"

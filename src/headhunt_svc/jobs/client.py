@@ -1,7 +1,7 @@
 """Jobs as the command line and the service use them: submit, show, cancel, retry, results, purge.
 
-A job is a workflow JOB/0 that enqueues one workflow JOB/0/video/INDEX for each video. A retry is a further workflow JOB/1,
-JOB/2, ... that enqueues some of the videos again.
+A job is a workflow JOB/0 that enqueues one workflow JOB/0/video/INDEX for each video. A retry is a further workflow
+JOB/1, JOB/2, ... that enqueues some of the videos again.
 """
 
 import json
@@ -121,7 +121,7 @@ class Jobs:
         )
 
     def _attempts(self, job_id: str, last: int, retried: set[int]) -> dict[int, WorkflowStatus]:
-        """The newest workflow of each video by index; none yet for those that submission `last` still has to enqueue."""
+        """The newest workflow of each video by index; none for those that submission `last` has yet to enqueue."""
         newest: dict[int, tuple[int, WorkflowStatus]] = {}
         for w in self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="video", load_input=False):
             _, number, _, index = w.workflow_id.split("/")

@@ -110,7 +110,7 @@ def post_step(url: str, body: dict[str, Any], delivery_id: str) -> str | None:
 
 @contextmanager
 def _locked_name(folder: Path, name: str | None) -> Iterator[str]:
-    """A name that no living worker has, kept locked; work that an earlier worker of this name had begun is continued."""
+    """A name that no living worker has, kept locked. What an earlier worker of this name had begun is continued."""
     for i in count():
         candidate = name or f"{socket.gethostname()}-{i}"
         with locked(folder / candidate) as held:

@@ -1,4 +1,4 @@
-"""What a job names -> its videos: paths, folders, globs, manifests, object stores; and each video as a local file."""
+"""Finds the videos of a job (paths, folders, globs, manifests, object stores) and fetches each as a local file."""
 
 import csv
 import glob
@@ -21,7 +21,7 @@ UPLOAD = "upload:"
 
 
 class StoppedError(Exception):
-    """The work is to end, for a reason that is none of the video's."""
+    """Ends the work on a video for a reason that has nothing to do with the video (cancelled, the worker stops)."""
 
 
 Allowed = Callable[[str], bool]
@@ -32,7 +32,7 @@ def _is_uri(text: str) -> bool:
 
 
 def within(roots: Sequence[Path], prefixes: Sequence[str]) -> Allowed:
-    """May a job sent over HTTP read this? Paths by where they really lead, URIs by their beginning."""
+    """The check for jobs over HTTP: paths, with symbolic links resolved, below a root; URIs that begin with a prefix."""
     real = [root.resolve() for root in roots]
 
     def allowed(uri: str) -> bool:
@@ -40,32 +40,31 @@ def within(roots: Sequence[Path], prefixes: Sequence[str]) -> Allowed:
             return True
         if _is_uri(uri):
             return ".." not in PurePosixPath(uri).parts and any(uri.startswith(p) for p in prefixes)
-        at = Path(uri).resolve()
-        return any(at.is_relative_to(root) for root in real)
+        path = Path(uri).resolve()
+        return any(path.is_relative_to(root) for root in real)
 
     return allowed
 
 
 def _manifest(path: Path) -> list[tuple[str, str]]:
-    """(uri, name or "") of a CSV with a header or of JSON lines: `uri` or `path`, and `video_id` if wanted."""
+    """(uri, name or "") of each row of a CSV or JSON lines file with `uri` or `path` and, optionally, `video_id`."""
     try:
         with path.open(encoding="utf-8", newline="") as f:
             rows = (
                 list(csv.DictReader(f)) if path.suffix == ".csv" else [json.loads(line) for line in f if line.strip()]
             )
-        found = [(str(row.get("uri") or row["path"]), str(row.get("video_id") or "")) for row in rows]
+        videos = [(str(row.get("uri") or row["path"]), str(row.get("video_id") or "")) for row in rows]
     except (OSError, ValueError, KeyError, AttributeError) as exc:
-        raise ConfigError(f"{path} is no manifest ({exc}): rows with uri (or path) and, if wanted, video_id") from exc
-    here = path.parent
-    return [(uri if _is_uri(uri) or uri.startswith(UPLOAD) else str(here / uri), name) for uri, name in found]
+        raise ConfigError(f"{path} is no manifest ({exc}): rows need uri (or path) and may have video_id") from exc
+    return [(uri if _is_uri(uri) or uri.startswith(UPLOAD) else str(path.parent / uri), name) for uri, name in videos]
 
 
-def _found(text: str) -> list[tuple[str, str]]:
-    """One input of a request -> (uri, name or "")."""
+def _videos(text: str) -> list[tuple[str, str]]:
+    """(uri, name or "") of each video of one input."""
     if text.startswith(UPLOAD):
         return [(text, "")]
     if _is_uri(text):
-        return [(uri, "") for uri in _in_store(text)]
+        return [(uri, "") for uri in _uris(text)]
     path = Path(text)
     if path.suffix in (".csv", ".jsonl"):
         return _manifest(path)
@@ -77,7 +76,8 @@ def _found(text: str) -> list[tuple[str, str]]:
     return [(text, "")]
 
 
-def _in_store(uri: str) -> list[str]:
+def _uris(uri: str) -> list[str]:
+    """The URIs that a URI with wildcards matches. Raises ConfigError."""
     if not glob.has_magic(uri):
         return [uri]
     try:
@@ -97,26 +97,30 @@ def expand(inputs: Sequence[str], allowed: Allowed = lambda _: True) -> tuple[In
         ConfigError: nothing found, not allowed, or the same video twice.
         VideoError: an empty folder.
     """
-    found: list[tuple[str, str]] = []
+    videos: list[tuple[str, str]] = []
     for text in inputs:
-        if not allowed(text):
-            raise ConfigError(f"{text} is not in a folder or store that jobs may read: see HEADHUNT_JOBS_ROOTS")
-        here = _found(text)
-        if not here:
+        _check(text, allowed)
+        matches = _videos(text)
+        if not matches:
             raise ConfigError(f"{text} matches no video")
-        found += [(uri if _is_uri(uri) or uri.startswith(UPLOAD) else str(Path(uri).absolute()), n) for uri, n in here]
-    for uri, times in Counter(uri for uri, _ in found).items():
+        for uri, name in matches:
+            absolute = uri if _is_uri(uri) or uri.startswith(UPLOAD) else str(Path(uri).absolute())
+            videos.append((absolute, name or PurePosixPath(absolute).name))
+    for uri, times in Counter(uri for uri, _ in videos).items():
         if times > 1:
             raise ConfigError(f"{uri} is listed {times} times: list it once")
-        if not allowed(uri):
-            raise ConfigError(f"{uri} is not in a folder or store that jobs may read: see HEADHUNT_JOBS_ROOTS")
-    names = Counter(name or PurePosixPath(uri).name for uri, name in found)
-    short = ((uri, name or PurePosixPath(uri).name) for uri, name in found)
-    return tuple(Input(uri=uri, video_id=name if names[name] == 1 else uri) for uri, name in short)
+        _check(uri, allowed)
+    names = Counter(name for _, name in videos)
+    return tuple(Input(uri=uri, video_id=name if names[name] == 1 else uri) for uri, name in videos)
+
+
+def _check(uri: str, allowed: Allowed) -> None:
+    if not allowed(uri):
+        raise ConfigError(f"{uri} is not in a folder or store that jobs may read: see HEADHUNT_JOBS_ROOTS")
 
 
 class _Watched(Callback):  # type: ignore[misc]  # fsspec has no types
-    """Asks after every piece of a download whether to go on."""
+    """Calls `check` after every piece of a download."""
 
     def __init__(self, check: Callable[[], object]) -> None:
         super().__init__()
@@ -129,9 +133,9 @@ class _Watched(Callback):  # type: ignore[misc]  # fsspec has no types
 
 @contextmanager
 def local(uri: str, uploads: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
-    """The video as a local file; one of an object store is there only inside the `with`.
+    """A video as a local file; one from an object store is fetched, and removed at the end of the `with`.
 
-    check: called while it is fetched; what it raises ends that.
+    check: called during the download, and ends it by raising.
 
     Raises:
         VideoOpenError: there is no such video.

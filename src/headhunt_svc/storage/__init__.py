@@ -1,4 +1,4 @@
 """Files and folders: atomic writes, content hashes, tables, object stores, the audit log.
 
-Here: how bytes are kept. Not here: what they mean.
+Belongs here: how bytes are stored. Does not: what they mean.
 """

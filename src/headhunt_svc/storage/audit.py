@@ -1,4 +1,4 @@
-"""Who changed what, when and why: one JSON line each, only ever appended."""
+"""The audit log: who changed what, when and why, as JSON lines that are only appended."""
 
 import getpass
 import json
@@ -9,7 +9,7 @@ from headhunt_svc.errors import OutputError
 
 
 def audit(path: Path, **what: str) -> None:
-    """Append a line.
+    """Append a line with the time, the user and `what`.
 
     Raises:
         OutputError: it cannot be written.
@@ -24,7 +24,7 @@ def audit(path: Path, **what: str) -> None:
 
 
 def audited(path: Path) -> list[dict[str, str]]:
-    """The lines, oldest first."""
+    """All lines, the oldest first; empty without a log."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

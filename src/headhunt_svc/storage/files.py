@@ -1,4 +1,4 @@
-"""Writing so that a reader sees the old file or the new one, never half; and content hashes."""
+"""Atomic writes (a reader sees the old file or the new one, never a part), JSON files, and content hashes."""
 
 import contextlib
 import hashlib
@@ -12,10 +12,10 @@ from headhunt_svc.errors import ArtifactError, OutputError
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Call write(temporary path) and move the result to `path`.
+    """Write a file atomically: `write` writes a temporary file beside it, which then takes its name.
 
     Raises:
-        OutputError: no permission, disk full, ...: named with the way out.
+        OutputError: no permission, disk full, ...
     """
     partial = path.with_name(f".{path.name}.part")
     try:
@@ -23,7 +23,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         write(partial)
         partial.replace(path)
     except OSError as exc:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
+        with contextlib.suppress(OSError):  # the first error is the one to report
             partial.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path} ({exc.strerror or exc}): choose another place or free some space"
@@ -31,26 +31,28 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise OutputError now rather than after hours of work."""
+    """Check that files can be written to a folder, before hours of work. Raises OutputError."""
     write_file(folder / ".writable", lambda p: p.touch())
     (folder / ".writable").unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file."""
+    """Write a text file atomically, as UTF-8. Raises OutputError."""
     write_file(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with stable keys and bytes."""
+    """Write a JSON file atomically; the same value gives the same bytes. Raises OutputError."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, made_by: str) -> Any:
-    """Read JSON.
+    """Read a JSON file.
+
+    made_by: the command that writes the file, for the error message.
 
     Raises:
-        ArtifactError: missing or broken; names the stage that makes it.
+        ArtifactError: it is missing or broken.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -61,7 +63,7 @@ def read_json(path: Path, made_by: str) -> Any:
 
 
 def sha256(*paths: Path) -> str:
-    """Hex digest over the contents of files, in order."""
+    """SHA-256 of the contents of files, one after the other, as hex digits."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as f:
@@ -71,9 +73,9 @@ def sha256(*paths: Path) -> str:
 
 
 def code_version(*parts: str) -> str:
-    """Digest of the package's own source below `parts` and of the libraries that compute with it.
+    """Hash of modules and rooms of this package and of the libraries' versions.
 
-    What was computed by other code is not resumed from, however complete it looks.
+    Results that were computed by another version of the code are computed again.
     """
     root = Path(__file__).parents[1]
     files = sorted(
@@ -85,5 +87,5 @@ def code_version(*parts: str) -> str:
 
 
 def text_id(text: str) -> str:
-    """Twelve hex digits that name a text."""
+    """A short id of a text: the first twelve hex digits of its SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Parquet -> a table. The one place that reads parquet: pyarrow's own threads must not hold a Python file."""
+"""Reads parquet files in the thread that asks; nothing else in the package reads them (see read_table)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 
 def open_parquet(source: Path | BinaryIO) -> pq.ParquetFile:
-    """A parquet file that reads nothing ahead; read it with `read_table`.
+    """Open a parquet file without prefetching; read it with `read_table`.
 
     Raises:
         OSError: it cannot be read.
@@ -19,11 +19,11 @@ def open_parquet(source: Path | BinaryIO) -> pq.ParquetFile:
 
 
 def read_table(source: Path | BinaryIO | pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
-    """All rows, all columns or some, read in the thread that asks.
+    """Read all rows of a parquet file, and all columns or some.
 
-    pyarrow's `read_table`, and pandas' with it, reads ahead in threads of its own, and such a thread can be the last to
-    let go of a Python file while the interpreter ends: the process then dies with "terminate called without an active
-    exception" after its work is done, or hangs (apache/arrow issues 34314 and 50482).
+    pyarrow's own `read_table`, which pandas uses too, prefetches in threads. Such a thread can be the last that holds a
+    Python file while the interpreter ends: the process then dies with "terminate called without an active exception"
+    after its work is done, or hangs (apache/arrow issues 34314 and 50482).
 
     Raises:
         OSError: it cannot be read.

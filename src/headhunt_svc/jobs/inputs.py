@@ -32,7 +32,7 @@ def _is_uri(text: str) -> bool:
 
 
 def within(roots: Sequence[Path], prefixes: Sequence[str]) -> Allowed:
-    """The check for jobs over HTTP: paths, with symbolic links resolved, below a root; URIs that begin with a prefix."""
+    """The check for jobs over HTTP: paths (symbolic links resolved) below a root; URIs that begin with a prefix."""
     real = [root.resolve() for root in roots]
 
     def allowed(uri: str) -> bool:

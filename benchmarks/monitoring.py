@@ -32,7 +32,7 @@ from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
 from headhunt_svc.monitoring.verdicts import FLEET
 from headhunt_svc.prediction_log.recording import PassRows
-from headhunt_svc.prediction_log.schema import COLUMNS, PROJECTED, About
+from headhunt_svc.prediction_log.schema import COLUMNS, PROJECTED, LogMetadata
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Segment
 
@@ -40,7 +40,7 @@ ROOT = Path(__file__).parent.parent
 START = datetime(2026, 3, 1, tzinfo=UTC)
 K, TILES, M = 10, 36, 4
 HEADS = tuple(HeadRef(22 - i, i % 8) for i in range(K))
-ABOUT = About("benchmark000", "none", HEADS, ("a?", "b?", "c?", "d?"), "a?", 0.5, 0.75, "projected")
+METADATA = LogMetadata("benchmark000", "none", HEADS, ("a?", "b?", "c?", "d?"), "a?", 0.5, 0.75, "projected")
 CAMERAS = 10
 SHARE = 0.02
 
@@ -74,7 +74,7 @@ def logging_cpu_s(segments: int = 2000) -> float:
     scorer = Scorer(HEADS, rng.normal(0, 0.1, K * 64), 0.0)
     with tempfile.TemporaryDirectory() as folder, PredictionLog(folder, flush_s=1.0) as log:
         names = {"camera": "yard", "video": "a.mp4", "pass_id": "one"}
-        rows = PassRows(log, ABOUT, scorer, OperatingPoint(0.75, 0.5), names, None)
+        rows = PassRows(log, METADATA, scorer, OperatingPoint(0.75, 0.5), names, None)
         start = time.process_time()
         for first in range(0, segments, 16):
             timed = tuple(
@@ -144,7 +144,7 @@ def table(camera: str, n: int, start: datetime, seed: int) -> pa.Table:
         "camera": name([camera], same),
         "video": name([f"{camera}.mp4"], same),
         "pass_id": name([f"{camera}-{seed}-{i}" for i in range(n // 1000 + 1)], np.arange(n) // 1000),
-        "detector_id": name([ABOUT.detector_id], same),
+        "detector_id": name([METADATA.detector_id], same),
         "segment": np.arange(n) % 1000,
         "start_s": seconds,
         "stop_s": seconds + 1,
@@ -172,11 +172,11 @@ def fill(folder: Path, rows: int) -> Paths:
     params = load_drift(ROOT / "monitoring" / "drift.yaml")
     with PredictionLog(paths.log, held_rows=10**9, retention_days=36_500) as log:
         for i in range(CAMERAS):
-            log.put(ABOUT, table(f"camera-{i}", 6000, START, i))
+            log.put(METADATA, table(f"camera-{i}", 6000, START, i))
             per_file = min(20_000, rows // CAMERAS)
             whole = table(f"camera-{i}", rows // CAMERAS, START + timedelta(days=1), 100 + i)
             for first in range(0, len(whole), per_file):
-                log.put(ABOUT, whole.slice(first, per_file))
+                log.put(METADATA, whole.slice(first, per_file))
                 log.flush(600)
     for i in range(CAMERAS):
         query = params.query(START, START + timedelta(days=1))

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.storage.store import Store
 from headhunt_svc.types import HeadRef
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 K, P, M = 2, 3, 2
-ABOUT = About(
+METADATA = LogMetadata(
     detector_id="aaaaaaaaaaaa",
     code="c0de",
     heads=(HeadRef(0, 1), HeadRef(2, 0)),
@@ -44,7 +44,7 @@ def rows(
         "camera": [camera] * n,
         "video": [video] * n,
         "pass_id": [f"{camera}-{video}-{seed}"] * n,
-        "detector_id": [ABOUT.detector_id] * n,
+        "detector_id": [METADATA.detector_id] * n,
         "segment": np.arange(n),
         "start_s": 1.6 * np.arange(n),
         "stop_s": 1.6 * np.arange(1, n + 1),
@@ -71,9 +71,9 @@ def rows(
     return pa.Table.from_arrays(arrays, schema=COLUMNS)
 
 
-def write(log: str, *tables: pa.Table, about: About = ABOUT) -> Store:
+def write(log: str, *tables: pa.Table, metadata: LogMetadata = METADATA) -> Store:
     """Tables in a log."""
     with PredictionLog(log, retention_days=36_500) as writer:
         for table in tables:
-            assert writer.put(about, table)
+            assert writer.put(metadata, table)
     return Store(log)

@@ -35,8 +35,8 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.prediction_log.recording import Recorder
-from headhunt_svc.prediction_log.schema import COLUMNS, About, projection
-from headhunt_svc.prediction_log.writer import PredictionLog, live
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata, projection
+from headhunt_svc.prediction_log.writer import PredictionLog, unmerged_files
 from headhunt_svc.serve.engine import Engine, Work
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.store import Store
@@ -48,7 +48,7 @@ WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 
 def read(log: Path) -> pa.Table:
     store = Store(str(log))
-    names = live(store.glob("day=*/camera=*/*.parquet"))
+    names = unmerged_files(store.glob("day=*/camera=*/*.parquet"))
     return pa.concat_tables([pq.read_table(log / n).cast(COLUMNS) for n in names]).unify_dictionaries()
 
 
@@ -130,8 +130,8 @@ def test_features_are_kept_as_asked_and_the_projection_is_of_each_head(
         else:
             np.testing.assert_allclose(found, expected.reshape(len(z), -1), atol=1e-4)
     name = Store(str(tmp_path / "all")).glob("day=*/camera=*/*.parquet")[0]
-    about = About.read(pq.read_schema(tmp_path / "all" / name).metadata, name)
-    assert about.heads == detector.scorer.heads
+    metadata = LogMetadata.from_parquet(pq.read_schema(tmp_path / "all" / name).metadata, name)
+    assert metadata.heads == detector.scorer.heads
 
 
 def test_a_resumed_video_is_logged_once(
@@ -307,12 +307,12 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, detector: Detector) -> P
         detect_logged(recorder, detector, write_video(folder / "a.mp4", 320), recorded=START)
     once = read(folder / "once").sort_by("segment")
     (name,) = Store(str(folder / "once")).glob("day=*/camera=*/*.parquet")
-    about = About.read(pq.read_schema(folder / "once" / name).metadata, name)
+    metadata = LogMetadata.from_parquet(pq.read_schema(folder / "once" / name).metadata, name)
     with PredictionLog(str(folder / "log"), retention_days=36_500) as log:
         for hours in range(72):
             for camera in ("dock", "gate"):
                 at = START + timedelta(hours=hours)
-                log.put(about, restamped(once, at, f"{camera}-{hours}", camera))
+                log.put(metadata, restamped(once, at, f"{camera}-{hours}", camera))
     return folder
 
 

@@ -29,7 +29,7 @@ def test_light_view_and_template_are_changed_and_nothing_else(pool: Pool) -> Non
         tables = pool.clips(batches)
         assert len(tables) == 2
         assert [t["segment"].to_pylist() for t in tables] == [list(range(len(t))) for t in tables]
-        sample = sample_of(simulation._rows(pool.about(batches[0]), tables), 16)
+        sample = sample_of(simulation._rows(pool.metadata(batches[0]), tables), 16)
         return [sample.brightness, sample.layout.mean(0), sample.heads]
 
     normal, other, dark, moved = clips(NORMAL), clips(NORMAL, True), clips(DARK), clips(MOVED)

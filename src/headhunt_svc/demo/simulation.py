@@ -32,7 +32,7 @@ from headhunt_svc.monitoring.config import DriftParams, Kind
 from headhunt_svc.monitoring.drift import Judge
 from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict
 from headhunt_svc.prediction_log.recording import Recorder
-from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, read_window
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.storage.files import write_json
@@ -175,9 +175,9 @@ class Pool:
                 self._clips[batch] = _by_clip(self._rows(batch).table)
         return [clip for b in batches for clip in self._clips[b]]
 
-    def about(self, batch: Batch) -> About:
+    def metadata(self, batch: Batch) -> LogMetadata:
         """What the rows of a batch have in common."""
-        return self._rows(batch).about
+        return self._rows(batch).metadata
 
     def _rows(self, batch: Batch) -> Rows:
         if batch not in self._batch_rows:
@@ -193,9 +193,9 @@ def _by_clip(table: pa.Table) -> list[pa.Table]:
     return [table.filter(pa.array(numbers == i)).sort_by("segment") for i in np.unique(numbers)]
 
 
-def _rows(about: About, clips: Sequence[pa.Table]) -> Rows:
+def _rows(metadata: LogMetadata, clips: Sequence[pa.Table]) -> Rows:
     table = pa.concat_tables(clips).unify_dictionaries().cast(COLUMNS)
-    return Rows(about, table, len(table), int(pc.sum(table["in_event"]).as_py()))
+    return Rows(metadata, table, len(table), int(pc.sum(table["in_event"]).as_py()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ class Draws:
         batches += [b for c in CAMERAS for b in self._batches(c, NORMAL, True)]
         batches += [b for s in SCENARIOS for c, k in s.conditions.items() for b in self._batches(c, k, False)]
         pool.make(batches)
-        self.about = pool.about(batches[0])
+        self.metadata = pool.metadata(batches[0])
         self.baselines = {c: self._baseline(c) for c in CAMERAS}
 
     def _batches(self, camera: str, condition: Condition, template: bool) -> list[Batch]:
@@ -259,7 +259,7 @@ class Draws:
 
     def _baseline(self, camera: str) -> Baseline:
         clips = self.pool.clips(self.pool.batches(camera, NORMAL, False, BASE))
-        return Baseline(f"{self.pool.seed}", _rows(self.about, clips))
+        return Baseline(f"{self.pool.seed}", _rows(self.metadata, clips))
 
     def window(self, scenario: Scenario, rng: np.random.Generator) -> Window:
         """One day of all cameras under a scenario."""
@@ -267,7 +267,7 @@ class Draws:
         for name in CAMERAS:
             clips = self.pool.clips(self._batches(name, scenario.conditions.get(name, NORMAL), scenario.template))
             chosen = rng.choice(len(clips), A_DAY, replace=False)
-            window.cameras[name] = _rows(self.about, [clips[i] for i in chosen])
+            window.cameras[name] = _rows(self.metadata, [clips[i] for i in chosen])
         return window
 
 
@@ -307,10 +307,10 @@ def fortnight(pool: Pool, log: str, baselines: Path) -> Iterator[datetime]:
         [b for batches in base.values() for b in batches]
         + [b for c in CAMERAS for d in days for b in _of_day(pool, c, d)]
     )
-    about = pool.about(base[CAMERAS[0]][0])
+    metadata = pool.metadata(base[CAMERAS[0]][0])
     store = Baselines(baselines)
     for name, batches in base.items():
-        store.add(name, _rows(about, pool.clips(batches)), "simulated footage that is known to be good")
+        store.add(name, _rows(metadata, pool.clips(batches)), "simulated footage that is known to be good")
     with PredictionLog(log, retention_days=36_500) as writer:
         for day in days:
             rng = np.random.default_rng([pool.seed, day])
@@ -319,7 +319,7 @@ def fortnight(pool: Pool, log: str, baselines: Path) -> Iterator[datetime]:
                 clips = pool.clips(_of_day(pool, name, day))
                 for number, i in enumerate(rng.choice(len(clips), A_DAY, replace=False)):
                     clip_start = start + timedelta(hours=1 + number * 22 / A_DAY)
-                    writer.put(about, restamped(clips[i], clip_start, f"day-{day}-{number}"))
+                    writer.put(metadata, restamped(clips[i], clip_start, f"day-{day}-{number}"))
             writer.flush()
             yield start + timedelta(days=1)
 

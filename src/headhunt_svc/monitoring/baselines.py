@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headhunt_svc.errors import ArtifactError, ConfigError
-from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.windows import Rows
 from headhunt_svc.storage.audit import audit
 from headhunt_svc.storage.files import read_json, sha256, write_file, write_json
@@ -37,7 +37,7 @@ class Baseline:
 def save_rows(path: Path, rows: Rows) -> None:
     """Write rows to a parquet file; the same rows give the same bytes, however they were spread over files."""
     totals = json.dumps({"total": rows.total, "events": rows.events})
-    metadata = {**rows.about.metadata(), TOTALS.decode(): totals}
+    metadata = {**rows.metadata.as_parquet(), TOTALS.decode(): totals}
     table = rows.table.sort_by([("time", "ascending"), ("segment", "ascending")])
     columns = [_canonical(column) for column in table.columns]
     sink = io.BytesIO()
@@ -61,7 +61,7 @@ def load_rows(path: Path) -> Rows:
     try:
         table = read_table(path)
         totals = json.loads(table.schema.metadata[TOTALS])
-        return Rows(About.read(table.schema.metadata, str(path)), table.cast(COLUMNS), **totals)
+        return Rows(LogMetadata.from_parquet(table.schema.metadata, str(path)), table.cast(COLUMNS), **totals)
     except FileNotFoundError as exc:
         raise ArtifactError(f"{path} not found: run `headhunt monitor reference` (or `dvc repro reference`)") from exc
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as exc:

@@ -63,16 +63,16 @@ class Judge:
             return replace(verdict, why=why), None
         verdict = replace(verdict, baseline=baseline.version)
         reference = self._sample(camera, baseline)
-        if (reference.heads.shape[1:], baseline.rows.about.heads) != (current.heads.shape[1:], rows.about.heads):
+        if (reference.heads.shape[1:], baseline.rows.metadata.heads) != (current.heads.shape[1:], rows.metadata.heads):
             why = "the baseline has other heads or features: run `headhunt monitor rebaseline`"
             return replace(verdict, why=why), None
         if why := self._too_small(reference, current):
             return replace(verdict, why=why), None
-        comparison = self._compare((camera, baseline.version), reference, current, rows.about.threshold, allowed)
-        verdict = _verdict_of(verdict, comparison, rows.about.heads)
+        comparison = self._compare((camera, baseline.version), reference, current, rows.metadata.threshold, allowed)
+        verdict = _verdict_of(verdict, comparison, rows.metadata.heads)
         if "head_instability" in comparison.signals:
             ratio = instability_ratio(reference, current)
-            verdict = replace(verdict, unstable=_by_head(rows.about.heads, ratio))
+            verdict = replace(verdict, unstable=_by_head(rows.metadata.heads, ratio))
         return verdict, comparison
 
     def _judge_fleet(self, window: Window, baselines: Mapping[str, Baseline]) -> Result | None:
@@ -99,11 +99,11 @@ class Judge:
         verdict = _counts(FLEET, current)
         if why := self._too_small(reference, current):
             return replace(verdict, why=why), None
-        about = window.cameras[cameras[0]].about
+        metadata = window.cameras[cameras[0]].metadata
         version = " ".join(f"{baselines[c].version}:{len(windows[c])}" for c in cameras)
         allowed: tuple[Signal, ...] = (*ANY_VIEW, "heads")
-        comparison = self._compare((FLEET, version), reference, current, about.threshold, allowed)
-        return _verdict_of(verdict, comparison, about.heads), comparison
+        comparison = self._compare((FLEET, version), reference, current, metadata.threshold, allowed)
+        return _verdict_of(verdict, comparison, metadata.heads), comparison
 
     def _compare(
         self,

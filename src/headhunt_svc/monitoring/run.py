@@ -64,15 +64,15 @@ def load_baselines(paths: Paths, detector_id: str | None = None) -> UsableBaseli
             reference = Baseline("reference", load_rows(paths.reference))
     except ArtifactError as exc:
         problems.append(str(exc))
-    detectors = [b.rows.about.detector_id for b in (*cameras.values(), *([reference] if reference else []))]
+    detectors = [b.rows.metadata.detector_id for b in (*cameras.values(), *([reference] if reference else []))]
     detector_id = detector_id or max(detectors, key=detectors.count, default=None)
     for camera, baseline in list(cameras.items()):
-        if (other := baseline.rows.about.detector_id) != detector_id:
+        if (other := baseline.rows.metadata.detector_id) != detector_id:
             del cameras[camera]
             problems.append(
                 f"the baseline of {camera} is of detector {other}, not {detector_id}: rebaseline, or activate {other}"
             )
-    if reference is not None and (other := reference.rows.about.detector_id) != detector_id:
+    if reference is not None and (other := reference.rows.metadata.detector_id) != detector_id:
         problems.append(f"{paths.reference} is of detector {other}: run `dvc repro reference`")
         reference = None
     return UsableBaselines(cameras, reference, detector_id, tuple(problems))

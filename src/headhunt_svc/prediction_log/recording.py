@@ -27,7 +27,7 @@ from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.scorers import SegmentScorer
 from headhunt_svc.prediction_log.guard import LogErrors
 from headhunt_svc.prediction_log.probe import ProbingScorer
-from headhunt_svc.prediction_log.schema import COLUMNS, About, Kept, projection
+from headhunt_svc.prediction_log.schema import COLUMNS, Kept, LogMetadata, projection
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import OperatingPoint, Scorer
@@ -76,7 +76,7 @@ class Recorder:
             return batches
         point = detector.operating_point(options)
         names = {"camera": camera or camera_of(video_id), "video": video_id, "pass_id": pass_id or secrets.token_hex(6)}
-        rows = PassRows(self.log, about_of(detector, point, self.features), detector.scorer, point, names, recorded)
+        rows = PassRows(self.log, metadata_of(detector, point, self.features), detector.scorer, point, names, recorded)
         return self._tee(batches, rows)
 
     def _tee(self, batches: Generator[ScoredBatch], rows: "PassRows") -> Generator[ScoredBatch]:
@@ -97,14 +97,14 @@ class PassRows:
     def __init__(
         self,
         log: PredictionLog,
-        about: About,
+        metadata: LogMetadata,
         scorer: Scorer,
         point: OperatingPoint,
         names: dict[str, str],
         recorded: datetime | None,
     ) -> None:
         """names: of camera, video and pass. recorded: when the first picture was taken, if that is known."""
-        self._log, self._about, self._scorer, self._point = log, about, scorer, point
+        self._log, self._metadata, self._scorer, self._point = log, metadata, scorer, point
         self._names, self._recorded = names, recorded
         self._radius = int(TRUNCATE * point.sigma_segments + 0.5)
         self._raw: list[float] = []
@@ -123,7 +123,10 @@ class PassRows:
         self._emit(len(self._raw))
 
     def _rows_of(self, batch: ScoredBatch) -> list[dict[str, Any]]:
-        shares, kept = contributions(self._scorer, batch.features), kept_features(batch.features, self._about.features)
+        shares, kept = (
+            contributions(self._scorer, batch.features),
+            kept_features(batch.features, self._metadata.features),
+        )
         now = datetime.now(UTC)
         rows = []
         for i, segment in enumerate(batch.segments):
@@ -157,7 +160,7 @@ class PassRows:
         around = np.array(self._raw[base : stop + self._radius])
         smoothed = smooth(around, self._point.sigma_segments, self._point.smoothing)[start - base : stop - base]
         ready, self._rows = self._rows[:n], self._rows[n:]
-        self._log.put(self._about, table_of(ready, smoothed, self._point.threshold, self._about, self._names))
+        self._log.put(self._metadata, table_of(ready, smoothed, self._point.threshold, self._metadata, self._names))
 
 
 def kept_features(features: Float32[np.ndarray, "segment head d_head"], kept: Kept) -> np.ndarray | None:
@@ -168,12 +171,12 @@ def kept_features(features: Float32[np.ndarray, "segment head d_head"], kept: Ke
 
 
 def table_of(
-    rows: list[dict[str, Any]], smoothed: np.ndarray, threshold: float, about: About, names: dict[str, str]
+    rows: list[dict[str, Any]], smoothed: np.ndarray, threshold: float, metadata: LogMetadata, names: dict[str, str]
 ) -> pa.Table:
     """Rows of one pass as the log keeps them."""
     columns = {name: [r[name] for r in rows] for name in rows[0]}
     columns |= {"smoothed": list(smoothed), "in_event": list(smoothed > threshold)}
-    same = {**names, "detector_id": about.detector_id}
+    same = {**names, "detector_id": metadata.detector_id}
 
     def array(field: pa.Field) -> pa.Array:
         if field.name in same:
@@ -211,10 +214,10 @@ def shared_recorder(settings: Settings) -> Recorder:
     return recorder_of(settings)
 
 
-def about_of(detector: Detector, point: OperatingPoint, features: Kept) -> About:
+def metadata_of(detector: Detector, point: OperatingPoint, features: Kept) -> LogMetadata:
     """What the rows of a detector have in common."""
     bundle = detector.bundle
-    return About(
+    return LogMetadata(
         detector_id=detector.detector_id,
         code=detector.code,
         heads=tuple(detector.scorer.heads),

@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Int
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.errors import ArtifactError, UnreachableError
-from headhunt_svc.prediction_log.schema import COLUMNS, About
-from headhunt_svc.prediction_log.writer import Partition, live
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
+from headhunt_svc.prediction_log.writer import Partition, unmerged_files
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import open_parquet, read_table
 
@@ -50,7 +50,7 @@ class WindowQuery:
 class Rows:
     """Rows of one camera in a window: a draw of whole blocks, and the counts of segments and events in all rows."""
 
-    about: About
+    metadata: LogMetadata
     table: pa.Table
     total: int
     events: int
@@ -77,7 +77,7 @@ class _File:
     """A file of the log with the columns that say which rows count; inside: the rows between start and stop."""
 
     name: str
-    about: About
+    metadata: LogMetadata
     index: pa.Table
     inside: Bool[np.ndarray, " row"]
 
@@ -88,7 +88,7 @@ def read_window(store: Store, query: WindowQuery) -> Window:
     by_camera = _files(store, query, window.excluded)
     for files in by_camera.values():
         for file in files:
-            window.detectors[file.about.detector_id] += int(file.inside.sum())
+            window.detectors[file.metadata.detector_id] += int(file.inside.sum())
     detector_id = query.detector_id or max(window.detectors, key=lambda d: window.detectors[d], default=None)
     for camera, files in by_camera.items():
         if chosen := _of_one_detector(files, detector_id, window.excluded):
@@ -101,7 +101,7 @@ def read_window(store: Store, query: WindowQuery) -> Window:
 def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str, list[_File]]:
     """The readable files of the window's days by camera."""
     files: dict[str, list[_File]] = {}
-    for name in live(store.glob("day=*/camera=*/*.parquet")):
+    for name in unmerged_files(store.glob("day=*/camera=*/*.parquet")):
         try:
             partition = Partition.of(name)
         except ValueError:
@@ -112,7 +112,7 @@ def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str
         try:
             with store.open(name) as f:
                 parquet = open_parquet(f)
-                about = About.read(parquet.schema_arrow.metadata, name)
+                metadata = LogMetadata.from_parquet(parquet.schema_arrow.metadata, name)
                 index = read_table(parquet, _INDEX_COLUMNS)
         except ArtifactError as exc:
             excluded[str(exc).removeprefix(f"{name}: ").removeprefix(f"{name} ")] += 1
@@ -122,7 +122,7 @@ def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str
             continue
         seconds = _seconds(index)
         inside = (seconds >= query.start.timestamp()) & (seconds < query.stop.timestamp())
-        files.setdefault(partition.camera, []).append(_File(name, about, index, inside))
+        files.setdefault(partition.camera, []).append(_File(name, metadata, index, inside))
     return files
 
 
@@ -130,14 +130,14 @@ def _of_one_detector(files: Sequence[_File], detector_id: str | None, excluded: 
     """The files of this detector that agree in all else with the last of them; rows of the others are counted."""
     chosen = []
     for file in files:
-        if file.about.detector_id == detector_id and file.inside.any():
+        if file.metadata.detector_id == detector_id and file.inside.any():
             chosen.append(file)
         elif file.inside.any():
-            excluded[f"detector {file.about.detector_id}"] += int(file.inside.sum())
+            excluded[f"detector {file.metadata.detector_id}"] += int(file.inside.sum())
     for file in chosen:
-        if file.about != chosen[-1].about:
+        if file.metadata != chosen[-1].metadata:
             excluded["other code, operating point or features of the same detector"] += int(file.inside.sum())
-    return [file for file in chosen if file.about == chosen[-1].about]
+    return [file for file in chosen if file.metadata == chosen[-1].metadata]
 
 
 def _rows(store: Store, files: Sequence[_File], query: WindowQuery, excluded: Counter[str]) -> Rows | None:
@@ -156,7 +156,7 @@ def _rows(store: Store, files: Sequence[_File], query: WindowQuery, excluded: Co
         if rows.any():
             table = read_table(io.BytesIO(store.read(file.name)))
             parts.append(table.select(COLUMNS.names).cast(COLUMNS).take(pa.array(np.flatnonzero(rows))))
-    return Rows(files[0].about, pa.concat_tables(parts).unify_dictionaries(), total, events) if parts else None
+    return Rows(files[0].metadata, pa.concat_tables(parts).unify_dictionaries(), total, events) if parts else None
 
 
 def _valid(
@@ -227,7 +227,7 @@ def _uniform(blocks: Int[np.ndarray, " row"]) -> Float[np.ndarray, " row"]:
 
 def sample_of(rows: Rows, block_segments: int) -> Sample:
     """Rows as arrays, in blocks of this many neighbouring segments."""
-    table, k, n_prompts = rows.table, len(rows.about.heads), len(rows.about.prompts)
+    table, k, n_prompts = rows.table, len(rows.metadata.heads), len(rows.metadata.prompts)
     n = len(table)
     passes, segments = _pass_numbers([table["pass_id"]]), np.asarray(table["segment"].to_numpy(), np.int64)
     return Sample(

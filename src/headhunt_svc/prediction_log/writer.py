@@ -3,8 +3,8 @@
     day=2026-03-01/camera=yard/20260301T101500-4f1c0a-000000-000031.parquet
 
 A file is named by its writer and the numbers of the flushes that it holds. A merged file is written before the small
-ones are removed, so a reader leaves out files whose numbers lie within another's (`live`). Every file appears whole or
-not at all. kill -9 loses the rows of the last `flush_s` seconds.
+ones are removed, so a reader leaves out files whose numbers lie within another's (`unmerged_files`). Every file appears
+whole or not at all. kill -9 loses the rows of the last `flush_s` seconds.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headhunt_svc.prediction_log.metrics import LOST_ROWS, ROWS, STOPPED
-from headhunt_svc.prediction_log.schema import COLUMNS, About
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import read_table
 
@@ -33,20 +33,20 @@ logger = logging.getLogger(__name__)
 MERGE = 32  # flushes that become one file, and such files that become one again
 
 
-def live(names: Iterable[str]) -> list[str]:
-    """The files that count: without those whose flushes a merged file of the same writer holds."""
-    spans: dict[str, list[tuple[int, int, str]]] = {}
+def unmerged_files(names: Iterable[str]) -> list[str]:
+    """The files to read: all except those whose rows a merged file of the same writer holds."""
+    by_writer: dict[str, list[tuple[int, int, str]]] = {}
     for name in names:
         writer, first, last = name.removesuffix(".parquet").rsplit("-", 2)
-        spans.setdefault(writer, []).append((int(first), int(last), name))
-    kept: list[str] = []
-    for found in spans.values():
+        by_writer.setdefault(writer, []).append((int(first), int(last), name))
+    unmerged: list[str] = []
+    for files in by_writer.values():
         end = -1
-        for span in sorted(found, key=lambda s: (s[0], -s[1])):
-            if span[1] > end:
-                kept.append(span[2])
-                end = span[1]
-    return sorted(kept)
+        for _, stop, file in sorted(files, key=lambda f: (f[0], -f[1])):
+            if stop > end:
+                unmerged.append(file)
+                end = stop
+    return sorted(unmerged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class PredictionLog:
     """One writer of a prediction log.
 
     with PredictionLog("out/log") as log:
-        log.put(about, rows)
+        log.put(metadata, rows)
     """
 
     def __init__(
@@ -109,9 +109,9 @@ class PredictionLog:
         self.status, self.today = Status(), today
         self.writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._held, self._lock = 0, threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[About, pa.Table] | threading.Event | None] = queue.SimpleQueue()
-        self._series: dict[tuple[Partition, About], _Series] = {}
-        self._buffers: dict[tuple[Partition, About], list[pa.Table]] = {}
+        self._queue: queue.SimpleQueue[tuple[LogMetadata, pa.Table] | threading.Event | None] = queue.SimpleQueue()
+        self._series: dict[tuple[Partition, LogMetadata], _Series] = {}
+        self._buffers: dict[tuple[Partition, LogMetadata], list[pa.Table]] = {}
         self._swept: date | None = None
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
@@ -123,7 +123,7 @@ class PredictionLog:
         self.close()
 
     # -- the side of the scoring: never waits -----------------------------------------------------------------------
-    def put(self, about: About, rows: pa.Table) -> bool:
+    def put(self, metadata: LogMetadata, rows: pa.Table) -> bool:
         """Hand over rows (see schema.COLUMNS); False if they are lost because too many wait already."""
         with self._lock:
             fits = self._held + len(rows) <= self.held_rows
@@ -132,7 +132,7 @@ class PredictionLog:
         if not fits:
             self._lose(len(rows), "queue full")
             return False
-        self._queue.put((about, rows))
+        self._queue.put((metadata, rows))
         return True
 
     def flush(self, timeout_s: float = 30.0) -> bool:
@@ -201,21 +201,21 @@ class PredictionLog:
         except Exception as exc:  # a merge or a sweep that failed is tried again, nothing is lost
             logger.warning("the prediction log could not be tidied: %s", exc)
 
-    def _write(self, key: tuple[Partition, About], series: _Series, table: pa.Table) -> None:
+    def _write(self, key: tuple[Partition, LogMetadata], series: _Series, table: pa.Table) -> None:
         first = series.next
         series.levels[0].append(self._save(key, table, first, first))
         series.next += 1
 
-    def _save(self, key: tuple[Partition, About], table: pa.Table, first: int, last: int) -> str:
-        partition, about = key
+    def _save(self, key: tuple[Partition, LogMetadata], table: pa.Table, first: int, last: int) -> str:
+        partition, metadata = key
         number = list(self._series).index(key)  # two detectors in one process write two series
         name = f"{partition.folder()}/{self.writer}-{number:03d}-{first:06d}-{last:06d}.parquet"
         sink = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata(about.metadata()), sink, compression="zstd")
+        pq.write_table(table.replace_schema_metadata(metadata.as_parquet()), sink, compression="zstd")
         self.store.write(name, sink.getvalue())
         return name
 
-    def _merge(self, key: tuple[Partition, About], series: _Series) -> None:
+    def _merge(self, key: tuple[Partition, LogMetadata], series: _Series) -> None:
         for level in range(2):
             small = series.levels[level]
             if len(small) < MERGE:

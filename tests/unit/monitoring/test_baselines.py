@@ -14,20 +14,20 @@ from headhunt_svc.monitoring.baselines import Baselines, load_rows, save_rows
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import rebaseline
 from headhunt_svc.prediction_log.windows import Rows
-from helpers.log_rows import ABOUT, START, rows, write
+from helpers.log_rows import METADATA, START, rows, write
 
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml")
 
 
 def test_the_same_rows_make_the_same_file_and_come_back(tmp_path: Path) -> None:
     table = rows(30)
-    cut = Rows(ABOUT, table, 500, 7)
+    cut = Rows(METADATA, table, 500, 7)
     save_rows(tmp_path / "a.parquet", cut)
     order = [*range(15, 30), *range(15)]
-    save_rows(tmp_path / "b.parquet", Rows(ABOUT, table.take(order), 500, 7))
+    save_rows(tmp_path / "b.parquet", Rows(METADATA, table.take(order), 500, 7))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     loaded = load_rows(tmp_path / "a.parquet")
-    assert (loaded.about, loaded.total, loaded.events) == (ABOUT, 500, 7)
+    assert (loaded.metadata, loaded.total, loaded.events) == (METADATA, 500, 7)
     assert loaded.table.to_pylist() == table.to_pylist()
     (tmp_path / "c.parquet").write_bytes(b"no")
     for name, says in (("c", "is no baseline"), ("d", "not found: run `headhunt monitor reference`")):

@@ -16,7 +16,7 @@ from headhunt_svc.monitoring.config import DriftParams, load_drift
 from headhunt_svc.monitoring.drift import Judge
 from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict
 from headhunt_svc.prediction_log.windows import Rows, Window
-from helpers.log_rows import ABOUT, START, K, P, rows
+from helpers.log_rows import METADATA, START, K, P, rows
 
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml")
 CAMERAS = ("dock", "gate", "yard")
@@ -25,7 +25,7 @@ CAMERAS = ("dock", "gate", "yard")
 def camera_rows(camera: str, videos: int, seed: int, **columns: Any) -> Rows:
     tables = [rows(16, camera, f"{i}.mp4", seed=1000 * seed + i, **columns) for i in range(videos)]
     table = pa.concat_tables(tables).unify_dictionaries()
-    return Rows(ABOUT, table, len(table), sum(table["in_event"].to_pylist()))
+    return Rows(METADATA, table, len(table), sum(table["in_event"].to_pylist()))
 
 
 BASELINES = {c: Baseline("v1", camera_rows(c, 40, i)) for i, c in enumerate(CAMERAS)}
@@ -102,8 +102,8 @@ def test_a_camera_without_a_baseline_is_compared_with_the_reference_where_that_c
 
 
 def test_a_baseline_of_other_heads_is_named_and_not_used() -> None:
-    other = replace(ABOUT, heads=tuple(reversed(ABOUT.heads)))
-    odd = Baseline("v0", replace(BASELINES["yard"].rows, about=other))
+    other = replace(METADATA, heads=tuple(reversed(METADATA.heads)))
+    odd = Baseline("v0", replace(BASELINES["yard"].rows, metadata=other))
     verdict = judge(window(yard=DARK), {**BASELINES, "yard": odd})["yard"]
     assert (verdict.status, verdict.signals) == ("not enough data", {})
     assert "other heads" in verdict.why

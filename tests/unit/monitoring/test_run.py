@@ -15,7 +15,7 @@ from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
 from headhunt_svc.monitoring.verdicts import Comparison, SignalResult
 from headhunt_svc.prediction_log.windows import Rows, sample_of
-from helpers.log_rows import ABOUT, START, rows, write
+from helpers.log_rows import METADATA, START, rows, write
 
 pytestmark = pytest.mark.usefixtures("evidently")
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml").model_copy(update={"draws": 12})
@@ -54,7 +54,7 @@ def test_a_run_leaves_verdict_pages_and_gauges(paths: Paths) -> None:
     written = json.loads((paths.out / "verdict.json").read_text())
     assert written["cameras"]["dock"]["over"] == ["brightness"]
     assert "monitor rebaseline --camera" in written["cameras"]["dock"]["remedy"]
-    assert written["detector_id"] == ABOUT.detector_id
+    assert written["detector_id"] == METADATA.detector_id
     page = (paths.out / "20260304T000000" / "drift.html").read_text()
     assert page.lower().startswith("<!doctype") or "<html" in page[:200]
     assert 'src="http' not in page
@@ -77,7 +77,7 @@ def test_values_and_tests_of_the_page_are_those_of_the_verdict(paths: Paths) -> 
 
     def sample(number: int, camera: str) -> Sample:
         table = pa.concat_tables(day(number, camera)).unify_dictionaries()
-        return sample_of(Rows(ABOUT, table, len(table), 3), 16)
+        return sample_of(Rows(METADATA, table, len(table), 3), 16)
 
     reference, current = sample(0, "yard"), sample(1, "dock")
     few = current.where(np.arange(len(current)) < 100)  # shorter columns beside longer ones

@@ -21,7 +21,7 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.prediction_log.guard import LogErrors
 from headhunt_svc.prediction_log.probe import ProbingScorer, is_probed
-from headhunt_svc.prediction_log.recording import PassRows, Recorder, about_of, camera_of, recording
+from headhunt_svc.prediction_log.recording import PassRows, Recorder, camera_of, metadata_of, recording
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Segment
 
@@ -37,7 +37,7 @@ class Tables:
     def __init__(self) -> None:
         self.tables: list[pa.Table] = []
 
-    def put(self, about: object, table: pa.Table) -> None:
+    def put(self, metadata: object, table: pa.Table) -> None:
         self.tables.append(table)
 
     def rows(self) -> dict[str, list[Any]]:
@@ -100,7 +100,7 @@ def test_a_causal_score_is_logged_at_once_and_an_offline_one_after_its_neighbour
     for smoothing, waiting in (("causal", 0), ("offline", 4)):
         log, point = Tables(), OperatingPoint(1.0, 0.5, smoothing)  # type: ignore[arg-type]
         detector = fake_detector(point)
-        rows = PassRows(log, about_of(detector, point, "none"), detector.scorer, point, {
+        rows = PassRows(log, metadata_of(detector, point, "none"), detector.scorer, point, {
             "camera": "c", "video": "v", "pass_id": "p"
         }, None)  # type: ignore[arg-type]  # fmt: skip
         rows.add(batch([0.1] * 10, 0))
@@ -154,7 +154,7 @@ def test_without_a_log_nothing_stands_between_detector_and_report() -> None:
 
 def test_a_log_that_fails_fails_no_score(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Tables):
-        def put(self, about: object, table: pa.Table) -> None:
+        def put(self, metadata: object, table: pa.Table) -> None:
             raise OSError("no log today")
 
     expected = cut([0.2] * 9, 2)

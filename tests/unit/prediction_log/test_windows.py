@@ -10,13 +10,13 @@ import pytest
 
 from headhunt_svc.prediction_log.windows import Window, WindowQuery, note_missing_days, read_window, sample_of
 from headhunt_svc.storage.store import Store
-from helpers.log_rows import ABOUT, START, K, P, rows, write
+from helpers.log_rows import METADATA, START, K, P, rows, write
 
 DAY = timedelta(days=1)
 
 
 def read(store: Store, **how: object) -> Window:
-    query = WindowQuery(START, START + DAY, ABOUT.detector_id, block_segments=4, sample_rows=10_000)
+    query = WindowQuery(START, START + DAY, METADATA.detector_id, block_segments=4, sample_rows=10_000)
     return read_window(store, replace(query, **how))  # type: ignore[arg-type]
 
 
@@ -45,10 +45,10 @@ def test_what_does_not_belong_is_named_and_counted(tmp_path: Path) -> None:
         rows(20, video="clock.mp4", time=[t + timedelta(hours=1) for t in back]),
         rows(10, video="ahead.mp4", start=START + timedelta(hours=20)),
     )
-    write(str(tmp_path), rows(7, video="b.mp4"), about=replace(ABOUT, detector_id="b" * 12))
-    write(str(tmp_path), rows(3, "dock", video="c.mp4"), about=replace(ABOUT, detector_id="c" * 12))
+    write(str(tmp_path), rows(7, video="b.mp4"), metadata=replace(METADATA, detector_id="b" * 12))
+    write(str(tmp_path), rows(3, "dock", video="c.mp4"), metadata=replace(METADATA, detector_id="c" * 12))
     older = rows(4).replace_schema_metadata(
-        {"headhunt": ABOUT.metadata()["headhunt"].replace('version": 1', 'version": 0')}
+        {"headhunt": METADATA.as_parquet()["headhunt"].replace('version": 1', 'version": 0')}
     )
     folder = tmp_path / "day=2026-03-01" / "camera=yard"
     pq.write_table(older, folder / "w-000-000000-000000.parquet")
@@ -69,10 +69,10 @@ def test_what_does_not_belong_is_named_and_counted(tmp_path: Path) -> None:
 
 def test_without_a_named_detector_the_one_with_most_rows_counts(tmp_path: Path) -> None:
     store = write(str(tmp_path), rows(5))
-    write(str(tmp_path), rows(9, video="b.mp4"), about=replace(ABOUT, detector_id="b" * 12))
+    write(str(tmp_path), rows(9, video="b.mp4"), metadata=replace(METADATA, detector_id="b" * 12))
     window = read(store, detector_id=None)
     assert window.cameras["yard"].total == 9
-    assert window.excluded[f"detector {ABOUT.detector_id}"] == 5
+    assert window.excluded[f"detector {METADATA.detector_id}"] == 5
 
 
 def test_large_windows_are_drawn_in_whole_blocks_and_counted_in_full(tmp_path: Path) -> None:

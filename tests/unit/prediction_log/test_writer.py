@@ -20,16 +20,16 @@ from prometheus_client import REGISTRY
 
 from conftest import ROOT
 from headhunt_svc.errors import ArtifactError, OutputError
-from headhunt_svc.prediction_log.schema import COLUMNS, About
-from headhunt_svc.prediction_log.writer import MERGE, Partition, PredictionLog, live
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
+from headhunt_svc.prediction_log.writer import MERGE, Partition, PredictionLog, unmerged_files
 from headhunt_svc.storage import store as module
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import read_table
-from helpers.log_rows import ABOUT, START, rows, write
+from helpers.log_rows import METADATA, START, rows, write
 
 
 def read(store: Store) -> pa.Table:
-    names = live(store.glob("day=*/camera=*/*.parquet"))
+    names = unmerged_files(store.glob("day=*/camera=*/*.parquet"))
     return pa.concat_tables([read_table(store.open(n)).cast(COLUMNS) for n in names]).unify_dictionaries()
 
 
@@ -52,24 +52,24 @@ def test_a_file_says_which_detector_wrote_it_and_other_files_are_refused(tmp_pat
     store = write(str(tmp_path), rows(2))
     (name,) = store.glob("day=*/camera=*/*.parquet")
     metadata = pq.read_schema(tmp_path / name).metadata
-    assert About.read(metadata, name) == ABOUT
+    assert LogMetadata.from_parquet(metadata, name) == METADATA
     newer = metadata[b"headhunt"].replace(b'"schema_version": 1', b'"schema_version": 7')
     with pytest.raises(ArtifactError, match="schema 7, this version reads 1"):
-        About.read({b"headhunt": newer}, name)
+        LogMetadata.from_parquet({b"headhunt": newer}, name)
     with pytest.raises(ArtifactError, match="is no prediction log"):
-        About.read({}, name)
+        LogMetadata.from_parquet({}, name)
 
 
 def test_many_flushes_become_one_file_and_none_is_counted_twice(tmp_path: Path) -> None:
     with PredictionLog(str(tmp_path), retention_days=36_500) as log:
         for i in range(MERGE + 2):
-            log.put(ABOUT, rows(2, video=f"{i}.mp4"))
+            log.put(METADATA, rows(2, video=f"{i}.mp4"))
             assert log.flush()
         names = log.store.glob("day=*/camera=*/*.parquet")
         assert len(names) == 3
         found = read(log.store)
     assert len(found) == 2 * (MERGE + 2)
-    assert About.read(pq.read_schema(tmp_path / names[0]).metadata, "") == ABOUT
+    assert LogMetadata.from_parquet(pq.read_schema(tmp_path / names[0]).metadata, "") == METADATA
     assert log.status.written == len(found)
 
 
@@ -81,7 +81,7 @@ def test_merged_files_hide_exactly_what_they_hold(n: int, data: st.DataObject) -
     small = [(i, i) for i in range(n) if data.draw(st.booleans())]
     names = {f"day=d/camera=c/w-000-{a:06d}-{b:06d}.parquet" for a, b in merged + small}
     covered: list[int] = []
-    for name in live(sorted(names)):
+    for name in unmerged_files(sorted(names)):
         first, last = map(int, name.removesuffix(".parquet").rsplit("-", 2)[1:])
         covered += range(first, last + 1)
     assert sorted(covered) == list(range(n))
@@ -91,7 +91,7 @@ def test_days_beyond_the_retention_are_removed(tmp_path: Path) -> None:
     today = date(2026, 3, 10)
     with PredictionLog(str(tmp_path), retention_days=5, today=lambda: today) as log:
         for day in (0, 3, 5, 9):
-            log.put(ABOUT, rows(1, start=START + timedelta(days=day)))
+            log.put(METADATA, rows(1, start=START + timedelta(days=day)))
     left = sorted(p.name for p in tmp_path.iterdir())
     assert left == ["day=2026-03-06", "day=2026-03-10"]
 
@@ -106,9 +106,9 @@ def test_scoring_does_not_wait_for_a_store_that_hangs(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Store, "write", write_slowly)
     log = PredictionLog(str(tmp_path), flush_s=0.01, held_rows=10)
     try:
-        assert log.put(ABOUT, rows(6))
+        assert log.put(METADATA, rows(6))
         assert entered.wait(60)
-        assert [log.put(ABOUT, rows(4)), log.put(ABOUT, rows(1))] == [True, False]
+        assert [log.put(METADATA, rows(4)), log.put(METADATA, rows(1))] == [True, False]
         assert log.status.lost == 1
     finally:
         hangs.set()
@@ -128,9 +128,9 @@ def test_a_failing_store_is_an_alarm_and_the_rows_wait_for_it(
 
     monkeypatch.setattr(module, "write_file", write_file)
     with PredictionLog(str(tmp_path), held_rows=5, retention_days=36_500) as log:
-        log.put(ABOUT, rows(3))
+        log.put(METADATA, rows(3))
         assert log.flush()
-        log.put(ABOUT, rows(3, seed=1))  # does not fit any more
+        log.put(METADATA, rows(3, seed=1))  # does not fit any more
         assert "No space left" in str(log.status.stopped)
         assert REGISTRY.get_sample_value("headhunt_prediction_log_stopped") == 1
         assert "the prediction log is stopped, scoring goes on" in caplog.text
@@ -145,11 +145,11 @@ def test_a_failing_store_is_an_alarm_and_the_rows_wait_for_it(
 FULL = """
 import resource, sys
 sys.path.insert(0, {here!r})
-from helpers.log_rows import ABOUT, rows
+from helpers.log_rows import METADATA, rows
 from headhunt_svc.prediction_log.writer import PredictionLog
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # the system refuses to write more into a file
 with PredictionLog(sys.argv[1]) as log:
-    log.put(ABOUT, rows(500))
+    log.put(METADATA, rows(500))
     log.flush()
     print(log.status.stopped)
 """
@@ -166,11 +166,11 @@ def test_what_the_system_refuses_to_write_leaves_no_half_file(tmp_path: Path) ->
 KILLED = """
 import sys, time
 sys.path.insert(0, {here!r})
-from helpers.log_rows import ABOUT, rows
+from helpers.log_rows import METADATA, rows
 from headhunt_svc.prediction_log.writer import PredictionLog
 log = PredictionLog(sys.argv[1], flush_s=0.05, retention_days=36_500)
 for i in range(100_000):
-    log.put(ABOUT, rows(3, video=f"{{i}}.mp4", segment=range(3 * i, 3 * i + 3)))
+    log.put(METADATA, rows(3, video=f"{{i}}.mp4", segment=range(3 * i, 3 * i + 3)))
     print(i, flush=True)
     time.sleep(0.002)
 """

@@ -1,4 +1,4 @@
-"""Bearer tokens: several keys with names, compared in constant time, never shown."""
+"""API keys: several, each with a name, sent as bearer tokens, compared in constant time, never shown."""
 
 import hashlib
 import hmac
@@ -10,19 +10,20 @@ from pathlib import Path
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.settings import Settings
 
-_LEAST = 16  # characters of a key
+_MIN_CHARS = 16  # characters of a key
 
 
 class Keys:
-    """Names and keys; of the keys only digests are kept."""
+    """The keys by name; only their digests are kept."""
 
     def __init__(self, keys: Iterable[tuple[str, str]]) -> None:
         self._digests: dict[str, bytes] = {}
         for name, key in keys:
             if not name or not name.isprintable() or name in self._digests:
                 raise ConfigError(f"API keys: the name {name!r} is empty, not printable or there twice; write name:key")
-            if len(key) < _LEAST or not key.isascii() or not key.isprintable() or " " in key:
-                raise ConfigError(f"API keys: the key of {name!r} needs {_LEAST} or more ASCII characters, no spaces")
+            if len(key) < _MIN_CHARS or not key.isascii() or not key.isprintable() or " " in key:
+                way_out = f"{_MIN_CHARS} or more ASCII characters, no spaces"
+                raise ConfigError(f"API keys: the key of {name!r} needs {way_out}")
             self._digests[name] = _digest(key)
 
     def __repr__(self) -> str:
@@ -30,27 +31,27 @@ class Keys:
 
     @classmethod
     def load(cls, settings: Settings) -> "Keys | None":
-        """From HEADHUNT_API_KEYS (name:key,name:key) and HEADHUNT_API_KEYS_FILE (name:key lines); None without keys.
+        """Read HEADHUNT_API_KEYS (name:key,name:key) and HEADHUNT_API_KEYS_FILE (name:key lines); None without keys.
 
         Raises:
             ConfigError: not of this form, or the file is missing, empty or readable by everybody.
         """
-        given = settings.api_keys.get_secret_value().split(",") if settings.api_keys is not None else []
+        lines = settings.api_keys.get_secret_value().split(",") if settings.api_keys is not None else []
         if settings.api_keys_file is not None:
-            given += _lines(settings.api_keys_file)
-        pairs = [line.strip().partition(":") for line in given if line.strip()]
+            lines += _lines(settings.api_keys_file)
+        pairs = [line.strip().partition(":") for line in lines if line.strip()]
         if any(not colon for _, colon, _ in pairs):
             raise ConfigError("API keys: one of them has no name; write name:key")  # which one would show it
         return cls((name.strip(), key.strip()) for name, _, key in pairs) if pairs else None
 
     def name_of(self, header: str | None) -> str | None:
-        """Whose key an Authorization header holds, or None. Takes the same time whichever key it is."""
+        """The name of the key in an Authorization header, or None; takes the same time for every key."""
         scheme, _, token = (header or "").partition(" ")
-        digest, found = _digest(token.strip()), None
-        for name, known in self._digests.items():
-            if hmac.compare_digest(digest, known):
-                found = name
-        return found if scheme.lower() == "bearer" else None
+        digest, match = _digest(token.strip()), None
+        for name, key_digest in self._digests.items():
+            if hmac.compare_digest(digest, key_digest):
+                match = name
+        return match if scheme.lower() == "bearer" else None
 
 
 def _digest(key: str) -> bytes:
@@ -71,7 +72,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def required(host: str) -> bool:
-    """Does listening on this address or name need keys? All but loopback does."""
+    """Must a service that listens on this address or name have keys? Everywhere but on loopback."""
     if host == "localhost":
         return False
     try:
@@ -83,16 +84,16 @@ def required(host: str) -> bool:
 
 
 def keys_for(settings: Settings, addresses: list[str]) -> Keys | None:
-    """The keys to ask for, where the service listens on these addresses; None: none are needed.
+    """The keys of a service that listens on these addresses; None where it needs none.
 
     Raises:
         ConfigError: keys are needed and there are none, or see Keys.load.
     """
     keys = Keys.load(settings)
-    open_to_others = [a for a in addresses if required(a)]
-    if keys is None and open_to_others:
+    public = [address for address in addresses if required(address)]
+    if keys is None and public:
         raise ConfigError(
-            f"listening on {open_to_others[0]} needs API keys: set HEADHUNT_API_KEYS=name:key or "
+            f"listening on {public[0]} needs API keys: set HEADHUNT_API_KEYS=name:key or "
             "HEADHUNT_API_KEYS_FILE, or listen on 127.0.0.1"
         )
     return keys

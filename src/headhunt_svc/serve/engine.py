@@ -122,7 +122,7 @@ class Engine:
             self.recorder = recorder_of(self.settings)
             self._runner, self.detector = Runner(detector), detector
             metrics.READY.set(1)
-            logger.info("ready", extra={"about": {"detector_id": detector.detector_id}})
+            logger.info("ready", extra={"fields": {"detector_id": detector.detector_id}})
 
         start()
         threading.Thread(target=load, name="load", daemon=True).start()

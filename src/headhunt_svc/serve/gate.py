@@ -1,4 +1,4 @@
-"""The middleware before every route: request ids, keys, one log line, figures, and problems instead of bare errors."""
+"""Middleware before every route: request ids, keys, one log line, metrics, and problems instead of plain errors."""
 
 import logging
 import re
@@ -17,57 +17,56 @@ from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
 logger = logging.getLogger(__name__)
 PROBES = ("/livez", "/readyz", "/healthz")
 ROUTES = frozenset({"/v1/detect", "/v1/detect/stream", "/v1/score", "/v1/detector", "/v1/openapi.json", "/metrics"})
-ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Gate:
-    """ASGI middleware. keys: None where none are needed."""
+    """ASGI middleware; `keys` returns None where no key is needed."""
 
     def __init__(self, app: ASGIApp, keys: Callable[[], Keys | None]) -> None:
         self._app, self._keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        name = given if ID.fullmatch(given) else uuid.uuid4().hex
-        token = request_id.set(name)
-        started, status, who = time.perf_counter(), 0, None
-        bare = False  # is the answer an error without a problem body?
+        own_id = Headers(scope=scope).get("x-request-id", "")
+        id_ = own_id if REQUEST_ID.fullmatch(own_id) else uuid.uuid4().hex
+        token = request_id.set(id_)
+        started, status, key = time.perf_counter(), 0, None
+        replaced = False  # a problem was sent instead of the answer
 
-        async def answer(message: Message) -> None:
-            nonlocal status, bare
+        async def send_answer(message: Message) -> None:
+            nonlocal status, replaced
             if message["type"] == "http.response.start":
                 status, headers = message["status"], MutableHeaders(scope=message)
-                headers["X-Request-ID"] = name
-                bare = status >= 400 and headers.get("content-type") != MEDIA_TYPE
-                if bare:
-                    await instead(status, scope, receive, send, headers)
-                    return
-            if not bare:
+                headers["X-Request-ID"] = id_
+                replaced = status >= 400 and headers.get("content-type") != MEDIA_TYPE
+                if replaced:
+                    await send_problem(status)
+            if not replaced:
                 await send(message)
 
-        async def instead(code: int, *asgi: object) -> None:
+        async def send_problem(code: int) -> None:
             detail = f"{scope['method']} {scope['path']}: see /v1/openapi.json for what there is"
-            problem = Problem(code, "route" if code < 500 else "internal", detail, {"X-Request-ID": name})
+            problem = Problem(code, "route" if code < 500 else "internal", detail, {"X-Request-ID": id_})
             await problem.response()(scope, receive, send)
 
         try:
             keys = self._keys()
-            who = keys.name_of(Headers(scope=scope).get("authorization")) if keys is not None else None
-            if keys is not None and who is None:
+            key = keys.name_of(Headers(scope=scope).get("authorization")) if keys is not None else None
+            if keys is not None and key is None:
                 way_out = "send a key that this service knows as `Authorization: Bearer KEY`"
-                refused = Problem(401, "key", way_out, {"WWW-Authenticate": "Bearer"})
-                await refused.response()(scope, receive, answer)
+                refusal = Problem(401, "key", way_out, {"WWW-Authenticate": "Bearer"})
+                await refusal.response()(scope, receive, send_answer)
             else:
-                await self._app(scope, receive, answer)
+                await self._app(scope, receive, send_answer)
         except Exception:
             logger.exception("a request failed")
             if status:
                 raise
-            await instead(500)
+            await send_problem(500)
             status = 500
         finally:
             seconds = time.perf_counter() - started
@@ -75,6 +74,6 @@ class Gate:
             route = "/v1/jobs" if scope["path"].startswith("/v1/jobs") else route
             metrics.REQUESTS.labels(route, str(status)).inc()
             metrics.REQUEST_SECONDS.labels(route).observe(seconds)
-            about = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 4)}
-            logger.info("request", extra={"about": about | ({"key": who} if who else {})})
+            fields = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 4)}
+            logger.info("request", extra={"fields": fields | ({"key": key} if key else {})})
             request_id.reset(token)

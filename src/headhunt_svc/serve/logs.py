@@ -1,4 +1,4 @@
-"""Log lines as JSON, each with the request's id; never footage, file names or keys."""
+"""Log lines as JSON with the request's id; `extra={"fields": {...}}` adds fields, never footage, file names or keys."""
 
 import json
 import logging
@@ -14,14 +14,14 @@ class _Json(logging.Formatter):
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {"time": f"{stamp}.{int(record.msecs):03d}Z", "level": record.levelname, "message": record.getMessage()}
         line |= {"request_id": request_id.get()} if request_id.get() else {}
-        line |= getattr(record, "about", {})
+        line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line)
 
 
 def configure(level: str) -> None:
-    """This package's lines go to standard output, one JSON object each."""
+    """Write this package's log to standard output, one JSON object a line."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Json())
     logger = logging.getLogger("headhunt_svc")

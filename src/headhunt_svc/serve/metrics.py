@@ -1,10 +1,10 @@
-"""What an operator sees: every Prometheus metric of the service, in one place. monitoring/ is built on these names."""
+"""Every Prometheus metric of the service; the rules and dashboards in monitoring/ use these names."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 SCORES = tuple(i / 20 for i in range(1, 21))
-MOST_CAMERAS = 200  # labels are memory: more names than this are one, "other"
+MAX_CAMERAS = 200  # a label costs memory: further cameras share the label "other"
 
 REQUESTS = Counter("headhunt_requests", "Requests by route and status.", ["route", "status"])
 REQUEST_SECONDS = Histogram("headhunt_request_seconds", "From first to last byte.", ["route"], buckets=SECONDS)
@@ -31,7 +31,7 @@ _cameras: set[str] = set()
 
 def camera(name: str) -> str:
     """The label of a camera."""
-    if name in _cameras or len(_cameras) < MOST_CAMERAS:
+    if name in _cameras or len(_cameras) < MAX_CAMERAS:
         _cameras.add(name)
         return name
     return "other"

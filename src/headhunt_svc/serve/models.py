@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from headhunt_svc.detector.bundle import StoredPoint
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 
-MOST_PIXELS = 4096 * 4096
+MAX_PIXELS = 2048 * 2048  # of a frame
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -20,7 +20,7 @@ class _Model(BaseModel):
 
 
 class DetectOptions(_Model):
-    """How to score; form fields of a multipart upload, query parameters of a raw one."""
+    """How to score a video: query parameters, form fields beside the video, or JSON fields beside its URI."""
 
     operating_point: str = Field(DEFAULT_OPERATING_POINT, description="A name listed by /v1/detector.")
     threshold: float | None = Field(None, ge=0, le=1, description="Instead of the operating point's.")
@@ -67,10 +67,10 @@ class SegmentFrames(_Model):
     frames: tuple[str, ...] = Field(min_length=1, max_length=64)
 
     def pictures(self, n_frames: int) -> UInt8[np.ndarray, "frame height width 3"]:
-        """The pictures. Raises ValueError with the way out."""
+        """Decode the frames. Raises ValueError that says what is wrong."""
         if len(self.frames) != n_frames:
             raise ValueError(f"{len(self.frames)} frames: this detector samples {n_frames} of each segment")
-        if self.width * self.height > MOST_PIXELS // 4 or min(self.width, self.height) < 16:
+        if self.width * self.height > MAX_PIXELS or min(self.width, self.height) < 16:
             raise ValueError(f"{self.width} x {self.height} pixels: scale the frames to between 16 and 2048 a side")
         size = self.width * self.height * 3
         rows = []
@@ -94,7 +94,7 @@ class Score(_Model):
 
 
 class DetectorCard(_Model):
-    """Which detector answers."""
+    """The detector that answers: model, heads, operating points, figures."""
 
     detector_id: str
     code: str

@@ -1,4 +1,4 @@
-"""Bundle -> BentoML's model store -> Bento, in one step and without a network."""
+"""Put a detector bundle into BentoML's model store and build the Bento, without a network."""
 
 import shutil
 from pathlib import Path
@@ -15,21 +15,22 @@ BENTOFILE = Path("bentofile.yaml")
 
 
 def store(bundle: Path) -> bentoml.Model:
-    """Put a bundle, with its model if that is a local folder and its test metrics, into the model store.
+    """Copy a bundle into the model store, with its test metrics, and with its model if that is a local folder.
 
     Raises:
         ArtifactError: the bundle is broken or its model is another one.
     """
-    made, _ = load_bundle(bundle)
-    check_model(made, bundle)
-    about = {"detector_id": made.detector_id, "mllm_revision": made.mllm_revision}
-    with bentoml.models.create(MODEL, labels=about, metadata={"prompt": made.prompt, "data": made.data}) as model:
+    contents, _ = load_bundle(bundle)
+    check_model(contents, bundle)
+    labels = {"detector_id": contents.detector_id, "mllm_revision": contents.mllm_revision}
+    metadata = {"prompt": contents.prompt, "data": contents.data}
+    with bentoml.models.create(MODEL, labels=labels, metadata=metadata) as model:
         shutil.copytree(bundle, model.path_of("detector"))
-        if made.mllm_is_local:
-            folder = Path(made.mllm_at(bundle).id)
-            target = (Path(model.path_of("detector")) / made.mllm.id).resolve()
+        if contents.mllm_is_local:
+            folder = Path(contents.mllm_at(bundle).id)
+            target = (Path(model.path_of("detector")) / contents.mllm.id).resolve()
             if not target.is_relative_to(Path(model.path).resolve()):
-                raise ConfigError(f"{bundle} keeps its model in {made.mllm.id}: put it beside the bundle first")
+                raise ConfigError(f"{bundle} keeps its model in {contents.mllm.id}: put it beside the bundle first")
             shutil.copytree(folder, target)
         metrics = bundle.parent / "metrics.json"
         if metrics.exists():
@@ -38,7 +39,7 @@ def store(bundle: Path) -> bentoml.Model:
 
 
 def package(bundle: Path) -> tuple[bentoml.Model, bentoml.Bento]:
-    """The bundle as a Bento: code from the working folder's bentofile.yaml, the bundle from the model store.
+    """Build a Bento of a bundle: the code as the working folder's bentofile.yaml says, the bundle by the model store.
 
     Raises:
         ConfigError: no bentofile.yaml here. ArtifactError: see `store`.

@@ -1,4 +1,4 @@
-"""The BentoML service: `bentoml serve` here, `bentoml build`, `bentoml serve` of the Bento."""
+"""The BentoML service: the application under /v1, loading, readiness and shutdown."""
 
 import logging
 import os
@@ -23,11 +23,11 @@ from headhunt_svc.settings import Settings
 
 logger = logging.getLogger(__name__)
 app = create_app()
-LONGEST_S = 3600  # BentoML's own timeout, behind this service's deadline
+TIMEOUT_S = 3600  # BentoML's; HEADHUNT_DEADLINE_S ends a request earlier
 
 
 def bundle_folder(settings: Settings) -> Path:
-    """HEADHUNT_BUNDLE, artifacts/detector of the clone or Bento that holds this file, or the packaged model."""
+    """The bundle to serve: HEADHUNT_BUNDLE, artifacts/detector beside this code, or the newest in the model store."""
     if settings.bundle is not None:
         return settings.bundle
     for root in Path(__file__).resolve().parents[2:4]:  # a Bento has no folder src of its own; never the working folder
@@ -36,13 +36,13 @@ def bundle_folder(settings: Settings) -> Path:
     return Path(bentoml.models.get(f"{MODEL}:latest").path) / "detector"
 
 
-def _listens() -> list[str]:
-    """Addresses that this process listens on."""
+def _listening_addresses() -> list[str]:
+    """The addresses that this process listens on."""
     return [c.laddr.ip for c in psutil.Process().net_connections("inet") if c.status == psutil.CONN_LISTEN]
 
 
-def _give_up(exc: Exception) -> NoReturn:
-    """End the whole server: a supervisor that starts the worker again would do so for ever."""
+def _exit(exc: Exception) -> NoReturn:
+    """End the worker and its supervisor, which would otherwise restart the worker for ever."""
     logger.critical("cannot serve: %s", exc)
     parent = psutil.Process().parent()
     if parent is not None and any("bentoml" in word for word in parent.cmdline()):
@@ -60,7 +60,7 @@ class ProcessKeys:
     name="headhunt",
     workers=1,
     resources={"gpu": 1} if os.environ.get("CUDA_VISIBLE_DEVICES") else {},
-    traffic={"timeout": LONGEST_S},
+    traffic={"timeout": TIMEOUT_S},
     logging={"access": {"enabled": False}},
     metrics={"enabled": True},
 )
@@ -72,21 +72,21 @@ class HeadHunt:
         settings = Settings()
         logs.configure("INFO" if settings.log_level == "WARNING" else settings.log_level)
         try:
-            ProcessKeys.keys = keys_for(settings, _listens())
+            ProcessKeys.keys = keys_for(settings, _listening_addresses())
             self.engine = Engine(settings, bundle_folder(settings))
         except (HeadHuntError, bentoml.exceptions.NotFound) as exc:
-            _give_up(exc)
+            _exit(exc)
         app.state.engine = self.engine
-        self.engine.load(_give_up)
+        self.engine.load(_exit)
         if threading.current_thread() is threading.main_thread():
-            before = signal.getsignal(signal.SIGTERM)
+            previous = signal.getsignal(signal.SIGTERM)
 
-            def stop(number: int, frame: FrameType | None) -> None:
+            def drain(number: int, frame: FrameType | None) -> None:
                 self.engine.drain()
-                if callable(before):
-                    before(number, frame)
+                if callable(previous):
+                    previous(number, frame)
 
-            signal.signal(signal.SIGTERM, stop)
+            signal.signal(signal.SIGTERM, drain)
 
     def __is_ready__(self) -> bool:
         return self.engine.ready
@@ -94,7 +94,7 @@ class HeadHunt:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Before a worker is started: what is wrong with the bundle or its model ends the server with one line."""
+        """Before a worker starts: a bundle or model that does not load ends the server with one line."""
         try:
             folder = bundle_folder(Settings())
             check_model(load_bundle(folder)[0], folder)
@@ -102,4 +102,4 @@ class HeadHunt:
             raise SystemExit(f"error: cannot serve: {exc}") from exc
 
 
-HeadHunt.add_asgi_middleware(Gate, keys=lambda: ProcessKeys.keys)  # type: ignore[attr-defined]  # what the decorator made
+HeadHunt.add_asgi_middleware(Gate, keys=lambda: ProcessKeys.keys)  # type: ignore[attr-defined]  # added by the decorator

@@ -1,4 +1,4 @@
-"""A video in a request's body, multipart or raw -> a file, piece by piece."""
+"""Stream the video in a request's body (multipart or raw) to a file, without holding it in memory."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from starlette.requests import Request
 from headhunt_svc.serve.problems import Problem
 
 MAX_FIELDS, MAX_NAME, MAX_VALUE = 32, 64, 4096
-_AROUND = 2**18  # bytes of fields and boundaries beside the video
-_HEAD = 4096  # bytes that tell what a file is
+_FORM_OVERHEAD = 2**18  # bytes of fields and boundaries beside the video
+_HEAD = 4096  # bytes that identify a container
 _RAW = (b"", b"application/octet-stream")  # and video/*, image/gif
 
 _STARTS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"GIF87a", b"GIF89a", b"OggS", b"0&\xb2u\x8ef\xcf\x11")
@@ -32,7 +32,7 @@ class UploadError(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A video on disk, what the sender calls it, and the other fields."""
+    """A video on disk, the sender's name for the file, and the other fields of the form."""
 
     path: Path
     filename: str | None
@@ -40,16 +40,16 @@ class Received:
 
 
 def looks_like_video(head: bytes) -> bool:
-    """Does a file that starts so look like one of the containers in io/video.FORMATS?"""
+    """Are these the first bytes of a container that video/ reads?"""
     if head.startswith((*_STARTS, *_MPEG)) or head[4:8] in _BOXES:
         return True
     if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"AVIX"):
         return True
-    # a transport stream may start within a packet: look for its beat
+    # a transport stream may start within a packet: look for its sync byte, once a packet
     return any(
-        all(head[at + i * size : at + i * size + 1] == b"G" for i in range(5))
+        all(head[start + i * size : start + i * size + 1] == b"G" for i in range(5))
         for size in _TS_PACKETS
-        for at in range(size)
+        for start in range(size)
     )
 
 
@@ -63,10 +63,10 @@ async def receive_video(request: Request, folder: Path, limit_bytes: int) -> Rec
     kind, params = parse_options_header(request.headers.get("content-type", ""))
     multipart = kind == b"multipart/form-data"
     if not multipart and kind not in (*_RAW, b"image/gif") and not kind.startswith(b"video/"):
-        named = kind.decode("latin-1")[:80]
-        raise UploadError(415, f"content type {named} is not taken: send multipart/form-data or video/*")
+        shown = kind.decode("latin-1")[:80]
+        raise UploadError(415, f"content type {shown} is not taken: send multipart/form-data or video/*")
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit_bytes + _AROUND * multipart:
+    if declared.isdigit() and int(declared) > limit_bytes + _FORM_OVERHEAD * multipart:
         raise _too_large(limit_bytes)
     with NamedTemporaryFile(dir=folder, prefix="video-", delete=False) as f:
         path = Path(f.name)
@@ -99,12 +99,12 @@ class _Target:
     head: bytes = b""
 
     def write(self, data: bytes) -> None:
-        before, self.size = self.size, self.size + len(data)
+        self.size += len(data)
         if self.size > self.limit_bytes:
             raise _too_large(self.limit_bytes)
-        if before < _HEAD:
+        if len(self.head) < _HEAD:
             self.head = (self.head + data)[:_HEAD]
-            if self.size >= _HEAD:
+            if len(self.head) == _HEAD:
                 self._sniff()
         self.file.write(data)
 
@@ -120,7 +120,7 @@ class _Target:
 
 @dataclass(slots=True)
 class _Form:
-    """What multipart parsing has found so far."""
+    """The callbacks of the multipart parser: fields become options, the field `video` goes to the file."""
 
     target: _Target
     options: dict[str, str] = field(default_factory=dict)
@@ -159,14 +159,14 @@ class _Form:
         self._header_value.clear()
 
     def _headers_finished(self) -> None:
-        _, about = parse_options_header(self._disposition)
-        self._name = _text(about.get(b"name", b""), MAX_NAME, "a field's name")
+        _, parameters = parse_options_header(self._disposition)
+        self._name = _text(parameters.get(b"name", b""), MAX_NAME, "a field's name")
         if self._name == "video":
             self.videos += 1
-            self.filename = _file_name(about.get(b"filename", b""))
+            self.filename = _file_name(parameters.get(b"filename", b""))
             if self.videos > 1:
                 raise UploadError(422, "more than one field `video`: send one video in a request")
-        elif b"filename" in about or not self._name:
+        elif b"filename" in parameters or not self._name:
             raise UploadError(422, f"a file in the field {self._name!r}: the video's field is `video`")
         elif self._name in self.options or len(self.options) >= MAX_FIELDS:
             raise UploadError(422, f"field {self._name!r} is there twice, or more than {MAX_FIELDS}")
@@ -187,17 +187,17 @@ class _Form:
         self.ended = True
 
 
-def _text(data: bytes, most: int, what: str) -> str:
-    if len(data) > most:
-        raise UploadError(422, f"{what} has more than {most} bytes")
+def _text(data: bytes, max_bytes: int, label: str) -> str:
+    if len(data) > max_bytes:
+        raise UploadError(422, f"{label} has more than {max_bytes} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
-        raise UploadError(422, f"{what} is not UTF-8") from exc
+        raise UploadError(422, f"{label} is not UTF-8") from exc
 
 
 def _file_name(data: bytes) -> str | None:
-    """The last part of a path, of either system, as a name to show; it never becomes a path here."""
+    """The last part of a POSIX or Windows path, to be shown; never used as a path."""
     name = data.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in name if c.isprintable())[:200] or None
 
@@ -212,7 +212,7 @@ async def _from_multipart(
         parser = form.parser(boundary)
         async for chunk in body:
             total += len(chunk)
-            if total > target.limit_bytes + _AROUND:
+            if total > target.limit_bytes + _FORM_OVERHEAD:
                 raise _too_large(target.limit_bytes)
             parser.write(chunk)
     except FormParserError as exc:

@@ -1,4 +1,4 @@
-"""Videos that a request names instead of bringing them: files below allowed folders, allowed hosts."""
+"""Videos that a request names by URI: files below allowed folders, downloads from allowed hosts."""
 
 import asyncio
 import ipaddress
@@ -27,7 +27,7 @@ class UriError(Problem):
 
 
 async def fetch(uri: str, folder: Path, settings: Settings) -> Path:
-    """The file that a URI names; what comes from a host is put into `folder`.
+    """Resolve a URI to a local file, as the settings allow; downloads go to `folder`.
 
     Raises:
         UriError: see resolve_uri.
@@ -36,9 +36,9 @@ async def fetch(uri: str, folder: Path, settings: Settings) -> Path:
 
 
 async def resolve_uri(uri: str, roots: Sequence[Path], hosts: Sequence[str], folder: Path, limit_bytes: int) -> Path:
-    """A file: URI or absolute path below one of the roots, or an http(s) URI of one of the hosts, as a local file.
+    """Resolve a file URI or absolute path below one of the roots, or download from one of the hosts.
 
-    hosts: names or addresses, with a port where it is not the scheme's own.
+    hosts: names or addresses, with a port where it is not the scheme's default.
 
     Raises:
         UriError: not allowed, not found, or longer than limit_bytes.
@@ -60,7 +60,7 @@ async def resolve_uri(uri: str, roots: Sequence[Path], hosts: Sequence[str], fol
 
 
 def _inside(name: str, roots: Sequence[Path]) -> Path:
-    """Judged by what was opened, after all links. One answer for what is not there and for what may not be seen."""
+    """Open the file and check where it really is, after all links; a missing and a hidden file get the same answer."""
     refused = UriError(f"{name} is not a video below a folder that may be read (HEADHUNT_URI_ROOTS)")
     path = Path(name)
     if not path.is_absolute() or ".." in path.parts or "\0" in name:

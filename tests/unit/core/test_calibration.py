@@ -60,13 +60,13 @@ def test_the_planted_threshold_is_found() -> None:
 def test_every_point_keeps_its_promise_and_nothing_on_the_grid_is_better(seed: int, smoothing) -> None:
     videos = some_videos(seed)
     truth = np.concatenate([v.record.truth() for v in videos])
-    rows = []  # f1, found, false alarms per hour of every point, by hand
+    rows = []  # f1, recall, false alarms per hour of every point, by hand
     for sigma in PARAMS.sigma_segments:
         for t in (np.arange(19) + 0.5) / 19:
             above = [np.repeat(smooth(v.scores, sigma, smoothing) > t, 10) for v in videos]
-            found = np.mean([a[60:120].any() for a, v in zip(above, videos, strict=True) if v.record.is_anomalous])
+            recall = np.mean([a[60:120].any() for a, v in zip(above, videos, strict=True) if v.record.is_anomalous])
             n = sum(alarms(a) for a, v in zip(above, videos, strict=True) if not v.record.is_anomalous)
-            rows.append((f1_score(truth, np.concatenate(above), zero_division=0.0), found, n / (5 * 30 / 3600)))
+            rows.append((f1_score(truth, np.concatenate(above), zero_division=0.0), recall, n / (5 * 30 / 3600)))
     points = points_for_smoothing(videos, PARAMS, smoothing)
     expected = {
         "f1": max(rows, key=lambda r: r[0]),

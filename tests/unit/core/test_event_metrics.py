@@ -55,16 +55,16 @@ def test_iou_equals_that_of_sets_of_frames(one: list[FrameSpan], other: list[Fra
 def test_matching_equals_brute_force(events: list[FrameSpan], truth: list[FrameSpan], min_iou: float, rnd) -> None:
     events, truth = events[:4], truth[:3]
     rnd.shuffle(events)
-    found = hits(events, truth, min_iou)
+    matched = hits(events, truth, min_iou)
     for k in range(len(events) + 1):
-        assert found[:k].sum() == brute_force(events[:k], truth, min_iou)
+        assert matched[:k].sum() == brute_force(events[:k], truth, min_iou)
 
 
 @given(st.lists(st.tuples(spans, spans), min_size=1, max_size=4), ious, st.integers(0, 1000))
 def test_figures_equal_their_definitions(pairs: list, min_iou: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     videos = [VideoEvents(tuple(e), tuple(np.round(rng.random(len(e)), 1)), tuple(t), 100, 10.0) for e, t in pairs]
-    made = event_figures(videos, min_iou)
+    figures = event_figures(videos, min_iou)
     n_events, n_true = (sum(map(len, x)) for x in zip(*pairs, strict=True))
 
     def hit_above(peak: float) -> tuple[int, int]:
@@ -75,19 +75,19 @@ def test_figures_equal_their_definitions(pairs: list, min_iou: float, seed: int)
         )
 
     n_hits, _ = hit_above(-1)
-    assert made["precision"] == (n_hits / n_events if n_events else None)
-    assert made["recall"] == (n_hits / n_true if n_true else None)
+    assert figures["precision"] == (n_hits / n_events if n_events else None)
+    assert figures["recall"] == (n_hits / n_true if n_true else None)
     if not n_true:
-        assert made["f1"] is made["average_precision"] is None
+        assert figures["f1"] is figures["average_precision"] is None
         return
     if n_hits:
         precision, recall = n_hits / n_events, n_hits / n_true
-        assert made["f1"] == pytest.approx(2 * precision * recall / (precision + recall))
+        assert figures["f1"] == pytest.approx(2 * precision * recall / (precision + recall))
     area, before = 0.0, 0
     for peak in sorted({p for v in videos for p in v.peaks}, reverse=True):
         hit, of = hit_above(peak)
         area, before = area + (hit - before) / n_true * hit / of, hit
-    assert made["average_precision"] == pytest.approx(area)
+    assert figures["average_precision"] == pytest.approx(area)
 
 
 def test_an_event_is_one_hit_only() -> None:

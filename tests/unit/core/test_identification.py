@@ -46,15 +46,15 @@ def tried(prompts: list[np.ndarray], labels: np.ndarray, videos: list[str], para
 
 def test_robust_finds_planted_heads_where_the_paper_does_not() -> None:
     """784 heads of 128 dimensions, five of which know, nuisance factors in all of them; segments of 20 videos."""
-    made = benchmark("identification")
+    module = benchmark("identification")
 
-    def found(seed: int, n: int, *criteria: str) -> list[int]:
-        values, labels, videos, informative = made.planted(seed, n, 20)
+    def recovered(seed: int, n: int, *criteria: str) -> list[int]:
+        values, labels, videos, informative = module.planted(seed, n, 20)
         params = [IdentifyParams.model_validate({"criteria": c}) for c in criteria]
         return [len(informative & set(choose_heads(values, labels, videos, p).chosen)) for p in params]
 
-    assert np.mean([found(seed, 80, "robust") for seed in range(10)]) >= 4.5
-    paper, robust = np.mean([found(seed, 40, "paper", "robust") for seed in range(10)], axis=0)
+    assert np.mean([recovered(seed, 80, "robust") for seed in range(10)]) >= 4.5
+    paper, robust = np.mean([recovered(seed, 40, "paper", "robust") for seed in range(10)], axis=0)
     assert robust >= paper + 2
 
 
@@ -63,12 +63,12 @@ def test_heads_that_know_are_chosen_and_the_choice_is_called_good(criteria: str)
     params = ROBUST.model_copy(update={"criteria": criteria})
     prompts, labels, videos = calibration()
     assert set(choose_heads(prompts, labels, videos, params).chosen) == set(KNOWING)
-    found = tried(prompts, labels, videos, params)
-    assert found.verdict == "trustworthy"
-    assert min(found.frequency) > 0.5
-    assert found.held_out_auc > 0.9
-    assert found.stability > 0.6
-    assert "3 of 3 heads were chosen in over 90 % of 12 subsamples" in found.words or criteria == "paper"
+    measured = tried(prompts, labels, videos, params)
+    assert measured.verdict == "trustworthy"
+    assert min(measured.frequency) > 0.5
+    assert measured.held_out_auc > 0.9
+    assert measured.stability > 0.6
+    assert "3 of 3 heads were chosen in over 90 % of 12 subsamples" in measured.words or criteria == "paper"
 
 
 @pytest.mark.parametrize("criteria", ["paper", "robust"])
@@ -76,21 +76,21 @@ def test_heads_that_know_are_chosen_and_the_choice_is_called_good(criteria: str)
 def test_with_shuffled_labels_the_choice_is_called_untrustworthy(criteria: str, seed: int) -> None:
     params = ROBUST.model_copy(update={"criteria": criteria})
     prompts, labels, videos = calibration()
-    found = tried(prompts, np.random.default_rng(seed).permutation(labels), videos, params)
-    assert found.verdict == "not trustworthy"
-    assert "the choice is not trustworthy" in found.words
-    assert abs(found.held_out_auc - 0.5) < 0.12
-    assert np.mean(found.frequency) < 0.6
-    assert found.stability < 0.4
+    measured = tried(prompts, np.random.default_rng(seed).permutation(labels), videos, params)
+    assert measured.verdict == "not trustworthy"
+    assert "the choice is not trustworthy" in measured.words
+    assert abs(measured.held_out_auc - 0.5) < 0.12
+    assert np.mean(measured.frequency) < 0.6
+    assert measured.stability < 0.4
 
 
 def test_heads_that_all_know_the_same_little_are_called_interchangeable() -> None:
     _, labels, videos = calibration()
     values = np.random.default_rng(0).normal(size=(len(labels), 40, 8)) + 0.4 * labels[:, None, None]
-    found = tried([values], labels, videos, ROBUST.model_copy(update={"top_k": 4}))
-    assert found.held_out_auc > 0.7
-    assert found.verdict == "interchangeable"
-    assert "others would do as well" in found.words
+    measured = tried([values], labels, videos, ROBUST.model_copy(update={"top_k": 4}))
+    assert measured.held_out_auc > 0.7
+    assert measured.verdict == "interchangeable"
+    assert "others would do as well" in measured.words
 
 
 def test_copies_of_a_head_are_not_chosen_beside_it() -> None:
@@ -121,12 +121,12 @@ def test_heads_are_added_while_they_help() -> None:
 
 def test_separability_of_one_head() -> None:
     prompts, labels, videos = calibration()
-    found = separability(prompts[0], labels)
+    apart = separability(prompts[0], labels)
     z = prompts[0][:, 3].astype(float)
     distance = np.linalg.norm(z[labels].mean(0) - z[~labels].mean(0)) ** 2
     spread = sum(((z[of] - z[of].mean(0)) ** 2).sum() / of.sum() for of in (labels, ~labels))
-    assert found[3] == pytest.approx(1 / (1 + spread / distance))
-    assert set(np.argsort(-found)[:3]) == set(KNOWING)
+    assert apart[3] == pytest.approx(1 / (1 + spread / distance))
+    assert set(np.argsort(-apart)[:3]) == set(KNOWING)
     apart = ROBUST.model_copy(update={"separability": 1.0, "instability_penalty": 0.0})
     table = choose_heads(prompts, labels, videos, apart).table
     np.testing.assert_allclose(table, [separability(v, labels) for v in prompts])
@@ -152,10 +152,10 @@ def test_agreement_of_prompts() -> None:
 def test_halves_keep_videos_whole_and_both_classes_on_both_sides() -> None:
     _, labels, videos = calibration(9)
     names = np.asarray(videos)
-    found = video_samples(labels, videos, 0.5, 30, seed=1)
-    assert len(found) == 30
-    assert len({inside.tobytes() for inside in found}) > 20
-    for inside in found:
+    samples = video_samples(labels, videos, 0.5, 30, seed=1)
+    assert len(samples) == 30
+    assert len({inside.tobytes() for inside in samples}) > 20
+    for inside in samples:
         assert not set(names[inside]) & set(names[~inside])
         assert len(set(names[inside])) in (4, 5, 6)
         for of in (labels, ~labels):
@@ -195,9 +195,9 @@ def test_what_cannot_be_chosen_from_is_named(criteria: str) -> None:
 def test_words_and_numbers_agree() -> None:
     choice = HeadChoice((0, 1), np.array([[0.9, 0.8, 0.1, 0.2]]), None, None)
     trials = [Trial((0, 1), 0.9, 1.0)] * 19 + [Trial((0, 2), 0.8, 1.0)]
-    found = confidence(choice, trials)
-    assert found.frequency == (1.0, 0.95)
-    assert found.words.startswith("2 of 2 heads were chosen in over 90 % of 20 subsamples")
+    measured = confidence(choice, trials)
+    assert measured.frequency == (1.0, 0.95)
+    assert measured.words.startswith("2 of 2 heads were chosen in over 90 % of 20 subsamples")
     auc = np.array([0.9] * 19 + [0.8])
-    assert found.held_out_error == pytest.approx(auc.std(ddof=1) * np.sqrt(1 / 20 + 1))
-    assert (found.verdict, found.agreement) == ("trustworthy", None)
+    assert measured.held_out_error == pytest.approx(auc.std(ddof=1) * np.sqrt(1 / 20 + 1))
+    assert (measured.verdict, measured.agreement) == ("trustworthy", None)

@@ -55,11 +55,11 @@ def trapezoid(truth: np.ndarray, score: np.ndarray) -> float:
 def test_rank_metrics_equal_scikit_learn(seed: int, decimals: int) -> None:
     truths, scores = videos(seed, decimals)
     truth, score = np.concatenate(truths), np.concatenate(scores)
-    made = count_metrics(frames(truths, scores), bootstrap=0, seed=0)
-    assert made.roc_auc == pytest.approx(roc_auc_score(truth, score), abs=1e-12)
-    assert made.average_precision == pytest.approx(average_precision_score(truth, score), abs=1e-12)
-    assert made.pr_auc_trapezoid == pytest.approx(trapezoid(truth, score), abs=1e-12)
-    assert (made.n_videos, made.n_frames, made.roc_auc_interval) == (3, 100, None)
+    metrics = count_metrics(frames(truths, scores), bootstrap=0, seed=0)
+    assert metrics.roc_auc == pytest.approx(roc_auc_score(truth, score), abs=1e-12)
+    assert metrics.average_precision == pytest.approx(average_precision_score(truth, score), abs=1e-12)
+    assert metrics.pr_auc_trapezoid == pytest.approx(trapezoid(truth, score), abs=1e-12)
+    assert (metrics.n_videos, metrics.n_frames, metrics.roc_auc_interval) == (3, 100, None)
 
 
 @given(seeds, digits)
@@ -112,16 +112,16 @@ def test_no_threshold_beats_the_best(seed: int, decimals: int) -> None:
 def test_reliability_equals_scikit_learn(seed: int, decimals: int) -> None:
     truths, scores = videos(seed, decimals)
     truth, score = np.concatenate(truths), np.concatenate(scores)
-    made = reliability(frames(truths, scores))
-    assert made is not None
-    assert made.brier == pytest.approx(brier_score_loss(truth, score), abs=1e-12)
-    assert sum(b.n_frames for b in made.bins) == len(truth)
+    measured = reliability(frames(truths, scores))
+    assert measured is not None
+    assert measured.brier == pytest.approx(brier_score_loss(truth, score), abs=1e-12)
+    assert sum(b.n_frames for b in measured.bins) == len(truth)
     if decimals == 12:  # scikit-learn puts a score on an edge into the other bin
         share, mean = calibration_curve(truth, score, n_bins=10)
-        np.testing.assert_allclose([b.anomalous_share for b in made.bins], share, atol=1e-12)
-        np.testing.assert_allclose([b.mean_score for b in made.bins], mean, atol=1e-12)
-        gaps = [b.n_frames * abs(b.anomalous_share - b.mean_score) for b in made.bins]
-        assert made.expected_calibration_error == pytest.approx(sum(gaps) / len(truth))
+        np.testing.assert_allclose([b.anomalous_share for b in measured.bins], share, atol=1e-12)
+        np.testing.assert_allclose([b.mean_score for b in measured.bins], mean, atol=1e-12)
+        gaps = [b.n_frames * abs(b.anomalous_share - b.mean_score) for b in measured.bins]
+        assert measured.expected_calibration_error == pytest.approx(sum(gaps) / len(truth))
 
 
 def test_scores_that_are_no_probabilities_have_no_brier_score() -> None:
@@ -149,13 +149,13 @@ def test_intervals_are_over_videos_and_hold_the_figure() -> None:
     rng = np.random.default_rng(1)
     truths = [rng.random(40) < 0.3 for _ in range(20)]
     scores = [t * 0.3 + rng.random(40) for t in truths]
-    made = count_metrics(frames(truths, scores), bootstrap=200, seed=0)
+    metrics = count_metrics(frames(truths, scores), bootstrap=200, seed=0)
     for name in ("roc_auc", "average_precision", "pr_auc_trapezoid"):
-        low, high = getattr(made, f"{name}_interval")
-        assert low < getattr(made, name) < high
+        low, high = getattr(metrics, f"{name}_interval")
+        assert low < getattr(metrics, name) < high
     # frames of a video belong together: copies of every frame make no interval narrower
     again = count_metrics(frames([np.repeat(t, 9) for t in truths], [np.repeat(s, 9) for s in scores]), 200, 0)
-    assert again.roc_auc_interval == pytest.approx(made.roc_auc_interval)
+    assert again.roc_auc_interval == pytest.approx(metrics.roc_auc_interval)
 
 
 def test_one_class_has_no_rank_metrics() -> None:

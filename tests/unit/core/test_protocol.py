@@ -18,31 +18,31 @@ VIDEOS = [
 
 
 def test_every_figure_of_three_videos() -> None:
-    found = assess(VIDEOS, OperatingPoint(0.0, 0.5), PARAMS)
-    assert (found["n_videos"], found["n_frames"]) == (3, 120)
-    assert found["at_threshold"] == {
+    figures = assess(VIDEOS, OperatingPoint(0.0, 0.5), PARAMS)
+    assert (figures["n_videos"], figures["n_frames"]) == (3, 120)
+    assert figures["at_threshold"] == {
         "threshold": 0.5,
         "precision": pytest.approx(2 / 5),
         "recall": pytest.approx(2 / 4),
         "f1": pytest.approx(4 / 9),
         "chosen": "beforehand",
     }
-    assert found["events"]["at_iou"]["0.5"] == {
+    assert figures["events"]["at_iou"]["0.5"] == {
         "precision": pytest.approx(1 / 4),
         "recall": pytest.approx(1 / 2),
         "f1": pytest.approx(2 / 6),
         "average_precision": pytest.approx(1 / 2),
     }
-    assert found["events"]["mean_average_precision"] == pytest.approx(0.5)
-    assert found["detection_delay"]["found"] == 1
-    assert found["false_alarms"] == {"events": 2, "hours": pytest.approx(4 / 3600), "per_hour": pytest.approx(1800)}
-    assert list(found["by_kind"]) == ["fall", "fight"]
-    assert (found["by_kind"]["fall"]["n_videos"], found["by_kind"]["fight"]["n_videos"]) == (3, 2)
-    assert found["anomalous_videos_only"]["n_videos"] == 2
-    assert found["per_video"]["good"]["roc_auc"] == 1.0
-    assert found["per_video"]["calm"]["roc_auc"] is None
-    assert found["mean_roc_auc_of_videos"] == pytest.approx((1.0 + 0.5) / 2)
-    assert found["reliability"]["brier"] > 0
+    assert figures["events"]["mean_average_precision"] == pytest.approx(0.5)
+    assert figures["detection_delay"]["found"] == 1
+    assert figures["false_alarms"] == {"events": 2, "hours": pytest.approx(4 / 3600), "per_hour": pytest.approx(1800)}
+    assert list(figures["by_kind"]) == ["fall", "fight"]
+    assert (figures["by_kind"]["fall"]["n_videos"], figures["by_kind"]["fight"]["n_videos"]) == (3, 2)
+    assert figures["anomalous_videos_only"]["n_videos"] == 2
+    assert figures["per_video"]["good"]["roc_auc"] == 1.0
+    assert figures["per_video"]["calm"]["roc_auc"] is None
+    assert figures["mean_roc_auc_of_videos"] == pytest.approx((1.0 + 0.5) / 2)
+    assert figures["reliability"]["brier"] > 0
 
 
 def test_baselines_are_what_they_must_be() -> None:

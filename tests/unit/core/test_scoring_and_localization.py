@@ -138,9 +138,9 @@ def test_smoothing_keeps_constants_and_length(smoothing: Smoothing, value: float
 def test_events_cover_exactly_what_is_above_the_threshold(scores: np.ndarray, threshold: float) -> None:
     n = len(scores)
     spans = [FrameSpan(10 * i, 10 * i + 10) for i in range(n)]
-    found = events(scores, spans, np.arange(n), np.arange(n) + 1, OperatingPoint(0.0, threshold))
+    detected = events(scores, spans, np.arange(n), np.arange(n) + 1, OperatingPoint(0.0, threshold))
     covered = np.zeros(10 * n, bool)
-    for e in found:
+    for e in detected:
         assert not covered[max(e.span.start - 1, 0) : e.span.stop].any()  # events do not touch
         covered[e.span.start : e.span.stop] = True
         assert e.peak == scores[e.span.start // 10 : e.span.stop // 10].max()
@@ -149,11 +149,11 @@ def test_events_cover_exactly_what_is_above_the_threshold(scores: np.ndarray, th
 
 
 def test_a_gap_in_the_frames_ends_an_event() -> None:
-    found = events(
+    detected = events(
         np.array([0.9, 0.9]),
         [FrameSpan(0, 5), FrameSpan(8, 9)],
         np.array([0.0, 8]),
         np.array([5.0, 9]),
         OperatingPoint(0, 0.5),
     )
-    assert [tuple(e.span) for e in found] == [(0, 5), (8, 9)]
+    assert [tuple(e.span) for e in detected] == [(0, 5), (8, 9)]

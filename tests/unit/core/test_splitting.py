@@ -11,13 +11,13 @@ LABELS = {f"v{i}": ("normal", "normal", "fall", "fight")[i % 4] for i in range(4
 @given(st.integers(0, 1000), st.floats(0.01, 0.4), st.integers(4, 100))
 def test_splits_are_disjoint_and_repeat_for_a_seed(seed: int, share: float, count: int) -> None:
     sizes = {"calibration": share, "validation": float(count)}
-    found = draw_split(LABELS, sizes, "normal", seed)
-    assert found == draw_split(LABELS, sizes, "normal", seed)
-    of = {s: [v for v in found if found[v] == s] for s in sizes}
-    check_no_leak(of)
-    assert len(of["validation"]) == count
-    assert len(of["calibration"]) == max(round(share * 400), 4)
-    for videos in of.values():
+    split = draw_split(LABELS, sizes, "normal", seed)
+    assert split == draw_split(LABELS, sizes, "normal", seed)
+    by_split = {s: [v for v in split if split[v] == s] for s in sizes}
+    check_no_leak(by_split)
+    assert len(by_split["validation"]) == count
+    assert len(by_split["calibration"]) == max(round(share * 400), 4)
+    for videos in by_split.values():
         kinds = [LABELS[v] for v in videos]
         assert abs(kinds.count("normal") - len(kinds) / 2) <= 1
         assert abs(kinds.count("fall") - kinds.count("fight")) <= 1

@@ -68,3 +68,13 @@ def test_points_are_chosen_by_name_and_smoothing() -> None:
 def test_a_point_of_an_older_bundle_is_written_as_it_was_read() -> None:
     old = {"sigma_segments": 0.5, "threshold": 0.7}
     assert StoredPoint.model_validate(old).model_dump(mode="json") == old
+
+
+def test_a_bundle_in_another_folder_names_the_same_model(tmp_path: Path) -> None:
+    shipped = ROOT / "artifacts" / "detector"
+    bundle, _ = load_bundle(shipped)
+    moved = bundle.relocated(shipped, tmp_path / "a" / "b")
+    assert Path(moved.mllm_at(tmp_path / "a" / "b").id).samefile(ROOT / "artifacts" / "demo_mllm")
+    assert moved.model_copy(update={"mllm": bundle.mllm}) == bundle
+    from_hub = bundle.model_copy(update={"mllm_is_local": False})
+    assert from_hub.relocated(shipped, tmp_path) is from_hub

@@ -49,15 +49,15 @@ def record(name: str, split: str, anomalous: bool) -> VideoRecord:
 
 @pytest.fixture
 def params(root: Path) -> Params:
-    found = load_params()
+    defaults = load_params()
     update = {"top_k": 2, "criteria": "robust", "subsamples": 8}
-    mllm = found.mllm.model_copy(update={"id": "a/model", "revision": "abc"})
-    return found.model_copy(update={"identify": found.identify.model_copy(update=update), "mllm": mllm})
+    mllm = defaults.mllm.model_copy(update={"id": "a/model", "revision": "abc"})
+    return defaults.model_copy(update={"identify": defaults.identify.model_copy(update=update), "mllm": mllm})
 
 
 @pytest.fixture
-def made(params: Params, tmp_path: Path) -> Path:
-    """index.parquet and features: head KNOWS of 12 moves with the truth, the others do not."""
+def folder(params: Params, tmp_path: Path) -> Path:
+    """A folder of index.parquet and features: head KNOWS of 12 moves with the truth, the others do not."""
     rng = np.random.default_rng(0)
     records = [record(f"{s}/{i}.mp4", s, i % 2 == 1) for s in ("calibration", "validation", "test") for i in range(12)]
     save_index(tmp_path / "index.parquet", records)
@@ -75,18 +75,18 @@ def made(params: Params, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(params: Params, made: Path) -> None:
-    index, features = made / "index.parquet", made / "features"
-    identify(params, index, features, made / "heads.json")
-    fit(params, index, features, made / "heads.json", made / "scorer.safetensors")
-    calibrate(params, index, features, made / "scorer.safetensors", made / "locator.json")
+def run(params: Params, folder: Path) -> None:
+    index, features = folder / "index.parquet", folder / "features"
+    identify(params, index, features, folder / "heads.json")
+    fit(params, index, features, folder / "heads.json", folder / "scorer.safetensors")
+    calibrate(params, index, features, folder / "scorer.safetensors", folder / "locator.json")
 
 
 @pytest.fixture
-def bundle(params: Params, made: Path) -> Path:
-    run(params, made)
-    selection, points = load_selection(made / "heads.json"), load_operating_points(made / "locator.json")
-    about = Bundle(
+def bundle(params: Params, folder: Path) -> Path:
+    run(params, folder)
+    selection, points = load_selection(folder / "heads.json"), load_operating_points(folder / "locator.json")
+    detector = Bundle(
         mllm=params.mllm,
         mllm_is_local=False,
         mllm_revision="abc",
@@ -95,36 +95,36 @@ def bundle(params: Params, made: Path) -> Path:
         calibration_prompts=params.prompts.texts,
         heads=selection.heads,
         rss=selection.rss,
-        scorer_sha256=sha256(made / "scorer.safetensors"),
+        scorer_sha256=sha256(folder / "scorer.safetensors"),
         operating_points=points,
         data={"index_sha256": "1", "videos": {"calibration": 12, "validation": 12, "test": 12}},
         fingerprint={},
         package_version="1",
     )
-    save_bundle(made / "bundle", about, load_scorer(made / "scorer.safetensors"), np.ones((2, 8), np.float32))
-    return made / "bundle"
+    save_bundle(folder / "bundle", detector, load_scorer(folder / "scorer.safetensors"), np.ones((2, 8), np.float32))
+    return folder / "bundle"
 
 
 @pytest.mark.parametrize("criteria", ["paper", "robust"])
 def test_identify_writes_heads_with_their_confidence(
-    criteria: str, params: Params, made: Path, capsys: pytest.CaptureFixture[str]
+    criteria: str, params: Params, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = params.identify.model_copy(update={"criteria": criteria})
     params = params.model_copy(update={"identify": chosen})
-    run(params, made)
-    selection = load_selection(made / "heads.json")
+    run(params, folder)
+    selection = load_selection(folder / "heads.json")
     assert selection.heads[0] == HEADS[KNOWS]
     assert selection.criteria == criteria
     assert selection.confidence is not None
     assert selection.confidence.frequency[0] == 1.0
     assert selection.confidence.verdict == "trustworthy"
-    table = pd.read_csv(made / "saliency.csv")
+    table = pd.read_csv(folder / "saliency.csv")
     assert table["frequency"].sum() == pytest.approx(2)
     assert table.loc[KNOWS, "rss"] == pytest.approx(selection.rss[0])
     assert set(table.columns) >= {"layer", "head", "mean", "instability", "rss", "lda", "kl", "mmd", "nmi"}
-    print_selection(selection, made / "heads.json")
+    print_selection(selection, folder / "heads.json")
     assert "heads were chosen in over 90 % of 8 subsamples" in capsys.readouterr().out
-    curve = json.loads((made / "calibration.json").read_text())["curve"]
+    curve = json.loads((folder / "calibration.json").read_text())["curve"]
     assert sum(curve["counts"]) == 12 * N_SEGMENTS
     assert curve["observed"][0] < 0.1 < 0.9 < curve["observed"][-1]
 
@@ -148,15 +148,15 @@ class Pictures(HTMLParser):
 
 
 @pytest.mark.parametrize("criteria", ["paper", "robust"])
-def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, params: Params, made: Path) -> None:
+def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, params: Params, folder: Path) -> None:
     chosen = params.identify.model_copy(update={"criteria": criteria, "subsamples": 4})
     params = params.model_copy(update={"identify": chosen})
-    run(params, made)
-    report(params, made, made / "features", made / "identification.html")
-    text = (made / "identification.html").read_text(encoding="utf-8")
+    run(params, folder)
+    report(params, folder, folder / "features", folder / "identification.html")
+    text = (folder / "identification.html").read_text(encoding="utf-8")
     page = Pictures()
     page.feed(text)
-    confidence = load_selection(made / "heads.json").confidence
+    confidence = load_selection(folder / "heads.json").confidence
     assert confidence is not None
     assert confidence.words in page.text
     assert page.links == []
@@ -166,24 +166,27 @@ def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, pa
         assert kind == "data:image/png;base64"
         with Image.open(BytesIO(base64.b64decode(data))) as picture:
             assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
-    report(params, made, made / "features", made / "again.html")
-    assert (made / "again.html").read_text(encoding="utf-8") == text
+    report(params, folder, folder / "features", folder / "again.html")
+    assert (folder / "again.html").read_text(encoding="utf-8") == text
 
 
-def test_features_of_another_model_are_refused(params: Params, made: Path) -> None:
+def test_features_of_another_model_are_refused(params: Params, folder: Path) -> None:
     other = params.model_copy(update={"mllm": params.mllm.model_copy(update={"revision": "def"})})
     with pytest.raises(ArtifactError, match=r"model 'abc float32 sdpa', params\.yaml asks for 'def float32 sdpa'"):
-        identify(other, made / "index.parquet", made / "features", made / "heads.json")
+        identify(other, folder / "index.parquet", folder / "features", folder / "heads.json")
     texts = params.prompts.model_copy(update={"texts": params.prompts.texts[:2]})
     with pytest.raises(ArtifactError, match="of prompts"):
         identify(
-            params.model_copy(update={"prompts": texts}), made / "index.parquet", made / "features", made / "heads.json"
+            params.model_copy(update={"prompts": texts}),
+            folder / "index.parquet",
+            folder / "features",
+            folder / "heads.json",
         )
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
-    form: str, params: Params, made: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+    form: str, params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every label turned round: the scorer turns round, heads and golden features stay."""
     turned = [
@@ -192,14 +195,14 @@ def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
         for i in range(12)
         for k in range(N_SEGMENTS)
     ]
-    path = made / f"labels.{form}"
+    path = folder / f"labels.{form}"
     lines = ["segment,label", *(f"{s},{y}" for s, y in turned)]
     if form == "jsonl":
         lines = [json.dumps({"segment": s, "label": y}) for s, y in turned]
     path.write_text("\n".join(lines))
     old, old_scorer = load_bundle(bundle)
-    recalibrate(params, path, made / "index.parquet", made / "features", bundle, made / "new")
-    new, scorer = load_bundle(made / "new")
+    recalibrate(params, path, folder / "index.parquet", folder / "features", bundle, folder / "new")
+    new, scorer = load_bundle(folder / "new")
     z = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
     assert np.corrcoef(apply_scorer(old_scorer, z), apply_scorer(scorer, z))[0, 1] < -0.8
     assert new.heads == old.heads
@@ -207,17 +210,17 @@ def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
     assert new.data["recalibrated"] == [
         {"from": old.detector_id, "labels_sha256": sha256(path)[:16], "labels": len(turned)}
     ]
-    assert (made / "new" / "golden.safetensors").read_bytes() == (bundle / "golden.safetensors").read_bytes()
-    print_bundle(made / "new", made / "none.json")
+    assert (folder / "new" / "golden.safetensors").read_bytes() == (bundle / "golden.safetensors").read_bytes()
+    print_bundle(folder / "new", folder / "none.json")
     assert f"192 labels ({sha256(path)[:16]}), from detector {old.detector_id}" in capsys.readouterr().out
 
 
-def test_the_same_labels_give_the_same_scorer(params: Params, made: Path, bundle: Path) -> None:
-    path = made / "labels.csv"
+def test_the_same_labels_give_the_same_scorer(params: Params, folder: Path, bundle: Path) -> None:
+    path = folder / "labels.csv"
     path.write_text("segment,label\ncalibration/1.mp4:4,anomalous\ncalibration/0.mp4:0,normal\n")
-    recalibrate(params, path, made / "index.parquet", made / "features", bundle, made / "new")
-    np.testing.assert_allclose(load_bundle(made / "new")[1].weight, load_bundle(bundle)[1].weight)
-    assert load_bundle(made / "new")[0].operating_points == load_bundle(bundle)[0].operating_points
+    recalibrate(params, path, folder / "index.parquet", folder / "features", bundle, folder / "new")
+    np.testing.assert_allclose(load_bundle(folder / "new")[1].weight, load_bundle(bundle)[1].weight)
+    assert load_bundle(folder / "new")[0].operating_points == load_bundle(bundle)[0].operating_points
 
 
 @pytest.mark.parametrize(
@@ -232,11 +235,13 @@ def test_the_same_labels_give_the_same_scorer(params: Params, made: Path, bundle
         ("segment,label\n", "holds no labels"),
     ],
 )
-def test_labels_that_cannot_be_used_are_named(text: str, says: str, params: Params, made: Path, bundle: Path) -> None:
-    (made / "labels.csv").write_text(text)
+def test_labels_that_cannot_be_used_are_named(text: str, says: str, params: Params, folder: Path, bundle: Path) -> None:
+    (folder / "labels.csv").write_text(text)
     with pytest.raises(DatasetError, match=says):
-        recalibrate(params, made / "labels.csv", made / "index.parquet", made / "features", bundle, made / "new")
-    assert not (made / "new").exists()
+        recalibrate(
+            params, folder / "labels.csv", folder / "index.parquet", folder / "features", bundle, folder / "new"
+        )
+    assert not (folder / "new").exists()
 
 
 def test_split_draws_from_what_is_no_test_video_and_records_it(tmp_path: Path) -> None:
@@ -250,11 +255,11 @@ def test_split_draws_from_what_is_no_test_video_and_records_it(tmp_path: Path) -
     write_annotations(tmp_path / "all.jsonl", [annotation(i) for i in range(130)])
     params = SplitParams(calibration=0.1, validation=6, seed=3)
     split(params, tmp_path / "all.jsonl", tmp_path / "few.jsonl")
-    found = read_annotations(tmp_path / "few.jsonl")
-    by_split = {s: [a for a in found if a.split == s] for s in ("calibration", "validation", "test")}
+    drawn = read_annotations(tmp_path / "few.jsonl")
+    by_split = {s: [a for a in drawn if a.split == s] for s in ("calibration", "validation", "test")}
     assert {s: len(v) for s, v in by_split.items()} == {"calibration": 10, "validation": 6, "test": 30}
     assert all(int(a.video.split(".")[0]) < 100 for s in ("calibration", "validation") for a in by_split[s])
-    about = json.loads((tmp_path / "few.split.json").read_text())
-    assert about["params"] == {"calibration": 0.1, "validation": 6, "seed": 3}
-    assert about["pool"] == {"fall": 34, "normal": 66}
-    assert about["drawn"] == {"calibration": {"fall": 3, "normal": 7}, "validation": {"fall": 2, "normal": 4}}
+    record = json.loads((tmp_path / "few.split.json").read_text())
+    assert record["params"] == {"calibration": 0.1, "validation": 6, "seed": 3}
+    assert record["pool"] == {"fall": 34, "normal": 66}
+    assert record["drawn"] == {"calibration": {"fall": 3, "normal": 7}, "validation": {"fall": 2, "normal": 4}}

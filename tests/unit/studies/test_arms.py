@@ -87,11 +87,11 @@ def test_another_scorer_finds_what_tells_and_gives_probabilities(params: Params,
     splits = _splits()
     data, tests = splits["calibration"], splits["test"]
     apply = fit_alternative(kind, data, data.features.select(HEADS), params.fit, 0)
-    found = apply(tests.features.select(HEADS))
-    assert roc_auc_score(tests.labels, found) > 0.93
-    assert found.min() >= 0
-    assert found.max() <= 1
-    assert found.mean() == pytest.approx(tests.labels.mean(), abs=0.05)
+    probability = apply(tests.features.select(HEADS))
+    assert roc_auc_score(tests.labels, probability) > 0.93
+    assert probability.min() >= 0
+    assert probability.max() <= 1
+    assert probability.mean() == pytest.approx(tests.labels.mean(), abs=0.05)
 
 
 def test_without_specific_questions_their_rows_are_left_out(params: Params) -> None:

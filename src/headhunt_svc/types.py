@@ -126,9 +126,9 @@ class RobustSaliency:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """How far a choice of heads holds: the same procedure on random halves of the calibration videos.
+    """Confidence in a choice of heads, from the same procedure on random halves of the calibration videos.
 
-    frequency: of every chosen head, in how many of the halves it is chosen too. stability: agreement of the halves'
+    frequency: for every chosen head, the share of the halves that choose it too. stability: agreement of the halves'
     choices beyond chance, 1 if all are the same. agreement: share of the best K heads that two prompts have in common.
     held_out_auc: of a probe of the heads chosen and fitted on one half, on the other; its standard error beside it.
     """

@@ -69,7 +69,7 @@ def test_shares_explain_the_scores(explosion: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose([s.raw for s in report.scores], [s.raw for s in plain.scores], atol=1e-5)
 
 
-def test_options_choose_the_locator_and_heads_add_up(explosion: Path) -> None:
+def test_options_choose_the_operating_point_and_heads_add_up(explosion: Path) -> None:
     done = headhunt("detect", explosion, "--threshold", "0.25", "--smoothing", "causal", "--json")
     assert done.returncode == 0, done.stderr
     detector = Detector.load(ROOT / "artifacts" / "detector")

@@ -33,7 +33,7 @@ def bundle_make(params: ParamsFile = PARAMS) -> None:
     """Freeze heads, scorer and operating points into a detector bundle."""
     from headhunt_svc.pipeline.bundle import bundle as run
 
-    run(load_params(params), paths.INDEX, paths.HEADS, paths.SCORER, paths.LOCATOR, paths.BUNDLE)
+    run(load_params(params), paths.INDEX, paths.HEADS, paths.SCORER, paths.OPERATING_POINTS, paths.BUNDLE)
 
 
 @bundle_app.command("conform")

@@ -49,7 +49,7 @@ def calibrate(params: ParamsFile = PARAMS) -> None:
     """Choose operating points (smoothing and threshold) on validation videos."""
     from headhunt_svc.pipeline.calibrate import calibrate as run
 
-    print_operating_points(run(load_params(params), paths.INDEX, paths.FEATURES, paths.SCORER, paths.LOCATOR))
+    print_operating_points(run(load_params(params), paths.INDEX, paths.FEATURES, paths.SCORER, paths.OPERATING_POINTS))
 
 
 @app.command("report")

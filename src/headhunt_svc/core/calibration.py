@@ -1,4 +1,4 @@
-"""Operating points: (sigma, tau) on validation videos, chosen in the units that matter to whoever uses the detector.
+"""Operating points: sigma and threshold chosen on validation videos, by rules that a user of the detector can state.
 
 f1         the best frame F1 (as HeadHunt-VAD does)
 budget     at most so many false alarms per hour of normal footage

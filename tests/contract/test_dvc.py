@@ -114,6 +114,13 @@ def test_a_stage_runs_the_function_whose_imports_are_compared(stage: str) -> Non
     assert f"from {PACKAGE}.{VERBS[stage]} import " in source
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_lock_is_of_these_dependencies(stage: str) -> None:
+    locked = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"][stage]
+    listed = [d for d in STAGES[stage]["deps"] if d.startswith("src/")]
+    assert [d["path"] for d in locked["deps"] if d["path"].startswith("src/")] == sorted(listed)
+
+
 def test_the_shipped_model_is_of_the_frozen_stages_recipe() -> None:
     """`dvc status` leaves the dependencies of a frozen stage out."""
     assert [name for name, stage in STAGES.items() if stage.get("frozen")] == ["pretrain"]

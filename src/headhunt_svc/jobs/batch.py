@@ -25,7 +25,7 @@ from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.pipeline import scoring_code
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError
 from headhunt_svc.jobs.isolated import ScoringProcess
-from headhunt_svc.jobs.models import Input, JobOptions, Outcome, Row
+from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo, Row
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.rows import parquet_bytes, row, tables
 from headhunt_svc.jobs.store import ResultStore
@@ -47,7 +47,7 @@ class BatchCounts:
     n_kept: int
 
 
-def _row_name(video: Input, lineage: Sequence[object]) -> str:
+def _row_name(video: JobVideo, lineage: Sequence[object]) -> str:
     """Name of a video's row, made of the video (as its store describes it now) and of what scores it.
 
     A video that its store cannot describe gets a random name, so that no row of an earlier run is taken for its row.
@@ -80,7 +80,7 @@ class BatchScorer:
         self.process = ScoringProcess(Path(bundle), work, self.settings.checkpoint_s)
         self.process.start()
 
-    def score(self, video: Input, name: str) -> str:
+    def score(self, video: JobVideo, name: str) -> str:
         """Score a video and write its row; returns the error if it cannot be scored, otherwise an empty text."""
 
         def wait(cause: str, reason: str, attempt: int) -> None:
@@ -89,7 +89,7 @@ class BatchScorer:
         outcome = retry(lambda: self._attempt(video, name), self.settings, wait, self.settings.attempts)
         return outcome.get("error", "")
 
-    def _attempt(self, video: Input, name: str) -> Outcome:
+    def _attempt(self, video: JobVideo, name: str) -> AttemptOutcome:
         outcome = self.process.score(video, self.options, lambda: None)
         if "result" in outcome:
             report = self.results.result(outcome["result"], video.video_id)
@@ -109,11 +109,11 @@ class BatchScorer:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Called by Ray Data: columns in, columns out."""
         columns = zip(batch["uri"], batch["video_id"], batch["name"], strict=True)
-        errors = [self.score(Input(uri=str(u), video_id=str(v)), str(n)) for u, v, n in columns]
+        errors = [self.score(JobVideo(uri=str(u), video_id=str(v)), str(n)) for u, v, n in columns]
         return {"name": list(batch["name"]), "error": errors}
 
 
-def _score_here(arguments: dict[str, Any], todo: list[tuple[Input, str]]) -> Iterator[tuple[str, str]]:
+def _score_here(arguments: dict[str, Any], todo: list[tuple[JobVideo, str]]) -> Iterator[tuple[str, str]]:
     """(name, error) of each video, scored in this process."""
     scorer = BatchScorer(**arguments)
     try:
@@ -124,7 +124,7 @@ def _score_here(arguments: dict[str, Any], todo: list[tuple[Input, str]]) -> Ite
 
 
 def _score_on_ray(
-    arguments: dict[str, Any], todo: list[tuple[Input, str]], actors: int | None
+    arguments: dict[str, Any], todo: list[tuple[JobVideo, str]], actors: int | None
 ) -> Iterator[tuple[str, str]]:
     """(name, error) of each video, scored by the actors of a Ray cluster."""
     try:
@@ -166,7 +166,7 @@ def _write_parts(store: Store, rows: Iterable[Row]) -> None:
 
 
 def run(
-    videos: Sequence[Input],
+    videos: Sequence[JobVideo],
     out: str,
     bundle: Path,
     options: JobOptions,

@@ -17,7 +17,7 @@ from dbos import DBOSClient, WorkflowStatus
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.jobs.inputs import Allowed, expand
-from headhunt_svc.jobs.models import JOB_ID, Delivery, Input, Job, JobRequest, Row, State, Trouble, VideoState
+from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest, JobVideo, Row, State, Trouble, VideoState
 from headhunt_svc.jobs.queue import ACTIVE, DONE, JOBS, SERIALIZER, STATES, WEBHOOKS, enqueue_options, migrate, state_of
 from headhunt_svc.jobs.rows import row
 from headhunt_svc.jobs.store import ResultStore, locked
@@ -105,7 +105,7 @@ class Jobs:
         job = _arguments(submissions[0])[2]
         attempts = self._attempts(job_id, len(submissions) - 1, set(_arguments(submissions[-1])[3]))
         submitted = submissions[-1].status
-        videos = [self._video(i, Input(**v), attempts.get(i), submitted) for i, v in enumerate(job["videos"])]
+        videos = [self._video(i, JobVideo(**v), attempts.get(i), submitted) for i, v in enumerate(job["videos"])]
         counts = Counter(v.state for v in videos)
         n_done = sum(counts[s] for s in DONE)
         return Job(
@@ -129,7 +129,7 @@ class Jobs:
                 newest[int(index)] = (int(number), w)
         return {i: w for i, (number, w) in newest.items() if number == last or i not in retried}
 
-    def _video(self, index: int, video: Input, workflow: WorkflowStatus | None, submitted: str) -> VideoState:
+    def _video(self, index: int, video: JobVideo, workflow: WorkflowStatus | None, submitted: str) -> VideoState:
         """submitted: status of the workflow that enqueues the video."""
         named: dict[str, Any] = {"index": index, "video_id": video.video_id, "uri": video.uri}
         if workflow is None:

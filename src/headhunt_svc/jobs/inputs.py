@@ -13,7 +13,7 @@ import fsspec
 from fsspec.callbacks import Callback
 
 from headhunt_svc.errors import ConfigError, VideoOpenError
-from headhunt_svc.jobs.models import Input
+from headhunt_svc.jobs.models import JobVideo
 from headhunt_svc.storage.store import store_errors
 from headhunt_svc.video.files import find_videos
 
@@ -87,7 +87,7 @@ def _uris(uri: str) -> list[str]:
         raise ConfigError(f"{uri} cannot be listed ({exc}): name its videos one by one or in a manifest") from exc
 
 
-def expand(inputs: Sequence[str], allowed: Allowed = lambda _: True) -> tuple[Input, ...]:
+def expand(inputs: Sequence[str], allowed: Allowed = lambda _: True) -> tuple[JobVideo, ...]:
     """The videos of a request, each once, in order.
 
     A video is named by its manifest, by its path below the folder that was given, or by its file name; where two would
@@ -111,7 +111,7 @@ def expand(inputs: Sequence[str], allowed: Allowed = lambda _: True) -> tuple[In
             raise ConfigError(f"{uri} is listed {times} times: list it once")
         _check(uri, allowed)
     names = Counter(name for _, name in videos)
-    return tuple(Input(uri=uri, video_id=name if names[name] == 1 else uri) for uri, name in videos)
+    return tuple(JobVideo(uri=uri, video_id=name if names[name] == 1 else uri) for uri, name in videos)
 
 
 def _check(uri: str, allowed: Allowed) -> None:

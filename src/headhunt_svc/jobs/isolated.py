@@ -1,7 +1,8 @@
 """Scores videos in a child process, so that a crash (decoder, memory) costs one attempt at one video.
 
-Both sides send JSON lines. The parent: {"video": Input, "options": JobOptions} and {"stop": reason}. The child: one
-{"detector_id": ...} when it is ready, then one Outcome for each video. The child ends when its standard input ends.
+Both sides send JSON lines. The parent: {"video": JobVideo, "options": JobOptions} and {"stop": reason}. The child: one
+{"detector_id": ...} when it is ready, then one AttemptOutcome for each video. The child ends when
+its standard input ends.
 """
 
 import io
@@ -20,7 +21,7 @@ from typing import IO, Any
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
 from headhunt_svc.jobs.inputs import UPLOAD, StoppedError, local
-from headhunt_svc.jobs.models import Input, JobOptions, Outcome
+from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
 from headhunt_svc.jobs.scoring import score
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.settings import Settings
@@ -32,12 +33,12 @@ END_S = 30.0  # to finish a batch and write the prediction log; then it is kille
 def outcome_of(
     detector: Detector,
     store: ResultStore,
-    video: Input,
+    video: JobVideo,
     options: JobOptions,
     checkpoint_s: float,
     check: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """Score one video in this process and turn its errors into an Outcome."""
+) -> AttemptOutcome:
+    """Score one video in this process and turn its errors into an AttemptOutcome."""
     try:
         with local(video.uri, store.uploads, check) as path:
             sent = video.uri.startswith(UPLOAD)  # by a client, who may be hostile
@@ -98,7 +99,7 @@ def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: IO[st
     answer({"detector_id": detector.detector_id})
     while (message := waiting.get()) is not None:
         stop.clear()
-        video, options = Input.model_validate(message["video"]), JobOptions.model_validate(message["options"])
+        video, options = JobVideo.model_validate(message["video"]), JobOptions.model_validate(message["options"])
         answer(outcome_of(detector, store, video, options, checkpoint_s, check))
 
 
@@ -157,7 +158,7 @@ class ScoringProcess:
         self._child.stdin.write(json.dumps(message) + "\n")
         self._child.stdin.flush()
 
-    def score(self, video: Input, options: JobOptions, stop: Callable[[], str | None]) -> Outcome:
+    def score(self, video: JobVideo, options: JobOptions, stop: Callable[[], str | None]) -> AttemptOutcome:
         """Score a video.
 
         stop: called several times a second; if it returns a reason, the work ends after the current batch.
@@ -174,11 +175,11 @@ class ScoringProcess:
             except HeadHuntError as exc:
                 return {"trouble": str(exc)}
 
-    def _outcome(self, stop: Callable[[], str | None]) -> Outcome:
+    def _outcome(self, stop: Callable[[], str | None]) -> AttemptOutcome:
         is_stopping = False
         while True:
             try:
-                outcome: Outcome | None = self._answers.get(timeout=POLL_S)
+                outcome: AttemptOutcome | None = self._answers.get(timeout=POLL_S)
             except queue.Empty:
                 if not is_stopping and (reason := stop()):
                     is_stopping = True
@@ -186,7 +187,7 @@ class ScoringProcess:
                 continue
             return outcome if outcome is not None else self._died()
 
-    def _died(self) -> Outcome:
+    def _died(self) -> AttemptOutcome:
         assert self._child is not None
         return {"died": f"the process that scored it {_ending(self._child)}"}
 

@@ -33,7 +33,7 @@ class JobOptions(_Model):
         return Options(self.operating_point, self.threshold, self.smoothing, self.contributions)
 
 
-class Input(_Model):
+class JobVideo(_Model):
     """One video: a path, `upload:SHA256` or a URI, and its name in the results."""
 
     uri: Text
@@ -98,7 +98,7 @@ class Delivery(_Model):
     error: str | None = None
 
 
-class Outcome(TypedDict, total=False):
+class AttemptOutcome(TypedDict, total=False):
     """What one attempt at a video ended with: `result` and `events`, or one of the others."""
 
     result: str  # key of the stored result

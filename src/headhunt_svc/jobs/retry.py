@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
-from headhunt_svc.jobs.models import Outcome
+from headhunt_svc.jobs.models import AttemptOutcome
 from headhunt_svc.settings import JobSettings
 
 Wait = Callable[[str, str, int], object]  # cause (died or trouble), reason, number of attempts so far
@@ -15,8 +15,8 @@ def backoff_s(attempt: int, settings: JobSettings) -> float:
 
 
 def retry(
-    attempt: Callable[[], Outcome], settings: JobSettings, wait: Wait, max_troubles: int | None = None
-) -> Outcome:
+    attempt: Callable[[], AttemptOutcome], settings: JobSettings, wait: Wait, max_troubles: int | None = None
+) -> AttemptOutcome:
     """Calls `attempt` until it returns `result`, `error` or `stopped`, or until a limit is reached.
 
     `died` is accepted settings.attempts times, `trouble` (an outage that may pass) max_troubles times or without end.

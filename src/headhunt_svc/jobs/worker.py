@@ -23,7 +23,7 @@ from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.jobs import metrics
 from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.isolated import ScoringProcess
-from headhunt_svc.jobs.models import Input, JobOptions, Outcome
+from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
 from headhunt_svc.jobs.queue import JOBS, SERIALIZER, VERSION, WEBHOOKS, enqueue_options, videos_queue
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.store import ResultStore, locked
@@ -49,7 +49,7 @@ def job(job_id: str, number: int, job: dict[str, Any], indices: list[int]) -> No
 
 
 @DBOS.workflow(name="video", max_recovery_attempts=1000)  # crashes of the scoring process are counted in `retry`
-def video(job_id: str, item: dict[str, str], options: dict[str, Any], webhook: str | None) -> Outcome:
+def video(job_id: str, item: dict[str, str], options: dict[str, Any], webhook: str | None) -> AttemptOutcome:
     """Score a video, with repetitions, and enqueue the webhook of its events."""
     workflow_id = DBOS.workflow_id
     assert workflow_id is not None
@@ -69,9 +69,9 @@ def video(job_id: str, item: dict[str, str], options: dict[str, Any], webhook: s
 
 
 @DBOS.step(name="score")
-def score_step(workflow_id: str, item: dict[str, str], options: dict[str, Any]) -> Outcome:
+def score_step(workflow_id: str, item: dict[str, str], options: dict[str, Any]) -> AttemptOutcome:
     """One attempt at a video."""
-    return _worker.score(workflow_id, Input.model_validate(item), JobOptions.model_validate(options))
+    return _worker.score(workflow_id, JobVideo.model_validate(item), JobOptions.model_validate(options))
 
 
 @DBOS.step(name="events")
@@ -131,7 +131,7 @@ class Worker:
         self.stopping = threading.Event()
         self.jobs: Jobs  # set when the database answers
 
-    def score(self, workflow_id: str, item: Input, options: JobOptions) -> Outcome:
+    def score(self, workflow_id: str, item: JobVideo, options: JobOptions) -> AttemptOutcome:
         """One attempt at a video; ends early if it is cancelled or the worker stops."""
 
         def stop() -> str | None:

@@ -15,7 +15,7 @@ from dbos import DBOSClient
 from conftest import ROOT
 from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
 from headhunt_svc.jobs.client import Jobs, NoSuchJobError
-from headhunt_svc.jobs.models import JobOptions, JobRequest, Outcome
+from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobRequest
 from headhunt_svc.jobs.queue import SERIALIZER, enqueue_options
 from headhunt_svc.jobs.store import locked
 from headhunt_svc.settings import JobSettings
@@ -59,7 +59,7 @@ class PretendedWorker:
         client.destroy()
         self.set(f"{job_id}/{number}", "SUCCESS")
 
-    def set(self, workflow_id: str, status: str, outcome: Outcome | None = None, **columns: object) -> None:
+    def set(self, workflow_id: str, status: str, outcome: AttemptOutcome | None = None, **columns: object) -> None:
         """Change the state of a workflow."""
         with closing(sqlite3.connect(self.path, timeout=30)) as db, db:
             changes = {"status": status, **columns}

@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from headhunt_svc.jobs.models import Outcome
+from headhunt_svc.jobs.models import AttemptOutcome
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.settings import JobSettings
 
 SETTINGS = JobSettings(attempts=3, backoff_s=1, backoff_most_s=60)
-DIED: Outcome = {"died": "it died"}
-AWAY: Outcome = {"trouble": "away"}
-DONE: Outcome = {"result": "k", "events": 0}
+DIED: AttemptOutcome = {"died": "it died"}
+AWAY: AttemptOutcome = {"trouble": "away"}
+DONE: AttemptOutcome = {"result": "k", "events": 0}
 
 
-def attempts(*outcomes: Outcome) -> Callable[[], Outcome]:
+def attempts(*outcomes: AttemptOutcome) -> Callable[[], AttemptOutcome]:
     left = list(outcomes)
     return lambda: left.pop(0)
 
@@ -38,7 +38,9 @@ def attempts(*outcomes: Outcome) -> Callable[[], Outcome]:
         ([{"stopped": "cancelled"}], None, {"stopped": "cancelled"}, []),
     ],
 )
-def test_what_is_repeated(outcomes: list[Outcome], max_troubles: int | None, end: Outcome, waits: list[str]) -> None:
+def test_what_is_repeated(
+    outcomes: list[AttemptOutcome], max_troubles: int | None, end: AttemptOutcome, waits: list[str]
+) -> None:
     calls: list[tuple[str, int]] = []
 
     def wait(cause: str, reason: str, n: int) -> None:

@@ -67,13 +67,13 @@ def files_behind(module: str) -> set[Path]:
 @pytest.mark.parametrize(
     ("part", "extra"),
     [
-        ("cli", None),
-        ("stages.evaluate", None),
+        ("cli.main", None),
+        ("pipeline.evaluate", None),
         ("serve.service", "service"),
         ("jobs.worker", "jobs"),
         ("jobs.batch", "jobs"),
         ("jobs.isolated", "ray"),
-        ("monitor.run", "monitoring"),
+        ("monitoring.run", "monitoring"),
     ],
 )
 def test_a_part_imports_what_its_extra_installs(part: str, extra: str | None) -> None:

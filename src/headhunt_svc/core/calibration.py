@@ -87,10 +87,15 @@ def _grids(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Sm
     return [_measure(videos, sigma, thresholds, smoothing) for sigma in params.sigma_segments]
 
 
-def _best(
-    grids: Sequence[_Grid], rank: Callable[[_Grid, int], tuple[float, ...] | None], smoothing: Smoothing, rule: str
-) -> CalibratedPoint:
-    """The point of the highest rank (None: not allowed); of equals, the first."""
+Rank = Callable[[_Grid, int], tuple[float, ...] | None]  # None: the point is not allowed
+
+
+def _by_f1(grid: _Grid, i: int) -> tuple[float, ...]:
+    return (grid.f1[i],)
+
+
+def _best(grids: Sequence[_Grid], rank: Rank, smoothing: Smoothing, rule: str) -> CalibratedPoint:
+    """The point of the highest rank; of equals, the first."""
     ranked = [(r, g, i) for g in grids for i in range(len(g.thresholds)) if (r := rank(g, i)) is not None]
     if not ranked:
         raise FeatureError(f"no sigma and threshold of the grid gives {rule}")
@@ -98,15 +103,12 @@ def _best(
     return grid.point(i, smoothing, rule)
 
 
-def _need(videos: Sequence[ScoredVideo], *, anomalous: bool = False, normal: bool = False) -> None:
-    if anomalous and not any(v.record.is_anomalous for v in videos):
+def _check_videos(videos: Sequence[ScoredVideo], normal: bool) -> None:
+    """Raise FeatureError unless there is an anomalous video and, if asked for, a normal one."""
+    if not any(v.record.is_anomalous for v in videos):
         raise FeatureError("calibration of the operating point needs validation videos with at least one anomaly")
     if normal and all(v.record.is_anomalous for v in videos):
         raise FeatureError("false alarms are counted in normal validation videos, of which there are none")
-
-
-def _by_f1(grids: Sequence[_Grid], smoothing: Smoothing) -> CalibratedPoint:
-    return _best(grids, lambda g, i: (g.f1[i],), smoothing, "the best frame F1")
 
 
 def best_f1_point(
@@ -117,8 +119,8 @@ def best_f1_point(
     Raises:
         FeatureError: no anomaly among the validation videos, or no normal frame.
     """
-    _need(videos, anomalous=True)
-    return _by_f1(_grids(videos, params, smoothing), smoothing)
+    _check_videos(videos, normal=False)
+    return _best(_grids(videos, params, smoothing), _by_f1, smoothing, "the best frame F1")
 
 
 def conformal(
@@ -147,7 +149,6 @@ def points_for_smoothing(
     enough recall, the fewest false alarms, then the best F1.
     """
     budget, least_recall = params.false_alarms_per_hour, params.recall
-    grids = _grids(videos, params, smoothing) if videos else []
 
     def within_budget(g: _Grid, i: int) -> tuple[float, ...] | None:
         return (g.recall[i], g.f1[i]) if g.false_alarms_per_hour[i] <= budget else None
@@ -155,30 +156,23 @@ def points_for_smoothing(
     def enough_recall(g: _Grid, i: int) -> tuple[float, ...] | None:
         return (-g.false_alarms_per_hour[i], g.f1[i]) if g.recall[i] >= least_recall else None
 
-    def by_budget() -> CalibratedPoint:
-        _need(videos, anomalous=True, normal=True)
-        return _best(grids, within_budget, smoothing, f"at most {budget:g} false alarms per hour")
-
-    def by_recall() -> CalibratedPoint:
-        _need(videos, anomalous=True, normal=True)
-        return _best(grids, enough_recall, smoothing, f"at least {least_recall:g} of the true spans found")
-
-    def by_f1() -> CalibratedPoint:
-        _need(videos, anomalous=True)
-        return _by_f1(grids, smoothing)
-
-    rules: dict[str, Callable[[], CalibratedPoint]] = {
-        "f1": by_f1,
-        "budget": by_budget,
-        "recall": by_recall,
-        "conformal": lambda: conformal(videos, params, smoothing),
+    grids = _grids(videos, params, smoothing) if videos else []
+    rules: dict[str, tuple[bool, Rank, str]] = {  # are normal videos needed, rank, and the rule in words
+        "f1": (False, _by_f1, "the best frame F1"),
+        "budget": (True, within_budget, f"at most {budget:g} false alarms per hour"),
+        "recall": (True, enough_recall, f"at least {least_recall:g} of the true spans found"),
     }
     points: dict[str, CalibratedPoint | Unavailable] = {}
-    for name, rule in rules.items():
+    for name, (normal, rank, rule) in rules.items():
         try:
-            points[name] = rule()
+            _check_videos(videos, normal)
+            points[name] = _best(grids, rank, smoothing, rule)
         except FeatureError as exc:
             points[name] = Unavailable(str(exc))
+    try:
+        points["conformal"] = conformal(videos, params, smoothing)
+    except FeatureError as exc:
+        points["conformal"] = Unavailable(str(exc))
     return points
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from headhunt_svc.core.scoring import CalibrationCurve
-from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH
+from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of
 from headhunt_svc.storage.files import write_text
 from headhunt_svc.types import HeadRef, HeadSelection
 
@@ -43,9 +43,7 @@ class Figure:
 
 
 def _canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, list[Any]]:
-    from matplotlib.figure import Figure as Canvas  # no pyplot: no global state, no display
-
-    canvas = Canvas(figsize=(width, height), layout="constrained", facecolor="white")
+    canvas = figure_of(width, height)
     axes = list(canvas.subplots(rows, columns, squeeze=False).ravel())
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)

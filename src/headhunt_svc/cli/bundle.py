@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 bundle_app = typer.Typer(no_args_is_help=True, help="The detector bundle.")
-bundles_app = typer.Typer(no_args_is_help=True, help="Which bundle is in use, and the way back.")
+bundles_app = typer.Typer(no_args_is_help=True, help="Deploy bundles: history, activate, roll back.")
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(bundles_app, name="bundles")
 
@@ -100,7 +100,7 @@ def package(bundle: BundleFolder = paths.BUNDLE) -> None:
 
 @bundles_app.command("list")
 def bundles_list(deployed: DeployedFolder = paths.DEPLOYED) -> None:
-    """Print which bundles were in use, and which one is."""
+    """Print which bundles were activated, and which one is in use."""
     from headhunt_svc.detector.deployments import Deployed
 
     print_history(Deployed(deployed).history())
@@ -112,7 +112,7 @@ def bundles_activate(
     why: Reason = "",
     deployed: DeployedFolder = paths.DEPLOYED,
 ) -> None:
-    """Check a bundle and let deployed/current be it; services read it when they start."""
+    """Check a bundle and point deployed/current to it; services read it when they start."""
     from headhunt_svc.detector.deployments import Deployed
 
     typer.echo(Deployed(deployed).activate(bundle, why))
@@ -124,7 +124,7 @@ def bundles_rollback(
     why: Reason = "",
     deployed: DeployedFolder = paths.DEPLOYED,
 ) -> None:
-    """Let deployed/current be an earlier bundle again."""
+    """Point deployed/current to an earlier bundle again."""
     from headhunt_svc.detector.deployments import Deployed
 
     typer.echo(Deployed(deployed).rollback(to, why).detector_id)

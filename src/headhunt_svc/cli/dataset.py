@@ -33,7 +33,7 @@ def split(
     out: Annotated[Path, typer.Option(help="The annotations to write; the draw is recorded beside it.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Draw calibration and validation videos from all that are not test videos (section split of params.yaml)."""
+    """Draw calibration and validation videos from all but the test videos (section split of params.yaml)."""
     from headhunt_svc.pipeline.split import split as run
 
     run(load_params(params).split, annotations, out)

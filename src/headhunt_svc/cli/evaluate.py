@@ -95,7 +95,7 @@ def benchmark(
 
 @app.command()
 def measure(params: ParamsFile = PARAMS) -> None:
-    """Read what the ablation's arms need: test videos, questions, an untrained model."""
+    """Extract what only the ablation needs: test videos, the model's answers, an untrained model."""
     from headhunt_svc.studies.measure import measure as run
 
     run(load_params(params), paths.INDEX, paths.MEASURED)
@@ -103,7 +103,7 @@ def measure(params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def ablate(params: ParamsFile = PARAMS) -> None:
-    """Set the expert heads beside everything that they must beat."""
+    """Compare the expert heads with other heads, scorers, prompts, and the model's answers."""
     from headhunt_svc.studies.ablate import ablate as run
 
     run(

@@ -87,7 +87,7 @@ def monitor_run(
 
 @monitor_app.command("reference")
 def monitor_reference() -> None:
-    """Freeze what normal held-out footage looks like to the detector (the DVC stage)."""
+    """Store normal held-out footage as the reference of cameras without a baseline (the DVC stage)."""
     from headhunt_svc.pipeline.reference import reference as run
 
     run(paths.BUNDLE, paths.INDEX, paths.REFERENCE)
@@ -107,7 +107,7 @@ def monitor_rebaseline(
     config: DriftFile = paths.DRIFT,
     detector: Annotated[str | None, typer.Option(help="Rows of this detector_id; default: the latest.")] = None,
 ) -> None:
-    """Freeze footage that is known to be good as what a camera is compared with from now on."""
+    """Make footage that is known to be good the baseline of a camera."""
     from headhunt_svc.monitoring.baselines import Baselines
     from headhunt_svc.monitoring.config import load_drift
     from headhunt_svc.monitoring.run import rebaseline
@@ -138,7 +138,7 @@ def monitor_ui(
 @monitor_app.command("simulate")
 def monitor_simulate(
     out: Annotated[Path, typer.Option(help="Folder for log, baselines, verdicts and workspace.")] = paths.MONITOR,
-    table: Annotated[bool, typer.Option("--table", help="Instead: how often what is detected, against truth.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Instead: how often each kind of drift is detected.")] = False,
     json: Annotated[Path | None, typer.Option(help="With --table: write the figures into this file.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="With --table: how many seeds, from this one.")] = 5,

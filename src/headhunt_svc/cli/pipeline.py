@@ -22,7 +22,7 @@ app = typer.Typer()
 
 @app.command()
 def extract(params: ParamsFile = PARAMS) -> None:
-    """Read all heads on calibration and validation videos under every prompt."""
+    """Extract the outputs of all heads on calibration and validation videos, for every prompt."""
     from headhunt_svc.pipeline.extract import extract as run
 
     run(load_params(params), paths.INDEX, paths.FEATURES)
@@ -30,7 +30,7 @@ def extract(params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def identify(params: ParamsFile = PARAMS) -> None:
-    """Choose the expert heads, and say how far the choice can be trusted."""
+    """Choose the expert heads, and print how stable the choice is."""
     from headhunt_svc.pipeline.identify import identify as run
 
     print_selection(run(load_params(params), paths.INDEX, paths.FEATURES, paths.HEADS), paths.HEADS)
@@ -54,7 +54,7 @@ def calibrate(params: ParamsFile = PARAMS) -> None:
 
 @app.command("report")
 def identification_report(params: ParamsFile = PARAMS) -> None:
-    """Write the identification report: which heads, why these, and how far that holds. One HTML file."""
+    """Write the identification report, one HTML file: the chosen heads, the evidence, and its limits."""
     from headhunt_svc.pipeline.report import report as run
 
     run(load_params(params), paths.ARTIFACTS, paths.FEATURES, paths.IDENTIFICATION)

@@ -64,7 +64,7 @@ def least(calls: dict[str, Callable[[], object]], n: int) -> dict[str, float]:
             call()
             if turn:
                 times[name].append(time.perf_counter() - start)
-    return {name: min(found) for name, found in times.items()}
+    return {name: min(seconds) for name, seconds in times.items()}
 
 
 def logging_cpu_s(segments: int = 2000) -> float:
@@ -102,16 +102,16 @@ def shares(repeats: int) -> dict[str, float]:
     def read(prompts: list[str]) -> None:
         extractor.features(one, prompts, list(HEADS))
 
-    found = least({str(n): lambda n=n: read(module.PROMPTS[:n]) for n in (1, 4, 8)}, repeats)  # type: ignore[misc]
-    scoring = found["1"]
+    seconds = least({str(n): lambda n=n: read(module.PROMPTS[:n]) for n in (1, 4, 8)}, repeats)  # type: ignore[misc]
+    scoring = seconds["1"]
     logging = logging_cpu_s()
     return {
         "scoring_s": scoring,
         "logging_s": logging,
         "logging_share": logging / scoring,
-        "probe_s": found["4"],
-        "probe_share": SHARE * found["4"] / scoring,
-        "probe_share_8_prompts": SHARE * found["8"] / scoring,
+        "probe_s": seconds["4"],
+        "probe_share": SHARE * seconds["4"] / scoring,
+        "probe_share_8_prompts": SHARE * seconds["8"] / scoring,
     }
 
 
@@ -132,8 +132,8 @@ def table(camera: str, n: int, start: datetime, seed: int) -> pa.Table:
     scores = vectors(np.clip(raw[:, None] + rng.normal(0, 0.02, (n, M)), 0, 1))
     contributions = vectors(rng.normal(0, 1, (n, M * K)))
 
-    def name(values: list[str], of: np.ndarray) -> pa.Array:
-        return pa.DictionaryArray.from_arrays(pa.array(of.astype(np.int32)), pa.array(values))
+    def name(values: list[str], codes: np.ndarray) -> pa.Array:
+        return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(values))
 
     def some(lists: pa.Array) -> pa.Array:
         return pa.compute.if_else(pa.array(probed), lists, pa.scalar(None, lists.type))
@@ -201,16 +201,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    found: dict[str, float] = shares(args.repeats) if args.repeats else {}
+    figures: dict[str, float] = shares(args.repeats) if args.repeats else {}
     console = Console(width=100)
-    if found:
+    if figures:
         costs = Table("what", "s/segment", "share of scoring", title="the `small` engine, one segment a pass")
-        costs.add_row("scoring", f"{found['scoring_s']:.3f}", "")
-        costs.add_row("logging (CPU, 720p)", f"{found['logging_s']:.5f}", f"{found['logging_share']:.2%}")
+        costs.add_row("scoring", f"{figures['scoring_s']:.3f}", "")
+        costs.add_row("logging (CPU, 720p)", f"{figures['logging_s']:.5f}", f"{figures['logging_share']:.2%}")
         costs.add_row(
-            f"probe of {SHARE:.0%}, 4 prompts", f"{SHARE * found['probe_s']:.4f}", f"{found['probe_share']:.2%}"
+            f"probe of {SHARE:.0%}, 4 prompts", f"{SHARE * figures['probe_s']:.4f}", f"{figures['probe_share']:.2%}"
         )
-        costs.add_row(f"probe of {SHARE:.0%}, 8 prompts", "", f"{found['probe_share_8_prompts']:.2%}")
+        costs.add_row(f"probe of {SHARE:.0%}, 8 prompts", "", f"{figures['probe_share_8_prompts']:.2%}")
         console.print(costs)
     runs = Table("rows", "seconds", "peak GiB", "alarms", title=f"headhunt monitor run, {CAMERAS} cameras")
     context = multiprocessing.get_context("spawn")
@@ -227,11 +227,11 @@ def main() -> None:
         if seen != rows:
             raise SystemExit(f"{seen} of {rows} rows were evaluated")
         name = f"{rows // 1_000_000}m" if rows >= 1_000_000 else f"{rows // 1000}k"
-        found |= {f"run_{name}_s": seconds, f"run_{name}_gib": gib}
+        figures |= {f"run_{name}_s": seconds, f"run_{name}_gib": gib}
         runs.add_row(str(rows), f"{seconds:.1f}", f"{gib:.2f}", str(alarms))
     console.print(runs)
     if args.json:
-        args.json.write_text(json.dumps(found, indent=2) + "\n")
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -71,26 +71,26 @@ def test_detecting_with_a_log_writes_what_the_report_says(
     done = headhunt("detect", video.parent.parent, "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     report = load_report(tmp_path / "out" / "gate" / "a.mp4.json")
-    found = read(tmp_path / "log").sort_by("segment").to_pydict()
-    assert set(found["camera"]) == {"gate"}
-    assert set(found["video"]) == {"gate/a.mp4"}
-    assert set(found["detector_id"]) == {report.detector_id}
-    assert len(set(found["pass_id"])) == 1
-    assert found["segment"] == [s.index for s in report.scores]
+    rows = read(tmp_path / "log").sort_by("segment").to_pydict()
+    assert set(rows["camera"]) == {"gate"}
+    assert set(rows["video"]) == {"gate/a.mp4"}
+    assert set(rows["detector_id"]) == {report.detector_id}
+    assert len(set(rows["pass_id"])) == 1
+    assert rows["segment"] == [s.index for s in report.scores]
     for name in ("raw", "start_s", "stop_s"):
-        assert found[name] == [getattr(s, name) for s in report.scores]
-    np.testing.assert_allclose(found["smoothed"], [s.smoothed for s in report.scores], atol=1e-12)
-    assert found["in_event"] == [s.smoothed > report.threshold for s in report.scores]
+        assert rows[name] == [getattr(s, name) for s in report.scores]
+    np.testing.assert_allclose(rows["smoothed"], [s.smoothed for s in report.scores], atol=1e-12)
+    assert rows["in_event"] == [s.smoothed > report.threshold for s in report.scores]
     # the log and the probe change no score
-    assert [s["raw"] for s in json.loads(plain.stdout)["scores"]] == found["raw"]
-    probed = [i for i, p in enumerate(found["prompt_scores"]) if p is not None]
-    assert 0 < len(probed) < len(found["raw"])
-    logit = np.array(found["contributions"]).sum(1) + report.lineage.bias
-    np.testing.assert_allclose(1 / (1 + np.exp(-logit)), found["raw"], atol=1e-5)
+    assert [s["raw"] for s in json.loads(plain.stdout)["scores"]] == rows["raw"]
+    probed = [i for i, p in enumerate(rows["prompt_scores"]) if p is not None]
+    assert 0 < len(probed) < len(rows["raw"])
+    logit = np.array(rows["contributions"]).sum(1) + report.lineage.bias
+    np.testing.assert_allclose(1 / (1 + np.exp(-logit)), rows["raw"], atol=1e-5)
     for i in probed:  # the first calibration prompt is the one that scores
-        assert found["prompt_scores"][i][0] == pytest.approx(found["raw"][i], abs=1e-5)
-        np.testing.assert_allclose(found["prompt_contributions"][i][:10], found["contributions"][i], atol=1e-4)
-    assert np.all(np.diff(found["brightness"][:3]) > 0)  # frame i has brightness 5 i
+        assert rows["prompt_scores"][i][0] == pytest.approx(rows["raw"][i], abs=1e-5)
+        np.testing.assert_allclose(rows["prompt_contributions"][i][:10], rows["contributions"][i], atol=1e-4)
+    assert np.all(np.diff(rows["brightness"][:3]) > 0)  # frame i has brightness 5 i
 
 
 @pytest.mark.parametrize("options", [Options(), Options(smoothing="causal"), Options(operating_point="budget")])
@@ -101,18 +101,18 @@ def test_smoothed_scores_are_final_when_they_are_logged(
     log = PredictionLog(str(tmp_path))
     waiting: list[int] = []
     recorder = Recorder(log, probe_share=0.0)
-    rows = 0
+    scored = 0
 
     def count(batch: ScoredBatch) -> None:
-        nonlocal rows
-        rows += len(batch.raw)
+        nonlocal scored
+        scored += len(batch.raw)
         log.flush()
-        waiting.append(rows - log.status.written)
+        waiting.append(scored - log.status.written)
 
     report = detect_logged(recorder, detector, video, "a.mp4", options, after_each=count)
     log.close()
-    found = read(tmp_path).sort_by("segment").to_pydict()
-    np.testing.assert_allclose(found["smoothed"], [s.smoothed for s in report.scores], atol=1e-12)
+    rows = read(tmp_path).sort_by("segment").to_pydict()
+    np.testing.assert_allclose(rows["smoothed"], [s.smoothed for s in report.scores], atol=1e-12)
     most = 0 if options.smoothing == "causal" else int(4 * report.sigma_segments + 0.5)
     assert waiting == [most] * len(waiting)
 
@@ -124,11 +124,11 @@ def test_features_are_kept_as_asked_and_the_projection_is_of_each_head(
     for kept, expected in (("all", z), ("projected", z @ projection(16)), ("none", None)):
         with PredictionLog(str(tmp_path / kept)) as log:
             detect_logged(Recorder(log, kept, 0.0), detector, video)  # type: ignore[arg-type]
-        found = read(tmp_path / kept).sort_by("segment")["features"].to_pylist()
+        features = read(tmp_path / kept).sort_by("segment")["features"].to_pylist()
         if expected is None:
-            assert set(found) == {None}
+            assert set(features) == {None}
         else:
-            np.testing.assert_allclose(found, expected.reshape(len(z), -1), atol=1e-4)
+            np.testing.assert_allclose(features, expected.reshape(len(z), -1), atol=1e-4)
     name = Store(str(tmp_path / "all")).glob("day=*/camera=*/*.parquet")[0]
     metadata = LogMetadata.from_parquet(pq.read_schema(tmp_path / "all" / name).metadata, name)
     assert metadata.heads == detector.scorer.heads
@@ -141,9 +141,9 @@ def test_a_resumed_video_is_logged_once(
     whole, batches = detector.detect(video), batches_of(detector, video)
     with PredictionLog(str(tmp_path)) as log:
         again = detect_logged(Recorder(log, probe_share=0.0), detector, video, resume=batches[:1])
-    found = read(tmp_path).sort_by("segment").to_pydict()
-    assert found["segment"] == list(range(8, len(whole.scores)))
-    np.testing.assert_allclose(found["smoothed"], [s.smoothed for s in again.scores[8:]], atol=1e-12)
+    rows = read(tmp_path).sort_by("segment").to_pydict()
+    assert rows["segment"] == list(range(8, len(whole.scores)))
+    np.testing.assert_allclose(rows["smoothed"], [s.smoothed for s in again.scores[8:]], atol=1e-12)
 
 
 def test_a_failing_probe_or_log_fails_no_score(
@@ -161,10 +161,10 @@ def test_a_failing_probe_or_log_fails_no_score(
     with PredictionLog(str(tmp_path / "probe")) as log:
         report = detect_logged(Recorder(log, probe_share=1.0), detector, video)
     assert report == plain
-    found = read(tmp_path / "probe").to_pydict()
-    assert len(found["raw"]) == len(plain.scores)
-    assert set(found["prompt_scores"]) == {None}
-    assert None not in found["brightness"]
+    rows = read(tmp_path / "probe").to_pydict()
+    assert len(rows["raw"]) == len(plain.scores)
+    assert set(rows["prompt_scores"]) == {None}
+    assert None not in rows["brightness"]
     assert caplog.text.count("prediction log failed, scoring goes on: no memory for the probe") == 1
 
     lost = REGISTRY.get_sample_value("headhunt_prediction_log_lost_rows_total", {"reason": "observer failed"}) or 0
@@ -201,22 +201,22 @@ def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_pa
     engine, reports = asyncio.run(both())
     assert engine.recorder.log is not None
     engine.recorder.log.close()
-    found = read(tmp_path).to_pydict()
+    rows = read(tmp_path).to_pydict()
     for report, camera in zip(reports, ("gate", "unnamed"), strict=True):
-        mine = [i for i, c in enumerate(found["camera"]) if c == camera]
-        by_segment = sorted(mine, key=lambda i: found["segment"][i])
-        assert [found["raw"][i] for i in by_segment] == [s.raw for s in report.scores]
-        assert all(len(found["prompt_scores"][i]) == 4 for i in mine)
-        assert all(found["brightness"][i] is not None for i in mine)
+        mine = [i for i, c in enumerate(rows["camera"]) if c == camera]
+        by_segment = sorted(mine, key=lambda i: rows["segment"][i])
+        assert [rows["raw"][i] for i in by_segment] == [s.raw for s in report.scores]
+        assert all(len(rows["prompt_scores"][i]) == 4 for i in mine)
+        assert all(rows["brightness"][i] is not None for i in mine)
 
 
 def test_an_archive_is_logged_too(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADHUNT_PREDICTION_LOG", str(tmp_path / "log"))
     done = headhunt("batch", video.parent.parent, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    found = read(tmp_path / "log").to_pydict()
-    assert sorted(found["segment"]) == list(range(21))
-    assert (set(found["camera"]), set(found["video"])) == ({"gate"}, {"gate/a.mp4"})
+    rows = read(tmp_path / "log").to_pydict()
+    assert sorted(rows["segment"]) == list(range(21))
+    assert (set(rows["camera"]), set(rows["video"])) == ({"gate"}, {"gate/a.mp4"})
 
 
 FILLED = """
@@ -311,8 +311,8 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, detector: Detector) -> P
     with PredictionLog(str(folder / "log"), retention_days=36_500) as log:
         for hours in range(72):
             for camera in ("dock", "gate"):
-                at = START + timedelta(hours=hours)
-                log.put(metadata, restamped(once, at, f"{camera}-{hours}", camera))
+                time_of_pass = START + timedelta(hours=hours)
+                log.put(metadata, restamped(once, time_of_pass, f"{camera}-{hours}", camera))
     return folder
 
 

@@ -1,1 +1,5 @@
-"""What the detector did, written down and watched: prediction log, prompt probe, drift, diagnosis, dashboards."""
+"""Drift: compares windows of the prediction log with baselines.
+
+Here: baselines, signals with their limits, verdicts, diagnosis, Evidently's pages and dashboard. Not here: writing and
+reading the log (prediction_log), sending notifications (notify).
+"""

@@ -1,4 +1,4 @@
-"""Signals of drift: what they say of samples whose difference is known."""
+"""Signals of drift on samples whose difference is known."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ def test_the_distances_are_those_of_evidently() -> None:
             )
 
 
-def test_wilson_is_that_of_the_literature_and_holds_the_share() -> None:
+def test_wilson_interval_agrees_with_the_literature_and_contains_the_share() -> None:
     assert wilson_interval(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)  # Newcombe 1998
     assert wilson_interval(0, 0) == (0.0, 1.0)
     for n in (1, 5, 400):
@@ -72,8 +72,8 @@ def test_a_head_that_moved_is_told_from_one_that_did_not() -> None:
     a, b = sample(600, 0), sample(400, 1, shift=1.0)
     x, y = np.concatenate([a.heads[:, 1], b.heads[:, 1]]), np.repeat([0, 1], [600, 400])
     half = np.concatenate([a.block, b.block]) % 2 == 1
-    found = [roc_auc_score(y[~t], LogisticRegression().fit(x[t], y[t]).decision_function(x[~t])) for t in (half, ~half)]
-    assert moved == pytest.approx(np.mean(found), abs=0.03)
+    aucs = [roc_auc_score(y[~t], LogisticRegression().fit(x[t], y[t]).decision_function(x[~t])) for t in (half, ~half)]
+    assert moved == pytest.approx(np.mean(aucs), abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_a_head_that_moved_is_told_from_one_that_did_not() -> None:
 def test_each_change_moves_its_own_signals_beyond_chance(change: object, moves: set[str]) -> None:
     reference, current = sample(800, 0, blocks=40), sample(400, 5)
     by_chance = chance(reference, 20, 0.5, 30, 30)
-    found = signals(reference, change(current), 0.5, 30)  # type: ignore[operator]
-    assert found.keys() == by_chance.keys()
-    beyond = {k for k, v in found.items() if v > by_chance[k].mean + 6 * by_chance[k].std + 0.05}
+    values = signals(reference, change(current), 0.5, 30)  # type: ignore[operator]
+    assert values.keys() == by_chance.keys()
+    beyond = {k for k, v in values.items() if v > by_chance[k].mean + 6 * by_chance[k].std + 0.05}
     assert moves <= beyond <= moves | {"rank_agreement"}
 
 
@@ -111,9 +111,9 @@ def test_without_probed_segments_or_features_their_signals_are_not_made_up() -> 
         layout=np.zeros((300, 0)),
         brightness=np.full(300, np.nan),
     )
-    found = signals(bare, bare, 0.5, 30)
-    assert not {"heads", "view", "brightness", "prompt_std", "flip_rate", "rank_agreement"} & found.keys()
-    assert all(np.isfinite(v) for v in found.values())
+    values = signals(bare, bare, 0.5, 30)
+    assert not {"heads", "view", "brightness", "prompt_std", "flip_rate", "rank_agreement"} & values.keys()
+    assert all(np.isfinite(v) for v in values.values())
 
 
 def test_chance_grows_as_windows_shrink() -> None:

@@ -27,13 +27,13 @@ def test_a_window_holds_its_rows_and_no_others(tmp_path: Path) -> None:
     assert set(window.cameras["yard"].table["video"].to_pylist()) == {"1.mp4"}
     assert not window.excluded
     assert len(sample_of(window.cameras["dock"], 4).probed) == 0
-    found = sample_of(window.cameras["yard"], 4)
-    assert found.heads.shape == (30, K, P)
-    assert len(np.unique(found.block)) == 8
+    sample = sample_of(window.cameras["yard"], 4)
+    assert sample.heads.shape == (30, K, P)
+    assert len(np.unique(sample.block)) == 8
     expected = tables[1].column("in_event").to_numpy()
-    assert found.events == window.cameras["yard"].events == expected.sum()
+    assert sample.events == window.cameras["yard"].events == expected.sum()
     probed = [p is not None for p in tables[1].column("prompt_scores").to_pylist()]
-    np.testing.assert_array_equal(~np.isnan(found.prompt_scores[:, 0]), probed)
+    np.testing.assert_array_equal(~np.isnan(sample.prompt_scores[:, 0]), probed)
 
 
 def test_what_does_not_belong_is_named_and_counted(tmp_path: Path) -> None:
@@ -79,13 +79,13 @@ def test_large_windows_are_drawn_in_whole_blocks_and_counted_in_full(tmp_path: P
     tables = [rows(40, video=f"{i}.mp4", seed=i) for i in range(50)]
     store = write(str(tmp_path), *tables)
     window = read(store, sample_rows=400)
-    found = window.cameras["yard"]
-    assert found.total == 2000
-    assert found.events == sum(t.column("in_event").to_numpy().sum() for t in tables)
-    assert 200 < len(found.table) < 600
-    _, sizes = np.unique(sample_of(found, 4).block, return_counts=True)
+    drawn = window.cameras["yard"]
+    assert drawn.total == 2000
+    assert drawn.events == sum(t.column("in_event").to_numpy().sum() for t in tables)
+    assert 200 < len(drawn.table) < 600
+    _, sizes = np.unique(sample_of(drawn, 4).block, return_counts=True)
     assert set(sizes) == {4}
-    assert read(store, sample_rows=400).cameras["yard"].table.equals(found.table)
+    assert read(store, sample_rows=400).cameras["yard"].table.equals(drawn.table)
 
 
 def test_missing_days_are_named(tmp_path: Path) -> None:

@@ -67,10 +67,10 @@ def test_many_flushes_become_one_file_and_none_is_counted_twice(tmp_path: Path) 
             assert log.flush()
         names = log.store.glob("day=*/camera=*/*.parquet")
         assert len(names) == 3
-        found = read(log.store)
-    assert len(found) == 2 * (MERGE + 2)
+        table = read(log.store)
+    assert len(table) == 2 * (MERGE + 2)
     assert LogMetadata.from_parquet(pq.read_schema(tmp_path / names[0]).metadata, "") == METADATA
-    assert log.status.written == len(found)
+    assert log.status.written == len(table)
 
 
 @given(st.integers(1, 40), st.data())

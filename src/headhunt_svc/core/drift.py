@@ -53,6 +53,14 @@ class Sample:
         return self.events / max(self.total, 1)
 
     @property
+    def event_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the event rate; without any segment, from 0 to 1."""
+        if self.total == 0:
+            return 0.0, 1.0
+        interval = binomtest(self.events, self.total).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
+
+    @property
     def probed(self) -> "Sample":
         """The rows that were scored under all prompts."""
         n_prompts = self.prompt_scores.shape[1]
@@ -80,14 +88,6 @@ def concatenate(samples: Sequence[Sample]) -> Sample:
     shifts = np.cumsum([0] + [int(s.block.max(initial=-1)) + 1 for s in samples[:-1]])
     arrays["block"] = np.concatenate([s.block + shift for s, shift in zip(samples, shifts, strict=True)])
     return Sample(**arrays, total=sum(s.total for s in samples), events=sum(s.events for s in samples))
-
-
-def wilson_interval(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share; of no cases at all it is everything."""
-    if n == 0:
-        return 0.0, 1.0
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 # Both distances are defined as in Evidently's stat tests, which draw the page (tests/unit/core/test_drift.py compares
@@ -211,15 +211,13 @@ class Chance:
     std: float
 
 
-def chance(
-    reference: Sample, blocks: int, threshold: float, min_probed: int, draws: int, seed: int = 0
-) -> dict[str, Chance]:
+def chance(reference: Sample, blocks: int, threshold: float, min_probed: int, draws: int) -> dict[str, Chance]:
     """By how much chance alone moves every signal of a window with this many blocks.
 
     Measured between randomly drawn blocks of the reference (at most half of them) and its other blocks; scaled to the
     sizes of the whole reference and the window as the standard error of a difference is: sqrt(1/n + 1/m).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     whole = reference.n_blocks
     reference = reference.subsample(CHANCE_ROWS)
     names = np.unique(reference.block)

@@ -12,19 +12,9 @@ from headhunt_svc.prediction_log.windows import WindowQuery
 
 Kind = Literal["lighting", "view", "pipeline", "model", "activity"]
 Signal = Literal[
-    "score_psi",
-    "score_wasserstein",
-    "event_rate",
-    "heads",
-    "brightness",
-    "sharpness",
-    "view",
-    "dropped_frames",
-    "prompt_std",
-    "flip_rate",
-    "rank_agreement",
-    "head_instability",
-]
+    "score_psi", "score_wasserstein", "event_rate", "heads", "brightness", "sharpness", "view", "dropped_frames",
+    "prompt_std", "flip_rate", "rank_agreement", "head_instability",
+]  # fmt: skip
 ALL_SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 

@@ -4,8 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from headhunt_svc.monitoring.config import Kind
+from headhunt_svc.monitoring.config import Kind, Signal
 from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict
+
+# the first of these signals that is beyond its limit decides
+PICTURE_KINDS: dict[Signal, Kind] = {
+    "dropped_frames": "pipeline", "view": "view", "brightness": "lighting", "sharpness": "pipeline",
+}  # fmt: skip
 
 
 def diagnose(verdicts: Mapping[str, CameraVerdict]) -> dict[str, CameraVerdict]:
@@ -30,14 +35,5 @@ def _kind(verdict: CameraVerdict, model_changed: bool) -> Kind | None:
         return "pipeline"
     if not verdict.over:
         return None
-    return _picture_kind(verdict.over) or ("model" if model_changed else "activity")
-
-
-def _picture_kind(over: tuple[str, ...]) -> Kind | None:
-    if "dropped_frames" in over:
-        return "pipeline"
-    if "view" in over:
-        return "view"
-    if "brightness" in over:
-        return "lighting"
-    return "pipeline" if "sharpness" in over else None
+    of_pictures = (kind for signal, kind in PICTURE_KINDS.items() if signal in verdict.over)
+    return next(of_pictures, "model" if model_changed else "activity")

@@ -5,16 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from headhunt_svc.core.drift import (
-    Chance,
-    Sample,
-    chance,
-    concatenate,
-    head_auc,
-    instability_ratio,
-    signals,
-    wilson_interval,
-)
+from headhunt_svc.core.drift import Chance, Sample, chance, concatenate, head_auc, instability_ratio, signals
 from headhunt_svc.monitoring.baselines import Baseline
 from headhunt_svc.monitoring.config import ALL_SIGNALS, DriftParams, Signal
 from headhunt_svc.monitoring.diagnosis import diagnose
@@ -151,7 +142,7 @@ def _counts(camera: str, current: Sample) -> CameraVerdict:
         blocks=current.n_blocks,
         probed=len(current.probed),
         event_rate=current.event_rate,
-        event_interval=wilson_interval(current.events, current.total),
+        event_interval=current.event_interval,
     )
 
 

@@ -4,17 +4,10 @@ from prometheus_client import Gauge, start_http_server
 
 from headhunt_svc.errors import ConfigError
 
-SIGNAL = Gauge("headhunt_monitor_signal", "Size of a drift signal.", ["camera", "signal"], multiprocess_mode="max")
-LIMIT = Gauge(
-    "headhunt_monitor_limit",
-    "The signal's limit for a window of this size.",
-    ["camera", "signal"],
-    multiprocess_mode="max",
-)
-ALARM = Gauge(
-    "headhunt_monitor_alarm", "1 for an alarm of the last window.", ["camera", "kind"], multiprocess_mode="max"
-)
-LAST_RUN = Gauge("headhunt_monitor_last_run_seconds", "When the monitor last ran, Unix time.", multiprocess_mode="max")
+SIGNAL = Gauge("headhunt_monitor_signal", "Value of a drift signal.", ["camera", "signal"])
+LIMIT = Gauge("headhunt_monitor_limit", "The signal's limit for a window of this size.", ["camera", "signal"])
+ALARM = Gauge("headhunt_monitor_alarm", "1 for an alarm of the last window.", ["camera", "kind"])
+LAST_RUN = Gauge("headhunt_monitor_last_run_seconds", "When the monitor last ran, Unix time.")
 
 
 def serve(port: int) -> None:

@@ -267,15 +267,11 @@ def _width(table: pa.Table, name: str) -> int:
     return int(longest or 0)
 
 
-def days(start: datetime, stop: datetime) -> list[date]:
-    """The days that a window touches."""
-    last = (stop - timedelta(microseconds=1)).date()
-    return [start.date() + timedelta(days=i) for i in range((last - start.date()).days + 1)]
-
-
 def note_missing_days(window: Window, cameras: Iterable[str], store: Store) -> None:
     """Put the days on which a camera has no file into `window.missing`."""
     partitions = {Partition.of(n) for n in store.glob("day=*/camera=*")}
+    first, last = window.start.date(), (window.stop - timedelta(microseconds=1)).date()
+    days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
     for camera in cameras:
-        if missing := [d for d in days(window.start, window.stop) if Partition(d, camera) not in partitions]:
+        if missing := [day for day in days if Partition(day, camera) not in partitions]:
             window.missing[camera] = missing

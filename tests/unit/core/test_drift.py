@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from headhunt_svc.core import drift
-from headhunt_svc.core.drift import Sample, chance, concatenate, head_auc, signals, wilson_interval
+from headhunt_svc.core.drift import Sample, chance, concatenate, head_auc, signals
 
 
 def sample(n: int, seed: int, shift: float = 0.0, blocks: int = 20) -> Sample:
@@ -54,14 +54,17 @@ def test_the_distances_are_those_of_evidently() -> None:
             )
 
 
-def test_wilson_interval_agrees_with_the_literature_and_contains_the_share() -> None:
-    assert wilson_interval(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)  # Newcombe 1998
-    assert wilson_interval(0, 0) == (0.0, 1.0)
-    for n in (1, 5, 400):
-        for hits in (0, n // 2, n):
-            low, high = wilson_interval(hits, n)
-            assert 0 <= low <= hits / n + 1e-12
-            assert hits / n - 1e-12 <= high <= 1
+def test_the_event_interval_agrees_with_the_literature_and_contains_the_rate() -> None:
+    def interval(events: int, total: int) -> tuple[float, float]:
+        return replace(sample(10, 0), events=events, total=total).event_interval
+
+    assert interval(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)  # Newcombe 1998
+    assert interval(0, 0) == (0.0, 1.0)
+    for total in (1, 5, 400):
+        for events in (0, total // 2, total):
+            low, high = interval(events, total)
+            assert 0 <= low <= events / total + 1e-12
+            assert events / total - 1e-12 <= high <= 1
 
 
 def test_a_head_that_moved_is_told_from_one_that_did_not() -> None:

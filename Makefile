@@ -21,7 +21,8 @@ $(BIN)/.done: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: setup demo-project ## the whole method on the embedded default, in out/demo: videos in, heads hunted, events out
+demo: setup ## the whole method on the embedded default, in out/demo: videos in, expert heads found, events out
+	$(MAKE) demo-project
 	cd $(DEMO) && dvc repro evaluate
 	cd $(DEMO) && headhunt demo show --published ../../artifacts
 

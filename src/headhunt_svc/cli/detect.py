@@ -13,7 +13,7 @@ from headhunt_svc import paths
 from headhunt_svc.cli.console import clock, error, note
 from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold, check_bundle
 from headhunt_svc.detector.options import Options
-from headhunt_svc.errors import EXIT_SOME_FAILED, VideoError
+from headhunt_svc.errors import EXIT_SOME_FAILED, VideoError, VideoOpenError
 from headhunt_svc.storage.files import check_writable
 from headhunt_svc.types import Split
 
@@ -74,7 +74,10 @@ def detect(
     inputs = inputs_of(videos or [])
     if out is not None:
         check_writable(out)
-    if server is not None:
+    results: Generator[Report | VideoError]
+    if not any(item.path.exists() for item in inputs):  # no reason to load a model
+        results = (VideoOpenError(f"{item.path}: no such file") for item in inputs)
+    elif server is not None:
         results = _by_service(server, inputs, options, out)
     else:
         check_bundle(bundle, operating_point, smoothing)

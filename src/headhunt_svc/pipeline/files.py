@@ -22,7 +22,7 @@ def inputs_of(paths: Sequence[Path]) -> list[Input]:
     """Files and folders -> inputs; a video in a folder is named by its path below it.
 
     Raises:
-        VideoError: a missing file or an empty folder. ConfigError: two inputs of the same name.
+        VideoError: an empty folder. ConfigError: two inputs of the same name.
     """
     inputs: dict[str, Input] = {}
     for path in paths:

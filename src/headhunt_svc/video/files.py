@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from headhunt_svc.errors import VideoError, VideoOpenError
+from headhunt_svc.errors import VideoError
 from headhunt_svc.video.reader import VideoReader
 
 SUFFIXES = frozenset(".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
@@ -22,13 +22,11 @@ def find_videos(paths: list[Path]) -> list[Path]:
     """List videos: files as given, those in folders by file name ending; in order, each once.
 
     Raises:
-        VideoError: a path does not exist, or a folder holds no video.
+        VideoError: a folder holds no video. Whether a file exists is seen when it is opened.
     """
     videos: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
-            if not path.exists():
-                raise VideoOpenError(f"{path}: no such file")
             videos[path] = None
             continue
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())

@@ -91,12 +91,12 @@ def test_every_command_and_option_says_what_it_is_for() -> None:
     assert silent == []
 
 
-def test_a_missing_video_among_others_is_named_before_any_is_scored(
+def test_missing_videos_are_each_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "there.mp4").touch()
-    code, text = run(capsys, monkeypatch, "detect", str(tmp_path / "there.mp4"), str(tmp_path / "gone.mp4"))
-    assert (code, text) == (3, f"error: {tmp_path / 'gone.mp4'}: no such file\n")
+    code, text = run(capsys, monkeypatch, "detect", str(tmp_path / "one.mp4"), str(tmp_path / "two.mp4"))
+    lines = [f"error: {tmp_path / name}: no such file" for name in ("one.mp4", "two.mp4")]
+    assert (code, text.splitlines()) == (3, [*lines, "2 of 2 videos failed or have gaps"])
 
 
 def test_a_folder_without_videos(

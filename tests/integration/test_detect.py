@@ -171,13 +171,14 @@ def test_one_bad_video_does_not_stop_the_others(tmp_path: Path) -> None:
     write_video(footage / "z.gif", 20, codec="gif")
     (footage / "m.mp4").write_text("this is no video")
     (footage / "empty.mkv").touch()
-    done = headhunt("detect", footage, "--out", tmp_path / "out", "--json")
+    done = headhunt("detect", footage, tmp_path / "gone.mp4", "--out", tmp_path / "out", "--json")
     assert done.returncode == 3
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(r["video_id"], r["n_frames"]) for r in reports] == [("a/good.mp4", 40), ("z.gif", 20)]
     assert "m.mp4: not a video" in done.stderr
     assert "empty.mkv: the file is empty" in done.stderr
-    assert "2 of 4 videos failed" in done.stderr
+    assert "gone.mp4: no such file" in done.stderr
+    assert "3 of 5 videos failed" in done.stderr
     assert sorted(p.name for p in (tmp_path / "out").rglob("*.json")) == ["good.mp4.json", "z.gif.json"]
     again = headhunt("detect", footage / "z.gif", "--out", tmp_path / "out", "--resume", "--json")
     assert json.loads(again.stdout) == reports[1]

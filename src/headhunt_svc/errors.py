@@ -9,7 +9,6 @@
       OutputError                      a result cannot be written (permission, disk full)
       UnreachableError                 a store or database does not answer; may work later
       ServerError                      a service does not answer, or refuses the request
-      UploadError, UriError            (serve) a request's upload or URI is not a video that may be read
       VideoError                       exit code 3: this input failed, the others were processed
         VideoOpenError                 not a video, empty, or without a video stream
         VideoDecodeError               pictures could not be decoded

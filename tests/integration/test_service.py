@@ -277,7 +277,7 @@ def test_a_bundle_that_does_not_load_ends_the_server_with_one_line(tmp_path: Pat
     golden = load_file(bundle / "golden.safetensors")
     save_file({"features": golden["features"] + 1}, bundle / "golden.safetensors")
     other = Server(".", ROOT, tmp_path / "b", HEADHUNT_BUNDLE=str(bundle))
-    assert server.process.wait(60) != 0
+    assert server.process.wait(120) != 0
     assert "error: cannot serve" in server.log
     other.process.wait(120)
     assert "cannot serve: " in other.log

@@ -15,9 +15,10 @@ from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Lineage, Report
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.jobs.client import NoSuchJobError
+from headhunt_svc.jobs.client import Jobs, NoSuchJobError
 from headhunt_svc.jobs.models import Delivery, Job, JobRequest
 from headhunt_svc.serve.api import create_app
+from headhunt_svc.serve.engine import Engine
 from headhunt_svc.serve.openapi import Application
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.settings import JobSettings, Settings
@@ -58,7 +59,7 @@ class Work:
         return await result
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Yields `batches`, then raises `error` or yields a report; waits for ever where `batches` has an Event."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
@@ -114,7 +115,7 @@ def batch(*raw: float, features: np.ndarray | None = None) -> ScoredBatch:
     return ScoredBatch(segments, features, np.array(raw))
 
 
-class ScriptedQueue:
+class ScriptedQueue(Jobs):
     """The queue of one job."""
 
     def __init__(self, folder: Path) -> None:

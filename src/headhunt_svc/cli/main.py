@@ -21,12 +21,13 @@ for group in (detect, dataset, pipeline, bundle, evaluate, jobs, monitor, demo):
     app.add_typer(group.app)
 
 
-def _print_version(requested: bool) -> None:
+def _print_version(requested: bool) -> bool:
     if requested:
         from headhunt_svc import __version__
 
         typer.echo(f"headhunt-svc {__version__}")
         raise typer.Exit
+    return requested
 
 
 @app.callback()

@@ -92,7 +92,7 @@ def concatenate(samples: Sequence[Sample]) -> Sample:
 
 # Both distances are defined as in Evidently's stat tests, which draw the page (tests/unit/core/test_drift.py compares
 # them). They are computed here because a limit needs the same distance of many draws, and `core` imports no Evidently.
-def psi(reference: Column, current: Column) -> float:
+def psi(reference: Column, current: Float[np.ndarray, " current_row"]) -> float:
     """Population stability index over Sturges' bins of both samples; empty bins are filled as Evidently does."""
     edges = np.histogram_bin_edges(np.concatenate([reference, current]), "sturges")
     p, q = (_fill_empty_bins(np.histogram(x, edges)[0] / len(x)) for x in (reference, current))
@@ -104,7 +104,7 @@ def _fill_empty_bins(shares: Float[np.ndarray, " bin"]) -> Float[np.ndarray, " b
     return np.where(shares > 0, shares, least / 1e6 if least <= 1e-4 else 1e-4)
 
 
-def wasserstein(reference: Column, current: Column) -> float:
+def wasserstein(reference: Column, current: Float[np.ndarray, " current_row"]) -> float:
     """First Wasserstein distance in standard deviations of the reference."""
     return float(wasserstein_distance(reference, current) / max(float(reference.std()), LEAST_STD))
 
@@ -128,7 +128,7 @@ def head_auc(reference: Sample, current: Sample) -> Float[np.ndarray, " head"]:
 
 
 def _fisher(
-    reference: Float[np.ndarray, "row head feature"], current: Float[np.ndarray, "row head feature"]
+    reference: Float[np.ndarray, "row head feature"], current: Float[np.ndarray, "current_row head feature"]
 ) -> Float[np.ndarray, "head feature"]:
     """Fisher's discriminant for every head, with a small ridge."""
     centred = np.concatenate([reference - reference.mean(0), current - current.mean(0)])

@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from headhunt_svc.errors import FeatureError
 
 Labels = Bool[np.ndarray, " segment"]
-Rows = Int[np.ndarray, " row"]
+Rows = Int[np.ndarray, " _"]  # numbers of some rows: two arrays of them may differ in length
 TRIES = 100  # draws per sample until one leaves both classes on both sides
 
 

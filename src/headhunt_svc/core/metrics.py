@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from scipy.sparse import csr_matrix
 
 from headhunt_svc.errors import FeatureError
@@ -37,8 +37,8 @@ class Counts:
 def count(
     video: Int[np.ndarray, " piece"],
     scores: Float[np.ndarray, " piece"],
-    anomalous: Int[np.ndarray, " piece"],
-    normal: Int[np.ndarray, " piece"],
+    anomalous: Int[np.ndarray, " piece"] | Bool[np.ndarray, " piece"],
+    normal: Int[np.ndarray, " piece"] | Bool[np.ndarray, " piece"],
 ) -> Counts:
     """Counts of pieces of video (frames, segments) that have one score each; video: 0-based number of its video.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64, Int
 from scipy.stats import rankdata
 
 from headhunt_svc.core.clustering import Points
@@ -49,13 +49,15 @@ class _Fit:
         fitted = (left @ (y @ x)[..., None])[..., 0] + y.mean()
         return cls(y - fitted, left, x)
 
-    def block(self, rows: Rows) -> Float64[np.ndarray, "head row row"]:
+    def block(self, rows: Int[np.ndarray, " row"]) -> Float64[np.ndarray, "head row row"]:
         """H_FF, the part of the matrix for the rows F."""
         if self.right is None:
             return np.asarray(self.left[:, rows][:, :, rows])
         return np.asarray(self.left[:, rows] @ self.right[:, rows].transpose(0, 2, 1) + 1 / self.left.shape[1])
 
-    def held_out(self, rows: Rows, y: Float64[np.ndarray, " segment"]) -> Float64[np.ndarray, "head row"]:
+    def held_out(
+        self, rows: Int[np.ndarray, " row"], y: Float64[np.ndarray, " segment"]
+    ) -> Float64[np.ndarray, "head row"]:
         """Predictions for some segments by a fit to the others."""
         left_out = np.eye(len(rows)) - self.block(rows)
         return np.asarray(y[rows] - np.linalg.solve(left_out, self.residuals[:, rows, None])[..., 0])
@@ -93,7 +95,7 @@ def cross_validated_outputs(
     return held_out_outputs(values, labels, partitions)
 
 
-def concatenated(values: Values, heads: Sequence[int]) -> Values:
+def concatenated(values: Values, heads: Sequence[int]) -> Float[np.ndarray, "segment 1 features"]:
     """Merge some heads into one with all their features."""
     return values[:, list(heads)].reshape(len(values), 1, -1)
 

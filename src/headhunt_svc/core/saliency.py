@@ -56,7 +56,7 @@ def usable_heads(values: Values) -> Bool[np.ndarray, " head"]:
     return usable
 
 
-def chunks(values: Values, heads: Int[np.ndarray, " head"]) -> Iterator[tuple[Int[np.ndarray, " head"], Points]]:
+def chunks(values: Values, heads: Int[np.ndarray, " usable"]) -> Iterator[tuple[Int[np.ndarray, " head"], Points]]:
     """Split heads into chunks that fit CHUNK_BYTES: their numbers, and their centred features."""
     n, _, d = values.shape
     size = max(1, CHUNK_BYTES // (8 * (6 * n * n + 3 * n * d)))

@@ -37,7 +37,7 @@ class VideoFeatures:
     segments: tuple[Segment, ...]
     heads: tuple[HeadRef, ...]
     values: Float32[np.ndarray, "prompt segment head d_head"]
-    hidden: Float32[np.ndarray, "prompt segment width"]
+    hidden: Float32[np.ndarray, "prompt segment state"]
 
 
 class FeatureStore:

@@ -4,7 +4,7 @@ Lengths are in picture heights (the picture is 1 x 1, y points down), times in s
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -48,6 +48,7 @@ class Facts:
     bag_left: bool = False
 
 
+@runtime_checkable
 class Actor(Protocol):
     """Anything that appears in a scene."""
 

@@ -5,13 +5,14 @@ Light to import: no model library and no ONNX (the graph is written by detector/
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -119,7 +120,7 @@ class StoredPoint(BaseModel):
     causal: "StoredPoint | None" = None
 
     @model_serializer(mode="wrap")
-    def _omit_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_none(self, handler: Callable[[object], Any]) -> dict[str, Any]:
         """A point of an older bundle is written as it was read, so that detector_id stays the same."""
         return {k: v for k, v in handler(self).items() if v is not None}
 

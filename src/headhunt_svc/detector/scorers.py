@@ -1,7 +1,7 @@
 """What runs the model on a batch: alone, or explaining every score."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -13,6 +13,7 @@ from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.types import Scorer
 
 
+@runtime_checkable
 class SegmentScorer(Protocol):
     """Scores batches; may share the model with other videos, explain, or probe."""
 

@@ -61,7 +61,7 @@ class Reading:
     """Head outputs z at the last prompt token, and the final hidden state there (after the norm)."""
 
     heads: Float32[np.ndarray, "prompt segment head d_head"]
-    hidden: Float32[np.ndarray, "prompt segment width"]
+    hidden: Float32[np.ndarray, "prompt segment state"]
 
 
 class Extractor:
@@ -270,9 +270,9 @@ class Extractor:
         hidden: bool,
     ) -> tuple[
         Float32[np.ndarray, "prompt segment head d_head"],
-        Float32[np.ndarray, "prompt segment width"],
+        Float32[np.ndarray, "prompt segment state"],
     ]:
-        """Head outputs and hidden states of clips of one shape (states of width 0 unless `hidden`)."""
+        """Head outputs and hidden states of clips of one shape (empty states unless `hidden`)."""
         _check_prompts(prompts)
         heads = list(self.heads if heads is None else heads)
         self.check_heads(heads)
@@ -294,7 +294,7 @@ class Extractor:
             return z, np.zeros((*z.shape[:2], 0), np.float32)
         return z, np.asarray(states.transpose(0, 1).float().cpu().numpy())
 
-    def answer_direction(self, one: str, other: str) -> Float32[np.ndarray, " width"]:
+    def answer_direction(self, one: str, other: str) -> Float32[np.ndarray, " state"]:
         """The vector whose product with a final hidden state is the log-odds of answering `one` rather than `other`.
 
         Each by its first token: log P(one) - log P(other) = (W[one] - W[other]) . hidden, W the LM head.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
@@ -32,7 +33,8 @@ def report(params: Params, artifacts: Path, features: Path, out: Path) -> None:
         table = pd.read_csv(artifacts / "saliency.csv")
     except (OSError, ValueError) as exc:
         raise ArtifactError(f"{artifacts}/saliency.csv cannot be read ({exc}): run `headhunt identify`") from exc
-    curve = CalibrationCurve(**read_json(artifacts / "calibration.json", "headhunt fit")["curve"])
+    calibration = read_json(artifacts / "calibration.json", "headhunt fit")
+    curve = TypeAdapter(CalibrationCurve).validate_python(calibration["curve"])
     per_prompt = load_prompts(params, FeatureStore(features), load_index(artifacts / "index.parquet", "calibration"))
     data, heads = per_prompt[params.prompts.scoring], selection.heads
     points = PCA(2).fit_transform(StandardScaler().fit_transform(data.features.select(heads).astype(np.float64)))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import av
 import av.error
@@ -42,6 +42,7 @@ class SegmentPictures:
     stop_s: float
 
 
+@runtime_checkable
 class VideoSource(Protocol):
     """An opened video, as the detector reads it; VideoReader's docstring lists the errors."""
 

@@ -86,7 +86,7 @@ def test_a_head_that_moved_is_told_from_one_that_did_not() -> None:
         (lambda s: replace(s, brightness=s.brightness * 0.5), {"brightness"}),
         (lambda s: replace(s, sharpness=s.sharpness * 0.5), {"sharpness"}),
         (lambda s: replace(s, layout=np.roll(s.layout, 3, 1)), {"view"}),
-        (lambda s: replace(s, dropped=np.arange(len(s)) % 3), {"dropped_frames"}),
+        (lambda s: replace(s, dropped=np.arange(len(s)) % 3.0), {"dropped_frames"}),
         (lambda s: replace(s, raw=s.raw * 0.1), {"score_psi", "score_wasserstein"}),
         (lambda s: replace(s, events=s.total // 2), {"event_rate"}),
         (lambda s: replace(s, heads=s.heads + 1.0), {"heads"}),

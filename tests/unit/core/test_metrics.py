@@ -160,4 +160,4 @@ def test_intervals_are_over_videos_and_hold_the_figure() -> None:
 
 def test_one_class_has_no_rank_metrics() -> None:
     with pytest.raises(FeatureError, match="one class only"):
-        count(np.zeros(2, int), np.zeros(2), np.zeros(2), np.ones(2))
+        count(np.zeros(2, int), np.zeros(2), np.zeros(2, int), np.ones(2, int))

@@ -138,7 +138,8 @@ def test_smoothing_keeps_constants_and_length(smoothing: Smoothing, value: float
 def test_events_cover_exactly_what_is_above_the_threshold(scores: np.ndarray, threshold: float) -> None:
     n = len(scores)
     spans = [FrameSpan(10 * i, 10 * i + 10) for i in range(n)]
-    detected = events(scores, spans, np.arange(n), np.arange(n) + 1, OperatingPoint(0.0, threshold))
+    starts_s = np.arange(float(n))
+    detected = events(scores, spans, starts_s, starts_s + 1, OperatingPoint(0.0, threshold))
     covered = np.zeros(10 * n, bool)
     for e in detected:
         assert not covered[max(e.span.start - 1, 0) : e.span.stop].any()  # events do not touch

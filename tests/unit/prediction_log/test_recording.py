@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +19,13 @@ from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.quality import Quality
 from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment
 from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.scorers import ModelScorer
 from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.prediction_log.guard import LogErrors
 from headhunt_svc.prediction_log.probe import ProbingScorer, is_probed
 from headhunt_svc.prediction_log.recording import PassRows, Recorder, camera_of, metadata_of, recording
+from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Segment
 
@@ -31,7 +35,7 @@ QUALITY = Quality(0.5, 0.1, np.zeros(36, np.float32))
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-class Tables:
+class Tables(PredictionLog):
     """Stands for the log: keeps what it is given."""
 
     def __init__(self) -> None:
@@ -46,7 +50,8 @@ class Tables:
 
 def fake_detector(point: OperatingPoint = POINT, prompts: tuple[str, ...] = ("a?", "b?")) -> Any:
     weight = np.arange(len(HEADS) * D_HEAD, dtype=np.float64) / 10
-    return SimpleNamespace(
+    return Mock(
+        spec=Detector,
         detector_id="d" * 12,
         code="c" * 12,
         scorer=Scorer(HEADS, weight, -0.5),
@@ -146,7 +151,7 @@ def test_names_times_quality_and_losses_are_in_the_rows() -> None:
 
 
 def test_without_a_log_nothing_stands_between_detector_and_report() -> None:
-    scoring, scorer = generator([]), object()
+    scoring, scorer = generator([]), Mock(spec=ModelScorer)
     nobody = Recorder(None)
     assert nobody.record(fake_detector(), "v", scoring) is scoring
     assert nobody.probing(fake_detector(), scorer) is scorer  # type: ignore[arg-type]
@@ -227,7 +232,7 @@ def test_one_prompt_is_nothing_to_compare_and_a_failing_probe_leaves_the_scores(
 
 def test_a_batch_whose_parts_do_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="2 segments, 1 features"):
-        ScoredBatch(batch([0.1, 0.2], 0).segments, np.zeros((1, 2, 3), np.float32), np.zeros(2))
+        ScoredBatch(batch([0.1, 0.2], 0).segments, np.zeros((1, 2, 3), np.float32), np.zeros(1))
 
 
 def test_the_log_of_a_real_folder_is_closed_with_the_recording(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from headhunt_svc.detector.batches import PixelBatch, TimedSegment
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.model.extractor import Frames, VisionCache
 from headhunt_svc.serve.runner import Runner
 from headhunt_svc.types import FrameSpan, HeadRef, Scorer, Segment
 
 
-class Model:
+class Model(Detector):
     """Counts calls; holds the first one until it is released."""
 
     batch_segments = 4

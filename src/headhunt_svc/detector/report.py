@@ -74,7 +74,7 @@ class Report(_Model):
 
     schema_version: Literal[2] = SCHEMA_VERSION
     detector_id: str
-    code: str  # version of the code and libraries that scored (io/files.code_version)
+    code: str  # version of the code and libraries that scored (storage/files.code_version)
     lineage: Lineage
     video_id: str
     fps: float

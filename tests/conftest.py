@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+import helpers.typechecking  # noqa: F401  (before headhunt_svc, which it checks)
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.types import FrameSpan, VideoRecord
 from helpers.forked import Commands

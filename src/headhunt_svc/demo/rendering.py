@@ -60,7 +60,7 @@ def _ellipse(
 ) -> Float[np.ndarray, "t h w"]:
     """Share of every pixel inside the ellipse, approximated from the pixel's distance to the edge."""
 
-    def scaled(low: Times, high: Times, first: int, last: int) -> tuple[Times, Times]:
+    def scaled(low: Times, high: Times, first: int, last: int) -> tuple[Float[np.ndarray, "t pixel"], Times]:
         half = np.maximum((high - low) / 2, 0.5)
         return (np.arange(first, last) + 0.5 - (low + high)[:, None] / 2) / half[:, None], half
 

@@ -14,12 +14,12 @@ def _figures(metrics: dict[str, Any]) -> dict[str, float]:
 
 def differences(metrics: dict[str, Any], published: dict[str, Any], tolerance: float = TOLERANCE) -> list[str]:
     """A line for each figure that is further than `tolerance` from the published one, or stands on one side only."""
-    here, there = _figures(metrics), _figures(published)
+    here, reference = _figures(metrics), _figures(published)
     lines: list[str] = []
-    for name in dict.fromkeys([*there, *here]):
-        if name not in here or name not in there:
-            lines.append(f"{name}: {'published only' if name in there else 'not published'}")
-        elif abs(here[name] - there[name]) > tolerance:
-            difference = here[name] - there[name]
-            lines.append(f"{name}: {here[name]:.3f}, published {there[name]:.3f} ({difference:+.3f})")
+    for name in dict.fromkeys([*reference, *here]):
+        if name not in here or name not in reference:
+            lines.append(f"{name}: {'published only' if name in reference else 'not published'}")
+        elif abs(here[name] - reference[name]) > tolerance:
+            difference = here[name] - reference[name]
+            lines.append(f"{name}: {here[name]:.3f}, published {reference[name]:.3f} ({difference:+.3f})")
     return lines

@@ -70,7 +70,7 @@ def fingerprint(extractor: Extractor, prompt: str, n_frames: int) -> dict[str, s
 
 
 def check(
-    made: Mapping[str, str],
+    recorded: Mapping[str, str],
     golden: Float32[np.ndarray, "clip features"],
     extractor: Extractor,
     prompt: str,
@@ -81,12 +81,12 @@ def check(
     """Raise ArtifactError naming the first field that differs, or golden features that do not come out again."""
     here = fingerprint(extractor, prompt, n_frames)
     for field, value in here.items():
-        if made.get(field) != value:
-            way_out = WAYS_OUT[field].replace("VERSION", str(made.get(field)))
-            raise ArtifactError(f"{folder} was made with {field} {made.get(field)}, here it is {value}: {way_out}")
-    found = golden_features(extractor, prompt, heads, n_frames)
+        if recorded.get(field) != value:
+            way_out = WAYS_OUT[field].replace("VERSION", str(recorded.get(field)))
+            raise ArtifactError(f"{folder} was made with {field} {recorded.get(field)}, here it is {value}: {way_out}")
+    features = golden_features(extractor, prompt, heads, n_frames)
     allowed = TOLERANCE[here["dtype"]] * float(np.abs(golden).max())
-    off = float(np.abs(found - golden).max()) if found.shape == golden.shape else float("inf")
+    off = float(np.abs(features - golden).max()) if features.shape == golden.shape else float("inf")
     if not off <= allowed:
         raise ArtifactError(
             f"{folder}: the model's features on the golden clips are off by {off:.2g} (allowed {allowed:.2g}): this "

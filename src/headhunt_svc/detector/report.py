@@ -140,7 +140,7 @@ def save_shares(
 
     The heads' shares add up to the logit of the raw score minus the scorer's bias; so do the pictures' and the words'.
     """
-    about = {"detector_id": report.detector_id, "video_id": report.video_id, "heads": json.dumps(heads)}
+    metadata = {"detector_id": report.detector_id, "video_id": report.video_id, "heads": json.dumps(heads)}
     tensors = {"heads": of_heads, "pictures": of_pictures}
     float32 = {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}
-    write_file(path, lambda p: save_file(float32, p, metadata=about))
+    write_file(path, lambda p: save_file(float32, p, metadata=metadata))

@@ -5,11 +5,11 @@ from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.types import SpanEnds
 
-Positive = Annotated[int, Field(gt=0)]
 AnySection = TypeVar("AnySection", bound="Section")
 
 
@@ -43,7 +43,7 @@ class DatasetParams(Section):
     annotations: Path | None = None
     layout: Literal["own", "folders", "ucf_crime", "xd_violence"] = "own"
     span_ends: SpanEnds = "half_open"
-    fps: Annotated[float, Field(gt=0)] | None = None
+    fps: PositiveFloat | None = None
     allow_missing: bool = False
 
     @model_validator(mode="after")
@@ -68,11 +68,11 @@ class SegmentationParams(Section):
     stride lets windows overlap, for finer times at more computation.
     """
 
-    length_s: Annotated[float, Field(gt=0)] | None = None
-    length_frames: Positive | None = None
-    stride_s: Annotated[float, Field(gt=0)] | None = None
-    stride_frames: Positive | None = None
-    frames_per_segment: Positive
+    length_s: PositiveFloat | None = None
+    length_frames: PositiveInt | None = None
+    stride_s: PositiveFloat | None = None
+    stride_frames: PositiveInt | None = None
+    frames_per_segment: PositiveInt
 
     @model_validator(mode="after")
     def _one_length(self) -> "SegmentationParams":
@@ -106,7 +106,7 @@ class PromptParams(Section):
     """The calibration prompts; `scoring` is the index of the one used after the heads are chosen."""
 
     texts: Annotated[tuple[str, ...], Field(min_length=1)]
-    scoring: Annotated[int, Field(ge=0)] = 0
+    scoring: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _sane(self) -> "PromptParams":
@@ -140,12 +140,12 @@ class IdentifyParams(Section):
     """
 
     criteria: Literal["paper", "robust"] = "robust"
-    top_k: Positive | Literal["auto"] = 5
-    instability_penalty: Annotated[float, Field(ge=0)] = 0.5
+    top_k: PositiveInt | Literal["auto"] = 5
+    instability_penalty: NonNegativeFloat = 0.5
     separability: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_redundancy: Annotated[float, Field(gt=0, le=1)] = 0.9
     folds: Annotated[int, Field(ge=2)] = 5
-    repeats: Positive = 3
+    repeats: PositiveInt = 3
     subsamples: Annotated[int, Field(ge=2)] = 50
     seed: int = 0
 
@@ -153,13 +153,7 @@ class IdentifyParams(Section):
 class FitParams(Section):
     """Logistic regression: the inverse regularisation C is chosen from `grid` by cross-validation over videos."""
 
-    grid: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
-        1e-3,
-        1e-2,
-        1e-1,
-        1.0,
-        10.0,
-    )
+    grid: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
     folds: Annotated[int, Field(ge=2)] = 5
 
 
@@ -169,25 +163,19 @@ class CalibrateParams(Section):
     conformal_rate: share of normal videos that may raise an alarm; conformal_sigma is fixed, not tuned.
     """
 
-    sigma_segments: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (
-        0.0,
-        0.5,
-        0.75,
-        1.0,
-        1.5,
-    )
+    sigma_segments: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.5, 0.75, 1.0, 1.5)
     n_thresholds: Annotated[int, Field(ge=2)] = 99
-    false_alarms_per_hour: Annotated[float, Field(ge=0)] = 1.0
+    false_alarms_per_hour: NonNegativeFloat = 1.0
     recall: Annotated[float, Field(gt=0, le=1)] = 0.9
     conformal_rate: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    conformal_sigma: Annotated[float, Field(ge=0)] = 0.75
+    conformal_sigma: NonNegativeFloat = 0.75
 
 
 class EvaluateParams(Section):
     """Test protocol: resamples of videos for the intervals, draws of the random baseline."""
 
-    bootstrap: Annotated[int, Field(ge=0)] = 200
-    random_draws: Positive = 10
+    bootstrap: NonNegativeInt = 200
+    random_draws: PositiveInt = 10
     seed: int = 0
 
 
@@ -201,17 +189,11 @@ class AblateParams(Section):
     specific: tuple[str, ...] = ()
     generic: Annotated[tuple[str, ...], Field(min_length=1)] = ("is there anything abnormal or unusual in this video?",)
     labelled_videos: tuple[Annotated[int, Field(ge=4)], ...] = (9, 18, 44)
-    draws: Positive = 10
-    low_label_sigma: Annotated[float, Field(ge=0)] = 0.75
-    random_draws: Positive = 20
-    top_k: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 3, 5, 10, 20, 40, 80)
-    instability_penalty: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (
-        0.0,
-        0.25,
-        0.5,
-        1.0,
-        2.0,
-    )
+    draws: PositiveInt = 10
+    low_label_sigma: NonNegativeFloat = 0.75
+    random_draws: PositiveInt = 20
+    top_k: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3, 5, 10, 20, 40, 80)
+    instability_penalty: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.25, 0.5, 1.0, 2.0)
 
 
 class Params(Section):

@@ -6,9 +6,9 @@ They live beside the code that they belong to, in params.yaml of this folder; a 
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
-from headhunt_svc.params import Positive, Section, read_parameters
+from headhunt_svc.params import Section, read_parameters
 
 DEMO_PARAMS = Path(__file__).parent / "params.yaml"
 
@@ -18,31 +18,31 @@ class CorpusParams(Section):
 
     root: Path = Path("data/demo")
     seed: int = 1
-    size: Positive = 128
-    calibration_per_kind: Positive = 5
-    calibration_normal: Positive = 14
-    validation_per_kind: Positive = 3
-    validation_normal: Positive = 8
-    test_per_kind: Positive = 9
-    test_normal: Positive = 30
-    hard_per_kind: Positive = 4
-    hard_normal: Positive = 12
+    size: PositiveInt = 128
+    calibration_per_kind: PositiveInt = 5
+    calibration_normal: PositiveInt = 14
+    validation_per_kind: PositiveInt = 3
+    validation_normal: PositiveInt = 8
+    test_per_kind: PositiveInt = 9
+    test_normal: PositiveInt = 30
+    hard_per_kind: PositiveInt = 4
+    hard_normal: PositiveInt = 12
 
 
 class DemoModelParams(Section):
     """Sizes of the embedded InternVL."""
 
-    image_size: Positive = 96
-    patch_size: Positive = 12
-    vision_width: Positive = 128
-    vision_layers: Positive = 3
-    vision_heads: Positive = 4
-    hidden_size: Positive = 160
-    n_layers: Positive = 8
-    n_heads: Positive = 12
-    n_kv_heads: Positive = 4
-    head_dim: Positive = 16
-    intermediate_size: Positive = 384
+    image_size: PositiveInt = 96
+    patch_size: PositiveInt = 12
+    vision_width: PositiveInt = 128
+    vision_layers: PositiveInt = 3
+    vision_heads: PositiveInt = 4
+    hidden_size: PositiveInt = 160
+    n_layers: PositiveInt = 8
+    n_heads: PositiveInt = 12
+    n_kv_heads: PositiveInt = 4
+    head_dim: PositiveInt = 16
+    intermediate_size: PositiveInt = 384
 
 
 class PretrainStageParams(Section):
@@ -52,12 +52,12 @@ class PretrainStageParams(Section):
     vision_from: the vision tower learns from step vision_from * steps on.
     """
 
-    steps: Positive
-    batch: Positive
+    steps: PositiveInt
+    batch: PositiveInt
     muon_lr: float
     adamw_lr: float
     schedule: Annotated[tuple[tuple[int, float], ...], Field(min_length=1)]
-    warmup_steps: Positive = 30
+    warmup_steps: PositiveInt = 30
     vision_from: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
@@ -66,9 +66,9 @@ class PretrainParams(Section):
 
     seed: int = 1
     pool_seed: int = 1
-    windows: Positive = 24_000
-    processes: Positive = 2
-    checkpoint_every: Positive = 100
+    windows: PositiveInt = 24_000
+    processes: PositiveInt = 2
+    checkpoint_every: PositiveInt = 100
     model: DemoModelParams = DemoModelParams()
     see: PretrainStageParams
     speak: PretrainStageParams

@@ -7,7 +7,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from headhunt_svc.core.folds import video_folds
-from headhunt_svc.core.probe import PENALTY, cross_validated_outputs, held_out_outputs, ranking_auc
+from headhunt_svc.core.metrics import ranking_auc
+from headhunt_svc.core.probe import PENALTY, cross_validated_outputs, held_out_outputs
+from headhunt_svc.params import IdentifyParams
 
 
 @pytest.mark.parametrize(("n", "d"), [(36, 50), (36, 36), (120, 12)])
@@ -17,7 +19,7 @@ def test_outputs_are_those_of_ridge_fits_to_the_other_folds(n: int, d: int) -> N
     labels = np.arange(n) // 4 % 2 == 0
     values = (rng.normal(3, 2, size=(n, 6, d)) * rng.lognormal(size=(1, 6, d)) + labels[:, None, None]).astype("f4")
     values[:, 2] = -1.0
-    found = cross_validated_outputs(values, labels, videos, folds=4, repeats=2, seed=5)
+    found = cross_validated_outputs(values, labels, videos, IdentifyParams(folds=4, repeats=2, seed=5))
     assert np.isnan(found[2]).all()
     for head in (0, 1, 3, 4, 5):
         x = StandardScaler().fit_transform(values[:, head].astype(float))

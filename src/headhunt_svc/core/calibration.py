@@ -103,29 +103,25 @@ def _best(grids: Sequence[_Grid], rank: Rank, smoothing: Smoothing, rule: str) -
     return grid.point(i, smoothing, rule)
 
 
-def _check_videos(videos: Sequence[ScoredVideo], normal: bool) -> None:
-    """Raise FeatureError unless there is an anomalous video and, if asked for, a normal one."""
+def _check_videos(videos: Sequence[ScoredVideo], normal: bool = False) -> None:
+    """Raise FeatureError unless there is an anomalous video and, if `normal`, a normal one."""
     if not any(v.record.is_anomalous for v in videos):
         raise FeatureError("calibration of the operating point needs validation videos with at least one anomaly")
     if normal and all(v.record.is_anomalous for v in videos):
         raise FeatureError("false alarms are counted in normal validation videos, of which there are none")
 
 
-def best_f1_point(
-    videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing = "offline"
-) -> CalibratedPoint:
-    """The sigma and threshold of best F1 over all validation frames; the videos' scores are raw.
+def best_f1_point(videos: Sequence[ScoredVideo], params: CalibrateParams) -> CalibratedPoint:
+    """The sigma and threshold of best F1 over all validation frames, as `f1` of `points_for_smoothing`.
 
     Raises:
         FeatureError: no anomaly among the validation videos, or no normal frame.
     """
-    _check_videos(videos, normal=False)
-    return _best(_grids(videos, params, smoothing), _by_f1, smoothing, "the best frame F1")
+    _check_videos(videos)
+    return _best(_grids(videos, params, "offline"), _by_f1, "offline", "the best frame F1")
 
 
-def conformal(
-    videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing = "offline"
-) -> CalibratedPoint:
+def conformal(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing) -> CalibratedPoint:
     """The threshold that at most `conformal_rate` of new normal videos pass, from the normal ones among these videos.
 
     sigma is `conformal_sigma`, fixed beforehand: a sigma tuned on the same videos would void the guarantee.
@@ -156,23 +152,24 @@ def points_for_smoothing(
     def enough_recall(g: _Grid, i: int) -> tuple[float, ...] | None:
         return (-g.false_alarms_per_hour[i], g.f1[i]) if g.recall[i] >= least_recall else None
 
-    grids = _grids(videos, params, smoothing) if videos else []
-    rules: dict[str, tuple[bool, Rank, str]] = {  # are normal videos needed, rank, and the rule in words
-        "f1": (False, _by_f1, "the best frame F1"),
-        "budget": (True, within_budget, f"at most {budget:g} false alarms per hour"),
-        "recall": (True, enough_recall, f"at least {least_recall:g} of the true spans found"),
+    grids = _grids(videos, params, smoothing)
+
+    def best(rank: Rank, rule: str, normal: bool = True) -> CalibratedPoint:
+        _check_videos(videos, normal)
+        return _best(grids, rank, smoothing, rule)
+
+    rules: dict[str, Callable[[], CalibratedPoint]] = {
+        "f1": lambda: best(_by_f1, "the best frame F1", normal=False),
+        "budget": lambda: best(within_budget, f"at most {budget:g} false alarms per hour"),
+        "recall": lambda: best(enough_recall, f"at least {least_recall:g} of the true spans found"),
+        "conformal": lambda: conformal(videos, params, smoothing),
     }
     points: dict[str, CalibratedPoint | Unavailable] = {}
-    for name, (normal, rank, rule) in rules.items():
+    for name, choose in rules.items():
         try:
-            _check_videos(videos, normal)
-            points[name] = _best(grids, rank, smoothing, rule)
+            points[name] = choose()
         except FeatureError as exc:
             points[name] = Unavailable(str(exc))
-    try:
-        points["conformal"] = conformal(videos, params, smoothing)
-    except FeatureError as exc:
-        points["conformal"] = Unavailable(str(exc))
     return points
 
 
@@ -183,14 +180,11 @@ def operating_points(videos: Sequence[ScoredVideo], params: CalibrateParams) -> 
         FeatureError: the videos allow none.
     """
     offline, causal = (points_for_smoothing(videos, params, s) for s in ("offline", "causal"))
+    reasons = [f"{name}: {point.reason}" for name, point in offline.items() if isinstance(point, Unavailable)]
+    if len(reasons) == len(offline):
+        raise FeatureError("; ".join(reasons))
     pairs: CalibratedPoints = {}
     for name, point in offline.items():
-        live = causal[name]
-        if isinstance(point, CalibratedPoint):
-            pairs[name] = CalibratedPair(point, live if isinstance(live, CalibratedPoint) else None)
-        else:
-            pairs[name] = point
-    reasons = [f"{name}: {pair.reason}" for name, pair in pairs.items() if isinstance(pair, Unavailable)]
-    if len(reasons) == len(pairs):
-        raise FeatureError("; ".join(reasons))
+        live = causal[name] if isinstance(causal[name], CalibratedPoint) else None
+        pairs[name] = point if isinstance(point, Unavailable) else CalibratedPair(point, live)
     return pairs

@@ -10,7 +10,9 @@ from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binomtest, rankdata, spearmanr, wasserstein_distance
+from scipy.stats import binomtest, spearmanr, wasserstein_distance
+
+from headhunt_svc.core.metrics import ranking_auc
 
 CHANCE_ROWS = 2000  # rows of a baseline that chance is measured on; the result is scaled to the whole baseline
 LEAST_STD = 1e-3  # keeps ratios finite where a column or a head is constant
@@ -123,7 +125,7 @@ def head_auc(reference: Sample, current: Sample) -> Float[np.ndarray, " head"]:
         counts = [int((rows & label).sum()) for rows in (train, ~train) for label in (is_current, ~is_current)]
         if min(counts) >= 2:
             weight = _fisher(x[train & ~is_current], x[train & is_current])
-            aucs.append(_auc(np.einsum("nkp,kp->nk", x[~train], weight), is_current[~train]))
+            aucs.append(ranking_auc(np.einsum("nkp,kp->nk", x[~train], weight).T, is_current[~train]))
     return np.asarray(np.mean(aucs, 0)) if aucs else np.full(x.shape[1], np.nan)
 
 
@@ -136,13 +138,6 @@ def _fisher(
     ridge = 1e-3 * np.trace(scatter, axis1=1, axis2=2) / scatter.shape[1] + 1e-12
     scatter += ridge[:, None, None] * np.eye(scatter.shape[1])
     return np.asarray(np.linalg.solve(scatter, (current.mean(0) - reference.mean(0))[..., None])[..., 0])
-
-
-def _auc(outputs: Float[np.ndarray, "row head"], labels: Bool[np.ndarray, " row"]) -> Float[np.ndarray, " head"]:
-    """Area under the ROC curve for every column, from ranks."""
-    n_true, n_false = int(labels.sum()), int((~labels).sum())
-    ranks = rankdata(outputs, axis=0)
-    return np.asarray((ranks[labels].sum(0) - n_true * (n_true + 1) / 2) / (n_true * n_false))
 
 
 def rank_agreement(scores: Float[np.ndarray, "row prompt"]) -> float:

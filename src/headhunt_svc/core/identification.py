@@ -13,13 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from headhunt_svc.core.folds import Labels, check_videos, video_samples
-from headhunt_svc.core.probe import (
-    bootstrap_rows,
-    concatenated,
-    cross_validated_outputs,
-    held_out_outputs,
-    ranking_auc,
-)
+from headhunt_svc.core.metrics import ranking_auc
+from headhunt_svc.core.probe import bootstrap_rows, concatenated, cross_validated_outputs, held_out_outputs
 from headhunt_svc.core.saliency import Values, check_labels, head_criteria, saliency, separability
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import IdentifyParams
@@ -42,14 +37,12 @@ Outputs = Float64[np.ndarray, "head segment"]
 class HeadChoice:
     """Positions of the chosen heads, best first, and the saliency of all heads under each prompt.
 
-    criteria: the four of `paper`, or None. errors: each head's out-of-fold outputs minus the classes' means, of unit
-    length (`robust` only); heads with the same errors are redundant.
+    criteria: the four of `paper`, or None.
     """
 
     chosen: tuple[int, ...]
     table: Float64[np.ndarray, "prompt head"]
     criteria: Float64[np.ndarray, "prompt criterion head"] | None
-    errors: Outputs | None
 
 
 def robust_saliency(saliency: Float64[np.ndarray, "prompt layer head"], penalty: float) -> RobustSaliency:
@@ -98,14 +91,8 @@ def _auto_k(
     chosen: tuple[int, ...] = ()
     auc, drawn = 0.5, np.full(len(resamples), 0.5)
     for head in order:
-        outputs = np.concatenate(
-            [
-                cross_validated_outputs(
-                    concatenated(values, (*chosen, head)), labels, videos, params.folds, params.repeats, params.seed
-                )
-                for values in prompts
-            ]
-        )
+        joined = [concatenated(values, (*chosen, head)) for values in prompts]
+        outputs = np.concatenate([cross_validated_outputs(values, labels, videos, params) for values in joined])
         new = float(ranking_auc(outputs, labels).mean())
         new_drawn = np.array([ranking_auc(outputs[:, rows], labels[rows]).mean() for rows in resamples])
         if chosen and new - auc <= (new_drawn - drawn).std():
@@ -123,12 +110,7 @@ def _choose_up_to_k(
         criteria = np.stack([head_criteria(values, labels, params.seed) for values in prompts])
         table = np.stack([saliency(c) for c in criteria])
     else:
-        outputs = np.stack(
-            [
-                cross_validated_outputs(values, labels, videos, params.folds, params.repeats, params.seed)
-                for values in prompts
-            ]
-        )
+        outputs = np.stack([cross_validated_outputs(values, labels, videos, params) for values in prompts])
         table = np.full(outputs.shape[:2], np.nan)
         usable = np.isfinite(outputs).all(2)
         table[usable] = ranking_auc(outputs[usable], labels)
@@ -139,8 +121,8 @@ def _choose_up_to_k(
     order = ranked(robust_saliency(table[:, None], params.instability_penalty).rss)
     distinct = _distinct(order, errors, params.max_redundancy)
     if params.top_k == "auto":
-        return HeadChoice(_auto_k(distinct, prompts, labels, videos, params), table, criteria, errors)
-    return HeadChoice(tuple(islice(distinct, params.top_k)), table, criteria, errors)
+        return HeadChoice(_auto_k(distinct, prompts, labels, videos, params), table, criteria)
+    return HeadChoice(tuple(islice(distinct, params.top_k)), table, criteria)
 
 
 def choose_heads(

@@ -11,20 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
-from scipy.stats import rankdata
 
 from headhunt_svc.core.clustering import Points
 from headhunt_svc.core.folds import Labels, Rows, video_folds
 from headhunt_svc.core.saliency import Values, chunks, usable_heads
+from headhunt_svc.params import IdentifyParams
 
 PENALTY = 0.1  # recovers as many planted heads (benchmarks/identification.py) as 0.01, and more than 1
-
-
-def ranking_auc(outputs: Float64[np.ndarray, "*head segment"], labels: Labels) -> Float64[np.ndarray, " *head"]:
-    """ROC-AUC of each row; ties count half (the Mann-Whitney statistic)."""
-    n_a = int(labels.sum())
-    ranks = rankdata(outputs, axis=-1)[..., labels].sum(-1)
-    return np.asarray((ranks - n_a * (n_a + 1) / 2) / (n_a * (len(labels) - n_a)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +77,15 @@ def held_out_outputs(
 
 
 def cross_validated_outputs(
-    values: Values, labels: Labels, videos: Sequence[str], folds: int, repeats: int, seed: int
+    values: Values, labels: Labels, videos: Sequence[str], params: IdentifyParams
 ) -> Float64[np.ndarray, "head segment"]:
     """Out-of-fold outputs of each head's probe, mean over `repeats` partitions of the videos into `folds` folds.
 
     Raises:
         FeatureError: fewer than two videos of a class; features that are not finite, or all constant.
     """
-    partitions = [[test for _, test in video_folds(labels, videos, folds, seed + r)] for r in range(repeats)]
+    seeds = range(params.seed, params.seed + params.repeats)
+    partitions = [[test for _, test in video_folds(labels, videos, params.folds, seed)] for seed in seeds]
     return held_out_outputs(values, labels, partitions)
 
 

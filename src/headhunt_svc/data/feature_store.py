@@ -49,21 +49,20 @@ class FeatureStore:
     def _shard(self, video_id: str) -> Path:
         return self.folder / f"{text_id(video_id)}.safetensors"
 
-    def _metadata(self, video_id: str) -> dict[str, Any]:
+    def _read(self, video_id: str, *tensors: str) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """The metadata and some tensors of a shard."""
         try:
             with safe_open(self._shard(video_id), "np") as f:
-                metadata: dict[str, Any] = json.loads(f.metadata()["about"])
-                return metadata
+                return json.loads(f.metadata()["about"]), [f.get_tensor(name) for name in tensors]
         except (OSError, SafetensorError, KeyError, TypeError) as exc:
-            raise self._missing(video_id, exc) from exc
-
-    def _missing(self, video_id: str, exc: Exception) -> ArtifactError:
-        return ArtifactError(f"{self.folder} holds no features of {video_id} ({exc}): run `headhunt extract`")
+            raise ArtifactError(
+                f"{self.folder} holds no features of {video_id} ({exc}): run `headhunt extract`"
+            ) from exc
 
     def key(self, video_id: str) -> str | None:
         """The key of the stored shard, or None if there is no readable one."""
         try:
-            return str(self._metadata(video_id)["key"])
+            return str(self._read(video_id)[0]["key"])
         except (ArtifactError, KeyError):
             return None
 
@@ -88,14 +87,12 @@ class FeatureStore:
             ArtifactError: names the first video whose features do not.
         """
         for video_id in video_ids:
-            stored = self._metadata(video_id).get("source", {"model": "an unknown model", "prompts": ()})
-            for name, value, needed in (
-                ("model", stored["model"], expected.model),
-                ("prompts", tuple(stored["prompts"]), expected.prompts),
-            ):
-                if value != needed:
+            stored = self._read(video_id)[0].get("source", {"model": "an unknown model", "prompts": ()})
+            stored["prompts"] = tuple(stored["prompts"])
+            for name, needed in asdict(expected).items():
+                if stored[name] != needed:
                     raise ArtifactError(
-                        f"{self.folder}: features of {video_id} are of {name} {value!r}, params.yaml asks for "
+                        f"{self.folder}: features of {video_id} are of {name} {stored[name]!r}, params.yaml asks for "
                         f"{needed!r}: run `headhunt extract`"
                     )
 
@@ -118,12 +115,7 @@ class FeatureStore:
         Raises:
             ArtifactError: missing or broken.
         """
-        try:
-            with safe_open(self._shard(video_id), "np") as f:
-                metadata = json.loads(f.metadata()["about"])
-                values, hidden = f.get_tensor("values"), f.get_tensor("hidden")
-        except (OSError, SafetensorError) as exc:
-            raise self._missing(video_id, exc) from exc
+        metadata, (values, hidden) = self._read(video_id, "values", "hidden")
         segments = tuple(
             Segment(video_id, i, FrameSpan(s[0], s[1]), tuple(s[2:])) for i, s in enumerate(metadata["segments"])
         )

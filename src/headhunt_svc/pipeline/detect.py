@@ -48,21 +48,6 @@ def _save_shares(target: Path, report: Report, video: Path, detector: Detector, 
     shares(picture, report, video, detector.bundle.segmentation, heads, of_heads, of_pictures)
 
 
-def _shown(batches: Iterable[ScoredBatch], progress: Progress, task: TaskID, name: str) -> Iterator[ScoredBatch]:
-    """The same batches; draws how far a video is."""
-    for batch in batches:
-        progress.update(task, description=f"{name} {batch.stop_s:.0f} s")
-        yield batch
-
-
-def _collected(batches: Iterable[ScoredBatch], attributions: list[Attribution]) -> Iterator[ScoredBatch]:
-    """The same batches; keeps their attributions."""
-    for batch in batches:
-        if batch.attribution is not None:
-            attributions.append(batch.attribution)
-        yield batch
-
-
 def detect_video(
     detector: Detector,
     item: Input,
@@ -84,12 +69,20 @@ def detect_video(
         if report is not None and (not outputs.explain or target.with_suffix(SHARES).exists()):
             return report
     attributions: list[Attribution] = []
+
+    def watched(batches: Iterable[ScoredBatch]) -> Iterator[ScoredBatch]:
+        """The same batches; draws how far the video is, and keeps their attributions."""
+        for batch in batches:
+            progress.update(task, description=f"{item.video_id} {batch.stop_s:.0f} s")
+            if batch.attribution is not None:
+                attributions.append(batch.attribution)
+            yield batch
+
     with open_video(item.path, item.video_id) as video:
         scorer = recorder.probing(detector, detector.model_scorer(outputs.explain))
         batches = recorder.record(detector, item.video_id, detector.score(video, scorer), options, camera=camera)
         with closing(batches):
-            shown = _shown(_collected(batches, attributions), progress, task, item.video_id)
-            report = detector.report(video, shown, options)
+            report = detector.report(video, watched(batches), options)
     if target is not None:
         save_report(target, report)
         if outputs.plot:

@@ -193,7 +193,7 @@ def test_what_cannot_be_chosen_from_is_named(criteria: str) -> None:
 
 
 def test_words_and_numbers_agree() -> None:
-    choice = HeadChoice((0, 1), np.array([[0.9, 0.8, 0.1, 0.2]]), None, None)
+    choice = HeadChoice((0, 1), np.array([[0.9, 0.8, 0.1, 0.2]]), None)
     trials = [Trial((0, 1), 0.9, 1.0)] * 19 + [Trial((0, 2), 0.8, 1.0)]
     measured = confidence(choice, trials)
     assert measured.frequency == (1.0, 0.95)

@@ -1,20 +1,6 @@
-"""Every error that a user can cause or meet, as one tree.
+"""Every error that a user can cause or meet, as one tree. A message is one line: the problem, and how to solve it.
 
-    HeadHuntError                      exit code 2 unless stated
-      ConfigError                      params.yaml or an option is wrong
-      DatasetError                     annotations and video files do not match
-      ArtifactError                    the output of a stage is missing, broken, or belongs to another model
-      ModelError                       the MLLM cannot be loaded or is not supported
-      FeatureError                     features are constant, not finite, or all of one class
-      OutputError                      a result cannot be written (permission, disk full)
-      UnreachableError                 a store or database does not answer; may work later
-      ServerError                      a service does not answer, or refuses the request
-      VideoError                       exit code 3: this input failed, the others were processed
-        VideoOpenError                 not a video, empty, or without a video stream
-        VideoDecodeError               pictures could not be decoded
-        VideoLimitError                beyond a configured limit (duration, pixels, codec, memory, ...)
-
-A message is one line: the problem, and how to solve it.
+The exit code of a command is 2, but 3 for a VideoError: that input failed, the others were processed.
 """
 
 from collections.abc import Sequence
@@ -34,7 +20,7 @@ class HeadHuntError(Exception):
 
 
 class ConfigError(HeadHuntError):
-    """A parameter or option is wrong."""
+    """params.yaml or an option is wrong."""
 
 
 class DatasetError(HeadHuntError):
@@ -50,11 +36,11 @@ class ModelError(HeadHuntError):
 
 
 class FeatureError(HeadHuntError):
-    """The features or labels do not allow the computation."""
+    """Features are constant, not finite, or all of one class."""
 
 
 class OutputError(HeadHuntError):
-    """A result cannot be written."""
+    """A result cannot be written (permission, disk full)."""
 
 
 class UnreachableError(HeadHuntError):
@@ -70,7 +56,7 @@ class VideoError(HeadHuntError):
 
 
 class VideoOpenError(VideoError):
-    """The file is not a readable video."""
+    """Not a video, empty, or without a video stream."""
 
 
 class VideoDecodeError(VideoError):
@@ -78,4 +64,4 @@ class VideoDecodeError(VideoError):
 
 
 class VideoLimitError(VideoError):
-    """A video is beyond a configured limit; the message names the limit."""
+    """Beyond a configured limit (duration, pixels, codec, memory, ...); the message names it."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,13 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import WIDTH, clock, note
+from headhunt_svc.cli.console import clock, note, wide
 from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold, check_bundle
 from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import EXIT_SOME_FAILED
+from headhunt_svc.jobs.models import Delivery, Job, JobOptions, JobRequest
 
 if TYPE_CHECKING:
-    from headhunt_svc.jobs.models import Delivery, Job, JobOptions
+    from headhunt_svc.jobs.client import Jobs
 
 app = typer.Typer()
 jobs_app = typer.Typer(no_args_is_help=True, help="Batch jobs that survive restarts and crashes (docs/jobs.md).")
@@ -41,31 +43,25 @@ def submit(
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Put videos into the queue; prints the job's id. The same request again is the same job."""
-    from headhunt_svc.jobs.client import Jobs
-    from headhunt_svc.jobs.models import JobRequest
-
-    options = _job_options(Options(operating_point, threshold, smoothing, contributions))
+    # Options refuses wrong values with a message of one line
+    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions)))
     absolute = tuple(i if ":" in i else str(Path(i).absolute()) for i in inputs)
     request = JobRequest(inputs=absolute, options=options, priority=priority, webhook=webhook, key=key)
-    with Jobs() as jobs:
+    with _queue() as jobs:
         typer.echo(jobs.submit(request, bundle))
 
 
 @jobs_app.command("list")
 def list_jobs() -> None:
     """All jobs, the newest first."""
-    from headhunt_svc.jobs.client import Jobs
-
-    with Jobs() as jobs:
+    with _queue() as jobs:
         print_jobs(jobs.all())
 
 
 @jobs_app.command("show")
 def show_job(job_id: JobId, json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False) -> None:
     """State of a job, its errors and events."""
-    from headhunt_svc.jobs.client import Jobs
-
-    with Jobs() as jobs:
+    with _queue() as jobs:
         job = jobs.show(job_id)
         if json:
             typer.echo(job.model_dump_json())
@@ -77,11 +73,10 @@ def show_job(job_id: JobId, json: Annotated[bool, typer.Option("--json", help="E
 @jobs_app.command()
 def watch(job_id: JobId) -> None:
     """Wait until a job ends; exit code 3 where videos failed."""
-    from headhunt_svc.jobs.client import Jobs
     from headhunt_svc.jobs.queue import DONE
 
     printed = ""
-    with Jobs() as jobs:
+    with _queue() as jobs:
         while (job := jobs.show(job_id)).state not in DONE:
             if (progress := f"{job.state}, {job.percent:.0f} %") != printed:
                 left = f", {clock(job.eta_s)} left" if job.eta_s else ""
@@ -95,18 +90,14 @@ def watch(job_id: JobId) -> None:
 @jobs_app.command()
 def cancel(job_id: JobId) -> None:
     """Stop a job; finished videos keep their results."""
-    from headhunt_svc.jobs.client import Jobs
-
-    with Jobs() as jobs:
+    with _queue() as jobs:
         jobs.cancel(job_id)
 
 
 @jobs_app.command()
 def retry(job_id: JobId) -> None:
     """Run failed and cancelled videos again."""
-    from headhunt_svc.jobs.client import Jobs
-
-    with Jobs() as jobs:
+    with _queue() as jobs:
         note(f"{jobs.retry(job_id)} videos run again")
 
 
@@ -116,10 +107,9 @@ def results(
     out: Annotated[Path | None, typer.Option(help="A .parquet file; without it JSON lines are printed.")] = None,
 ) -> None:
     """The results so far: one row for each finished video, errors included."""
-    from headhunt_svc.jobs.client import Jobs
     from headhunt_svc.jobs.rows import save_parquet
 
-    with Jobs() as jobs:
+    with _queue() as jobs:
         if out is not None:
             save_parquet(out, jobs.rows(job_id, only_done=True))
             return
@@ -132,9 +122,7 @@ def purge(
     older_than_days: Annotated[float | None, typer.Option(min=0, help="Default: HEADHUNT_JOBS_KEEP_DAYS.")] = None,
 ) -> None:
     """Delete finished jobs, and results that no other job uses."""
-    from headhunt_svc.jobs.client import Jobs
-
-    with Jobs() as jobs:
+    with _queue() as jobs:
         note(f"{jobs.purge(older_than_days)} jobs purged")
 
 
@@ -164,7 +152,7 @@ def batch(
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Score an archive without a queue; a second run goes on where the first stopped."""
-    options = _job_options(Options(operating_point, threshold, smoothing, contributions))
+    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions)))
     check_bundle(bundle, operating_point, smoothing)
     from headhunt_svc.jobs.batch import run
     from headhunt_svc.jobs.inputs import expand
@@ -175,31 +163,24 @@ def batch(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _job_options(options: Options) -> "JobOptions":
-    """The options of a job; `Options` has refused wrong ones with a message of one line."""
-    from headhunt_svc.jobs.models import JobOptions
+def _queue() -> "Jobs":
+    """The queue, imported late because its libraries are slow to import."""
+    from headhunt_svc.jobs.client import Jobs
 
-    return JobOptions(
-        operating_point=options.operating_point,
-        threshold=options.threshold,
-        smoothing=options.smoothing,
-        contributions=options.contributions,
-    )
+    return Jobs()
 
 
-def print_jobs(jobs: "Sequence[Job]") -> None:
+def print_jobs(jobs: Sequence[Job]) -> None:
     """Prints one line for each job."""
-    table = Table(box=None, header_style="bold")
-    for name in ("job", "state", "done", "failed", "videos", "left"):
-        table.add_column(name)
+    table = Table("job", "state", "done", "failed", "videos", "left", box=None, header_style="bold")
     for job in jobs:
         n = sum(job.counts.values())
         left = clock(job.eta_s) if job.eta_s is not None else "?"
         table.add_row(job.job_id, job.state, f"{job.percent:.0f} %", str(job.counts["failed"]), str(n), left)
-    Console(width=WIDTH).print(table)
+    wide().print(table)
 
 
-def print_job(job: "Job") -> None:
+def print_job(job: Job) -> None:
     """Prints a job with its videos that have events, an error or a failed attempt."""
     console = Console(highlight=False, soft_wrap=True)
     counts = ", ".join(f"{n} {state}" for state, n in job.counts.items() if n)
@@ -212,7 +193,7 @@ def print_job(job: "Job") -> None:
             console.print(f"  {v.state:9}  {escape(v.video_id)}  {text}")
 
 
-def print_deliveries(deliveries: "Sequence[Delivery]") -> None:
+def print_deliveries(deliveries: Sequence[Delivery]) -> None:
     """Prints a job's webhooks."""
     for d in deliveries:
         note(f"{d.delivery_id}  {d.event}  {d.state}, {d.attempts} attempts" + (f": {d.error}" if d.error else ""))

@@ -27,6 +27,7 @@ from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute, Video, vide
 
 T = TypeVar("T")
 GONE_POLL_S = 0.5
+FROM_BUNDLE = {"mllm_revision", "prompt", "heads", "segmentation", "operating_points", "fingerprint", "data"}
 REFUSALS = problems(400, 408, 413, 415, 422, 429, 504)
 router = APIRouter(route_class=LimitedRoute)
 
@@ -75,10 +76,8 @@ def _scored_segments(batch: ScoredBatch) -> ScoredSegments:
 async def _report(items: AsyncGenerator[ScoredSegments | Report, None]) -> Report:
     """The last item."""
     async with aclosing(items):
-        async for item in items:
-            if isinstance(item, Report):
-                return item
-    raise RuntimeError("a scoring ended without a report")
+        (report,) = [item async for item in items if isinstance(item, Report)]
+    return report
 
 
 @router.post("/detect", responses=REFUSALS, openapi_extra=DETECT_BODY)
@@ -98,31 +97,21 @@ def _event(item: ScoredSegments | Report | ProblemBody) -> ServerSentEvent:
     return ServerSentEvent(item.model_dump_json(), event=EVENT_NAMES[type(item)], sep="\n")
 
 
-async def _events(request: Request, engine: Engine, query: DetectOptions) -> AsyncGenerator[ServerSentEvent, None]:
-    """The events; a problem before the first is raised, a later one is the last event."""
-    started = False
+async def _events(
+    request: Request, engine: Engine, query: DetectOptions
+) -> AsyncGenerator[ServerSentEvent | None, None]:
+    """None when the first event is known, then the events; a problem before is raised, a later one is an event."""
     async with engine.admitted() as work:
-        try:
-            video = await video_of(request, query, engine, work)
-            async with aclosing(_detect(engine, work, video)) as items:
-                first = await _unless_gone(request, anext(items))  # later it is the response that watches the client
-                started = True
+        video = await video_of(request, query, engine, work)
+        async with aclosing(_detect(engine, work, video)) as items:
+            first = await _unless_gone(request, anext(items))  # later it is the response that watches the client
+            yield None
+            try:
                 yield _event(first)
                 async for item in items:
                     yield _event(item)
-        except Problem as exc:
-            if not started:
-                raise
-            yield _event(exc.body)
-
-
-async def _chain(
-    first: ServerSentEvent, events: AsyncGenerator[ServerSentEvent, None]
-) -> AsyncGenerator[ServerSentEvent, None]:
-    async with aclosing(events):
-        yield first
-        async for event in events:
-            yield event
+            except Problem as exc:
+                yield _event(exc.body)
 
 
 @router.post(
@@ -137,8 +126,8 @@ async def detect_stream(
 ) -> EventSourceResponse:
     """Score a video; the answer is a stream of server-sent events, one for each batch of segments."""
     events = _events(request, engine, query)
-    first = await anext(events)  # a problem before the first event is an HTTP status
-    return EventSourceResponse(_chain(first, events), sep="\n")
+    await anext(events)  # a problem before the first event is an HTTP status
+    return EventSourceResponse(events, sep="\n")
 
 
 @router.post("/score", responses=problems(400, 413, 415, 422, 429))
@@ -165,16 +154,10 @@ async def detector(engine: CurrentEngine) -> DetectorCard:
         detector_id=detector.detector_id,
         code=detector.code,
         mllm=bundle.mllm.id,
-        mllm_revision=bundle.mllm_revision,
         dtype=bundle.mllm.dtype,
-        prompt=bundle.prompt,
-        heads=bundle.heads,
         frames_per_segment=bundle.segmentation.frames_per_segment,
-        segmentation=bundle.segmentation.model_dump(mode="json"),
-        operating_points=bundle.operating_points,
-        fingerprint=bundle.fingerprint,
-        data=bundle.data,
         test_metrics=_test_metrics(engine.bundle, detector.detector_id),
+        **bundle.model_dump(mode="json", include=FROM_BUNDLE),
     )
 
 

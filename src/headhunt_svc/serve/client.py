@@ -7,8 +7,8 @@ with Client("http://127.0.0.1:3000") as client:
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -36,9 +36,7 @@ class Client:
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
     def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
@@ -73,14 +71,7 @@ class Client:
     def _upload(self, route: str, path: Path, video_id: str | None, options: Options) -> Iterator[httpx.Response]:
         """Sends a video as the body of a request."""
         name = video_id or path.name
-        query: dict[str, Any] = {
-            "operating_point": options.operating_point,
-            "smoothing": options.smoothing,
-            "contributions": options.contributions,
-            "video_id": name,
-        }
-        if options.threshold is not None:
-            query["threshold"] = options.threshold
+        query = {key: value for key, value in asdict(options).items() if value is not None} | {"video_id": name}
         headers = {"Content-Type": "application/octet-stream"}
         try:
             with (

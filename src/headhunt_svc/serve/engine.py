@@ -41,9 +41,9 @@ T = TypeVar("T")
 class Work:
     """One request: where its upload lies, how long it took so far, and why it must stop, if it must."""
 
+    detector: Detector
     runner: Runner
     folder: Path
-    started: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     why: BaseException | None = None
     waiting: "asyncio.Future[Any] | None" = None  # an upload, or a place in the line: what `stop` may cancel
@@ -157,12 +157,13 @@ class Engine:
         Raises:
             Problem: not ready (503), or too many wait (429).
         """
-        self.loaded()
+        detector = self.loaded()
         assert self._runner is not None
         if len(self._works) >= self.settings.max_videos + self.settings.max_waiting:
             retry = {"Retry-After": str(RETRY_AFTER_S)}
             raise Problem(429, "busy", f"{len(self._works)} videos are being scored or wait: try again later", retry)
-        work = Work(self._runner, Path(tempfile.mkdtemp(prefix="headhunt-", dir=self.settings.upload_folder)))
+        folder = Path(tempfile.mkdtemp(prefix="headhunt-", dir=self.settings.upload_folder))
+        work = Work(detector, self._runner, folder)
         self._works.add(work)
         late = Problem(504, "deadline", f"not done after {self.settings.deadline_s:g} s: send shorter pieces of video")
         timer = self._loop.call_later(self.settings.deadline_s, work.stop, late)
@@ -170,7 +171,7 @@ class Engine:
         def leave(_: object = None) -> None:
             timer.cancel()
             self._works.discard(work)
-            shutil.rmtree(work.folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
         try:
             yield work
@@ -185,7 +186,8 @@ class Engine:
         self, work: Work, path: Path, video_id: str, options: Options, camera: str
     ) -> AsyncGenerator[ScoredBatch | Report]:
         """Score a video in a thread, when it is its turn: its batches as they are scored, and last the report."""
-        self.loaded_for(work).operating_point(options)
+        work.check()
+        work.detector.operating_point(options)
         batches: asyncio.Queue[ScoredBatch | None] = asyncio.Queue()
 
         def put(batch: ScoredBatch | None) -> None:
@@ -193,21 +195,17 @@ class Engine:
                 self._loop.call_soon_threadsafe(batches.put_nowait, batch)
 
         async def turn() -> Report:
-            metrics.QUEUE_DEPTH.inc()
-            waited = time.perf_counter()
-            try:
+            started = time.perf_counter()
+            with metrics.QUEUE_DEPTH.track_inprogress():
                 await work.wait(self._slots.acquire())
-            finally:
-                metrics.QUEUE_DEPTH.dec()
-            work.seconds["queue"] = time.perf_counter() - waited
+            work.seconds["queue"] = time.perf_counter() - started
             metrics.QUEUE_WAIT_SECONDS.observe(work.seconds["queue"])
-            metrics.VIDEOS_ACTIVE.inc()
             try:
-                return await self._loop.run_in_executor(
-                    self._pool, self._detect, work, path, video_id, options, camera, put
-                )
+                with metrics.VIDEOS_ACTIVE.track_inprogress():
+                    return await self._loop.run_in_executor(
+                        self._pool, self._detect, work, path, video_id, options, camera, put
+                    )
             finally:
-                metrics.VIDEOS_ACTIVE.dec()
                 self._slots.release()
 
         work.future = asyncio.ensure_future(turn())
@@ -226,7 +224,8 @@ class Engine:
         camera: str,
         put: Callable[[ScoredBatch], None],
     ) -> Report:
-        detector = self.loaded_for(work)
+        work.check()
+        detector = work.detector
         started = scored = time.perf_counter()
 
         def passed_on(batches: Iterable[ScoredBatch]) -> Iterator[ScoredBatch]:
@@ -263,22 +262,15 @@ class Engine:
         metrics.EVENTS.labels(label).inc(len(report.events))
         metrics.FOOTAGE_SECONDS.labels(label).inc(report.duration_s)
 
-    def loaded_for(self, work: Work) -> Detector:
-        """The detector of a request that was admitted, also while the service drains."""
-        work.check()
-        assert self.detector is not None
-        return self.detector
-
     async def score(self, pictures: UInt8[np.ndarray, "frame height width 3"], fps: float) -> ScoredBatch:
         """Score the pictures of one segment, beside those of videos."""
         async with self.admitted() as work:
-            detector = self.loaded()
 
             def run() -> ScoredBatch:
-                pixels = detector.extractor.preprocess(pictures)[None]
+                pixels = work.detector.extractor.preprocess(pictures)[None]
                 n = len(pictures)
                 segment = Segment("", 0, FrameSpan(0, n), tuple(range(n)))
-                cache = VisionCache(detector.bundle.segmentation.frame_s(fps))
+                cache = VisionCache(work.detector.bundle.segmentation.frame_s(fps))
                 return work.score(PixelBatch((TimedSegment(segment, 0.0, n / fps),), pixels, cache))
 
             return await self._loop.run_in_executor(None, run)

@@ -63,20 +63,14 @@ Queue = Annotated[Jobs, Depends(_queue)]
 JobId = Annotated[str, PathParameter(json_schema_extra={"pattern": f"^{JOB_ID}$"})]  # others are a 404, not a 400
 
 
-async def _no_such_job(_: Request, exc: NoSuchJobError) -> Response:
-    return Problem(404, "job", str(exc)).response()
-
-
-async def _database_away(_: Request, exc: Exception) -> Response:
+async def _on_error(_: Request, exc: Exception) -> Response:
+    if isinstance(exc, NoSuchJobError):
+        return Problem(404, "job", str(exc)).response()
     detail = "the database of the jobs does not answer: try again later"
     return Problem(503, "database", detail, {"Retry-After": "5"}).response()
 
 
-HANDLERS: Handlers = {
-    NoSuchJobError: _no_such_job,
-    UnreachableError: _database_away,
-    sqlalchemy.exc.OperationalError: _database_away,
-}
+HANDLERS: Handlers = dict.fromkeys((NoSuchJobError, UnreachableError, sqlalchemy.exc.OperationalError), _on_error)
 
 
 @router.post("", status_code=202, responses=problems(400, 413, 415, 422))

@@ -49,8 +49,12 @@ class Problem(HTTPException):
         return Response(self.body.model_dump_json(), self.status_code, self.headers, MEDIA_TYPE)
 
 
-def problem_of(error: HeadHuntError) -> Problem:
+def problem_of(error: HTTPException | HeadHuntError) -> Problem:
     """The answer to an error: 4xx where the client can mend it, otherwise 500."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, HTTPException):  # Starlette's own: no such route or method
+        return Problem(error.status_code, "route", f"{error.detail}: see /v1/openapi.json", error.headers)
     if isinstance(error, VideoError):
         return Problem(422, "video", str(error))
     if isinstance(error, ConfigError):
@@ -81,14 +85,6 @@ def parsed(model: type[M], fields: Mapping[str, str] | bytes) -> M:
         raise invalid(error, error["loc"], model) from exc
 
 
-async def _on_problem(_: Request, exc: Problem) -> Response:
-    return exc.response()
-
-
-async def _on_error(_: Request, exc: HeadHuntError) -> Response:
-    return problem_of(exc).response()
-
-
 async def _on_invalid(request: Request, exc: RequestValidationError) -> Response:
     """Name the first of the parameters and fields that FastAPI refused."""
     hints = typing.get_type_hints(request.scope["endpoint"]).values()
@@ -97,15 +93,9 @@ async def _on_invalid(request: Request, exc: RequestValidationError) -> Response
     return invalid(error, error["loc"][1:], models[0] if models else None).response()
 
 
-async def _on_http_error(_: Request, exc: HTTPException) -> Response:
-    """Starlette's own errors: no such route or method."""
-    return Problem(exc.status_code, "route", f"{exc.detail}: see /v1/openapi.json", exc.headers).response()
+async def _on_error(_: Request, exc: HTTPException | HeadHuntError) -> Response:
+    return problem_of(exc).response()
 
 
 Handlers = dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]
-HANDLERS: Handlers = {
-    Problem: _on_problem,
-    HeadHuntError: _on_error,
-    RequestValidationError: _on_invalid,
-    HTTPException: _on_http_error,
-}
+HANDLERS: Handlers = {RequestValidationError: _on_invalid, HeadHuntError: _on_error, HTTPException: _on_error}

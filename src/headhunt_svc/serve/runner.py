@@ -1,8 +1,8 @@
 """One thread owns the model; segments of all videos that are being scored go through it together, in fair shares."""
 
 import threading
-import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -25,9 +25,8 @@ class _Job:
     owner: object
     batch: PixelBatch
     taken: int = 0
-    parts: list[np.ndarray] = field(default_factory=list)  # features
-    error: BaseException | None = None
-    done: threading.Event = field(default_factory=threading.Event)
+    parts: list[np.ndarray] = field(default_factory=list)
+    features: Future[np.ndarray] = field(default_factory=Future)
 
     @property
     def left(self) -> int:
@@ -59,10 +58,7 @@ class Runner:
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
-        job.done.wait()
-        if job.error is not None:
-            raise job.error
-        return scored_batch(self._detector.scorer, batch, np.concatenate(job.parts))
+        return scored_batch(self._detector.scorer, batch, job.features.result())
 
     def exclusive(self) -> AbstractContextManager[object]:
         """Between two calls of the model: inside, nobody else runs it."""
@@ -73,12 +69,7 @@ class Runner:
         with self._changed:
             for job in [j for j in self._jobs if j.owner is owner]:
                 self._jobs.remove(job)
-                self._end(job, why)
-
-    @staticmethod
-    def _end(job: _Job, error: BaseException | None = None) -> None:
-        job.error = error
-        job.done.set()
+                job.features.set_exception(why)
 
     def _take(self) -> list[tuple[_Job, slice]]:
         """The next model call: parts of jobs. Jobs that are not finished by it go to the end of the line."""
@@ -108,14 +99,14 @@ class Runner:
             except BaseException as error:
                 for job, _ in parts:
                     self.forget(job.owner, error)
-                    self._end(job, error)
+                    if not job.features.done():
+                        job.features.set_exception(error)
             else:
                 for job, _ in parts:
-                    if not job.left and not job.done.is_set():
-                        self._end(job)
+                    if not job.left:
+                        job.features.set_result(np.concatenate(job.parts))
 
     def _score(self, parts: Sequence[tuple[_Job, slice]]) -> None:
-        started = time.perf_counter()
         first = parts[0][0].batch
         cache = first.cache if len(parts) == 1 else VisionCache(first.cache.frame_s)
         pixels = torch.cat([job.batch.pixels[part] for job, part in parts])
@@ -124,15 +115,12 @@ class Runner:
             for k, (job, part) in enumerate(parts)
             for shown in job.batch.frames[part]
         ]
-        with self._model:
+        with self._model, metrics.MODEL_SECONDS.time():
             features = self._detector.features(pixels, cache, frames)
-        metrics.MODEL_SECONDS.observe(time.perf_counter() - started)
         metrics.BATCH_SEGMENTS.observe(len(pixels))
         metrics.SEGMENTS.inc(len(pixels))
         if self._detector.extractor.device.type == "cuda":
             metrics.GPU_MEMORY_BYTES.set(torch.cuda.memory_allocated(self._detector.extractor.device))
-        first_row = 0
-        for job, part in parts:
-            n = part.stop - part.start
-            job.parts.append(features[first_row : first_row + n])
-            first_row += n
+        ends = np.cumsum([part.stop - part.start for _, part in parts])
+        for (job, _), rows in zip(parts, np.split(features, ends[:-1]), strict=True):
+            job.parts.append(rows)

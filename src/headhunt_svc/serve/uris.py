@@ -27,21 +27,10 @@ class UriError(Problem):
 
 
 async def fetch(uri: str, folder: Path, settings: Settings) -> Path:
-    """Resolve a URI to a local file, as the settings allow; downloads go to `folder`.
+    """Resolve a file URI or absolute path below one of `uri_roots`, or download from one of `uri_hosts` to `folder`.
 
     Raises:
-        UriError: see resolve_uri.
-    """
-    return await resolve_uri(uri, settings.uri_roots, settings.uri_hosts, folder, settings.max_upload_bytes)
-
-
-async def resolve_uri(uri: str, roots: Sequence[Path], hosts: Sequence[str], folder: Path, limit_bytes: int) -> Path:
-    """Resolve a file URI or absolute path below one of the roots, or download from one of the hosts.
-
-    hosts: names or addresses, with a port where it is not the scheme's default.
-
-    Raises:
-        UriError: not allowed, not found, or longer than limit_bytes.
+        UriError: not allowed, not found, or longer than max_upload_bytes.
     """
     if len(uri) > 4096 or not uri.isprintable():
         raise UriError("the URI is too long or has characters that cannot be printed")
@@ -53,9 +42,10 @@ async def resolve_uri(uri: str, roots: Sequence[Path], hosts: Sequence[str], fol
     if parts.scheme in ("", "file"):
         if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
             raise UriError("a file URI has neither host, query nor fragment: write file:///folder/clip.mp4")
-        return await asyncio.to_thread(_inside, urllib.parse.unquote(parts.path) if parts.scheme else uri, roots)
+        name = urllib.parse.unquote(parts.path) if parts.scheme else uri
+        return await asyncio.to_thread(_inside, name, settings.uri_roots)
     if parts.scheme in _PORTS:
-        return await _download(parts, hosts, folder, limit_bytes)
+        return await _download(parts, settings.uri_hosts, folder, settings.max_upload_bytes)
     raise UriError(f"{parts.scheme}: is not read here: give file, http or https")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headhunt_svc.serve import uris
-from headhunt_svc.serve.uris import UriError, fetch, resolve_uri
+from headhunt_svc.serve.uris import UriError, fetch
 from headhunt_svc.settings import Settings
 
 VIDEO = bytes(range(256)) * 40
@@ -33,7 +33,8 @@ def root(tmp_path: Path) -> Path:
 def resolve(uri: str, root: Path, hosts: tuple[str, ...] = (), limit: int = 2**20) -> Path:
     folder = root.parent / "downloads"
     folder.mkdir(exist_ok=True)
-    return asyncio.run(resolve_uri(uri, [root], hosts, folder, limit))
+    settings = Settings(uri_roots=(root,), uri_hosts=hosts, max_upload_bytes=limit)
+    return asyncio.run(fetch(uri, folder, settings))
 
 
 @pytest.mark.parametrize(

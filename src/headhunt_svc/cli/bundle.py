@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,10 +13,10 @@ from headhunt_svc import paths
 from headhunt_svc.cli.console import note, wide
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
+from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.deployments import Deployed, Version
 from headhunt_svc.params import CalibrateParams, load_params
-
-if TYPE_CHECKING:
-    from headhunt_svc.detector.deployments import Version
+from headhunt_svc.storage.files import read_json
 
 app = typer.Typer()
 bundle_app = typer.Typer(no_args_is_help=True, help="The detector bundle.")
@@ -101,8 +101,6 @@ def package(bundle: BundleFolder = paths.BUNDLE) -> None:
 @bundles_app.command("list")
 def bundles_list(deployed: DeployedFolder = paths.DEPLOYED) -> None:
     """Print which bundles were activated, and which one is in use."""
-    from headhunt_svc.detector.deployments import Deployed
-
     print_history(Deployed(deployed).history())
 
 
@@ -113,8 +111,6 @@ def bundles_activate(
     deployed: DeployedFolder = paths.DEPLOYED,
 ) -> None:
     """Check a bundle and point deployed/current to it; services read it when they start."""
-    from headhunt_svc.detector.deployments import Deployed
-
     typer.echo(Deployed(deployed).activate(bundle, why))
 
 
@@ -125,16 +121,11 @@ def bundles_rollback(
     deployed: DeployedFolder = paths.DEPLOYED,
 ) -> None:
     """Point deployed/current to an earlier bundle again."""
-    from headhunt_svc.detector.deployments import Deployed
-
     typer.echo(Deployed(deployed).rollback(to, why).detector_id)
 
 
 def print_bundle(folder: Path, metrics_file: Path) -> None:
     """Prints the lineage and operating points of a bundle, and its figures where `metrics_file` is of this detector."""
-    from headhunt_svc.detector.bundle import load_bundle
-    from headhunt_svc.storage.files import read_json
-
     bundle, _ = load_bundle(folder)
     videos = ", ".join(f"{n} {split}" for split, n in bundle.data["videos"].items())
     heads = zip(bundle.heads, bundle.rss, strict=True)
@@ -165,7 +156,7 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
         console.print(f"[bold]{key:{width}}[/bold]{value}")
 
 
-def print_history(history: "Sequence[Version]") -> None:
+def print_history(history: Sequence[Version]) -> None:
     """Prints every activation of a bundle, the current one marked."""
     table = Table("", "detector", "since", "by", "why", "bundle")
     for v in history:

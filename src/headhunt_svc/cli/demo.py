@@ -12,7 +12,9 @@ from headhunt_svc.cli.detect import print_report
 from headhunt_svc.cli.evaluate import print_ablation, print_metrics
 from headhunt_svc.cli.options import PARAMS, ParamsFile
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
+from headhunt_svc.demo.published import TOLERANCE, differences
 from headhunt_svc.params import load_params
+from headhunt_svc.storage.files import read_json
 
 DemoParamsFile = Annotated[
     Path, typer.Option("--params", help="The demo's parameters.", show_default="those of the package")
@@ -88,9 +90,6 @@ def demo_show(
 
 def print_agreement(path: Path, published: Path) -> None:
     """Prints whether the figures of metrics.json agree with the published ones; if not, which and by how much."""
-    from headhunt_svc.demo.published import TOLERANCE, differences
-    from headhunt_svc.storage.files import read_json
-
     lines = differences(read_json(path, "headhunt evaluate"), read_json(published, "git checkout artifacts"))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if not lines:
@@ -103,7 +102,6 @@ def print_agreement(path: Path, published: Path) -> None:
 
 def print_seeds(path: Path) -> None:
     """Prints demo_seeds.json as a table."""
-    from headhunt_svc.storage.files import read_json
     from headhunt_svc.studies.figures import with_interval
 
     comparison = read_json(path, "headhunt demo seeds 1 2 3")

@@ -13,12 +13,13 @@ from headhunt_svc import paths
 from headhunt_svc.cli.console import clock, error, note
 from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold, check_bundle
 from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.report import Report, save_report
 from headhunt_svc.errors import EXIT_SOME_FAILED, VideoError, VideoOpenError
+from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import check_writable
 from headhunt_svc.types import Split
 
 if TYPE_CHECKING:
-    from headhunt_svc.detector.report import Report
     from headhunt_svc.pipeline.files import Input, Outputs
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -91,12 +92,11 @@ def detect(
 
 def _by_detector(
     bundle: Path, inputs: "Sequence[Input]", outputs: "Outputs", options: Options, camera: str | None
-) -> "Generator[Report | VideoError]":
+) -> Generator[Report | VideoError]:
     """Scores the videos with a bundle in this process."""
     from headhunt_svc.detector.pipeline import Detector
     from headhunt_svc.pipeline.detect import detect_videos
     from headhunt_svc.prediction_log.recording import recording
-    from headhunt_svc.settings import Settings
 
     with recording(Settings()) as recorder:
         detector = Detector.load(bundle)
@@ -106,9 +106,8 @@ def _by_detector(
 
 def _by_service(
     url: str, inputs: "Sequence[Input]", options: Options, out: Path | None
-) -> "Generator[Report | VideoError]":
+) -> Generator[Report | VideoError]:
     """Lets a service score the videos; writes the reports to `out`."""
-    from headhunt_svc.detector.report import save_report
     from headhunt_svc.pipeline.files import report_path
     from headhunt_svc.serve.client import Client
 
@@ -124,7 +123,7 @@ def _by_service(
             yield report
 
 
-def _print_results(results: "Iterable[Report | VideoError]", out: Path | None, json: bool) -> int:
+def _print_results(results: Iterable[Report | VideoError], out: Path | None, json: bool) -> int:
     """Prints every report or error as soon as it is there; returns how many videos failed or have gaps."""
     n_bad = 0
     for result in results:
@@ -146,7 +145,7 @@ def sparkline(values: list[float]) -> str:
     return "".join(BARS[min(int(p * len(BARS)), len(BARS) - 1)] for p in peaks)
 
 
-def print_report(report: "Report", out: Path | None) -> None:
+def print_report(report: Report, out: Path | None) -> None:
     """Prints events with times and peak, the scores as a sparkline, gaps, and the path of the report."""
     console = Console(highlight=False, soft_wrap=True)
     size = f"{report.n_frames} frames, {len(report.scores)} segments, {clock(report.duration_s)}"

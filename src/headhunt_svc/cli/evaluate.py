@@ -11,7 +11,6 @@ from rich.table import Table
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import WIDTH, cell, wide
-from headhunt_svc.cli.dataset import print_footage
 from headhunt_svc.cli.options import (
     PARAMS,
     AllowMissing,
@@ -24,7 +23,9 @@ from headhunt_svc.cli.options import (
     PointName,
     check_bundle,
 )
+from headhunt_svc.cli.pipeline import print_footage
 from headhunt_svc.params import DatasetParams, EvaluateParams, load_params
+from headhunt_svc.storage.files import read_json
 from headhunt_svc.types import Smoothing
 
 app = typer.Typer()
@@ -106,21 +107,13 @@ def ablate(params: ParamsFile = PARAMS) -> None:
     """Compare the expert heads with other heads, scorers, prompts, and the model's answers."""
     from headhunt_svc.studies.ablate import ablate as run
 
-    run(
-        load_params(params),
-        paths.INDEX,
-        paths.BUNDLE,
-        paths.FEATURES,
-        paths.MEASURED,
-        paths.ABLATION,
-        paths.PLOTS,
-    )
+    inputs = (paths.INDEX, paths.BUNDLE, paths.FEATURES, paths.MEASURED)
+    run(load_params(params), *inputs, paths.ABLATION, paths.PLOTS)
     print_ablation(paths.ABLATION)
 
 
 def print_metrics(path: Path) -> None:
     """Prints metrics.json as a table: all test videos, then each kind of anomaly with the normal ones."""
-    from headhunt_svc.storage.files import read_json
     from headhunt_svc.studies.figures import with_interval
 
     metrics = read_json(path, "headhunt evaluate")
@@ -213,7 +206,6 @@ def _event_lines(figures: dict[str, Any]) -> Iterator[str]:
 
 def print_ablation(path: Path) -> None:
     """Prints ablation.json as a table: test and hard videos, and ROC-AUC with few labelled videos."""
-    from headhunt_svc.storage.files import read_json
     from headhunt_svc.studies.figures import with_interval, words
 
     arms = read_json(path, "headhunt ablate")["arms"]

@@ -15,6 +15,8 @@ from headhunt_svc import paths
 from headhunt_svc.cli.console import note, wide
 from headhunt_svc.cli.options import BundleFolder
 from headhunt_svc.errors import EXIT_DRIFT
+from headhunt_svc.settings import JobSettings, Settings
+from headhunt_svc.storage.files import write_json
 
 if TYPE_CHECKING:
     from headhunt_svc.monitoring.verdicts import Verdict
@@ -31,8 +33,6 @@ WorkspaceFolder = Annotated[Path, typer.Option(help="Evidently's workspace.")]
 
 def _log_folder(option: str | None) -> str:
     """The prediction log: of the option, of the environment, or the one that the simulation writes."""
-    from headhunt_svc.settings import Settings
-
     return option or Settings().prediction_log or str(paths.MONITOR / "log")
 
 
@@ -58,7 +58,6 @@ def monitor_run(
     from headhunt_svc.monitoring.metrics import serve
     from headhunt_svc.monitoring.run import Monitor, Paths
     from headhunt_svc.notify.webhooks import check_host, post
-    from headhunt_svc.settings import JobSettings
 
     monitor = Monitor(
         Paths(_log_folder(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
@@ -185,8 +184,6 @@ def print_verdict(verdict: "Verdict") -> None:
 
 def print_detections(outcomes: Mapping[str, Any], path: Path | None) -> None:
     """Prints how many windows with a known cause raised the right alarm, and writes the figures to `path`."""
-    from headhunt_svc.storage.files import write_json
-
     rows = {name: asdict(outcome) for name, outcome in outcomes.items()}
     table = Table("windows of", "drawn", "with an alarm", "on the right camera", "of the right kind")
     for name, row in rows.items():

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.types import SpanEnds
 
 PARAMS = Path("params.yaml")
@@ -39,8 +40,6 @@ def check_bundle(
     Raises:
         ArtifactError: no bundle. ConfigError: it has no such operating point.
     """
-    from headhunt_svc.detector.bundle import load_bundle
-
     bundle, _ = load_bundle(folder)
     if operating_point is not None:
         bundle.operating_point(operating_point, smoothing)

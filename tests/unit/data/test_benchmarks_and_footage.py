@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from conftest import write_video
-from headhunt_svc.cli.dataset import print_footage
+from headhunt_svc.cli.pipeline import print_footage
 from headhunt_svc.data.benchmarks import COUNTS, SPANS, read_benchmark
 from headhunt_svc.data.datasets import read_annotations, read_folders
 from headhunt_svc.data.footage import scan_footage

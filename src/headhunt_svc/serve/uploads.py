@@ -1,13 +1,14 @@
 """Stream the video in a request's body (multipart or raw) to a file, without holding it in memory."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from headhunt_svc.serve.problems import Problem
@@ -60,7 +61,7 @@ async def receive_video(request: Request, folder: Path, limit_bytes: int) -> Rec
         UploadError: 413 longer than limit_bytes, 400 empty or broken, 415 not a video, 422 wrong fields. Nothing is
             left in the folder.
     """
-    kind, params = parse_options_header(request.headers.get("content-type", ""))
+    kind, _ = parse_options_header(request.headers.get("content-type", ""))
     multipart = kind == b"multipart/form-data"
     if not multipart and kind not in (*_RAW, b"image/gif") and not kind.startswith(b"video/"):
         shown = kind.decode("latin-1")[:80]
@@ -74,7 +75,9 @@ async def receive_video(request: Request, folder: Path, limit_bytes: int) -> Rec
             target = _Target(f, limit_bytes)
             filename, options = None, dict[str, str]()
             if multipart:
-                filename, options = await _from_multipart(request.stream(), params.get(b"boundary", b""), target)
+                form = _Form(request, target)
+                await form.read()
+                filename, options = form.filename, form.options
             else:
                 async for chunk in request.stream():
                     target.write(chunk)
@@ -118,72 +121,61 @@ class _Target:
         self._sniff()
 
 
-@dataclass(slots=True)
-class _Form:
-    """The callbacks of the multipart parser: fields become options, the field `video` goes to the file."""
+class _Form(MultiPartParser):
+    """Starlette's parser, but the field `video` goes to the target as it arrives, and other fields become options."""
 
-    target: _Target
-    options: dict[str, str] = field(default_factory=dict)
-    filename: str | None = None
-    videos: int = 0
-    ended: bool = False
-    _name: str = ""
-    _header: bytearray = field(default_factory=bytearray)
-    _header_value: bytearray = field(default_factory=bytearray)
-    _disposition: bytes = b""
-    _value: bytearray = field(default_factory=bytearray)
+    def __init__(self, request: Request, target: _Target) -> None:
+        super().__init__(request.headers, self._limited(request))
+        self.target = target
+        self.options: dict[str, str] = {}
+        self.filename: str | None = None
+        self.videos, self.ended = 0, False
 
-    def parser(self, boundary: bytes) -> MultipartParser:
-        return MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._part_begin,
-                "on_header_field": lambda data, start, stop: self._header.extend(data[start:stop]),
-                "on_header_value": lambda data, start, stop: self._header_value.extend(data[start:stop]),
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_finished,
-                "on_part_data": self._part_data,
-                "on_part_end": self._part_end,
-                "on_end": self._end,
-            },
-        )
+    async def _limited(self, request: Request) -> AsyncGenerator[bytes, None]:
+        total = 0
+        async for chunk in request.stream():
+            total += len(chunk)
+            if total > self.target.limit_bytes + _FORM_OVERHEAD:
+                raise _too_large(self.target.limit_bytes)
+            yield chunk
 
-    def _part_begin(self) -> None:
-        self._disposition = b""
-        self._value.clear()
+    async def read(self) -> None:
+        try:
+            await self.parse()
+        except (MultiPartException, FormParserError) as exc:
+            raise UploadError(400, f"the multipart body cannot be read ({exc.__cause__ or exc})") from exc
+        if not self.ended:
+            raise UploadError(400, "the multipart body ends in the middle; send it again")
 
-    def _header_end(self) -> None:
-        if bytes(self._header).lower() == b"content-disposition":
-            self._disposition = bytes(self._header_value)
-        self._header.clear()
-        self._header_value.clear()
-
-    def _headers_finished(self) -> None:
-        _, parameters = parse_options_header(self._disposition)
-        self._name = _text(parameters.get(b"name", b""), MAX_NAME, "a field's name")
-        if self._name == "video":
+    def on_headers_finished(self) -> None:
+        _, parameters = parse_options_header(self._current_part.content_disposition)
+        name = _text(parameters.get(b"name", b""), MAX_NAME, "a field's name")
+        self._current_part.field_name = name
+        if name == "video":
             self.videos += 1
             self.filename = _file_name(parameters.get(b"filename", b""))
             if self.videos > 1:
                 raise UploadError(422, "more than one field `video`: send one video in a request")
-        elif b"filename" in parameters or not self._name:
-            raise UploadError(422, f"a file in the field {self._name!r}: the video's field is `video`")
-        elif self._name in self.options or len(self.options) >= MAX_FIELDS:
-            raise UploadError(422, f"field {self._name!r} is there twice, or more than {MAX_FIELDS}")
+        elif b"filename" in parameters or not name:
+            raise UploadError(422, f"a file in the field {name!r}: the video's field is `video`")
+        elif name in self.options or len(self.options) >= MAX_FIELDS:
+            raise UploadError(422, f"field {name!r} is there twice, or more than {MAX_FIELDS}")
 
-    def _part_data(self, data: bytes, start: int, stop: int) -> None:
-        if self._name == "video":
-            self.target.write(data[start:stop])
-        elif len(self._value) + stop - start > MAX_VALUE:
-            raise UploadError(422, f"field {self._name!r} has more than {MAX_VALUE} bytes")
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        part = self._current_part
+        if part.field_name == "video":
+            self.target.write(data[start:end])
+        elif len(part.data) + end - start > MAX_VALUE:
+            raise UploadError(422, f"field {part.field_name!r} has more than {MAX_VALUE} bytes")
         else:
-            self._value += data[start:stop]
+            part.data += data[start:end]
 
-    def _part_end(self) -> None:
-        if self._name != "video":
-            self.options[self._name] = _text(bytes(self._value), MAX_VALUE, f"field {self._name!r}")
+    def on_part_end(self) -> None:
+        name = self._current_part.field_name
+        if name != "video":
+            self.options[name] = _text(bytes(self._current_part.data), MAX_VALUE, f"field {name!r}")
 
-    def _end(self) -> None:
+    def on_end(self) -> None:
         self.ended = True
 
 
@@ -200,23 +192,3 @@ def _file_name(data: bytes) -> str | None:
     """The last part of a POSIX or Windows path, to be shown; never used as a path."""
     name = data.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in name if c.isprintable())[:200] or None
-
-
-async def _from_multipart(
-    body: AsyncIterator[bytes], boundary: bytes, target: _Target
-) -> tuple[str | None, dict[str, str]]:
-    if not boundary:
-        raise UploadError(400, "the content type names no boundary")
-    form, total = _Form(target), 0
-    try:
-        parser = form.parser(boundary)
-        async for chunk in body:
-            total += len(chunk)
-            if total > target.limit_bytes + _FORM_OVERHEAD:
-                raise _too_large(target.limit_bytes)
-            parser.write(chunk)
-    except FormParserError as exc:
-        raise UploadError(400, f"the multipart body cannot be read ({exc})") from exc
-    if total and not form.ended:
-        raise UploadError(400, "the multipart body ends in the middle; send it again")
-    return form.filename, form.options

@@ -90,7 +90,7 @@ END = b"--b--\r\n"
         ([part("video", MP4, "a")], {"content_type": FORM}, 400, "ends in the middle"),
         ([part("video", MP4, "a")[:-300]], {"content_type": FORM}, 400, "ends in the middle"),
         ([b"garbage"], {"content_type": FORM}, 400, "cannot be read"),
-        ([MP4], {"content_type": "multipart/form-data"}, 400, "no boundary"),
+        ([MP4], {"content_type": "multipart/form-data"}, 400, "boundary"),
         ([MP4], {"content_type": f"multipart/form-data; boundary={'b' * 1000}"}, 400, "cannot be read"),
     ],
 )

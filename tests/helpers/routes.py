@@ -18,7 +18,7 @@ from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.jobs.client import Jobs, NoSuchJobError
 from headhunt_svc.jobs.models import Delivery, Job, JobRequest
 from headhunt_svc.serve.api import create_app
-from headhunt_svc.serve.engine import Engine
+from headhunt_svc.serve.engine import Engine, Video
 from headhunt_svc.serve.openapi import Application
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.settings import JobSettings, Settings
@@ -87,10 +87,9 @@ class ScriptedEngine(Engine):
         finally:
             self.admitted_now -= 1
 
-    async def detect(
-        self, work: Work, path: Path, video_id: str, options: Options, camera: str
-    ) -> AsyncGenerator[ScoredBatch | Report, None]:
-        self.calls.append((path.read_bytes(), video_id, options, camera))
+    async def detect(self, work: Work, video: Video) -> AsyncGenerator[ScoredBatch | Report, None]:
+        options = video.options.for_detector
+        self.calls.append((video.path.read_bytes(), video.name, options, video.options.camera))
         for item in self.batches:
             if isinstance(item, asyncio.Event):
                 await item.wait()
@@ -98,7 +97,7 @@ class ScriptedEngine(Engine):
                 yield item
         if self.error is not None:
             raise self.error
-        yield report(video_id, options)
+        yield report(video.name, options)
 
     async def score(self, pictures: np.ndarray, fps: float) -> ScoredBatch:
         scorer = self._detector.scorer

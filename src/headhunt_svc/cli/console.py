@@ -7,9 +7,9 @@ from headhunt_svc.errors import HeadHuntError
 WIDTH = 140
 
 
-def wide() -> Console:
+def wide(stderr: bool = False) -> Console:
     """A console for tables, as wide as they need also where output goes into a file."""
-    return Console(highlight=False, width=WIDTH)
+    return Console(stderr=stderr, highlight=False, width=WIDTH)
 
 
 def clock(seconds: float) -> str:

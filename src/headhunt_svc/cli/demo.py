@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc import paths
+from headhunt_svc.cli.console import wide
 from headhunt_svc.cli.detect import print_report
 from headhunt_svc.cli.evaluate import print_ablation, print_metrics
 from headhunt_svc.cli.options import PARAMS, ParamsFile
@@ -110,4 +111,4 @@ def print_seeds(path: Path) -> None:
         chosen = " (chosen)" if name == comparison["best_on_validation"] else ""
         tests = (with_interval(row["test"], key) for key in ("roc_auc", "average_precision"))
         table.add_row(f"{name}{chosen}", f"{row['validation']['roc_auc']:.3f}", *tests)
-    Console(width=100).print(table)
+    wide().print(table)

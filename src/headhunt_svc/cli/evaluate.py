@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import WIDTH, cell, wide
+from headhunt_svc.cli.console import cell, wide
 from headhunt_svc.cli.options import (
     PARAMS,
     AllowMissing,
@@ -122,7 +121,7 @@ def print_metrics(path: Path) -> None:
     table.add_row("the detector", with_interval(metrics, "roc_auc"), with_interval(metrics, "average_precision"))
     for kind, row in metrics["by_kind"].items():
         table.add_row(f"  {kind}", f"{row['roc_auc']:.3f}", f"{row['average_precision']:.3f}")
-    Console(width=100).print(table)
+    wide().print(table)
 
 
 def print_assessment(figures: dict[str, Any]) -> None:
@@ -219,4 +218,4 @@ def print_ablation(path: Path) -> None:
         cells += [f"{row['test']['f1']:.3f}"] + ([f"{row['hard']['roc_auc']:.3f}"] if hard else [])
         cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
         table.add_row(words(name), *cells)
-    Console(width=WIDTH).print(table)
+    wide().print(table)

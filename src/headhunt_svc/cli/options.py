@@ -35,11 +35,7 @@ Contributions = Annotated[
 def check_bundle(
     folder: Path, operating_point: str | None = None, smoothing: Literal["offline", "causal"] = "offline"
 ) -> None:
-    """Refuses a missing or broken bundle, or an unknown operating point, before a model is imported.
-
-    Raises:
-        ArtifactError: no bundle. ConfigError: it has no such operating point.
-    """
+    """Refuses a missing or broken bundle, or an unknown operating point, before a model is imported."""
     bundle, _ = load_bundle(folder)
     if operating_point is not None:
         bundle.operating_point(operating_point, smoothing)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import WIDTH, cell, wide
+from headhunt_svc.cli.console import cell, wide
 from headhunt_svc.cli.options import PARAMS, ParamsFile
 from headhunt_svc.params import load_params
 from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
@@ -86,7 +86,7 @@ def print_footage(footage: "Footage") -> None:
     """Prints the number of usable videos, and a table of those that do not match their annotation or have none."""
     records = footage.records
     n_frames, anomalous = sum(r.n_frames for r in records), sum(r.is_anomalous for r in records)
-    console = Console(stderr=True, highlight=False, width=WIDTH)
+    console = wide(stderr=True)
     if footage.findings:
         table = Table("video", "is", "detail")
         for finding in footage.findings:
@@ -117,7 +117,7 @@ def print_calibration(fitted: "FittedScorer") -> None:
     table = Table("segments", "predicted", "anomalous", title=title)
     for n, predicted, observed in zip(curve.counts, curve.predicted, curve.observed, strict=True):
         table.add_row(str(n), f"{predicted:.2f}", f"{observed:.2f}")
-    Console(width=100).print(table)
+    wide().print(table)
 
 
 def print_operating_points(points: CalibratedPoints) -> None:

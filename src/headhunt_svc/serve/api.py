@@ -19,11 +19,11 @@ from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.serve import jobs
-from headhunt_svc.serve.engine import Engine, Work
+from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.models import DetectOptions, DetectorCard, Score, ScoredSegment, ScoredSegments, SegmentFrames
 from headhunt_svc.serve.openapi import DETECT_BODY, EVENT_NAMES, EVENTS, Application, answer, problems
 from headhunt_svc.serve.problems import HANDLERS, Problem, ProblemBody, problem_of
-from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute, Video, video_of
+from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute, video_of
 
 T = TypeVar("T")
 GONE_POLL_S = 0.5
@@ -53,14 +53,14 @@ async def _unless_gone(request: Request, result: Awaitable[T]) -> T:
 
 async def _detect(engine: Engine, work: Work, video: Video) -> AsyncGenerator[ScoredSegments | Report, None]:
     """Score a video: its segments as they are scored, and last its report. Errors name it as the client does."""
-    options = video.options
+    resolution_s = video.options.resolution_s
     try:
-        async with aclosing(engine.detect(work, video.path, video.name, options.for_detector, options.camera)) as items:
+        async with aclosing(engine.detect(work, video)) as items:
             async for item in items:
                 if isinstance(item, ScoredBatch):
                     yield _scored_segments(item)
                 else:
-                    yield item if options.resolution_s is None else coarser(item, options.resolution_s)
+                    yield item if resolution_s is None else coarser(item, resolution_s)
     except HeadHuntError as exc:
         problem = problem_of(exc)
         problem.detail = problem.detail.replace(str(video.path), video.name)

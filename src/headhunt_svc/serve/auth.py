@@ -84,11 +84,7 @@ def required(host: str) -> bool:
 
 
 def keys_for(settings: Settings, addresses: list[str]) -> Keys | None:
-    """The keys of a service that listens on these addresses; None where it needs none.
-
-    Raises:
-        ConfigError: keys are needed and there are none, or see Keys.load.
-    """
+    """The keys of a service that listens on these addresses; None where it needs none. Raises ConfigError."""
     keys = Keys.load(settings)
     public = [address for address in addresses if required(address)]
     if keys is None and public:

@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment
-from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, VideoError
 from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.prediction_log.recording import Recorder, recorder_of
 from headhunt_svc.serve import metrics
+from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.serve.runner import Runner
 from headhunt_svc.settings import Settings
@@ -35,6 +35,15 @@ from headhunt_svc.video.sandbox import start
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video that was sent or named, as a file; `name` is what the client calls it."""
+
+    path: Path
+    name: str
+    options: DetectOptions
 
 
 @dataclass(eq=False)
@@ -152,11 +161,7 @@ class Engine:
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[Work]:
-        """A place in the line, with a folder for an upload.
-
-        Raises:
-            Problem: not ready (503), or too many wait (429).
-        """
+        """A place in the line, with a folder for an upload. Raises Problem: not ready (503), or too many wait (429)."""
         detector = self.loaded()
         assert self._runner is not None
         if len(self._works) >= self.settings.max_videos + self.settings.max_waiting:
@@ -182,12 +187,10 @@ class Engine:
                 work.stop(Problem(408, "gone", "the client hung up"))
                 work.future.add_done_callback(leave)
 
-    async def detect(
-        self, work: Work, path: Path, video_id: str, options: Options, camera: str
-    ) -> AsyncGenerator[ScoredBatch | Report]:
+    async def detect(self, work: Work, video: Video) -> AsyncGenerator[ScoredBatch | Report]:
         """Score a video in a thread, when it is its turn: its batches as they are scored, and last the report."""
         work.check()
-        work.detector.operating_point(options)
+        work.detector.operating_point(video.options.for_detector)
         batches: asyncio.Queue[ScoredBatch | None] = asyncio.Queue()
 
         def put(batch: ScoredBatch | None) -> None:
@@ -202,9 +205,7 @@ class Engine:
             metrics.QUEUE_WAIT_SECONDS.observe(work.seconds["queue"])
             try:
                 with metrics.VIDEOS_ACTIVE.track_inprogress():
-                    return await self._loop.run_in_executor(
-                        self._pool, self._detect, work, path, video_id, options, camera, put
-                    )
+                    return await self._loop.run_in_executor(self._pool, self._detect, work, video, put)
             finally:
                 self._slots.release()
 
@@ -215,17 +216,9 @@ class Engine:
             yield batch
         yield await work.future
 
-    def _detect(
-        self,
-        work: Work,
-        path: Path,
-        video_id: str,
-        options: Options,
-        camera: str,
-        put: Callable[[ScoredBatch], None],
-    ) -> Report:
+    def _detect(self, work: Work, video: Video, put: Callable[[ScoredBatch], None]) -> Report:
         work.check()
-        detector = work.detector
+        detector, options, camera = work.detector, video.options.for_detector, video.options.camera
         started = scored = time.perf_counter()
 
         def passed_on(batches: Iterable[ScoredBatch]) -> Iterator[ScoredBatch]:
@@ -236,11 +229,11 @@ class Engine:
             scored = time.perf_counter()
 
         try:
-            with open_video(path, video_id, sandbox=self.settings) as video:
-                batches = detector.score(video, self.recorder.probing(detector, work))
-                batches = self.recorder.record(detector, video_id, batches, options, camera=camera or None)
+            with open_video(video.path, video.name, sandbox=self.settings) as source:
+                batches = detector.score(source, self.recorder.probing(detector, work))
+                batches = self.recorder.record(detector, video.name, batches, options, camera=camera or None)
                 with closing(batches):
-                    report = detector.report(video, passed_on(batches), options)
+                    report = detector.report(source, passed_on(batches), options)
         except VideoError as exc:
             metrics.DECODE_FAILURES.labels(type(exc).__name__).inc()
             raise

@@ -15,11 +15,7 @@ BENTOFILE = Path("bentofile.yaml")
 
 
 def store(bundle: Path) -> bentoml.Model:
-    """Copy a bundle into the model store, with its test metrics, and with its model if that is a local folder.
-
-    Raises:
-        ArtifactError: the bundle is broken or its model is another one.
-    """
+    """Copy a bundle into the model store, with its test metrics, and its model if that is a folder. See check_model."""
     contents, _ = load_bundle(bundle)
     check_model(contents, bundle)
     labels = {"detector_id": contents.detector_id, "mllm_revision": contents.mllm_revision}
@@ -39,11 +35,7 @@ def store(bundle: Path) -> bentoml.Model:
 
 
 def package(bundle: Path) -> tuple[bentoml.Model, bentoml.Bento]:
-    """Build a Bento of a bundle: the code as the working folder's bentofile.yaml says, the bundle by the model store.
-
-    Raises:
-        ConfigError: no bentofile.yaml here. ArtifactError: see `store`.
-    """
+    """Build a Bento of a bundle: code as the working folder's bentofile.yaml says, bundle by the model store."""
     try:
         build: dict[str, Any] = yaml.safe_load(BENTOFILE.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:

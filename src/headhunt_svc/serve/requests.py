@@ -1,8 +1,6 @@
 """What the routes take from a request: the engine, JSON within a limit, a video with its options."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -10,7 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headhunt_svc.serve.engine import Engine, Work
+from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.models import DetectByUri, DetectOptions
 from headhunt_svc.serve.problems import Problem, parsed
 from headhunt_svc.serve.uploads import receive_video
@@ -62,21 +60,8 @@ async def _engine(request: Request) -> Engine:
 CurrentEngine = Annotated[Engine, Depends(_engine)]
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
-    """A video that was sent or named, as a file; `name` is what the client calls it."""
-
-    path: Path
-    name: str
-    options: DetectOptions
-
-
 async def video_of(request: Request, query: DetectOptions, engine: Engine, work: Work) -> Video:
-    """Receive the video of a request into the work's folder. Options in the body override those of the query.
-
-    Raises:
-        Problem: the body or the URI is no video that may be read, or an option is wrong.
-    """
+    """Receive a request's video into the work's folder; options in the body override the query's. Raises Problem."""
     assert isinstance(request, JsonRequest)
     if request.is_json:
         by_uri = parsed(DetectByUri, await work.wait(request.body()))

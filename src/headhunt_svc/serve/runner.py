@@ -1,6 +1,7 @@
 """One thread owns the model; segments of all videos that are being scored go through it together, in fair shares."""
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -75,13 +76,9 @@ class Runner:
         """The next model call: parts of jobs. Jobs that are not finished by it go to the end of the line."""
         first = self._jobs[0]
         same = [j for j in self._jobs if j.layout == first.layout]
-        counts = dict.fromkeys(same, 0)
-        room = self._detector.batch_segments
-        while room and any(j.left > counts[j] for j in same):
-            for job in same:
-                if room and job.left > counts[job]:
-                    counts[job], room = counts[job] + 1, room - 1
-        parts = [(job, slice(job.taken, job.taken + n)) for job, n in counts.items() if n]
+        in_turn = sorted((n, i) for i, job in enumerate(same) for n in range(job.left))
+        counts = Counter(same[i] for _, i in in_turn[: self._detector.batch_segments])
+        parts = [(job, slice(job.taken, job.taken + n)) for job, n in counts.items()]
         for job, part in parts:
             job.taken = part.stop
             self._jobs.remove(job)

@@ -23,6 +23,7 @@ from conftest import ROOT
 from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import ArtifactError, ConfigError, UnreachableError, VideoDecodeError
 from headhunt_svc.serve.auth import Keys
+from headhunt_svc.serve.engine import Video
 from headhunt_svc.serve.gate import Gate
 from headhunt_svc.serve.openapi import Application
 from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
@@ -197,10 +198,10 @@ def test_memory_does_not_grow_with_the_upload(tmp_path: Path) -> None:
 
     size = 0
 
-    async def detect(work: Any, path: Path, video_id: str, options: Options, camera: str) -> AsyncGenerator[Any, None]:
+    async def detect(work: Any, video: Video) -> AsyncGenerator[Any, None]:
         nonlocal size
-        size = path.stat().st_size
-        yield report(video_id, options)
+        size = video.path.stat().st_size
+        yield report(video.name, video.options.for_detector)
 
     engine.detect = detect  # type: ignore[method-assign]
     app.openapi()

@@ -9,6 +9,7 @@ import av
 import av.error
 
 from headhunt_svc.errors import VideoOpenError
+from headhunt_svc.video.ending import INTERRUPTED, lacks_index
 
 # FFmpeg's names. Only containers that hold their own data: no playlists, picture sequences, devices or scripts.
 FORMATS = frozenset("asf avi flv gif m4v matroska mov mpeg mpegts mpegvideo ogg webm".split())
@@ -72,6 +73,9 @@ def open_container(
     try:
         container = av.open("fd:", options=options)
     except (av.error.FFmpegError, OSError, ValueError) as exc:
+        with os.fdopen(int(options["fd"]), "rb", closefd=False) as file:
+            if lacks_index(file):
+                raise VideoOpenError(f"{path}: {INTERRUPTED}") from exc
         reason = getattr(exc, "strerror", None) or str(exc)
         allowed = ", ".join(sorted(limits.formats))
         raise VideoOpenError(f"{path}: not a video that can be read, in one of {allowed} ({reason})") from exc

@@ -80,7 +80,10 @@ def sound_only(path: Path) -> Path:
         (lambda p: p.touch() or p, "is empty"),
         (lambda p: p.write_text("hello " * 100) and p, "not a video"),
         (sound_only, "no picture stream"),
-        (lambda p: p.write_bytes(write_video(p.with_name("b.mp4"), 20).read_bytes()[:600]) and p, "not a video"),
+        (
+            lambda p: p.write_bytes(write_video(p.with_name("b.mp4"), 20).read_bytes()[:600]) and p,
+            "interrupted before its",
+        ),
     ],
     ids=["missing", "empty", "text", "sound", "head"],
 )

@@ -118,10 +118,11 @@ class BitstreamCheck:
         """Where each NAL unit behind a start code starts, the packet's end, and what is wrong with the unit."""
         start = -1
         for match in _ZEROS.finditer(data):
-            if match.end() == len(data):
-                return
+            stop = match.end()
+            if stop == len(data) and data[stop - 1] <= 1:
+                return  # zeros may end a packet
             if match[1]:
-                start = match.end()
+                start = stop
                 yield start, len(data), ""
             elif start >= 0 and self._is_slice[data[start]]:
                 yield start, len(data), _OVERWRITTEN

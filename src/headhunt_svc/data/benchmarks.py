@@ -10,10 +10,11 @@ counts: name, 0, number of the last frame, a class. Videos are named without .mp
 """
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ from headhunt_svc.data.datasets import Annotation, LineProblems, make_record
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.types import KIND_SEPARATOR, NORMAL, SpanEnds, VideoRecord
 
+Line = TypeVar("Line")
 BenchmarkName = Literal["ucf_crime", "xd_violence"]
 COUNTS = "test_frame_counts.txt"
 SPANS = {"ucf_crime": "Temporal_Anomaly_Annotation_for_Testing_Videos.txt", "xd_violence": "annotations.txt"}
@@ -59,22 +61,32 @@ def _integers(words: list[str]) -> list[int]:
         raise ValueError(f"{' '.join(words)!r} are not whole numbers") from exc
 
 
+def _parsed(problems: LineProblems, parse: Callable[[str], Line]) -> Iterator[tuple[int, Line]]:
+    """Every line with its number; a malformed one is a problem."""
+    for number, line in problems.lines("give the folder of the benchmark's annotation files"):
+        try:
+            yield number, parse(line)
+        except ValueError as exc:
+            problems.add(number, exc if isinstance(exc, ValidationError) else str(exc))
+
+
+def _frame_count(line: str) -> tuple[str, int]:
+    fields = line.rsplit(maxsplit=3)
+    if len(fields) != 4:
+        raise ValueError("expected: name 0 last-frame class")
+    first, last = _integers(fields[1:3])
+    if first != 0 or last < 0:
+        raise ValueError(f"frames {first} to {last}")
+    return fields[0], last + 1
+
+
 def _read_counts(problems: LineProblems) -> dict[str, tuple[int, int]]:
     """Per video: the line that names it, and its length in frames."""
     counts: dict[str, tuple[int, int]] = {}
-    for number, line in problems.lines("give the folder of the benchmark's annotation files"):
-        fields = line.rsplit(maxsplit=3)
-        try:
-            if len(fields) != 4:
-                raise ValueError("expected: name 0 last-frame class")
-            first, last = _integers(fields[1:3])
-            if first != 0 or last < 0:
-                raise ValueError(f"frames {first} to {last}")
-            if fields[0] in counts:
-                raise ValueError(f"{fields[0]} is named twice")
-            counts[fields[0]] = (number, last + 1)
-        except ValueError as exc:
-            problems.add(number, str(exc))
+    for number, (video, n_frames) in _parsed(problems, _frame_count):
+        if video in counts:
+            problems.add(number, f"{video} is named twice")
+        counts.setdefault(video, (number, n_frames))
     return counts
 
 
@@ -141,15 +153,7 @@ def _read_spans(
 ) -> dict[str, Annotation]:
     """Every line's annotation by its video; what does not fit the video lengths is a problem, too."""
     annotations: dict[str, Annotation] = {}
-    for number, line in problems.lines("give the folder of the benchmark's annotation files"):
-        try:
-            annotation = _ucf_crime(line) if name == "ucf_crime" else _xd_violence(line)
-        except ValidationError as exc:
-            problems.add(number, exc)
-            continue
-        except ValueError as exc:
-            problems.add(number, str(exc))
-            continue
+    for number, annotation in _parsed(problems, _ucf_crime if name == "ucf_crime" else _xd_violence):
         video = annotation.video
         if video in annotations:
             problems.add(number, f"{video} is annotated twice")

@@ -66,19 +66,11 @@ def read_scores(path: Path, records: Sequence[VideoRecord], stride: int) -> Scor
     except (OSError, ValueError) as exc:
         raise DatasetError(f"{path} cannot be read as a score file: {exc}") from exc
     names = {r.video_id for r in records}
-    videos, problems = [], []
-    for r in records:
-        if r.video_id not in scores:
-            continue
-        problem = _problem(scores[r.video_id], r.n_frames, stride)
-        if problem is None:
-            values = np.array(scores[r.video_id], np.float64)
-            videos.append(ScoredVideo(r, strides(r.n_frames, stride), values))
-        else:
-            problems.append(f"{r.video_id} {problem}")
+    scored = [(r, scores[r.video_id]) for r in records if r.video_id in scores]
+    problems = [f"{r.video_id} {p}" for r, values in scored if (p := _problem(values, r.n_frames, stride))]
     if problems:
         raise DatasetError(f"{path}: {len(problems)} videos cannot be evaluated: {list_problems(problems)}")
-    missing = sorted(names - scores.keys())
-    if not videos:
+    if not scored:
         raise DatasetError(f"{path} has scores of none of the {len(names)} annotated videos: is it of this data set?")
-    return ScoreFile(tuple(videos), tuple(missing), tuple(sorted(scores.keys() - names)))
+    videos = [ScoredVideo(r, strides(r.n_frames, stride), np.array(values, np.float64)) for r, values in scored]
+    return ScoreFile(tuple(videos), tuple(sorted(names - scores.keys())), tuple(sorted(scores.keys() - names)))

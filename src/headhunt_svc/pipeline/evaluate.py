@@ -85,10 +85,9 @@ def evaluate(
     """
     indexed = load_index(index, "test")
     records = _with_report(indexed, reports, allow_missing)
-    missing = {r.video_id for r in indexed} - {r.video_id for r in records}
+    expected = {r.video_id for r in indexed}
     if dataset.allow_missing:
-        names = {r.video_id for r in indexed}
-        missing |= {a.video for a in annotations_of(dataset)[0] if a.split == "test"} - names
+        expected |= {a.video for a in annotations_of(dataset)[0] if a.split == "test"}
     detector, _ = load_bundle(bundle)
     pairs = list(zip(records, _load_reports(records, reports, detector), strict=True))
     first = pairs[0][1]
@@ -105,7 +104,7 @@ def evaluate(
             "sigma": point.sigma_segments,
             "operating_point": first.operating_point,
             "bootstrap": params.bootstrap,
-            "missing": sorted(missing),
+            "missing": sorted(expected - {r.video_id for r in records}),
         },
         "f1": figures["at_threshold"]["f1"],
         **figures,

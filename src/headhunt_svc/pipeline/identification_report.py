@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from headhunt_svc.core.scoring import CalibrationCurve
-from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of
+from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of, tidy
 from headhunt_svc.storage.files import write_text
 from headhunt_svc.types import HeadRef, HeadSelection
 
@@ -42,13 +42,17 @@ class Figure:
     png: str
 
 
-def _canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, list[Any]]:
-    canvas = figure_of(width, height)
+def _canvas(width: float, row_height: float, n: int = 1) -> tuple[Any, list[Any]]:
+    """A canvas with n panels, at most four in a row."""
+    columns = min(4, n)
+    rows = -(-n // columns)
+    canvas = figure_of(width, rows * row_height)
     axes = list(canvas.subplots(rows, columns, squeeze=False).ravel())
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.tick_params(colors=INK, labelsize=9)
-    return canvas, axes
+    for axis in axes[n:]:
+        axis.remove()
+    for axis in axes[:n]:
+        tidy(axis)
+    return canvas, axes[:n]
 
 
 def _png(canvas: Any) -> str:
@@ -61,10 +65,8 @@ def maps(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
     """Layers x heads, one map for each criterion; expert heads ringed."""
     names = [n for n in MAPS if n in table]
     shape = (int(table["layer"].max()) + 1, int(table["head"].max()) + 1)
-    columns = min(4, len(names))
-    rows = -(-len(names) // columns)
-    canvas, axes = _canvas(11, rows * max(2.2, min(0.1 * shape[0] + 1.0, 3.8)), rows, columns)
-    for axis, name in zip(axes, names, strict=False):
+    canvas, axes = _canvas(11, max(2.2, min(0.1 * shape[0] + 1.0, 3.8)), len(names))
+    for axis, name in zip(axes, names, strict=True):
         values = np.full(shape, np.nan)
         values[table["layer"], table["head"]] = table[name]
         image = axis.imshow(values, cmap="viridis", aspect="auto", interpolation="nearest")
@@ -75,8 +77,6 @@ def maps(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
         axis.set(xlabel="head", ylabel="layer")
         axis.locator_params(integer=True)
         canvas.colorbar(image, ax=axis, fraction=0.05, format="%.2g").ax.locator_params(nbins=5)
-    for axis in axes[len(names) :]:
-        axis.remove()
     text = (
         "Every head of the model, bright is high; red rings mark the expert heads. Empty: its output is constant. The "
         "four criteria of the paper are shown whether they decided or not."
@@ -87,18 +87,14 @@ def maps(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
 def prompts(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
     """Saliency under each prompt against the mean over prompts."""
     names = [c for c in table if str(c).startswith("prompt_")]
-    columns = min(4, len(names))
-    rows = -(-len(names) // columns)
-    canvas, axes = _canvas(10, 2.9 * rows, rows, columns)
-    chosen = pd.Series(list(zip(table["layer"], table["head"], strict=True))).isin([tuple(h) for h in heads]).to_numpy()
-    for i, (axis, name) in enumerate(zip(axes, names, strict=False), start=1):
+    canvas, axes = _canvas(10, 2.9, len(names))
+    chosen = pd.MultiIndex.from_frame(table[["layer", "head"]]).isin(heads)
+    for i, (axis, name) in enumerate(zip(axes, names, strict=True), start=1):
         axis.scatter(table["mean"], table[name], s=10, color=RAW, alpha=0.7)
         axis.scatter(table["mean"][chosen], table[name][chosen], s=26, color=ALARM)
         axis.axline((float(table["mean"].median()),) * 2, slope=1, color=INK, lw=0.7, ls=":")
         axis.set_title(f"prompt ({i})", fontsize=10, color=INK)
         axis.set(xlabel="mean saliency", ylabel="saliency")
-    for axis in axes[len(names) :]:
-        axis.remove()
     text = (
         "Each dot is a head, red ones are experts. On the dotted line a prompt sees a head as all prompts do together."
     )
@@ -109,11 +105,9 @@ def stability(table: pd.DataFrame, heads: Sequence[HeadRef]) -> Figure:
     """Share of the subsamples that chose each head."""
     top = table.sort_values(["frequency", "rss"], ascending=False).head(MAX_BARS)
     top = top[top["frequency"] > 0]
-    experts = {tuple(h) for h in heads}
     names = list(zip(top["layer"], top["head"], strict=True))
     canvas, (axis,) = _canvas(10, 3.2)
-    colours = [ALARM if name in experts else RAW for name in names]
-    axis.bar(range(len(names)), top["frequency"], color=colours)
+    axis.bar(range(len(names)), top["frequency"], color=[ALARM if name in heads else RAW for name in names])
     axis.axhline(len(heads) / len(table), color=INK, lw=0.8, ls=":", label="chance")
     axis.set_xticks(range(len(names)), [f"{layer},{head}" for layer, head in names], rotation=60, fontsize=8)
     axis.set(xlabel="layer,head", ylabel="share of subsamples", ylim=(0, 1.02))
@@ -162,16 +156,7 @@ def write_report(
 ) -> None:
     """Write the HTML file."""
     loader = PackageLoader("headhunt_svc.pipeline", "templates")
-    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
-        "identification.html"
-    )
-    text = template.render(
-        selection=selection,
-        not_measured=NOT_MEASURED,
-        n_videos=n_videos,
-        n_segments=len(labels),
-        n_anomalous=int(labels.sum()),
-        n_heads=len(table),
-        figures=figures,
-    )
-    write_text(path, text)
+    templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    counts = {"n_videos": n_videos, "n_segments": len(labels), "n_anomalous": labels.sum(), "n_heads": len(table)}
+    page = templates.get_template("identification.html")
+    write_text(path, page.render(selection=selection, not_measured=NOT_MEASURED, figures=figures, **counts))

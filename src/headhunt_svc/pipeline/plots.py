@@ -27,6 +27,12 @@ def figure_of(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
+def tidy(axes: Any) -> None:
+    """No lines above and on the right, small labels."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+
+
 def save_figure(path: Path, figure: Any) -> None:
     """Write a figure as PNG."""
     write_file(path, lambda p: figure.savefig(p, dpi=110, format="png"))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from rich.progress import track
@@ -13,7 +13,7 @@ from headhunt_svc.core.protocol import Figures
 from headhunt_svc.data.feature_store import HIDDEN, FeatureStore
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.model.loading import load_extractor
-from headhunt_svc.params import IdentifyParams, Params
+from headhunt_svc.params import Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
 from headhunt_svc.pipeline.labelled_features import load_labelled, raw_scores, scored_videos
@@ -136,17 +136,6 @@ def text_answers(answers: Sequence[Splits], direction: np.ndarray, params: Param
     return generic | (rows(range(n), "_specific", f"any of {n} questions that name the kinds") if n else {})
 
 
-def _identify_params(params: IdentifyParams) -> dict[str, IdentifyParams]:
-    """Parameters for both sets of criteria, the detector's own first."""
-    both: tuple[Literal["paper", "robust"], ...] = ("paper", "robust")
-    ordered = sorted(both, key=lambda c: c != params.criteria)
-    return {criteria: params.model_copy(update={"criteria": criteria}) for criteria in ordered}
-
-
-def _chooser(params: IdentifyParams) -> HeadChooser:
-    return lambda draw, rng: identify_heads(draw, params)
-
-
 @dataclass(frozen=True, slots=True)
 class _Inputs:
     """Everything that the arms read. answers: final hidden states of every split, for each question."""
@@ -160,7 +149,7 @@ class _Inputs:
 def _load_inputs(params: Params, records: Mapping[str, list[VideoRecord]], features: Path, measured: Path) -> _Inputs:
     share, scoring, n_prompts = params.label.min_anomalous_share, params.prompts.scoring, len(params.prompts.texts)
     stored = FeatureStore(features)
-    trained, untrained, asked = (FeatureStore(measured / name) for name in ("trained", "untrained", "asked"))
+    trained, untrained, states = (FeatureStore(measured / name) for name in ("trained", "untrained", "asked"))
 
     def load_trained(hidden: bool) -> AblationData:
         labelled = [r for s in LABELLED for r in records[s]]
@@ -175,7 +164,7 @@ def _load_inputs(params: Params, records: Mapping[str, list[VideoRecord]], featu
         return AblationData(prompts, {**splits, "calibration": prompts[scoring]})
 
     answers: list[Splits] = [
-        {s: load_labelled(asked, r, question, share, hidden=True) for s, r in records.items() if s != "calibration"}
+        {s: load_labelled(states, r, question, share, hidden=True) for s, r in records.items() if s != "calibration"}
         for question in range(len(params.ablate.specific) + len(params.ablate.generic))
     ]
     return _Inputs(load_trained(False), load_trained(True), load_untrained(), answers)
@@ -184,7 +173,8 @@ def _load_inputs(params: Params, records: Mapping[str, list[VideoRecord]], featu
 def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
     """The figures of every arm."""
     data = inputs.heads
-    identify = _identify_params(params.identify)
+    criteria_names = sorted(("paper", "robust"), key=lambda name: name != params.identify.criteria)  # its own first
+    identify = {name: params.identify.model_copy(update={"criteria": name}) for name in criteria_names}
     experts = {criteria: identify_heads(data.calibration, p) for criteria, p in identify.items()}
     detector_heads = experts[params.identify.criteria]
     untrained_heads = identify_heads(inputs.untrained.calibration, params.identify)
@@ -210,7 +200,9 @@ def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
             **evaluate_heads(inputs.untrained.splits, untrained_heads, params),
         },
     }
-    choosers: dict[str, HeadChooser] = {f"expert_{criteria}": _chooser(p) for criteria, p in identify.items()}
+    choosers: dict[str, HeadChooser] = {
+        f"expert_{criteria}": lambda draw, rng, p=p: identify_heads(draw, p) for criteria, p in identify.items()
+    }
     choosers["random_k"] = lambda draw, rng: draw_heads(data.heads, len(detector_heads), rng)
     choosers["all_heads"] = lambda draw, rng: data.heads
     for name, curve in few_labels(data, inputs.hidden, choosers, params).items():

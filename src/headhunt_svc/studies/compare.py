@@ -11,12 +11,11 @@ from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import MllmParams, Params
 from headhunt_svc.pipeline.extract import extract_videos
-from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
-from headhunt_svc.pipeline.labelled_features import load_labelled, raw_scores, scored_videos
+from headhunt_svc.pipeline.labelled_features import load_labelled, scored_videos
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import write_json
-from headhunt_svc.studies.arms import rank_metrics, smooth_all, tune
+from headhunt_svc.studies.arms import rank_metrics, score_splits, smooth_all, tune
 from headhunt_svc.studies.measure import LABELLED
 from headhunt_svc.types import Split
 
@@ -33,18 +32,19 @@ def _evaluate_model(params: Params, mllm: MllmParams, index: Path, work: Path) -
     share, scoring = params.label.min_anomalous_share, params.prompts.scoring
     prompts = [load_labelled(labelled, records["calibration"], i, share) for i in range(len(texts))]
     heads = identify_heads(prompts, params.identify)
-    scorer = fit_heads(prompts[scoring], heads, params.fit).scorer
-    data = {"validation": load_labelled(labelled, records["validation"], scoring, share)}
-    data["test"] = load_labelled(tests, records["test"], 0, share)
-    raw = {s: scored_videos(d, raw_scores(d, scorer)) for s, d in data.items()}
+    data = {
+        "calibration": prompts[scoring],
+        "validation": load_labelled(labelled, records["validation"], scoring, share),
+        "test": load_labelled(tests, records["test"], 0, share),
+    }
+    raw = {s: scored_videos(data[s], scores) for s, scores in score_splits(data, heads, params).items()}
     sigma = tune(raw["validation"], params).sigma_segments
-    videos = {s: smooth_all(v, sigma) for s, v in raw.items()}
-    on_validation = count_metrics(counts_of(videos["validation"]), 0, 0)
+    on_validation = count_metrics(counts_of(smooth_all(raw["validation"], sigma)), 0, 0)
     return {
         "revision": key.split()[0],
         "heads": [list(h) for h in heads],
         "validation": {"roc_auc": on_validation.roc_auc, "average_precision": on_validation.average_precision},
-        "test": rank_metrics(videos["test"], params.evaluate),
+        "test": rank_metrics(smooth_all(raw["test"], sigma), params.evaluate),
     }
 
 

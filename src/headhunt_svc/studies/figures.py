@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of, save_figure
+from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of, save_figure, tidy
 
 Result = dict[str, Any]
 FIGURES = {"roc_auc": "ROC-AUC", "average_precision": "AP", "f1": "F1"}
@@ -112,6 +112,5 @@ def draw_sweeps(path: Path, result: Result) -> None:
         axes.set_xticks(list(x), list(points))
         axes.set(xlabel=label, ylabel="test ROC-AUC")
     for axes in (curve, *others):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(colors=INK, labelsize=9)
+        tidy(axes)
     save_figure(path, figure)

@@ -34,14 +34,14 @@ def measure(params: Params, index: Path, out: Path) -> None:
     device, segmentation, key = Settings().device, params.segmentation, model_key(params.mllm)
     scoring, texts = (params.prompts.scoring_text,), params.prompts.texts
     model = load_extractor(params.mllm, segmentation, device)
-    trained, untrained, asked = (FeatureStore(out / name) for name in ("trained", "untrained", "asked"))
+    trained, untrained, answers = (FeatureStore(out / name) for name in ("trained", "untrained", "asked"))
     extract_videos(model, key, tests, scoring, segmentation, trained)
     trained.finish(r.video_id for r in tests)
     questioned = records["validation"] + tests
     extract_videos(
-        model, key, questioned, (*params.ablate.specific, *params.ablate.generic), segmentation, asked, heads=()
+        model, key, questioned, (*params.ablate.specific, *params.ablate.generic), segmentation, answers, heads=()
     )
-    asked.finish(r.video_id for r in questioned)
+    answers.finish(r.video_id for r in questioned)
     model, key = load_extractor(params.mllm, segmentation, device, untrained_seed=UNTRAINED_SEED), f"untrained {key}"
     extract_videos(model, key, records["calibration"], texts, segmentation, untrained)
     extract_videos(model, key, records["validation"] + tests, scoring, segmentation, untrained)

@@ -185,6 +185,7 @@ def operating_points(videos: Sequence[ScoredVideo], params: CalibrateParams) -> 
         raise FeatureError("; ".join(reasons))
     pairs: CalibratedPoints = {}
     for name, point in offline.items():
-        live = causal[name] if isinstance(causal[name], CalibratedPoint) else None
-        pairs[name] = point if isinstance(point, Unavailable) else CalibratedPair(point, live)
+        live = causal[name]
+        usable = live if isinstance(live, CalibratedPoint) else None
+        pairs[name] = point if isinstance(point, Unavailable) else CalibratedPair(point, usable)
     return pairs

@@ -7,7 +7,6 @@ fitted values and F the rows of the fold, the error there is (I - H_FF)^-1 (y - 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -20,40 +19,34 @@ from headhunt_svc.params import IdentifyParams
 PENALTY = 0.1  # recovers as many planted heads (benchmarks/identification.py) as 0.01, and more than 1
 
 
-@dataclass(frozen=True, slots=True)
 class _Fit:
-    """Residuals of a ridge fit to all segments, and blocks of the matrix that maps labels to fitted values."""
+    """Residuals of a ridge fit to all segments, and blocks of the matrix H that maps labels to fitted values.
 
-    residuals: Float64[np.ndarray, "head segment"]
-    left: Float64[np.ndarray, "head segment k"]
-    right: Float64[np.ndarray, "head segment k"] | None  # None: `left` is the matrix itself
+    H is there as a whole where a head has no fewer dimensions than there are segments, else as left x^T + 1 / n.
+    """
 
-    @classmethod
-    def to(cls, x: Points, y: Float64[np.ndarray, " segment"]) -> "_Fit":
+    def __init__(self, x: Points, y: Float64[np.ndarray, " segment"]) -> None:
         n, d = x.shape[1:]
-        if n <= d:
-            gram = x @ x.transpose(0, 2, 1)
-            penalty = PENALTY * np.trace(gram, axis1=1, axis2=2)[:, None, None] / n
-            hat = np.eye(n) + 1 / n - penalty * np.linalg.inv(gram + penalty * np.eye(n))
-            return cls(y - hat @ y, hat, None)
-        scatter = x.transpose(0, 2, 1) @ x
-        penalty = PENALTY * np.trace(scatter, axis1=1, axis2=2)[:, None, None] / n
-        left = x @ np.linalg.inv(scatter + penalty * np.eye(d))
-        fitted = (left @ (y @ x)[..., None])[..., 0] + y.mean()
-        return cls(y - fitted, left, x)
+        self._x, self._is_whole = x, n <= d
+        products = x @ x.transpose(0, 2, 1) if self._is_whole else x.transpose(0, 2, 1) @ x
+        penalty = PENALTY * np.trace(products, axis1=1, axis2=2)[:, None, None] / n
+        inverse = np.linalg.inv(products + penalty * np.eye(min(n, d)))
+        self._left = np.eye(n) + 1 / n - penalty * inverse if self._is_whole else x @ inverse
+        fitted = self._left @ y if self._is_whole else (self._left @ (y @ x)[..., None])[..., 0] + y.mean()
+        self._residuals = y - fitted
 
     def block(self, rows: Int[np.ndarray, " row"]) -> Float64[np.ndarray, "head row row"]:
         """H_FF, the part of the matrix for the rows F."""
-        if self.right is None:
-            return np.asarray(self.left[:, rows][:, :, rows])
-        return np.asarray(self.left[:, rows] @ self.right[:, rows].transpose(0, 2, 1) + 1 / self.left.shape[1])
+        if self._is_whole:
+            return np.asarray(self._left[:, rows][:, :, rows])
+        return np.asarray(self._left[:, rows] @ self._x[:, rows].transpose(0, 2, 1) + 1 / self._x.shape[1])
 
     def held_out(
         self, rows: Int[np.ndarray, " row"], y: Float64[np.ndarray, " segment"]
     ) -> Float64[np.ndarray, "head row"]:
         """Predictions for some segments by a fit to the others."""
         left_out = np.eye(len(rows)) - self.block(rows)
-        return np.asarray(y[rows] - np.linalg.solve(left_out, self.residuals[:, rows, None])[..., 0])
+        return np.asarray(y[rows] - np.linalg.solve(left_out, self._residuals[:, rows, None])[..., 0])
 
 
 def held_out_outputs(
@@ -67,7 +60,7 @@ def held_out_outputs(
     result = np.full((values.shape[1], len(labels)), np.nan)
     for heads, x in chunks(values, np.flatnonzero(usable_heads(values))):
         scale = x.std(1, keepdims=True)
-        fit = _Fit.to(x / np.where(scale > 1e-8, scale, 1.0), y)
+        fit = _Fit(x / np.where(scale > 1e-8, scale, 1.0), y)
         total = np.full((len(tests), *x.shape[:2]), np.nan)
         for partition, folds in zip(total, tests, strict=True):
             for rows in folds:

@@ -7,7 +7,7 @@ scatter. Where a head has fewer dimensions than there are segments, the same mat
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
@@ -127,8 +127,7 @@ def _fisher(batch: _Batch) -> Float64[np.ndarray, " head"]:
     return np.asarray((_solve(filled, batch.along) ** 2).sum(1))
 
 
-@dataclass(frozen=True, slots=True)
-class _Covariance:
+class _Covariance(NamedTuple):
     """Ledoit-Wolf covariances a S + b I of one class, S the maximum-likelihood one; mu: mean variance."""
 
     a: Float64[np.ndarray, " head"]
@@ -148,7 +147,7 @@ def _ledoit_wolf(norms: Float64[np.ndarray, "head n"], squared: Float64[np.ndarr
 
 
 def _kl_dual(batch: _Batch) -> Float64[np.ndarray, " head"]:
-    """Symmetric KL from matrices over segments."""
+    """(KL(N_a || N_n) + KL(N_n || N_a)) / 2 of the class Gaussians, covariances by Ledoit-Wolf, over segments."""
     d, classes = batch.d, (batch.normal, batch.anomalous)
     grams = [batch.within[:, c, c] for c in classes]
     squared = [(k**2).sum((1, 2)) for k in grams]
@@ -169,7 +168,7 @@ def _kl_dual(batch: _Batch) -> Float64[np.ndarray, " head"]:
 
 
 def _kl_primal(batch: _Batch) -> Float64[np.ndarray, " head"]:
-    """Symmetric KL from matrices over features."""
+    """The same, over features."""
     d, covariances, means = batch.d, [], []
     for members in (batch.normal, batch.anomalous):
         x = batch.centred[:, members]
@@ -182,11 +181,6 @@ def _kl_primal(batch: _Batch) -> Float64[np.ndarray, " head"]:
     trace = (inverses[0] * covariances[1]).sum((1, 2)) + (inverses[1] * covariances[0]).sum((1, 2)) - 2 * d
     quadratic = ((inverses[0] + inverses[1]) @ batch.delta[..., None])[..., 0] * batch.delta
     return np.asarray((trace + quadratic.sum(1)) / 4)
-
-
-def _symmetric_kl(batch: _Batch) -> Float64[np.ndarray, " head"]:
-    """(KL(N_a || N_n) + KL(N_n || N_a)) / 2 of the class Gaussians, covariances by Ledoit-Wolf shrinkage."""
-    return _kl_dual(batch) if batch.dual else _kl_primal(batch)
 
 
 def _mmd_squared(batch: _Batch) -> Float64[np.ndarray, " head"]:
@@ -220,7 +214,8 @@ def head_criteria(values: Values, labels: Labels, seed: int = 0) -> Float64[np.n
         gram = x @ x.transpose(0, 2, 1)
         batch = _Batch(x, gram, labels)
         nmi = mutual_information(two_means(x, gram, seed), labels)
-        result[:, heads] = _fisher(batch), _symmetric_kl(batch), _mmd_squared(batch), nmi
+        kl = _kl_dual(batch) if batch.dual else _kl_primal(batch)
+        result[:, heads] = _fisher(batch), kl, _mmd_squared(batch), nmi
     return result
 
 

@@ -146,21 +146,17 @@ def _curves(path: Path, videos: Sequence[ScoredVideo], figures: Figures, params:
     share = float(anomalous / (anomalous + counts.totals()[1].sum()))
     figure = figure_of(10, 4.6)
     left, right = figure.subplots(1, 2)
-    named = ((left, roc, "roc_auc", "ROC-AUC"), (right, pr, "average_precision", "AP"))
-    for axes, curve, key, name in named:
+    for axes, curve, key, name in ((left, roc, "roc_auc", "ROC-AUC"), (right, pr, "average_precision", "AP")):
         interval = figures[f"{key}_interval"]
         label = f"{name} {figures[key]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
         axes.plot(curve.x, curve.y, color=SMOOTH, lw=2, label=label)
         if curve.low is not None and curve.high is not None:
             axes.fill_between(curve.x, curve.low, curve.high, color=SMOOTH, alpha=0.18, lw=0, label="95 % over videos")
+        axes.set(xlim=(0, 1), ylim=(0, 1.01))
     left.plot([0, 1], [0, 1], color=INK, ls=":", lw=1, label="chance")
     right.axhline(share, color=INK, ls=":", lw=1, label=f"chance {share:.3f}")
-    left.set(
-        xlabel="false positive rate", ylabel="true positive rate", title="ROC, all frames", xlim=(0, 1), ylim=(0, 1.01)
-    )
-    right.set(
-        xlabel="recall", ylabel="precision", title="Precision and recall, all frames", xlim=(0, 1), ylim=(0, 1.01)
-    )
+    left.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, all frames")
+    right.set(xlabel="recall", ylabel="precision", title="Precision and recall, all frames")
     left.legend(loc="lower right", frameon=False)
     right.legend(loc="upper right", frameon=False)
     save_figure(path, figure)
@@ -168,10 +164,8 @@ def _curves(path: Path, videos: Sequence[ScoredVideo], figures: Figures, params:
 
 def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> None:
     """Scores over time with truth bands: the videos of best, median and worst ROC-AUC of their own."""
-    by_auc = sorted(
-        (v for v in videos if figures["per_video"][v.record.video_id]["roc_auc"] is not None),
-        key=lambda v: -figures["per_video"][v.record.video_id]["roc_auc"],
-    )
+    auc = {name: row["roc_auc"] for name, row in figures["per_video"].items() if row["roc_auc"] is not None}
+    by_auc = sorted((v for v in videos if v.record.video_id in auc), key=lambda v: -auc[v.record.video_id])
     figure = figure_of(10, 6.6)
     if not by_auc:
         figure.suptitle("No video holds both normal and anomalous frames: none is best or worst.")
@@ -184,9 +178,9 @@ def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> N
         axes.axhline(figures["at_threshold"]["threshold"], color=INK, ls=":", lw=1)
         for span in v.record.true_spans:
             axes.axvspan(span.start / v.record.fps, span.stop / v.record.fps, color=TRUTH, alpha=0.35, lw=0)
-        auc = figures["per_video"][v.record.video_id]["roc_auc"]
+        title = f"{name}: {v.record.video_id}, ROC-AUC {auc[v.record.video_id]:.3f}"
         axes.set(xlim=(edges[0], edges[-1]), ylabel="score")
-        axes.set_title(f"{name}: {v.record.video_id}, ROC-AUC {auc:.3f}", fontsize=10, color=INK, loc="left")
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel("seconds (yellow: truth; dotted: threshold)")
     save_figure(path, figure)
 
@@ -195,12 +189,8 @@ def _kinds(path: Path, figures: Figures) -> None:
     """ROC-AUC and average precision of each kind beside the normal videos."""
     rows = {k: r for k, r in figures["by_kind"].items() if "undefined" not in r}
     figure = figure_of(8, 1.4 + 0.36 * len(rows))
-    for axes, key, title in zip(
-        figure.subplots(1, 2, sharey=True),
-        ("roc_auc", "average_precision"),
-        ("ROC-AUC", "average precision"),
-        strict=True,
-    ):
+    shown = {"roc_auc": "ROC-AUC", "average_precision": "average precision"}
+    for axes, (key, title) in zip(figure.subplots(1, 2, sharey=True), shown.items(), strict=True):
         axes.barh(list(rows), [r[key] for r in rows.values()], color=SMOOTH)
         axes.axvline(figures[key], color=ALARM, lw=1.5, label=f"all {figures[key]:.3f}")
         axes.set(xlim=(0, 1), title=title)

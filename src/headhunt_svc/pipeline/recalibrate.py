@@ -49,8 +49,8 @@ def relabelled(record: VideoRecord, segments: Sequence[Segment], labels: Mapping
         if index not in spans:
             raise DatasetError(f"{record.video_id}:{index} is labelled, but the video has segments 0 to {max(spans)}")
         truth[spans[index].start : spans[index].stop] = anomalous
-    edges = np.flatnonzero(np.diff(truth.astype(int), prepend=0, append=0))
-    spans_now = tuple(FrameSpan(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True))
+    edges = np.flatnonzero(np.diff(truth.astype(int), prepend=0, append=0)).reshape(-1, 2)
+    spans_now = tuple(FrameSpan(*edge) for edge in edges.tolist())
     label = NORMAL if not spans_now else RELABELLED if record.label == NORMAL else record.label
     return replace(record, true_spans=spans_now, label=label)
 

@@ -13,7 +13,7 @@ from headhunt_svc.core.protocol import Figures
 from headhunt_svc.data.feature_store import HIDDEN, FeatureStore
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.model.loading import load_extractor
-from headhunt_svc.params import Params
+from headhunt_svc.params import IdentifyParams, Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
 from headhunt_svc.pipeline.labelled_features import load_labelled, raw_scores, scored_videos
@@ -136,6 +136,10 @@ def text_answers(answers: Sequence[Splits], direction: np.ndarray, params: Param
     return generic | (rows(range(n), "_specific", f"any of {n} questions that name the kinds") if n else {})
 
 
+def _chooser(params: IdentifyParams) -> HeadChooser:
+    return lambda draw, rng: identify_heads(draw, params)
+
+
 @dataclass(frozen=True, slots=True)
 class _Inputs:
     """Everything that the arms read. answers: final hidden states of every split, for each question."""
@@ -200,9 +204,7 @@ def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
             **evaluate_heads(inputs.untrained.splits, untrained_heads, params),
         },
     }
-    choosers: dict[str, HeadChooser] = {
-        f"expert_{criteria}": lambda draw, rng, p=p: identify_heads(draw, p) for criteria, p in identify.items()
-    }
+    choosers: dict[str, HeadChooser] = {f"expert_{criteria}": _chooser(p) for criteria, p in identify.items()}
     choosers["random_k"] = lambda draw, rng: draw_heads(data.heads, len(detector_heads), rng)
     choosers["all_heads"] = lambda draw, rng: data.heads
     for name, curve in few_labels(data, inputs.hidden, choosers, params).items():

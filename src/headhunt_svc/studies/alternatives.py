@@ -11,8 +11,10 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.utils.class_weight import compute_sample_weight
 
 from headhunt_svc.core.folds import video_folds
 from headhunt_svc.core.scoring import platt
@@ -26,21 +28,15 @@ Apply = Callable[[np.ndarray], np.ndarray]
 
 def _fitted(kind: Kind, z: np.ndarray, labels: np.ndarray, c: float, seed: int) -> Apply:
     """Margins float64[T] of features [T, K*d_head]; both classes weigh the same."""
-    scaler = StandardScaler().fit(z)
     if kind == "svm":
         svm = LinearSVC(C=c, class_weight="balanced", max_iter=20000, random_state=seed)
-        svm.fit(scaler.transform(z), labels)
-        return lambda x: np.asarray(svm.decision_function(scaler.transform(x)))
-    weights = np.where(labels, len(labels) / (2 * labels.sum()), len(labels) / (2 * (~labels).sum()))
+        apply: Apply = make_pipeline(StandardScaler(), svm).fit(z, labels).decision_function
+        return apply
     # lbfgs: deterministic, and made for few samples; alpha is the penalty, so the inverse of C
-    net = MLPClassifier((HIDDEN_UNITS,), solver="lbfgs", alpha=1 / c, max_iter=2000, random_state=seed)
-    net.fit(scaler.transform(z), labels, sample_weight=weights)
-
-    def margins(x: np.ndarray) -> np.ndarray:
-        log_p = net.predict_log_proba(scaler.transform(x))
-        return np.asarray(log_p[:, 1] - log_p[:, 0])
-
-    return margins
+    mlp = MLPClassifier((HIDDEN_UNITS,), solver="lbfgs", alpha=1 / c, max_iter=2000, random_state=seed)
+    weights = compute_sample_weight("balanced", labels)
+    net = make_pipeline(StandardScaler(), mlp).fit(z, labels, mlpclassifier__sample_weight=weights)
+    return lambda x: np.asarray(np.diff(net.predict_log_proba(x))[:, 0])
 
 
 def fit_alternative(kind: Kind, data: LabelledFeatures, z: np.ndarray, params: FitParams, seed: int) -> Apply:

@@ -125,9 +125,6 @@ def conformal(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing:
     """The threshold that at most `conformal_rate` of new normal videos pass, from the normal ones among these videos.
 
     sigma is `conformal_sigma`, fixed beforehand: a sigma tuned on the same videos would void the guarantee.
-
-    Raises:
-        FeatureError: too few normal videos for the rate.
     """
     normal = [v for v in videos if not v.record.is_anomalous]
     sigma, rate = params.conformal_sigma, params.conformal_rate

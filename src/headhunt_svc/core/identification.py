@@ -131,8 +131,8 @@ def choose_heads(
     """Saliency of all heads under every prompt (features float[segment, head, d_head] each), and the expert heads.
 
     Raises:
-        FeatureError: one class only, fewer than two videos of a class, features that are not finite or all constant,
-            or fewer usable (and, with `robust`, distinct) heads than top_k.
+        FeatureError: too few segments or videos of a class, features that are not finite or all constant, or fewer
+            usable (and, with `robust`, distinct) heads than top_k.
     """
     check_labels(labels)
     check_videos(labels, videos)

@@ -72,11 +72,7 @@ def held_out_outputs(
 def cross_validated_outputs(
     values: Values, labels: Labels, videos: Sequence[str], params: IdentifyParams
 ) -> Float64[np.ndarray, "head segment"]:
-    """Out-of-fold outputs of each head's probe, mean over `repeats` partitions of the videos into `folds` folds.
-
-    Raises:
-        FeatureError: fewer than two videos of a class; features that are not finite, or all constant.
-    """
+    """Out-of-fold outputs of each head's probe, mean over `repeats` partitions of the videos into `folds` folds."""
     seeds = range(params.seed, params.seed + params.repeats)
     partitions = [[test for _, test in video_folds(labels, videos, params.folds, seed)] for seed in seeds]
     return held_out_outputs(values, labels, partitions)

@@ -24,11 +24,7 @@ Values = Float[np.ndarray, "segment head d_head"]
 
 
 def check_labels(labels: Labels) -> None:
-    """Check that both classes have at least two segments.
-
-    Raises:
-        FeatureError: one has fewer.
-    """
+    """Raise FeatureError unless both classes have at least two segments."""
     n_anomalous, n = int(labels.sum()), len(labels)
     if min(n_anomalous, n - n_anomalous) < 2:
         raise FeatureError(

@@ -81,11 +81,7 @@ class FeatureStore:
         write_file(self._shard(video_id), lambda p: save_file(tensors, p, metadata=text))
 
     def check(self, video_ids: Iterable[str], expected: Source) -> None:
-        """Check that features come from the expected model and prompts.
-
-        Raises:
-            ArtifactError: names the first video whose features do not.
-        """
+        """Raise ArtifactError if features are of another model or other prompts; names the first such video."""
         for video_id in video_ids:
             stored = self._read(video_id)[0].get("source", {"model": "an unknown model", "prompts": ()})
             stored["prompts"] = tuple(stored["prompts"])

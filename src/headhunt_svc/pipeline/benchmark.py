@@ -19,12 +19,7 @@ def benchmark(
     out: Path,
     on_footage: Callable[[Footage], object] | None = None,
 ) -> Figures:
-    """index.parquet, reports/, metrics.json and plots/ in `out`; reports of the same detector are kept.
-
-    Raises:
-        DatasetError: annotations are malformed, or videos do not fit them.
-        VideoError: a video could not be scored whole.
-    """
+    """index.parquet, reports/, metrics.json and plots/ in `out`; reports of the same detector are kept."""
     index_path, reports = out / "index.parquet", out / "reports"
     index(dataset, index_path, on_footage)
     detect_split(bundle, index_path, "test", reports, operating_point)

@@ -12,11 +12,7 @@ from headhunt_svc.types import CalibratedPoints, Scorer
 
 
 def calibrate_scorer(data: LabelledFeatures, scorer: Scorer, params: CalibrateParams) -> CalibratedPoints:
-    """Operating points of a scorer on some videos, and why others are unavailable.
-
-    Raises:
-        FeatureError: the videos allow none.
-    """
+    """Operating points of a scorer on some videos, and why others are unavailable."""
     return operating_points(scored_videos(data, raw_scores(data, scorer)), params)
 
 

@@ -58,11 +58,7 @@ def detect_video(
     progress: Progress,
     task: TaskID,
 ) -> Report:
-    """Score one video and write its report, unless that is there already.
-
-    Raises:
-        VideoError: it cannot be scored.
-    """
+    """Score one video and write its report, unless that is there already."""
     target = report_path(outputs.folder, item.video_id) if outputs.folder is not None else None
     if outputs.resume and target is not None:
         report = _finished(target, detector, options)

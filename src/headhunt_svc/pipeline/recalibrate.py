@@ -39,11 +39,7 @@ RELABELLED = "anomalous"  # label of a video that was normal before
 
 
 def relabelled(record: VideoRecord, segments: Sequence[Segment], labels: Mapping[int, bool]) -> VideoRecord:
-    """The video with all frames of some segments labelled anew.
-
-    Raises:
-        DatasetError: the video has no segment of that number.
-    """
+    """The video with all frames of some segments labelled anew."""
     truth, spans = record.truth(), {s.index: s.span for s in segments}
     for index, anomalous in labels.items():
         if index not in spans:

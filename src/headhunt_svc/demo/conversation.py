@@ -47,24 +47,19 @@ class Conversation:
 
     def pack(self, clips: Sequence[Sequence[Question]]) -> Packed:
         """One row per clip, right-padded to a multiple of 8."""
-        rows: list[tuple[list[int], list[int], list[int], list[int]]] = []
+        rows = []
         for questions in clips:
-            ids: list[int] = []
-            labels: list[int] = []
-            positions: list[int] = []
-            blocks: list[int] = []
+            parts = []
             for block, q in enumerate(questions, start=1):
                 question, answer = self.encode(q.text + ANSWER_START), self.encode(q.answer + ANSWER_END)
-                n = len(question) + len(answer)
-                ids += question + answer
-                labels += [IGNORED] * len(question) + answer
-                positions += range(len(self.prefix), len(self.prefix) + n)
-                blocks += [block] * n
-            rows.append((ids, labels, positions, blocks))
-        width = -(-max(len(r[0]) for r in rows) // 8) * 8
-        padding = (self.tokenizer.pad_token_id, IGNORED, len(self.prefix), -1)
-        columns = [torch.tensor([r[k] + [padding[k]] * (width - len(r[k])) for r in rows]) for k in range(4)]
-        return Packed(*columns)
+                ids, labels = question + answer, [IGNORED] * len(question) + answer
+                positions = [len(self.prefix) + i for i in range(len(ids))]
+                parts.append(torch.tensor([ids, labels, positions, [block] * len(ids)]))
+            rows.append(torch.cat(parts, 1))
+        width = -(-max(row.shape[1] for row in rows) // 8) * 8
+        padding = torch.tensor([[self.tokenizer.pad_token_id], [IGNORED], [len(self.prefix)], [-1]])
+        padded = [torch.cat([row, padding.expand(-1, width - row.shape[1])], 1) for row in rows]
+        return Packed(*torch.stack(padded, 1))
 
     def hidden(self, visual: torch.Tensor, packed: Packed) -> torch.Tensor:
         """Last hidden states float[clip, token, width] of the packed tokens; visual[clip * frame, token, width]."""

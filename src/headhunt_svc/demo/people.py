@@ -54,7 +54,6 @@ class Person:
         height: float,
         speed: float,
         event_s: float = 0.0,
-        facing: int | None = None,
         lasts_s: float | None = None,
     ) -> "Person":
         """A person with random clothes and timing."""
@@ -68,7 +67,7 @@ class Person:
             speed=speed,
             colour=COLOURS[int(rng.integers(len(COLOURS)))],
             event_s=event_s,
-            facing=facing if facing is not None else (1 if speed >= 0 else -1),
+            facing=1 if speed >= 0 else -1,
             phase=float(rng.uniform(0, 2 * np.pi)),
             lasts_s=lasts_s if lasts_s is not None else float(rng.uniform(*spread)),
             skin=np.array([200, 160, 130]) * rng.uniform(0.6, 1.1),

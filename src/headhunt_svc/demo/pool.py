@@ -1,21 +1,20 @@
 """Renders the windows of pre-training once, in chunks, on all cores; chunks that exist are kept."""
 
-import dataclasses
-import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+from pydantic import TypeAdapter
 from rich.progress import track
 
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, SEEN_KINDS, WINDOW_FRAMES, Scene, SceneFacts, surveillance, window
-from headhunt_svc.demo.shapes import Facts
 from headhunt_svc.demo.targets import dense_targets
 
 CHUNK = 500
 STRIDE = 2  # the model sees every second frame of a window
+FACTS = TypeAdapter(list[SceneFacts])
 
 
 def _windows(rng: np.random.Generator) -> list[tuple[Scene, np.ndarray]]:
@@ -44,16 +43,16 @@ def make_chunk(folder: Path, index: int, n: int, size: int, seed: int) -> None:
     rng = np.random.default_rng([seed, index])
     frames: list[np.ndarray] = []
     targets: list[np.ndarray] = []
-    facts: list[dict[str, object]] = []
+    facts: list[SceneFacts] = []
     while len(frames) < n:
         for scene, t in _windows(rng)[: n - len(frames)]:
             frames.append(render(scene, t[::STRIDE], size))
             targets.append(dense_targets(scene, t[::STRIDE]))
-            facts.append(dataclasses.asdict(scene.facts(t)))
+            facts.append(scene.facts(t))
     np.save(folder / f"{index}.frames.npy", np.stack(frames))
     np.save(folder / f"{index}.targets.npy", np.stack(targets))
     partial = facts_file.with_suffix(".part")
-    partial.write_text(json.dumps(facts), encoding="utf-8")
+    partial.write_bytes(FACTS.dump_json(facts))
     partial.replace(facts_file)
 
 
@@ -69,11 +68,6 @@ def make_pool(folder: Path, windows: int, size: int, seed: int) -> None:
             job.result()
 
 
-def _facts(raw: dict[str, object]) -> SceneFacts:
-    actors = tuple(Facts(**a) for a in raw["actors"])  # type: ignore[attr-defined]
-    return SceneFacts(actors, str(raw["light"]), bool(raw["shaking"]))
-
-
 class Pool:
     """Memory-mapped windows: frames uint8[n, 8, size, size, 3], targets uint8[n, 8, tokens, targets], facts."""
 
@@ -81,8 +75,7 @@ class Pool:
         indices = sorted(int(p.stem) for p in folder.glob("*.json"))
         self._frames = [np.load(folder / f"{i}.frames.npy", mmap_mode="r") for i in indices]
         self._targets = [np.load(folder / f"{i}.targets.npy", mmap_mode="r") for i in indices]
-        texts = [json.loads((folder / f"{i}.json").read_text(encoding="utf-8")) for i in indices]
-        self.facts = [_facts(raw) for chunk in texts for raw in chunk]
+        self.facts = [f for i in indices for f in FACTS.validate_json((folder / f"{i}.json").read_bytes())]
 
     def __len__(self) -> int:
         return len(self.facts)

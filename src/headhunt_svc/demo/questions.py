@@ -3,13 +3,16 @@
 No question or answer says normal, anomalous or unusual, so the model learns no word for what the method looks for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from headhunt_svc.demo.scenes import SceneFacts
 from headhunt_svc.demo.shapes import Facts
 
+T = TypeVar("T")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 EVENT_WORDS = {  # in order of importance: the first that is seen is the main event
     "explosion": "explosion",
@@ -69,34 +72,20 @@ OPEN = {
     "location": ("where is the {colour} person?", "on which side is the {colour} person?"),
     "where": ("where does it happen?", "where is the main event?"),
 }
-VERBS = {
-    "walk": "walks {direction}",
-    "run": "runs {direction}",
-    "bike": "rides {direction}",
-    "carry": "carries a bag {direction}",
-    "stand": "stands",
-    "turn": "turns around",
-    "fall": "falls",
-    "lie": "lies on the ground",
-    "crouch": "crouches",
-    "fight": "fights",
-    "talk": "talks",
-    "drop": "drops a bag",
-    "car": "passes {direction}",
-}
-DOING = {
-    "walk": "walking",
-    "run": "running",
-    "bike": "riding",
-    "carry": "carrying",
-    "stand": "standing",
-    "turn": "turning",
-    "fall": "falling",
-    "lie": "lying",
-    "crouch": "crouching",
-    "fight": "fighting",
-    "talk": "talking",
-    "drop": "dropping",
+ACTIONS = {  # in a caption, and as an activity of people
+    "walk": ("walks {direction}", "walking"),
+    "run": ("runs {direction}", "running"),
+    "bike": ("rides {direction}", "riding"),
+    "carry": ("carries a bag {direction}", "carrying"),
+    "stand": ("stands", "standing"),
+    "turn": ("turns around", "turning"),
+    "fall": ("falls", "falling"),
+    "lie": ("lies on the ground", "lying"),
+    "crouch": ("crouches", "crouching"),
+    "fight": ("fights", "fighting"),
+    "talk": ("talks", "talking"),
+    "drop": ("drops a bag", "dropping"),
+    "car": ("passes {direction}", ""),
 }
 LEFT, RIGHT = 0.36, 0.64  # borders between left, middle and right third of the picture
 UNSURE = 0.03  # closer to a border than this, no question asks for the side
@@ -129,7 +118,7 @@ def _rank(action: str) -> int:
 
 
 def _did(actor: Facts) -> str:
-    return VERBS[actor.action].format(direction=actor.direction)
+    return ACTIONS[actor.action][0].format(direction=actor.direction)
 
 
 class Witness:
@@ -197,7 +186,7 @@ class Witness:
     def activity(self) -> str:
         """The one or two main activities of people."""
         actions = sorted({p.action for p in self.people}, key=lambda a: (_rank(a), a))
-        return " and ".join(DOING[a] for a in actions[:2]) or "nobody"
+        return " and ".join(ACTIONS[a][1] for a in actions[:2]) or "nobody"
 
     def light(self) -> str:
         """Brighter, darker or same; empty where the change is too small to name."""
@@ -215,33 +204,20 @@ class Witness:
     def ask(self, kind: str, rng: np.random.Generator | None = None) -> Question | None:
         """A question of `kind` in a random wording (the first one without rng); None if it cannot be asked here."""
 
-        def pick(items: tuple[str, ...] | list[Facts]) -> int:
-            return 0 if rng is None else int(rng.integers(len(items)))
+        def pick(items: Sequence[T]) -> T:
+            return items[0 if rng is None else int(rng.integers(len(items)))]
 
         if kind.startswith("yn_"):
-            wordings = YES_NO[kind[3:]]
-            return Question(kind, wordings[pick(wordings)], "yes" if kind[3:] in self.events else "no")
-        wordings = OPEN[kind]
-        text = wordings[pick(wordings)]
+            return Question(kind, pick(YES_NO[kind[3:]]), "yes" if kind[3:] in self.events else "no")
+        text = pick(OPEN[kind])
         if kind in ("colour", "location"):
             people = self.placed if kind == "location" else self.recognisable
             if not people:
                 return None
-            person = people[pick(people)]
+            person = pick(people)
             answer = _did(person) if kind == "colour" else side(person.x)
             return Question(kind, text.format(colour=person.colour), answer)
-        answers = {
-            "event": self.event,
-            "description": self.description,
-            "count": self.count,
-            "direction": self.direction,
-            "motion": self.motion,
-            "activity": self.activity,
-            "light": self.light,
-            "camera": self.camera,
-            "where": self.where,
-        }
-        answer = answers[kind]()
+        answer: str = getattr(self, kind)()  # every other kind is answered by the method of its name
         return Question(kind, text, answer) if answer else None
 
 

@@ -10,8 +10,6 @@ from headhunt_svc.demo.things import Blast
 
 def shake(scene: Scene, t: Times) -> tuple[Times, Times]:
     """Offset of a shaking camera to the right and down, in picture sizes."""
-    if scene.shake == 0:
-        return np.zeros_like(t), np.zeros_like(t)
     phase = scene.seed % 7
     dx = scene.shake * (np.sin(7.3 * t + phase) + 0.6 * np.sin(17 * t))
     dy = scene.shake * (np.sin(9.1 * t + phase) + 0.6 * np.cos(15 * t))

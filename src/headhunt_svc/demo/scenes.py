@@ -19,6 +19,18 @@ SEEN_KINDS = ("run", "fall", "fight", "explosion", "bag", "car")
 UNSEEN_KINDS = ("crawl", "fire", "vandal")  # in no pre-training window, word, or calibration or validation video
 KINDS = SEEN_KINDS + UNSEEN_KINDS
 N_CAMERAS = 8
+WINDOW_EVENTS = {  # of a short clip: how often each kind is drawn, and its earliest and latest start in seconds
+    "run": (2, 0.8, 0.8),
+    "bike": (1, 0.8, 0.8),
+    "fall": (3, -1.5, 1.1),
+    "crouch": (2, -0.5, 0.8),
+    "turn": (2, 0.35, 1.1),
+    "fight": (1, -1.5, 0.9),
+    "talk": (1, 0.8, 0.8),
+    "bag": (2, -2.0, 1.1),
+    "car": (1, 0.8, 0.8),
+    "explosion": (1, -1.0, 1.1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +66,10 @@ class CameraView:
         def shade(low: float, high: float, spread: float) -> Float[np.ndarray, "3"]:
             return np.asarray(rng.uniform(low, high) + rng.uniform(-spread, spread, 3))
 
-        statics = [
-            Static(
-                "house",
-                rng.uniform(0, 1),
-                horizon,
-                rng.uniform(0.14, 0.34),
-                rng.uniform(0.12, 0.28),
-                shade(60, 180, 18),
-            )
-            for _ in range(rng.integers(0, 3))
-        ]
+        statics = []
+        for _ in range(rng.integers(0, 3)):
+            x, width, height = rng.uniform(0, 1), rng.uniform(0.14, 0.34), rng.uniform(0.12, 0.28)
+            statics.append(Static("house", x, horizon, width, height, shade(60, 180, 18)))
         for _ in range(rng.integers(0, 3)):
             leaves = np.array([70, 100, 55]) * rng.uniform(0.6, 1.1)
             place = rng.uniform(0, 1), horizon + rng.uniform(0.01, 0.08)
@@ -159,7 +164,7 @@ def _pair(
     return [
         Person.draw(
             rng, kind, at_s=at_s, x=x - side * gap * height, depth=depth, height=height, speed=1e-6 * side,
-            event_s=at_s, facing=side, lasts_s=lasts_s,
+            event_s=at_s, lasts_s=lasts_s,
         )
         for side in (1, -1)
     ]  # fmt: skip
@@ -209,35 +214,11 @@ def window(rng: np.random.Generator) -> tuple[Scene, Times]:
         speed = 1e-6 if kind == "stand" else _sign(rng) * float(rng.uniform(0.09, 0.22))
         x = float(rng.uniform(0.05, 0.95))
         scene.actors.append(Person.draw(rng, kind, at_s=0.8, x=x, depth=depth, height=height, speed=speed))
-    starts = {
-        "fall": (-1.5, 1.1),
-        "crouch": (-0.5, 0.8),
-        "turn": (0.35, 1.1),
-        "fight": (-1.5, 0.9),
-        "bag": (-2.0, 1.1),
-        "explosion": (-1.0, 1.1),
-    }
-    drawn = (
-        "run",
-        "run",
-        "bike",
-        "fall",
-        "fall",
-        "fall",
-        "crouch",
-        "crouch",
-        "turn",
-        "turn",
-        "fight",
-        "talk",
-        "bag",
-        "bag",
-        "car",
-        "explosion",
-    )
+    drawn = [kind for kind, (weight, *_) in WINDOW_EVENTS.items() for _ in range(weight)]
     for _ in range(n_events):
         kind = str(rng.choice(drawn))
-        scene.actors += event(rng, kind, float(rng.uniform(*starts.get(kind, (0.8, 0.8)))), scene.scale)
+        _, earliest_s, latest_s = WINDOW_EVENTS[kind]
+        scene.actors += event(rng, kind, float(rng.uniform(earliest_s, latest_s)), scene.scale)
     if rng.random() < 0.35:
         amount = _sign(rng) * float(rng.uniform(0.2, 0.4))
         scene.light = LightChange(float(rng.uniform(-0.3, 0.8)), amount, float(rng.uniform(0.2, 0.8)))

@@ -34,10 +34,9 @@ def skills(talk: Conversation, pool: Pool, windows: Sequence[int], batch: int = 
                 answer = ((packed.blocks[row] == block) & (packed.labels[row] != IGNORED)).nonzero()[:, 0]
                 right = bool((predicted[row, answer - 1] == packed.labels[row, answer]).all())
                 hits[q.kind][q.answer if q.kind.startswith("yn_") or q.kind in CHOICES else ""].append(right)
-    result: dict[str, float] = {}
-    for kind in OPEN:
-        if kind in hits:
-            result[kind] = float(np.mean([np.mean(answers) for answers in hits[kind].values()]))
+    result = {
+        kind: float(np.mean([np.mean(answers) for answers in hits[kind].values()])) for kind in OPEN if kind in hits
+    }
     balanced = {
         kind: float(np.mean([np.mean(answers["yes"]), np.mean(answers["no"])]))
         for kind, answers in sorted(hits.items())

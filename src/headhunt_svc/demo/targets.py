@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from headhunt_svc.demo.people import Person
 from headhunt_svc.demo.rendering import coverage, shake
 from headhunt_svc.demo.scenes import Scene
-from headhunt_svc.demo.shapes import COLOURS, Box, Times
+from headhunt_svc.demo.shapes import COLOURS, Box, Times, box
 from headhunt_svc.demo.things import Blast, Car
 
 OCCUPANCY = ("upright", "lying", "crouching", "runner", "fighter", "bag", "car", "blast", "bike")
@@ -43,11 +43,9 @@ def dense_targets(scene: Scene, t: Times) -> UInt8[np.ndarray, "t tokens targets
     for actor in scene.actors:
         if isinstance(actor, Blast):
             if actor.kind == "explosion":
-                r, e = 0.9 * actor.radius, actor.strength(t)
-                one = np.ones_like(t)
-                x, y = actor.x * one, actor.y * one
-                glow = Box(x - r, y - r, x + r, y + r, np.zeros(3), one)
-                put("blast", _cells([glow], GRID), np.clip(1.4 * e, 0, 1))
+                r, one = 0.9 * actor.radius, np.ones_like(t)
+                glow = box(actor.x * one, actor.y * one, r, r, (0, 0, 0), one)
+                put("blast", _cells([glow], GRID), np.clip(1.4 * actor.strength(t), 0, 1))
         elif isinstance(actor, Car):
             put("car", _cells(actor.boxes(t), GRID))
         elif isinstance(actor, Person):

@@ -28,10 +28,9 @@ class Car:
         s, f = length / 0.5, np.sign(self.speed)  # scale; direction of travel
         paint = np.array(CLOTHES[self.colour], float)
         wheels = [
-            box(x + d * 0.3 * length, y - 0.045 * s, 0.05 * s, 0.05 * s, (15, 15, 15), one, True) for d in (-1, 1)
-        ]
-        hubs = [
-            box(x + d * 0.3 * length, y - 0.045 * s, 0.02 * s, 0.02 * s, (150, 150, 150), one, True) for d in (-1, 1)
+            box(x + d * 0.3 * length, y - 0.045 * s, radius * s, radius * s, (grey, grey, grey), one, True)
+            for radius, grey in ((0.05, 15), (0.02, 150))  # tyres, hubs
+            for d in (-1, 1)
         ]
         return [
             shadow(x, y, 0.55 * length, one),
@@ -41,7 +40,6 @@ class Car:
             box(x, y - 0.12 * s, length / 2, 0.075 * s, paint, one),
             box(x + f * 0.48 * length, y - 0.14 * s, 0.02 * length, 0.02 * s, (250, 240, 170), one),
             *wheels,
-            *hubs,
         ]
 
     def anomalous(self, t: Times) -> Bool[np.ndarray, " t"]:

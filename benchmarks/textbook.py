@@ -24,7 +24,9 @@ def reference_features(
         for pixels in clips:
             clip = extractor.clip(pixels)
             ids = extractor.token_ids(prompt, clip).to(extractor.device)
-            inputs = extractor.inputs(pixels[None].to(extractor.device, extractor.model.dtype), ids, clip)
+            pictures = pixels[None].to(extractor.device, extractor.model.dtype)
+            inputs = extractor.text_inputs(ids, clip, 1)
+            inputs |= extractor.family.picture_inputs(extractor.config, pictures, clip)
             with capture(extractor.projections) as captured:
                 extractor.model.generate(**inputs, max_new_tokens=1, do_sample=False)
             layers = torch.cat(list(captured.values()))

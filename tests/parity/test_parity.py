@@ -76,7 +76,8 @@ def test_final_hidden_states_are_those_of_a_plain_pass(extractor: Extractor) -> 
     read = extractor.read(pixels, PROMPTS[:3])
     for i, prompt in enumerate(PROMPTS[:3]):
         clip = extractor.clip(pixels)
-        inputs = extractor.inputs(pixels, extractor.token_ids(prompt, clip), clip)
+        inputs = extractor.text_inputs(extractor.token_ids(prompt, clip), clip, len(pixels))
+        inputs |= extractor.family.picture_inputs(extractor.config, pixels, clip)
         with torch.inference_mode():
             plain = extractor.model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1]
         np.testing.assert_allclose(read.hidden[i], plain, atol=1e-3)

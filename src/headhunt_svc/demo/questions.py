@@ -215,8 +215,8 @@ class Witness:
             if not people:
                 return None
             person = pick(people)
-            answer = _did(person) if kind == "colour" else side(person.x)
-            return Question(kind, text.format(colour=person.colour), answer)
+            said = _did(person) if kind == "colour" else side(person.x)
+            return Question(kind, text.format(colour=person.colour), said)
         answer: str = getattr(self, kind)()  # every other kind is answered by the method of its name
         return Question(kind, text, answer) if answer else None
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -65,47 +65,51 @@ def _moved(pictures: Pictures) -> Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How a camera differs: a change of its pictures, the set of scenes, and the share of clips with an anomaly."""
+    """How a camera or its model differs.
+
+    change: of the pictures. scenes: name of the set of scenes. anomalous: share of the clips with an anomaly.
+    template: with a changed chat template?
+    """
 
     name: str
     change: Callable[[Pictures], Pictures] | None = None
     scenes: str = "normal"
     anomalous: float = ANOMALOUS
+    template: bool = False
 
 
 NORMAL = Condition("normal")
 DARK = Condition("dark", _less_light)
 MOVED = Condition("moved", _moved)
-BUSY = Condition("busy", None, "busy", 1.0)
-CONDITIONS = {c.name: c for c in (NORMAL, DARK, MOVED, BUSY)}
+BUSY = Condition("busy", scenes="busy", anomalous=1.0)
+TEMPLATE = replace(NORMAL, template=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """CHUNK clips of one camera under one condition and chat template."""
+    """CHUNK clips of one camera under one condition."""
 
     seed: int
     camera: str
-    condition: str
-    template: bool  # True: a changed chat template
+    condition: Condition
     number: int
 
     @property
     def name(self) -> str:
         """The batch's folder below the pool's."""
-        template = "-template" if self.template else ""
-        return f"{self.seed}/{self.camera}-{self.condition}{template}-{self.number}"
+        template = "-template" if self.condition.template else ""
+        return f"{self.seed}/{self.camera}-{self.condition.name}{template}-{self.number}"
 
     @property
     def scenes(self) -> str:
         """Name of the set of scenes; batches of the same scenes under other conditions share it."""
-        return f"{self.seed}/{self.camera}/{CONDITIONS[self.condition].scenes}/{self.number}"
+        return f"{self.seed}/{self.camera}/{self.condition.scenes}/{self.number}"
 
 
 def _pictures(batch: Batch, i: int) -> Pictures:
     """Pictures of scene i of a batch, before the condition changes them."""
     rng = np.random.default_rng(zlib.crc32(f"{batch.scenes}/{i}".encode()))
-    kind = str(rng.choice(SEEN_KINDS)) if rng.random() < CONDITIONS[batch.condition].anomalous else None
+    kind = str(rng.choice(SEEN_KINDS)) if rng.random() < batch.condition.anomalous else None
     scene, t = surveillance(rng, kind, camera(CAMERAS.index(batch.camera)))
     return render(scene, t, 128)
 
@@ -119,7 +123,7 @@ def _make(folder: Path, bundle: Path, batches: Sequence[Batch]) -> None:
             if (folder / batch.name).exists():
                 shutil.rmtree(folder / batch.name)  # left by an interrupted run
             detector = Detector.load(bundle)
-            if batch.template:
+            if batch.condition.template:
                 detector.extractor.tokenizer.chat_template = SYSTEM + detector.extractor.tokenizer.chat_template
             log = stack.enter_context(PredictionLog(str(folder / batch.name), retention_days=36_500))
             recorders.append((batch, detector, Recorder(log, probe_share=PROBED)))
@@ -127,7 +131,7 @@ def _make(folder: Path, bundle: Path, batches: Sequence[Batch]) -> None:
         for i in range(CHUNK):
             pictures = _pictures(batches[0], i)
             for batch, detector, recorder in recorders:
-                change = CONDITIONS[batch.condition].change
+                change = batch.condition.change
                 write_mp4(clip, pictures if change is None else change(pictures), FPS)
                 recorded = START + timedelta(minutes=i)
                 name = f"{batch.scenes}-{i}"
@@ -144,12 +148,11 @@ class Pool:
 
     def __init__(self, folder: Path, bundle: Path, seed: int, processes: int = 2) -> None:
         self.folder, self.bundle, self.seed, self.processes = folder, bundle, seed, processes
-        self._batch_rows: dict[Batch, Rows] = {}
         self._clips: dict[Batch, list[pa.Table]] = {}
 
-    def batches(self, camera: str, condition: Condition, template: bool, numbers: Iterable[int]) -> list[Batch]:
+    def batches(self, camera: str, condition: Condition, numbers: Iterable[int]) -> list[Batch]:
         """Batches of a camera, one for each number."""
-        return [Batch(self.seed, camera, condition.name, template, i) for i in numbers]
+        return [Batch(self.seed, camera, condition, i) for i in numbers]
 
     def make(self, batches: Iterable[Batch]) -> None:
         """Make the missing ones of these batches on several cores; complete batches are kept when this is stopped."""
@@ -172,7 +175,10 @@ class Pool:
         """The rows of every clip, in the order of the scenes."""
         for batch in batches:
             if batch not in self._clips:
-                self._clips[batch] = _by_clip(self._rows(batch).table)
+                table = self._rows(batch).table
+                videos = pc.cast(table["video"], pa.string())
+                names = sorted(pc.unique(videos).to_pylist())
+                self._clips[batch] = [table.filter(pc.equal(videos, name)).sort_by("segment") for name in names]
         return [clip for b in batches for clip in self._clips[b]]
 
     def metadata(self, batch: Batch) -> LogMetadata:
@@ -180,17 +186,8 @@ class Pool:
         return self._rows(batch).metadata
 
     def _rows(self, batch: Batch) -> Rows:
-        if batch not in self._batch_rows:
-            store, stop = Store(str(self.folder / batch.name)), START + timedelta(days=1)
-            window = read_window(store, WindowQuery(START, stop))
-            self._batch_rows[batch] = window.cameras[batch.camera]
-        return self._batch_rows[batch]
-
-
-def _by_clip(table: pa.Table) -> list[pa.Table]:
-    names = np.asarray(pc.cast(table["video"], pa.string()).to_pylist())
-    numbers = np.array([int(n.rsplit("-", 1)[1]) for n in names])
-    return [table.filter(pa.array(numbers == i)).sort_by("segment") for i in np.unique(numbers)]
+        query = WindowQuery(START, START + timedelta(days=1))
+        return read_window(Store(str(self.folder / batch.name)), query).cameras[batch.camera]
 
 
 def _rows(metadata: LogMetadata, clips: Sequence[pa.Table]) -> Rows:
@@ -204,22 +201,21 @@ class Scenario:
 
     name: str
     conditions: Mapping[str, Condition]
-    template: bool
     camera: str
     kind: Kind | None
 
 
 SCENARIOS = (
-    Scenario("undisturbed", {}, False, "", None),
-    Scenario("lighting change", {"camera-2": DARK}, False, "camera-2", "lighting"),
-    Scenario("moved camera", {"camera-3": MOVED}, False, "camera-3", "view"),
-    Scenario("changed template", {}, True, FLEET, "model"),
-    Scenario("more activity", {"camera-1": BUSY}, False, "camera-1", "activity"),
+    Scenario("undisturbed", {}, "", None),
+    Scenario("lighting change", {"camera-2": DARK}, "camera-2", "lighting"),
+    Scenario("moved camera", {"camera-3": MOVED}, "camera-3", "view"),
+    Scenario("changed template", dict.fromkeys(CAMERAS, TEMPLATE), FLEET, "model"),
+    Scenario("more activity", {"camera-1": BUSY}, "camera-1", "activity"),
 )
 A_DAY = 20  # clips a day and camera
 BASE = (*range(6), *range(16, 20))  # batches of a camera's baseline: three days
 DAYS_OF = range(6, 16)  # batches from which the days of `detections` are drawn
-CHANGED = range(6, 11)  # those of them that exist also under the changes and the changed template
+CHANGED = range(6, 11)  # those of them that exist also under the changes
 
 
 @dataclass(slots=True)
@@ -245,27 +241,20 @@ class Draws:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        batches = [b for c in CAMERAS for b in self._batches(c, NORMAL, False)]
-        batches += [b for c in CAMERAS for b in pool.batches(c, NORMAL, False, BASE)]
-        batches += [b for c in CAMERAS for b in self._batches(c, NORMAL, True)]
-        batches += [b for s in SCENARIOS for c, k in s.conditions.items() for b in self._batches(c, k, False)]
-        pool.make(batches)
+        base = {c: pool.batches(c, NORMAL, BASE) for c in CAMERAS}
+        batches = [b for c in CAMERAS for b in base[c] + self._batches(c, NORMAL)]
+        pool.make(batches + [b for s in SCENARIOS for c, k in s.conditions.items() for b in self._batches(c, k)])
         self.metadata = pool.metadata(batches[0])
-        self.baselines = {c: self._baseline(c) for c in CAMERAS}
+        self.baselines = {c: Baseline(f"{pool.seed}", _rows(self.metadata, pool.clips(base[c]))) for c in CAMERAS}
 
-    def _batches(self, camera: str, condition: Condition, template: bool) -> list[Batch]:
-        numbers = DAYS_OF if condition is NORMAL and not template else CHANGED
-        return self.pool.batches(camera, condition, template, numbers)
-
-    def _baseline(self, camera: str) -> Baseline:
-        clips = self.pool.clips(self.pool.batches(camera, NORMAL, False, BASE))
-        return Baseline(f"{self.pool.seed}", _rows(self.metadata, clips))
+    def _batches(self, camera: str, condition: Condition) -> list[Batch]:
+        return self.pool.batches(camera, condition, DAYS_OF if condition == NORMAL else CHANGED)
 
     def window(self, scenario: Scenario, rng: np.random.Generator) -> Window:
         """One day of all cameras under a scenario."""
         window = Window(START, START + timedelta(days=1))
         for name in CAMERAS:
-            clips = self.pool.clips(self._batches(name, scenario.conditions.get(name, NORMAL), scenario.template))
+            clips = self.pool.clips(self._batches(name, scenario.conditions.get(name, NORMAL)))
             chosen = rng.choice(len(clips), A_DAY, replace=False)
             window.cameras[name] = _rows(self.metadata, [clips[i] for i in chosen])
         return window
@@ -286,27 +275,22 @@ def detections(pools: Iterable[Pool], params: DriftParams, windows: int = 30, ru
 
 
 # -- fourteen days ----------------------------------------------------------------------------------------------------
-LIGHT_FROM, MOVED_FROM, TEMPLATE_FROM = 6, 8, 10  # days, from 1
+CHANGES = {"camera-2": (6, DARK), "camera-3": (8, MOVED)}  # from which day on, counted from 1
+TEMPLATE_FROM = 10
 FEW_BASE, FEW = range(4), range(6, 10)  # batches: fewer than for `detections`, so that the demo takes minutes
 
 
 def _of_day(pool: Pool, camera_name: str, day: int) -> list[Batch]:
-    condition = NORMAL
-    if camera_name == "camera-2" and day >= LIGHT_FROM:
-        condition = DARK
-    if camera_name == "camera-3" and day >= MOVED_FROM:
-        condition = MOVED
-    return pool.batches(camera_name, condition, day >= TEMPLATE_FROM, FEW)
+    first_day, change = CHANGES.get(camera_name, (1, NORMAL))
+    condition = change if day >= first_day else NORMAL
+    return pool.batches(camera_name, replace(condition, template=day >= TEMPLATE_FROM), FEW)
 
 
 def fortnight(pool: Pool, log: str, baselines: Path) -> Iterator[datetime]:
     """Write baselines, then 14 days into a log; yields the end of each day after it was logged."""
     days = range(1, DAYS + 1)
-    base = {name: pool.batches(name, NORMAL, False, FEW_BASE) for name in CAMERAS}
-    pool.make(
-        [b for batches in base.values() for b in batches]
-        + [b for c in CAMERAS for d in days for b in _of_day(pool, c, d)]
-    )
+    base = {name: pool.batches(name, NORMAL, FEW_BASE) for name in CAMERAS}
+    pool.make([b for c in CAMERAS for b in base[c] + [b for d in days for b in _of_day(pool, c, d)]])
     metadata = pool.metadata(base[CAMERAS[0]][0])
     store = Baselines(baselines)
     for name, batches in base.items():
@@ -333,7 +317,5 @@ def restamped(clip: pa.Table, start: datetime, pass_id: str, camera_name: str | 
     }
     for name, values in columns.items():
         field = COLUMNS.field(name)
-        coded = pa.types.is_dictionary(field.type)
-        array = pa.array(values, field.type.value_type if coded else field.type)
-        clip = clip.set_column(clip.schema.get_field_index(name), field, array.dictionary_encode() if coded else array)
+        clip = clip.set_column(clip.schema.get_field_index(name), field, pa.array(values, field.type))
     return clip

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -119,6 +119,12 @@ class StoredPoint(BaseModel):
     rule: str | None = None
     causal: "StoredPoint | None" = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _omit_figures(cls, row: Any) -> Any:
+        """In locator.json a point has its figures on validation videos beside it."""
+        return {k: v for k, v in row.items() if not k.startswith("validation_")} if isinstance(row, dict) else row
+
     @model_serializer(mode="wrap")
     def _omit_none(self, handler: Callable[[object], Any]) -> dict[str, Any]:
         """A point of an older bundle is written as it was read, so that detector_id stays the same."""
@@ -162,19 +168,11 @@ def load_operating_points(path: Path) -> dict[str, StoredPoint]:
     Raises:
         ArtifactError: missing or broken.
     """
-
-    def without_figures(row: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in row.items() if not k.startswith("validation_")}
-
-    points: dict[str, StoredPoint] = {}
+    rows = read_json(path, "headhunt calibrate")
     try:
-        for name, row in read_json(path, "headhunt calibrate").items():
-            if "unavailable" not in row:
-                causal = {"causal": without_figures(row["causal"])} if "causal" in row else {}
-                points[name] = StoredPoint.model_validate(without_figures(row) | causal)
+        return {name: StoredPoint.model_validate(row) for name, row in rows.items() if "unavailable" not in row}
     except ValidationError as exc:
         raise ArtifactError(f"{path} holds no operating points: run `headhunt calibrate` again") from exc
-    return points
 
 
 class Bundle(BaseModel):
@@ -229,7 +227,8 @@ class Bundle(BaseModel):
         """The model's parameters with the path of a local model resolved."""
         if not self.mllm_is_local:
             return self.mllm
-        return self.mllm.model_copy(update={"id": os.path.normpath(_real(folder) / self.mllm.id)})
+        real = folder.resolve() if folder.is_symlink() else folder  # the path is relative to a link's target
+        return self.mllm.model_copy(update={"id": os.path.normpath(real / self.mllm.id)})
 
     def relocated(self, folder: Path, out: Path) -> "Bundle":
         """The bundle of `folder` as it is written to `out`: the path of a local model is relative to that."""
@@ -239,14 +238,15 @@ class Bundle(BaseModel):
         return self.model_copy(update={"mllm": self.mllm.model_copy(update={"id": where})})
 
 
-def _real(folder: Path) -> Path:
-    """The target of a linked bundle, to which its model's path is relative; any other path as it is given."""
-    return folder.resolve() if folder.is_symlink() else folder
+def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str) -> None:
+    """Write the scorer and the smoothing of an operating point as one ONNX file.
 
+    Raises:
+        ConfigError: no such operating point.
+    """
+    from headhunt_svc.detector.export import scorer_graph  # onnx: slow to import
 
-def onnx_metadata(bundle: Bundle, operating_point: str) -> dict[str, Any]:
-    """Metadata of the ONNX file."""
-    return {
+    metadata = {
         "detector_id": bundle.detector_id,
         "mllm": bundle.mllm.id,
         "mllm_revision": bundle.mllm_revision,
@@ -254,17 +254,15 @@ def onnx_metadata(bundle: Bundle, operating_point: str) -> dict[str, Any]:
         "heads": bundle.heads,
         "operating_point": operating_point,
     }
+    graph = scorer_graph(scorer, bundle.operating_point(operating_point), metadata)
+    write_file(path, lambda p: p.write_bytes(graph.SerializeToString(deterministic=True)))
 
 
 def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer, golden: Float32[np.ndarray, "clip features"]) -> None:
     """Write bundle.json, scorer.safetensors, golden.safetensors and scorer.onnx (at the default operating point)."""
-    from headhunt_svc.detector.export import save_graph, scorer_graph  # onnx: slow to import
-
     write_file(folder / "golden.safetensors", lambda p: save_file({"features": np.ascontiguousarray(golden)}, p))
     save_scorer(folder / "scorer.safetensors", scorer)
-    point = bundle.default_point
-    graph = scorer_graph(scorer, bundle.operating_point(point), onnx_metadata(bundle, point))
-    save_graph(folder / "scorer.onnx", graph)
+    save_graph(folder / "scorer.onnx", bundle, scorer, bundle.default_point)
     write_json(folder / "bundle.json", bundle.model_dump(mode="json"))
 
 

@@ -1,7 +1,6 @@
 """Scorer and smoothing as one ONNX graph: features float32[T, K * d_head] -> raw, smoothed float32[T]."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from headhunt_svc.core.localization import kernel
-from headhunt_svc.storage.files import write_file
 from headhunt_svc.types import OperatingPoint, Scorer
 
 
@@ -54,8 +52,3 @@ def scorer_graph(scorer: Scorer, operating_point: OperatingPoint, metadata: dict
     helper.set_model_props(model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def save_graph(path: Path, model: onnx.ModelProto) -> None:
-    """Write the graph."""
-    write_file(path, lambda p: p.write_bytes(model.SerializeToString(deterministic=True)))

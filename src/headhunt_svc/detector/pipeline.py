@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 
 from headhunt_svc.core.localization import events, smooth
 from headhunt_svc.core.scoring import contributions
@@ -21,7 +21,7 @@ from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_
 from headhunt_svc.detector.fingerprint import check
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Lineage, Report, ReportEvent, ReportGap, SegmentScore
-from headhunt_svc.detector.scorers import ExplainingScorer, ModelScorer, SegmentScorer
+from headhunt_svc.detector.scorers import ModelScorer, SegmentScorer
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.model.loading import load_extractor
@@ -102,8 +102,7 @@ class Detector:
 
     def model_scorer(self, explain: bool = False) -> ModelScorer:
         """Runs the model for this detector alone; with `explain` every batch has its attribution."""
-        kind = ExplainingScorer if explain else ModelScorer
-        return kind(self.extractor, self.bundle.prompt, self.scorer)
+        return ModelScorer(self.extractor, self.bundle.prompt, self.scorer, explain)
 
     def score(
         self, video: VideoSource, scorer: SegmentScorer | None = None, resume: Sequence[ScoredBatch] = ()
@@ -139,33 +138,13 @@ class Detector:
         """
         point = self.operating_point(options)
         segments: list[TimedSegment] = []
-        raw: list[np.ndarray] = []
-        shares: list[np.ndarray] = []
+        raws: list[np.ndarray] = []
+        contributed: list[np.ndarray] = []
         for batch in batches:
             segments += batch.segments
-            raw.append(batch.raw)
-            shares.append(contributions(self.scorer, batch.features))
-        return self._report(video, options, point, segments, np.concatenate(raw), np.concatenate(shares))
-
-    def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
-        """Score a video file: `open_video`, `score` and `report` in one.
-
-        Raises:
-            VideoOpenError: not a video. Otherwise see `score` and `report`.
-        """
-        self.operating_point(options)
-        with open_video(path, video_id) as video, closing(self.score(video)) as batches:
-            return self.report(video, batches, options)
-
-    def _report(
-        self,
-        video: VideoSource,
-        options: Options,
-        point: OperatingPoint,
-        segments: Sequence[TimedSegment],
-        raw: Float64[np.ndarray, " segment"],
-        shares: Float64[np.ndarray, "segment head"],
-    ) -> Report:
+            raws.append(batch.raw)
+            contributed.append(contributions(self.scorer, batch.features))
+        raw, shares = np.concatenate(raws), np.concatenate(contributed)
         smoothed = smooth(raw, point.sigma_segments, options.smoothing)
         spans = [s.segment.span for s in segments]
         starts, stops = np.array([s.start_s for s in segments]), np.array([s.stop_s for s in segments])
@@ -209,3 +188,13 @@ class Detector:
             gaps=tuple(ReportGap(time_s=g.time_s, packets=g.packets, reason=g.reason) for g in video.gaps),
             repaired_times=video.repaired_times,
         )
+
+    def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
+        """Score a video file: `open_video`, `score` and `report` in one.
+
+        Raises:
+            VideoOpenError: not a video. Otherwise see `score` and `report`.
+        """
+        self.operating_point(options)
+        with open_video(path, video_id) as video, closing(self.score(video)) as batches:
+            return self.report(video, batches, options)

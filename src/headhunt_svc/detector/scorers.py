@@ -36,34 +36,22 @@ def scored_batch(
 
 
 class ModelScorer:
-    """Runs the model directly."""
+    """Runs the model directly.
 
-    def __init__(self, extractor: Extractor, prompt: str, scorer: Scorer) -> None:
-        self.extractor, self.prompt, self.scorer = extractor, prompt, scorer
+    explain: also measure what every token and head adds to the logits (ScoredBatch.attribution).
+    """
+
+    def __init__(self, extractor: Extractor, prompt: str, scorer: Scorer, explain: bool = False) -> None:
+        self.extractor, self.prompt, self.scorer, self.explain = extractor, prompt, scorer, explain
 
     def score(self, batch: PixelBatch) -> ScoredBatch:
         """See SegmentScorer."""
-        heads = self.scorer.heads
-        features = self.extractor.features(batch.pixels, [self.prompt], heads, batch.cache, batch.frames)[0]
-        return scored_batch(self.scorer, batch, features)
+        heads, weight, seen = self.scorer.heads, self.scorer.weight, (batch.cache, batch.frames)
+        if self.explain:
+            explained = attribute(self.extractor, batch.pixels, self.prompt, heads, weight, *seen)
+            return scored_batch(self.scorer, batch, *explained)
+        return scored_batch(self.scorer, batch, self.extractor.features(batch.pixels, [self.prompt], heads, *seen)[0])
 
     def exclusive(self) -> AbstractContextManager[object]:
         """See SegmentScorer."""
         return nullcontext()
-
-
-class ExplainingScorer(ModelScorer):
-    """Also measures what every token and head adds to the logits (ScoredBatch.attribution)."""
-
-    def score(self, batch: PixelBatch) -> ScoredBatch:
-        """See SegmentScorer."""
-        features, attribution = attribute(
-            self.extractor,
-            batch.pixels,
-            self.prompt,
-            self.scorer.heads,
-            self.scorer.weight,
-            batch.cache,
-            batch.frames,
-        )
-        return scored_batch(self.scorer, batch, features, attribution)

@@ -153,22 +153,11 @@ class Extractor:
             )
         return torch.as_tensor(ids)
 
-    def inputs(self, pixels: Pixels, ids: Int64[torch.Tensor, " token"], clip: Clip) -> ModelInputs:
-        """Keyword arguments of the model for clips of one shape under one prompt."""
-        return self._text_inputs(ids, clip, len(pixels)) | self.family.picture_inputs(self.config, pixels, clip)
-
-    def _text_inputs(self, ids: torch.Tensor, clip: Clip, n_segments: int) -> ModelInputs:
+    def text_inputs(self, ids: Int64[torch.Tensor, " token"], clip: Clip, n_segments: int) -> ModelInputs:
+        """The model's arguments for clips of one shape under one prompt, without their pictures."""
         rows = ids[None].expand(n_segments, -1)
         tokens = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
         return tokens | self.family.position_inputs(self.config, rows, clip)
-
-    def _cached_inputs(
-        self, pixels: Pixels, ids: torch.Tensor, clip: Clip, cache: VisionCache, frames: Frames
-    ) -> ModelInputs:
-        """As `inputs`, with vision-tower outputs in place of pictures."""
-        clips = cache.encode(self.model, self.family, pixels, clip, frames)
-        visual = self.family.with_encoded_frames(self.model.base_model, clips)
-        return self._text_inputs(ids, clip, len(pixels)) | visual
 
     # -- outputs --------------------------------------------------------------------------------------------------
     def features(
@@ -180,7 +169,7 @@ class Extractor:
         frames: Frames | None = None,
     ) -> Float32[np.ndarray, "prompt segment head d_head"]:
         """Head outputs z only, see `read`; layers behind the deepest of the heads are not computed."""
-        return self._read_clips(clips, prompts, heads, cache, frames, hidden=False).heads
+        return self.read(clips, prompts, heads, cache, frames, hidden=False).heads
 
     def read(
         self,
@@ -189,25 +178,15 @@ class Extractor:
         heads: Sequence[HeadRef] | None = None,
         cache: VisionCache | None = None,
         frames: Frames | None = None,
+        hidden: bool = True,
     ) -> Reading:
-        """Head outputs of clips under every prompt, at `heads` (all by default), and final hidden states.
+        """Head outputs of clips under every prompt, at `heads` (all by default), and, if `hidden`, final hidden states.
 
         z is the input of o_proj at the last prompt token (HeadHunt-VAD, head features). Clips of equal shape go through
         the model together, so that nothing is padded.
         cache, frames: the video that the clips are of, and each clip's frame numbers in it; without them the clips are
         of different videos.
         """
-        return self._read_clips(clips, prompts, heads, cache, frames, hidden=True)
-
-    def _read_clips(
-        self,
-        clips: Clips,
-        prompts: Sequence[str],
-        heads: Sequence[HeadRef] | None,
-        cache: VisionCache | None,
-        frames: Frames | None,
-        hidden: bool,
-    ) -> Reading:
         if cache is None or frames is None:
             cache, ends = VisionCache(self.frame_s), np.cumsum([0] + [len(c) for c in clips]).tolist()
             frames = [tuple(range(start, stop)) for start, stop in pairwise(ends)]
@@ -279,7 +258,9 @@ class Extractor:
         projections = {layer: self.projections[layer] for layer in sorted({h.layer for h in heads})}
         clip = self.clip(pixels, cache)
         ids = [self.token_ids(p, clip).to(self.device) for p in prompts]
-        inputs = self._cached_inputs(pixels.to(self.device, self.model.dtype), ids[0], clip, cache, frames)
+        encoded = cache.encode(self.model, self.family, pixels.to(self.device, self.model.dtype), clip, frames)
+        visual = self.family.with_encoded_frames(self.model.base_model, encoded)
+        inputs = self.text_inputs(ids[0], clip, len(pixels)) | visual
         states: torch.Tensor | None = None
         if len(prompts) == 1:
             with capture(projections, torch.tensor([-1], device=self.device), stop=not hidden) as captured:
@@ -318,12 +299,9 @@ class Extractor:
 
     def check_heads(self, heads: Sequence[HeadRef]) -> None:
         """Raise ModelError for a head that the model does not have."""
-        existing = set(self.heads)
-        for head in heads:
-            if head not in existing:
-                raise ModelError(
-                    f"head {tuple(head)} is not in this model ({self.n_layers} layers x {self.n_heads} heads)"
-                )
+        if missing := sorted(set(heads) - set(self.heads)):
+            size = f"{self.n_layers} layers x {self.n_heads} heads"
+            raise ModelError(f"head {tuple(missing[0])} is not in this model ({size})")
 
 
 def _check_prompts(prompts: Sequence[str]) -> None:

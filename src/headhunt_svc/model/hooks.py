@@ -4,7 +4,7 @@ Not thread-safe: one worker a model.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -38,14 +38,11 @@ def capture(
 
         return o_proj.register_forward_pre_hook(hook)
 
-    handles = [hook_at(layer, o_proj) for layer, o_proj in projections.items()]
-    try:
-        yield captured
-    except Stop:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks:
+        for layer, o_proj in projections.items():
+            hooks.enter_context(hook_at(layer, o_proj))
+        with suppress(Stop):
+            yield captured
 
 
 @contextmanager
@@ -57,10 +54,5 @@ def capture_arguments(module: nn.Module) -> Iterator[dict[str, Any]]:
         captured.update(kwargs)
         raise Stop
 
-    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
+    with module.register_forward_pre_hook(hook, with_kwargs=True), suppress(Stop):
         yield captured
-    except Stop:
-        pass
-    finally:
-        handle.remove()

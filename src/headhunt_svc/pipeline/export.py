@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from headhunt_svc.detector.bundle import load_bundle, onnx_metadata
-from headhunt_svc.detector.export import save_graph, scorer_graph
+from headhunt_svc.detector.bundle import load_bundle, save_graph
 
 
 def export(bundle: Path, out: Path, operating_point: str) -> None:
@@ -13,5 +12,4 @@ def export(bundle: Path, out: Path, operating_point: str) -> None:
         ConfigError: no such operating point.
     """
     detector, scorer = load_bundle(bundle)
-    point = detector.operating_point(operating_point)
-    save_graph(out, scorer_graph(scorer, point, onnx_metadata(detector, operating_point)))
+    save_graph(out, detector, scorer, operating_point)

@@ -41,11 +41,15 @@ class Family(ABC):
     video_text: ClassVar[str]  # what the chat template writes where a video belongs
     norm: ClassVar[tuple[Norm, Norm]]  # mean and standard deviation, where the checkpoint states none
 
-    @abstractmethod
     def image_size(
         self, config: ModelConfig, preprocessing: dict[str, Any], height: int, width: int
     ) -> tuple[int, int]:
-        """(height, width) of a picture after the resize; preprocessing: the checkpoint's own settings."""
+        """(height, width) of a picture after the resize: the vision tower's own, whatever the picture's.
+
+        preprocessing: the checkpoint's own settings.
+        """
+        size = config.vision_config.image_size
+        return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (int(size), int(size))
 
     @abstractmethod
     def token_grid(self, config: ModelConfig, clip: Clip) -> tuple[int, int, int]:
@@ -78,12 +82,6 @@ class Family(ABC):
     def position_inputs(self, config: ModelConfig, ids: TokenIds, clip: Clip) -> ModelInputs:
         """Further arguments that say where in the prompt the pictures are."""
         return {}
-
-
-def square_size(config: ModelConfig) -> tuple[int, int]:
-    """The vision tower's own (height, width), for families that resize every picture to it."""
-    size = config.vision_config.image_size
-    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (int(size), int(size))
 
 
 def encoder_outputs(kind: str, tokens: Any, deeper: list[Any] | None = None) -> ModelInputs:

@@ -14,7 +14,6 @@ from headhunt_svc.model.families.base import (
     ModelInputs,
     Pixels,
     encoder_outputs,
-    square_size,
 )
 
 
@@ -24,12 +23,6 @@ class InternVL(Family):
     model_class = "InternVLForConditionalGeneration"
     video_text = "<video>"
     norm = IMAGENET
-
-    def image_size(
-        self, config: ModelConfig, preprocessing: dict[str, Any], height: int, width: int
-    ) -> tuple[int, int]:
-        """The tile's size."""
-        return square_size(config)
 
     def token_grid(self, config: ModelConfig, clip: Clip) -> tuple[int, int, int]:
         """A square of tokens a frame."""

@@ -6,6 +6,7 @@ separate calls. Layout of a row: [prefix: user turn with all frames] [question 1
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from transformers import InternVLForConditionalGeneration, PreTrainedTokenizerFast
@@ -33,17 +34,11 @@ class Conversation:
         self, model: InternVLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, n_frames: int
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self._token_ids: dict[str, list[int]] = {}
+        self.encode = cache(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]))
         visual = "<IMG_CONTEXT>" * model.config.image_seq_length
         frames = "".join(f"Frame{i}: <img>{visual}</img>\n" for i in range(1, n_frames + 1))
         self.prefix = torch.tensor(self.encode(f"<|im_start|>user\n{frames}"))
         self.is_visual = self.prefix == model.config.image_token_id
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text (cached)."""
-        if text not in self._token_ids:
-            self._token_ids[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return self._token_ids[text]
 
     def pack(self, clips: Sequence[Sequence[Question]]) -> Packed:
         """One row per clip, right-padded to a multiple of 8."""

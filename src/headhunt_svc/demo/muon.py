@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import torch
 
+MOMENTUM, WEIGHT_DECAY = 0.95, 0.01
+
 
 def orthogonalise(x: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """The nearest semi-orthogonal matrices to x[n, rows, columns], about (quintic Newton-Schulz, in bf16)."""
@@ -23,12 +25,9 @@ def orthogonalise(x: torch.Tensor, steps: int = 5) -> torch.Tensor:
 class Muon:
     """Nesterov momentum, orthogonalised; for 2-D weights only."""
 
-    def __init__(
-        self, parameters: Iterable[torch.nn.Parameter], momentum: float = 0.95, weight_decay: float = 0.01
-    ) -> None:
+    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         self.parameters = list(parameters)
         self.buffers = [torch.zeros_like(p) for p in self.parameters]
-        self.momentum, self.weight_decay = momentum, weight_decay
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -36,9 +35,9 @@ class Muon:
         by_shape: dict[torch.Size, list[tuple[torch.nn.Parameter, torch.Tensor]]] = defaultdict(list)
         for p, buffer in zip(self.parameters, self.buffers, strict=True):
             if p.grad is not None:
-                buffer.lerp_(p.grad, 1 - self.momentum)
-                by_shape[p.shape].append((p, p.grad.lerp(buffer, self.momentum)))
+                buffer.lerp_(p.grad, 1 - MOMENTUM)
+                by_shape[p.shape].append((p, p.grad.lerp(buffer, MOMENTUM)))
         for shape, pairs in by_shape.items():
             scale = max(1.0, shape[0] / shape[1]) ** 0.5
             for (p, _), update in zip(pairs, orthogonalise(torch.stack([u for _, u in pairs])), strict=True):
-                p.mul_(1 - lr * self.weight_decay).add_(update, alpha=-lr * scale)
+                p.mul_(1 - lr * WEIGHT_DECAY).add_(update, alpha=-lr * scale)

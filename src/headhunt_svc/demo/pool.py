@@ -59,12 +59,10 @@ def make_chunk(folder: Path, index: int, n: int, size: int, seed: int) -> None:
 def make_pool(folder: Path, windows: int, size: int, seed: int) -> None:
     """Render all chunks on all cores; can be stopped and resumed."""
     folder.mkdir(parents=True, exist_ok=True)
-    n_chunks = -(-windows // CHUNK)
+    sizes = [min(CHUNK, windows - start) for start in range(0, windows, CHUNK)]
     with ProcessPoolExecutor() as executor:
-        jobs = [
-            executor.submit(make_chunk, folder, i, min(CHUNK, windows - i * CHUNK), size, seed) for i in range(n_chunks)
-        ]
-        for job in track(as_completed(jobs), total=n_chunks, description="scenes"):
+        jobs = [executor.submit(make_chunk, folder, i, n, size, seed) for i, n in enumerate(sizes)]
+        for job in track(as_completed(jobs), total=len(jobs), description="scenes"):
             job.result()
 
 

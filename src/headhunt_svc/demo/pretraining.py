@@ -53,11 +53,8 @@ def packed_attention(prefix: int) -> Callable[..., tuple[torch.Tensor, None]]:
     ) -> tuple[torch.Tensor, None]:  # fmt: skip
         groups = query.shape[1] // key.shape[1]
         with torch.autocast("cpu", enabled=False):
-            q, k, v = (
-                query.float(),
-                key.float().repeat_interleave(groups, 1),
-                value.float().repeat_interleave(groups, 1),
-            )
+            q = query.float()
+            k, v = (x.float().repeat_interleave(groups, 1) for x in (key, value))
             before = F.scaled_dot_product_attention(
                 q[:, :, :prefix], k[:, :, :prefix], v[:, :, :prefix], is_causal=True, scale=scaling
             )
@@ -86,11 +83,8 @@ class Trainer:
         self.talk = Conversation(self.model, self.tokenizer, N_FRAMES)
         AttentionInterface.register("packed", packed_attention(len(self.talk.prefix)))
         self.model.model.language_model.config._attn_implementation = "packed"
-        matrices = [
-            p
-            for n, p in self.model.named_parameters()
-            if p.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n
-        ]
+        # without the embeddings, which are also the weights of lm_head
+        matrices = [p for n, p in self.model.named_parameters() if p.ndim == 2 and "embed_tokens" not in n]
         matrix_ids = {id(p) for p in matrices}
         others = [p for p in [*self.model.parameters(), *self.dense_head.parameters()] if id(p) not in matrix_ids]
         self.muon = Muon(matrices)
@@ -196,11 +190,8 @@ class Trainer:
         """Write a checkpoint: the state after `step` steps of `stage`."""
         tensors = {k: v.detach().contiguous() for k, v in self._tensors().items()}
         partial = (self.work / CHECKPOINT).with_suffix(".part")
-        save_file(
-            tensors,
-            partial,
-            metadata={"stage": stage, "step": str(step), "params": self.params.model_dump_json()},
-        )
+        metadata = {"stage": stage, "step": str(step), "params": self.params.model_dump_json()}
+        save_file(tensors, partial, metadata=metadata)
         partial.replace(self.work / CHECKPOINT)
 
     def resume(self) -> tuple[str, int]:

@@ -14,20 +14,9 @@ from headhunt_svc.demo.shapes import Facts
 
 T = TypeVar("T")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
-EVENT_WORDS = {  # in order of importance: the first that is seen is the main event
-    "explosion": "explosion",
-    "fight": "fight",
-    "fall": "fall",
-    "lie": "lying",
-    "car": "car",
-    "run": "run",
-    "drop": "bag",
-    "bike": "bike",
-    "crouch": "crouch",
-    "turn": "turn",
-    "talk": "talk",
-}
-PRIORITY = tuple(EVENT_WORDS)
+# events in order of importance: the first that is seen is the main event
+PRIORITY = ("explosion", "fight", "fall", "lie", "car", "run", "drop", "bike", "crouch", "turn", "talk")
+EVENT_WORDS = {"lie": "lying", "drop": "bag"}  # the words for all others are their names
 YES_NO = {
     "fall": ("does someone fall?", "is there a person who falls?", "did anybody fall down?"),
     "lie": ("is someone lying on the ground?", "does a person lie on the floor?"),
@@ -144,7 +133,7 @@ class Witness:
 
     def event(self) -> str:
         """The one or two main events, by priority."""
-        words = [EVENT_WORDS[e] for e in PRIORITY if e in self.events]
+        words = [EVENT_WORDS.get(e, e) for e in PRIORITY if e in self.events]
         if self.bag_left and "bag" not in words:
             words.append("bag")
         if not words:

@@ -56,15 +56,12 @@ class Actor(Protocol):
 
     def boxes(self, t: Times) -> list[Box]:
         """Shapes to draw, back to front."""
-        ...
 
     def anomalous(self, t: Times) -> Bool[np.ndarray, " t"]:
         """Does this actor do something anomalous in the picture, for each time?"""
-        ...
 
     def facts(self, t: Times) -> Facts:
         """What can be said about the actor in the window t."""
-        ...
 
 
 def box(

@@ -263,11 +263,10 @@ class Draws:
 def detections(pools: Iterable[Pool], params: DriftParams, windows: int = 30, runs: int = 20) -> dict[str, Outcome]:
     """Judge `windows` undisturbed days of each pool, and `runs` days of each disturbance, over all pools in turn."""
     outcomes: dict[str, Outcome] = {}
-    draws = [Draws(pool) for pool in pools]
-    judges = [Judge(params) for _ in draws]
+    draws = [(Draws(pool), Judge(params)) for pool in pools]
     for number, scenario in enumerate(SCENARIOS):
         for i in range(windows * len(draws) if scenario.kind is None else runs):
-            draw, judge = draws[i % len(draws)], judges[i % len(draws)]
+            draw, judge = draws[i % len(draws)]
             window = draw.window(scenario, np.random.default_rng([draw.pool.seed, number, i]))
             name = f"{scenario.name}, seed {draw.pool.seed}" if scenario.kind is None else scenario.name
             outcomes.setdefault(name, Outcome()).add(scenario, judge.judge(window, draw.baselines).cameras)

@@ -61,10 +61,7 @@ def save_selection(path: Path, selection: HeadSelection) -> None:
             "mllm": {"id": selection.mllm_id, "revision": selection.revision},
             "prompts": selection.prompts,
             "criteria": selection.criteria,
-            "heads": [
-                {"layer": h.layer, "head": h.head, "rss": r}
-                for h, r in zip(selection.heads, selection.rss, strict=True)
-            ],
+            "heads": [h._asdict() | {"rss": r} for h, r in zip(selection.heads, selection.rss, strict=True)],
             "confidence": asdict(selection.confidence) if selection.confidence else None,
         },
     )
@@ -80,11 +77,9 @@ def load_selection(path: Path) -> HeadSelection:
     try:
         heads = tuple(HeadRef(h["layer"], h["head"]) for h in raw["heads"])
         rss = tuple(float(h["rss"]) for h in raw["heads"])
-        row, mllm = raw["confidence"], raw["mllm"]
+        row, mllm, prompts = raw["confidence"], raw["mllm"], tuple(raw["prompts"])
         confidence = Confidence(**row | {"frequency": tuple(row["frequency"])}) if row else None
-        return HeadSelection(
-            heads, rss, tuple(raw["prompts"]), mllm["id"], mllm["revision"], raw["criteria"], confidence
-        )
+        return HeadSelection(heads, rss, prompts, mllm["id"], mllm["revision"], raw["criteria"], confidence)
     except (KeyError, TypeError) as exc:
         raise ArtifactError(f"{path} cannot be read as chosen heads ({exc!r}): run `headhunt identify`") from exc
 
@@ -133,32 +128,28 @@ class StoredPoint(BaseModel):
     @classmethod
     def from_calibrated(cls, pair: CalibratedPair) -> "StoredPoint":
         """The point without its figures."""
+        return cls.model_validate(_with_figures(pair.offline, pair.causal))
 
-        def fields(calibrated: CalibratedPoint) -> dict[str, Any]:
-            point = calibrated.operating_point
-            return {"sigma_segments": point.sigma_segments, "threshold": point.threshold, "rule": calibrated.rule}
 
-        return cls(**fields(pair.offline), causal=cls(**fields(pair.causal)) if pair.causal else None)
+def _with_figures(point: CalibratedPoint, causal: CalibratedPoint | None = None) -> dict[str, Any]:
+    """A point as locator.json holds it."""
+    return {
+        "sigma_segments": point.operating_point.sigma_segments,
+        "threshold": point.operating_point.threshold,
+        "rule": point.rule,
+        **({"causal": _with_figures(causal)} if causal else {}),
+        "validation_f1": point.f1,
+        "validation_found": point.recall,
+        "validation_false_alarms_per_hour": point.false_alarms_per_hour,
+    }
 
 
 def save_operating_points(path: Path, points: CalibratedPoints) -> None:
     """Write locator.json: every operating point with its figures on validation videos, or why it is unavailable."""
-
-    def figures(calibrated: CalibratedPoint) -> dict[str, Any]:
-        return {
-            "validation_f1": calibrated.f1,
-            "validation_found": calibrated.recall,
-            "validation_false_alarms_per_hour": calibrated.false_alarms_per_hour,
-        }
-
-    rows: dict[str, Any] = {}
-    for name, point in points.items():
-        if isinstance(point, Unavailable):
-            rows[name] = {"unavailable": point.reason}
-            continue
-        rows[name] = StoredPoint.from_calibrated(point).model_dump() | figures(point.offline)
-        if point.causal is not None:
-            rows[name]["causal"] |= figures(point.causal)
+    rows = {
+        name: {"unavailable": p.reason} if isinstance(p, Unavailable) else _with_figures(p.offline, p.causal)
+        for name, p in points.items()
+    }
     write_json(path, rows)
 
 
@@ -203,9 +194,8 @@ class Bundle(BaseModel):
     @property
     def default_point(self) -> str:
         """Name of the ONNX graph's operating point: f1, or without labelled anomalies the first of all."""
-        return (
-            DEFAULT_OPERATING_POINT if DEFAULT_OPERATING_POINT in self.operating_points else min(self.operating_points)
-        )
+        points = self.operating_points
+        return DEFAULT_OPERATING_POINT if DEFAULT_OPERATING_POINT in points else min(points)
 
     def operating_point(
         self, operating_point: str, smoothing: Literal["offline", "causal"] = "offline"

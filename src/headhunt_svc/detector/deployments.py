@@ -50,18 +50,12 @@ class Deployed:
         """Every activation, oldest first."""
         lines, active = audited(self.log), self.current.resolve() if self.current.is_symlink() else None
         last = max((i for i, line in enumerate(lines) if Path(line["folder"]) == active), default=None)
-        return [
-            Version(
-                line["detector_id"],
-                Path(line["folder"]),
-                line["time"],
-                line["by"],
-                line["why"],
-                i == last,
-                _problem(Path(line["folder"]), line["detector_id"]),
-            )
-            for i, line in enumerate(lines)
-        ]
+        versions = []
+        for i, line in enumerate(lines):
+            detector_id, folder = line["detector_id"], Path(line["folder"])
+            problem = _problem(folder, detector_id)
+            versions.append(Version(detector_id, folder, line["time"], line["by"], line["why"], i == last, problem))
+        return versions
 
     def rollback(self, to: str | None, why: str) -> Version:
         """Activate an earlier detector: the one named, or the last one before the current one.

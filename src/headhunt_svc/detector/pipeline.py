@@ -1,8 +1,6 @@
 """Detector: video -> Report. Command line, service, jobs, evaluation and simulation all go this way.
 
-with open_video(path) as video:
-    batches = detector.score(video)                     # iterator of ScoredBatch
-    report = detector.report(video, batches, options)
+docs/architecture.md shows how `score` and `report` follow each other.
 """
 
 from collections.abc import Generator, Iterable, Sequence

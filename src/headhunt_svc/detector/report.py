@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import save_file
 
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.storage.files import write_file, write_text
+from headhunt_svc.storage.files import read_json, write_file, write_text
 from headhunt_svc.types import HeadRef
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -119,11 +119,10 @@ def load_report(path: Path) -> Report:
     Raises:
         ArtifactError: missing, broken, or of another schema.
     """
+    raw = read_json(path, "headhunt detect --split test")
     try:
-        return Report.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise ArtifactError(f"{path} not found: run `headhunt detect --split test` first") from exc
-    except (OSError, ValidationError) as exc:
+        return Report.model_validate(raw)
+    except ValidationError as exc:
         raise ArtifactError(
             f"{path} is not a report of schema {SCHEMA_VERSION}: run `headhunt detect --split test` again"
         ) from exc

@@ -138,10 +138,8 @@ class Extractor:
         """
         if not self.tokenizer.chat_template:
             raise ModelError("the model's tokenizer has no chat template, so prompts cannot be laid out")
-        content = [{"type": "video"}, {"type": "text", "text": prompt}]
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
+        chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}]
+        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         if self.family.video_text not in text:
             raise ModelError(f"the chat template writes no {self.family.video_text} for a video")
         text = text.replace(self.family.video_text, self.family.clip_text(self.config, clip), 1)

@@ -5,6 +5,7 @@ Not thread-safe: one worker a model.
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,17 +31,14 @@ def capture(
     captured: dict[int, torch.Tensor] = {}
     deepest = max(projections, default=-1)
 
-    def hook_at(layer: int, o_proj: nn.Module) -> torch.utils.hooks.RemovableHandle:
-        def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            captured[layer] = (args[0][:, -1] if positions is None else args[0][:, positions]).detach().clone()
-            if stop and layer == deepest:
-                raise Stop
-
-        return o_proj.register_forward_pre_hook(hook)
+    def hook(layer: int, module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        captured[layer] = (args[0][:, -1] if positions is None else args[0][:, positions]).detach().clone()
+        if stop and layer == deepest:
+            raise Stop
 
     with ExitStack() as hooks:
         for layer, o_proj in projections.items():
-            hooks.enter_context(hook_at(layer, o_proj))
+            hooks.enter_context(o_proj.register_forward_pre_hook(partial(hook, layer)))
         with suppress(Stop):
             yield captured
 

@@ -15,6 +15,9 @@ from transformers import DynamicCache
 from headhunt_svc.errors import ModelError
 from headhunt_svc.model.hooks import Stop, capture, capture_arguments
 
+# arguments of the decoder that a pass over the prefix has its own values of
+OWN_ARGUMENTS = ("position_ids", "attention_mask", "past_key_values", "use_cache", "input_ids")
+
 
 class PrefixCache(DynamicCache):
     """Collects keys and values of a prefix; ends the pass after the deepest layer, if one is given."""
@@ -69,16 +72,11 @@ class SharedPrefix:
             model.base_model(**inputs, use_cache=False)
         if "inputs_embeds" not in arguments:
             raise ModelError("the model's decoder is not called with inputs_embeds: its prefix cannot be shared")
-        positions = arguments.get("position_ids")
-        extra = {
-            k: v
-            for k, v in arguments.items()
-            if k not in ("inputs_embeds", "position_ids", "attention_mask", "past_key_values", "use_cache", "input_ids")
-        }
+        embeds, positions = arguments.pop("inputs_embeds")[:, :length], arguments.get("position_ids")
+        extra = {k: v for k, v in arguments.items() if k not in OWN_ARGUMENTS}
         if extra.get("visual_pos_masks") is not None:
             extra["visual_pos_masks"] = extra["visual_pos_masks"][:, :length]
         self.cache, self.deepest = PrefixCache(deepest), deepest
-        embeds = arguments["inputs_embeds"][:, :length]
         self.batch = len(embeds)
         with suppress(Stop):
             self.decoder(

@@ -162,14 +162,10 @@ class Pool:
                 missing.setdefault(batch.scenes, []).append(batch)
         if not missing:
             return
-        console, n = Console(stderr=True), len(missing)
         with ProcessPoolExecutor(self.processes) as executor:
             jobs = [executor.submit(_make, self.folder, self.bundle, shared) for shared in missing.values()]
-            progress = track(as_completed(jobs), "scenes", n, console=console, disable=not console.is_terminal)
-            for i, job in enumerate(progress, 1):
+            for job in track(as_completed(jobs), "scenes", len(jobs), console=Console(stderr=True)):
                 job.result()
-                if not console.is_terminal:
-                    console.print(f"scenes: {i * CHUNK} of {n * CHUNK}")
 
     def clips(self, batches: Sequence[Batch]) -> list[pa.Table]:
         """The rows of every clip, in the order of the scenes."""

@@ -2,8 +2,6 @@
 
 from rich.console import Console
 
-from headhunt_svc.errors import HeadHuntError
-
 WIDTH = 140
 
 
@@ -28,8 +26,3 @@ def cell(value: float | None, digits: int = 3) -> str:
 def note(text: str) -> None:
     """Prints one line on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
-
-
-def error(exc: HeadHuntError) -> None:
-    """Prints an error in one line on standard error."""
-    note(f"error: {exc}")

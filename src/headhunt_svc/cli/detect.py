@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import clock, error, note
+from headhunt_svc.cli.console import clock, note
 from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold, check_bundle
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Report, save_report
@@ -128,7 +128,7 @@ def _print_results(results: Iterable[Report | VideoError], out: Path | None, jso
     n_bad = 0
     for result in results:
         if isinstance(result, VideoError):
-            error(result)
+            note(f"error: {result}")
         elif json:
             print(result.model_dump_json())
         else:

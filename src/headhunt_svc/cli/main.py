@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from headhunt_svc.cli import bundle, demo, detect, evaluate, jobs, monitor, pipeline
-from headhunt_svc.cli.console import error
+from headhunt_svc.cli.console import note
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -52,5 +52,5 @@ def main() -> None:
     try:
         app()
     except HeadHuntError as exc:
-        error(exc)
+        note(f"error: {exc}")
         sys.exit(EXIT_SOME_FAILED if isinstance(exc, VideoError) else EXIT_WRONG_USE)

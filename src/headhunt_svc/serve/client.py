@@ -62,8 +62,6 @@ class Client:
     def detector(self) -> dict[str, Any]:
         """The service's detector: model, heads, operating points, figures."""
         with self._request("GET", "/v1/detector") as response:
-            if response.status_code != 200:
-                raise self._error(response.read(), response.status_code)
             card: dict[str, Any] = json.loads(response.read())
             return card
 
@@ -76,23 +74,25 @@ class Client:
         try:
             with (
                 path.open("rb") as video,
-                self._request("POST", route, params=query, content=video, headers=headers) as response,
+                self._request("POST", route, path, name, params=query, content=video, headers=headers) as response,
             ):
-                if response.status_code != 200:
-                    raise self._error(response.read(), response.status_code, path, name)
                 yield response
         except OSError as exc:
             raise VideoOpenError(f"{path}: {exc.strerror}") from exc
 
     @contextmanager
-    def _request(self, method: str, route: str, **arguments: Any) -> Iterator[httpx.Response]:
+    def _request(
+        self, method: str, route: str, path: Path | None = None, name: str = "", **arguments: Any
+    ) -> Iterator[httpx.Response]:
         try:
             with self._http.stream(method, f"{self._url}{route}", **arguments) as response:
+                if response.status_code != 200:
+                    raise self._error(response.read(), response.status_code, path, name)
                 yield response
         except httpx.HTTPError as exc:
             raise ServerError(f"{self._url} does not answer ({exc!r}): is the service running?") from exc
 
-    def _error(self, body: bytes, status: int, path: Path | None = None, name: str = "") -> HeadHuntError:
+    def _error(self, body: bytes, status: int, path: Path | None, name: str) -> HeadHuntError:
         """The error that a problem document stands for; a video is named by its path here."""
         try:
             problem = json.loads(body)

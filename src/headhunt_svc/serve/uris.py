@@ -100,8 +100,7 @@ async def _download(parts: urllib.parse.SplitResult, hosts: Sequence[str], folde
     address = await _address(host, port)
     url = httpx.URL(urllib.parse.urlunsplit(parts._replace(fragment=""))).copy_with(host=address)
     headers = {"Host": parts.netloc, "Accept-Encoding": "identity"}
-    name = Path(urllib.parse.unquote(parts.path)).name
-    path = folder / f"from-host{Path(name).suffix[:8]}"
+    path = folder / f"from-host{Path(urllib.parse.unquote(parts.path)).suffix[:8]}"
     try:
         async with (
             httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=_TIMEOUT_S) as client,

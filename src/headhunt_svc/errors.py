@@ -9,10 +9,10 @@ EXIT_WRONG_USE, EXIT_SOME_FAILED, EXIT_DRIFT = 2, 3, 4
 MOST_LISTED = 5
 
 
-def list_problems(problems: Sequence[str]) -> str:
+def list_problems(problems: Sequence[str], most: int = MOST_LISTED) -> str:
     """The first problems of a message, and the number of the others: "a; b; and 3 more"."""
-    more = [f"and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
-    return "; ".join([*problems[:MOST_LISTED], *more])
+    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
+    return "; ".join([*problems[:most], *more])
 
 
 class HeadHuntError(Exception):

@@ -16,14 +16,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import ValidationError
-
-from headhunt_svc.data.datasets import Annotation, LineProblems, make_record
+from headhunt_svc.data.datasets import Annotation, make_record
 from headhunt_svc.errors import DatasetError
+from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.types import KIND_SEPARATOR, NORMAL, SpanEnds, VideoRecord
 
 Line = TypeVar("Line")
 BenchmarkName = Literal["ucf_crime", "xd_violence"]
+ADVICE = "give the folder of the benchmark's annotation files"
 COUNTS = "test_frame_counts.txt"
 SPANS = {"ucf_crime": "Temporal_Anomaly_Annotation_for_Testing_Videos.txt", "xd_violence": "annotations.txt"}
 FPS = {"ucf_crime": 30.0, "xd_violence": 24.0}  # of the footage as published
@@ -61,13 +61,13 @@ def _integers(words: list[str]) -> list[int]:
         raise ValueError(f"{' '.join(words)!r} are not whole numbers") from exc
 
 
-def _parsed(problems: LineProblems, parse: Callable[[str], Line]) -> Iterator[tuple[int, Line]]:
+def _parsed(file: RowFile, parse: Callable[[str], Line]) -> Iterator[tuple[int, Line]]:
     """Every line with its number; a malformed one is a problem."""
-    for number, line in problems.lines("give the folder of the benchmark's annotation files"):
+    for number, line in file.lines():
         try:
             yield number, parse(line)
         except ValueError as exc:
-            problems.add(number, exc if isinstance(exc, ValidationError) else str(exc))
+            file.add(number, exc)
 
 
 def _frame_count(line: str) -> tuple[str, int]:
@@ -80,12 +80,12 @@ def _frame_count(line: str) -> tuple[str, int]:
     return fields[0], last + 1
 
 
-def _read_counts(problems: LineProblems) -> dict[str, tuple[int, int]]:
+def _read_counts(file: RowFile) -> dict[str, tuple[int, int]]:
     """Per video: the line that names it, and its length in frames."""
     counts: dict[str, tuple[int, int]] = {}
-    for number, (video, n_frames) in _parsed(problems, _frame_count):
+    for number, (video, n_frames) in _parsed(file, _frame_count):
         if video in counts:
-            problems.add(number, f"{video} is named twice")
+            file.add(number, f"{video} is named twice")
         counts.setdefault(video, (number, n_frames))
     return counts
 
@@ -134,32 +134,30 @@ def read_benchmark(name: BenchmarkName, folder: Path) -> Benchmark:
     Raises:
         DatasetError: a file is missing; every malformed line of every file, and every video that one of them lacks.
     """
-    lines, counts = LineProblems(folder / SPANS[name]), LineProblems(folder / COUNTS)
+    spans, counts = (RowFile(folder / file, ADVICE) for file in (SPANS[name], COUNTS))
     lengths = _read_counts(counts)
-    annotations = _read_spans(name, lines, lengths)
+    annotations = _read_spans(name, spans, lengths)
     for video in lengths.keys() - annotations.keys():
         try:
             if name == "ucf_crime" or _xd_label(video) != NORMAL:
                 raise ValueError(f"{video} is not annotated in {SPANS[name]}")
             annotations[video] = Annotation(video=video, split="test", label=NORMAL, spans=(), unit="frames")
         except ValueError as exc:
-            counts.add(lengths[video][0], str(exc))
-    lines.check(counts)
+            counts.add(lengths[video][0], exc)
+    spans.check(counts)
     return Benchmark(tuple(annotations[v] for v in lengths), {v: n for v, (_, n) in lengths.items()}, FPS[name])
 
 
-def _read_spans(
-    name: BenchmarkName, problems: LineProblems, lengths: dict[str, tuple[int, int]]
-) -> dict[str, Annotation]:
+def _read_spans(name: BenchmarkName, file: RowFile, lengths: dict[str, tuple[int, int]]) -> dict[str, Annotation]:
     """Every line's annotation by its video; what does not fit the video lengths is a problem, too."""
     annotations: dict[str, Annotation] = {}
-    for number, annotation in _parsed(problems, _ucf_crime if name == "ucf_crime" else _xd_violence):
+    for number, annotation in _parsed(file, _ucf_crime if name == "ucf_crime" else _xd_violence):
         video = annotation.video
         if video in annotations:
-            problems.add(number, f"{video} is annotated twice")
+            file.add(number, f"{video} is annotated twice")
         elif video not in lengths:
-            problems.add(number, f"{video} is not in {COUNTS}")
+            file.add(number, f"{video} is not in {COUNTS}")
         elif annotation.spans and annotation.spans[-1][0] >= lengths[video][1]:
-            problems.add(number, f"a span begins after the {lengths[video][1]} frames of {video}")
+            file.add(number, f"a span begins after the {lengths[video][1]} frames of {video}")
         annotations[video] = annotation
     return annotations

@@ -13,27 +13,25 @@
 video: path below dataset.root; split: calibration, validation, test, or hard (a second test split that only
 `ablate` reads; optional); label: any word, "normal" for none, "fall+fight" for two kinds; spans: anomalous
 stretches, in `unit` seconds or frames ([] for a normal video). In seconds a span is half-open; what its end means in
-frames is dataset.span_ends. The benchmarks' layouts are in benchmarks.py.
+frames is dataset.span_ends. The forms of both files are in storage/rows.py, the benchmarks' layouts in benchmarks.py.
 """
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.storage.files import write_file
+from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.storage.tables import read_table
 from headhunt_svc.types import NORMAL, FrameSpan, SpanEnds, Split, VideoRecord
 from headhunt_svc.video.files import find_videos
 
-CSV_COLUMNS = ("video", "split", "label", "start", "stop", "unit")
 WHOLE = ((0.0, math.inf),)  # spans of a video that is anomalous from end to end, however long it is
 
 
@@ -58,88 +56,34 @@ class Annotation(BaseModel):
         return self
 
 
-@dataclass(slots=True)
-class LineProblems:
-    """Collects the problems of a text file line by line, to raise them all at once."""
+class _Span(BaseModel):
+    """One row of annotations.csv."""
 
-    path: Path
-    messages: list[str] = field(default_factory=list)
-
-    def lines(self, advice: str) -> list[tuple[int, str]]:
-        """Numbered lines that are not empty.
-
-        Raises:
-            DatasetError: the file cannot be read; the message ends with the advice.
-        """
-        try:
-            lines = self.path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise DatasetError(f"{self.path} cannot be read ({exc}): {advice}") from exc
-        return [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
-
-    def add(self, number: int, problem: str | ValidationError) -> None:
-        """Note a problem of line `number`."""
-        if isinstance(problem, ValidationError):
-            first = problem.errors()[0]
-            parts = (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
-            problem = ": ".join(part for part in parts if part)
-        self.messages.append(f"{self.path}:{number}: {problem}")
-
-    def check(self, *others: "LineProblems") -> None:
-        """Raise DatasetError with all problems, if there are any."""
-        messages = [message for problems in (self, *others) for message in problems.messages]
-        if messages:
-            raise DatasetError("; ".join(messages))
-
-
-_ADVICE = "set dataset.annotations in params.yaml"
-
-
-def _read_jsonl(problems: LineProblems) -> Iterator[tuple[int, Annotation]]:
-    for number, line in problems.lines(_ADVICE):
-        try:
-            yield number, Annotation.model_validate_json(line)
-        except ValidationError as exc:
-            problems.add(number, exc)
-
-
-class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     video: str
     split: Split
     label: str
-    start: Annotated[float | None, BeforeValidator(lambda v: v or None)]
-    stop: Annotated[float | None, BeforeValidator(lambda v: v or None)]
+    start: float | None
+    stop: float | None
     unit: Literal["seconds", "frames"]
 
 
-def _read_csv(problems: LineProblems) -> Iterator[tuple[int, Annotation]]:
+def _merged(file: RowFile) -> Iterator[tuple[int, Annotation]]:
     """Merge all rows of a video into one annotation, with the number of the first row."""
-    lines = problems.lines(_ADVICE)
-    rows = csv.DictReader([line for _, line in lines])
-    if tuple(rows.fieldnames or ()) != CSV_COLUMNS:
-        problems.add(1, f"the header must be {','.join(CSV_COLUMNS)}")
-        return
     videos: dict[str, tuple[int, dict[str, Any]]] = {}
-    for raw in rows:
-        number = lines[rows.line_num - 1][0]
-        try:
-            row = _Row.model_validate({k or "too many": v for k, v in raw.items()})
-        except ValidationError as exc:
-            problems.add(number, exc)
-            continue
+    for number, row in file.rows(_Span):
         shared = {"split": row.split, "label": row.label, "unit": row.unit}
         first_number, video = videos.setdefault(row.video, (number, {"video": row.video, **shared, "spans": []}))
         if any(video[k] != v for k, v in shared.items()):
-            problems.add(number, f"{row.video} has another split, label or unit than in line {first_number}")
+            file.add(number, f"{row.video} has another split, label or unit than in line {first_number}")
         if row.start is not None or row.stop is not None:
             video["spans"].append((row.start, row.stop))
     for number, video in videos.values():
         try:
             yield number, Annotation.model_validate(video)
         except ValidationError as exc:
-            problems.add(number, exc)
+            file.add(number, exc)
 
 
 def read_annotations(path: Path) -> list[Annotation]:
@@ -148,15 +92,15 @@ def read_annotations(path: Path) -> list[Annotation]:
     Raises:
         DatasetError: every malformed line and every video named twice, with file and line, all at once.
     """
-    problems = LineProblems(path)
+    file = RowFile(path, "set dataset.annotations in params.yaml")
     annotations: dict[str, Annotation] = {}
-    for number, annotation in (_read_csv if path.suffix.lower() == ".csv" else _read_jsonl)(problems):
+    for number, annotation in file.rows(Annotation) if file.is_json_lines else _merged(file):
         video = annotation.video
         if video in annotations:
             splits = " and ".join(sorted({annotation.split, annotations[video].split}))
-            problems.add(number, f"{video} is annotated twice, in {splits} (a video belongs to one split)")
+            file.add(number, f"{video} is annotated twice, in {splits} (a video belongs to one split)")
         annotations[video] = annotation
-    problems.check()
+    file.check()
     if not annotations:
         raise DatasetError(f"{path} names no video")
     return list(annotations.values())

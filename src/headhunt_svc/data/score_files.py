@@ -60,7 +60,7 @@ def read_scores(path: Path, records: Sequence[VideoRecord], stride: int) -> Scor
         DatasetError: the file is something else; or every video whose scores are no numbers, too few or too many.
     """
     try:
-        scores: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        scores: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
         if not isinstance(scores, dict):
             raise ValueError("not an object of video -> scores")
     except (OSError, ValueError) as exc:

@@ -1,8 +1,6 @@
 """Finds the videos of a job (paths, folders, globs, manifests, object stores) and fetches each as a local file."""
 
-import csv
 import glob
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +9,11 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 from fsspec.callbacks import Callback
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from headhunt_svc.errors import ConfigError, VideoOpenError
+from headhunt_svc.errors import ConfigError, DatasetError, VideoOpenError
 from headhunt_svc.jobs.models import JobVideo
+from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.storage.store import store_errors
 from headhunt_svc.video.files import find_videos
 
@@ -46,16 +46,31 @@ def within(roots: Sequence[Path], prefixes: Sequence[str]) -> Allowed:
     return allowed
 
 
+class _Entry(BaseModel):
+    """One row of a manifest, which may have other columns."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    uri: str | None = None
+    path: str | None = None
+    video_id: str | None = None
+
+    @model_validator(mode="after")
+    def _is_named(self) -> "_Entry":
+        if not (self.uri or self.path):
+            raise ValueError("uri and path are both empty")
+        return self
+
+
 def _manifest(path: Path) -> list[tuple[str, str]]:
-    """(uri, name or "") of each row of a CSV or JSON lines file with `uri` or `path` and, optionally, `video_id`."""
+    """(uri, name or "") of each row of a CSV or JSON-lines file with `uri` or `path` and, optionally, `video_id`."""
+    advice = "rows need uri (or path) and may have video_id"
     try:
-        with path.open(encoding="utf-8", newline="") as f:
-            rows = (
-                list(csv.DictReader(f)) if path.suffix == ".csv" else [json.loads(line) for line in f if line.strip()]
-            )
-        videos = [(str(row.get("uri") or row["path"]), str(row.get("video_id") or "")) for row in rows]
-    except (OSError, ValueError, KeyError, AttributeError) as exc:
-        raise ConfigError(f"{path} is no manifest ({exc}): rows need uri (or path) and may have video_id") from exc
+        file = RowFile(path, advice)
+        videos = [(row.uri or row.path or "", row.video_id or "") for _, row in file.rows(_Entry)]
+        file.check()
+    except DatasetError as exc:
+        raise ConfigError(f"{path} is no manifest ({exc}): {advice}") from exc
     return [(uri if _is_uri(uri) or uri.startswith(UPLOAD) else str(path.parent / uri), name) for uri, name in videos]
 
 
@@ -66,7 +81,7 @@ def _videos(text: str) -> list[tuple[str, str]]:
     if _is_uri(text):
         return [(uri, "") for uri in _uris(text)]
     path = Path(text)
-    if path.suffix in (".csv", ".jsonl"):
+    if path.suffix.lower() in (".csv", ".jsonl"):
         return _manifest(path)
     if path.is_dir():
         return [(str(video), video.relative_to(path).as_posix()) for video in find_videos([path])]

@@ -30,6 +30,13 @@ def official(folder: Path, name: str, spans: list[str], counts: list[str]) -> Pa
     return folder
 
 
+@pytest.mark.parametrize(("name", "spans", "counts"), [("ucf_crime", UCF, UCF_COUNTS), ("xd_violence", XD, XD_COUNTS)])
+def test_official_files_that_an_editor_saved_again(tmp_path: Path, name, spans: list[str], counts: list[str]) -> None:
+    plain = read_benchmark(name, official(tmp_path, name, spans, counts))
+    again = official(tmp_path, name, ["\ufeff" + spans[0], *spans[1:]], ["\ufeff" + counts[0], "", *counts[1:]])
+    assert read_benchmark(name, again) == plain
+
+
 def test_official_lines(tmp_path: Path) -> None:
     ucf = read_benchmark("ucf_crime", official(tmp_path / "u", "ucf_crime", UCF, UCF_COUNTS))
     normal, abuse = ucf.records("inclusive")
@@ -126,6 +133,20 @@ def test_csv_says_the_same_as_json_lines(tmp_path: Path) -> None:
         '{"video": "b.mp4", "split": "test", "label": "normal", "spans": [], "unit": "frames"}\n'
     )
     assert read_annotations(tmp_path / "a.csv") == read_annotations(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "rows"),
+    [
+        ("A.CSV", "utf-8-sig", ["video;split;label;start;stop;unit", "a.mp4;test;fall;1,25;2,5;seconds"]),
+        ("a.txt", "utf-16", ["Video\tSplit\tLabel\tStart\tStop\tUnit", "a.mp4\ttest\tfall\t1,25\t2,5\tseconds"]),
+        ("a.csv", "utf-8", ["unit, start, stop, label, split, video", "seconds, 1.25, 2.5, fall, test, a.mp4"]),
+    ],
+)
+def test_annotations_as_spreadsheets_save_them(tmp_path: Path, name: str, encoding: str, rows: list[str]) -> None:
+    (tmp_path / name).write_text("\n".join(rows), encoding=encoding)
+    (annotation,) = read_annotations(tmp_path / name)
+    assert (annotation.video, annotation.spans, annotation.unit) == ("a.mp4", ((1.25, 2.5),), "seconds")
 
 
 def test_wrong_rows_of_a_csv_are_told_at_once(tmp_path: Path) -> None:

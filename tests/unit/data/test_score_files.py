@@ -26,6 +26,8 @@ def test_scores_of_strides_the_tail_included(tmp_path: Path) -> None:
     assert (found.missing, found.extra) == (("b=1",), ("zz",))
     assert found.videos[0].spans == (FrameSpan(0, 16), FrameSpan(16, 32), FrameSpan(32, 40))
     np.testing.assert_array_equal(found.videos[0].scores, GOOD)
+    path.write_text("\ufeff" + path.read_text())
+    assert read_scores(path, RECORDS, 16).missing == found.missing
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,33 @@ def test_manifests_are_csv_or_json_lines_with_paths_beside_them(footage: Path) -
     assert names(footage / "m.csv") == ["gate", "two.mp4"]
 
 
-def test_a_manifest_that_is_none_is_named(footage: Path) -> None:
-    (footage / "m.csv").write_text("video\nx\n")
-    with pytest.raises(ConfigError, match="is no manifest"):
-        expand([str(footage / "m.csv")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("M.CSV", "\ufeffPath;Video_ID;Notes\na/one.mp4;7;1,5 h\nb/two.mp4;;\n"),
+        (
+            "M.Jsonl",
+            '\ufeff{"path": "a/one.mp4", "video_id": 7}\n\n{"uri": null, "path": "b/two.mp4", "camera": [1]}\n',
+        ),
+    ],
+)
+def test_manifests_as_spreadsheets_and_programs_write_them(footage: Path, name: str, text: str) -> None:
+    (footage / name).write_text(text)
+    assert names(footage / name) == ["7", "two.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("m.csv", "video\nx\n", "m.csv:1: the header must be uri,path,video_id"),
+        ("m.jsonl", '{"path": ""}\n["a.mp4"]\n', "m.jsonl:1: uri and path are both empty; .*m.jsonl:2: Input should"),
+        ("m.csv", "video_id,path\na,\nb,x.mp4\nc,\n", "m.csv:2: uri and path are both empty; .*m.csv:4: uri and"),
+    ],
+)
+def test_a_manifest_that_is_none_is_named(footage: Path, name: str, text: str, says: str) -> None:
+    (footage / name).write_text(text)
+    with pytest.raises(ConfigError, match=f"{name} is no manifest .*{says}"):
+        expand([str(footage / name)])
 
 
 def test_nothing_found_and_the_same_video_twice_are_errors(footage: Path) -> None:

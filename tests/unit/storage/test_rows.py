@@ -130,6 +130,12 @@ def test_all_faults_of_a_file_with_their_lines(tmp_path: Path, text: str, says: 
         assert problem.startswith(f"{path}:{words}")
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "ROWS.JSONL"])
+def test_a_first_line_that_is_no_json_does_not_make_a_csv_of_json_lines(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, '"name": "a"}\n{\n', name)
+    assert [p.split(": ")[:2] for p in problems(path)] == [[f"{path}:{n}", "Invalid JSON"] for n in (1, 2)]
+
+
 @pytest.mark.parametrize("n", [20, 21, 500])
 def test_a_long_list_is_cut_and_counted(tmp_path: Path, n: int) -> None:
     path = write(tmp_path, "name,kind,start\n" + "a,odd,1\n" * n)

@@ -149,10 +149,10 @@ class ScriptedQueue(Jobs):
         self.done.append("retry")
         return 0
 
-    def rows(self, job_id: str, *, only_done: bool = False) -> Iterator[dict[str, Any]]:
+    def rows(self, job_id: str) -> Iterator[dict[str, Any]]:
         yield {"video_id": "a", "uri": "upload:0", "state": "failed", "error": "no video", "scores": None}
 
-    def json_lines(self, job_id: str, *, only_done: bool = False) -> Iterator[str]:
+    def json_lines(self, job_id: str) -> Iterator[str]:
         return iter(['{"video_id": "a"}', '{"video_id": "b"}'])
 
     def deliveries(self, job_id: str) -> list[Delivery]:

@@ -111,9 +111,9 @@ def results(
 
     with _queue() as jobs:
         if out is not None:
-            save_parquet(out, jobs.rows(job_id, only_done=True))
+            save_parquet(out, jobs.rows(job_id))
             return
-        for line in jobs.json_lines(job_id, only_done=True):
+        for line in jobs.json_lines(job_id):
             typer.echo(line)
 
 

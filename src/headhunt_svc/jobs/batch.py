@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,10 +28,11 @@ from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, Unreach
 from headhunt_svc.jobs.isolated import ScoringProcess
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo, Row
 from headhunt_svc.jobs.retry import backoff_s, retry
-from headhunt_svc.jobs.rows import parquet_bytes, row, tables
+from headhunt_svc.jobs.rows import row, tables
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.store import Store
+from headhunt_svc.storage.tables import parquet_bytes
 
 ROWS_PER_PART = 1000
 MAX_BLOCKS = 4096  # units of work that Ray keeps track of
@@ -115,12 +117,9 @@ class BatchScorer:
 
 def _score_here(arguments: dict[str, Any], todo: list[tuple[JobVideo, str]]) -> Iterator[tuple[str, str]]:
     """(name, error) of each video, scored in this process."""
-    scorer = BatchScorer(**arguments)
-    try:
+    with closing(BatchScorer(**arguments)) as scorer:
         for video, name in todo:
             yield name, scorer.score(video, name)
-    finally:
-        scorer.close()
 
 
 def _score_on_ray(

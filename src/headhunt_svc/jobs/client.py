@@ -65,7 +65,7 @@ class Jobs:
         if request.webhook is not None:
             check_host(request.webhook, self.settings)
         job_id = text_id(f"{detector.detector_id} {request.model_dump_json()}")
-        if not self._submissions(job_id):
+        if not self._status(f"{job_id}/0"):
             job = {
                 "detector_id": detector.detector_id,
                 "request": request.model_dump(mode="json"),
@@ -78,22 +78,19 @@ class Jobs:
         self._db.enqueue(enqueue_options(JOBS, "job", f"{job_id}/{number}"), job_id, number, job, list(indices))
 
     def _submissions(self, job_id: str) -> list[WorkflowStatus]:
-        """The workflows JOB/0, JOB/1, ...: the job as submitted, and its retries; empty if there is no such job."""
-        if not re.fullmatch(JOB_ID, job_id):
-            return []
+        """The workflows JOB/0, JOB/1, ...: the job as submitted, and its retries. Raises NoSuchJobError."""
         workflows = self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="job", load_output=False)
-        return sorted(workflows, key=lambda w: int(w.workflow_id.split("/")[1]))
-
-    def _existing_submissions(self, job_id: str) -> list[WorkflowStatus]:
-        submissions = self._submissions(job_id)
-        if not submissions:
+        if not re.fullmatch(JOB_ID, job_id) or not workflows:
             raise NoSuchJobError(f"there is no job {job_id}: see `headhunt jobs list`")
-        return submissions
+        return sorted(workflows, key=lambda w: int(w.workflow_id.split("/")[1]))
 
     def _job_ids(self) -> list[str]:
         """All jobs, the newest first."""
-        workflows = self._db.list_workflows(name="job", sort_desc=True, load_input=False, load_output=False)
-        return list(dict.fromkeys(w.workflow_id.split("/")[0] for w in workflows))
+        return list(dict.fromkeys(i.split("/")[0] for i in self._ids(name="job", sort_desc=True)))
+
+    def _ids(self, **filters: Any) -> list[str]:
+        """Ids of workflows; filters: see DBOSClient.list_workflows."""
+        return [w.workflow_id for w in self._db.list_workflows(**filters, load_input=False, load_output=False)]
 
     def all(self) -> list[Job]:
         """All jobs, the newest first, without their videos."""
@@ -101,7 +98,7 @@ class Jobs:
 
     def show(self, job_id: str) -> Job:
         """A job with its videos. Raises NoSuchJobError."""
-        submissions = self._existing_submissions(job_id)
+        submissions = self._submissions(job_id)
         job = _arguments(submissions[0])[2]
         attempts = self._attempts(job_id, len(submissions) - 1, set(_arguments(submissions[-1])[3]))
         submitted = submissions[-1].status
@@ -122,12 +119,12 @@ class Jobs:
 
     def _attempts(self, job_id: str, last: int, retried: set[int]) -> dict[int, WorkflowStatus]:
         """The newest workflow of each video by index; none for those that submission `last` has yet to enqueue."""
-        newest: dict[int, tuple[int, WorkflowStatus]] = {}
+        attempts: list[tuple[int, int, WorkflowStatus]] = []
         for w in self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="video", load_input=False):
             _, number, _, index = w.workflow_id.split("/")
-            if int(index) not in newest or newest[int(index)][0] < int(number):
-                newest[int(index)] = (int(number), w)
-        return {i: w for i, (number, w) in newest.items() if number == last or i not in retried}
+            attempts.append((int(number), int(index), w))
+        attempts.sort(key=lambda attempt: attempt[0])
+        return {i: w for number, i, w in attempts if number == last or i not in retried}
 
     def _video(self, index: int, video: JobVideo, workflow: WorkflowStatus | None, submitted: str) -> VideoState:
         """submitted: status of the workflow that enqueues the video."""
@@ -151,20 +148,13 @@ class Jobs:
 
     def cancel(self, job_id: str) -> None:
         """Stop a job: waiting videos are not begun, a running one ends within one batch, results stay."""
-        self._db.cancel_workflows([w.workflow_id for w in self._existing_submissions(job_id)])
+        self._db.cancel_workflows([w.workflow_id for w in self._submissions(job_id)])
         if active := self._active(job_id):
-            self._db.cancel_workflows([w.workflow_id for w in active])
+            self._db.cancel_workflows(active)
 
-    def _active(self, job_id: str, limit: int | None = None) -> list[WorkflowStatus]:
-        """Workflows of videos that are not done."""
-        return self._db.list_workflows(
-            workflow_id_prefix=f"{job_id}/",
-            name="video",
-            status=ACTIVE,
-            load_input=False,
-            load_output=False,
-            limit=limit,
-        )
+    def _active(self, job_id: str, limit: int | None = None) -> list[str]:
+        """Ids of the workflows of videos that are not done."""
+        return self._ids(workflow_id_prefix=f"{job_id}/", name="video", status=ACTIVE, limit=limit)
 
     def retry(self, job_id: str) -> int:
         """Put failed and cancelled videos into the queue again; returns how many."""
@@ -174,29 +164,27 @@ class Jobs:
             self._enqueue(job_id, len(submissions), _arguments(submissions[0])[2], indices)
         return len(indices)
 
-    def rows(self, job_id: str, *, only_done: bool = False) -> Iterator[Row]:
-        """One row for each video in order, without scores for those that are not done. Raises ArtifactError."""
+    def rows(self, job_id: str) -> Iterator[Row]:
+        """One row for each video that is done, in order. Raises ArtifactError."""
         for v in self.show(job_id).videos:
-            if v.result is not None and v.state == "succeeded":
-                yield row(v.uri, v.video_id, v.state, None, self.store.result(v.result, v.video_id))
-            elif not only_done or v.state in DONE:
-                yield row(v.uri, v.video_id, v.state, v.error)
+            if v.state in DONE:
+                report = None if v.result is None else self.store.result(v.result, v.video_id)
+                yield row(v.uri, v.video_id, v.state, v.error, report)
 
-    def json_lines(self, job_id: str, *, only_done: bool = False) -> Iterator[str]:
+    def json_lines(self, job_id: str) -> Iterator[str]:
         """`rows` as JSON."""
-        return (json.dumps(r, allow_nan=False) for r in self.rows(job_id, only_done=only_done))
+        return (json.dumps(r, allow_nan=False) for r in self.rows(job_id))
 
     def is_cancelled(self, workflow_id: str) -> bool:
         """Whether a video was cancelled, or its job purged."""
+        return self._status(workflow_id) in (None, "CANCELLED")
+
+    def _status(self, workflow_id: str) -> str | None:
         workflows = self._db.list_workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
-        return not workflows or workflows[0].status == "CANCELLED"
+        return workflows[0].status if workflows else None
 
-    def adopt(self, worker: str) -> int:
-        """Put the videos of dead workers back into their queues; returns how many.
-
-        worker: the name of the caller, which is alive.
-        """
-        n = 0
+    def adopt(self, worker: str) -> None:
+        """Put the videos of dead workers back into their queues; worker: the name of the caller, which is alive."""
         by_worker: dict[str, list[WorkflowStatus]] = {}
         for w in self._db.list_workflows(status="PENDING", load_input=False, load_output=False):
             if w.executor_id and w.executor_id != worker:
@@ -205,8 +193,6 @@ class Jobs:
             with locked(self.store.workers / name) as is_dead:
                 for w in workflows if is_dead else ():
                     self._db.resume_workflow(w.workflow_id, queue_name=w.queue_name)
-                    n += 1
-        return n
 
     def announce(self, announced: set[str]) -> None:
         """Enqueue the webhook of each submission that has ended; adds those dealt with to `announced`."""
@@ -260,10 +246,7 @@ class Jobs:
         for job_id in self._job_ids():
             job = self.show(job_id)
             if job.created < before and job.state in DONE:
-                workflows = self._db.list_workflows(
-                    workflow_id_prefix=f"{job_id}/", load_input=False, load_output=False
-                )
-                self._db.delete_workflows([w.workflow_id for w in workflows])
+                self._db.delete_workflows(self._ids(workflow_id_prefix=f"{job_id}/"))
                 n += 1
             else:
                 results |= {v.result for v in job.videos}

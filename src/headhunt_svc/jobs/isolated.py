@@ -8,51 +8,32 @@ its standard input ends.
 import io
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
 
+from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
-from headhunt_svc.jobs.inputs import UPLOAD, StoppedError, local
+from headhunt_svc.jobs.inputs import StoppedError
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
-from headhunt_svc.jobs.scoring import score
+from headhunt_svc.jobs.scoring import VideoScorer
 from headhunt_svc.jobs.store import ResultStore
-from headhunt_svc.settings import Settings
 
 POLL_S = 0.2
 END_S = 30.0  # to finish a batch and write the prediction log; then it is killed
 
 
-def outcome_of(
-    detector: Detector,
-    store: ResultStore,
-    video: JobVideo,
-    options: JobOptions,
-    checkpoint_s: float,
-    check: Callable[[], None] = lambda: None,
-) -> AttemptOutcome:
+def outcome_of(scorer: VideoScorer, video: JobVideo, options: JobOptions) -> AttemptOutcome:
     """Score one video in this process and turn its errors into an AttemptOutcome."""
     try:
-        with local(video.uri, store.uploads, check) as path:
-            sent = video.uri.startswith(UPLOAD)  # by a client, who may be hostile
-            sandbox = Settings() if sent else None
-            key = score(
-                detector,
-                store,
-                path,
-                video.video_id,
-                options.of_detector,
-                checkpoint_s=checkpoint_s,
-                check=check,
-                sandbox=sandbox,
-            )
+        key = scorer.score(video, Options(**options.model_dump()))
     except StoppedError as exc:
         return {"stopped": str(exc)}
     except (OutputError, UnreachableError) as exc:
@@ -63,44 +44,38 @@ def outcome_of(
         return {"error": f"{video.uri}: {exc.strerror}"}
     except OSError as exc:  # a disk that is full while reading, a folder that is away
         return {"trouble": f"{video.uri}: {exc.strerror or exc}"}
-    return {"result": key, "events": len(store.result(key, video.video_id).events)}
+    return {"result": key, "events": len(scorer.store.result(key, video.video_id).events)}
 
 
-def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: IO[str], answers: IO[str]) -> None:
+def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.RawIOBase, answers: IO[str]) -> None:
     """The child's side: answers until `requests` ends, which also happens when the parent dies."""
-    waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
     stop: list[str] = []
-    ended = threading.Event()
-
-    def listen() -> None:
-        for line in requests:
-            message = json.loads(line)
-            if "stop" in message:
-                stop.append(message["stop"])
-            else:
-                waiting.put(message)
-        ended.set()
-        waiting.put(None)
 
     def check() -> None:
-        if stop or ended.is_set():
-            raise StoppedError(stop[-1] if stop else "the process that asked for it has ended")
+        if not stop and wait([requests], 0):
+            line = requests.readline()
+            stop.append(json.loads(line)["stop"] if line else "the process that asked for it has ended")
+        if stop:
+            raise StoppedError(stop[0])
 
     def answer(message: Mapping[str, object]) -> None:
         with suppress(BrokenPipeError):  # the parent is dead; the result is on disk
-            answers.write(json.dumps(message) + "\n")
+            answers.write(json.dumps(message) + "\\n")
 
-    threading.Thread(target=listen, daemon=True).start()
     try:
         detector = Detector.load(bundle)
     except HeadHuntError as exc:
         answer({"error": str(exc)})
         return
     answer({"detector_id": detector.detector_id})
-    while (message := waiting.get()) is not None:
+    scorer = VideoScorer(detector, store, checkpoint_s, check)
+    for line in requests:
+        message = json.loads(line)
+        if "stop" in message:  # came when the video was done
+            continue
         stop.clear()
         video, options = JobVideo.model_validate(message["video"]), JobOptions.model_validate(message["options"])
-        answer(outcome_of(detector, store, video, options, checkpoint_s, check))
+        answer(outcome_of(scorer, video, options))
 
 
 class ScoringProcess:
@@ -111,8 +86,6 @@ class ScoringProcess:
         self._command = [sys.executable, "-m", __name__, str(bundle), str(store), str(checkpoint_s)]
         self._turn = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
-        self._listener: threading.Thread
-        self._answers: queue.Queue[Any] = queue.Queue()  # messages; None at the end
         self.restarts = 0
         self.detector_id = ""
 
@@ -133,10 +106,10 @@ class ScoringProcess:
             text=True,
             start_new_session=True,  # Ctrl-C reaches only the parent, which lets a batch finish
         )
-        self._child, self._answers = child, queue.Queue()
-        self._listener = threading.Thread(target=self._listen, args=(child, self._answers), daemon=True)
-        self._listener.start()
-        ready = self._answers.get()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        self._child, self._requests, self._answers = child, child.stdin, child.stdout
+        ready = self._answer()
         if ready is None or "error" in ready:
             self.close()
             raise HeadHuntError(
@@ -144,19 +117,14 @@ class ScoringProcess:
             )
         self.detector_id = ready["detector_id"]
 
-    @staticmethod
-    def _listen(child: "subprocess.Popen[str]", answers: "queue.Queue[Any]") -> None:
-        assert child.stdout is not None
-        with child.stdout as lines:
-            for line in lines:
-                answers.put(json.loads(line))
-        answers.put(None)
-
     def _send(self, message: object) -> None:
-        assert self._child is not None
-        assert self._child.stdin is not None
-        self._child.stdin.write(json.dumps(message) + "\n")
-        self._child.stdin.flush()
+        self._requests.write(json.dumps(message) + "\n")
+        self._requests.flush()
+
+    def _answer(self) -> Any:
+        """The next message of the child; None when it has ended."""
+        line = self._answers.readline()
+        return json.loads(line) if line else None
 
     def score(self, video: JobVideo, options: JobOptions, stop: Callable[[], str | None]) -> AttemptOutcome:
         """Score a video.
@@ -169,27 +137,18 @@ class ScoringProcess:
             try:
                 self.start()
                 self._send({"video": video.model_dump(), "options": options.model_dump()})
-                return self._outcome(stop)
-            except BrokenPipeError:
-                return self._died()
+                is_stopping = False
+                while not wait([self._answers], POLL_S):
+                    if not is_stopping and (reason := stop()):
+                        is_stopping = True
+                        self._send({"stop": reason})
+                outcome: AttemptOutcome | None = self._answer()
+            except (BrokenPipeError, ValueError):  # ValueError: half a message, or `close` closed the pipes
+                outcome = None
             except HeadHuntError as exc:
                 return {"trouble": str(exc)}
-
-    def _outcome(self, stop: Callable[[], str | None]) -> AttemptOutcome:
-        is_stopping = False
-        while True:
-            try:
-                outcome: AttemptOutcome | None = self._answers.get(timeout=POLL_S)
-            except queue.Empty:
-                if not is_stopping and (reason := stop()):
-                    is_stopping = True
-                    self._send({"stop": reason})
-                continue
-            return outcome if outcome is not None else self._died()
-
-    def _died(self) -> AttemptOutcome:
-        assert self._child is not None
-        return {"died": f"the process that scored it {_ending(self._child)}"}
+            assert self._child is not None
+            return outcome or {"died": f"the process that scored it {_ending(self._child)}"}
 
     @contextmanager
     def idle(self, timeout_s: float) -> Iterator[None]:
@@ -205,15 +164,14 @@ class ScoringProcess:
         """End the child; a video that is being scored keeps a checkpoint, the prediction log is written completely."""
         if self._child is None:
             return
-        assert self._child.stdin is not None
         with suppress(BrokenPipeError):
-            self._child.stdin.close()
+            self._requests.close()
         try:
             self._child.wait(END_S)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        self._listener.join()
+        self._answers.close()
 
 
 def _ending(child: "subprocess.Popen[str]") -> str:
@@ -226,8 +184,9 @@ def main() -> None:
     """`python -m headhunt_svc.jobs.isolated BUNDLE STORE SECONDS`; what libraries print goes to standard error."""
     answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb", 0), write_through=True)
     os.dup2(2, 1)
+    requests = io.FileIO(0)  # without a buffer, in which `wait` would miss a message
     bundle, store, checkpoint_s = sys.argv[1:]
-    serve(Path(bundle), ResultStore(Path(store)), float(checkpoint_s), sys.stdin, answers)
+    serve(Path(bundle), ResultStore(Path(store)), float(checkpoint_s), requests, answers)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
-from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
+from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
 
 JOB_ID = "[0-9a-f]{12}"
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -26,11 +26,6 @@ class JobOptions(_Model):
         description="What each head adds, for every segment.",
         validation_alias=AliasChoices("contributions", "attribution"),  # the name in jobs that were queued before
     )
-
-    @property
-    def of_detector(self) -> Options:
-        """For Detector.detect. Raises ConfigError."""
-        return Options(self.operating_point, self.threshold, self.smoothing, self.contributions)
 
 
 class JobVideo(_Model):

@@ -1,6 +1,5 @@
 """Results as rows, one for each video, failed ones included; JSON lines and parquet hold the same rows."""
 
-import io
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -69,10 +68,3 @@ def tables(rows: Iterable[Row], size: int = ROWS_IN_GROUP) -> Iterator[pa.Table]
     remaining = iter(rows)
     while group := list(islice(remaining, size)):
         yield pa.Table.from_pylist(group, schema=SCHEMA)
-
-
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as the content of a parquet file."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    return sink.getvalue()

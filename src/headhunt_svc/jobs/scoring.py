@@ -13,6 +13,8 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.jobs.inputs import UPLOAD, local
+from headhunt_svc.jobs.models import JobVideo
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.prediction_log.recording import shared_recorder
 from headhunt_svc.settings import Settings
@@ -26,69 +28,56 @@ def result_key(content: str, detector: Detector, options: Options) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def score(
-    detector: Detector,
-    store: ResultStore,
-    path: Path,
-    video_id: str,
-    options: Options,
-    *,
-    checkpoint_s: float = 60,
-    check: Callable[[], None] = lambda: None,
-    sandbox: Settings | None = None,
-) -> str:
-    """Score a video unless its result is there; returns the result's key.
-
-    A scoring that was interrupted goes on from its checkpoint.
-
-    video_id: what the prediction log calls the video; the result is named by its content.
-    check: called between batches; what it raises stops the work, which is kept for the next time.
-    sandbox: see open_video.
-
-    Raises:
-        VideoError: see Detector.detect.
-        OutputError: a result or checkpoint cannot be written.
-    """
-    if not path.is_file():
-        with open_video(path):  # names what is wrong
-            pass
-    content = sha256(path)
-    key = result_key(content, detector, options)
-    if store.has(key):
-        return key
-    with store.lock(key, check):
-        if not store.has(key):
-            scoring = _Scoring(detector, store, key, checkpoint_s, check)
-            try:
-                report = scoring.run(path, video_id, options, sandbox)
-            except ArtifactError:  # the checkpoint does not fit the video, whatever made it
-                store.drop_checkpoint(key)
-                report = scoring.run(path, video_id, options, sandbox)
-            store.save(key, report.model_copy(update={"video_id": content}))
-    return key
-
-
 @dataclass(frozen=True, slots=True)
-class _Scoring:
-    """One result in the making, with its checkpoint."""
+class VideoScorer:
+    """Scores videos, each once.
+
+    checkpoint_s: seconds of work between two checkpoints.
+    check: called during downloads and between batches; what it raises stops the work, which is kept for the next time.
+    """
 
     detector: Detector
     store: ResultStore
-    key: str
     checkpoint_s: float
     check: Callable[[], None]
 
-    def run(self, path: Path, video_id: str, options: Options, sandbox: Settings | None) -> Report:
-        """Score from the checkpoint on."""
-        recorder, resume = shared_recorder(Settings()), self.store.checkpoint(self.key, video_id)
-        self.store.log_scoring(self.key, len(resume))
-        with open_video(path, video_id, sandbox) as video:
-            batches = self.detector.score(video, recorder.probing(self.detector), resume)
-            batches = recorder.record(self.detector, video_id, batches, options)
-            with closing(self._kept(batches, len(resume))) as kept:
-                return self.detector.report(video, kept, options)
+    def score(self, video: JobVideo, options: Options) -> str:
+        """Score a video from its checkpoint on, unless its result is there; returns the result's key.
 
-    def _kept(self, batches: Generator[ScoredBatch], n_kept: int) -> Generator[ScoredBatch]:
+        Raises:
+            VideoError: see Detector.detect.
+            OutputError: a result or checkpoint cannot be written.
+            UnreachableError: see inputs.local.
+        """
+        with local(video.uri, self.store.uploads, self.check) as path:
+            if not path.is_file():
+                with open_video(path):  # names what is wrong
+                    pass
+            content = sha256(path)
+            key = result_key(content, self.detector, options)
+            if self.store.has(key):
+                return key
+            with self.store.lock(key, self.check):
+                if not self.store.has(key):
+                    try:
+                        report = self._report(key, path, video, options)
+                    except ArtifactError:  # the checkpoint does not fit the video, whatever made it
+                        self.store.drop_checkpoint(key)
+                        report = self._report(key, path, video, options)
+                    self.store.save(key, report.model_copy(update={"video_id": content}))
+        return key
+
+    def _report(self, key: str, path: Path, video: JobVideo, options: Options) -> Report:
+        recorder, resume = shared_recorder(Settings()), self.store.checkpoint(key, video.video_id)
+        self.store.log_scoring(key, len(resume))
+        sandbox = Settings() if video.uri.startswith(UPLOAD) else None  # a client sent it, who may be hostile
+        with open_video(path, video.video_id, sandbox) as source:
+            batches = self.detector.score(source, recorder.probing(self.detector), resume)
+            batches = recorder.record(self.detector, video.video_id, batches, options)
+            with closing(self._kept(key, batches, len(resume))) as kept:
+                return self.detector.report(source, kept, options)
+
+    def _kept(self, key: str, batches: Generator[ScoredBatch], n_kept: int) -> Generator[ScoredBatch]:
         """The same batches; keeps a checkpoint every checkpoint_s, and one when the work is stopped."""
         fresh: list[ScoredBatch] = []
         saved = time.monotonic()
@@ -104,7 +93,7 @@ class _Scoring:
                     raise
                 finally:
                     if due and fresh:
-                        self.store.save_checkpoint(self.key, n_kept, fresh)
+                        self.store.save_checkpoint(key, n_kept, fresh)
                         n_kept, saved = n_kept + len(fresh), time.monotonic()
                         fresh.clear()
                 yield batch

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,33 +46,20 @@ def locked(path: Path, busy: Callable[[], object] | None = None) -> Iterator[boo
         yield held
 
 
-@dataclass(frozen=True, slots=True)
 class ResultStore:
     """One local or network folder; it needs file locks, so it is not a storage.store.Store.
 
     results/ab/KEY.json      a Report; written once, atomically
     checkpoints/KEY/*        batches of a video that is being scored
     uploads/SHA256           videos that clients uploaded
-    locks/, workers/         locks, held while a result is made and while a worker lives
+    locks/                   locks, held while a result is made
+    workers/NAME             locks, held while a worker lives; the time of a file is the worker's heartbeat
     scorings.jsonl           one line for each time that a video is given to the model
     """
 
-    folder: Path
-
-    @property
-    def uploads(self) -> Path:
-        """Folder of the uploaded videos."""
-        return self.folder / "uploads"
-
-    @property
-    def workers(self) -> Path:
-        """Folder of the workers' locks; the time of a file is the worker's heartbeat."""
-        return self.folder / "workers"
-
-    @property
-    def scorings(self) -> Path:
-        """List of scorings, one JSON line for each time that a video is given to the model."""
-        return self.folder / "scorings.jsonl"
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.scorings = folder, folder / "scorings.jsonl"
+        self.uploads, self.workers = folder / "uploads", folder / "workers"
 
     def result_path(self, key: str) -> Path:
         """File of a result, which may not exist yet."""
@@ -88,9 +74,8 @@ class ResultStore:
         return load_report(self.result_path(key)).model_copy(update={"video_id": video_id})
 
     def save(self, key: str, report: Report) -> None:
-        """Store a result, unless there is one, and drop its checkpoint. Raises OutputError."""
-        if not self.has(key):
-            write_text(self.result_path(key), report.model_dump_json() + "\n")
+        """Store a result and drop its checkpoint. Raises OutputError."""
+        write_text(self.result_path(key), report.model_dump_json() + "\n")
         self.drop_checkpoint(key)
 
     def lock(self, key: str, busy: Callable[[], object]) -> AbstractContextManager[bool]:

@@ -5,7 +5,6 @@ baselines/active.json                              the active version of every c
 baselines/audit.jsonl                              who changed what, when and why
 """
 
-import io
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,14 +13,13 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.windows import Rows
 from headhunt_svc.storage.audit import audit
 from headhunt_svc.storage.files import read_json, sha256, write_file, write_json
-from headhunt_svc.storage.tables import read_table
+from headhunt_svc.storage.tables import parquet_bytes, read_table
 
 TOTALS = b"headhunt_totals"
 
@@ -40,9 +38,8 @@ def save_rows(path: Path, rows: Rows) -> None:
     metadata = {**rows.metadata.as_parquet(), TOTALS.decode(): totals}
     table = rows.table.sort_by([("time", "ascending"), ("segment", "ascending")])
     columns = [_canonical(column) for column in table.columns]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_arrays(columns, schema=COLUMNS.with_metadata(metadata)), sink, compression="zstd")
-    write_file(path, lambda p: p.write_bytes(sink.getvalue()))
+    content = parquet_bytes(pa.Table.from_arrays(columns, schema=COLUMNS.with_metadata(metadata)))
+    write_file(path, lambda p: p.write_bytes(content))
 
 
 def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:

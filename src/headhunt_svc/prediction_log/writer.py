@@ -22,12 +22,11 @@ from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from headhunt_svc.prediction_log.metrics import LOST_ROWS, ROWS, STOPPED
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.storage.store import Store
-from headhunt_svc.storage.tables import read_table
+from headhunt_svc.storage.tables import parquet_bytes, read_table
 
 logger = logging.getLogger(__name__)
 MERGE = 32  # flushes that become one file, and such files that become one again
@@ -210,9 +209,7 @@ class PredictionLog:
         partition, metadata = key
         number = list(self._series).index(key)  # two detectors in one process write two series
         name = f"{partition.folder()}/{self.writer}-{number:03d}-{first:06d}-{last:06d}.parquet"
-        sink = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata(metadata.as_parquet()), sink, compression="zstd")
-        self.store.write(name, sink.getvalue())
+        self.store.write(name, parquet_bytes(table.replace_schema_metadata(metadata.as_parquet())))
         return name
 
     def _merge(self, key: tuple[Partition, LogMetadata], series: _Series) -> None:

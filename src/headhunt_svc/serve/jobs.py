@@ -140,12 +140,12 @@ def job_results(job_id: JobId, queue: Queue, format: Literal["jsonl", "parquet"]
     """The results so far, as JSON lines or parquet."""
     queue.show(job_id)
     if format == "jsonl":
-        lines = (f"{line}\n" for line in queue.json_lines(job_id, only_done=True))
+        lines = (f"{line}\n" for line in queue.json_lines(job_id))
         return StreamingResponse(lines, media_type=JSON_LINES)
     with tempfile.NamedTemporaryFile(suffix=".parquet", delete=False) as f:
         path = Path(f.name)
     try:
-        save_parquet(path, queue.rows(job_id, only_done=True))
+        save_parquet(path, queue.rows(job_id))
     except BaseException:
         path.unlink()
         raise

@@ -121,7 +121,6 @@ def test_a_job_that_no_worker_has_begun_is_queued(jobs: Jobs, footage: Path) -> 
     assert job.counts == {"queued": 3, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
     assert job.request.priority == 7
     assert job.request.options == JobOptions.model_validate({"contributions": True})
-    assert job.request.options.of_detector.contributions
 
 
 def test_a_job_that_was_queued_under_the_old_name_of_an_option_can_still_be_read() -> None:
@@ -151,13 +150,8 @@ def test_states_errors_and_results_of_videos(jobs: Jobs, worker: PretendedWorker
     assert job.videos[1].trouble is not None
     assert job.videos[1].trouble.reason == "the store is away"
     assert job.eta_s == pytest.approx(120, abs=5)  # two left, a minute each
-    rows = list(jobs.rows(job_id))
-    assert [(r["video_id"], r["state"], r["threshold"]) for r in rows] == [
-        ("a.mp4", "succeeded", REPORT.threshold),
-        ("b.mp4", "running", None),
-        ("c.mp4", "queued", None),
-    ]
-    assert list(jobs.rows(job_id, only_done=True)) == rows[:1]
+    (row,) = jobs.rows(job_id)
+    assert (row["video_id"], row["state"], row["threshold"]) == ("a.mp4", "succeeded", REPORT.threshold)
     worker.set(f"{job_id}/0/video/1", "SUCCESS", {"error": "VideoOpenError: empty"})
     worker.set(f"{job_id}/0/video/2", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
     job = jobs.show(job_id)
@@ -220,7 +214,7 @@ def test_videos_of_dead_workers_are_put_back_and_those_of_living_ones_stay(
         worker.set(f"{job_id}/0/video/{i}", "PENDING", executor_id=name)
     with locked(jobs.store.workers / "alive") as held:
         assert held
-        assert jobs.adopt("myself") == 1
+        jobs.adopt("myself")
     assert states(jobs, job_id) == ["queued", "running", "running"]
 
 

@@ -150,6 +150,7 @@ def test_a_failing_probe_or_log_fails_no_score(
     detector: Detector, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = detector.detect(video)
+    monkeypatch.setattr("headhunt_svc.prediction_log.guard._logged", set())
     features = detector.extractor.features
 
     def only_one_prompt(pixels: torch.Tensor, prompts: list[str], *more: object) -> np.ndarray:

@@ -96,9 +96,9 @@ def _by_detector(
     """Scores the videos with a bundle in this process."""
     from headhunt_svc.detector.pipeline import Detector
     from headhunt_svc.pipeline.detect import detect_videos
-    from headhunt_svc.prediction_log.recording import recording
+    from headhunt_svc.prediction_log.recording import recorder_of
 
-    with recording(Settings()) as recorder:
+    with closing(recorder_of(Settings())) as recorder:
         detector = Detector.load(bundle)
         for _, result in detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera):
             yield result

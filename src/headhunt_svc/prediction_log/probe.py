@@ -15,7 +15,7 @@ from headhunt_svc.detector.batches import PixelBatch, PromptReading, ScoredBatch
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.scorers import SegmentScorer
 from headhunt_svc.model.extractor import VisionCache
-from headhunt_svc.prediction_log.guard import LogErrors
+from headhunt_svc.prediction_log.guard import log_errors
 from headhunt_svc.prediction_log.metrics import PROBE_FAILURES, PROBED
 from headhunt_svc.types import HeadRef
 
@@ -31,10 +31,10 @@ class ProbingScorer:
     A probe that fails is logged and counted; the scores are not touched.
     """
 
-    def __init__(self, detector: Detector, scorer: SegmentScorer, share: float, errors: LogErrors) -> None:
+    def __init__(self, detector: Detector, scorer: SegmentScorer, share: float) -> None:
         self._extractor, self._weights = detector.extractor, detector.scorer
         self._prompts = detector.bundle.calibration_prompts
-        self._scorer, self._share, self._errors = scorer, share, errors
+        self._scorer, self._share = scorer, share
 
     def exclusive(self) -> AbstractContextManager[object]:
         """See SegmentScorer."""
@@ -43,7 +43,7 @@ class ProbingScorer:
     def score(self, batch: PixelBatch) -> ScoredBatch:
         """See SegmentScorer."""
         scored = self._scorer.score(batch)
-        with self._errors, self.exclusive():
+        with log_errors(), self.exclusive():
             try:
                 return replace(scored, prompt_readings=self._read(batch))
             except Exception:

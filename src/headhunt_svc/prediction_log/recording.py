@@ -9,8 +9,8 @@ Whatever goes wrong in logging is counted and logged once; it never changes or f
 
 import atexit
 import secrets
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -25,19 +25,17 @@ from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.scorers import SegmentScorer
-from headhunt_svc.prediction_log.guard import LogErrors
+from headhunt_svc.prediction_log.guard import log_errors
 from headhunt_svc.prediction_log.probe import ProbingScorer
 from headhunt_svc.prediction_log.schema import COLUMNS, Kept, LogMetadata, projection
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import OperatingPoint, Scorer
 
-UNNAMED = "unnamed"
-
 
 def camera_of(video_id: str) -> str:
     """The folder of a video is its camera, unless the caller knows better."""
-    return video_id.rpartition("/")[0] or UNNAMED
+    return video_id.rpartition("/")[0] or "unnamed"
 
 
 class Recorder:
@@ -46,14 +44,18 @@ class Recorder:
     def __init__(self, log: PredictionLog | None, features: Kept = "projected", probe_share: float = 0.02) -> None:
         """features: which expert-head features are logged. probe_share: of the segments, read under all prompts."""
         self.log, self.features, self.probe_share = log, features, probe_share
-        self._errors = LogErrors()
+
+    def close(self) -> None:
+        """Write the log to its end."""
+        if self.log is not None:
+            self.log.close()
 
     def probing(self, detector: Detector, scorer: SegmentScorer | None = None) -> SegmentScorer:
         """A scorer (by default the detector's own) that also probes, where something is logged and probed."""
         scorer = scorer or detector.model_scorer()
         if self.log is None or not self.probe_share:
             return scorer
-        return ProbingScorer(detector, scorer, self.probe_share, self._errors)
+        return ProbingScorer(detector, scorer, self.probe_share)
 
     def record(
         self,
@@ -83,11 +85,11 @@ class Recorder:
         with closing(batches):
             try:
                 for batch in batches:
-                    with self._errors:
+                    with log_errors():
                         rows.add(batch)
                     yield batch
             finally:
-                with self._errors:
+                with log_errors():
                     rows.finish()
 
 
@@ -105,7 +107,7 @@ class PassRows:
     ) -> None:
         """names: of camera, video and pass. recorded: when the first picture was taken, if that is known."""
         self._log, self._metadata, self._scorer, self._point = log, metadata, scorer, point
-        self._names, self._recorded = names, recorded
+        self._names, self._recorded = {**names, "detector_id": metadata.detector_id}, recorded
         self._radius = int(TRUNCATE * point.sigma_segments + 0.5)
         self._raw: list[float] = []
         self._rows: list[dict[str, Any]] = []  # of segments whose smoothed score is not final yet
@@ -123,16 +125,15 @@ class PassRows:
         self._emit(len(self._raw))
 
     def _rows_of(self, batch: ScoredBatch) -> list[dict[str, Any]]:
-        shares, kept = (
-            contributions(self._scorer, batch.features),
-            kept_features(batch.features, self._metadata.features),
-        )
+        shares = contributions(self._scorer, batch.features)
+        kept = kept_features(batch.features, self._metadata.features)
         now = datetime.now(UTC)
         rows = []
         for i, segment in enumerate(batch.segments):
             quality, reading = segment.quality, batch.prompt_readings.get(i)
             rows.append(
                 {
+                    **self._names,
                     "time": now if self._recorded is None else self._recorded + timedelta(seconds=segment.start_s),
                     "segment": segment.segment.index,
                     "start_s": segment.start_s,
@@ -160,7 +161,9 @@ class PassRows:
         around = np.array(self._raw[base : stop + self._radius])
         smoothed = smooth(around, self._point.sigma_segments, self._point.smoothing)[start - base : stop - base]
         ready, self._rows = self._rows[:n], self._rows[n:]
-        self._log.put(self._metadata, table_of(ready, smoothed, self._point.threshold, self._metadata, self._names))
+        for row, score in zip(ready, smoothed.tolist(), strict=True):
+            row |= {"smoothed": score, "in_event": score > self._point.threshold}
+        self._log.put(self._metadata, pa.Table.from_pylist(ready, schema=COLUMNS))
 
 
 def kept_features(features: Float32[np.ndarray, "segment head d_head"], kept: Kept) -> np.ndarray | None:
@@ -170,25 +173,8 @@ def kept_features(features: Float32[np.ndarray, "segment head d_head"], kept: Ke
     return (features if kept == "all" else features @ projection(features.shape[-1])).reshape(len(features), -1)
 
 
-def table_of(
-    rows: list[dict[str, Any]], smoothed: np.ndarray, threshold: float, metadata: LogMetadata, names: dict[str, str]
-) -> pa.Table:
-    """Rows of one pass as the log keeps them."""
-    columns = {name: [r[name] for r in rows] for name in rows[0]}
-    columns |= {"smoothed": list(smoothed), "in_event": list(smoothed > threshold)}
-    same = {**names, "detector_id": metadata.detector_id}
-
-    def array(field: pa.Field) -> pa.Array:
-        if field.name in same:
-            index = pa.array(np.zeros(len(rows), np.int32))
-            return pa.DictionaryArray.from_arrays(index, pa.array([same[field.name]]))
-        return pa.array(columns[field.name], field.type)
-
-    return pa.Table.from_arrays([array(f) for f in COLUMNS], schema=COLUMNS)
-
-
 def recorder_of(settings: Settings) -> Recorder:
-    """A recorder as the environment says, whose log is written to its end when the process ends."""
+    """A recorder as the environment says, which is closed when the process ends, if not before."""
     if settings.prediction_log is None:
         return Recorder(None)
     days = settings.log_retention_days
@@ -197,21 +183,7 @@ def recorder_of(settings: Settings) -> Recorder:
     return Recorder(log, settings.log_features, settings.probe_share)
 
 
-@contextmanager
-def recording(settings: Settings) -> Iterator[Recorder]:
-    """The same for a while: the log is written to its end when this ends."""
-    recorder = recorder_of(settings)
-    try:
-        yield recorder
-    finally:
-        if recorder.log is not None:
-            recorder.log.close()
-
-
-@cache
-def shared_recorder(settings: Settings) -> Recorder:
-    """One recorder for the whole process."""
-    return recorder_of(settings)
+shared_recorder = cache(recorder_of)  # one for the whole process
 
 
 def metadata_of(detector: Detector, point: OperatingPoint, features: Kept) -> LogMetadata:

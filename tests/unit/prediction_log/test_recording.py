@@ -22,9 +22,10 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.scorers import ModelScorer
 from headhunt_svc.model.extractor import VisionCache
-from headhunt_svc.prediction_log.guard import LogErrors
+from headhunt_svc.prediction_log import guard
+from headhunt_svc.prediction_log.guard import log_errors
 from headhunt_svc.prediction_log.probe import ProbingScorer, is_probed
-from headhunt_svc.prediction_log.recording import PassRows, Recorder, camera_of, metadata_of, recording
+from headhunt_svc.prediction_log.recording import PassRows, Recorder, camera_of, metadata_of, recorder_of
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Segment
@@ -157,7 +158,9 @@ def test_without_a_log_nothing_stands_between_detector_and_report() -> None:
     assert nobody.probing(fake_detector(), scorer) is scorer  # type: ignore[arg-type]
 
 
-def test_a_log_that_fails_fails_no_score(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_that_fails_fails_no_score(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_logged", set())
+
     class Broken(Tables):
         def put(self, metadata: object, table: pa.Table) -> None:
             raise OSError("no log today")
@@ -168,7 +171,7 @@ def test_a_log_that_fails_fails_no_score(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_errors_are_swallowed_only_where_they_are_errors() -> None:
-    with pytest.raises(KeyboardInterrupt), LogErrors():
+    with pytest.raises(KeyboardInterrupt), log_errors():
         raise KeyboardInterrupt
 
 
@@ -208,7 +211,7 @@ def pixel_batch(n: int) -> PixelBatch:
 def test_the_probe_reads_its_share_under_all_prompts_where_the_model_is_free() -> None:
     detector, shared = fake_detector(), Shared()
     detector.extractor = Model()
-    scored = ProbingScorer(detector, shared, 0.3, LogErrors()).score(pixel_batch(200))
+    scored = ProbingScorer(detector, shared, 0.3).score(pixel_batch(200))
     chosen = [i for i in range(200) if is_probed("v", 4 * i, 0.3)]
     assert 30 < len(chosen) < 90
     assert list(scored.prompt_readings) == chosen
@@ -223,9 +226,9 @@ def test_the_probe_reads_its_share_under_all_prompts_where_the_model_is_free() -
 def test_one_prompt_is_nothing_to_compare_and_a_failing_probe_leaves_the_scores() -> None:
     detector = fake_detector(prompts=("a?",))
     detector.extractor = Model()
-    assert not ProbingScorer(detector, Shared(), 1.0, LogErrors()).score(pixel_batch(3)).prompt_readings
+    assert not ProbingScorer(detector, Shared(), 1.0).score(pixel_batch(3)).prompt_readings
     broken = fake_detector()  # without a model
-    scored = ProbingScorer(broken, Shared(), 1.0, LogErrors()).score(pixel_batch(3))
+    scored = ProbingScorer(broken, Shared(), 1.0).score(pixel_batch(3))
     assert scored.raw.tolist() == [0.5] * 3
     assert not scored.prompt_readings
 
@@ -236,8 +239,7 @@ def test_a_batch_whose_parts_do_not_fit_is_refused() -> None:
 
 
 def test_the_log_of_a_real_folder_is_closed_with_the_recording(tmp_path: Path) -> None:
-    with recording(
-        Settings(prediction_log=str(tmp_path / "log"), probe_share=0.0, log_retention_days=36_500)
-    ) as active:
+    settings = Settings(prediction_log=str(tmp_path / "log"), probe_share=0.0, log_retention_days=36_500)
+    with closing(recorder_of(settings)) as active:
         list(active.record(fake_detector(), "yard/a.mp4", generator(cut([0.1] * 5, 2)), recorded=START))
     assert list((tmp_path / "log").glob("day=2026-03-01/camera=yard/*.parquet"))

@@ -27,6 +27,7 @@ BACKWARDS_S = 1.0  # within a pass, times may go back by this much
 FUTURE_S = 300.0  # the writer's clock may be ahead of ours by this much
 PASS_STRIDE = 1 << 24  # more than the blocks of any pass
 _INDEX_COLUMNS = ["time", "pass_id", "segment", "in_event"]
+_PASS = COLUMNS.field("pass_id").type
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def read_window(store: Store, query: WindowQuery) -> Window:
 
 
 def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str, list[_File]]:
-    """The readable files of the window's days by camera."""
+    """The readable files with rows in the window, by camera."""
     files: dict[str, list[_File]] = {}
     for name in unmerged_files(store.glob("day=*/camera=*/*.parquet")):
         try:
@@ -122,22 +123,20 @@ def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str
             continue
         seconds = _seconds(index)
         inside = (seconds >= query.start.timestamp()) & (seconds < query.stop.timestamp())
-        files.setdefault(partition.camera, []).append(_File(name, metadata, index, inside))
+        if inside.any():
+            files.setdefault(partition.camera, []).append(_File(name, metadata, index, inside))
     return files
 
 
 def _of_one_detector(files: Sequence[_File], detector_id: str | None, excluded: Counter[str]) -> list[_File]:
     """The files of this detector that agree in all else with the last of them; rows of the others are counted."""
-    chosen = []
+    latest = next((file.metadata for file in reversed(files) if file.metadata.detector_id == detector_id), None)
     for file in files:
-        if file.metadata.detector_id == detector_id and file.inside.any():
-            chosen.append(file)
-        elif file.inside.any():
+        if file.metadata.detector_id != detector_id:
             excluded[f"detector {file.metadata.detector_id}"] += int(file.inside.sum())
-    for file in chosen:
-        if file.metadata != chosen[-1].metadata:
+        elif file.metadata != latest:
             excluded["other code, operating point or features of the same detector"] += int(file.inside.sum())
-    return [file for file in chosen if file.metadata == chosen[-1].metadata]
+    return [file for file in files if file.metadata == latest]
 
 
 def _rows(store: Store, files: Sequence[_File], query: WindowQuery, excluded: Counter[str]) -> Rows | None:
@@ -197,14 +196,9 @@ def _single_and_forward(
 
 def _pass_numbers(passes: Iterable[pa.ChunkedArray]) -> Int[np.ndarray, " row"]:
     """A number for every pass, the same in all files."""
-    numbers: dict[str, int] = {}
-    parts = []
-    for column in passes:
-        for chunk in column.chunks:
-            encoded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
-            codes = [numbers.setdefault(name, len(numbers)) for name in encoded.dictionary.to_pylist()]
-            parts.append(np.asarray(codes, np.int64)[encoded.indices.to_numpy()])
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    chunks = [chunk.cast(_PASS) for column in passes for chunk in column.chunks]
+    column = pa.chunked_array(chunks, _PASS).unify_dictionaries()
+    return np.concatenate([np.zeros(0, np.int64), *(chunk.indices.to_numpy() for chunk in column.chunks)])
 
 
 def _block_numbers(
@@ -227,8 +221,9 @@ def _uniform(blocks: Int[np.ndarray, " row"]) -> Float[np.ndarray, " row"]:
 
 def sample_of(rows: Rows, block_segments: int) -> Sample:
     """Rows as arrays, in blocks of this many neighbouring segments."""
-    table, k, n_prompts = rows.table, len(rows.metadata.heads), len(rows.metadata.prompts)
-    n = len(table)
+    table, n = rows.table, len(rows.table)
+    k, n_prompts = len(rows.metadata.heads), len(rows.metadata.prompts)
+    features = _matrix(table, "features")
     passes, segments = _pass_numbers([table["pass_id"]]), np.asarray(table["segment"].to_numpy(), np.int64)
     return Sample(
         block=np.unique(_block_numbers(passes, segments, block_segments), return_inverse=True)[1],
@@ -237,8 +232,8 @@ def sample_of(rows: Rows, block_segments: int) -> Sample:
         brightness=_column(table, "brightness"),
         sharpness=_column(table, "sharpness"),
         dropped=np.nan_to_num(_column(table, "dropped_frames")),
-        layout=_matrix(table, "layout", _width(table, "layout")),
-        heads=_matrix(table, "features", _width(table, "features")).reshape(n, k, _width(table, "features") // k),
+        layout=_matrix(table, "layout"),
+        heads=features.reshape(n, k, features.shape[1] // k),
         prompt_scores=_matrix(table, "prompt_scores", n_prompts),
         prompt_heads=_matrix(table, "prompt_contributions", n_prompts * k).reshape(n, n_prompts, k),
         total=rows.total,
@@ -250,8 +245,10 @@ def _column(table: pa.Table, name: str) -> Float[np.ndarray, " row"]:
     return np.asarray(table[name].to_numpy(), np.float64)
 
 
-def _matrix(table: pa.Table, name: str, width: int) -> Float[np.ndarray, "row width"]:
-    """A column of vectors; NaN where there is none."""
+def _matrix(table: pa.Table, name: str, width: int | None = None) -> Float[np.ndarray, "row width"]:
+    """A column of vectors, by default as wide as the longest; NaN where there is none."""
+    if width is None:
+        width = pc.max(pc.list_value_length(table[name])).as_py() or 0
     matrix = np.full((len(table), width), np.nan)
     start = 0
     for chunk in table[name].chunks:
@@ -260,11 +257,6 @@ def _matrix(table: pa.Table, name: str, width: int) -> Float[np.ndarray, "row wi
             matrix[start + valid] = chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(valid), -1)
         start += len(chunk)
     return matrix
-
-
-def _width(table: pa.Table, name: str) -> int:
-    longest = pc.max(pc.list_value_length(table[name])).as_py()
-    return int(longest or 0)
 
 
 def note_missing_days(window: Window, cameras: Iterable[str], store: Store) -> None:

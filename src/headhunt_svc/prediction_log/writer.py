@@ -81,9 +81,11 @@ class Status:
 
 @dataclass(slots=True)
 class _Series:
-    """What one writer has put into one partition: the next number, and files by level of merging."""
+    """Rows of one partition and detector: those that wait, the number of flushes, and files by level of merging."""
 
-    next: int = 0
+    number: int  # two detectors in one process write two series
+    waiting: list[pa.Table] = field(default_factory=list)
+    flushes: int = 0
     levels: list[list[str]] = field(default_factory=lambda: [[], [], []])
 
 
@@ -110,7 +112,6 @@ class PredictionLog:
         self._held, self._lock = 0, threading.Lock()
         self._queue: queue.SimpleQueue[tuple[LogMetadata, pa.Table] | threading.Event | None] = queue.SimpleQueue()
         self._series: dict[tuple[Partition, LogMetadata], _Series] = {}
-        self._buffers: dict[tuple[Partition, LogMetadata], list[pa.Table]] = {}
         self._swept: date | None = None
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
@@ -125,14 +126,13 @@ class PredictionLog:
     def put(self, metadata: LogMetadata, rows: pa.Table) -> bool:
         """Hand over rows (see schema.COLUMNS); False if they are lost because too many wait already."""
         with self._lock:
-            fits = self._held + len(rows) <= self.held_rows
-            if fits:
+            if self._held + len(rows) <= self.held_rows:
                 self._held += len(rows)
-        if not fits:
-            self._lose(len(rows), "queue full")
-            return False
-        self._queue.put((metadata, rows))
-        return True
+                self._queue.put((metadata, rows))
+                return True
+        self.status.lost += len(rows)
+        LOST_ROWS.labels("queue full").inc(len(rows))
+        return False
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until everything handed over so far is written (or could not be); False if that takes too long."""
@@ -147,42 +147,39 @@ class PredictionLog:
             self._thread.join(60)
 
     # -- the writer's side ------------------------------------------------------------------------------------------
-    def _lose(self, n: int, reason: str) -> None:
-        self.status.lost += n
-        LOST_ROWS.labels(reason).inc(n)
-
     def _run(self) -> None:
         due = time.monotonic() + self.flush_s
         while True:
             try:
                 item = self._queue.get(timeout=max(due - time.monotonic(), 0.0))
             except queue.Empty:
-                self._flush()
-                due = time.monotonic() + self.flush_s
-                continue
+                item = threading.Event()  # a flush that nobody waits for
             if isinstance(item, tuple):
                 for partition, rows in _partitioned(item[1]):
-                    self._buffers.setdefault((partition, item[0]), []).append(rows)
+                    series = self._series.setdefault((partition, item[0]), _Series(len(self._series)))
+                    series.waiting.append(rows)
                 continue
             self._flush()
+            due = time.monotonic() + self.flush_s
             if item is None:
                 return
             item.set()
 
     def _flush(self) -> None:
-        """Write all buffers; what cannot be written waits for the next time. No error leaves this thread."""
-        for key in list(self._buffers):
-            table = pa.concat_tables(self._buffers[key])
-            series = self._series.setdefault(key, _Series())
+        """Write all rows; what cannot be written waits for the next time. No error leaves this thread."""
+        for key, series in self._series.items():
+            if not series.waiting:
+                continue
+            table = pa.concat_tables(series.waiting)
             try:
-                self._write(key, series, table)
+                series.levels[0].append(self._save(key, table, series.flushes, series.flushes))
             except Exception as exc:  # the log must outlive whatever a store does
                 if self.status.stopped is None:
                     logger.error("the prediction log is stopped, scoring goes on: %s", exc)
                 self.status.stopped = str(exc)
                 STOPPED.set(1)
                 return
-            del self._buffers[key]
+            series.waiting, series.flushes = [], series.flushes + 1
             with self._lock:
                 self._held -= len(table)
             self.status.written += len(table)
@@ -200,15 +197,9 @@ class PredictionLog:
         except Exception as exc:  # a merge or a sweep that failed is tried again, nothing is lost
             logger.warning("the prediction log could not be tidied: %s", exc)
 
-    def _write(self, key: tuple[Partition, LogMetadata], series: _Series, table: pa.Table) -> None:
-        first = series.next
-        series.levels[0].append(self._save(key, table, first, first))
-        series.next += 1
-
     def _save(self, key: tuple[Partition, LogMetadata], table: pa.Table, first: int, last: int) -> str:
         partition, metadata = key
-        number = list(self._series).index(key)  # two detectors in one process write two series
-        name = f"{partition.folder()}/{self.writer}-{number:03d}-{first:06d}-{last:06d}.parquet"
+        name = f"{partition.folder()}/{self.writer}-{self._series[key].number:03d}-{first:06d}-{last:06d}.parquet"
         self.store.write(name, parquet_bytes(table.replace_schema_metadata(metadata.as_parquet())))
         return name
 
@@ -243,12 +234,9 @@ class PredictionLog:
 
 
 def _partitioned(rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
-    """Rows by day and camera; mostly all are of one."""
+    """Rows by day and camera."""
     days, cameras = pc.cast(rows["time"], pa.date32()), pc.cast(rows["camera"], pa.string())
     keys = pa.table({"day": days, "camera": cameras}).group_by(["day", "camera"]).aggregate([]).to_pylist()
     for key in keys:
-        if len(keys) == 1:
-            yield Partition(key["day"], key["camera"]), rows
-            return
         chosen = pc.and_(pc.equal(days, pa.scalar(key["day"])), pc.equal(cameras, key["camera"]))
         yield Partition(key["day"], key["camera"]), rows.filter(chosen)

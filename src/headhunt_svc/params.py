@@ -217,8 +217,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     return read_parameters(path, Params)
 
 
-def read_parameters(path: Path, kind: type[AnySection]) -> AnySection:
-    """Read and check a YAML file of parameters.
+def read_parameters(path: Path, kind: type[AnySection], option: str = "--params") -> AnySection:
+    """Read and check a YAML file of parameters, which `option` of the command names.
 
     Raises:
         ConfigError: the file is missing, not YAML, or has an unknown or wrong value (each named).
@@ -226,7 +226,7 @@ def read_parameters(path: Path, kind: type[AnySection]) -> AnySection:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
-        raise ConfigError(f"{path} not found: run from the project's root, or give --params PATH") from exc
+        raise ConfigError(f"{path} not found: run from the project's root, or give {option} PATH") from exc
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(exc).split())}") from exc
     try:

@@ -71,7 +71,8 @@ class Baselines:
     def __init__(self, folder: Path) -> None:
         self.folder, self._active, self.log = folder, folder / "active.json", folder / "audit.jsonl"
 
-    def _path(self, camera: str, version: str) -> Path:
+    def path(self, camera: str, version: str) -> Path:
+        """File of a version."""
         return self.folder / quote(camera, safe="") / f"{version}.parquet"
 
     def active(self) -> dict[str, str]:
@@ -82,21 +83,12 @@ class Baselines:
         """All versions of a camera, oldest first."""
         return sorted(p.stem for p in (self.folder / quote(camera, safe="")).glob("*.parquet"))
 
-    def load(self, camera: str) -> Baseline | None:
-        """A camera's active baseline, if it has one.
-
-        Raises:
-            ArtifactError: it is broken.
-        """
-        version = self.active().get(camera)
-        return Baseline(version, load_rows(self._path(camera, version))) if version else None
-
     def add(self, camera: str, rows: Rows, reason: str) -> str:
         """Save rows as the camera's new active baseline; returns its version."""
         draft = self.folder / ".draft.parquet"
         save_rows(draft, rows)
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{sha256(draft)[:6]}"
-        path = self._path(camera, version)
+        path = self.path(camera, version)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.replace(path)
         self.activate(camera, version, reason)

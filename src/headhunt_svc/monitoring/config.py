@@ -4,10 +4,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, model_validator
 
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.params import Section, read_parameters
 from headhunt_svc.prediction_log.windows import WindowQuery
 
 Kind = Literal["lighting", "view", "pipeline", "model", "activity"]
@@ -18,10 +17,8 @@ Signal = Literal[
 ALL_SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 
-class DriftParams(BaseModel):
+class DriftParams(Section):
     """The contents of drift.yaml; unknown names are errors and every signal has a limit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     window_h: float = Field(gt=0)
     min_segments: int = Field(gt=0)
@@ -33,6 +30,12 @@ class DriftParams(BaseModel):
     spread: float = Field(ge=0)
     limits: dict[Signal, float]
 
+    @model_validator(mode="after")
+    def _check_limits(self) -> "DriftParams":
+        if missing := sorted(set(ALL_SIGNALS) - self.limits.keys()):
+            raise ValueError(f"limits lacks {', '.join(missing)}")
+        return self
+
     def query(
         self, start: datetime, stop: datetime, detector_id: str | None = None, now: datetime | None = None
     ) -> WindowQuery:
@@ -41,20 +44,5 @@ class DriftParams(BaseModel):
 
 
 def load_drift(path: Path) -> DriftParams:
-    """Read drift.yaml.
-
-    Raises:
-        ConfigError: missing, an unknown or missing name, or a wrong value.
-    """
-    try:
-        params = DriftParams.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as exc:
-        raise ConfigError(f"{path} not found: run in the repository's root, or name it with --config") from exc
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
-    except (OSError, ValueError, yaml.YAMLError) as exc:
-        raise ConfigError(f"{path} cannot be read as YAML ({exc})") from exc
-    if missing := sorted(set(ALL_SIGNALS) - params.limits.keys()):
-        raise ConfigError(f"{path}: limits lacks {', '.join(missing)}")
-    return params
+    """Read drift.yaml (see `read_parameters`)."""
+    return read_parameters(path, DriftParams, "--config")

@@ -10,6 +10,7 @@ from headhunt_svc.monitoring.baselines import Baseline
 from headhunt_svc.monitoring.config import ALL_SIGNALS, DriftParams, Signal
 from headhunt_svc.monitoring.diagnosis import diagnose
 from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, Comparison, Judgement, SignalResult
+from headhunt_svc.prediction_log.schema import LogMetadata
 from headhunt_svc.prediction_log.windows import Rows, Window, sample_of
 from headhunt_svc.types import HeadRef
 
@@ -54,16 +55,13 @@ class Judge:
             return replace(verdict, why=why), None
         verdict = replace(verdict, baseline=baseline.version)
         reference = self._sample(camera, baseline)
-        if (reference.heads.shape[1:], baseline.rows.metadata.heads) != (current.heads.shape[1:], rows.metadata.heads):
+        heads = rows.metadata.heads
+        if (reference.heads.shape[1:], baseline.rows.metadata.heads) != (current.heads.shape[1:], heads):
             why = "the baseline has other heads or features: run `headhunt monitor rebaseline`"
             return replace(verdict, why=why), None
-        if why := self._too_small(reference, current):
-            return replace(verdict, why=why), None
-        comparison = self._compare((camera, baseline.version), reference, current, rows.metadata.threshold, allowed)
-        verdict = _verdict_of(verdict, comparison, rows.metadata.heads)
-        if "head_instability" in comparison.signals:
-            ratio = instability_ratio(reference, current)
-            verdict = replace(verdict, unstable=_by_head(rows.metadata.heads, ratio))
+        verdict, comparison = self._compare(verdict, baseline.version, reference, current, rows.metadata, allowed)
+        if "head_instability" in verdict.signals:
+            verdict = replace(verdict, unstable=_by_head(heads, instability_ratio(reference, current)))
         return verdict, comparison
 
     def _judge_fleet(self, window: Window, baselines: Mapping[str, Baseline]) -> Result | None:
@@ -87,35 +85,36 @@ class Judge:
             events=sum(windows[c].events for c in cameras),
         )
         reference = concatenate([_minus(references[c], means[c]).subsample(share * len(parts[c])) for c in cameras])
-        verdict = _counts(FLEET, current)
-        if why := self._too_small(reference, current):
-            return replace(verdict, why=why), None
-        metadata = window.cameras[cameras[0]].metadata
         version = " ".join(f"{baselines[c].version}:{len(windows[c])}" for c in cameras)
-        allowed: tuple[Signal, ...] = (*ANY_VIEW, "heads")
-        comparison = self._compare((FLEET, version), reference, current, metadata.threshold, allowed)
-        return _verdict_of(verdict, comparison, metadata.heads), comparison
+        metadata = window.cameras[cameras[0]].metadata
+        return self._compare(_counts(FLEET, current), version, reference, current, metadata, (*ANY_VIEW, "heads"))
 
     def _compare(
         self,
-        baseline: tuple[str, str],
+        verdict: CameraVerdict,
+        version: str,
         reference: Sample,
         current: Sample,
-        threshold: float,
+        metadata: LogMetadata,
         allowed: Collection[Signal],
-    ) -> Comparison:
-        """The allowed signals with their limits; `baseline` is camera and version, under which chance is cached."""
-        p, blocks = self.params, current.n_blocks
-        key = (*baseline, blocks)
+    ) -> Result:
+        """The verdict with the allowed signals and their limits; version: of the baseline, names cached chance."""
+        p = self.params
+        if why := self._too_small(reference, current):
+            return replace(verdict, why=why), None
+        key = verdict.camera, version, verdict.blocks
         if key not in self._chance:
-            self._chance[key] = chance(reference, blocks, threshold, p.min_probed, p.draws)
-        values, by_chance = signals(reference, current, threshold, p.min_probed), self._chance[key]
+            self._chance[key] = chance(reference, verdict.blocks, metadata.threshold, p.min_probed, p.draws)
+        values, by_chance = signals(reference, current, metadata.threshold, p.min_probed), self._chance[key]
         results: dict[str, SignalResult] = {}
         for name in ALL_SIGNALS:
             if name in allowed and name in values and name in by_chance:
                 limit = max(p.limits[name], by_chance[name].mean + p.spread * by_chance[name].std)
                 results[name] = SignalResult(values[name], limit, by_chance[name].mean)
-        return Comparison(reference, current, threshold, results)
+        heads = _by_head(metadata.heads, 2 * head_auc(reference, current) - 1) if "heads" in results else {}
+        verdict = replace(verdict, signals=results, heads=heads)
+        comparison = Comparison(reference, current, metadata.threshold, results)
+        return replace(verdict, status="drift" if verdict.over else "fine"), comparison
 
     def _sample(self, camera: str, baseline: Baseline) -> Sample:
         key = camera, baseline.version
@@ -144,15 +143,6 @@ def _counts(camera: str, current: Sample) -> CameraVerdict:
         event_rate=current.event_rate,
         event_interval=current.event_interval,
     )
-
-
-def _verdict_of(counts: CameraVerdict, comparison: Comparison, heads: tuple[HeadRef, ...]) -> CameraVerdict:
-    """The verdict with the results of a comparison."""
-    verdict = replace(counts, signals=comparison.signals)
-    if "heads" in comparison.signals:
-        auc = head_auc(comparison.reference, comparison.current)
-        verdict = replace(verdict, heads=_by_head(heads, 2 * auc - 1))
-    return replace(verdict, status="drift" if verdict.over else "fine")
 
 
 def _minus(sample: Sample, mean: np.ndarray) -> Sample:

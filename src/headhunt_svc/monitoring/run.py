@@ -51,19 +51,17 @@ def load_baselines(paths: Paths, detector_id: str | None = None) -> UsableBaseli
     Without a detector_id, the detector of the most baselines counts.
     """
     store, problems = Baselines(paths.baselines), []
-    cameras: dict[str, Baseline] = {}
-    for camera in store.active():
+
+    def load(version: str, path: Path) -> Baseline | None:
         try:
-            if baseline := store.load(camera):
-                cameras[camera] = baseline
+            return Baseline(version, load_rows(path))
         except ArtifactError as exc:
             problems.append(str(exc))
-    reference = None
-    try:
-        if paths.reference.exists():
-            reference = Baseline("reference", load_rows(paths.reference))
-    except ArtifactError as exc:
-        problems.append(str(exc))
+            return None
+
+    loaded = {camera: load(version, store.path(camera, version)) for camera, version in store.active().items()}
+    cameras = {camera: baseline for camera, baseline in loaded.items() if baseline}
+    reference = load("reference", paths.reference) if paths.reference.exists() else None
     detectors = [b.rows.metadata.detector_id for b in (*cameras.values(), *([reference] if reference else []))]
     detector_id = detector_id or max(detectors, key=detectors.count, default=None)
     for camera, baseline in list(cameras.items()):

@@ -60,7 +60,7 @@ def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.Ra
 
     def answer(message: Mapping[str, object]) -> None:
         with suppress(BrokenPipeError):  # the parent is dead; the result is on disk
-            answers.write(json.dumps(message) + "\\n")
+            answers.write(json.dumps(message) + "\n")
 
     try:
         detector = Detector.load(bundle)

@@ -38,6 +38,7 @@ ROWS_PER_PART = 1000
 MAX_BLOCKS = 4096  # units of work that Ray keeps track of
 WORK = "work"
 Engine = Literal["local", "ray"]
+Item = dict[str, str]  # a video: uri, video_id, name of its row; once it is scored: name, error
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +66,28 @@ def _row_name(video: JobVideo, lineage: Sequence[object]) -> str:
 
 
 class BatchScorer:
-    """Scores videos one by one. The local engine calls `score`; Ray Data makes one object in each actor and calls it.
+    """Scores videos one by one; Ray Data makes one object in each actor.
 
     The model runs in a process of its own, as a worker's does; it ends when this process ends in any way.
     """
 
     def __init__(self, bundle: str, store: Store, options: JobOptions) -> None:
         self.settings, self.store, self.options = JobSettings(), store, options
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        if store.folder is not None:
-            work = store.folder / WORK
-        else:
-            self._temporary = tempfile.TemporaryDirectory(prefix="headhunt-")
-            work = Path(self._temporary.name)
+        self._temporary = tempfile.TemporaryDirectory(prefix="headhunt-")
+        work = store.folder / WORK if store.folder is not None else Path(self._temporary.name)
         self.results = ResultStore(work)
         self.process = ScoringProcess(Path(bundle), work, self.settings.checkpoint_s)
         self.process.start()
 
-    def score(self, video: JobVideo, name: str) -> str:
-        """Score a video and write its row; returns the error if it cannot be scored, otherwise an empty text."""
+    def __call__(self, item: Item) -> Item:
+        """Score a video and write its row; `error`: why it cannot be scored, otherwise an empty text."""
+        video = JobVideo(uri=item["uri"], video_id=item["video_id"])
 
         def wait(cause: str, reason: str, attempt: int) -> None:
             time.sleep(backoff_s(attempt, self.settings))
 
-        outcome = retry(lambda: self._attempt(video, name), self.settings, wait, self.settings.attempts)
-        return outcome.get("error", "")
+        outcome = retry(lambda: self._attempt(video, item["name"]), self.settings, wait, self.settings.attempts)
+        return {"name": item["name"], "error": outcome.get("error", "")}
 
     def _attempt(self, video: JobVideo, name: str) -> AttemptOutcome:
         outcome = self.process.score(video, self.options, lambda: None)
@@ -105,27 +103,17 @@ class BatchScorer:
     def close(self) -> None:
         """End the process that scores."""
         self.process.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Called by Ray Data: columns in, columns out."""
-        columns = zip(batch["uri"], batch["video_id"], batch["name"], strict=True)
-        errors = [self.score(JobVideo(uri=str(u), video_id=str(v)), str(n)) for u, v, n in columns]
-        return {"name": list(batch["name"]), "error": errors}
+        self._temporary.cleanup()
 
 
-def _score_here(arguments: dict[str, Any], todo: list[tuple[JobVideo, str]]) -> Iterator[tuple[str, str]]:
-    """(name, error) of each video, scored in this process."""
+def _score_here(arguments: dict[str, Any], items: list[Item]) -> Iterator[Item]:
+    """Scores the videos in this process."""
     with closing(BatchScorer(**arguments)) as scorer:
-        for video, name in todo:
-            yield name, scorer.score(video, name)
+        yield from map(scorer, items)
 
 
-def _score_on_ray(
-    arguments: dict[str, Any], todo: list[tuple[JobVideo, str]], actors: int | None
-) -> Iterator[tuple[str, str]]:
-    """(name, error) of each video, scored by the actors of a Ray cluster."""
+def _score_on_ray(arguments: dict[str, Any], items: list[Item], actors: int | None) -> Iterator[Item]:
+    """Scores the videos in the actors of a Ray cluster."""
     try:
         import ray
         import ray.data
@@ -137,18 +125,15 @@ def _score_on_ray(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     gpus = int(ray.cluster_resources().get("GPU", 0))
     n = actors or max(gpus, 1)
-    items = [{"uri": v.uri, "video_id": v.video_id, "name": name} for v, name in todo]
-    scored = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS)).map_batches(
+    scored = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS)).map(
         BatchScorer,
         fn_constructor_kwargs=arguments,
-        batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=n),
         num_gpus=1 if gpus else 0,
         num_cpus=1,
     )
     try:
-        for item in scored.iter_rows():
-            yield str(item["name"]), str(item["error"])
+        yield from scored.iter_rows()
     except ray.exceptions.RayError as exc:
         reason = str(exc).strip().splitlines()[-1]
         raise HeadHuntError(f"Ray gave up ({reason}): run the same command again, what is done stays") from exc
@@ -187,15 +172,15 @@ def run(
     lineage = [detector.detector_id, scoring_code(), options.model_dump()]
     names = {v.uri: _row_name(v, lineage) for v in videos}
     kept = set(store.glob("results/*/*.json"))
-    todo = [(v, names[v.uri]) for v in videos if names[v.uri] not in kept]
+    todo = [{"uri": v.uri, "video_id": v.video_id, "name": names[v.uri]} for v in videos if names[v.uri] not in kept]
     errors: dict[str, str] = {}
     if todo:
         arguments = {"bundle": str(bundle.absolute()), "store": store, "options": options}
         scored = _score_here(arguments, todo) if engine == "local" else _score_on_ray(arguments, todo, actors)
-        for name, error in track(scored, "videos", len(todo), console=Console(stderr=True)):
-            if error:
-                errors[name] = error
-                note(error)
+        for item in track(scored, "videos", len(todo), console=Console(stderr=True)):
+            if item["error"]:
+                errors[item["name"]] = item["error"]
+                note(item["error"])
 
     def rows() -> Iterator[Row]:
         for v in videos:

@@ -225,18 +225,15 @@ class Jobs:
 
     def deliveries(self, job_id: str) -> list[Delivery]:
         """The job's webhooks."""
-        return [self._delivery(w) for w in self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="deliver")]
-
-    def _delivery(self, workflow: WorkflowStatus) -> Delivery:
-        output = _output(workflow)
-        latest = {**(self._db.get_event(workflow.workflow_id, "tried", timeout_seconds=0) or {}), **output}
-        return Delivery(
-            delivery_id=workflow.workflow_id,
-            event=str(_arguments(workflow)[-1]["event"]),
-            state="failed" if output.get("error") else STATES[workflow.status],
-            attempts=latest.get("attempts", 0),
-            error=latest.get("error"),
-        )
+        deliveries = []
+        for w in self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="deliver"):
+            output = _output(w)
+            tried = self._db.get_event(w.workflow_id, "tried", timeout_seconds=0) or {}
+            state: State = "failed" if output.get("error") else STATES[w.status]
+            event = str(_arguments(w)[-1]["event"])
+            latest = {"attempts": 0, **tried, **output}
+            deliveries.append(Delivery(delivery_id=w.workflow_id, event=event, state=state, **latest))
+        return deliveries
 
     def purge(self, older_than_days: float | None = None) -> int:
         """Forget older finished jobs, and the results and uploads that no other job names; returns how many jobs."""

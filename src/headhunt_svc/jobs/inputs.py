@@ -134,18 +134,6 @@ def _check(uri: str, allowed: Allowed) -> None:
         raise ConfigError(f"{uri} is not in a folder or store that jobs may read: see HEADHUNT_JOBS_ROOTS")
 
 
-class _Watched(Callback):  # type: ignore[misc]  # fsspec has no types
-    """Calls `check` after every piece of a download."""
-
-    def __init__(self, check: Callable[[], object]) -> None:
-        super().__init__()
-        self._check = check
-
-    def call(self, *args: object, **more: object) -> None:
-        """Called by fsspec as bytes arrive."""
-        self._check()
-
-
 @contextmanager
 def local(uri: str, uploads: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
     """A video as a local file; one from an object store is fetched, and removed at the end of the `with`.
@@ -166,7 +154,7 @@ def local(uri: str, uploads: Path, check: Callable[[], object] = lambda: None) -
             with store_errors(f"{uri} cannot be fetched now", StoppedError):
                 try:
                     fs, path = fsspec.core.url_to_fs(uri)
-                    fs.get_file(path, str(target), callback=_Watched(check))
+                    fs.get_file(path, str(target), callback=Callback(hooks={"check": lambda *_: check()}))
                 except FileNotFoundError as exc:
                     raise VideoOpenError(f"{uri}: there is no such video") from exc
                 except (ValueError, ImportError, PermissionError) as exc:

@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
@@ -150,15 +150,10 @@ class ScoringProcess:
             assert self._child is not None
             return outcome or {"died": f"the process that scored it {_ending(self._child)}"}
 
-    @contextmanager
-    def idle(self, timeout_s: float) -> Iterator[None]:
-        """Wait until no video is being scored, at most timeout_s; none is begun inside the `with`."""
-        held = self._turn.acquire(timeout=timeout_s)
-        try:
-            yield
-        finally:
-            if held:
-                self._turn.release()
+    def close_for_good(self, timeout_s: float) -> None:
+        """Wait until no video is being scored, at most timeout_s, then close; no other video is begun."""
+        self._turn.acquire(timeout=timeout_s)
+        self.close()
 
     def close(self) -> None:
         """End the child; a video that is being scored keeps a checkpoint, the prediction log is written completely."""

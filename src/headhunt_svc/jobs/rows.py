@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic.main import IncEx
 
 from headhunt_svc.detector.report import Report
 from headhunt_svc.jobs.models import Row
 from headhunt_svc.storage.files import write_file
 
 ROWS_IN_GROUP = 64
-_SCORE = {"start_s": pa.float64(), "stop_s": pa.float64(), "raw": pa.float64(), "smoothed": pa.float64()}
-_EVENT = {"start_s": pa.float64(), "stop_s": pa.float64(), "peak": pa.float64(), "peak_s": pa.float64()}
+_SCORE = dict.fromkeys(("start_s", "stop_s", "raw", "smoothed"), pa.float64())
+_EVENT = dict.fromkeys(("start_s", "stop_s", "peak", "peak_s"), pa.float64())
 _CONTRIBUTIONS = {"contributions": pa.list_(pa.float64())}
 _REPORT = {
     "detector_id": pa.string(),
@@ -40,15 +41,17 @@ SCHEMA = pa.schema(
     }
 )
 
+_INCLUDED: IncEx = {name: True for name in (*_REPORT, "gaps")} | {
+    "scores": {"__all__": {*_SCORE, *_CONTRIBUTIONS}},
+    "events": {"__all__": {*_EVENT, *_CONTRIBUTIONS}},
+}
+
 
 def row(uri: str, video_id: str, state: str, error: str | None = None, report: Report | None = None) -> Row:
     """One video's row; without a report, the columns of the report are null."""
     result: Row = dict.fromkeys(SCHEMA.names)
     if report is not None:
-        values = report.model_dump()
-        result |= {name: values[name] for name in (*_REPORT, "gaps")}
-        for name, fields in (("scores", _SCORE), ("events", _EVENT)):
-            result[name] = [{f: item[f] for f in (*fields, *_CONTRIBUTIONS)} for item in values[name]]
+        result |= report.model_dump(include=_INCLUDED)
     return {**result, "uri": uri, "video_id": video_id, "state": state, "error": error}
 
 

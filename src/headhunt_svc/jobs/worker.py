@@ -234,6 +234,5 @@ class Worker:
 
     def _exit(self) -> None:
         """End this process once the current video has a checkpoint; the queue keeps the rest."""
-        with self.process.idle(timeout_s=30):
-            self.process.close()
-            os._exit(0)
+        self.process.close_for_good(timeout_s=30)
+        os._exit(0)

@@ -37,16 +37,12 @@ def save_rows(path: Path, rows: Rows) -> None:
     totals = json.dumps({"total": rows.total, "events": rows.events})
     metadata = {**rows.metadata.as_parquet(), TOTALS.decode(): totals}
     table = rows.table.sort_by([("time", "ascending"), ("segment", "ascending")])
-    columns = [_canonical(column) for column in table.columns]
+    columns = [  # a dictionary depends on nothing but the values
+        pc.cast(c, pa.string()).combine_chunks().dictionary_encode() if pa.types.is_dictionary(c.type) else c
+        for c in table.columns
+    ]
     content = parquet_bytes(pa.Table.from_arrays(columns, schema=COLUMNS.with_metadata(metadata)))
     write_file(path, lambda p: p.write_bytes(content))
-
-
-def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
-    """The same values, with a dictionary that depends on nothing else."""
-    if not pa.types.is_dictionary(column.type):
-        return column
-    return pc.cast(column, pa.string()).combine_chunks().dictionary_encode()
 
 
 def load_rows(path: Path) -> Rows:

@@ -126,7 +126,7 @@ def _score_on_ray(arguments: dict[str, Any], items: list[Item], actors: int | No
     gpus = int(ray.cluster_resources().get("GPU", 0))
     n = actors or max(gpus, 1)
     scored = ray.data.from_items(items, override_num_blocks=min(len(items), MAX_BLOCKS)).map(
-        BatchScorer,
+        BatchScorer,  # type: ignore[arg-type]  # a class, of which each actor makes one callable
         fn_constructor_kwargs=arguments,
         compute=ray.data.ActorPoolStrategy(size=n),
         num_gpus=1 if gpus else 0,

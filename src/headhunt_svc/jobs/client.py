@@ -17,7 +17,7 @@ from dbos import DBOSClient, WorkflowStatus
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.jobs.inputs import Allowed, expand
-from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest, JobVideo, Row, State, Trouble, VideoState
+from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest, JobVideo, Row, State, VideoState
 from headhunt_svc.jobs.queue import ACTIVE, DONE, JOBS, SERIALIZER, STATES, WEBHOOKS, enqueue_options, migrate, state_of
 from headhunt_svc.jobs.rows import row
 from headhunt_svc.jobs.store import ResultStore, locked
@@ -132,18 +132,15 @@ class Jobs:
         if workflow is None:
             return VideoState(**named, state="cancelled" if submitted == "CANCELLED" else "queued")
         state, outcome = STATES[workflow.status], _output(workflow)
-        error, trouble = outcome.get("error"), None
-        if state == "failed":
-            error = f"the worker failed: {workflow.error or workflow.status}"
-        if state == "running":
-            trouble = self._db.get_event(workflow.workflow_id, "trouble", timeout_seconds=0)
+        is_failed = state == "failed"
+        error = f"the worker failed: {workflow.error or workflow.status}" if is_failed else outcome.get("error")
         return VideoState(
             **named,
             state="failed" if error else state,
             error=error,
             result=outcome.get("result"),
             events=outcome.get("events"),
-            trouble=Trouble(**trouble) if trouble else None,
+            trouble=self._db.get_event(workflow.workflow_id, "trouble", 0) if state == "running" else None,
         )
 
     def cancel(self, job_id: str) -> None:

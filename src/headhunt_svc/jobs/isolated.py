@@ -52,7 +52,7 @@ def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.Ra
     stop: list[str] = []
 
     def check() -> None:
-        if not stop and wait([requests], 0):
+        if not stop and wait([requests.fileno()], 0):
             line = requests.readline()
             stop.append(json.loads(line)["stop"] if line else "the process that asked for it has ended")
         if stop:
@@ -138,7 +138,7 @@ class ScoringProcess:
                 self.start()
                 self._send({"video": video.model_dump(), "options": options.model_dump()})
                 is_stopping = False
-                while not wait([self._answers], POLL_S):
+                while not wait([self._answers.fileno()], POLL_S):
                     if not is_stopping and (reason := stop()):
                         is_stopping = True
                         self._send({"stop": reason})

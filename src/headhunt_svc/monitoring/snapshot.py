@@ -108,10 +108,8 @@ def save_page(path: Path, snapshot: Snapshot) -> None:
 def open_workspace(folder: Path) -> tuple[Workspace, Any]:
     """The workspace and its one project; both are created if they are missing."""
     workspace = Workspace.create(str(folder))
-    projects = workspace.search_project(PROJECT)
-    if projects:
-        return workspace, projects[0]
-    return workspace, workspace.create_project(PROJECT, "Scores, prompts and heads over time")
+    project = next(iter(workspace.search_project(PROJECT)), None)
+    return workspace, project or workspace.create_project(PROJECT, "Scores, prompts and heads over time")
 
 
 def add_run(folder: Path, snapshot: Snapshot, replaces: str | None = None) -> str:

@@ -45,7 +45,7 @@ class ProbingScorer:
         scored = self._scorer.score(batch)
         with log_errors(), self.exclusive():
             try:
-                return replace(scored, prompt_readings=self._read(batch))
+                scored = replace(scored, prompt_readings=self._read(batch))
             except Exception:
                 PROBE_FAILURES.inc()
                 raise

@@ -86,7 +86,7 @@ class _Series:
     number: int  # two detectors in one process write two series
     waiting: list[pa.Table] = field(default_factory=list)
     flushes: int = 0
-    levels: list[list[str]] = field(default_factory=lambda: [[], [], []])
+    levels: list[list[tuple[int, int, str]]] = field(default_factory=lambda: [[], [], []])
 
 
 class PredictionLog:
@@ -197,11 +197,11 @@ class PredictionLog:
         except Exception as exc:  # a merge or a sweep that failed is tried again, nothing is lost
             logger.warning("the prediction log could not be tidied: %s", exc)
 
-    def _save(self, key: tuple[Partition, LogMetadata], table: pa.Table, first: int, last: int) -> str:
+    def _save(self, key: tuple[Partition, LogMetadata], table: pa.Table, first: int, last: int) -> tuple[int, int, str]:
         partition, metadata = key
         name = f"{partition.folder()}/{self.writer}-{self._series[key].number:03d}-{first:06d}-{last:06d}.parquet"
         self.store.write(name, parquet_bytes(table.replace_schema_metadata(metadata.as_parquet())))
-        return name
+        return first, last, name
 
     def _merge(self, key: tuple[Partition, LogMetadata], series: _Series) -> None:
         for level in range(2):
@@ -209,13 +209,11 @@ class PredictionLog:
             if len(small) < MERGE:
                 return
             table = pa.concat_tables(
-                read_table(io.BytesIO(self.store.read(n))).cast(COLUMNS) for n in small
+                read_table(io.BytesIO(self.store.read(name))).cast(COLUMNS) for *_, name in small
             ).unify_dictionaries()
-            ends = [n.removesuffix(".parquet").rsplit("-", 2)[1:] for n in (small[0], small[-1])]
-            merged = self._save(key, table, int(ends[0][0]), int(ends[1][1]))
+            series.levels[level + 1].append(self._save(key, table, small[0][0], small[-1][1]))
             series.levels[level] = []
-            series.levels[level + 1].append(merged)
-            for name in small:
+            for *_, name in small:
                 self.store.remove(name)
 
     def _sweep(self) -> None:

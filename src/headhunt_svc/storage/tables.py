@@ -17,12 +17,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def open_parquet(source: Path | BinaryIO) -> pq.ParquetFile:
-    """Open a parquet file without prefetching; read it with `read_table`.
-
-    Raises:
-        OSError: it cannot be read.
-        pyarrow.ArrowException: it is no parquet file.
-    """
+    """Open a parquet file without prefetching; read it with `read_table`, which raises the same errors."""
     return pq.ParquetFile(source, pre_buffer=False)
 
 

@@ -12,7 +12,8 @@ from conftest import write_video
 from headhunt_svc.errors import VideoError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.video.container import VideoLimits
-from headhunt_svc.video.reader import VideoReader, VideoSource
+from headhunt_svc.video.reader import VideoReader
+from headhunt_svc.video.source import VideoSource
 from headhunt_svc.video.sandbox import SandboxedReader
 from helpers.hostile import HOSTILE_FILES, MAX_FRAMES, REFUSED, Trap, dref_alias
 

@@ -33,23 +33,24 @@ class Segmenter:
 
     Segment t stands for the frames of stride t. The model sees `frames_per_segment` frames of the window around them,
     which is the same stretch unless the stride is smaller than the window; the video's ends cut windows short.
-    Positions are counted in strides from the first frame.
+    Positions are counted in strides from the first frame. After a hole in the video another Segmenter goes on, with
+    the numbers of its first frame and segment.
     """
 
-    def __init__(self, video_id: str, params: SegmentationParams) -> None:
-        self._video_id, self._params = video_id, params
+    def __init__(self, video_id: str, params: SegmentationParams, first_frame: int = 0, first_index: int = 0) -> None:
+        self._video_id, self._params, self._first = video_id, params, first_frame
         self._margin = (params.length / params.stride - 1) / 2  # of the window, on either side of its stride
         self._times: list[float] = []  # of the frames that are still needed, the first of them `first_needed`
         self._positions: list[float] = []
-        self.first_needed = 0
-        self._open = self._n = self._done = 0  # first frame without a segment; frames pushed; segments made
+        self.first_needed = self._open = self._n = first_frame  # _open: without a segment; _n: not pushed yet
+        self.n_segments = first_index  # of the video so far
         self._first_s = 0.0
 
     def push(self, time_s: float) -> list[Segment]:
         """Add the next frame (times do not decrease); returns the segments that it completes."""
-        if self._n == 0:
+        if self._n == self._first:
             self._first_s = time_s
-        distance = self._n if self._params.length_frames is not None else time_s - self._first_s
+        distance = self._n - self._first if self._params.length_frames is not None else time_s - self._first_s
         position = distance / self._params.stride
         closed = []
         while self._open < self._n and position >= self._open_stride() + 1 + self._margin - _SLACK:
@@ -76,8 +77,8 @@ class Segmenter:
         window = slice(*np.searchsorted(positions, (stride - self._margin, stride + 1 + self._margin)).tolist())
         sampled = sample_frames(times[window], self._params.frames_per_segment)
         span = FrameSpan(self._open, stop)
-        segment = Segment(self._video_id, self._done, span, tuple(base + window.start + i for i in sampled))
-        self._open, self._done = stop, self._done + 1
+        segment = Segment(self._video_id, self.n_segments, span, tuple(base + window.start + i for i in sampled))
+        self._open, self.n_segments = stop, self.n_segments + 1
         following = self._open_stride() if stop < self._n else stride + 1
         unneeded = int(np.searchsorted(positions, following - self._margin))
         del self._times[:unneeded], self._positions[:unneeded]

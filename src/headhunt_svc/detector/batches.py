@@ -15,7 +15,7 @@ from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import Segment
 from headhunt_svc.video.prefetch import prefetch
-from headhunt_svc.video.reader import VideoSource
+from headhunt_svc.video.source import VideoSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import code_version
 from headhunt_svc.types import OperatingPoint, Scorer
 from headhunt_svc.video.opening import open_video
-from headhunt_svc.video.reader import VideoSource
+from headhunt_svc.video.source import VideoSource
 
 
 def scoring_code() -> str:

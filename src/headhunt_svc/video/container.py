@@ -3,20 +3,27 @@
 import os
 import stat
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
+from av.stream import Disposition
 
 from headhunt_svc.errors import VideoOpenError
 from headhunt_svc.video.ending import INTERRUPTED, lacks_index
 
 # FFmpeg's names. Only containers that hold their own data: no playlists, picture sequences, devices or scripts.
-FORMATS = frozenset("asf avi flv gif m4v matroska mov mpeg mpegts mpegvideo ogg webm".split())
+FORMATS = frozenset(
+    "asf avi dhav flv gif h264 hevc m4v matroska mov mpeg mpegts mpegvideo ogg webm yuv4mpegpipe".split()
+)
 CODECS = frozenset(
     "av1 dnxhd dvvideo ffv1 flv gif h263 h264 hevc libdav1d libvpx libvpx-vp9 mjpeg mpeg1video mpeg2video mpeg4 "
     "mpegvideo msmpeg4 msmpeg4v2 prores rawvideo theora vc1 vp6 vp6f vp8 vp9 wmv1 wmv2 wmv3".split()
 )
+RAW_FORMATS = frozenset("h264 hevc m4v mpegvideo".split())  # no container: pictures without timestamps
+NOT_STATED = Fraction(7, 1000)  # frames per second, given to FFmpeg for raw streams that do not state theirs
+STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +61,18 @@ def open_file(path: Path) -> int:
 
 
 def open_container(
-    path: Path, limits: VideoLimits, fd: int | None
+    path: Path, limits: VideoLimits, fd: int, stream: int | None = None
 ) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a video and its picture stream; FFmpeg gets the open file only, so it cannot reach what the file refers to.
 
+    stream: its number in the file; by default the one that players show.
+
     Raises:
-        VideoOpenError: not a video in an allowed container, or without a picture stream.
+        VideoOpenError: not a video in an allowed container, or without (such) a picture stream.
     """
-    own = open_file(path) if fd is None else None
     options = {
-        "fd": str(fd if own is None else own),
+        "fd": str(fd),
+        "framerate": str(NOT_STATED),  # of a raw stream; else FFmpeg says 25 where it does not know
         "protocol_whitelist": "fd",
         "format_whitelist": ",".join(sorted(limits.formats)),
         "codec_whitelist": ",".join(sorted(limits.codecs)),
@@ -79,12 +88,31 @@ def open_container(
         reason = getattr(exc, "strerror", None) or str(exc)
         allowed = ", ".join(sorted(limits.formats))
         raise VideoOpenError(f"{path}: not a video that can be read, in one of {allowed} ({reason})") from exc
-    finally:
-        if own is not None:
-            os.close(own)  # FFmpeg has a duplicate
-    if not container.streams.video:
+    try:
+        chosen = _choose_stream(path, container, stream)
+    except VideoOpenError:
         container.close()
-        raise VideoOpenError(f"{path}: no picture stream in the file (sound only?)")
-    stream = container.streams.video[0]
-    stream.thread_type = "SLICE"  # with frame threads, what is lost after an error depends on the number of cores
-    return container, stream
+        raise
+    chosen.thread_type = "SLICE"  # with frame threads, what is lost after an error depends on the number of cores
+    return container, chosen
+
+
+def video_streams(container: av.container.InputContainer) -> tuple[av.VideoStream, ...]:
+    """The moving pictures of a file: no cover, no thumbnails."""
+    return tuple(s for s in container.streams.video if not s.disposition & STILLS)
+
+
+def _choose_stream(path: Path, container: av.container.InputContainer, number: int | None) -> av.VideoStream:
+    """The stream of this number, or the default one, or FFmpeg's choice of several."""
+    streams = video_streams(container)
+    if not streams:
+        kind = "a cover picture only" if container.streams.video else "sound only?"
+        raise VideoOpenError(f"{path}: no picture stream in the file ({kind})")
+    if number is not None:
+        if number not in (s.index for s in streams):
+            numbers = ", ".join(str(s.index) for s in streams)
+            raise VideoOpenError(f"{path}: stream {number} is not one of its video streams ({numbers})")
+        return next(s for s in streams if s.index == number)
+    best = container.streams.best("video")
+    defaults = tuple(s for s in streams if s.disposition & Disposition.default) or streams
+    return next((s for s in defaults if best is not None and s.index == best.index), defaults[0])

@@ -14,8 +14,8 @@ def count_frames(path: Path) -> tuple[int, float]:
     Raises:
         VideoOpenError: see VideoReader.
     """
-    with VideoReader(path) as video:
-        return video.count_packets(), video.fps
+    with VideoReader(path=path) as video:
+        return len(video.frame_times()), video.fps
 
 
 def find_videos(paths: list[Path]) -> list[Path]:

@@ -6,25 +6,27 @@ from headhunt_svc.settings import Settings
 from headhunt_svc.video.container import VideoLimits
 from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.sandbox import ProcessLimits, SandboxedReader
+from headhunt_svc.video.source import VideoSource
 
 
 def open_video(
-    path: Path, video_id: str | None = None, sandbox: Settings | None = None
-) -> VideoReader | SandboxedReader:
+    path: Path, video_id: str | None = None, sandbox: Settings | None = None, stream: int | None = None
+) -> VideoSource:
     """Open a video file; use it in a `with`.
 
     video_id: its name in reports and logs; the file's name by default.
     sandbox: decode in a separate process, within the limits of these settings: for files from anybody
         (docs/security.md).
+    stream: the number of the video stream to read; by default the one that players show.
 
     Raises:
         VideoOpenError, VideoLimitError: see VideoReader.
     """
     name = video_id or path.name
     if sandbox is None:
-        return VideoReader(path, video_id=name)
+        return VideoReader(path, number=stream, video_id=name)
     limits = VideoLimits(
         max_duration_s=sandbox.max_duration_s, max_pixels=sandbox.max_pixels, max_frames=sandbox.max_frames
     )
     process = ProcessLimits(sandbox.decode_memory_mib, sandbox.decode_cpu_s, sandbox.decode_stall_s)
-    return SandboxedReader(path, limits, process, video_id=name)
+    return SandboxedReader(path, limits, process, stream, video_id=name)

@@ -1,87 +1,43 @@
 """Decodes a video once, in order, into segments with their pictures; memory holds one window of it."""
 
+import contextlib
+import os
 import re
+import statistics
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, runtime_checkable
 
 import av
 import av.error
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64
 
 from headhunt_svc.core.segmentation import Segmenter
 from headhunt_svc.errors import VideoDecodeError, VideoLimitError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import Segment
-from headhunt_svc.video.container import VideoLimits, open_container
+from headhunt_svc.video.clock import MIN_HOLE_S, SAME_RATE, Clock
+from headhunt_svc.video.container import NOT_STATED, RAW_FORMATS, VideoLimits, open_container, open_file, video_streams
+from headhunt_svc.video.packets import CheckedPacket, Packets
+from headhunt_svc.video.pictures import upright, upright_size
+from headhunt_svc.video.source import Gap, SegmentPictures, VideoSource
 
 _WITHOUT_FRAME_COUNT = ("asf", "flv", "matroska,webm")  # containers whose headers hold a length in seconds instead
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Pictures that could not be decoded, around time_s (seconds from the first picture; None if unknown)."""
-
-    time_s: float | None
-    packets: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentPictures:
-    """A segment with its sampled pictures, upright, and when its span starts and stops."""
-
-    segment: Segment
-    pictures: UInt8[np.ndarray, "frame height width 3"]
-    start_s: float
-    stop_s: float
-
-
-@runtime_checkable
-class VideoSource(Protocol):
-    """An opened video, as the detector reads it; VideoReader's docstring lists the errors."""
-
-    @property
-    def video_id(self) -> str:
-        """The name in reports and logs."""
-
-    @property
-    def fps(self) -> float:
-        """Frames per second, as the file states."""
-
-    @property
-    def n_frames(self) -> int:
-        """Frames decoded so far."""
-
-    @property
-    def duration_s(self) -> float:
-        """Length of the whole video; 0 until it was read to its end."""
-
-    @property
-    def gaps(self) -> Sequence[Gap]:
-        """Stretches that could not be decoded so far."""
-
-    @property
-    def repaired_times(self) -> int:
-        """Frames whose timestamp was missing or went back."""
-
-    def __enter__(self) -> "VideoSource": ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
-        """The video's segments in order, each with its pictures."""
+_PERIODS_S = {"mpegts": 2**33 / 90000, "mpeg": 2**33 / 90000}  # after which a container counts from 0 again
+_PEEK = 32  # packets that are read at opening, to know the typical rate
+# errors instead of pictures that the decoder made up
+FOLLOWS = "follows a broken picture"
+_STRICT = "explode+crccheck+bitstream+buffer"
 
 
 @dataclass(slots=True)
-class VideoReader:
+class VideoReader(VideoSource):
     """Reads one video in this process; `gaps` lists what could not be decoded.
 
         with VideoReader(path) as video:
@@ -90,6 +46,7 @@ class VideoReader:
 
     video_id: its name in segments; the file's name by default.
     fd: an open file to read instead of opening the path, which then only names the video.
+    number: of the stream to read; by default the one that players show.
 
     Raises:
         VideoOpenError: not a video in an allowed container, empty, or without a picture stream.
@@ -100,15 +57,20 @@ class VideoReader:
     path: Path
     limits: VideoLimits = field(default_factory=VideoLimits)
     fd: int | None = None
-    video_id: str = ""
-    gaps: list[Gap] = field(default_factory=list)
-    n_frames: int = 0
-    repaired_times: int = 0  # frames whose timestamp was missing or went back; placed one frame after the last
-    duration_s: float = 0.0
-    fps: float = 0.0
-    _origin: float = 0.0  # time of the first picture in the file
-    _frames_at_gap: int = -1
+    number: int | None = None
+    _own_fd: int | None = None
+    _stated: float = 0.0  # frames per second in the header; 0: none
     _size: tuple[int, int] | None = None  # of the first picture
+    _discarded: int = 0  # packets that the edit list hides
+    _n_chunks: int = 0  # places of pictures in an AVI file, the empty ones too
+    _skip: str | None = None  # why packets before the next key frame are not decoded
+    _in_decoder: bool = False  # may the decoder hold pictures?
+    _first_shown: int | None = None  # timestamp of the key frame that decoding began with
+    _decode_times: list[int] = field(default_factory=list)  # of pictures in the decoder, a heap; AVI only
+    _frames_at_gap: int = -1
+    _head: deque[CheckedPacket] = field(default_factory=deque)
+    _clock: Clock = field(init=False, repr=False)
+    _packets: Packets = field(init=False, repr=False)
     _container: av.container.InputContainer = field(init=False, repr=False)
     _stream: av.VideoStream = field(init=False, repr=False)
     _decoding: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -118,13 +80,35 @@ class VideoReader:
         self.video_id = self.video_id or self.path.name
 
     def __enter__(self) -> "VideoReader":
-        self._container, self._stream = open_container(self.path, self.limits, self.fd)
+        fd = self.fd
+        if fd is None:
+            fd = self._own_fd = open_file(self.path)
+        try:
+            self._container, self._stream = open_container(self.path, self.limits, fd, self.number)
+        except BaseException:
+            self._close_file()
+            raise
         try:
             self._check_header()
+            self._packets = Packets(self._container, self._stream, fd)
+            self._estimate_rate()
         except BaseException:
-            self._container.close()
+            self.__exit__(None, None, None)
             raise
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._decoding:  # a thread that reads ahead may be in the middle of a picture
+            self._closed = True
+            self._container.close()
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._own_fd is not None:
+            os.close(self._own_fd)
+            self._own_fd = None
 
     def _check_header(self) -> None:
         """Compare the file's own statements with the limits; reading checks them again, as a header may lie."""
@@ -137,165 +121,292 @@ class VideoReader:
             raise VideoLimitError(
                 f"{self.path}: {size} is more than {limits.max_pixels} pixels; scale it down or raise max_pixels"
             )
-        self._check_duration((self._container.duration or 0) / 1e6)
-        codec.options = {"max_pixels": str(limits.max_pixels)}  # for a stream that grows later
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        self.fps = float(rate) if rate else 0.0
-        if self.fps <= 0:
-            raise VideoOpenError(f"{self.path}: the file states no frame rate; re-encode it with ffmpeg")
+        if self._container.format.name not in ("mpegts", "mpeg"):  # theirs is a difference of clocks, set or not
+            self._check_duration((self._container.duration or 0) / 1e6)
+        codec.options = {"max_pixels": str(limits.max_pixels), "err_detect": _STRICT}
+        self.stream, self.streams = self._stream.index, tuple(s.index for s in video_streams(self._container))
 
     def _check_duration(self, duration_s: float) -> None:
         limit = self.limits.max_duration_s
         if limit is not None and duration_s > limit:
             raise VideoLimitError(f"{self.path}: longer than {limit:g} s; cut it or raise max_duration_s")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._decoding:  # a thread that reads ahead may be in the middle of a picture
-            self._closed = True
-            self._container.close()
+    def _estimate_rate(self) -> None:
+        """Take the typical rate from the first packets; the file's statement, where that says the same.
 
-    def _frames(self) -> Iterator[av.VideoFrame]:
-        """Decode pictures from intact data, in order; failures become `gaps`.
-
-        Packets behind a failure, up to the next key frame, are part of the gap: they refer to missing pictures, which
-        FFmpeg would make up.
+        Raises:
+            VideoOpenError: a raw stream that does not state its rate: its pictures have no times.
         """
-        packets = self._container.demux(self._stream)
-        broken = False
-        while True:
-            packet = None
-            try:
-                with self._decoding:
-                    if self._closed:
-                        return
-                    packet = next(packets)
-                    if broken and packet.size and not packet.is_keyframe:
-                        self._add_gap(packet, "follows a broken picture")
-                        continue
-                    broken = broken and not packet.size
-                    pictures = packet.decode()
-            except StopIteration:
-                return
-            except av.error.FFmpegError as exc:
-                self._add_gap(packet, exc.strerror or type(exc).__name__)
-                if packet is None:
-                    return  # the file itself ends or breaks here
-                broken = True
-                self._stream.codec_context.flush_buffers()
+        with contextlib.suppress(av.error.FFmpegError):  # reading the rest meets it again
+            self._head.extend(islice(self._packets, _PEEK))
+        guessed = self._stream.guessed_rate
+        rate = guessed if self._is_raw else self._stream.average_rate
+        self._stated = float(rate) if rate and rate != NOT_STATED else 0.0
+        if self._is_raw and not self._stated:
+            raise VideoOpenError(
+                f"{self.path}: a raw stream that does not state its frame rate; put it into a container, with the rate "
+                f"of the camera: ffmpeg -fflags +genpts -framerate 25 -i {self.path.name} -c copy {self.path.stem}.mkv"
+            )
+        packets = [packet for packet, *_ in self._head]
+        times = sorted(
+            {t for p in packets if (t := self._seconds(p, p.dts if self._counts_pictures else p.pts)) is not None}
+        )
+        duration_s = next((self._seconds(p, p.duration) for p in packets if p.duration), None)
+        step_s = statistics.median(b - a for a, b in pairwise(times)) if len(times) > 1 else duration_s
+        typical = 1 / step_s if step_s else self._stated or float(guessed or 0)
+        if typical <= 0:
+            raise VideoOpenError(
+                f"{self.path}: neither the file nor its frames state a frame rate; re-encode it with ffmpeg"
+            )
+        self._set_rate(typical)
+        self._clock = Clock(1 / self.fps, _PERIODS_S.get(self._container.format.name), self.holes, self.discontinuities)
+
+    def _set_rate(self, typical: float) -> None:
+        """Take the rate of the frames, or what the container states, if that is the same."""
+        same = abs(typical - self._stated) <= SAME_RATE * self._stated
+        self.fps = self._stated if same else typical
+        self.stated_fps = self._stated if self._stated and not same else None
+
+    @property
+    def _is_raw(self) -> bool:
+        return self._container.format.name in RAW_FORMATS
+
+    @property
+    def _counts_pictures(self) -> bool:
+        """Does the container number its pictures in decoding order, instead of stating when they are shown?"""
+        return self._container.format.name == "avi"
+
+    def _seconds(self, packet: "av.Packet[av.VideoStream]", ticks: int | None) -> float | None:
+        return None if ticks is None or packet.time_base is None else float(ticks * packet.time_base)
+
+    def _intact(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
+        """The packets that can be decoded to what was recorded; None where some are missing, which become `gaps`.
+
+        After a loss, packets up to the next key frame are part of the gap: they refer to missing pictures, which FFmpeg
+        would make up.
+        """
+        self._skip = "the recording begins between key frames"
+        while (item := self._next_packet()) is not None:
+            packet, problem, lost_before = item
+            if problem is None and packet.is_keyframe:
+                if lost_before:
+                    yield None
+                    self._add_gap(packet, "pictures before this one are missing")
+                self._skip = None
+            elif lost_before and problem is None:
+                problem = "pictures that this one refers to are missing"
+            if problem or self._skip:
+                yield None
+                self._add_gap(packet, problem or self._skip or FOLLOWS)
+                self._skip = self._skip or FOLLOWS
                 continue
-            for picture in pictures:
-                size = _upright_size(picture)
-                self._size = self._size or size
-                if picture.is_corrupt:
-                    self._add_gap(packet, "broken picture")
-                    broken = True
-                elif size != self._size:
-                    self._add_gap(
-                        packet, f"pictures of {size[0]} x {size[1]} in a video of {self._size[0]} x {self._size[1]}"
-                    )
-                elif not broken:
-                    yield picture
+            self._discarded += packet.is_discard
+            if packet.dts is not None:
+                self._n_chunks = max(self._n_chunks, packet.dts + 1)
+            yield packet
+        self.unfinished = self._packets.unfinished
+
+    def _frames(self) -> Iterator[tuple[float | None, av.VideoFrame]]:
+        """Decode pictures, in the order of their showing, with their timestamps."""
+        for packet in self._intact():
+            if packet is not None:
+                yield from self._decode(packet)
+            elif self._in_decoder:
+                if not self._counts_pictures:  # else a picture may wait for lost ones that are shown before it
+                    yield from self._decode(None)
+                self._restart_decoder()
+        if self._in_decoder:
+            yield from self._decode(None)
+
+    def _next_packet(self) -> CheckedPacket | None:
+        """The next packet; None at the end, or where the file breaks off."""
+        try:
+            with self._decoding:
+                if self._closed:
+                    return None
+                return self._head.popleft() if self._head else next(self._packets, None)
+        except av.error.FFmpegError as exc:
+            self._add_gap(None, exc.strerror or type(exc).__name__)
+            return None
+
+    def _restart_decoder(self) -> None:
+        with self._decoding:
+            if not self._closed:
+                self._stream.codec_context.flush_buffers()
+        self._in_decoder, self._decode_times = False, []
+
+    def _decode(self, packet: "av.Packet[av.VideoStream] | None") -> Iterator[tuple[float | None, av.VideoFrame]]:
+        """The pictures that a packet completes; None for those left at the end."""
+        if packet is not None and not self._in_decoder:
+            self._first_shown = packet.pts  # what is shown before this key frame refers to pictures that are missing
+        self._in_decoder = True
+        if packet is not None and packet.dts is not None and self._counts_pictures:
+            heappush(self._decode_times, packet.dts)
+        try:
+            with self._decoding:
+                if self._closed:
+                    return
+                pictures = self._stream.codec_context.decode(packet)
+        except av.error.FFmpegError as exc:
+            self._lose(packet, exc.strerror or type(exc).__name__)
+            return
+        for picture in pictures:
+            size = upright_size(picture)
+            timestamp = self._timestamp(picture)
+            self._size = self._size or size
+            if picture.is_corrupt:
+                self._lose(packet, "broken picture")
+                return
+            if size != self._size:
+                text = f"pictures of {size[0]} x {size[1]} in a video of {self._size[0]} x {self._size[1]}"
+                self._add_gap(packet, text)
+            elif picture.pts is not None and self._first_shown is not None and picture.pts < self._first_shown:
+                self._add_gap(packet, FOLLOWS)
+            elif timestamp is None and self.n_frames == self._frames_at_gap:
+                self._add_gap(packet, "a picture without a time follows lost ones")
+            else:
+                yield timestamp, picture
+
+    def _lose(self, packet: "av.Packet[av.VideoStream] | None", reason: str) -> None:
+        """Give up everything up to the next key frame."""
+        self._add_gap(packet, reason)
+        self._restart_decoder()
+        self._skip = FOLLOWS
+
+    def _timestamp(self, picture: av.VideoFrame) -> float | None:
+        """When a picture is shown, in the file's seconds."""
+        if self._counts_pictures:  # each picture has a packet, in another order: the earliest goes with the earliest
+            return float(heappop(self._decode_times) * self._stream.time_base) if self._decode_times else None
+        if self._is_raw:
+            return self.n_frames / self.fps
+        return None if picture.pts is None else float(picture.pts * self._stream.time_base)
 
     def _add_gap(self, packet: "av.Packet[av.VideoStream] | None", reason: str) -> None:
         """Note a lost packet; lost packets in a row are one gap, with the first one's reason."""
+        timestamp = (
+            None if packet is None else self._seconds(packet, packet.pts if packet.pts is not None else packet.dts)
+        )
+        if timestamp is not None:
+            self._clock.lose(timestamp)
         if self.gaps and self.n_frames == self._frames_at_gap:
-            last = self.gaps[-1]
-            self.gaps[-1] = Gap(last.time_s, last.packets + 1, last.reason)
+            self.gaps[-1] = replace(self.gaps[-1], packets=self.gaps[-1].packets + 1)
             return
         self._frames_at_gap = self.n_frames
-        time_s = None
-        if packet is not None and packet.pts is not None and packet.time_base is not None:
-            time_s = max(float(packet.pts * packet.time_base) - self._origin, 0.0)
-        self.gaps.append(Gap(time_s, 1, reason))
+        self.gaps.append(Gap(None if timestamp is None else self._clock.seconds(timestamp), 1, reason))
 
     def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
-        """The video's segments in order, the tail included; every decoded frame is in exactly one."""
+        """The video's segments in order, the tail included; every decoded frame is in exactly one.
+
+        A hole ends a segment: no window reaches across it.
+        """
         segmenter = Segmenter(self.video_id, params)
         buffer: deque[tuple[float, av.VideoFrame]] = deque()  # times and frames, the first of them number `base`
-        base = 0
-        last_s, step_s = 0.0, 1.0 / self.fps
+        base, clock = 0, self._clock
 
         def with_pictures(segment: Segment) -> SegmentPictures:
-            pictures = {i: _upright(buffer[i - base][1]) for i in segment.frame_indices}
+            pictures = {i: upright(buffer[i - base][1]) for i in segment.frame_indices}
             start, stop = (i - base for i in segment.span)
-            stop_s = buffer[stop][0] if stop < len(buffer) else last_s + step_s
+            stop_s = buffer[stop][0] if stop < len(buffer) else buffer[-1][0] + clock.step_s
             return SegmentPictures(
                 segment, np.stack([pictures[i] for i in segment.frame_indices]), buffer[start][0], stop_s
             )
 
-        for frame in self._frames():
-            if self.n_frames == 0:
-                self._origin = frame.time if frame.time is not None else 0.0
-            time_s = frame.time - self._origin if frame.time is not None else -1.0
-            if self.n_frames and time_s <= last_s:
-                time_s, self.repaired_times = last_s + step_s, self.repaired_times + 1
-            self.n_frames, last_s = self.n_frames + 1, max(time_s, 0.0)
-            self._check_duration(last_s)
-            if self.limits.max_frames is not None and self.n_frames > self.limits.max_frames:
-                raise VideoLimitError(
-                    f"{self.path}: more than {self.limits.max_frames} pictures; cut it or raise max_frames"
-                )
-            buffer.append((last_s, frame))
-            for segment in segmenter.push(last_s):
+        for timestamp, frame in self._frames():
+            if clock.push(timestamp):
+                for segment in segmenter.finish():
+                    yield with_pictures(segment)
+                buffer.clear()
+                base = self.n_frames
+                segmenter = Segmenter(self.video_id, params, first_frame=base, first_index=segmenter.n_segments)
+            self._count_frame()
+            buffer.append((clock.last_s, frame))
+            for segment in segmenter.push(clock.last_s):
                 yield with_pictures(segment)
             while base < segmenter.first_needed:
                 buffer.popleft()
                 base += 1
+        self._finish()
+        for segment in segmenter.finish():
+            yield with_pictures(segment)
+
+    def frame_times(self) -> Float64[np.ndarray, " frame"]:
+        """The times of all pictures, in seconds from the first, without decoding them: as `segments` gives them.
+
+        Raises:
+            VideoDecodeError: the file holds no picture.
+        """
+        times: list[float] = []
+        run: list[float | None] = []  # timestamps between two jumps of the clock, in decoding order
+
+        def end_run() -> None:
+            for timestamp in sorted(run) if None not in run else run:
+                self._clock.push(timestamp)
+                self._count_frame()
+                times.append(self._clock.last_s)
+            run.clear()
+
+        last_s = None
+        for packet in self._intact():
+            if packet is None or packet.is_discard:
+                continue
+            dts_s = self._seconds(packet, packet.dts)
+            if dts_s is not None and last_s is not None and not 0 <= dts_s - last_s <= MIN_HOLE_S:
+                end_run()
+            last_s = dts_s
+            counts = self._counts_pictures
+            number = self.n_frames + len(run)
+            run.append(
+                number / self.fps if self._is_raw else self._seconds(packet, packet.dts if counts else packet.pts)
+            )
+        end_run()
+        self._finish()
+        return np.array(times)
+
+    def _count_frame(self) -> None:
+        """Count the picture that the clock has moved to, and check the limits."""
+        if self.gaps and self.n_frames == self._frames_at_gap:
+            self.gaps[-1] = replace(self.gaps[-1], stop_s=self._clock.last_s)
+        self.n_frames += 1
+        self.repaired_times = self._clock.repaired_times
+        self._check_duration(self._clock.last_s)
+        if self.limits.max_frames is not None and self.n_frames > self.limits.max_frames:
+            raise VideoLimitError(
+                f"{self.path}: more than {self.limits.max_frames} pictures; cut it or raise max_frames"
+            )
+
+    def _finish(self) -> None:
+        """Say what is known at the end of the file."""
         if not self.n_frames:
             cause = f" ({self.gaps[0].reason})" if self.gaps else ""
             raise VideoDecodeError(f"{self.path}: no picture could be decoded{cause}; is the file complete?")
-        self.duration_s = last_s + step_s
-        for segment in segmenter.finish():
-            yield with_pictures(segment)
+        self.duration_s = self._clock.last_s + self._clock.step_s
+        if (rate := self._clock.rate) is not None:
+            self._set_rate(rate)
         self._add_gap_of_header()
-
-    def count_packets(self) -> int:
-        """The number of pictures, counted without decoding.
-
-        Raises:
-            VideoOpenError: the file breaks off.
-        """
-        try:
-            return sum(1 for packet in self._container.demux(self._stream) if packet.size)
-        except av.error.FFmpegError as exc:
-            raise VideoOpenError(f"{self.path}: the file is broken ({exc.strerror})") from exc
 
     def _add_gap_of_header(self) -> None:
         """Add a gap, if no packet failed, where the header states more pictures or seconds than were decoded."""
-        stated, stated_s = self._stream.frames, self._stated_s()
         if self.gaps:
             return
-        if stated > self.n_frames + 1:  # some encoders count one too many
-            reason = f"the file states {stated} pictures, {self.n_frames} could be decoded"
-            self.gaps.append(Gap(None, stated - self.n_frames, reason))
-        elif stated_s - self.duration_s > max(0.5, 2 / self.fps):  # the last picture's duration is not exact
-            reason = f"the file states {stated_s:.1f} s, {self.duration_s:.1f} s could be decoded"
-            self.gaps.append(Gap(self.duration_s, round((stated_s - self.duration_s) * self.fps), reason))
+        if self._counts_pictures:
+            lost = self._stream.frames - self._n_chunks
+        else:
+            lost = self._stream.frames - self._discarded - self.n_frames
+        lost_s = self._stated_s() - self.duration_s
+        if lost > 1:  # some encoders count one too many
+            reason = f"the file states {self._stream.frames} pictures, {lost} more than could be decoded"
+            self.gaps.append(Gap(None, lost, reason))
+        elif lost_s > max(0.5, 2 / self.fps):  # the last picture's duration is not exact
+            reason = f"the file states {self.duration_s + lost_s:.1f} s, {self.duration_s:.1f} s could be decoded"
+            self.gaps.append(Gap(self.duration_s, max(round(lost_s * self.fps), 1), reason))
 
     def _stated_s(self) -> float:
         """The length of the picture stream in the file's header; 0 if there is none, or it may be that of the sound."""
-        if self._container.format.name not in _WITHOUT_FRAME_COUNT:
+        if self._container.format.name not in _WITHOUT_FRAME_COUNT or self.discontinuities:
             return 0.0
+        origin_s = self._clock.origin_s
         tag = self._stream.metadata.get("DURATION", "")
         if match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag):
             hours, minutes, seconds = map(float, match.groups())
-            return hours * 3600 + minutes * 60 + seconds - self._origin
+            return hours * 3600 + minutes * 60 + seconds - origin_s
         return (self._container.duration or 0) / 1e6 if len(self._container.streams) == 1 else 0.0
-
-
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """The rotation that the container asks for, counter-clockwise."""
-    return round(frame.rotation / 90) % 4
-
-
-def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Width and height after the rotation."""
-    return (frame.height, frame.width) if _quarter_turns(frame) % 2 else (frame.width, frame.height)
-
-
-def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture as RGB, with the container's rotation applied."""
-    picture = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(picture, k=_quarter_turns(frame)))

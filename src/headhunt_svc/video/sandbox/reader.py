@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -19,9 +19,9 @@ from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, V
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan, Segment
 from headhunt_svc.video.container import VideoLimits, open_file
-from headhunt_svc.video.reader import Gap, SegmentPictures
 from headhunt_svc.video.sandbox import wire
 from headhunt_svc.video.sandbox.wire import ProcessLimits
+from headhunt_svc.video.source import SegmentPictures, VideoSource
 
 _ERRORS: dict[str, type[VideoError]] = {e.__name__: e for e in (VideoOpenError, VideoDecodeError, VideoLimitError)}
 _STATUS_TIMEOUT_S = 5.0  # to wait for the exit status of a process
@@ -77,7 +77,7 @@ def start() -> None:
 
 
 @dataclass(slots=True)
-class SandboxedReader:
+class SandboxedReader(VideoSource):
     """Reads one video in a separate process within limits: the same segments, times and gaps as VideoReader's.
 
     Pictures come through a socket, which blocks the decoder while the reader is busy.
@@ -91,12 +91,7 @@ class SandboxedReader:
     path: Path
     limits: VideoLimits = field(default_factory=VideoLimits)
     process: ProcessLimits = field(default_factory=ProcessLimits)
-    video_id: str = ""
-    gaps: list[Gap] = field(default_factory=list)
-    n_frames: int = 0
-    repaired_times: int = 0
-    duration_s: float = 0.0
-    fps: float = 0.0
+    number: int | None = None
     _data: socket.socket = field(init=False, repr=False)
     _status: socket.socket = field(init=False, repr=False)  # closing it ends the process; its exit status comes here
 
@@ -113,7 +108,7 @@ class SandboxedReader:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
                 self._data.settimeout(self.process.stall_s)
                 self._status.settimeout(_STATUS_TIMEOUT_S)
-                job = wire.Job(path=str(self.path), video=self.limits, process=self.process)
+                job = wire.Job(path=str(self.path), stream=self.number, video=self.limits, process=self.process)
                 fds = [video, data.fileno(), status.fileno()]
                 socket.send_fds(_starter.ensure(), [job.model_dump_json().encode()], fds)
         finally:
@@ -122,7 +117,7 @@ class SandboxedReader:
             opened = self._receive()
             if not isinstance(opened, wire.Opened):
                 raise self._invalid()
-            self.fps = opened.fps
+            self._update(opened.progress)
         except BaseException:
             self._close()
             raise
@@ -157,9 +152,8 @@ class SandboxedReader:
         self._update(message.progress)
 
     def _update(self, progress: wire.Progress) -> None:
-        self.n_frames, self.repaired_times = progress.n_frames, progress.repaired_times
-        self.duration_s = progress.duration_s
-        self.gaps[progress.gaps_from :] = [Gap(g.time_s, g.packets, g.reason) for g in progress.gaps]
+        gaps = [*self.gaps[: progress.gaps_from], *progress.state.gaps]
+        self.update(replace(progress.state, gaps=gaps))
 
     def _receive(self) -> wire.Answer:
         try:

@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.video.container import VideoLimits
+from headhunt_svc.video.source import VideoState
 
 _HEADER = struct.Struct("!I")  # bytes of JSON that follow
 _MAX_JSON = 2**22
@@ -41,6 +42,7 @@ class Job(_Message):
     """To the decoding process, with the open files: which video to read, within which limits."""
 
     path: str
+    stream: int | None
     video: VideoLimits
     process: ProcessLimits
 
@@ -51,29 +53,18 @@ class Cut(_Message):
     params: SegmentationParams
 
 
+class Progress(_Message):
+    """The reader's state so far; its gaps replace those from number gaps_from on."""
+
+    state: VideoState
+    gaps_from: NonNegativeInt
+
+
 class Opened(_Message):
     """From the decoding process: the file is a video within the limits."""
 
     kind: Literal["opened"] = "opened"
-    fps: Annotated[FiniteFloat, Field(gt=0)]
-
-
-class GapSeen(_Message):
-    """As video.reader.Gap."""
-
-    time_s: float | None
-    packets: int
-    reason: Annotated[str, Field(max_length=1000)]
-
-
-class Progress(_Message):
-    """The reader's counters so far; gaps replace those from number gaps_from on."""
-
-    n_frames: NonNegativeInt
-    repaired_times: NonNegativeInt
-    duration_s: float
-    gaps_from: NonNegativeInt
-    gaps: tuple[GapSeen, ...]
+    progress: Progress
 
 
 class Piece(_Message):

@@ -10,7 +10,7 @@ import selectors
 import signal
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Never
 
@@ -134,17 +134,11 @@ def _decode(job: wire.Job, data: socket.socket) -> None:
         nonlocal gaps_sent
         first = max(gaps_sent - 1, 0)  # the last gap may have grown
         gaps_sent = len(reader.gaps)
-        return wire.Progress(
-            n_frames=reader.n_frames,
-            repaired_times=reader.repaired_times,
-            duration_s=reader.duration_s,
-            gaps_from=first,
-            gaps=tuple(wire.GapSeen(time_s=g.time_s, packets=g.packets, reason=g.reason) for g in reader.gaps[first:]),
-        )
+        return wire.Progress(state=replace(reader.state(), gaps=reader.gaps[first:]), gaps_from=first)
 
     try:
-        with VideoReader(Path(job.path), job.video, _VIDEO) as reader:
-            wire.send(data, wire.Opened(fps=reader.fps))
+        with VideoReader(Path(job.path), job.video, _VIDEO, job.stream) as reader:
+            wire.send(data, wire.Opened(progress=progress(reader)))
             cut = wire.Cut.model_validate_json(wire.receive_text(data))
             for piece in reader.segments(cut.params):
                 message = wire.Piece(

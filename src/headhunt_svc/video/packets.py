@@ -1,0 +1,143 @@
+"""Reads the packets of a video stream, and says which of them cannot be trusted.
+
+FFmpeg makes up what is missing, often without a sign: see docs/video.md for what is checked in which container.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import av
+
+from headhunt_svc.video.ending import missing_end
+from headhunt_svc.video.nal import BitstreamCheck
+
+_MAX_OVERHEAD = 64  # bytes between two packets of a Matroska file that belong to neither: headers of blocks, clusters
+_FLV_TAG_HEADER = 11  # bytes
+_PARSED = ("mpegts", "mpeg")  # containers without pictures' lengths: FFmpeg's parser looks for their ends
+_LAST_MAY_BE_CUT = (*_PARSED, "matroska,webm", "flv")
+# what may follow the last block of a Matroska file: Cues, Tags, SeekHead, Attachments, Chapters
+_MATROSKA_ENDS = tuple(map(bytes.fromhex, ("1c53bb6b", "1254c367", "114d9b74", "1941a469", "1043a770")))
+_BROKEN_BEHIND = "the file is broken behind this picture"
+_MISSING = "data is missing in the recording"
+_AVI_CHUNK_HEADER = 8  # bytes between a place in the index and its data
+_ZEROS = bytes(64)  # no JPEG of a picture holds so many in a row
+
+
+class CheckedPacket(NamedTuple):
+    """A packet that is not empty; problem: why it cannot be decoded to what was recorded (None: it can).
+
+    lost_before: pictures that it may refer to are missing; a key frame refers to none.
+    """
+
+    packet: "av.Packet[av.VideoStream]"
+    problem: str | None = None
+    lost_before: bool = False
+
+
+class Packets:
+    """Iterates over the packets of a stream, in decoding order.
+
+    fd: the open file. unfinished: at the end, what is missing there, if anything.
+
+    Raises:
+        av.error.FFmpegError: the file breaks off.
+    """
+
+    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream, fd: int) -> None:
+        self._container, self._stream, self._fd = container, stream, fd
+        self._format = container.format.name
+        self._codec = stream.codec_context.codec.canonical_name
+        self._bitstream = self._bitstream_check(stream.codec_context.extradata)
+        # an AVI file counts its pictures; after a loss only the index at its end knows their numbers
+        index = stream.index_entries if self._format == "avi" else ()
+        self._times = {entry.pos + _AVI_CHUNK_HEADER: entry.timestamp for entry in index}
+        self._packets = self._in_place()
+        self.unfinished: str | None = None
+
+    def __iter__(self) -> Iterator[CheckedPacket]:
+        return self
+
+    def __next__(self) -> CheckedPacket:
+        """The next packet."""
+        packet, problem, lost_before = next(self._packets)
+        if packet.has_sidedata("new_extradata"):
+            self._bitstream = self._bitstream_check(bytes(packet.get_sidedata("new_extradata")))
+        problem = problem or self._problem(packet)
+        if self._bitstream is not None:
+            data = memoryview(packet)
+            damage = self._bitstream.problem(data)
+            if damage and packet.is_keyframe:  # is it the picture itself, or what came before?
+                self._bitstream.restart()
+                lost_before, damage = True, self._bitstream.problem(data)
+            problem = problem or damage
+        return CheckedPacket(packet, problem, lost_before)
+
+    def _bitstream_check(self, extradata: bytes | None) -> BitstreamCheck | None:
+        return BitstreamCheck(self._codec, extradata) if self._codec in ("h264", "hevc") else None
+
+    def _problem(self, packet: "av.Packet[av.VideoStream]") -> str | None:
+        if self._times and self._times.get(packet.pos) != packet.dts:
+            return "the picture is not where the file's index says"
+        if self._codec == "mjpeg" and _ZEROS in bytes(packet):
+            return "zeros overwrote the picture"
+        return None
+
+    def _in_place(self) -> Iterator[CheckedPacket]:
+        """The stream's packets, and whether the file is broken before or behind one.
+
+        A transport or program stream marks the packet in which data is missing; behind FFmpeg's parser it is the one
+        before or that packet itself. A Matroska file is read with all its streams, to see what lies between packets.
+        """
+        held: CheckedPacket | None = None
+        last: av.Packet[Any] | None = None  # of any stream that is read
+        lost = marked = False
+        streams = () if self._format == "matroska,webm" else self._stream
+        for packet in self._container.demux(streams):
+            if not packet.size:
+                continue
+            if last is not None and not self._adjacent(last, packet):
+                lost = True
+                if held is not None and held.packet is last:
+                    held = held._replace(problem=_BROKEN_BEHIND)
+            last = packet
+            if packet.stream.index == self._stream.index:
+                if held is not None:
+                    yield held
+                held = CheckedPacket(packet, _MISSING if packet.is_corrupt or marked else None, lost)
+                lost, marked = False, packet.is_corrupt and self._format in _PARSED
+        self.unfinished = missing_end(io.BufferedReader(io.FileIO(self._fd, closefd=False)), self._format)
+        if held is not None:
+            cut = self.unfinished if self._format in _LAST_MAY_BE_CUT else None
+            if held.packet is last and not self._element_follows(last):
+                cut = _BROKEN_BEHIND
+            yield held._replace(problem=held.problem or cut)
+
+    def _element_follows(self, last: "av.Packet[Any]") -> bool:
+        """Does the end of a Matroska file, or another part of it, follow the last block?"""
+        if self._format != "matroska,webm" or last.pos is None:
+            return True
+        following = os.pread(self._fd, _MAX_OVERHEAD, last.pos + last.size)
+        return len(following) < _MAX_OVERHEAD or any(part in following for part in _MATROSKA_ENDS)
+
+    def _adjacent(self, last: "av.Packet[Any]", packet: "av.Packet[Any]") -> bool:
+        """Is there nothing but headers between two packets? Where a length is wrong, the demuxer looks for the next.
+
+        Only Matroska and FLV files have packets in one piece, and nothing else between them.
+        """
+        if last.pos is None or packet.pos is None:
+            return True
+        if self._format == "matroska,webm":
+            alpha = last.has_sidedata("matroska_block_additional")
+            return alpha or packet.pos <= last.pos + last.size + _MAX_OVERHEAD
+        return self._format != "flv" or self._tags_lead(last.pos, packet.pos)
+
+    def _tags_lead(self, start: int, stop: int) -> bool:
+        """Do the tags of an FLV file lead from one to another, each with its length before and behind it?"""
+        while start < stop:
+            size = int.from_bytes(os.pread(self._fd, 3, start + 1)) + _FLV_TAG_HEADER
+            if int.from_bytes(os.pread(self._fd, 4, start + size)) != size:
+                return False
+            start += size + 4
+        return start == stop

@@ -1,0 +1,38 @@
+"""Turns decoded frames into upright RGB pictures."""
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type
+from jaxtyping import UInt8
+
+
+def _turns(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """What the container's display matrix asks for: transpose, then mirror left-right, then top-bottom.
+
+    The matrix (a b, c d) takes a pixel (x, y) to (a x + c y, b x + d y), as in ISO 14496-12 and FFmpeg's display.h.
+    """
+    if Type.DISPLAYMATRIX not in (s.type for s in frame.side_data):
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(frame.side_data[Type.DISPLAYMATRIX]), np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, c < 0, b < 0
+    return False, a < 0, d < 0
+
+
+def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height of the picture as it is shown."""
+    transposed, _, _ = _turns(frame)
+    return (frame.height, frame.width) if transposed else (frame.width, frame.height)
+
+
+def upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture as RGB, turned and mirrored as the container asks for."""
+    picture = frame.to_ndarray(format="rgb24")
+    transposed, mirrored, upside_down = _turns(frame)
+    if transposed:
+        picture = picture.transpose(1, 0, 2)
+    if mirrored:
+        picture = picture[:, ::-1]
+    if upside_down:
+        picture = picture[::-1]
+    return np.ascontiguousarray(picture)

@@ -13,8 +13,8 @@ from headhunt_svc.errors import VideoError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.video.container import VideoLimits
 from headhunt_svc.video.reader import VideoReader
-from headhunt_svc.video.source import VideoSource
 from headhunt_svc.video.sandbox import SandboxedReader
+from headhunt_svc.video.source import VideoSource
 from helpers.hostile import HOSTILE_FILES, MAX_FRAMES, REFUSED, Trap, dref_alias
 
 S = SegmentationParams(length_s=1.6, frames_per_segment=4)

@@ -13,7 +13,7 @@ from headhunt_svc.params import EvaluateParams, SegmentationParams
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.types import FrameSpan, HeadRef, RobustSaliency
 from headhunt_svc.video.opening import open_video
-from headhunt_svc.video.reader import SegmentPictures
+from headhunt_svc.video.source import SegmentPictures
 
 INK, RAW, SMOOTH, ALARM, TRUTH = "#24292f", "#9fb3c8", "#1f5fa8", "#d1495b", "#f2b134"
 MAX_THUMBNAILS = 5

@@ -105,6 +105,8 @@ def video_streams(container: av.container.InputContainer) -> tuple[av.VideoStrea
 def _choose_stream(path: Path, container: av.container.InputContainer, number: int | None) -> av.VideoStream:
     """The stream of this number, or the default one, or FFmpeg's choice of several."""
     streams = video_streams(container)
+    if not container.streams:
+        raise VideoOpenError(f"{path}: {INTERRUPTED}")
     if not streams:
         kind = "a cover picture only" if container.streams.video else "sound only?"
         raise VideoOpenError(f"{path}: no picture stream in the file ({kind})")

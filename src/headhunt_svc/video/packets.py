@@ -6,7 +6,7 @@ FFmpeg makes up what is missing, often without a sign: see docs/video.md for wha
 import io
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import av
 
@@ -78,7 +78,7 @@ class Packets:
         return BitstreamCheck(self._codec, extradata) if self._codec in ("h264", "hevc") else None
 
     def _problem(self, packet: "av.Packet[av.VideoStream]") -> str | None:
-        if self._times and self._times.get(packet.pos) != packet.dts:
+        if self._times and (packet.pos is None or self._times.get(packet.pos) != packet.dts):
             return "the picture is not where the file's index says"
         if self._codec == "mjpeg" and _ZEROS in bytes(packet):
             return "zeros overwrote the picture"
@@ -105,7 +105,8 @@ class Packets:
             if packet.stream.index == self._stream.index:
                 if held is not None:
                     yield held
-                held = CheckedPacket(packet, _MISSING if packet.is_corrupt or marked else None, lost)
+                video = cast("av.Packet[av.VideoStream]", packet)
+                held = CheckedPacket(video, _MISSING if packet.is_corrupt or marked else None, lost)
                 lost, marked = False, packet.is_corrupt and self._format in _PARSED
         self.unfinished = missing_end(io.BufferedReader(io.FileIO(self._fd, closefd=False)), self._format)
         if held is not None:

@@ -1,8 +1,10 @@
 """Turns decoded frames into upright RGB pictures."""
 
+from typing import cast
+
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from jaxtyping import UInt8
 
 
@@ -11,9 +13,11 @@ def _turns(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
 
     The matrix (a b, c d) takes a pixel (x, y) to (a x + c y, b x + d y), as in ISO 14496-12 and FFmpeg's display.h.
     """
-    if Type.DISPLAYMATRIX not in (s.type for s in frame.side_data):
+    side_data = cast(SideDataContainer, frame.side_data)  # PyAV's stub states another type
+    matrix = next((bytes(part) for part in side_data if part.type == Type.DISPLAYMATRIX), None)
+    if matrix is None:
         return False, False, False
-    a, b, _, c, d = np.frombuffer(bytes(frame.side_data[Type.DISPLAYMATRIX]), np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     if abs(b) + abs(c) > abs(a) + abs(d):
         return True, c < 0, b < 0
     return False, a < 0, d < 0

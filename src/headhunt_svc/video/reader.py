@@ -275,11 +275,12 @@ class VideoReader(VideoSource):
 
     def _timestamp(self, picture: av.VideoFrame) -> float | None:
         """When a picture is shown, in the file's seconds."""
-        if self._counts_pictures:  # each picture has a packet, in another order: the earliest goes with the earliest
-            return float(heappop(self._decode_times) * self._stream.time_base) if self._decode_times else None
         if self._is_raw:
             return self.n_frames / self.fps
-        return None if picture.pts is None else float(picture.pts * self._stream.time_base)
+        ticks = picture.pts
+        if self._counts_pictures:  # each picture has a packet, in another order: the earliest goes with the earliest
+            ticks = heappop(self._decode_times) if self._decode_times else None
+        return None if ticks is None or self._stream.time_base is None else float(ticks * self._stream.time_base)
 
     def _add_gap(self, packet: "av.Packet[av.VideoStream] | None", reason: str) -> None:
         """Note a lost packet; lost packets in a row are one gap, with the first one's reason."""
@@ -339,7 +340,8 @@ class VideoReader(VideoSource):
         run: list[float | None] = []  # timestamps between two jumps of the clock, in decoding order
 
         def end_run() -> None:
-            for timestamp in sorted(run) if None not in run else run:
+            known = [timestamp for timestamp in run if timestamp is not None]
+            for timestamp in sorted(known) if len(known) == len(run) else run:
                 self._clock.push(timestamp)
                 self._count_frame()
                 times.append(self._clock.last_s)

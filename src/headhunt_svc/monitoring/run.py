@@ -85,11 +85,7 @@ class Monitor:
         self._judge = Judge(params)
 
     def run(self, stop: datetime | None = None, now: datetime | None = None) -> Verdict:
-        """Judge the window that ends at `stop` (default: now).
-
-        Raises:
-            OutputError: verdict or pages cannot be written.
-        """
+        """Judge the window that ends at `stop` (default: now). Raises OutputError."""
         stop = stop or datetime.now(UTC)
         start = stop - timedelta(hours=self.params.window_h)
         baselines = load_baselines(self.paths, self.detector_id)

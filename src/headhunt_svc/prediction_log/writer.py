@@ -61,11 +61,7 @@ class Partition:
 
     @classmethod
     def of(cls, name: str) -> "Partition":
-        """The partition of a file.
-
-        Raises:
-            ValueError: no such folder names.
-        """
+        """The partition of a file. Raises ValueError: its folders are no day and camera."""
         day, camera = name.split("/")[:2]
         return cls(date.fromisoformat(day.removeprefix("day=")), unquote(camera.removeprefix("camera=")))
 

@@ -9,11 +9,7 @@ from headhunt_svc.errors import OutputError
 
 
 def audit(path: Path, **what: str) -> None:
-    """Append a line with the time, the user and `what`.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Append a line with the time, the user and `what`. Raises OutputError."""
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "by": getpass.getuser(), **what}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, headhunt
+from helpers.verbs import VERBS
 
 PAGE = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
 
 
 def figures(external: Path, out: Path, name: str, *args: str | Path) -> dict:
     where = external / "annotations" / name
-    done = headhunt("evaluate-scores", *args, "--dataset", name, "--annotations", where, "--json", out)
+    options = ("--dataset", name, "--annotations", where, "--bootstrap", "0", "--json", out)
+    done = headhunt("evaluate-scores", *args, *options)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text())
 
@@ -44,5 +46,4 @@ def test_the_figures_are_what_the_commands_print(external: Path, tmp_path: Path)
 
 
 def test_the_commands_exist() -> None:
-    for verb in set(re.findall(r"headhunt ((?:bundle )?[a-z-]+)", PAGE)):
-        assert headhunt(*verb.split(), "--help").returncode == 0, verb
+    assert set(re.findall(r"headhunt ((?:bundle )?[a-z-]+)", PAGE)) <= VERBS

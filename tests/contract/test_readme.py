@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from conftest import HEADHUNT, ROOT, STAGES, write_video
+from conftest import HEADHUNT, ROOT, STAGES, headhunt, write_video
 from headhunt_svc.serve.api import create_app
 from headhunt_svc.studies.figures import with_interval, words
 from helpers.server import Server
@@ -42,7 +42,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("headhunt")])
 def test_headhunt_commands(project: Path, command: str) -> None:
-    done = subprocess.run([HEADHUNT, *command.split()[1:]], cwd=project, capture_output=True, text=True, timeout=120)
+    done = headhunt(*command.split()[1:], cwd=project)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_installed_command(project: Path) -> None:
+    """The first command, as a shell starts it: all others are run in forks, which saves them the imports."""
+    command = [HEADHUNT, *next(c for c in COMMANDS if c.startswith("headhunt")).split()[1:]]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,7 +1,7 @@
 """`headhunt` in processes of their own that need not import torch: forks of one that has, and does nothing else.
 
 A command imports its libraries for five of the six seconds that it takes on a short video. Tests of what commands do
-run them here; the commands of the README are run as they stand.
+run them here; the first command of the README is run as a shell starts it.
 """
 
 import atexit

@@ -152,7 +152,7 @@ def test_a_change_of_light_is_named_or_not_asked_about() -> None:
 
 def test_corpus_is_the_same_bytes_and_fits_its_annotations(tmp_path: Path) -> None:
     one = dict.fromkeys(("calibration", "validation", "test", "hard"), 1)
-    small = CorpusParams(**{f"{s}_{k}": n for s, n in one.items() for k in ("per_kind", "normal")})
+    small = CorpusParams(size=64, **{f"{s}_{k}": n for s, n in one.items() for k in ("per_kind", "normal")})
     make_corpus(tmp_path / "a", small)
     assert len([p for p in (tmp_path / "a").rglob("*") if p.is_file()]) == 7 + 7 + 10 + 10 + 1
     for take in (Take("calibration", "fall", 0), Take("hard", "fire", 0), Take("hard", "normal", 0)):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headhunt_svc.data.datasets import make_record, read_annotations
+from headhunt_svc.demo import corpus
 from headhunt_svc.demo.corpus import Take, make_corpus, make_video, plan
 from headhunt_svc.demo.params import CorpusParams
 from headhunt_svc.demo.people import Person
@@ -150,11 +151,18 @@ def test_a_change_of_light_is_named_or_not_asked_about() -> None:
         assert (witness.ask("light") is None) == (word == "")
 
 
-def test_corpus_is_the_same_bytes_and_fits_its_annotations(tmp_path: Path) -> None:
+def test_corpus_is_the_same_bytes_and_fits_its_annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hard video of every kind, and two that are not hard."""
     one = dict.fromkeys(("calibration", "validation", "test", "hard"), 1)
-    small = CorpusParams(size=64, **{f"{s}_{k}": n for s, n in one.items() for k in ("per_kind", "normal")})
-    make_corpus(tmp_path / "a", small)
-    assert len([p for p in (tmp_path / "a").rglob("*") if p.is_file()]) == 7 + 7 + 10 + 10 + 1
+    small = CorpusParams(**{f"{s}_{k}": n for s, n in one.items() for k in ("per_kind", "normal")})
+    takes = plan(small)
+    assert len(takes) == 7 + 7 + 10 + 10
+    some = [
+        t for t in takes if t.split == "hard" or (t.split, t.label) in {("calibration", "fall"), ("test", "normal")}
+    ]
+    monkeypatch.setattr(corpus, "plan", lambda params: some)
+    assert make_corpus(tmp_path / "a", small) == len(some) == 12
+    assert len([p for p in (tmp_path / "a").rglob("*") if p.is_file()]) == 12 + 1
     for take in (Take("calibration", "fall", 0), Take("hard", "fire", 0), Take("hard", "normal", 0)):
         make_video(tmp_path / "b", take, small)
         assert (tmp_path / "a" / take.name).read_bytes() == (tmp_path / "b" / take.name).read_bytes()

@@ -11,9 +11,9 @@ from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment
 
 def test_axes_of_one_name_have_one_size_within_a_call() -> None:
     per_piece = np.zeros(2)
-    count(np.zeros(2, int), per_piece, np.zeros(2, int), np.ones(2, int))
+    count(np.zeros(2, int), per_piece, np.ones(2, int), np.ones(2, int))
     with pytest.raises(BeartypeCallHintViolation, match="piece"):
-        count(np.zeros(2, int), per_piece, np.zeros(3, int), np.ones(2, int))
+        count(np.zeros(2, int), per_piece, np.ones(3, int), np.ones(2, int))
 
 
 def test_two_calls_may_differ_in_size() -> None:

@@ -34,7 +34,7 @@ def signatures(decorated: Any) -> Any:
         if is_dataclass(decorated) and "__init__" in vars(decorated):
             decorated.__init__ = _with_shapes(decorated.__init__)
         return decorated
-    return _with_shapes(decorated) if isfunction(decorated) else _typed(decorated)
+    return _with_shapes(decorated) if isfunction(decorated) else decorated  # what a decorator made of a class
 
 
 def _with_shapes(function: Callable[..., Any]) -> Callable[..., Any]:

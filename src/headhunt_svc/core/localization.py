@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int, Real
 
 from headhunt_svc.types import Event, FrameSpan, OperatingPoint, Smoothing, edges_of
 
 TRUNCATE = 4.0  # the kernel ends at this many sigma, as in scipy
+_ROUNDING = 1e-3  # a segment that begins later than this, in frames or seconds, after the one before is a break
 
 
 def kernel(sigma_segments: float) -> Float64[np.ndarray, " tap"]:
@@ -19,7 +20,10 @@ def kernel(sigma_segments: float) -> Float64[np.ndarray, " tap"]:
 
 
 def smooth(
-    scores: Float[np.ndarray, " segment"], sigma_segments: float, smoothing: Smoothing = "offline"
+    scores: Float[np.ndarray, " segment"],
+    sigma_segments: float,
+    smoothing: Smoothing = "offline",
+    goes_on: Bool[np.ndarray, " boundary"] | None = None,
 ) -> Float64[np.ndarray, " segment"]:
     """1-D Gaussian filter that keeps length and constants (p * G_sigma of the method).
 
@@ -27,7 +31,19 @@ def smooth(
     causal: the same with past and present only, for live use: no score ever changes when more video comes.
     mirrored: both sides, the series reflected at its ends; scipy's gaussian_filter1d as it is called by default, which
     published protocols use.
+    goes_on: where the footage does not go on from one segment to the next (see `contiguous`), the scores on either
+    side are not mixed; by default it goes on everywhere.
     """
+    if goes_on is None or goes_on.all():
+        return _smooth_run(scores, sigma_segments, smoothing)
+    parts = np.split(scores, np.flatnonzero(~goes_on) + 1)
+    return np.concatenate([_smooth_run(part, sigma_segments, smoothing) for part in parts])
+
+
+def _smooth_run(
+    scores: Float[np.ndarray, " segment"], sigma_segments: float, smoothing: Smoothing
+) -> Float64[np.ndarray, " segment"]:
+    """Smooth scores of segments that follow each other without a break."""
     g, n = kernel(sigma_segments), len(scores)
     half = len(g) // 2
     if not half or not n:
@@ -41,9 +57,13 @@ def smooth(
     return np.asarray(np.clip(mean, scores.min(), scores.max()))  # a mean, also after rounding
 
 
-def contiguous(edges: Int[np.ndarray, "segment 2"]) -> Bool[np.ndarray, " boundary"]:
-    """bool[T - 1]: does the next segment begin where this one stops? A gap in the frames ends an event."""
-    return np.asarray(edges[1:, 0] == edges[:-1, 1])
+def contiguous(edges: Real[np.ndarray, "segment 2"]) -> Bool[np.ndarray, " boundary"]:
+    """bool[T - 1]: does the next segment begin where this one stops?
+
+    edges: starts and stops of the segments, in frames or in seconds. A break ends an event, and no score is smoothed
+    across it: frames may be missing, or the video has a hole (video/clock.py) or lost pictures for longer than that.
+    """
+    return np.asarray(edges[1:, 0] - edges[:-1, 1] <= _ROUNDING)
 
 
 def runs(
@@ -63,12 +83,13 @@ def events(
     stops_s: Float[np.ndarray, " segment"],
     operating_point: OperatingPoint,
 ) -> list[Event]:
-    """Runs of neighbouring segments with a score above the threshold; a gap in the frames ends a run.
+    """Runs of neighbouring segments with a score above the threshold; a break in frames or times ends a run.
 
     starts_s, stops_s: when each segment begins and ends, seconds from the start of the video.
     """
     events: list[Event] = []
-    firsts, lasts = runs(smoothed > operating_point.threshold, contiguous(edges_of(spans)))
+    goes_on = contiguous(edges_of(spans)) & contiguous(np.stack([starts_s, stops_s], 1))
+    firsts, lasts = runs(smoothed > operating_point.threshold, goes_on)
     for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
         peak = first + int(np.argmax(smoothed[first : last + 1]))
         span = FrameSpan(spans[first].start, spans[last].stop)

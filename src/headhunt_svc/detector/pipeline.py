@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from headhunt_svc.core.localization import events, smooth
+from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.scoring import contributions
 from headhunt_svc.detector.batches import ScoredBatch, TimedSegment, pixel_batches
 from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_golden
@@ -143,9 +143,9 @@ class Detector:
             raws.append(batch.raw)
             contributed.append(contributions(self.scorer, batch.features))
         raw, shares = np.concatenate(raws), np.concatenate(contributed)
-        smoothed = smooth(raw, point.sigma_segments, options.smoothing)
+        edges_s = np.array([(s.start_s, s.stop_s) for s in segments])
+        smoothed = smooth(raw, point.sigma_segments, options.smoothing, contiguous(edges_s))
         spans = [s.segment.span for s in segments]
-        starts, stops = np.array([s.start_s for s in segments]), np.array([s.stop_s for s in segments])
         return Report(
             detector_id=self.detector_id,
             code=self.code,
@@ -181,7 +181,7 @@ class Detector:
                     peak_s=e.peak_s,
                     contributions=tuple(shares[e.peak_segment].tolist()),
                 )
-                for e in events(smoothed, spans, starts, stops, point)
+                for e in events(smoothed, spans, *edges_s.T, point)
             ),
             gaps=tuple(ReportGap(time_s=g.time_s, packets=g.packets, reason=g.reason) for g in video.gaps),
             repaired_times=video.repaired_times,

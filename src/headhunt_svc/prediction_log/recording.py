@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
 
-from headhunt_svc.core.localization import TRUNCATE, smooth
+from headhunt_svc.core.localization import TRUNCATE, contiguous, smooth
 from headhunt_svc.core.scoring import contributions
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
@@ -110,6 +110,7 @@ class PassRows:
         self._names, self._recorded = {**names, "detector_id": metadata.detector_id}, recorded
         self._radius = int(TRUNCATE * point.sigma_segments + 0.5)
         self._raw: list[float] = []
+        self._edges: list[tuple[float, float]] = []  # of the same segments, in seconds
         self._rows: list[dict[str, Any]] = []  # of segments whose smoothed score is not final yet
 
     def add(self, batch: ScoredBatch) -> None:
@@ -117,6 +118,7 @@ class PassRows:
         if not batch.resumed:
             self._rows += self._rows_of(batch)
         self._raw += batch.raw.tolist()
+        self._edges += [(segment.start_s, segment.stop_s) for segment in batch.segments]
         neighbours = 0 if self._point.smoothing == "causal" else self._radius
         self._emit(len(self._raw) - neighbours)
 
@@ -158,10 +160,11 @@ class PassRows:
         if n <= 0:
             return
         base = max(start - self._radius, 0)
-        around = np.array(self._raw[base : stop + self._radius])
-        smoothed = smooth(around, self._point.sigma_segments, self._point.smoothing)[start - base : stop - base]
+        around = slice(base, stop + self._radius)
+        goes_on = contiguous(np.array(self._edges[around]))
+        smoothed = smooth(np.array(self._raw[around]), self._point.sigma_segments, self._point.smoothing, goes_on)
         ready, self._rows = self._rows[:n], self._rows[n:]
-        for row, score in zip(ready, smoothed.tolist(), strict=True):
+        for row, score in zip(ready, smoothed[start - base : stop - base].tolist(), strict=True):
             row |= {"smoothed": score, "in_event": score > self._point.threshold}
         self._log.put(self._metadata, pa.Table.from_pylist(ready, schema=COLUMNS))
 

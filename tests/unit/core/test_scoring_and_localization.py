@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from headhunt_svc.core.folds import video_folds
-from headhunt_svc.core.localization import events, smooth
+from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.scoring import apply_scorer, calibration_curve, fit_scorer
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import FitParams
@@ -128,6 +128,25 @@ def test_causal_smoothing_never_changes_what_it_said(scores: np.ndarray, sigma: 
     np.testing.assert_allclose(smooth(scores[:n], sigma, "causal"), smooth(scores, sigma, "causal")[:n], atol=1e-12)
 
 
+@given(series, st.floats(0.3, 5), st.sampled_from(get_args(Smoothing)), st.data())
+def test_smoothing_with_breaks_is_that_of_each_run_alone(
+    scores: np.ndarray, sigma: float, smoothing: Smoothing, data: st.DataObject
+) -> None:
+    n = len(scores)
+    goes_on = np.array(data.draw(st.lists(st.booleans(), min_size=n - 1, max_size=n - 1)), bool)
+    run = np.append(0, np.cumsum(~goes_on))  # number of each segment's run
+    oracle = np.empty(n)
+    for part in (run == i for i in range(run[-1] + 1)):
+        if smoothing == "mirrored":
+            oracle[part] = gaussian_filter1d(scores[part], sigma)
+        elif smoothing == "offline":
+            weight = gaussian_filter1d(np.ones(part.sum()), sigma, mode="constant")
+            oracle[part] = gaussian_filter1d(scores[part], sigma, mode="constant") / weight
+        else:
+            oracle[part] = smooth(scores[part], sigma, "causal")  # compared with scipy above
+    np.testing.assert_allclose(smooth(scores, sigma, smoothing, goes_on), oracle, atol=1e-9)
+
+
 @pytest.mark.parametrize("smoothing", get_args(Smoothing))
 @given(st.floats(-3, 3), st.integers(1, 50), st.floats(0, 4))
 def test_smoothing_keeps_constants_and_length(smoothing: Smoothing, value: float, n: int, sigma: float) -> None:
@@ -158,3 +177,19 @@ def test_a_gap_in_the_frames_ends_an_event() -> None:
         OperatingPoint(0, 0.5),
     )
     assert [tuple(e.span) for e in detected] == [(0, 5), (8, 9)]
+
+
+def test_a_hole_in_time_ends_an_event_although_the_frames_go_on() -> None:
+    spans = [FrameSpan(5 * i, 5 * i + 5) for i in range(4)]
+    starts_s = np.array([0.0, 1.0, 602.0, 603.0])
+    detected = events(np.full(4, 0.9), spans, starts_s, starts_s + 1, OperatingPoint(0, 0.5))
+    assert [(e.start_s, e.stop_s, tuple(e.span)) for e in detected] == [(0, 2, (0, 10)), (602, 604, (10, 20))]
+
+
+@given(st.lists(st.floats(0.01, 1e5), min_size=1, max_size=50))
+def test_rounded_times_are_no_break(lengths: list[float]) -> None:
+    bounds = np.append(0.0, np.cumsum(lengths))
+    edges = np.stack([bounds[:-1], bounds[1:] * (1 - 1e-12)], 1)
+    assert contiguous(edges).all()
+    edges[1:, 0] += 0.1
+    assert not contiguous(edges).any()

@@ -62,17 +62,19 @@ def fake_detector(point: OperatingPoint = POINT, prompts: tuple[str, ...] = ("a?
     )
 
 
-def batch(raw: Sequence[float], first: int, resumed: bool = False) -> ScoredBatch:
+def batch(raw: Sequence[float], first: int, resumed: bool = False, hole: int | None = None) -> ScoredBatch:
+    """hole: the number of the segment that begins after ten minutes without pictures."""
+    late = [600.0 if hole is not None and i >= hole else 0.0 for i in range(first, first + len(raw))]
     segments = tuple(
-        TimedSegment(Segment("v", i, FrameSpan(4 * i, 4 * i + 4), (4 * i,)), 1.6 * i, 1.6 * i + 1.6, QUALITY, i)
-        for i in range(first, first + len(raw))
+        TimedSegment(Segment("v", i, FrameSpan(4 * i, 4 * i + 4), (4 * i,)), s + 1.6 * i, s + 1.6 * i + 1.6, QUALITY, i)
+        for i, s in enumerate(late, first)
     )
     features = np.random.default_rng(first).normal(size=(len(raw), len(HEADS), D_HEAD)).astype(np.float32)
     return ScoredBatch(segments, features, np.array(raw, np.float64), resumed=resumed)
 
 
-def cut(raw: Sequence[float], size: int) -> list[ScoredBatch]:
-    return [batch(raw[i : i + size], i) for i in range(0, len(raw), size)]
+def cut(raw: Sequence[float], size: int, hole: int | None = None) -> list[ScoredBatch]:
+    return [batch(raw[i : i + size], i, hole=hole) for i in range(0, len(raw), size)]
 
 
 def generator(batches: Sequence[ScoredBatch]) -> Generator[ScoredBatch]:
@@ -100,6 +102,22 @@ def test_rows_hold_the_smoothed_scores_of_the_whole_video_however_it_is_cut(
     assert rows["segment"] == list(range(len(raw)))
     np.testing.assert_allclose(rows["smoothed"], smooth(np.array(raw), sigma, smoothing), atol=1e-12)
     assert rows["in_event"] == [s > 0.5 for s in rows["smoothed"]]
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=2, max_size=40),
+    st.integers(1, 9),
+    st.sampled_from(["offline", "causal"]),
+    st.data(),
+)
+def test_rows_hold_no_score_smoothed_across_a_hole(
+    raw: list[float], size: int, smoothing: Any, data: st.DataObject
+) -> None:
+    hole = data.draw(st.integers(1, len(raw) - 1))
+    log, point = Tables(), OperatingPoint(2.0, 0.5, smoothing)
+    list(recorder(log).record(fake_detector(point), "v", generator(cut(raw, size, hole))))
+    parts = [smooth(np.array(part), 2.0, smoothing) for part in (raw[:hole], raw[hole:])]
+    np.testing.assert_allclose(log.rows()["smoothed"], np.concatenate(parts), atol=1e-12)
 
 
 def test_a_causal_score_is_logged_at_once_and_an_offline_one_after_its_neighbours() -> None:

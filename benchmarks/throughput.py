@@ -24,12 +24,12 @@ from extraction import PROMPTS, SIZES, Size, build
 from rich.console import Console
 from rich.table import Table
 
+from headhunt_svc.detector.batches import pixel_batches
 from headhunt_svc.detector.bundle import Bundle, StoredPoint
-from headhunt_svc.detector.pipeline import Detector, batches
-from headhunt_svc.model.extractor import VisionCache
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.types import HeadRef, Scorer
-from headhunt_svc.video.reader import VideoReader
+from headhunt_svc.video.opening import open_video
 
 FPS, WIDTH, HEIGHT = 25, 1280, 720
 LENGTH_S = 1.6
@@ -77,21 +77,20 @@ def detector(size: Size, device: str, batch: int) -> Detector:
 
 def alone(made: Detector, path: Path) -> dict[str, float]:
     """Times real time of decoding (with preprocessing) alone, and of the model alone on the same batches."""
-    cut, size = made.bundle.segmentation, made.batch_segments
-    with VideoReader(path) as video:
-        view = VisionCache(cut.frame_s(video.fps))
+    size = made.batch_segments
+    with open_video(path) as video:
         start = time.perf_counter()
         kept, n = [], 0
-        for group, pixels in batches(video, "v", cut, made.extractor, size):
-            n += len(group)
-            if len(kept) < 4 and len(group) == size:
-                kept.append(([p.segment.frame_indices for p in group], pixels))
+        for batch in pixel_batches(video, made.bundle.segmentation, made.extractor, size):
+            n += len(batch.segments)
+            if len(kept) < 4 and len(batch.segments) == size:
+                kept.append(batch)
         decoding = n * LENGTH_S / (time.perf_counter() - start)
-    frames, pixels = kept[0]
-    made.run(pixels, view, frames)  # warm-up
+    scorer = made.model_scorer()
+    scorer.score(kept[0])  # warm-up
     start = time.perf_counter()
-    for frames, pixels in kept:
-        made.run(pixels, view, frames)
+    for batch in kept:
+        scorer.score(batch)
     return {"decoding_x": decoding, "model_x": len(kept) * size * LENGTH_S / (time.perf_counter() - start)}
 
 

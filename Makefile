@@ -51,6 +51,7 @@ check: setup ## format, lint, types, layers
 	ruff format --check src tests benchmarks
 	ruff check src tests benchmarks
 	mypy --strict src
+	MYPYPATH=tests mypy benchmarks
 	lint-imports
 
 format: setup ## mend format and lint

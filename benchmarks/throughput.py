@@ -24,7 +24,7 @@ from extraction import PROMPTS, SIZES, Size, build
 from rich.console import Console
 from rich.table import Table
 
-from headhunt_svc.detector.batches import pixel_batches
+from headhunt_svc.detector.batches import PixelBatch, pixel_batches
 from headhunt_svc.detector.bundle import Bundle, StoredPoint
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.params import MllmParams, SegmentationParams
@@ -80,7 +80,8 @@ def alone(made: Detector, path: Path) -> dict[str, float]:
     size = made.batch_segments
     with open_video(path) as video:
         start = time.perf_counter()
-        kept, n = [], 0
+        kept: list[PixelBatch] = []
+        n = 0
         for batch in pixel_batches(video, made.bundle.segmentation, made.extractor, size):
             n += len(batch.segments)
             if len(kept) < 4 and len(batch.segments) == size:
@@ -125,7 +126,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    context, figures = multiprocessing.get_context("spawn"), {}
+    context = multiprocessing.get_context("spawn")
+    figures: dict[str, float] = {}
     table = Table("what", "hours of footage an hour", title=f"size {args.size}, batch {args.batch}")
     with tempfile.TemporaryDirectory(prefix="headhunt-throughput-") as folder:
         path = make_video(Path(folder) / "v.mp4", args.seconds)

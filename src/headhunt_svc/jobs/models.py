@@ -44,9 +44,9 @@ class JobRequest(_Model):
         description="Paths, folders, globs, manifests (.csv, .jsonl), URIs, upload:SHA256.",
     )
     options: JobOptions = Field(default_factory=lambda: JobOptions.model_validate({}))
-    priority: int = Field(100, ge=1, le=10_000, description="Lower is sooner.")
-    webhook: str | None = Field(None, pattern=r"^https?://", max_length=2000)
-    key: str = Field("", max_length=200, description="Idempotency key: another key is another job.")
+    priority: int = Field(default=100, ge=1, le=10_000, description="Lower is sooner.")
+    webhook: str | None = Field(default=None, pattern=r"^https?://", max_length=2000)
+    key: str = Field(default="", max_length=200, description="Idempotency key: another key is another job.")
 
 
 class Trouble(_Model):

@@ -22,7 +22,6 @@ _MATROSKA_ENDS = tuple(map(bytes.fromhex, ("1c53bb6b", "1254c367", "114d9b74", "
 _BROKEN_BEHIND = "the file is broken behind this picture"
 _MISSING = "data is missing in the recording"
 _AVI_CHUNK_HEADER = 8  # bytes between a place in the index and its data
-_ZEROS = bytes(64)  # no JPEG of a picture holds so many in a row
 
 
 class CheckedPacket(NamedTuple):
@@ -80,8 +79,6 @@ class Packets:
     def _problem(self, packet: "av.Packet[av.VideoStream]") -> str | None:
         if self._times and (packet.pos is None or self._times.get(packet.pos) != packet.dts):
             return "the picture is not where the file's index says"
-        if self._codec == "mjpeg" and _ZEROS in bytes(packet):
-            return "zeros overwrote the picture"
         return None
 
     def _in_place(self) -> Iterator[CheckedPacket]:

@@ -33,6 +33,18 @@ def test_containers_and_codecs(tmp_path: Path, name: str, codec: str) -> None:
     assert count_frames(path)[0] == 37
 
 
+def test_black_pictures_whose_codes_are_zeros_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "black.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25, options={"huffman": "optimal"})
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuvj420p"
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((480, 640, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    assert bytes(500) in path.read_bytes()
+    assert read(path)[0].gaps == []
+
+
 def test_the_sampled_pictures_are_the_right_ones(tmp_path: Path) -> None:
     _, pieces = read(write_video(tmp_path / "a.mp4", 32))
     for piece in pieces:

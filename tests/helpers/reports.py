@@ -1,6 +1,15 @@
 """A report with one of everything."""
 
-from headhunt_svc.detector.report import Lineage, Report, ReportEvent, ReportGap, SegmentScore
+from headhunt_svc.detector.report import (
+    Lineage,
+    Report,
+    ReportDiscontinuity,
+    ReportEvent,
+    ReportGap,
+    ReportHole,
+    ReportStream,
+    SegmentScore,
+)
 
 REPORT = Report(
     detector_id="d",
@@ -16,6 +25,11 @@ REPORT = Report(
     smoothing="offline",
     scores=(SegmentScore(index=0, start_frame=0, stop_frame=20, start_s=0, stop_s=2, raw=0.9, smoothed=0.8),),
     events=(ReportEvent(start_frame=0, stop_frame=20, start_s=0, stop_s=2, peak=0.8, peak_s=1, contributions=(1.5,)),),
-    gaps=(ReportGap(time_s=None, packets=2, reason="broken"),),
+    gaps=(ReportGap(time_s=None, packets=2, reason="broken"), ReportGap(time_s=1, packets=3, reason="x", stop_s=1.5)),
     repaired_times=0,
+    stated_fps=25,
+    holes=(ReportHole(start_s=2, stop_s=602),),
+    discontinuities=(ReportDiscontinuity(time_s=1, jump_s=-4998.6),),
+    unfinished="the last cluster is cut off",
+    stream=ReportStream(number=1, of=(0, 1)),
 )

@@ -1,19 +1,28 @@
 """`headhunt detect`: scores videos and prints their events."""
 
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import clock, note
-from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold, check_bundle
+from headhunt_svc.cli.options import (
+    BundleFolder,
+    Contributions,
+    PointName,
+    SmoothingMode,
+    StreamNumber,
+    Threshold,
+    check_bundle,
+)
 from headhunt_svc.detector.options import Options
-from headhunt_svc.detector.report import Report, save_report
+from headhunt_svc.detector.report import Report, ReportGap, save_report
 from headhunt_svc.errors import EXIT_SOME_FAILED, VideoError, VideoOpenError
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import check_writable
@@ -45,6 +54,7 @@ def detect(
     threshold: Threshold = None,
     smoothing: SmoothingMode = "offline",
     contributions: Contributions = False,
+    stream: StreamNumber = None,
     camera: Annotated[
         str | None, typer.Option(help="Name in the prediction log; default: the folder of the video.")
     ] = None,
@@ -59,10 +69,12 @@ def detect(
     for flag, requested in (("--plot", plot), ("--explain", explain)):
         if requested and out is None:
             raise typer.BadParameter(f"{flag} needs --out DIR, the folder for its files")
-    options = Options(operating_point, threshold, smoothing, contributions)
+    options = Options(operating_point, threshold, smoothing, contributions, stream)
     if split is not None:
         if options != Options(operating_point):
-            raise typer.BadParameter("--threshold, --smoothing and --contributions are for VIDEOS, not for --split")
+            raise typer.BadParameter(
+                "--threshold, --smoothing, --contributions and --stream are for VIDEOS, not for --split"
+            )
         check_bundle(bundle, operating_point)
         from headhunt_svc.pipeline.detect import detect_split
 
@@ -145,8 +157,34 @@ def sparkline(values: list[float]) -> str:
     return "".join(BARS[min(int(p * len(BARS)), len(BARS) - 1)] for p in peaks)
 
 
+def notices(report: Report) -> Iterator[tuple[str, str]]:
+    """What is to be known about the video's file, each as a word and a sentence."""
+    for g in report.gaps:
+        yield "gap", f"{_where(g)}: {g.packets} pictures could not be decoded ({g.reason})"
+    for hole in report.holes:
+        yield "hole", f"{clock(hole.start_s)} to {clock(hole.stop_s)}: the file has no pictures, nothing was scored"
+    for d in report.discontinuities:
+        jump = f"{clock(abs(d.jump_s))} {'back' if d.jump_s < 0 else 'ahead'}"
+        yield "clock", f"at {clock(d.time_s)}: the file's clock jumps {jump}; times here go on without the jump"
+    if report.unfinished is not None:
+        yield "unfinished", report.unfinished
+    if report.stated_fps is not None:
+        yield "rate", f"{report.fps:.4g} pictures per second; the file states {report.stated_fps:.4g}"
+    if report.stream is not None:
+        numbers = ", ".join(map(str, report.stream.of))
+        yield "stream", f"{report.stream.number} was scored; the file has the video streams {numbers} (--stream)"
+
+
+def _where(gap: ReportGap) -> str:
+    if gap.time_s is None:
+        if gap.stop_s is None:
+            return "somewhere"
+        return f"before {clock(gap.stop_s)}" if gap.stop_s else "before the first picture"
+    return f"{clock(gap.time_s)} to {'the end' if gap.stop_s is None else clock(gap.stop_s)}"
+
+
 def print_report(report: Report, out: Path | None) -> None:
-    """Prints events with times and peak, the scores as a sparkline, gaps, and the path of the report."""
+    """Prints events with times and peak, the scores as a sparkline, notices, and the path of the report."""
     console = Console(highlight=False, soft_wrap=True)
     size = f"{report.n_frames} frames, {len(report.scores)} segments, {clock(report.duration_s)}"
     console.print(f"[bold]{report.video_id}[/bold]  {size}")
@@ -157,9 +195,8 @@ def print_report(report: Report, out: Path | None) -> None:
         )
     if not report.events:
         console.print("  no event")
-    for g in report.gaps:
-        where = f"at {clock(g.time_s)}" if g.time_s is not None else "somewhere"
-        console.print(f"  [yellow]gap[/yellow] {where}: {g.packets} pictures could not be decoded ({g.reason})")
+    for word, text in notices(report):
+        console.print(f"  [yellow]{word}[/yellow] {escape(text)}")
     if out is not None:
         path = out / f"{report.video_id}.json"
         picture = path.with_suffix(".png")

@@ -13,7 +13,15 @@ from rich.table import Table
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import clock, note, wide
-from headhunt_svc.cli.options import BundleFolder, Contributions, PointName, SmoothingMode, Threshold, check_bundle
+from headhunt_svc.cli.options import (
+    BundleFolder,
+    Contributions,
+    PointName,
+    SmoothingMode,
+    StreamNumber,
+    Threshold,
+    check_bundle,
+)
 from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import EXIT_SOME_FAILED
 from headhunt_svc.jobs.models import Delivery, Job, JobOptions, JobRequest
@@ -37,6 +45,7 @@ def submit(
     threshold: Threshold = None,
     smoothing: SmoothingMode = "offline",
     contributions: Contributions = False,
+    stream: StreamNumber = None,
     priority: Annotated[int, typer.Option(min=1, max=10_000, help="Lower is sooner.")] = 100,
     webhook: Annotated[str | None, typer.Option(help="URL that gets events and the end of the job.")] = None,
     key: Annotated[str, typer.Option(help="Another key makes another job of the same request.")] = "",
@@ -44,7 +53,7 @@ def submit(
 ) -> None:
     """Put videos into the queue; prints the job's id. The same request again is the same job."""
     # Options refuses wrong values with a message of one line
-    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions)))
+    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions, stream)))
     absolute = tuple(i if ":" in i else str(Path(i).absolute()) for i in inputs)
     request = JobRequest(inputs=absolute, options=options, priority=priority, webhook=webhook, key=key)
     with _queue() as jobs:
@@ -149,10 +158,11 @@ def batch(
     threshold: Threshold = None,
     smoothing: SmoothingMode = "offline",
     contributions: Contributions = False,
+    stream: StreamNumber = None,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Score an archive without a queue; a second run goes on where the first stopped."""
-    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions)))
+    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions, stream)))
     check_bundle(bundle, operating_point, smoothing)
     from headhunt_svc.jobs.batch import run
     from headhunt_svc.jobs.inputs import expand

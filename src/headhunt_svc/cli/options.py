@@ -30,6 +30,9 @@ SmoothingMode = Annotated[
 Contributions = Annotated[
     bool, typer.Option("--contributions", help="Report what each head adds to the score, for every segment.")
 ]
+StreamNumber = Annotated[
+    int | None, typer.Option("--stream", min=0, help="Number of the video stream, where a file has several.")
+]
 
 
 def check_bundle(

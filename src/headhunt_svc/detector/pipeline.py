@@ -18,7 +18,16 @@ from headhunt_svc.detector.batches import ScoredBatch, TimedSegment, pixel_batch
 from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_golden
 from headhunt_svc.detector.fingerprint import check
 from headhunt_svc.detector.options import Options
-from headhunt_svc.detector.report import Lineage, Report, ReportEvent, ReportGap, SegmentScore
+from headhunt_svc.detector.report import (
+    Lineage,
+    Report,
+    ReportDiscontinuity,
+    ReportEvent,
+    ReportGap,
+    ReportHole,
+    ReportStream,
+    SegmentScore,
+)
 from headhunt_svc.detector.scorers import ModelScorer, SegmentScorer
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
@@ -33,6 +42,11 @@ from headhunt_svc.video.source import VideoSource
 def scoring_code() -> str:
     """Version of the code and libraries that score."""
     return code_version("core", "detector", "model", "video")
+
+
+def stream_of(video: VideoSource) -> ReportStream | None:
+    """Which stream an opened video is, where its file holds several."""
+    return ReportStream(number=video.stream, of=video.streams) if len(video.streams) > 1 else None
 
 
 class Detector:
@@ -183,8 +197,13 @@ class Detector:
                 )
                 for e in events(smoothed, spans, *edges_s.T, point)
             ),
-            gaps=tuple(ReportGap(time_s=g.time_s, packets=g.packets, reason=g.reason) for g in video.gaps),
+            gaps=tuple(map(ReportGap.model_validate, video.gaps)),
             repaired_times=video.repaired_times,
+            stated_fps=video.stated_fps,
+            holes=tuple(map(ReportHole.model_validate, video.holes)),
+            discontinuities=tuple(map(ReportDiscontinuity.model_validate, video.discontinuities)),
+            unfinished=video.unfinished,
+            stream=stream_of(video),
         )
 
     def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
@@ -194,5 +213,5 @@ class Detector:
             VideoOpenError: not a video. Otherwise see `score` and `report`.
         """
         self.operating_point(options)
-        with open_video(path, video_id) as video, closing(self.score(video)) as batches:
+        with open_video(path, video_id, stream=options.stream) as video, closing(self.score(video)) as batches:
             return self.report(video, batches, options)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.numpy import save_file
 
+from headhunt_svc.core.localization import contiguous
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.storage.files import read_json, write_file, write_text
 from headhunt_svc.types import HeadRef
@@ -18,7 +19,7 @@ SCHEMA_VERSION: Literal[2] = 2
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
 
 
 class SegmentScore(_Model):
@@ -51,11 +52,36 @@ class ReportEvent(_Model):
 
 
 class ReportGap(_Model):
-    """Pictures that could not be decoded and therefore were not scored."""
+    """Pictures that could not be decoded and therefore were not scored, from time_s to the next picture at stop_s.
+
+    time_s is None if unknown, or before the first picture; stop_s if no picture follows.
+    """
 
     time_s: float | None
     packets: int
     reason: str
+    stop_s: float | None = None
+
+
+class ReportHole(_Model):
+    """A stretch for which the file has no pictures although none is known to be lost; nothing of it was scored."""
+
+    start_s: float
+    stop_s: float
+
+
+class ReportDiscontinuity(_Model):
+    """The file's timestamps jump by jump_s at time_s; the report's times go on without the jump."""
+
+    time_s: float
+    jump_s: float
+
+
+class ReportStream(_Model):
+    """Which of a file's video streams was scored: number, as FFmpeg counts, out of these."""
+
+    number: int
+    of: tuple[int, ...]
 
 
 class Lineage(_Model):
@@ -70,7 +96,12 @@ class Lineage(_Model):
 
 
 class Report(_Model):
-    """Scores and events of one video under one detector."""
+    """Scores and events of one video under one detector, and what is to be known about its file.
+
+    All times are seconds from the first picture. fps: typical pictures per second; stated_fps: what the file states,
+    where that is something else. repaired_times: pictures without a usable timestamp, placed one step after the one
+    before. unfinished: what is missing at the file's end, if anything. stream: only of a file with several.
+    """
 
     schema_version: Literal[2] = SCHEMA_VERSION
     detector_id: str
@@ -88,18 +119,25 @@ class Report(_Model):
     events: tuple[ReportEvent, ...]
     gaps: tuple[ReportGap, ...]
     repaired_times: int
+    stated_fps: float | None = None
+    holes: tuple[ReportHole, ...] = ()
+    discontinuities: tuple[ReportDiscontinuity, ...] = ()
+    unfinished: str | None = None
+    stream: ReportStream | None = None
 
 
 def coarser(report: Report, resolution_s: float) -> Report:
     """The report with one score for each stretch of at least resolution_s: the highest of its segments.
 
-    Events stay as they are. index and contributions are those of the segment with the highest smoothed score.
+    No stretch reaches across a hole. Events stay as they are. index and contributions are those of the segment with
+    the highest smoothed score.
     """
     joined: list[SegmentScore] = []
     stretch: list[SegmentScore] = []
-    for s in report.scores:
+    edges_s = np.array([(s.start_s, s.stop_s) for s in report.scores]).reshape(-1, 2)
+    for s, goes_on in zip(report.scores, np.append(contiguous(edges_s), False), strict=False):
         stretch.append(s)
-        if s.stop_s - stretch[0].start_s >= resolution_s or s is report.scores[-1]:
+        if s.stop_s - stretch[0].start_s >= resolution_s or not goes_on:
             top = max(stretch, key=lambda of: of.smoothed)
             bounds = {"start_frame": stretch[0].start_frame, "start_s": stretch[0].start_s}
             bounds |= {"stop_frame": s.stop_frame, "stop_s": s.stop_s, "raw": max(of.raw for of in stretch)}

@@ -26,6 +26,7 @@ class JobOptions(_Model):
         description="What each head adds, for every segment.",
         validation_alias=AliasChoices("contributions", "attribution"),  # the name in jobs that were queued before
     )
+    stream: int | None = Field(None, ge=0, description="Number of the video stream; default: the one players show.")
 
 
 class JobVideo(_Model):

@@ -27,6 +27,15 @@ _REPORT = {
     "n_frames": pa.int64(),
     "duration_s": pa.float64(),
     "repaired_times": pa.int64(),
+    "stated_fps": pa.float64(),
+    "unfinished": pa.string(),
+}
+_GAP = {"time_s": pa.float64(), "stop_s": pa.float64(), "packets": pa.int64(), "reason": pa.string()}
+_FILE = {
+    "gaps": pa.list_(pa.struct(_GAP)),
+    "holes": pa.list_(pa.struct(dict.fromkeys(("start_s", "stop_s"), pa.float64()))),
+    "discontinuities": pa.list_(pa.struct(dict.fromkeys(("time_s", "jump_s"), pa.float64()))),
+    "stream": pa.struct({"number": pa.int64(), "of": pa.list_(pa.int64())}),
 }
 SCHEMA = pa.schema(
     {
@@ -37,11 +46,11 @@ SCHEMA = pa.schema(
         **_REPORT,
         "scores": pa.list_(pa.struct({**_SCORE, **_CONTRIBUTIONS})),
         "events": pa.list_(pa.struct({**_EVENT, **_CONTRIBUTIONS})),
-        "gaps": pa.list_(pa.struct({"time_s": pa.float64(), "packets": pa.int64(), "reason": pa.string()})),
+        **_FILE,
     }
 )
 
-_INCLUDED: IncEx = {name: True for name in (*_REPORT, "gaps")} | {
+_INCLUDED: IncEx = {name: True for name in (*_REPORT, *_FILE)} | {
     "scores": {"__all__": {*_SCORE, *_CONTRIBUTIONS}},
     "events": {"__all__": {*_EVENT, *_CONTRIBUTIONS}},
 }

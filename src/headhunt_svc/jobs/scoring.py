@@ -71,7 +71,7 @@ class VideoScorer:
         recorder, resume = shared_recorder(Settings()), self.store.checkpoint(key, video.video_id)
         self.store.log_scoring(key, len(resume))
         sandbox = Settings() if video.uri.startswith(UPLOAD) else None  # a client sent it, who may be hostile
-        with open_video(path, video.video_id, sandbox) as source:
+        with open_video(path, video.video_id, sandbox, options.stream) as source:
             batches = self.detector.score(source, recorder.probing(self.detector), resume)
             batches = recorder.record(self.detector, video.video_id, batches, options)
             with closing(self._kept(key, batches, len(resume))) as kept:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from headhunt_svc.data.datasets import load_index
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
-from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.pipeline import Detector, stream_of
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
 from headhunt_svc.errors import ArtifactError, VideoError, list_problems
 from headhunt_svc.model.attribution import Attribution
@@ -25,12 +25,16 @@ from headhunt_svc.video.opening import open_video
 SHARES = ".shares.safetensors"
 
 
-def _finished(path: Path, detector: Detector, options: Options) -> Report | None:
-    """The report of an earlier run of this detector, if it is there and readable."""
+def _finished(path: Path, video: Path, detector: Detector, options: Options) -> Report | None:
+    """The report of an earlier run of this detector, if it is there, readable and of the same stream."""
     try:
         report = load_report(path)
     except ArtifactError:
         return None
+    if report.stream is not None or options.stream is not None:
+        with open_video(video, stream=options.stream) as opened:
+            if stream_of(opened) != report.stream:
+                return None
     point = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
     contributions = any(s.contributions is not None for s in report.scores)
     source = (report.detector_id, report.code, report.operating_point, point, contributions)
@@ -61,7 +65,7 @@ def detect_video(
     """Score one video and write its report, unless that is there already."""
     target = report_path(outputs.folder, item.video_id) if outputs.folder is not None else None
     if outputs.resume and target is not None:
-        report = _finished(target, detector, options)
+        report = _finished(target, item.path, detector, options)
         if report is not None and (not outputs.explain or target.with_suffix(SHARES).exists()):
             return report
     attributions: list[Attribution] = []
@@ -74,7 +78,7 @@ def detect_video(
                 attributions.append(batch.attribution)
             yield batch
 
-    with open_video(item.path, item.video_id) as video:
+    with open_video(item.path, item.video_id, stream=options.stream) as video:
         scorer = recorder.probing(detector, detector.model_scorer(outputs.explain))
         batches = recorder.record(detector, item.video_id, detector.score(video, scorer), options, camera=camera)
         with closing(batches):

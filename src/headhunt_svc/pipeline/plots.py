@@ -1,11 +1,13 @@
 """Plots: saliency of all heads, the timeline of a video, and the figures of an evaluation."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from headhunt_svc.core.localization import contiguous
 from headhunt_svc.core.metrics import curves
 from headhunt_svc.core.protocol import Figures, ScoredVideo, counts_of
 from headhunt_svc.detector.report import Report
@@ -57,7 +59,7 @@ def _peaks(video: Path, report: Report, params: SegmentationParams) -> list[tupl
     strongest = sorted(report.events, key=lambda e: -e.peak)[:MAX_THUMBNAILS]
     peak_times = {s.index: e.peak_s for e in strongest for s in report.scores if s.start_s <= e.peak_s < s.stop_s}
     pieces: list[tuple[float, SegmentPictures]] = []
-    with open_video(video, report.video_id) as reader:
+    with open_video(video, report.video_id, stream=report.stream and report.stream.number) as reader:
         for piece in reader.segments(params):
             if piece.segment.index in peak_times:
                 pieces.append((peak_times[piece.segment.index], piece))
@@ -105,10 +107,51 @@ def shares(
     save_figure(path, figure)
 
 
+def _seconds(report: Report, span: FrameSpan) -> tuple[float, float]:
+    """When a span of frames begins and ends, by the times of the segments that hold its first and last frame."""
+    first_frames = [s.start_frame for s in report.scores]
+
+    def time_s(frame: int, segment: int) -> float:
+        s = report.scores[segment]
+        share = (frame - s.start_frame) / (s.stop_frame - s.start_frame)
+        return s.start_s + share * (s.stop_s - s.start_s)
+
+    first, last = bisect_right(first_frames, span.start) - 1, bisect_left(first_frames, span.stop) - 1
+    return time_s(span.start, first), time_s(span.stop, last)
+
+
+def _draw_scores(axes: Any, report: Report) -> None:
+    """Raw and smoothed scores over time, with nothing where the footage has a hole."""
+    edges, rows = [report.scores[0].start_s], [(s.raw, s.smoothed) for s in report.scores[:1]]
+    edges_s = np.array([(s.start_s, s.stop_s) for s in report.scores])
+    for before, s, goes_on in zip(report.scores, report.scores[1:], contiguous(edges_s), strict=False):
+        if not goes_on:
+            edges.append(before.stop_s)
+            rows.append((np.nan, np.nan))
+        edges.append(s.start_s)
+        rows.append((s.raw, s.smoothed))
+    raw, smoothed = np.transpose(rows)
+    edges.append(report.scores[-1].stop_s)
+    axes.stairs(raw, edges, color=RAW, lw=1.5, label="raw score", baseline=None)
+    axes.stairs(smoothed, edges, color=SMOOTH, lw=2.5, label="smoothed score", baseline=None)
+
+
+def _draw_missing(axes: Any, report: Report) -> None:
+    """Gaps and holes, each with one entry in the legend."""
+    gaps = [(g.time_s, g.time_s if g.stop_s is None else g.stop_s) for g in report.gaps if g.time_s is not None]
+    holes = [(hole.start_s, hole.stop_s) for hole in report.holes]
+    for stretches, label, style in (
+        (gaps, "not decoded", {"facecolor": INK, "edgecolor": INK, "lw": 2}),
+        (holes, "no pictures in the file", {"facecolor": "none", "edgecolor": INK, "hatch": "///", "lw": 0}),
+    ):
+        for i, (start_s, stop_s) in enumerate(stretches):
+            axes.axvspan(start_s, stop_s, alpha=0.4, label=label if i == 0 else None, **style)
+
+
 def timeline(
     path: Path, report: Report, video: Path, params: SegmentationParams, truth: tuple[FrameSpan, ...] = ()
 ) -> None:
-    """Scores over time, threshold, events, true spans if given, and a thumbnail of each event's peak."""
+    """Scores over time, threshold, events, true spans if given, what is missing, and pictures of the events' peaks."""
     pictures = [(t, piece.pictures[len(piece.pictures) // 2]) for t, piece in _peaks(video, report, params)]
     figure = figure_of(10, 5.2 if pictures else 3.0)
     if pictures:
@@ -120,18 +163,14 @@ def timeline(
     else:
         bottom = figure
     axes = bottom.subplots()
-    edges = [s.start_s for s in report.scores] + [report.scores[-1].stop_s]
-    axes.stairs([s.raw for s in report.scores], edges, color=RAW, lw=1.5, label="raw score", baseline=None)
-    axes.stairs([s.smoothed for s in report.scores], edges, color=SMOOTH, lw=2.5, label="smoothed score", baseline=None)
+    _draw_scores(axes, report)
     axes.axhline(report.threshold, color=INK, ls=":", lw=1, label=f"threshold {report.threshold:.2f}")
     for i, event in enumerate(report.events):
         axes.axvspan(event.start_s, event.stop_s, color=ALARM, alpha=0.18, label="event" if i == 0 else None)
     for i, span in enumerate(truth):
         label = "truth" if i == 0 else None
-        axes.plot([span.start / report.fps, span.stop / report.fps], [-0.04] * 2, color=TRUTH, lw=6, label=label)
-    for gap in report.gaps:
-        if gap.time_s is not None:
-            axes.axvline(gap.time_s, color=INK, lw=4, alpha=0.4, label="not decoded")
+        axes.plot(_seconds(report, span), [-0.04] * 2, color=TRUTH, lw=6, label=label)
+    _draw_missing(axes, report)
     axes.set(xlim=(0, report.duration_s), ylim=(-0.07, 1.05), xlabel="seconds", ylabel="anomaly score")
     axes.set_title(report.video_id, fontsize=11, color=INK, loc="left")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, fontsize=8, frameon=False)

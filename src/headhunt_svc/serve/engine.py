@@ -229,7 +229,7 @@ class Engine:
             scored = time.perf_counter()
 
         try:
-            with open_video(video.path, video.name, sandbox=self.settings) as source:
+            with open_video(video.path, video.name, self.settings, options.stream) as source:
                 batches = detector.score(source, self.recorder.probing(detector, work))
                 batches = self.recorder.record(detector, video.name, batches, options, camera=camera or None)
                 with closing(batches):

@@ -26,6 +26,7 @@ class DetectOptions(_Model):
     threshold: float | None = Field(None, ge=0, le=1, description="Instead of the operating point's.")
     smoothing: Literal["offline", "causal"] = Field("offline", description="Both sides, or the past only.")
     contributions: bool = Field(False, description="What each head adds, for every segment.")
+    stream: int | None = Field(None, ge=0, description="Number of the video stream; default: the one players show.")
     resolution_s: float | None = Field(None, gt=0, le=86400, description="One score for each stretch of this length.")
     camera: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="Label of the metrics.")
     video_id: Name | None = Field(None, description="Name in the report; default: the file's.")
@@ -33,7 +34,7 @@ class DetectOptions(_Model):
     @property
     def for_detector(self) -> Options:
         """The options of Detector.detect."""
-        return Options(self.operating_point, self.threshold, self.smoothing, self.contributions)
+        return Options(self.operating_point, self.threshold, self.smoothing, self.contributions, self.stream)
 
 
 class DetectByUri(DetectOptions):

@@ -10,7 +10,9 @@ import typer.main
 
 from headhunt_svc.cli import main as cli
 from headhunt_svc.cli.console import clock
-from headhunt_svc.cli.detect import sparkline
+from headhunt_svc.cli.detect import notices, print_report, sparkline
+from headhunt_svc.detector.report import Report, ReportGap
+from helpers.reports import REPORT
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *args: str) -> tuple[int, str]:
@@ -39,6 +41,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
         (["--version"], 0, f"headhunt-svc {version('headhunt-svc')}\n"),
         (["detect", "--split", "test", "--contributions"], 2, "are for VIDEOS, not for --split"),
         (["detect", "--split", "test", "--threshold", "0"], 2, "are for VIDEOS, not for --split"),
+        (["detect", "--split", "test", "--stream", "1"], 2, "are for VIDEOS, not for --split"),
+        (["detect", "a.mp4", "--stream", "-1"], 2, "--stream"),
         (["detect", "a.mp4", "--server", "http://a", "--resume"], 2, "--server knows neither"),
     ],
 )
@@ -56,7 +60,7 @@ def test_codes_and_messages(
     assert says in text
 
 
-OPTIONS = ("--operating-point", "--threshold", "--smoothing", "--contributions")
+OPTIONS = ("--operating-point", "--threshold", "--smoothing", "--contributions", "--stream")
 
 
 @pytest.mark.parametrize("command", ["detect", "batch", "jobs submit"])
@@ -105,6 +109,37 @@ def test_a_folder_without_videos(
     code, text = run(capsys, monkeypatch, "detect", str(tmp_path))
     assert code == 3
     assert "no video in this folder" in text
+
+
+def test_what_is_to_be_known_about_a_file_is_said_in_words() -> None:
+    assert list(notices(REPORT)) == [
+        ("gap", "somewhere: 2 pictures could not be decoded (broken)"),
+        ("gap", "0:01.0 to 0:01.5: 3 pictures could not be decoded (x)"),
+        ("hole", "0:02.0 to 10:02.0: the file has no pictures, nothing was scored"),
+        ("clock", "at 0:01.0: the file's clock jumps 1:23:18.6 back; times here go on without the jump"),
+        ("unfinished", "the last cluster is cut off"),
+        ("rate", "10 pictures per second; the file states 25"),
+        ("stream", "1 was scored; the file has the video streams 0, 1 (--stream)"),
+    ]
+    new = {"gaps", "stated_fps", "holes", "discontinuities", "unfinished", "stream"}
+    ordinary = Report.model_validate(REPORT.model_dump(exclude=new) | {"gaps": ()})
+    assert list(notices(ordinary)) == []
+
+
+@pytest.mark.parametrize(
+    ("time_s", "stop_s", "where"),
+    [(None, 0.0, "before the first picture"), (None, 9.0, "before 0:09.0"), (8.0, None, "0:08.0 to the end")],
+)
+def test_a_gap_says_where_it_is(time_s: float | None, stop_s: float | None, where: str) -> None:
+    gap = ReportGap(time_s=time_s, packets=1, reason="r", stop_s=stop_s)
+    (_, text), *_ = notices(REPORT.model_copy(update={"gaps": (gap,)}))
+    assert text.startswith(f"{where}: 1 pictures")
+
+
+def test_reasons_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    gap = ReportGap(time_s=0, packets=1, reason="[red]not markup[/red]", stop_s=1)
+    print_report(REPORT.model_copy(update={"gaps": (gap,)}), None)
+    assert "([red]not markup[/red])" in capsys.readouterr().out
 
 
 def test_sparkline_keeps_peaks() -> None:

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from conftest import BENCHMARKS, ROOT, headhunt, write_video
@@ -247,3 +248,92 @@ def test_every_real_clip_scores(clips: Path, tmp_path: Path) -> None:
     assert (accident["n_frames"], len(accident["scores"])) == (468, 10)
     vfr = reports["derived/RoadAccidents017.vfr.mp4"]
     assert vfr["scores"][-1]["stop_s"] == pytest.approx(8.05, abs=0.1)  # 161 frames over 8 s
+
+
+@pytest.mark.external_data
+def test_faulty_files_are_told_in_words_and_in_the_report(external: Path, tmp_path: Path) -> None:
+    names = ("hole_600s.mp4", "clock_set_back.ts", "ts_packets_lost.ts", "cover_first.mp4")
+    field = [external / "field" / name for name in names]
+    done = headhunt("detect", *field, "--out", tmp_path, "--plot", "--threshold", "0")
+    assert done.returncode == 3
+    reports = {name: load_report(tmp_path / f"{name}.json") for name in names}
+    said = {name: text for name, text in zip(names, re.split(r"^(?=\S)", done.stdout, flags=re.M)[1:], strict=True)}
+
+    hole = reports["hole_600s.mp4"]
+    assert [(h.start_s, h.stop_s) for h in hole.holes] == [(pytest.approx(2), pytest.approx(602))]
+    assert (hole.gaps, hole.duration_s) == ((), pytest.approx(604))
+    assert [(e.start_s, e.stop_s) for e in hole.events] == [
+        (0, pytest.approx(2)),
+        (pytest.approx(602), pytest.approx(604)),
+    ]
+    assert sum(s.stop_s - s.start_s for s in hole.scores) == pytest.approx(4)
+    assert "hole 0:02.0 to 10:02.0: the file has no pictures" in said["hole_600s.mp4"]
+    assert (hole.fps, hole.stated_fps) == (pytest.approx(25), pytest.approx(0.1656, abs=1e-4))
+
+    (jump,) = reports["clock_set_back.ts"].discontinuities
+    assert jump.time_s == pytest.approx(4, abs=0.1)
+    assert jump.jump_s == pytest.approx(1.4 - 5000, abs=10)
+    assert "clock at 0:04.0: the file's clock jumps" in said["clock_set_back.ts"]
+    assert reports["clock_set_back.ts"].duration_s == pytest.approx(8, abs=0.1)
+
+    lost = reports["ts_packets_lost.ts"]
+    (gap,) = lost.gaps
+    assert gap.time_s is not None
+    assert gap.stop_s is not None
+    assert [(e.start_s, e.stop_s) for e in lost.events] == [
+        (0, pytest.approx(gap.time_s, abs=0.1)),
+        (gap.stop_s, lost.duration_s),
+    ]
+    assert not [s for s in lost.scores if s.start_s < gap.stop_s and s.stop_s > gap.time_s + 0.1]
+
+    cover = reports["cover_first.mp4"]
+    assert (cover.n_frames, cover.gaps, cover.stream) == (100, (), None)
+    n_bad = sum(bool(report.gaps) for report in reports.values())
+    assert f"{n_bad} of 4 videos failed or have gaps" in done.stderr
+
+
+def write_two_streams(path: Path) -> Path:
+    """A video of 30 dark and one of 50 bright pictures in one file; the first is the default."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=10) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for stream, n, brightness in zip(streams, (30, 50), (20, 220), strict=True):
+            for _ in range(n):
+                picture = np.full((48, 64, 3), brightness, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+    return path
+
+
+def test_the_stream_of_several_is_named_and_can_be_chosen(tmp_path: Path) -> None:
+    video, out = write_two_streams(tmp_path / "two.mkv"), tmp_path / "out"
+    saved = out / "two.mkv.json"
+
+    def detect(*options: object) -> subprocess.CompletedProcess[str]:
+        return headhunt("detect", video, "--out", out, *options)
+
+    done = detect()
+    default = load_report(saved)
+    assert done.returncode == 0, done.stderr
+    assert default.stream is not None
+    assert (default.stream.number, default.stream.of) == (0, (0, 1))
+    assert default.n_frames == 30
+    assert "stream 0 was scored; the file has the video streams 0, 1 (--stream)" in done.stdout
+    written = saved.stat().st_mtime_ns
+    for same in ([], ["--stream", "0"]):
+        assert detect("--resume", *same).returncode == 0
+        assert saved.stat().st_mtime_ns == written
+    # a report of another stream is no report of this one; the plot shows the same stream as the scores
+    assert detect("--resume", "--stream", "1", "--plot", "--threshold", "0").returncode == 0
+    second = load_report(saved)
+    assert second.stream is not None
+    assert (second.stream.number, second.n_frames) == (1, 50)
+    with Image.open(saved.with_suffix(".png")) as plot:
+        shown = np.asarray(plot.convert("RGB")).reshape(-1, 3).astype(int)
+    bright, dark = ((abs(shown - level) < 8).all(1).sum() for level in (220, 20))
+    assert bright > 1000 > dark
+    refused = detect("--stream", "2")
+    assert refused.returncode == 3
+    assert "stream 2 is not one of its video streams (0, 1)" in refused.stderr
+    assert load_report(saved) == second

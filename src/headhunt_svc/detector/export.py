@@ -1,4 +1,7 @@
-"""Scorer and smoothing as one ONNX graph: features float32[T, K * d_head] -> raw, smoothed float32[T]."""
+"""Scorer and smoothing as one ONNX graph: features float32[T, K * d_head] -> raw, smoothed float32[T].
+
+The T segments follow each other without a break: give the graph what lies before and after a hole one after the other.
+"""
 
 import json
 from typing import Any

@@ -195,7 +195,7 @@ class Detector:
                     peak_s=e.peak_s,
                     contributions=tuple(shares[e.peak_segment].tolist()),
                 )
-                for e in events(smoothed, spans, *edges_s.T, point)
+                for e in events(smoothed, spans, edges_s[:, 0], edges_s[:, 1], point)
             ),
             gaps=tuple(map(ReportGap.model_validate, video.gaps)),
             repaired_times=video.repaired_times,

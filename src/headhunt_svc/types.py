@@ -46,7 +46,11 @@ def _frozen(array: np.ndarray, ndim: int, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
-    """A labelled video; true_spans are half-open frame spans of anomalies."""
+    """A labelled video; true_spans are half-open frame spans of anomalies.
+
+    span_starts_s: when the first frame of each of them is shown, for a video whose frames do not come at `fps`; None
+    where seconds are frames / fps.
+    """
 
     video_id: str
     path: Path
@@ -55,8 +59,11 @@ class VideoRecord:
     split: Split
     label: str
     true_spans: tuple[FrameSpan, ...]
+    span_starts_s: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.span_starts_s is not None and len(self.span_starts_s) != len(self.true_spans):
+            raise ValueError(f"{self.video_id}: {len(self.span_starts_s)} times of {len(self.true_spans)} spans")
         for span in self.true_spans:
             if not 0 <= span.start < span.stop <= self.n_frames:
                 raise ValueError(f"{self.video_id}: span {tuple(span)} is not within 0 and {self.n_frames} frames")

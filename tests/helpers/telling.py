@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures
-from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment, VideoRecord
+from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment, VideoRecord, edges_of
 
 HEADS = (HeadRef(0, 0), HeadRef(0, 1), HeadRef(1, 0))
 LENGTH = 16
@@ -27,4 +27,5 @@ def labelled_videos(n: int, seed: int) -> LabelledFeatures:
             labels.append(anomalous and 4 <= k <= 6)
     values = rng.standard_normal((len(segments), 3, 4)).astype(np.float32)
     values[:, 2] += 2.0 * np.array(labels)[:, None]
-    return LabelledFeatures(HeadFeatures(tuple(segments), HEADS, values), np.array(labels), tuple(records))
+    times = edges_of([s.span for s in segments]) / 10.0
+    return LabelledFeatures(HeadFeatures(tuple(segments), HEADS, values), np.array(labels), tuple(records), times)

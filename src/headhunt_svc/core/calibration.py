@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from headhunt_svc.core.localization import contiguous, runs
+from headhunt_svc.core.localization import runs
 from headhunt_svc.core.metrics import flagged
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.errors import FeatureError
@@ -75,9 +75,9 @@ def _measure(videos: Sequence[ScoredVideo], sigma: float, thresholds: np.ndarray
         f1 = np.array([row.f1 for row in flagged(counts_of(smoothed), thresholds)])
     normal = [v for v in smoothed if not v.record.is_anomalous]
     if normal:
-        hours = sum(v.record.n_frames / v.record.fps for v in normal) / 3600
+        hours = sum(v.duration_s for v in normal) / 3600
         scores = np.concatenate([v.scores for v in normal])
-        goes_on = np.concatenate([np.append(contiguous(v.edges), False) for v in normal])[:-1]
+        goes_on = np.concatenate([np.append(v.goes_on, False) for v in normal])[:-1]
         per_hour = np.array([len(runs(scores > t, goes_on)[0]) for t in thresholds]) / hours
     return _Grid(sigma, thresholds, f1, recall, per_hour)
 

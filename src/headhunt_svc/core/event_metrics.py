@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -15,15 +15,33 @@ from headhunt_svc.types import FrameSpan
 IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
+class Starts(NamedTuple):
+    """When the events and the true spans of a video begin, seconds."""
+
+    events: tuple[float, ...]
+    truth: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class VideoEvents:
-    """Events of one video with their peaks, its true spans, and how long it is."""
+    """Events of one video with their peaks, its true spans, and how many seconds of footage it has.
+
+    starts: None where frames come at the constant rate fps.
+    """
 
     events: tuple[FrameSpan, ...]
     peaks: tuple[float, ...]
     truth: tuple[FrameSpan, ...]
-    n_frames: int
     fps: float
+    duration_s: float
+    starts: Starts | None = None
+
+    def delay(self, event: int, span: int) -> float:
+        """Seconds from the beginning of a true span to the event, 0 if the event has begun before."""
+        frames = self.events[event].start - self.truth[span].start
+        if frames <= 0:
+            return 0.0
+        return frames / self.fps if self.starts is None else self.starts.events[event] - self.starts.truth[span]
 
 
 def temporal_iou(one: FrameSpan, other: FrameSpan) -> float:
@@ -76,9 +94,9 @@ def event_figures(videos: Sequence[VideoEvents], min_iou: float) -> dict[str, fl
 def delays(video: VideoEvents) -> list[float | None]:
     """Seconds from the beginning of every true span to the first alarm in it; None for a span without alarm."""
     seconds: list[float | None] = []
-    for span in video.truth:
-        alarms = [max(e.start, span.start) for e in video.events if e.start < span.stop and e.stop > span.start]
-        seconds.append((min(alarms) - span.start) / video.fps if alarms else None)
+    for i, span in enumerate(video.truth):
+        alarms = [k for k, e in enumerate(video.events) if e.start < span.stop and e.stop > span.start]
+        seconds.append(min((video.delay(k, i) for k in alarms), default=None))
     return seconds
 
 
@@ -97,6 +115,6 @@ def delay_figures(videos: Sequence[VideoEvents]) -> dict[str, Any]:
 def false_alarms(videos: Sequence[VideoEvents]) -> dict[str, Any]:
     """Events in normal videos per hour of normal video; None without normal video."""
     normal = [v for v in videos if not v.truth]
-    hours = sum(v.n_frames / v.fps for v in normal) / 3600
+    hours = sum(v.duration_s for v in normal) / 3600
     n = sum(len(v.events) for v in normal)
     return {"events": n, "hours": hours, "per_hour": n / hours if hours else None}

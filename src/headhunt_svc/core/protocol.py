@@ -5,14 +5,15 @@ score; frames are counted per segment, so that time and memory do not grow with 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
-from headhunt_svc.core.event_metrics import IOUS, VideoEvents, delay_figures, event_figures, false_alarms
-from headhunt_svc.core.localization import events, smooth
+from headhunt_svc.core.event_metrics import IOUS, Starts, VideoEvents, delay_figures, event_figures, false_alarms
+from headhunt_svc.core.frame_times import span_seconds
+from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.metrics import Counts, best_f1, count, count_metrics, flagged, reliability
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import EvaluateParams
@@ -23,11 +24,16 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ScoredVideo:
-    """A video with its truth and one score for each of the segments, which cover every frame once."""
+    """A video with its truth and one score for each of the segments, which cover every frame once.
+
+    times: when the segments begin and end, seconds. They count where the record says that the video's frames do not
+    come at a constant rate; seconds are frames / fps otherwise, and in score files, which tell no times.
+    """
 
     record: VideoRecord
     spans: tuple[FrameSpan, ...]
     scores: Float64[np.ndarray, " segment"]
+    times: Float64[np.ndarray, "segment 2"] | None = None
     edges: Int64[np.ndarray, "segment 2"] = field(init=False, repr=False)  # of the spans
     anomalous: Int64[np.ndarray, " segment"] = field(init=False, repr=False)  # frames in each segment
 
@@ -46,21 +52,51 @@ class ScoredVideo:
             and (edges[:, 0] < edges[:, 1]).all()
         ):
             raise FeatureError(f"{name}: the scores do not cover its {n} frames, each once")
+        if self.times is not None and len(self.times) != len(edges):
+            raise FeatureError(f"{name}: times of {len(self.times)} segments for {len(edges)}")
         so_far = np.append(0, np.cumsum(self.record.truth()))
         object.__setattr__(self, "edges", edges)
         object.__setattr__(self, "anomalous", so_far[edges[:, 1]] - so_far[edges[:, 0]])
 
+    @property
+    def constant(self) -> bool:
+        """Are seconds frames / fps?"""
+        return self.times is None or self.record.span_starts_s is None
+
+    @property
+    def seconds(self) -> Float64[np.ndarray, "segment 2"]:
+        """When the segments begin and end."""
+        return self.edges / self.record.fps if self.times is None or self.constant else self.times
+
+    @property
+    def goes_on(self) -> Bool[np.ndarray, " boundary"]:
+        """Is there footage from each segment to the next, without a hole?"""
+        return contiguous(self.seconds)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of footage, without holes."""
+        return self.record.n_frames / self.record.fps if self.constant else float(np.diff(self.seconds).sum())
+
     def smoothed(self, sigma_segments: float, smoothing: Smoothing = "offline") -> "ScoredVideo":
-        """The same with its scores smoothed."""
-        return ScoredVideo(self.record, self.spans, smooth(self.scores, sigma_segments, smoothing))
+        """The same with its scores smoothed, not across holes."""
+        return replace(self, scores=smooth(self.scores, sigma_segments, smoothing, self.goes_on))
+
+    def true_seconds(self) -> list[tuple[float, float]]:
+        """When the true spans begin and end."""
+        spans, fps = self.record.true_spans, self.record.fps
+        if self.constant:
+            return [(span.start / fps, span.stop / fps) for span in spans]
+        stops_s = [span_seconds(span, self.edges, self.seconds)[1] for span in spans]
+        return list(zip(self.record.span_starts_s or (), stops_s, strict=True))
 
     def events(self, threshold: float) -> VideoEvents:
         """Events above a threshold, of the scores as they are (not smoothed again)."""
         r = self.record
-        starts, stops = self.edges.T / r.fps
-        detected = events(self.scores, self.spans, starts, stops, OperatingPoint(0.0, threshold))
+        detected = events(self.scores, self.spans, *self.seconds.T, OperatingPoint(0.0, threshold))
         spans, peaks = tuple(e.span for e in detected), tuple(e.peak for e in detected)
-        return VideoEvents(spans, peaks, r.true_spans, r.n_frames, r.fps)
+        starts = None if self.constant else Starts(tuple(e.start_s for e in detected), r.span_starts_s or ())
+        return VideoEvents(spans, peaks, r.true_spans, r.fps, self.duration_s, starts)
 
 
 def counts_of(videos: Sequence[ScoredVideo], scores: Sequence[np.ndarray] | None = None) -> Counts:

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.data.datasets import Annotation, make_record
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.storage.rows import RowFile
@@ -47,7 +48,9 @@ class Benchmark:
         """
         try:
             return [
-                make_record(a, Path(a.video), self.n_frames[a.video], fps or self.fps, span_ends, clip=True)
+                make_record(
+                    a, Path(a.video), FrameTimes.at_rate(self.n_frames[a.video], fps or self.fps), span_ends, clip=True
+                )
                 for a in self.annotations
             ]
         except ValueError as exc:

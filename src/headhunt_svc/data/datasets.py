@@ -12,19 +12,22 @@
 
 video: path below dataset.root; split: calibration, validation, test, or hard (a second test split that only
 `ablate` reads; optional); label: any word, "normal" for none, "fall+fight" for two kinds; spans: anomalous
-stretches, in `unit` seconds or frames ([] for a normal video). In seconds a span is half-open; what its end means in
-frames is dataset.span_ends. The forms of both files are in storage/rows.py, the benchmarks' layouts in benchmarks.py.
+stretches, in `unit` seconds or frames ([] for a normal video). In seconds a span is half-open, and the times of the
+file's frames tell which are in it; what a span's end means in frames is dataset.span_ends. The forms of both files
+are in storage/rows.py, the benchmarks' layouts in benchmarks.py.
 """
 
 import json
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.storage.rows import RowFile
@@ -134,8 +137,7 @@ def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
 def make_record(
     annotation: Annotation,
     path: Path,
-    n_frames: int,
-    fps: float,
+    times: FrameTimes,
     span_ends: SpanEnds = "half_open",
     clip: bool = False,
 ) -> VideoRecord:
@@ -144,13 +146,19 @@ def make_record(
     Raises:
         ValueError: a span does not lie within the video.
     """
-    scale = fps if annotation.unit == "seconds" else 1.0
-    extra = 1 if annotation.unit == "frames" and span_ends == "inclusive" else 0
-    end = n_frames if clip or annotation.spans == WHOLE else math.inf
-    spans = tuple(
-        FrameSpan(round(start * scale), round(min(stop * scale + extra, end))) for start, stop in annotation.spans
-    )
-    return VideoRecord(annotation.video, path, n_frames, fps, annotation.split, annotation.label, spans)
+    if annotation.unit == "seconds":
+        try:
+            spans = tuple(times.frames(start_s, stop_s) for start_s, stop_s in annotation.spans)
+        except ValueError as exc:
+            raise ValueError(f"{annotation.video}: {exc}") from exc
+    else:
+        extra = 1 if span_ends == "inclusive" else 0
+        end = len(times) if clip or annotation.spans == WHOLE else math.inf
+        spans = tuple(FrameSpan(round(start), round(min(stop + extra, end))) for start, stop in annotation.spans)
+    record = VideoRecord(annotation.video, path, len(times), times.fps, annotation.split, annotation.label, spans)
+    if times.constant:
+        return record
+    return replace(record, span_starts_s=tuple(float(times.seconds[span.start]) for span in spans))
 
 
 def check_files_apart(records: Iterable[VideoRecord]) -> None:
@@ -171,7 +179,8 @@ def check_files_apart(records: Iterable[VideoRecord]) -> None:
 
 
 def save_index(path: Path, records: list[VideoRecord]) -> None:
-    """Write index.parquet; spans as JSON text."""
+    """Write index.parquet; spans as JSON text, their times only if a video's frames do not come at a constant rate."""
+    with_times = any(r.span_starts_s is not None for r in records)
     rows = [
         {
             "video_id": r.video_id,
@@ -181,10 +190,15 @@ def save_index(path: Path, records: list[VideoRecord]) -> None:
             "split": r.split,
             "label": r.label,
             "true_spans": json.dumps(r.true_spans),
+            **({"span_starts_s": json.dumps(r.span_starts_s)} if with_times else {}),
         }
         for r in records
     ]
     write_file(path, lambda p: pd.DataFrame(rows).to_parquet(p, index=False))
+
+
+def _times(starts_s: list[float] | None) -> tuple[float, ...] | None:
+    return None if starts_s is None else tuple(starts_s)
 
 
 def load_index(path: Path, split: Split | None = None) -> list[VideoRecord]:
@@ -206,6 +220,7 @@ def load_index(path: Path, split: Split | None = None) -> list[VideoRecord]:
             row["split"],
             row["label"],
             tuple(FrameSpan(*span) for span in json.loads(row["true_spans"])),
+            _times(json.loads(row.get("span_starts_s", "null"))),
         )
         for row in table
         if split is None or row["split"] == split

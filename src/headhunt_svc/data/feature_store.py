@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -32,9 +32,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class VideoFeatures:
-    """Features of one video at one model: head outputs and final hidden states under every prompt."""
+    """Features of one video at one model: head outputs and final hidden states under every prompt.
+
+    times: when each segment begins and ends, seconds from the first frame.
+    """
 
     segments: tuple[Segment, ...]
+    times: Float64[np.ndarray, "segment 2"]
     heads: tuple[HeadRef, ...]
     values: Float32[np.ndarray, "prompt segment head d_head"]
     hidden: Float32[np.ndarray, "prompt segment state"]
@@ -74,6 +78,7 @@ class FeatureStore:
             "video_id": video_id,
             "heads": features.heads,
             "segments": [[*s.span, *s.frame_indices] for s in features.segments],
+            "times": features.times.tolist(),
         }  # one metadata entry: safetensors does not keep the order of several
         text = {"about": json.dumps(metadata)}
         # safetensors ignores strides
@@ -115,7 +120,21 @@ class FeatureStore:
         segments = tuple(
             Segment(video_id, i, FrameSpan(s[0], s[1]), tuple(s[2:])) for i, s in enumerate(metadata["segments"])
         )
-        return VideoFeatures(segments, tuple(HeadRef(*h) for h in metadata["heads"]), values, hidden)
+        heads = tuple(HeadRef(*h) for h in metadata["heads"])
+        return VideoFeatures(segments, self._times(video_id, metadata), heads, values, hidden)
+
+    def times(self, video_ids: Iterable[str]) -> Float64[np.ndarray, "segment 2"]:
+        """When each segment of several videos begins and ends, seconds from the first frame of its video.
+
+        Raises:
+            ArtifactError: missing, broken, or from before times were stored.
+        """
+        return np.concatenate([self._times(v, self._read(v)[0]) for v in video_ids])
+
+    def _times(self, video_id: str, metadata: dict[str, Any]) -> Float64[np.ndarray, "segment 2"]:
+        if "times" not in metadata:
+            raise ArtifactError(f"{self.folder}: features of {video_id} have no times: run `headhunt extract`")
+        return np.array(metadata["times"], np.float64).reshape(-1, 2)
 
     def under_prompt(self, video_ids: Iterable[str], prompt: int, hidden: bool = False) -> HeadFeatures:
         """Features of several videos under one prompt; with `hidden`, final hidden states as the one head HIDDEN."""

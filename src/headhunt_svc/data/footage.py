@@ -1,26 +1,31 @@
-"""Compares footage on disk with its annotations: videos that are missing, broken, or of another length."""
+"""Compares footage on disk with its annotations: videos that are missing, broken, unusual, or of another length."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from rich.progress import track
 
+from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.data.benchmarks import read_benchmark
-from headhunt_svc.data.datasets import Annotation, make_record, read_annotations, read_folders
+from headhunt_svc.data.datasets import WHOLE, Annotation, make_record, read_annotations, read_folders
 from headhunt_svc.errors import DatasetError, VideoError, list_problems
 from headhunt_svc.params import DatasetParams
 from headhunt_svc.types import VideoRecord
-from headhunt_svc.video.files import count_frames, find_videos
+from headhunt_svc.video.files import find_videos, read_times
+from headhunt_svc.video.source import Gap, VideoState
+
+Problem = Literal["missing", "unreadable", "shorter", "unfitting", "ambiguous"]
+Note = Literal["longer", "extra", "rate mismatch", "several streams", "holes", "clock jumps", "unfinished", "gaps"]
 
 
 class Finding(NamedTuple):
-    """A video that does not fit its annotation, or a file that has none."""
+    """A video that does not fit its annotation, a file that has none, or a note about what is unusual in a file."""
 
     video: str
-    status: Literal["missing", "unreadable", "shorter", "longer", "unfitting", "ambiguous", "extra"]
+    status: Problem | Note
     detail: str
 
 
@@ -37,7 +42,7 @@ class Footage:
         Raises:
             DatasetError: the first videos that do not fit, or there is no video at all.
         """
-        harmless = {"extra", "longer", *(["missing"] if allow_missing else [])}
+        harmless = {*get_args(Note), *(["missing"] if allow_missing else [])}
         problems = [f.detail for f in self.findings if f.status not in harmless]
         if problems:
             raise DatasetError(f"{len(problems)} videos do not fit their annotations: {list_problems(problems)}")
@@ -70,6 +75,40 @@ def _files(params: DatasetParams, annotations: Iterable[Annotation], videos: lis
     return {a.video: by_stem[a.video] for a in annotations}
 
 
+def _places(places: Sequence[tuple[float | None, str]]) -> str:
+    """The first of some places in a video, each with its detail."""
+    return list_problems([f"{detail} at {'an unknown time' if s is None else f'{s:.2f} s'}" for s, detail in places])
+
+
+def _notes(name: str, file: Path, state: VideoState) -> Iterator[Finding]:
+    """What is unusual in a file although its labels can be right."""
+    if state.stated_fps is not None:
+        rates = f"{state.fps:.6g} frames per second, the file states {state.stated_fps:.6g}"
+        yield Finding(name, "rate mismatch", f"{file}: {rates}")
+    if len(state.streams) > 1:
+        numbers = ", ".join(map(str, state.streams))
+        yield Finding(name, "several streams", f"{file}: video streams {numbers}; {state.stream} is read")
+    if state.holes:
+        holes = _places([(h.start_s, f"no picture for {h.stop_s - h.start_s:.2f} s") for h in state.holes])
+        yield Finding(name, "holes", f"{file}: {holes}")
+    if state.discontinuities:
+        jumps = _places([(d.time_s, f"the clock jumps by {d.jump_s:.2f} s") for d in state.discontinuities])
+        yield Finding(name, "clock jumps", f"{file}: {jumps}; seconds are counted without the jumps")
+    if state.unfinished:
+        yield Finding(name, "unfinished", f"{file}: {state.unfinished}")
+    if state.gaps:
+        lost = _places([(g.time_s, f"{g.packets} lost pictures ({g.reason})") for g in state.gaps])
+        yield Finding(name, "gaps", f"{file}: {lost}")
+
+
+def _gap_before_labels(annotation: Annotation, record: VideoRecord, times: FrameTimes, state: VideoState) -> Gap | None:
+    """Lost pictures that somebody who numbered the frames may have counted; None if no label is behind such."""
+    if annotation.unit == "seconds" or annotation.spans == WHOLE or not record.true_spans:
+        return None
+    stop_s = times.seconds[max(span.stop for span in record.true_spans) - 1]
+    return next((gap for gap in state.gaps if gap.time_s is not None and gap.time_s < stop_s), None)
+
+
 def _check_video(
     annotation: Annotation, files: list[Path], stated: int | None, params: DatasetParams
 ) -> Iterator[VideoRecord | Finding]:
@@ -83,21 +122,29 @@ def _check_video(
         yield Finding(name, "ambiguous", f"{name} is there {len(files)} times: {', '.join(map(str, files))}")
         return
     try:
-        n_frames, fps = count_frames(files[0])
+        times, state = read_times(files[0])
     except VideoError as exc:
         yield Finding(name, "unreadable", str(exc))
         return
-    fps = params.fps or fps
+    yield from _notes(name, files[0], state)
+    n_frames = len(times)
     if stated is not None and n_frames != stated:
         detail = f"{files[0]}: {n_frames} frames, {stated} are stated"
         yield Finding(name, "shorter" if n_frames < stated else "longer", detail)
         if n_frames < stated:
             return
+    clock = FrameTimes.at_rate(n_frames, params.fps) if params.fps else times
     try:
-        yield make_record(annotation, files[0], n_frames, fps, params.span_ends, clip=stated is not None)
+        record = make_record(annotation, files[0], clock, params.span_ends, clip=stated is not None)
     except ValueError as exc:
-        past = annotation.spans[-1][1] * (fps if annotation.unit == "seconds" else 1.0) > n_frames
+        past = max(stop for _, stop in annotation.spans) > (n_frames if annotation.unit == "frames" else clock.stop_s)
         yield Finding(name, "shorter" if past else "unfitting", str(exc))
+        return
+    if stated is None and (gap := _gap_before_labels(annotation, record, times, state)) is not None:
+        detail = f"{files[0]}: pictures are lost at {gap.time_s:.2f} s, so the frame numbers behind them are others"
+        yield Finding(name, "unfitting", f"{detail}: annotate it in seconds, or repair the file")
+        return
+    yield record
 
 
 def scan_footage(params: DatasetParams) -> Footage:

@@ -35,7 +35,7 @@ def conform(bundle: Path, normal: Sequence[Path], name: str, params: CalibratePa
     videos = []
     results = detect_videos(detector, inputs_of(normal), options=Options(old.default_point))
     for item, report in whole_reports(results):
-        record = VideoRecord(item.video_id, item.path, report.n_frames, report.fps, "validation", NORMAL, ())
+        record = VideoRecord(item.video_id, item.path, report.n_frames, report.fps, "validation", NORMAL, (), ())
         videos.append(scored_video(record, report, raw=True))
     pair = CalibratedPair(conformal(videos, params, "offline"), conformal(videos, params, "causal"))
     points = old.operating_points | {name: StoredPoint.from_calibrated(pair)}

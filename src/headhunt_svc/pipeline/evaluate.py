@@ -25,7 +25,8 @@ from headhunt_svc.types import FrameSpan, OperatingPoint, VideoRecord
 def scored_video(record: VideoRecord, report: Report, raw: bool = False) -> ScoredVideo:
     """The smoothed (or raw) scores of a report beside the truth."""
     spans = tuple(FrameSpan(s.start_frame, s.stop_frame) for s in report.scores)
-    return ScoredVideo(record, spans, np.array([s.raw if raw else s.smoothed for s in report.scores]))
+    times = np.array([(s.start_s, s.stop_s) for s in report.scores])
+    return ScoredVideo(record, spans, np.array([s.raw if raw else s.smoothed for s in report.scores]), times)
 
 
 def _with_report(records: Sequence[VideoRecord], reports: Path, allow_missing: bool) -> list[VideoRecord]:

@@ -9,7 +9,7 @@ from rich.progress import track
 
 from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
-from headhunt_svc.detector.batches import pixel_batches
+from headhunt_svc.detector.batches import TimedSegment, pixel_batches
 from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.errors import DatasetError, VideoError
 from headhunt_svc.model.extractor import Extractor, Reading
@@ -17,10 +17,10 @@ from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params, SegmentationParams
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import code_version, sha256, text_id
-from headhunt_svc.types import HeadRef, Segment, VideoRecord
+from headhunt_svc.types import HeadRef, VideoRecord
 from headhunt_svc.video.opening import open_video
 
-STORED = "shards that name their source"  # part of every key: shards of an older layout are made again
+STORED = "shards with times"  # part of every key: shards of an older layout are made again
 
 
 def video_features(
@@ -37,7 +37,7 @@ def video_features(
         DatasetError: the video has gaps or other frames than the index says: labels would not fit.
     """
     heads = extractor.heads if heads is None else heads
-    segments: list[Segment] = []
+    segments: list[TimedSegment] = []
     parts: list[Reading] = []
     try:
         with (
@@ -45,7 +45,7 @@ def video_features(
             closing(pixel_batches(video, params, extractor, batch_segments)) as batches,
         ):
             for batch in batches:
-                segments += [s.segment for s in batch.segments]
+                segments += batch.segments
                 parts.append(extractor.read(batch.pixels, prompts, heads, batch.cache, batch.frames))
     except VideoError as exc:
         raise DatasetError(str(exc)) from exc
@@ -54,7 +54,8 @@ def video_features(
             f"{record.path}: {video.n_frames} of {record.n_frames} frames can be decoded: repair the file or remove it"
         )
     values, hidden = (np.concatenate(a, axis=1) for a in ([p.heads for p in parts], [p.hidden for p in parts]))
-    return VideoFeatures(tuple(segments), heads, values, hidden)
+    times = np.array([(s.start_s, s.stop_s) for s in segments])
+    return VideoFeatures(tuple(s.segment for s in segments), times, heads, values, hidden)
 
 
 def extract_videos(

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.core.scoring import apply_scorer
@@ -16,11 +17,15 @@ from headhunt_svc.types import FrameSpan, HeadFeatures, Scorer, VideoRecord
 
 @dataclass(frozen=True, slots=True)
 class LabelledFeatures:
-    """Features of some videos under one prompt, their segment labels bool[T], and the videos themselves."""
+    """Features of some videos under one prompt, their segment labels bool[T], and the videos themselves.
+
+    times: when each segment begins and ends, seconds.
+    """
 
     features: HeadFeatures
     labels: np.ndarray
     records: tuple[VideoRecord, ...]
+    times: Float64[np.ndarray, "segment 2"]
 
     @property
     def videos(self) -> list[str]:
@@ -32,7 +37,8 @@ class LabelledFeatures:
         rows = [i for i, s in enumerate(self.features.segments) if s.video_id in video_ids]
         segments = tuple(self.features.segments[i] for i in rows)
         features = HeadFeatures(segments, self.features.heads, self.features.values[rows])
-        return LabelledFeatures(features, self.labels[rows], tuple(r for r in self.records if r.video_id in video_ids))
+        records = tuple(r for r in self.records if r.video_id in video_ids)
+        return LabelledFeatures(features, self.labels[rows], records, self.times[rows])
 
     def spans(self) -> list[list[FrameSpan]]:
         """Segment spans per video."""
@@ -50,12 +56,13 @@ def load_labelled(
     store: FeatureStore, records: Sequence[VideoRecord], prompt: int, min_anomalous_share: float, hidden: bool = False
 ) -> LabelledFeatures:
     """Features of `records` under one prompt (of heads, or the final hidden state) with labels for their segments."""
-    features = store.under_prompt([r.video_id for r in records], prompt, hidden)
+    names = [r.video_id for r in records]
+    features = store.under_prompt(names, prompt, hidden)
     spans: dict[str, list[FrameSpan]] = {}
     for s in features.segments:
         spans.setdefault(s.video_id, []).append(s.span)
     labels = [segment_labels(r.truth(), spans[r.video_id], min_anomalous_share) for r in records]
-    return LabelledFeatures(features, np.concatenate(labels), tuple(records))
+    return LabelledFeatures(features, np.concatenate(labels), tuple(records), store.times(names))
 
 
 def load_prompts(
@@ -78,4 +85,5 @@ def raw_scores(data: LabelledFeatures, scorer: Scorer) -> list[np.ndarray]:
 
 def scored_videos(data: LabelledFeatures, raw: Sequence[np.ndarray]) -> list[ScoredVideo]:
     """Videos with their raw scores."""
-    return [ScoredVideo(r, tuple(s), p) for r, s, p in zip(data.records, data.spans(), raw, strict=True)]
+    parts = zip(data.records, data.spans(), raw, data.per_video(data.times), strict=True)
+    return [ScoredVideo(record, tuple(spans), scores, times) for record, spans, scores, times in parts]

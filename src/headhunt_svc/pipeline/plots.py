@@ -213,13 +213,16 @@ def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> N
         return
     chosen = {"best": by_auc[0], "median": by_auc[len(by_auc) // 2], "worst": by_auc[-1]}
     for axes, (name, v) in zip(figure.subplots(3, 1), chosen.items(), strict=True):
-        edges = np.array([v.spans[0].start, *(s.stop for s in v.spans)]) / v.record.fps
-        axes.stairs(v.scores, edges, color=SMOOTH, lw=2, baseline=None)
+        first = 0
+        for last in (*np.flatnonzero(~v.goes_on).tolist(), len(v.spans) - 1):  # a line for each stretch without holes
+            edges = np.append(v.seconds[first : last + 1, 0], v.seconds[last, 1])
+            axes.stairs(v.scores[first : last + 1], edges, color=SMOOTH, lw=2, baseline=None)
+            first = last + 1
         axes.axhline(figures["at_threshold"]["threshold"], color=INK, ls=":", lw=1)
-        for span in v.record.true_spans:
-            axes.axvspan(span.start / v.record.fps, span.stop / v.record.fps, color=TRUTH, alpha=0.35, lw=0)
+        for start_s, stop_s in v.true_seconds():
+            axes.axvspan(start_s, stop_s, color=TRUTH, alpha=0.35, lw=0)
         title = f"{name}: {v.record.video_id}, ROC-AUC {auc[v.record.video_id]:.3f}"
-        axes.set(xlim=(edges[0], edges[-1]), ylabel="score")
+        axes.set(xlim=(v.seconds[0, 0], v.seconds[-1, 1]), ylabel="score")
         axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel("seconds (yellow: truth; dotted: threshold)")
     save_figure(path, figure)

@@ -5,7 +5,7 @@ name keep the labels of the index, so a file holds all corrections, not only the
 come from calibration and validation videos, as in `fit` and `calibrate`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.core.splitting import check_no_leak
 from headhunt_svc.data.datasets import load_index
-from headhunt_svc.data.feature_store import FeatureStore, Source
+from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.data.labels import read_labels
 from headhunt_svc.detector.bundle import (
     check_model,
@@ -33,14 +33,14 @@ from headhunt_svc.pipeline.calibrate import calibrate_scorer
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.labelled_features import load_labelled
 from headhunt_svc.storage.files import sha256
-from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, Segment, VideoRecord
+from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, VideoRecord
 
 RELABELLED = "anomalous"  # label of a video that was normal before
 
 
-def relabelled(record: VideoRecord, segments: Sequence[Segment], labels: Mapping[int, bool]) -> VideoRecord:
+def relabelled(record: VideoRecord, features: VideoFeatures, labels: Mapping[int, bool]) -> VideoRecord:
     """The video with all frames of some segments labelled anew."""
-    truth, spans = record.truth(), {s.index: s.span for s in segments}
+    truth, spans = record.truth(), {s.index: s.span for s in features.segments}
     for index, anomalous in labels.items():
         if index not in spans:
             raise DatasetError(f"{record.video_id}:{index} is labelled, but the video has segments 0 to {max(spans)}")
@@ -48,7 +48,12 @@ def relabelled(record: VideoRecord, segments: Sequence[Segment], labels: Mapping
     edges = np.flatnonzero(np.diff(truth.astype(int), prepend=0, append=0)).reshape(-1, 2)
     spans_now = tuple(FrameSpan(*edge) for edge in edges.tolist())
     label = NORMAL if not spans_now else RELABELLED if record.label == NORMAL else record.label
-    return replace(record, true_spans=spans_now, label=label)
+    starts_s = None
+    if record.span_starts_s is not None:  # a new span begins where a segment or an old one does
+        at_frame = dict(zip([span.start for span in record.true_spans], record.span_starts_s, strict=True))
+        at_frame |= {s.span.start: t for s, t in zip(features.segments, features.times[:, 0].tolist(), strict=True)}
+        starts_s = tuple(at_frame[span.start] for span in spans_now)
+    return replace(record, true_spans=spans_now, label=label, span_starts_s=starts_s)
 
 
 def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundle: Path, out: Path) -> FittedScorer:
@@ -70,9 +75,7 @@ def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundl
     mllm, store = old.mllm_at(bundle), FeatureStore(features)
     labelled = [r for r in records if r.split in ("calibration", "validation")]
     store.check([r.video_id for r in labelled], Source(model_key(mllm), old.calibration_prompts))
-    labelled = [
-        relabelled(r, store.load(r.video_id).segments, new[r.video_id]) if r.video_id in new else r for r in labelled
-    ]
+    labelled = [relabelled(r, store.load(r.video_id), new[r.video_id]) if r.video_id in new else r for r in labelled]
     prompt, share = old.calibration_prompts.index(old.prompt), params.label.min_anomalous_share
     data = {
         s: load_labelled(store, [r for r in labelled if r.split == s], prompt, share)

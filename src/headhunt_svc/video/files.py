@@ -1,21 +1,24 @@
-"""Finds video files, and counts their frames."""
+"""Finds video files, and reads when their frames are shown."""
 
 from pathlib import Path
 
+from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.errors import VideoError
 from headhunt_svc.video.reader import VideoReader
+from headhunt_svc.video.source import VideoState
 
 SUFFIXES = frozenset(".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
 
 
-def count_frames(path: Path) -> tuple[int, float]:
-    """(number of pictures, frame rate) of a file, without decoding it.
+def read_times(path: Path) -> tuple[FrameTimes, VideoState]:
+    """When the pictures of a file are shown, and what else is known about it without decoding it.
 
     Raises:
-        VideoOpenError: see VideoReader.
+        VideoOpenError, VideoDecodeError: see VideoReader.
     """
     with VideoReader(path=path) as video:
-        return len(video.frame_times()), video.fps
+        seconds = video.frame_times()
+        return FrameTimes(seconds, video.duration_s, video.fps), video.state()
 
 
 def find_videos(paths: list[Path]) -> list[Path]:

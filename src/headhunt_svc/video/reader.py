@@ -349,6 +349,8 @@ class VideoReader(VideoSource):
 
         last_s = None
         for packet in self._intact():
+            if packet is None:
+                end_run()  # a gap is placed by the pictures before it
             if packet is None or packet.is_discard:
                 continue
             dts_s = self._seconds(packet, packet.dts)

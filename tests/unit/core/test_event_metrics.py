@@ -63,7 +63,7 @@ def test_matching_equals_brute_force(events: list[FrameSpan], truth: list[FrameS
 @given(st.lists(st.tuples(spans, spans), min_size=1, max_size=4), ious, st.integers(0, 1000))
 def test_figures_equal_their_definitions(pairs: list, min_iou: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    videos = [VideoEvents(tuple(e), tuple(np.round(rng.random(len(e)), 1)), tuple(t), 100, 10.0) for e, t in pairs]
+    videos = [VideoEvents(tuple(e), tuple(np.round(rng.random(len(e)), 1)), tuple(t), 10.0, 10.0) for e, t in pairs]
     figures = event_figures(videos, min_iou)
     n_events, n_true = (sum(map(len, x)) for x in zip(*pairs, strict=True))
 
@@ -100,7 +100,7 @@ def test_an_event_is_one_hit_only() -> None:
 
 def video(events: list[tuple[int, int]], truth: list[tuple[int, int]]) -> VideoEvents:
     return VideoEvents(
-        tuple(FrameSpan(*e) for e in events), (0.9,) * len(events), tuple(FrameSpan(*t) for t in truth), 36_000, 10.0
+        tuple(FrameSpan(*e) for e in events), (0.9,) * len(events), tuple(FrameSpan(*t) for t in truth), 10.0, 3600.0
     )
 
 

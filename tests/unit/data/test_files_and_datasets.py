@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 from conftest import write_video
+from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.data.datasets import check_files_apart, load_index, make_record, read_annotations, save_index
@@ -17,10 +18,11 @@ from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
 from headhunt_svc.storage import files
 from headhunt_svc.storage.files import read_json, write_json
 from headhunt_svc.types import Confidence, FrameSpan, HeadRef, HeadSelection, OperatingPoint, Scorer, Segment
-from headhunt_svc.video.files import count_frames
+from headhunt_svc.video.files import read_times
 
 HEADS = (HeadRef(0, 1), HeadRef(2, 0))
 SOURCE = Source("model 1", ("what?", "who?"))
+TIMES = np.array([[0.0, 0.4], [0.4, 0.8], [600.0, 600.4]])
 
 
 def _lines(path: Path, *lines: dict | str) -> Path:
@@ -34,7 +36,7 @@ def _line(video: str = "a.mp4", **changes) -> dict:
 
 def test_annotation_in_seconds_becomes_frames_and_survives_the_index(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 40)
-    record = make_record(read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0], path, *count_frames(path))
+    record = make_record(read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0], path, read_times(path)[0])
     assert (record.n_frames, record.fps, record.true_spans) == (40, 10.0, (FrameSpan(10, 20),))
     assert record.truth().sum() == 10
     save_index(tmp_path / "index.parquet", [record])
@@ -61,7 +63,7 @@ def test_a_file_in_two_splits_is_named_whatever_it_is_called(tmp_path: Path) -> 
     write_video(tmp_path / "a.mp4", 40)
     (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
     lines = _lines(tmp_path / "x.jsonl", _line(), _line("b.mp4", split="calibration"), _line("./a.mp4"))
-    records = [make_record(a, tmp_path / a.video, 40, 10.0) for a in read_annotations(lines)]
+    records = [make_record(a, tmp_path / a.video, FrameTimes.at_rate(40, 10.0)) for a in read_annotations(lines)]
     check_files_apart([records[0], records[2]])
     with pytest.raises(DatasetError, match=r"b.mp4 \(calibration\) and a.mp4 \(test\) are one file"):
         check_files_apart(records)
@@ -69,8 +71,11 @@ def test_a_file_in_two_splits_is_named_whatever_it_is_called(tmp_path: Path) -> 
 
 def test_a_span_past_the_end_is_named(tmp_path: Path) -> None:
     annotation = read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0]
+    with pytest.raises(ValueError, match=r"a.mp4: a span from 1 s to 2 s, but the video ends at 1.500 s"):
+        make_record(annotation, tmp_path / "a.mp4", FrameTimes.at_rate(15, 10.0))
+    in_frames = annotation.model_copy(update={"unit": "frames", "spans": ((10.0, 20.0),)})
     with pytest.raises(ValueError, match=r"a.mp4: span \(10, 20\) is not within 0 and 15"):
-        make_record(annotation, tmp_path / "a.mp4", 15, 10.0)
+        make_record(in_frames, tmp_path / "a.mp4", FrameTimes.at_rate(15, 10.0))
 
 
 def test_features_round_trip_and_same_bytes(tmp_path: Path) -> None:
@@ -79,11 +84,12 @@ def test_features_round_trip_and_same_bytes(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(3, 2, 2, 5)).astype(np.float32).transpose(1, 0, 2, 3)
     stores = [FeatureStore(tmp_path / n) for n in "ab"]
     for store in stores:
-        store.save("v", VideoFeatures(segments, HEADS, values, values[:, :, 0]), "k1", SOURCE)
+        store.save("v", VideoFeatures(segments, TIMES, HEADS, values, values[:, :, 0]), "k1", SOURCE)
         store.finish(["v"])
     for name in sorted(p.name for p in (tmp_path / "a").iterdir()):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     np.testing.assert_array_equal(stores[0].under_prompt(["v"], 1, hidden=True).values[:, 0], values[1, :, 0])
+    np.testing.assert_array_equal(stores[0].times(["v", "v"]), np.concatenate([TIMES, TIMES]))
     loaded = stores[0].under_prompt(["v"], 1)
     assert loaded.segments == segments
     np.testing.assert_array_equal(loaded.values, values[1])
@@ -97,7 +103,7 @@ def test_features_of_removed_videos_go(tmp_path: Path) -> None:
     for name in ("old", "new"):
         store.save(
             name,
-            VideoFeatures(segment, HEADS, *(np.zeros(s, np.float32) for s in ((1, 1, 2, 3), (1, 1, 4)))),
+            VideoFeatures(segment, TIMES[:1], HEADS, *(np.zeros(s, np.float32) for s in ((1, 1, 2, 3), (1, 1, 4)))),
             "k",
             SOURCE,
         )
@@ -116,7 +122,7 @@ def test_features_of_removed_videos_go(tmp_path: Path) -> None:
 def test_features_of_another_model_or_other_prompts_are_named(tmp_path: Path, wanted: Source, says: str) -> None:
     store = FeatureStore(tmp_path)
     segment = (Segment("v", 0, FrameSpan(0, 1), (0,)),)
-    zeros = VideoFeatures(segment, HEADS, *(np.zeros(s, np.float32) for s in ((2, 1, 2, 3), (2, 1, 4))))
+    zeros = VideoFeatures(segment, TIMES[:1], HEADS, *(np.zeros(s, np.float32) for s in ((2, 1, 2, 3), (2, 1, 4))))
     store.save("v", zeros, "k", SOURCE)
     store.check(["v"], SOURCE)
     with pytest.raises(ArtifactError, match=f"{says}.*run `headhunt extract`"):

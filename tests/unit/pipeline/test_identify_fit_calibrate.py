@@ -34,7 +34,7 @@ from headhunt_svc.pipeline.recalibrate import recalibrate
 from headhunt_svc.pipeline.report import report
 from headhunt_svc.pipeline.split import split
 from headhunt_svc.storage.files import sha256
-from headhunt_svc.types import FrameSpan, HeadRef, Segment, VideoRecord
+from headhunt_svc.types import FrameSpan, HeadRef, Segment, VideoRecord, edges_of
 
 HEADS = tuple(HeadRef(layer, head) for layer in range(3) for head in range(4))
 KNOWS = 6
@@ -70,7 +70,9 @@ def folder(params: Params, tmp_path: Path) -> Path:
         values = np.repeat(rng.standard_normal((1, N_SEGMENTS, 12, 4)), len(texts), axis=0)
         values[:, 3:6, KNOWS] += 2.5 * r.is_anomalous
         values += 0.1 * rng.standard_normal(values.shape)
-        features = VideoFeatures(segments, HEADS, values.astype(np.float32), np.zeros((len(texts), 8, 3), np.float32))
+        hidden = np.zeros((len(texts), 8, 3), np.float32)
+        times = edges_of([s.span for s in segments]) / 10.0
+        features = VideoFeatures(segments, times, HEADS, values.astype(np.float32), hidden)
         store.save(r.video_id, features, "k", source)
     return tmp_path
 

@@ -8,7 +8,7 @@ from conftest import write_video
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.video import reader as module
-from headhunt_svc.video.files import count_frames, find_videos
+from headhunt_svc.video.files import find_videos, read_times
 from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.source import SegmentPictures
 
@@ -30,7 +30,7 @@ def test_containers_and_codecs(tmp_path: Path, name: str, codec: str) -> None:
     assert reader.n_frames == 37
     assert [tuple(p.segment.span) for p in pieces] == [(0, 16), (16, 32), (32, 37)]
     assert reader.gaps == []
-    assert count_frames(path)[0] == 37
+    assert len(read_times(path)[0]) == 37
 
 
 def test_black_pictures_whose_codes_are_zeros_are_read(tmp_path: Path) -> None:

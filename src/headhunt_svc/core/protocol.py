@@ -52,8 +52,6 @@ class ScoredVideo:
             and (edges[:, 0] < edges[:, 1]).all()
         ):
             raise FeatureError(f"{name}: the scores do not cover its {n} frames, each once")
-        if self.times is not None and len(self.times) != len(edges):
-            raise FeatureError(f"{name}: times of {len(self.times)} segments for {len(edges)}")
         so_far = np.append(0, np.cumsum(self.record.truth()))
         object.__setattr__(self, "edges", edges)
         object.__setattr__(self, "anomalous", so_far[edges[:, 1]] - so_far[edges[:, 0]])
@@ -93,7 +91,8 @@ class ScoredVideo:
     def events(self, threshold: float) -> VideoEvents:
         """Events above a threshold, of the scores as they are (not smoothed again)."""
         r = self.record
-        detected = events(self.scores, self.spans, *self.seconds.T, OperatingPoint(0.0, threshold))
+        starts_s, stops_s = self.seconds.T
+        detected = events(self.scores, self.spans, starts_s, stops_s, OperatingPoint(0.0, threshold))
         spans, peaks = tuple(e.span for e in detected), tuple(e.peak for e in detected)
         starts = None if self.constant else Starts(tuple(e.start_s for e in detected), r.span_starts_s or ())
         return VideoEvents(spans, peaks, r.true_spans, r.fps, self.duration_s, starts)

@@ -1,5 +1,7 @@
 """Operating points: planted answers, brute force over the grid, and the conformal guarantee."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -146,3 +148,15 @@ def test_points_come_for_both_smoothings_or_with_a_reason() -> None:
     )
     with pytest.raises(FeatureError, match=r"f1: .*; conformal: 1 normal videos cannot guarantee"):
         operating_points([scored_video([0.0] * 3)], PARAMS)
+
+
+def test_false_alarms_are_per_hour_of_footage_without_holes() -> None:
+    """Two alarms in two seconds of normal video, with 600 s between them."""
+    fall = scored_video([0.1, 0.9], [(10, 20)], "fall", length=10)
+    calm = scored_video([0.8, 0.8], name="calm", length=10)
+    record = replace(calm.record, span_starts_s=())
+    holed = ScoredVideo(record, calm.spans, calm.scores, np.array([[0.0, 1.0], [601.0, 602.0]]))
+    for video, alarms in ((calm, 1), (holed, 2)):
+        point = best_f1_point([fall, video], CalibrateParams(sigma_segments=(0.0,), n_thresholds=2))
+        assert point.operating_point.threshold == 0.25
+        assert point.false_alarms_per_hour == pytest.approx(alarms / (2 / 3600))

@@ -1,10 +1,13 @@
 """The whole protocol on videos whose figures are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from conftest import scored_video
-from headhunt_svc.core.protocol import assess, by_kind, counts_of
+from headhunt_svc.core.localization import smooth
+from headhunt_svc.core.protocol import ScoredVideo, assess, by_kind, counts_of
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import EvaluateParams
 from headhunt_svc.types import OperatingPoint
@@ -81,3 +84,45 @@ def test_scores_that_leave_frames_out_are_named() -> None:
             type(good)(good.record, spans, scores)
     with pytest.raises(FeatureError, match="no video"):
         counts_of([])
+
+
+def with_times(video: ScoredVideo, edges_s: list[tuple[float, float]], starts_s: list[float] | None) -> ScoredVideo:
+    """The video with times of its segments; starts_s: of its true spans, None where it has a constant rate."""
+    record = replace(video.record, span_starts_s=None if starts_s is None else tuple(starts_s))
+    return ScoredVideo(record, video.spans, video.scores, np.array(edges_s))
+
+
+HOLE = [(0.0, 2.0), (2.0, 3.0), (603.0, 604.0), (604.0, 606.0)]  # of segments of ten frames each
+
+
+def test_seconds_are_those_of_the_frames() -> None:
+    """Alarm in the fourth segment; the truth begins in the second, two frames after its beginning, at 2.3 s."""
+    late = with_times(scored_video([0.1, 0.1, 0.1, 0.9], [(12, 40)], "late", "fall", 10), HOLE, [2.3])
+    calm = with_times(scored_video([0.1, 0.9, 0.9, 0.1], [], "calm", None, 10), HOLE, [])
+    figures = assess([late, calm], OperatingPoint(0.0, 0.5), PARAMS)
+    assert figures["detection_delay"]["mean_s"] == pytest.approx(604.0 - 2.3)
+    alarms = figures["false_alarms"]
+    assert alarms["hours"] == pytest.approx((3.0 + 3.0) / 3600)  # without the hole
+    assert alarms["events"] == 2  # one on each side of it
+    assert [tuple(e) for e in calm.events(0.5).events] == [(10, 20), (20, 30)]
+    assert late.true_seconds() == [(2.3, 606.0)]
+
+
+def test_an_alarm_that_goes_on_when_the_truth_begins_has_no_delay() -> None:
+    video = with_times(scored_video([0.9, 0.9, 0.1, 0.9], [(12, 40)], "v", "fall", 10), HOLE, [2.3])
+    assert assess([video], OperatingPoint(0.0, 0.5), PARAMS)["detection_delay"]["mean_s"] == 0.0
+
+
+def test_scores_are_not_smoothed_across_a_hole() -> None:
+    scores = [0.1, 0.9, 0.2, 0.4]
+    video = with_times(scored_video(scores, [], "v", None, 10), HOLE, [])
+    for smoothing in ("offline", "causal"):
+        parts = [smooth(np.array(part), 1.0, smoothing) for part in (scores[:2], scores[2:])]  # type: ignore[arg-type]
+        np.testing.assert_array_equal(video.smoothed(1.0, smoothing).scores, np.concatenate(parts))
+
+
+def test_a_constant_rate_counts_frames_with_and_without_times() -> None:
+    edges_s = [(i + 1e-9, i + 1 + 1e-9) for i in range(4)]
+    timed = [with_times(v, edges_s, None) for v in VIDEOS]
+    point = OperatingPoint(0.75, 0.5)
+    assert assess(timed, point, PARAMS) == assess(VIDEOS, point, PARAMS)

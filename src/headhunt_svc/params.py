@@ -35,8 +35,9 @@ class DatasetParams(Section):
     """Folder of the footage and its annotations (layouts: data/datasets.py and data/benchmarks.py).
 
     annotations: a .jsonl or .csv file; for a benchmark the folder of the official files; none for `folders`.
-    span_ends: what the end of a span in frames means. fps overrides what the files state. allow_missing: videos that
-    are annotated but not there are left out and named.
+    span_ends: what the end of a span in frames means. fps: the rate at which seconds of annotations and of figures
+    count frames, instead of the times in the files. allow_missing: videos that are annotated but not there are left
+    out and named.
     """
 
     root: Path

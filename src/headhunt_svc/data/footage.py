@@ -83,7 +83,7 @@ def _places(places: Sequence[tuple[float | None, str]]) -> str:
 def _notes(name: str, file: Path, state: VideoState) -> Iterator[Finding]:
     """What is unusual in a file although its labels can be right."""
     if state.stated_fps is not None:
-        rates = f"{state.fps:.6g} frames per second, the file states {state.stated_fps:.6g}"
+        rates = f"{state.fps:.4g} frames per second, the file states {state.stated_fps:.4g}"
         yield Finding(name, "rate mismatch", f"{file}: {rates}")
     if len(state.streams) > 1:
         numbers = ", ".join(map(str, state.streams))

@@ -1,19 +1,19 @@
 """Plots: saliency of all heads, the timeline of a video, and the figures of an evaluation."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from headhunt_svc.core.frame_times import span_seconds
 from headhunt_svc.core.localization import contiguous
 from headhunt_svc.core.metrics import curves
 from headhunt_svc.core.protocol import Figures, ScoredVideo, counts_of
 from headhunt_svc.detector.report import Report
 from headhunt_svc.params import EvaluateParams, SegmentationParams
 from headhunt_svc.storage.files import write_file
-from headhunt_svc.types import FrameSpan, HeadRef, RobustSaliency
+from headhunt_svc.types import FrameSpan, HeadRef, RobustSaliency, edges_of
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.source import SegmentPictures
 
@@ -109,16 +109,9 @@ def shares(
 
 
 def _seconds(report: Report, span: FrameSpan) -> tuple[float, float]:
-    """When a span of frames begins and ends, by the times of the segments that hold its first and last frame."""
-    first_frames = [s.start_frame for s in report.scores]
-
-    def time_s(frame: int, segment: int) -> float:
-        s = report.scores[segment]
-        share = (frame - s.start_frame) / (s.stop_frame - s.start_frame)
-        return s.start_s + share * (s.stop_s - s.start_s)
-
-    first, last = bisect_right(first_frames, span.start) - 1, bisect_left(first_frames, span.stop) - 1
-    return time_s(span.start, first), time_s(span.stop, last)
+    """When a span of frames begins and ends."""
+    edges = edges_of([FrameSpan(s.start_frame, s.stop_frame) for s in report.scores])
+    return span_seconds(span, edges, np.array([(s.start_s, s.stop_s) for s in report.scores]))
 
 
 def _draw_scores(axes: Any, report: Report) -> None:

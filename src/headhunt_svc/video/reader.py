@@ -22,7 +22,7 @@ from headhunt_svc.core.segmentation import Segmenter
 from headhunt_svc.errors import VideoDecodeError, VideoLimitError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import Segment
-from headhunt_svc.video.clock import MIN_HOLE_S, SAME_RATE, Clock
+from headhunt_svc.video.clock import SAME_RATE, Clock
 from headhunt_svc.video.container import NOT_STATED, RAW_FORMATS, VideoLimits, open_container, open_file, video_streams
 from headhunt_svc.video.packets import CheckedPacket, Packets
 from headhunt_svc.video.pictures import upright, upright_size
@@ -337,7 +337,7 @@ class VideoReader(VideoSource):
             VideoDecodeError: the file holds no picture.
         """
         times: list[float] = []
-        run: list[float | None] = []  # timestamps between two jumps of the clock, in decoding order
+        run: list[float | None] = []  # timestamps until the clock jumps back, in decoding order
 
         def end_run() -> None:
             known = [timestamp for timestamp in run if timestamp is not None]
@@ -354,7 +354,7 @@ class VideoReader(VideoSource):
             if packet is None or packet.is_discard:
                 continue
             dts_s = self._seconds(packet, packet.dts)
-            if dts_s is not None and last_s is not None and not 0 <= dts_s - last_s <= MIN_HOLE_S:
+            if dts_s is not None and last_s is not None and dts_s < last_s:
                 end_run()
             last_s = dts_s
             counts = self._counts_pictures

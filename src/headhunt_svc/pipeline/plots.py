@@ -114,20 +114,11 @@ def _seconds(report: Report, span: FrameSpan) -> tuple[float, float]:
     return span_seconds(span, edges, np.array([(s.start_s, s.stop_s) for s in report.scores]))
 
 
-def _draw_scores(axes: Any, report: Report) -> None:
-    """Raw and smoothed scores over time, with nothing where the footage has a hole."""
-    edges, rows = [report.scores[0].start_s], [(s.raw, s.smoothed) for s in report.scores[:1]]
-    edges_s = np.array([(s.start_s, s.stop_s) for s in report.scores])
-    for before, s, goes_on in zip(report.scores, report.scores[1:], contiguous(edges_s), strict=False):
-        if not goes_on:
-            edges.append(before.stop_s)
-            rows.append((np.nan, np.nan))
-        edges.append(s.start_s)
-        rows.append((s.raw, s.smoothed))
-    raw, smoothed = np.transpose(rows)
-    edges.append(report.scores[-1].stop_s)
-    axes.stairs(raw, edges, color=RAW, lw=1.5, label="raw score", baseline=None)
-    axes.stairs(smoothed, edges, color=SMOOTH, lw=2.5, label="smoothed score", baseline=None)
+def _draw_scores(axes: Any, edges_s: np.ndarray, scores: Sequence[float] | np.ndarray, **style: Any) -> None:
+    """Scores over time, with nothing where the footage breaks off; edges_s: [T, 2]."""
+    breaks = np.flatnonzero(~contiguous(edges_s)) + 1
+    edges = np.insert(np.append(edges_s[:, 0], edges_s[-1, 1]), breaks, edges_s[breaks - 1, 1])
+    axes.stairs(np.insert(scores, breaks, np.nan), edges, baseline=None, **style)
 
 
 def _draw_missing(axes: Any, report: Report) -> None:
@@ -157,7 +148,9 @@ def timeline(
     else:
         bottom = figure
     axes = bottom.subplots()
-    _draw_scores(axes, report)
+    edges_s = np.array([(s.start_s, s.stop_s) for s in report.scores])
+    _draw_scores(axes, edges_s, [s.raw for s in report.scores], color=RAW, lw=1.5, label="raw score")
+    _draw_scores(axes, edges_s, [s.smoothed for s in report.scores], color=SMOOTH, lw=2.5, label="smoothed score")
     axes.axhline(report.threshold, color=INK, ls=":", lw=1, label=f"threshold {report.threshold:.2f}")
     for i, event in enumerate(report.events):
         axes.axvspan(event.start_s, event.stop_s, color=ALARM, alpha=0.18, label="event" if i == 0 else None)
@@ -206,11 +199,7 @@ def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> N
         return
     chosen = {"best": by_auc[0], "median": by_auc[len(by_auc) // 2], "worst": by_auc[-1]}
     for axes, (name, v) in zip(figure.subplots(3, 1), chosen.items(), strict=True):
-        first = 0
-        for last in (*np.flatnonzero(~v.goes_on).tolist(), len(v.spans) - 1):  # a line for each stretch without holes
-            edges = np.append(v.seconds[first : last + 1, 0], v.seconds[last, 1])
-            axes.stairs(v.scores[first : last + 1], edges, color=SMOOTH, lw=2, baseline=None)
-            first = last + 1
+        _draw_scores(axes, v.seconds, v.scores, color=SMOOTH, lw=2)
         axes.axhline(figures["at_threshold"]["threshold"], color=INK, ls=":", lw=1)
         for start_s, stop_s in v.true_seconds():
             axes.axvspan(start_s, stop_s, color=TRUTH, alpha=0.35, lw=0)

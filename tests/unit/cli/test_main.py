@@ -1,5 +1,6 @@
 """The command line without torch: usage errors and one-line messages."""
 
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import typer.main
 from headhunt_svc.cli import main as cli
 from headhunt_svc.cli.console import clock
 from headhunt_svc.cli.detect import notices, print_report, sparkline
+from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Report, ReportGap
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.jobs.models import JobOptions
+from headhunt_svc.serve.models import DetectOptions
 from helpers.reports import REPORT
 
 
@@ -77,6 +82,17 @@ def test_the_options_of_scoring_are_the_same(command: str) -> None:
 
     assert set(described(command)) == set(OPTIONS)
     assert described(command) == described("detect")
+
+
+def test_jobs_and_requests_take_the_options_of_the_detector() -> None:
+    names = {field.name for field in fields(Options)}
+    assert JobOptions.model_fields.keys() == names
+    assert names < DetectOptions.model_fields.keys()
+    options = Options("budget", 0.25, "causal", True, 3)
+    assert DetectOptions.model_validate(asdict(options)).for_detector == options
+    assert Options(**JobOptions.model_validate(asdict(options)).model_dump()) == options
+    with pytest.raises(ConfigError, match="counted from 0"):
+        Options(stream=-1)
 
 
 def test_every_command_and_option_says_what_it_is_for() -> None:

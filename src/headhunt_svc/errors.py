@@ -5,6 +5,8 @@ The exit code of a command is 2, but 3 for a VideoError: that input failed, the 
 
 from collections.abc import Sequence
 
+from headhunt_svc.names import printable
+
 EXIT_WRONG_USE, EXIT_SOME_FAILED, EXIT_DRIFT = 2, 3, 4
 MOST_LISTED = 5
 
@@ -16,7 +18,10 @@ def list_problems(problems: Sequence[str], most: int = MOST_LISTED) -> str:
 
 
 class HeadHuntError(Exception):
-    """Base class of all errors of this package."""
+    """Base class of all errors of this package. Its message can be printed and stored, whatever names are in it."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class ConfigError(HeadHuntError):

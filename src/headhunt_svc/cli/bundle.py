@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import note, wide
+from headhunt_svc.cli.console import note, safe, wide
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
 from headhunt_svc.detector.bundle import load_bundle
@@ -153,7 +152,7 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
             lines["test"] = f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
     console, width = Console(highlight=False, soft_wrap=True), max(map(len, lines)) + 2
     for key, value in lines.items():
-        console.print(f"[bold]{key:{width}}[/bold]{value}")
+        console.print(f"[bold]{safe(key):{width}}[/bold]{safe(value)}")
 
 
 def print_history(history: Sequence[Version]) -> None:
@@ -161,5 +160,5 @@ def print_history(history: Sequence[Version]) -> None:
     table = Table("", "detector", "since", "by", "why", "bundle")
     for v in history:
         where = f"{v.folder}" + (f" ({v.problem})" if v.problem else "")
-        table.add_row("*" if v.active else "", v.detector_id, v.time, *map(escape, (v.by, v.why, where)))
+        table.add_row("*" if v.active else "", v.detector_id, v.time, *map(safe, (v.by, v.why, where)))
     wide().print(table if history else "no bundle was activated here")

@@ -1,6 +1,9 @@
 """What several command groups print with: width, times, table cells, notes."""
 
 from rich.console import Console
+from rich.markup import escape
+
+from headhunt_svc.names import printable
 
 WIDTH = 140
 
@@ -8,6 +11,11 @@ WIDTH = 140
 def wide(stderr: bool = False) -> Console:
     """A console for tables, as wide as they need also where output goes into a file."""
     return Console(stderr=stderr, highlight=False, width=WIDTH)
+
+
+def safe(value: object) -> str:
+    """Text that is printed as it is: no markup for rich, no control characters for the terminal."""
+    return escape(printable(str(value)))
 
 
 def clock(seconds: float) -> str:
@@ -25,4 +33,4 @@ def cell(value: float | None, digits: int = 3) -> str:
 
 def note(text: str) -> None:
     """Prints one line on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(text)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(safe(text))

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import wide
+from headhunt_svc.cli.console import safe, wide
 from headhunt_svc.cli.detect import print_report
 from headhunt_svc.cli.evaluate import print_ablation, print_metrics
 from headhunt_svc.cli.options import PARAMS, ParamsFile
@@ -92,13 +92,13 @@ def demo_show(
 def print_agreement(path: Path, published: Path) -> None:
     """Prints whether the figures of metrics.json agree with the published ones; if not, which and by how much."""
     lines = differences(read_json(path, "headhunt evaluate"), read_json(published, "git checkout artifacts"))
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True)
     if not lines:
-        console.print(f"These figures agree with the published ones ({published}) within {TOLERANCE:g}.")
+        console.print(f"These figures agree with the published ones ({safe(published)}) within {TOLERANCE:g}.")
         return
-    console.print(f"These figures differ from the published ones ({published}) by more than {TOLERANCE:g}:")
+    console.print(f"These figures differ from the published ones ({safe(published)}) by more than {TOLERANCE:g}:")
     for line in lines:
-        console.print(f"  {line}")
+        console.print(f"  {safe(line)}")
 
 
 def print_seeds(path: Path) -> None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import clock, note
+from headhunt_svc.cli.console import clock, note, safe
 from headhunt_svc.cli.options import (
     BundleFolder,
     Contributions,
@@ -185,9 +184,11 @@ def _where(gap: ReportGap) -> str:
 
 def print_report(report: Report, out: Path | None) -> None:
     """Prints events with times and peak, the scores as a sparkline, notices, and the path of the report."""
+    from headhunt_svc.pipeline.files import report_path
+
     console = Console(highlight=False, soft_wrap=True)
     size = f"{report.n_frames} frames, {len(report.scores)} segments, {clock(report.duration_s)}"
-    console.print(f"[bold]{report.video_id}[/bold]  {size}")
+    console.print(f"[bold]{safe(report.video_id)}[/bold]  {size}")
     console.print(f"  {sparkline([s.smoothed for s in report.scores])}")
     for e in report.events:
         console.print(
@@ -196,8 +197,8 @@ def print_report(report: Report, out: Path | None) -> None:
     if not report.events:
         console.print("  no event")
     for word, text in notices(report):
-        console.print(f"  [yellow]{word}[/yellow] {escape(text)}")
+        console.print(f"  [yellow]{word}[/yellow] {safe(text)}")
     if out is not None:
-        path = out / f"{report.video_id}.json"
+        path = report_path(out, report.video_id)
         picture = path.with_suffix(".png")
-        console.print(f"  {path}" + (f"  {picture}" if picture.exists() else ""))
+        console.print(f"  {safe(path)}" + (f"  {safe(picture)}" if picture.exists() else ""))

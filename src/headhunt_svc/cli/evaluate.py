@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import cell, wide
+from headhunt_svc.cli.console import cell, safe, wide
 from headhunt_svc.cli.options import (
     PARAMS,
     AllowMissing,
@@ -120,7 +119,7 @@ def print_metrics(path: Path) -> None:
     table = Table("", "ROC-AUC", "AP", title=title)
     table.add_row("the detector", with_interval(metrics, "roc_auc"), with_interval(metrics, "average_precision"))
     for kind, row in metrics["by_kind"].items():
-        table.add_row(f"  {kind}", f"{row['roc_auc']:.3f}", f"{row['average_precision']:.3f}")
+        table.add_row(safe(f"  {kind}"), f"{row['roc_auc']:.3f}", f"{row['average_precision']:.3f}")
     wide().print(table)
 
 
@@ -134,12 +133,12 @@ def print_assessment(figures: dict[str, Any]) -> None:
         elif name in conventions:
             conventions[name] = "none"
     text = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in conventions.items())
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(safe(text), soft_wrap=True)
     console.print(_frame_table(figures))
     if "roc_auc" in figures:
         console.print(_threshold_table(figures))
         for line in _event_lines(figures):
-            console.print(line, markup=False)
+            console.print(safe(line))
 
 
 def _frame_table(figures: dict[str, Any]) -> Table:
@@ -152,8 +151,8 @@ def _frame_table(figures: dict[str, Any]) -> Table:
         for key in areas:
             interval = row.get(f"{key}_interval")
             band = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-            cells.append(escape(cell(row.get(key), digits) + band))
-        table.add_row(name, *cells, *(cell(row[k], digits) if k in row else "" for k in at_threshold))
+            cells.append(safe(cell(row.get(key), digits) + band))
+        table.add_row(safe(name), *cells, *(cell(row[k], digits) if k in row else "" for k in at_threshold))
 
     if "roc_auc" in figures:
         frames = {k: v for k, v in figures.items() if k.startswith(areas)}
@@ -211,11 +210,11 @@ def print_ablation(path: Path) -> None:
     few = list(next(iter(arms.values()))["low_label"])
     hard = all("hard" in row for row in arms.values())
     columns = ["test ROC-AUC", "test AP", "test F1", *(["hard ROC-AUC"] if hard else []), *(f"{n} labels" for n in few)]
-    title = f"{path}: what the expert heads must beat [95 % interval], and ROC-AUC with few labelled videos"
+    title = f"{safe(path)}: what the expert heads must beat [95 % interval], and ROC-AUC with few labelled videos"
     table = Table("", *columns, title=title)
     for name, row in arms.items():
         cells = [with_interval(row["test"], "roc_auc"), with_interval(row["test"], "average_precision")]
         cells += [f"{row['test']['f1']:.3f}"] + ([f"{row['hard']['roc_auc']:.3f}"] if hard else [])
         cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
-        table.add_row(words(name), *cells)
+        table.add_row(safe(words(name)), *cells)
     wide().print(table)

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import clock, note, wide
+from headhunt_svc.cli.console import clock, note, safe, wide
 from headhunt_svc.cli.options import (
     BundleFolder,
     Contributions,
@@ -25,6 +24,7 @@ from headhunt_svc.cli.options import (
 from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import EXIT_SOME_FAILED
 from headhunt_svc.jobs.models import Delivery, Job, JobOptions, JobRequest
+from headhunt_svc.names import is_uri, uri_of
 
 if TYPE_CHECKING:
     from headhunt_svc.jobs.client import Jobs
@@ -54,7 +54,7 @@ def submit(
     """Put videos into the queue; prints the job's id. The same request again is the same job."""
     # Options refuses wrong values with a message of one line
     options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions, stream)))
-    absolute = tuple(i if ":" in i else str(Path(i).absolute()) for i in inputs)
+    absolute = tuple(i if is_uri(i) or i.startswith("upload:") else uri_of(Path(i).absolute()) for i in inputs)
     request = JobRequest(inputs=absolute, options=options, priority=priority, webhook=webhook, key=key)
     with _queue() as jobs:
         typer.echo(jobs.submit(request, bundle))
@@ -199,8 +199,8 @@ def print_job(job: Job) -> None:
     for v in job.videos:
         problem = v.error or (f"attempt {v.trouble.attempt}: {v.trouble.reason}" if v.trouble else "")
         if problem or v.events:
-            text = f"{v.events} events" if v.events else escape(problem)
-            console.print(f"  {v.state:9}  {escape(v.video_id)}  {text}")
+            text = f"{v.events} events" if v.events else safe(problem)
+            console.print(f"  {v.state:9}  {safe(v.video_id)}  {text}")
 
 
 def print_deliveries(deliveries: Sequence[Delivery]) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import note, wide
+from headhunt_svc.cli.console import note, safe, wide
 from headhunt_svc.cli.options import BundleFolder
 from headhunt_svc.errors import EXIT_DRIFT
 from headhunt_svc.settings import JobSettings, Settings
@@ -171,15 +170,15 @@ def print_verdict(verdict: "Verdict") -> None:
         moved = ", ".join(f"{n} {signal.value:.2f} > {signal.limit:.2f}" for n, signal in signals)
         events = f"{camera.event_rate:.1%} \\[{low:.1%}, {high:.1%}]" if camera.segments else "-"
         status = camera.kind or camera.status
-        table.add_row(escape(name), status, str(camera.segments), events, moved or escape(camera.why))
+        table.add_row(safe(name), safe(status), str(camera.segments), events, moved or safe(camera.why))
     console = wide()
     console.print(table)
     for why, n in verdict.excluded.items():
-        console.print(f"left out: {n}, {why}", markup=False)
+        console.print(safe(f"left out: {n}, {why}"))
     for name, days in verdict.missing.items():
-        console.print(f"no rows of {name} on {', '.join(days)}", markup=False)
+        console.print(safe(f"no rows of {name} on {', '.join(days)}"))
     for line in (*verdict.problems, *verdict.alarms):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(safe(line), soft_wrap=True)
 
 
 def print_detections(outcomes: Mapping[str, Any], path: Path | None) -> None:

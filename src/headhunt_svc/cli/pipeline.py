@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import cell, wide
+from headhunt_svc.cli.console import cell, safe, wide
 from headhunt_svc.cli.options import PARAMS, ParamsFile
 from headhunt_svc.params import load_params
 from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
@@ -90,7 +89,7 @@ def print_footage(footage: "Footage") -> None:
     if footage.findings:
         table = Table("video", "is", "detail")
         for finding in footage.findings:
-            table.add_row(*(escape(text) for text in finding))
+            table.add_row(*(safe(text) for text in finding))
         console.print(table)
     console.print(f"{len(records)} videos fit their annotations: {anomalous} anomalous, {n_frames} frames in all")
 
@@ -101,7 +100,7 @@ def print_selection(selection: HeadSelection, path: Path) -> None:
 
     confidence = selection.confidence
     columns = ["layer", "head", "RSS", *(["chosen by halves"] if confidence else [])]
-    table = Table(*columns, title=f"{path} ({selection.criteria})")
+    table = Table(*columns, title=f"{safe(path)} ({selection.criteria})")
     for i, (head, rss) in enumerate(zip(selection.heads, selection.rss, strict=True)):
         frequency = [f"{confidence.frequency[i]:.0%}"] if confidence else []
         table.add_row(str(head.layer), str(head.head), f"{rss:.3f}", *frequency)
@@ -125,12 +124,12 @@ def print_operating_points(points: CalibratedPoints) -> None:
     table = Table("operating point", "smoothing", "sigma", "threshold", "F1", "found", "false alarms/h", "rule")
     for name, pair in points.items():
         if isinstance(pair, Unavailable):
-            table.add_row(name, *["-"] * 6, escape(f"not available: {pair.reason}"))
+            table.add_row(safe(name), *["-"] * 6, safe(f"not available: {pair.reason}"))
             continue
         for calibrated in (pair.offline, pair.causal):
             if calibrated is not None:
                 point = calibrated.operating_point
                 figures = (calibrated.f1, calibrated.recall, calibrated.false_alarms_per_hour)
                 row = (point.smoothing, f"{point.sigma_segments:g}", f"{point.threshold:.3f}", *map(cell, figures))
-                table.add_row(name, *row, calibrated.rule)
+                table.add_row(safe(name), *row, safe(calibrated.rule))
     wide().print(table)

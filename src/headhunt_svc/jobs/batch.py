@@ -30,6 +30,7 @@ from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo, Row
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.rows import row, tables
 from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.names import is_file_uri, path_of
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import parquet_bytes
@@ -56,7 +57,7 @@ def _row_name(video: JobVideo, lineage: Sequence[object]) -> str:
     A video that its store cannot describe gets a random name, so that no row of an earlier run is taken for its row.
     """
     try:
-        fs, path = fsspec.core.url_to_fs(video.uri)
+        fs, path = fsspec.core.url_to_fs(str(path_of(video.uri)) if is_file_uri(video.uri) else video.uri)
         info = fs.info(path)
         version = [str(info.get(k)) for k in ("size", "mtime", "ETag", "LastModified", "md5Hash", "created")]
     except Exception:  # every store's library has its own; fetching the video will report the cause

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from headhunt_svc.errors import ConfigError, DatasetError, VideoOpenError
 from headhunt_svc.jobs.models import JobVideo
+from headhunt_svc.names import escape, is_file_uri, is_uri, path_of, printable, tell_apart, uri_of
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.storage.store import store_errors
 from headhunt_svc.video.files import find_videos
@@ -27,10 +28,6 @@ class StoppedError(Exception):
 Allowed = Callable[[str], bool]
 
 
-def _is_uri(text: str) -> bool:
-    return "://" in text
-
-
 def within(roots: Sequence[Path], prefixes: Sequence[str]) -> Allowed:
     """The check for jobs over HTTP: paths (symbolic links resolved) below a root; URIs that begin with a prefix."""
     real = [root.resolve() for root in roots]
@@ -38,9 +35,9 @@ def within(roots: Sequence[Path], prefixes: Sequence[str]) -> Allowed:
     def allowed(uri: str) -> bool:
         if uri.startswith(UPLOAD):
             return True
-        if _is_uri(uri):
+        if is_uri(uri) and not is_file_uri(uri):
             return ".." not in PurePosixPath(uri).parts and any(uri.startswith(p) for p in prefixes)
-        path = Path(uri).resolve()
+        path = path_of(uri).resolve()
         return any(path.is_relative_to(root) for root in real)
 
     return allowed
@@ -71,20 +68,21 @@ def _manifest(path: Path) -> list[tuple[str, str]]:
         file.check()
     except DatasetError as exc:
         raise ConfigError(f"{path} is no manifest ({exc}): {advice}") from exc
-    return [(uri if _is_uri(uri) or uri.startswith(UPLOAD) else str(path.parent / uri), name) for uri, name in videos]
+    return [(uri if is_uri(uri) or uri.startswith(UPLOAD) else str(path.parent / uri), name) for uri, name in videos]
 
 
 def _videos(text: str) -> list[tuple[str, str]]:
     """(uri, name or "") of each video of one input."""
     if text.startswith(UPLOAD):
         return [(text, "")]
-    if _is_uri(text):
+    if is_uri(text) and not is_file_uri(text):
         return [(uri, "") for uri in _uris(text)]
-    path = Path(text)
+    path = path_of(text)
+    text = str(path)
     if path.suffix.lower() in (".csv", ".jsonl"):
         return _manifest(path)
     if path.is_dir():
-        return [(str(video), video.relative_to(path).as_posix()) for video in find_videos([path])]
+        return [(str(video), escape(video.relative_to(path).as_posix())) for video in find_videos([path])]
     if glob.has_magic(text) and not path.exists():
         names = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
         return [(name, "") for name in names if Path(name).is_file()]
@@ -106,7 +104,7 @@ def expand(inputs: Sequence[str], allowed: Allowed = lambda _: True) -> tuple[Jo
     """The videos of a request, each once, in order.
 
     A video is named by its manifest, by its path below the folder that was given, or by its file name; where two would
-    have the same name, by its whole URI.
+    have one name, with as many of its folders in front as tell them apart. URIs and names are printable (names.py).
 
     Raises:
         ConfigError: nothing found, not allowed, or the same video twice.
@@ -119,14 +117,17 @@ def expand(inputs: Sequence[str], allowed: Allowed = lambda _: True) -> tuple[Jo
         if not matches:
             raise ConfigError(f"{text} matches no video")
         for uri, name in matches:
-            absolute = uri if _is_uri(uri) or uri.startswith(UPLOAD) else str(Path(uri).absolute())
-            videos.append((absolute, name or PurePosixPath(absolute).name))
+            if (is_uri(uri) and not is_file_uri(uri)) or uri.startswith(UPLOAD):
+                videos.append((uri, printable(name or PurePosixPath(uri).name)))
+            else:
+                file = path_of(uri).absolute()
+                videos.append((uri_of(file), printable(name) or escape(file.name)))
     for uri, times in Counter(uri for uri, _ in videos).items():
         if times > 1:
             raise ConfigError(f"{uri} is listed {times} times: list it once")
         _check(uri, allowed)
-    names = Counter(name for _, name in videos)
-    return tuple(JobVideo(uri=uri, video_id=name if names[name] == 1 else uri) for uri, name in videos)
+    names = tell_apart([(name, uri) for uri, name in videos])
+    return tuple(JobVideo(uri=uri, video_id=name) for (uri, _), name in zip(videos, names, strict=True))
 
 
 def _check(uri: str, allowed: Allowed) -> None:
@@ -146,8 +147,8 @@ def local(uri: str, uploads: Path, check: Callable[[], object] = lambda: None) -
     """
     if uri.startswith(UPLOAD):
         yield uploads / PurePosixPath(uri.removeprefix(UPLOAD)).name
-    elif not _is_uri(uri):
-        yield Path(uri)
+    elif not is_uri(uri) or is_file_uri(uri):
+        yield path_of(uri)
     else:
         with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
             target = Path(folder) / PurePosixPath(uri).name

@@ -8,7 +8,9 @@ from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
 
 JOB_ID = "[0-9a-f]{12}"
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=_PRINTABLE)]
+StoredText = Annotated[str, StringConstraints(min_length=1, max_length=16_384, pattern=_PRINTABLE)]  # also of %XX
 
 
 class _Model(BaseModel):
@@ -32,8 +34,8 @@ class JobOptions(_Model):
 class JobVideo(_Model):
     """One video: a path, `upload:SHA256` or a URI, and its name in the results."""
 
-    uri: Text
-    video_id: Text
+    uri: StoredText
+    video_id: StoredText
 
 
 class JobRequest(_Model):

@@ -16,6 +16,7 @@ from headhunt_svc.errors import ArtifactError
 from headhunt_svc.jobs.inputs import UPLOAD, local
 from headhunt_svc.jobs.models import JobVideo
 from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.names import camera_of
 from headhunt_svc.prediction_log.recording import shared_recorder
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
@@ -73,7 +74,8 @@ class VideoScorer:
         sandbox = Settings() if video.uri.startswith(UPLOAD) else None  # a client sent it, who may be hostile
         with open_video(path, video.video_id, sandbox, options.stream) as source:
             batches = self.detector.score(source, recorder.probing(self.detector), resume)
-            batches = recorder.record(self.detector, video.video_id, batches, options)
+            camera = camera_of(video.video_id, None if sandbox else video.uri)
+            batches = recorder.record(self.detector, video.video_id, batches, options, camera=camera)
             with closing(self._kept(key, batches, len(resume))) as kept:
                 return self.detector.report(source, kept, options)
 

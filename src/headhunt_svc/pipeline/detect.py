@@ -15,6 +15,7 @@ from headhunt_svc.detector.pipeline import Detector, stream_of
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
 from headhunt_svc.errors import ArtifactError, VideoError, list_problems
 from headhunt_svc.model.attribution import Attribution
+from headhunt_svc.names import camera_of
 from headhunt_svc.pipeline.files import Input, Outputs, report_path
 from headhunt_svc.pipeline.plots import shares, timeline
 from headhunt_svc.prediction_log.recording import Recorder
@@ -80,7 +81,8 @@ def detect_video(
 
     with open_video(item.path, item.video_id, stream=options.stream) as video:
         scorer = recorder.probing(detector, detector.model_scorer(outputs.explain))
-        batches = recorder.record(detector, item.video_id, detector.score(video, scorer), options, camera=camera)
+        name = camera or camera_of(item.video_id, item.path)
+        batches = recorder.record(detector, item.video_id, detector.score(video, scorer), options, camera=name)
         with closing(batches):
             report = detector.report(video, watched(batches), options)
     if target is not None:
@@ -103,7 +105,7 @@ def detect_videos(
 ) -> Iterator[tuple[Input, Report | VideoError]]:
     """Score every input, in order; a bad video never stops the others.
 
-    recorder: logs every segment, as of `camera` if that is given, else of the folder that a video lies in.
+    recorder: logs every segment, as of `camera` if that is given, else as names.camera_of says.
 
     Raises:
         ConfigError: unknown operating point; told before any video is decoded.
@@ -112,7 +114,7 @@ def detect_videos(
     if outputs.folder is not None:
         check_writable(outputs.folder)
     recorder = recorder or Recorder(None)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("detect", total=len(inputs))
         for item in inputs:

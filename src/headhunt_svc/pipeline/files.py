@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.names import absolute, escape, file_name, tell_apart
 from headhunt_svc.types import FrameSpan
 from headhunt_svc.video.files import find_videos
 
@@ -19,24 +19,25 @@ class Input:
 
 
 def inputs_of(paths: Sequence[Path]) -> list[Input]:
-    """Files and folders -> inputs; a video in a folder is named by its path below it.
+    """Files and folders -> inputs, each file once; a video in a folder is named by its path below it.
+
+    Videos that would have one name get as many of their folders in front as tell them apart.
 
     Raises:
-        VideoError: an empty folder. ConfigError: two inputs of the same name.
+        VideoError: an empty folder.
     """
-    inputs: dict[str, Input] = {}
+    videos: dict[Path, tuple[Path, str]] = {}
     for path in paths:
         for video in find_videos([path]):
-            name = video.relative_to(path).as_posix() if path.is_dir() else video.name
-            if name in inputs and inputs[name].path != video:
-                raise ConfigError(f"{inputs[name].path} and {video} would both be reported as {name}: run them apart")
-            inputs[name] = Input(video, name)
-    return list(inputs.values())
+            name = video.relative_to(path).as_posix() if video != path else video.name
+            videos.setdefault(absolute(video), (video, escape(name)))
+    names = tell_apart([(name, str(place)) for place, (_, name) in videos.items()])
+    return [Input(video, name) for (video, _), name in zip(videos.values(), names, strict=True)]
 
 
 def report_path(out: Path, video_id: str) -> Path:
-    """The file of a video's report."""
-    return out / f"{video_id}.json"
+    """The file of a video's report, below `out` whatever the id is."""
+    return out / f"{file_name(video_id)}.json"
 
 
 @dataclass(frozen=True, slots=True)

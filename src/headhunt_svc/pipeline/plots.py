@@ -83,7 +83,9 @@ def shares(
     rows = max(len(peaks), 1)
     figure = figure_of(11, 0.6 + 2.2 * rows)
     if not peaks:
-        figure.text(0.5, 0.5, f"{report.video_id}: no events at threshold {report.threshold:.2f}", ha="center")
+        figure.text(
+            0.5, 0.5, f"{report.video_id}: no events at threshold {report.threshold:.2f}", ha="center", parse_math=False
+        )
     grid = figure.subplots(rows, MAX_MAPS + 1, squeeze=False) if peaks else []
     for (time_s, piece), row in zip(peaks, grid, strict=True):
         maps = of_pictures[piece.segment.index]
@@ -104,7 +106,9 @@ def shares(
                      color=[ALARM if values[k] > 0 else SMOOTH for k in order])  # fmt: skip
         row[-1].tick_params(labelsize=7)
         row[-1].set_title("heads (layer.head), in logit", fontsize=8)
-    figure.suptitle(f"{report.video_id}: red speaks for an anomaly, blue against", fontsize=11, color=INK)
+    figure.suptitle(
+        f"{report.video_id}: red speaks for an anomaly, blue against", fontsize=11, color=INK, parse_math=False
+    )
     save_figure(path, figure)
 
 
@@ -159,7 +163,7 @@ def timeline(
         axes.plot(_seconds(report, span), [-0.04] * 2, color=TRUTH, lw=6, label=label)
     _draw_missing(axes, report)
     axes.set(xlim=(0, report.duration_s), ylim=(-0.07, 1.05), xlabel="seconds", ylabel="anomaly score")
-    axes.set_title(report.video_id, fontsize=11, color=INK, loc="left")
+    axes.set_title(report.video_id, fontsize=11, color=INK, loc="left", parse_math=False)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, fontsize=8, frameon=False)
     save_figure(path, figure)
 
@@ -205,7 +209,7 @@ def _timelines(path: Path, videos: Sequence[ScoredVideo], figures: Figures) -> N
             axes.axvspan(start_s, stop_s, color=TRUTH, alpha=0.35, lw=0)
         title = f"{name}: {v.record.video_id}, ROC-AUC {auc[v.record.video_id]:.3f}"
         axes.set(xlim=(v.seconds[0, 0], v.seconds[-1, 1]), ylabel="score")
-        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        axes.set_title(title, fontsize=10, color=INK, loc="left", parse_math=False)
     axes.set_xlabel("seconds (yellow: truth; dotted: threshold)")
     save_figure(path, figure)
 
@@ -216,7 +220,7 @@ def _kinds(path: Path, figures: Figures) -> None:
     figure = figure_of(8, 1.4 + 0.36 * len(rows))
     shown = {"roc_auc": "ROC-AUC", "average_precision": "average precision"}
     for axes, (key, title) in zip(figure.subplots(1, 2, sharey=True), shown.items(), strict=True):
-        axes.barh(list(rows), [r[key] for r in rows.values()], color=SMOOTH)
+        axes.barh([k.replace("$", r"\$") for k in rows], [r[key] for r in rows.values()], color=SMOOTH)
         axes.axvline(figures[key], color=ALARM, lw=1.5, label=f"all {figures[key]:.3f}")
         axes.set(xlim=(0, 1), title=title)
         axes.legend(loc="lower right", fontsize=8)

@@ -25,17 +25,13 @@ from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.scorers import SegmentScorer
+from headhunt_svc.names import camera_of, printable
 from headhunt_svc.prediction_log.guard import log_errors
 from headhunt_svc.prediction_log.probe import ProbingScorer
 from headhunt_svc.prediction_log.schema import COLUMNS, Kept, LogMetadata, projection
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import OperatingPoint, Scorer
-
-
-def camera_of(video_id: str) -> str:
-    """The folder of a video is its camera, unless the caller knows better."""
-    return video_id.rpartition("/")[0] or "unnamed"
 
 
 class Recorder:
@@ -70,14 +66,15 @@ class Recorder:
     ) -> Generator[ScoredBatch]:
         """Pass a video's batches on, each once its rows are on their way into the log; closes `batches` at the end.
 
-        camera: by default the folder of the video.
+        camera: by default the folder in the id of the video.
         recorded: when the video's first picture was taken, with a time zone; without it the time of scoring is logged.
         pass_id: names this pass where results must be the same again.
         """
         if self.log is None:
             return batches
         point = detector.operating_point(options)
-        names = {"camera": camera or camera_of(video_id), "video": video_id, "pass_id": pass_id or secrets.token_hex(6)}
+        names = {"camera": printable(camera or camera_of(video_id)), "video": printable(video_id)}
+        names["pass_id"] = pass_id or secrets.token_hex(6)
         rows = PassRows(self.log, metadata_of(detector, point, self.features), detector.scorer, point, names, recorded)
         return self._tee(batches, rows)
 

@@ -16,6 +16,7 @@ import httpx
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ConfigError, HeadHuntError, ServerError, VideoDecodeError, VideoOpenError
+from headhunt_svc.names import escape
 
 TIMEOUT_S = 3600.0
 
@@ -56,7 +57,9 @@ class Client:
                 elif line.startswith("data: "):
                     data = line.removeprefix("data: ")
                     if event == "error":
-                        raise self._error(data.encode(), json.loads(data)["status"], path, video_id or path.name)
+                        raise self._error(
+                            data.encode(), json.loads(data)["status"], path, video_id or escape(path.name)
+                        )
                     yield Report.model_validate_json(data) if event == "report" else json.loads(data)
 
     def detector(self) -> dict[str, Any]:
@@ -68,7 +71,7 @@ class Client:
     @contextmanager
     def _upload(self, route: str, path: Path, video_id: str | None, options: Options) -> Iterator[httpx.Response]:
         """Sends a video as the body of a request."""
-        name = video_id or path.name
+        name = video_id or escape(path.name)
         query = {key: value for key, value in asdict(options).items() if value is not None} | {"video_id": name}
         headers = {"Content-Type": "application/octet-stream"}
         try:

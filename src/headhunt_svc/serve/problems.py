@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headhunt_svc.errors import ArtifactError, ConfigError, HeadHuntError, VideoError
+from headhunt_svc.names import printable
 from headhunt_svc.serve.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -33,7 +34,7 @@ class Problem(HTTPException):
     """Ends a request with this answer."""
 
     def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status, detail, headers)
+        super().__init__(status, printable(detail), headers)
         self.kind = kind
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from headhunt_svc.errors import VideoError
+from headhunt_svc.names import unescape
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.addresses import PrivateAddressError, resolve_address
@@ -42,7 +43,7 @@ async def fetch(uri: str, folder: Path, settings: Settings) -> Path:
     if parts.scheme in ("", "file"):
         if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
             raise UriError("a file URI has neither host, query nor fragment: write file:///folder/clip.mp4")
-        name = urllib.parse.unquote(parts.path) if parts.scheme else uri
+        name = unescape(parts.path) if parts.scheme else uri
         return await asyncio.to_thread(_inside, name, settings.uri_roots)
     if parts.scheme in _PORTS:
         return await _download(parts, settings.uri_hosts, folder, settings.max_upload_bytes)

@@ -1,6 +1,7 @@
 """Opens video files through FFmpeg within limits. A file is treated as hostile: see docs/security.md."""
 
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 from fractions import Fraction
@@ -58,6 +59,19 @@ def open_file(path: Path) -> int:
     os.close(fd)
     problem = "the file is empty" if stat.S_ISREG(status.st_mode) else "not an ordinary file"
     raise VideoOpenError(f"{path}: {problem}")
+
+
+def add_rate_command(path: Path, format_name: str) -> str:
+    """The ffmpeg command that gives a raw stream of 25 frames per second its rate, without loss.
+
+    It writes the rate into an H.264 stream. Others are encoded anew: ffmpeg cannot copy pictures that have no times.
+    """
+    target = path.with_suffix(".rate.h264" if format_name == "h264" else ".mkv")
+    source, target_name = (f"./{p.name}" if p.name.startswith("-") or ":" in p.name else p.name for p in (path, target))
+    if format_name == "h264":
+        command = ["ffmpeg", "-i", source, "-c", "copy", "-bsf:v", "h264_metadata=tick_rate=50", target_name]
+        return f"{shlex.join(command)} (tick_rate is twice the rate)"
+    return shlex.join(["ffmpeg", "-framerate", "25", "-i", source, "-c:v", "libx264", "-qp", "0", target_name])
 
 
 def open_container(

@@ -1,5 +1,6 @@
 """Finds video files, and reads when their frames are shown."""
 
+import os
 from pathlib import Path
 
 from headhunt_svc.core.frame_times import FrameTimes
@@ -7,7 +8,24 @@ from headhunt_svc.errors import VideoError
 from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.source import VideoState
 
-SUFFIXES = frozenset(".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
+# FFmpeg's container -> endings of file names, in small letters
+FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
+    "asf": (".asf", ".wmv"),
+    "avi": (".avi",),
+    "dhav": (".dav",),
+    "flv": (".flv",),
+    "gif": (".gif",),
+    "h264": (".264", ".h264"),
+    "hevc": (".265", ".h265", ".hevc"),
+    "matroska": (".mkv", ".webm"),
+    "mov": (".3gp", ".m4v", ".mov", ".mp4"),
+    "mpeg": (".mpeg", ".mpg"),
+    "mpegts": (".m2ts", ".mts", ".ts"),
+    "mpegvideo": (".m2v",),
+    "ogg": (".ogv",),
+    "yuv4mpegpipe": (".y4m",),
+}
+SUFFIXES = frozenset(suffix for suffixes in FORMAT_SUFFIXES.values() for suffix in suffixes)
 
 
 def read_times(path: Path) -> tuple[FrameTimes, VideoState]:
@@ -29,7 +47,7 @@ def find_videos(paths: list[Path]) -> list[Path]:
     """
     videos: dict[Path, None] = {}
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112 - no folder either: a name that is too long
             videos[path] = None
             continue
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from headhunt_svc.names import escape
 from headhunt_svc.settings import Settings
 from headhunt_svc.video.container import VideoLimits
 from headhunt_svc.video.reader import VideoReader
@@ -22,7 +23,7 @@ def open_video(
     Raises:
         VideoOpenError, VideoLimitError: see VideoReader.
     """
-    name = video_id or path.name
+    name = video_id or escape(path.name)
     if sandbox is None:
         return VideoReader(path, number=stream, video_id=name)
     limits = VideoLimits(

@@ -20,10 +20,19 @@ from jaxtyping import Float64
 
 from headhunt_svc.core.segmentation import Segmenter
 from headhunt_svc.errors import VideoDecodeError, VideoLimitError, VideoOpenError
+from headhunt_svc.names import escape
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import Segment
 from headhunt_svc.video.clock import SAME_RATE, Clock
-from headhunt_svc.video.container import NOT_STATED, RAW_FORMATS, VideoLimits, open_container, open_file, video_streams
+from headhunt_svc.video.container import (
+    NOT_STATED,
+    RAW_FORMATS,
+    VideoLimits,
+    add_rate_command,
+    open_container,
+    open_file,
+    video_streams,
+)
 from headhunt_svc.video.packets import CheckedPacket, Packets
 from headhunt_svc.video.pictures import upright, upright_size
 from headhunt_svc.video.source import Gap, SegmentPictures, VideoSource
@@ -77,7 +86,7 @@ class VideoReader(VideoSource):
     _closed: bool = False
 
     def __post_init__(self) -> None:
-        self.video_id = self.video_id or self.path.name
+        self.video_id = self.video_id or escape(self.path.name)
 
     def __enter__(self) -> "VideoReader":
         fd = self.fd
@@ -144,8 +153,8 @@ class VideoReader(VideoSource):
         self._stated = float(rate) if rate and rate != NOT_STATED else 0.0
         if self._is_raw and not self._stated:
             raise VideoOpenError(
-                f"{self.path}: a raw stream that does not state its frame rate; put it into a container, with the rate "
-                f"of the camera: ffmpeg -fflags +genpts -framerate 25 -i {self.path.name} -c copy {self.path.stem}.mkv"
+                f"{self.path}: a raw stream that does not state its frame rate; add that of the camera: "
+                + add_rate_command(self.path, self._container.format.name)
             )
         packets = [packet for packet, *_ in self._head]
         times = sorted(

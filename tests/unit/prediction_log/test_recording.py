@@ -25,7 +25,7 @@ from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.prediction_log import guard
 from headhunt_svc.prediction_log.guard import log_errors
 from headhunt_svc.prediction_log.probe import ProbingScorer, is_probed
-from headhunt_svc.prediction_log.recording import PassRows, Recorder, camera_of, metadata_of, recorder_of
+from headhunt_svc.prediction_log.recording import PassRows, Recorder, metadata_of, recorder_of
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Segment
@@ -166,7 +166,6 @@ def test_names_times_quality_and_losses_are_in_the_rows() -> None:
     np.testing.assert_allclose(rows["brightness"], 0.5)
     list(recorder(log).record(fake_detector(), "a.mp4", generator(cut([0.1], 1)), camera="gate", pass_id="one"))
     assert (log.rows()["camera"][-1], log.rows()["pass_id"][-1]) == ("gate", "one")
-    assert (camera_of("yard/left/a.mp4"), camera_of("a.mp4")) == ("yard/left", "unnamed")
 
 
 def test_without_a_log_nothing_stands_between_detector_and_report() -> None:

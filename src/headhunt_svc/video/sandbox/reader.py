@@ -16,6 +16,7 @@ from types import TracebackType
 import numpy as np
 
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, VideoOpenError
+from headhunt_svc.names import escape
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan, Segment
 from headhunt_svc.video.container import VideoLimits, open_file
@@ -96,7 +97,7 @@ class SandboxedReader(VideoSource):
     _status: socket.socket = field(init=False, repr=False)  # closing it ends the process; its exit status comes here
 
     def __post_init__(self) -> None:
-        self.video_id = self.video_id or self.path.name
+        self.video_id = self.video_id or escape(self.path.name)
 
     def __enter__(self) -> "SandboxedReader":
         video = open_file(self.path)

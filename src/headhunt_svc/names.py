@@ -3,8 +3,10 @@
 import hashlib
 import os
 import re
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
@@ -50,14 +52,23 @@ def file_name(video_id: str) -> str:
 
 def _part(part: str) -> str:
     """One part of a path."""
-    part = printable(part)
-    if part in (".", ".."):
-        return part.replace(".", "%2E")
-    data = part.encode()
-    if len(data) <= MOST_BYTES:
-        return part
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    return f"{data[: MOST_BYTES - 17].decode(errors='ignore')}-{digest}"
+    return _shortened(printable(part), lambda character: len(character.encode()))
+
+
+def label(camera: str) -> str:
+    """The name of a camera in logs and baselines, where it becomes the name of a folder by `urllib.parse.quote`."""
+    return _shortened(printable(camera), lambda character: len(quote(character, safe="")))
+
+
+def _shortened(name: str, size: Callable[[str], int]) -> str:
+    """A name of up to MOST_BYTES, which is none of those that lead elsewhere; long ones end in a hash."""
+    if name in (".", ".."):
+        return name.replace(".", "%2E")
+    sizes = list(accumulate(map(size, name)))
+    if not sizes or sizes[-1] <= MOST_BYTES:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: bisect_right(sizes, MOST_BYTES - 17)]}-{digest}"
 
 
 def is_uri(text: str) -> bool:
@@ -85,7 +96,7 @@ def path_of(text: str) -> Path:
 def uri_of(path: Path) -> str:
     """A path as text; a file URI where the path itself cannot be printed."""
     text = str(path)
-    return text if printable(text) == text else "file://" + quote(os.fsencode(path))
+    return text if printable(text) == text else "file://" + quote(os.fsencode(path.absolute()))
 
 
 def camera_of(video_id: str, place: str | Path | None = None) -> str:

@@ -87,10 +87,10 @@ def detect(
     if out is not None:
         check_writable(out)
     results: Generator[Report | VideoError]
-    if not any(item.path.exists() for item in inputs):  # no reason to load a model
+    if not any(os.path.exists(item.path) for item in inputs):  # noqa: PTH110 - no reason to load a model
         results = (VideoOpenError(f"{item.path}: no such file") for item in inputs)
     elif server is not None:
-        results = _by_service(server, inputs, options, out)
+        results = _by_service(server, inputs, options, out, camera)
     else:
         check_bundle(bundle, operating_point, smoothing)
         results = _by_detector(bundle, inputs, Outputs(out, plot, explain, resume), options, camera)
@@ -116,7 +116,7 @@ def _by_detector(
 
 
 def _by_service(
-    url: str, inputs: "Sequence[Input]", options: Options, out: Path | None
+    url: str, inputs: "Sequence[Input]", options: Options, out: Path | None, camera: str | None
 ) -> Generator[Report | VideoError]:
     """Lets a service score the videos; writes the reports to `out`."""
     from headhunt_svc.pipeline.files import report_path
@@ -125,7 +125,7 @@ def _by_service(
     with Client(url, os.environ.get("HEADHUNT_API_KEY")) as client:
         for item in inputs:
             try:
-                report = client.detect(item.path, item.video_id, options)
+                report = client.detect(item.path, item.video_id, options, camera)
             except VideoError as exc:
                 yield exc
                 continue

@@ -10,11 +10,11 @@
     folders, without a file: normal/ and anomalous/ below the root, or below root/calibration, root/validation,
     root/test (without these everything is `test`); an anomalous video counts as anomalous from end to end.
 
-video: path below dataset.root; split: calibration, validation, test, or hard (a second test split that only
-`ablate` reads; optional); label: any word, "normal" for none, "fall+fight" for two kinds; spans: anomalous
-stretches, in `unit` seconds or frames ([] for a normal video). In seconds a span is half-open, and the times of the
-file's frames tell which are in it; what a span's end means in frames is dataset.span_ends. The forms of both files
-are in storage/rows.py, the benchmarks' layouts in benchmarks.py.
+video: path below dataset.root, or its id (names.escape); split: calibration, validation, test, or hard (a second test
+split that only `ablate` reads; optional); label: any word, "normal" for none, "fall+fight" for two kinds; spans:
+anomalous stretches, in `unit` seconds or frames ([] for a normal video). In seconds a span is half-open, and the times
+of the file's frames tell which are in it; what a span's end means in frames is dataset.span_ends. The forms of both
+files are in storage/rows.py, the benchmarks' layouts in benchmarks.py.
 """
 
 import json
@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.errors import ArtifactError, DatasetError
+from headhunt_svc.names import escape, path_of, uri_of
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.storage.tables import read_table
@@ -121,7 +122,7 @@ def read_folders(root: Path) -> list[Annotation]:
         for label, spans in ((NORMAL, ()), ("anomalous", WHOLE)):
             folder = split_folder / label
             for video in find_videos([folder]) if folder.is_dir() else []:
-                name = video.relative_to(root).as_posix()
+                name = escape(video.relative_to(root).as_posix())
                 annotations.append(Annotation(video=name, split=split, label=label, spans=spans, unit="frames"))
     if not annotations:
         raise DatasetError(f"{root}: no folders normal/ and anomalous/ with videos")
@@ -184,7 +185,7 @@ def save_index(path: Path, records: list[VideoRecord]) -> None:
     rows = [
         {
             "video_id": r.video_id,
-            "path": r.path.as_posix(),
+            "path": uri_of(r.path),
             "n_frames": r.n_frames,
             "fps": r.fps,
             "split": r.split,
@@ -214,7 +215,7 @@ def load_index(path: Path, split: Split | None = None) -> list[VideoRecord]:
     return [
         VideoRecord(
             row["video_id"],
-            Path(row["path"]),
+            path_of(row["path"]),
             int(row["n_frames"]),
             float(row["fps"]),
             row["split"],

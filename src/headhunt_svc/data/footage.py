@@ -1,5 +1,6 @@
 """Compares footage on disk with its annotations: videos that are missing, broken, unusual, or of another length."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.data.benchmarks import read_benchmark
 from headhunt_svc.data.datasets import WHOLE, Annotation, make_record, read_annotations, read_folders
 from headhunt_svc.errors import DatasetError, VideoError, list_problems
+from headhunt_svc.names import unescape
 from headhunt_svc.params import DatasetParams
 from headhunt_svc.types import VideoRecord
 from headhunt_svc.video.files import find_videos, read_times
@@ -68,11 +70,22 @@ def annotations_of(params: DatasetParams) -> tuple[tuple[Annotation, ...], dict[
 def _files(params: DatasetParams, annotations: Iterable[Annotation], videos: list[Path]) -> dict[str, list[Path]]:
     """The files of each annotated video. A benchmark's are searched by name in all folders (the archives differ)."""
     if params.layout in ("own", "folders"):
-        return {a.video: [params.root / a.video] for a in annotations}
+        return {a.video: [_file(params.root, a.video)] for a in annotations}
     by_stem = defaultdict(list)
     for path in videos:
         by_stem[path.stem].append(path)
     return {a.video: by_stem[a.video] for a in annotations}
+
+
+def _file(root: Path, video: str) -> Path:
+    """The file of a name below the root, which may be written as an id."""
+    path = root / video
+    return path if "%" not in video or _exists(path) else root / unescape(video)
+
+
+def _exists(path: Path) -> bool:
+    """Also of a name that is too long, for which pathlib raises."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def _places(places: Sequence[tuple[float | None, str]]) -> str:
@@ -114,7 +127,7 @@ def _check_video(
 ) -> Iterator[VideoRecord | Finding]:
     """The record of an annotated video, or findings that say why there is none (or what else is odd)."""
     name = annotation.video
-    if not files or not files[0].exists():
+    if not files or not _exists(files[0]):
         detail = f"{files[0]}: no such file" if files else f"{name}: no file of this name below {params.root}"
         yield Finding(name, "missing", detail)
         return

@@ -40,9 +40,11 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
-        """The report of a video, as Detector.detect returns it."""
-        with self._upload("/v1/detect", path, video_id, options) as response:
+    def detect(
+        self, path: Path, video_id: str | None = None, options: Options = Options(), camera: str | None = None
+    ) -> Report:
+        """The report of a video, as Detector.detect returns it; camera: its name in the service's log and metrics."""
+        with self._upload("/v1/detect", path, video_id, options, camera) as response:
             return Report.model_validate_json(response.read())
 
     def stream(
@@ -69,10 +71,13 @@ class Client:
             return card
 
     @contextmanager
-    def _upload(self, route: str, path: Path, video_id: str | None, options: Options) -> Iterator[httpx.Response]:
+    def _upload(
+        self, route: str, path: Path, video_id: str | None, options: Options, camera: str | None = None
+    ) -> Iterator[httpx.Response]:
         """Sends a video as the body of a request."""
         name = video_id or escape(path.name)
-        query = {key: value for key, value in asdict(options).items() if value is not None} | {"video_id": name}
+        query = {key: value for key, value in (asdict(options) | {"camera": camera}).items() if value is not None}
+        query["video_id"] = name
         headers = {"Content-Type": "application/octet-stream"}
         try:
             with (

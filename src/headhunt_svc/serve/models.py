@@ -12,7 +12,7 @@ from headhunt_svc.detector.bundle import StoredPoint
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 
 MAX_PIXELS = 2048 * 2048  # of a frame
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class _Model(BaseModel):

@@ -1,5 +1,6 @@
 """Stream the video in a request's body (multipart or raw) to a file, without holding it in memory."""
 
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,12 @@ _FORM_OVERHEAD = 2**18  # bytes of fields and boundaries beside the video
 _HEAD = 4096  # bytes that identify a container
 _RAW = (b"", b"application/octet-stream")  # and video/*, image/gif
 
-_STARTS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"GIF87a", b"GIF89a", b"OggS", b"0&\xb2u\x8ef\xcf\x11")
+_STARTS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"GIF87a", b"GIF89a", b"OggS", b"0&\xb2u\x8ef\xcf\x11", b"YUV4MPEG2 ")
+_DAHUA = (b"DHAV", b"DAHUA")
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid")
 _MPEG = tuple(b"\x00\x00\x01" + bytes([code]) for code in (0xB0, 0xB3, 0xB5, 0xBA))
+# raw H.264: parameters, access unit, additional data, slice; raw H.265: parameters, access unit, additional data
+_RAW_STREAM = re.compile(rb"\0{2,3}\x01(?:[\x06\x09\x01\x21\x41\x61\x25\x45\x65\x27\x47\x67]|[\x40\x42\x46\x4e]\x01)")
 _TS_PACKETS = (188, 192, 204)
 
 
@@ -42,7 +46,7 @@ class Received:
 
 def looks_like_video(head: bytes) -> bool:
     """Are these the first bytes of a container that video/ reads?"""
-    if head.startswith((*_STARTS, *_MPEG)) or head[4:8] in _BOXES:
+    if head.startswith((*_STARTS, *_DAHUA, *_MPEG)) or head[4:8] in _BOXES or _RAW_STREAM.match(head):
         return True
     if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"AVIX"):
         return True

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from headhunt_svc.video.dhav import cut_frame
+
 _MAX_HOPS = 2**16  # units that are stepped over in one file
 _TAIL = 2**20  # bytes that are searched at the end
 INTERRUPTED = (
@@ -384,6 +386,7 @@ def _ogg(source: _Source) -> str | None:
 _CHECKS: dict[str, Callable[[_Source], str | None]] = {
     "asf": _asf,
     "avi": _avi,
+    "dhav": lambda source: cut_frame(source.tail()[1]),
     "flv": _flv,
     "gif": _gif,
     "matroska": _matroska,

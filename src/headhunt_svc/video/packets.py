@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import av
 
+from headhunt_svc.video.dhav import is_whole
 from headhunt_svc.video.ending import missing_end
 from headhunt_svc.video.nal import BitstreamCheck
 
@@ -79,6 +80,8 @@ class Packets:
     def _problem(self, packet: "av.Packet[av.VideoStream]") -> str | None:
         if self._times and (packet.pos is None or self._times.get(packet.pos) != packet.dts):
             return "the picture is not where the file's index says"
+        if self._format == "dhav" and packet.pos is not None and not is_whole(self._fd, packet.pos):
+            return _MISSING
         return None
 
     def _in_place(self) -> Iterator[CheckedPacket]:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import fsspec
@@ -8,6 +9,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from headhunt_svc.errors import ConfigError, UnreachableError, VideoOpenError
 from headhunt_svc.jobs.inputs import StoppedError, expand, local, within
+from headhunt_svc.jobs.models import JobVideo
 
 
 @pytest.fixture
@@ -86,6 +88,37 @@ def test_over_http_only_what_lies_below_the_roots_is_read(footage: Path) -> None
             expand([str(footage / refused)], allowed)
     for uri in ("s3://bucket/other/1.mp4", "s3://bucket/archive/../secret.mp4", "file:///etc/passwd", "/etc/passwd"):
         assert not allowed(uri)
+
+
+def test_names_that_cannot_be_printed_are_file_uris(footage: Path) -> None:
+    odd = footage / "a" / os.fsdecode(b"k\xfc\x1b[31m\n%20.mp4")
+    odd.write_bytes(b"x")
+    uri = f"file://{footage}/a/k%FC%1B%5B31m%0A%2520.mp4"
+    video = JobVideo(uri=uri, video_id="k%FC%1B[31m%0A%2520.mp4")
+    assert video in expand([str(footage / "a")])
+    for text in (str(odd), uri, str(footage / "a" / "k*.mp4"), f"file://{footage}/a/k%2A.mp4"):
+        assert expand([text]) == (video,)
+    (footage / "m.csv").write_text(f"uri,video_id\n{uri},\n")
+    assert expand([str(footage / "m.csv")]) == (video,)
+    with local(uri, footage / "uploads") as path:
+        assert path == odd
+    assert JobVideo.model_validate_json(video.model_dump_json()) == video
+
+
+def test_a_file_uri_is_read_below_the_roots_only(footage: Path) -> None:
+    odd = footage / "a" / os.fsdecode(b"\xfc.mp4")
+    odd.write_bytes(b"x")
+    allowed = within([footage / "a"], ["file:///", "s3://bucket/"])
+    assert [v.video_id for v in expand([str(footage / "a")], allowed)] == ["one.mp4", "%FC.mp4"]
+    for path in ("b/two.mp4", "a/../b/two.mp4", "a/%2E%2E/b/two.mp4", "a%2F..%2Fb/two.mp4"):
+        assert not allowed(f"file://{footage}/{path}")
+        with pytest.raises(ConfigError, match="may read"):
+            expand([f"file://{footage}/{path}"], allowed)
+
+
+def test_a_name_that_is_too_long_for_any_file_is_one_bad_video(footage: Path) -> None:
+    text = str(footage / ("v" * 300))
+    assert [v.uri for v in expand([text])] == [text]
 
 
 def test_a_manifest_cannot_lead_out_of_the_roots(footage: Path) -> None:

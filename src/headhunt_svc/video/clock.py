@@ -4,7 +4,7 @@ Detection, the index, labels and evaluation count by it. It repairs what cannot 
 """
 
 import statistics
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ MAX_HOLE_S = 3600.0  # further ahead is another clock, not a longer wait
 MAX_BACK_S = 0.5  # further back is another clock, not two pictures in the wrong order; and at least as many steps as:
 MAX_BACK_STEPS = 5
 _RECENT = 25  # steps whose median is the length of the last picture
-_UNIT = 1e5  # steps are counted in units of 1/100 ms
+_UNIT = 1e5  # steps are counted in units of 1/100 ms; no step is shorter
 SAME_RATE = 0.03  # share by which a file's statement may differ from its frames
 
 
@@ -53,7 +53,8 @@ class Clock:
     _n: int = 0
     _lost_s: float = 0.0  # until when pictures are known to be lost
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
-    _steps: Counter[int] = field(default_factory=Counter)
+    _steps: Counter[int] = field(default_factory=Counter)  # how many steps of about which length
+    _sums_s: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))  # of all of these
 
     @property
     def step_s(self) -> float:
@@ -66,10 +67,11 @@ class Clock:
         """Typical pictures per second: 1 / mean of the steps near their median. None before the second picture."""
         if not self._steps:
             return None
-        steps, counts = (np.array(part) for part in zip(*sorted(self._steps.items()), strict=True))
-        median = steps[np.searchsorted(np.cumsum(counts), counts.sum() / 2)]
-        near = (steps > median / 2) & (steps < 2 * median)
-        return float(_UNIT * counts[near].sum() / (steps * counts)[near].sum())
+        lengths = sorted(self._steps)
+        counts, sums_s = (np.array([part[length] for length in lengths]) for part in (self._steps, self._sums_s))
+        median = lengths[np.searchsorted(np.cumsum(counts), counts.sum() / 2)]
+        near = (np.array(lengths) > median / 2) & (np.array(lengths) < 2 * median)
+        return float(counts[near].sum() / sums_s[near].sum())
 
     def seconds(self, timestamp: float) -> float | None:
         """The time of a timestamp near the last picture's; None before the first picture."""
@@ -97,12 +99,14 @@ class Clock:
             self.discontinuities.append(Discontinuity(resumed_s, time_s - resumed_s))
             self.origin_s += time_s - resumed_s
             time_s = resumed_s
-        elif time_s <= self.last_s:
+        elif time_s - self.last_s < 1 / _UNIT:
             self.repaired_times += 1
             time_s = self.last_s + step_s
         else:
             self._recent.append(time_s - self.last_s)
-            self._steps[max(round((time_s - self.last_s) * _UNIT), 1)] += 1
+            length = round((time_s - self.last_s) * _UNIT)
+            self._steps[length] += 1
+            self._sums_s[length] += time_s - self.last_s
         hole = time_s - self.last_s > max(MIN_HOLE_S, MIN_HOLE_STEPS * step_s)
         if hole:
             self._recent.pop()

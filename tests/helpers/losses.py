@@ -17,6 +17,7 @@ from headhunt_svc.video.source import VideoSource, VideoState
 EVERY_PICTURE = SegmentationParams(length_frames=1, frames_per_segment=1)
 RATE, SIZE = 25, (96, 72)
 TS_PACKET = 188  # bytes
+_VIDEO = (b"\x01\x00", b"\x41\x00")  # a packet of the first stream that FFmpeg writes; the first one of a picture
 
 
 def moving_noise(n: int, seed: int = 0, size: tuple[int, int] = SIZE) -> UInt8[np.ndarray, "n height width 3"]:
@@ -59,9 +60,16 @@ def copy(source: Path, target: Path, kept: Callable[[int, int], bool] = lambda i
 
 
 def transport_packets_removed(data: bytes, rng: random.Random) -> bytes:
-    """A burst of packets that a network lost."""
-    first = rng.randrange(40, len(data) // TS_PACKET - 20) * TS_PACKET
-    return data[:first] + data[first + TS_PACKET * rng.choice((1, 1, 2, 3, 5, 8, 16, 16, 20, 32)) :]
+    """A burst of packets that a network lost.
+
+    Packets are counted from 0 to 15 only, so a loss of exactly 16 of the video's leaves no trace: another is drawn.
+    """
+    while True:
+        start = rng.randrange(40, len(data) // TS_PACKET - 41) * TS_PACKET
+        stop = start + rng.randrange(1, 41) * TS_PACKET
+        of_video = sum(data[at + 1 : at + 3] in _VIDEO for at in range(start, stop, TS_PACKET))
+        if of_video % 16:
+            return data[:start] + data[stop:]
 
 
 def _stretch(data: bytes, rng: random.Random) -> tuple[int, int]:

@@ -23,6 +23,9 @@ _MATROSKA_ENDS = tuple(map(bytes.fromhex, ("1c53bb6b", "1254c367", "114d9b74", "
 _BROKEN_BEHIND = "the file is broken behind this picture"
 _MISSING = "data is missing in the recording"
 _AVI_CHUNK_HEADER = 8  # bytes between a place in the index and its data
+_TS_SYNC = b"G"  # the first byte of each packet of a transport stream, which has one of these sizes in a file:
+_TS_PACKETS = (188, 192, 204)
+_SURELY_TIMED = 25  # pictures in a row, each with its time: so has the next one
 
 
 class CheckedPacket(NamedTuple):
@@ -53,7 +56,10 @@ class Packets:
         # an AVI file counts its pictures; after a loss only the index at its end knows their numbers
         index = stream.index_entries if self._format == "avi" else ()
         self._times = {entry.pos + _AVI_CHUNK_HEADER: entry.timestamp for entry in index}
-        self._packets = self._in_place()
+        self._packets = self._checked()
+        self._ts_packet = 0  # bytes; 0: not a transport stream
+        self._last_pos: int | None = None  # of a packet whose place in a transport stream is known
+        self._n_timed = 0
         self.unfinished: str | None = None
 
     def __iter__(self) -> Iterator[CheckedPacket]:
@@ -61,7 +67,24 @@ class Packets:
 
     def __next__(self) -> CheckedPacket:
         """The next packet."""
-        packet, problem, lost_before = next(self._packets)
+        return next(self._packets)
+
+    def _checked(self) -> Iterator[CheckedPacket]:
+        """The packets, with everything that is wrong with them.
+
+        Zeros at the end of one may be padding. Where the next one is broken, they are where the damage begins.
+        """
+        held: CheckedPacket | None = None
+        for item in self._in_place():
+            checked = self._check(*item)
+            if held is not None:
+                begins = checked.problem and held.problem is None and not memoryview(held.packet)[-1]
+                yield held._replace(problem=_BROKEN_BEHIND) if begins else held
+            held = checked
+        if held is not None:
+            yield held
+
+    def _check(self, packet: "av.Packet[av.VideoStream]", problem: str | None, lost_before: bool) -> CheckedPacket:
         if packet.has_sidedata("new_extradata"):
             self._bitstream = self._bitstream_check(bytes(packet.get_sidedata("new_extradata")))
         problem = problem or self._problem(packet)
@@ -125,8 +148,11 @@ class Packets:
     def _adjacent(self, last: "av.Packet[Any]", packet: "av.Packet[Any]") -> bool:
         """Is there nothing but headers between two packets? Where a length is wrong, the demuxer looks for the next.
 
-        Only Matroska and FLV files have packets in one piece, and nothing else between them.
+        Only Matroska and FLV files have packets in one piece, and nothing else between them. In a transport stream, all
+        places are a multiple of its packets' size apart, and an HEVC picture whose time is missing lost its beginning.
         """
+        if self._format == "mpegts":
+            return self._aligned(packet.pos) and self._timed(packet)
         if last.pos is None or packet.pos is None:
             return True
         if self._format == "matroska,webm":
@@ -142,3 +168,18 @@ class Packets:
                 return False
             start += size + 4
         return start == stop
+
+    def _aligned(self, pos: int | None) -> bool:
+        if pos is None:
+            return True
+        last, self._last_pos = self._last_pos, pos
+        if last is None:
+            syncs = ((size, os.pread(self._fd, 2 * size + 1, pos)) for size in _TS_PACKETS)
+            self._ts_packet = next((size for size, data in syncs if data[::size] == 3 * _TS_SYNC), 0)
+        return last is None or not self._ts_packet or (pos - last) % self._ts_packet == 0
+
+    def _timed(self, packet: "av.Packet[Any]") -> bool:
+        if packet.pts is None:
+            return self._codec != "hevc" or self._n_timed < _SURELY_TIMED
+        self._n_timed += 1
+        return True

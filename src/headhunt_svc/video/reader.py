@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import statistics
 import threading
 from collections import deque
@@ -33,11 +32,11 @@ from headhunt_svc.video.container import (
     open_file,
     video_streams,
 )
+from headhunt_svc.video.header import lost_by_header
 from headhunt_svc.video.packets import CheckedPacket, Packets
 from headhunt_svc.video.pictures import upright, upright_size
 from headhunt_svc.video.source import Gap, SegmentPictures, VideoSource
 
-_WITHOUT_FRAME_COUNT = ("asf", "flv", "matroska,webm")  # containers whose headers hold a length in seconds instead
 _PERIODS_S = {"mpegts": 2**33 / 90000, "mpeg": 2**33 / 90000}  # after which a container counts from 0 again
 _PEEK = 32  # packets that are read at opening, to know the typical rate
 # errors instead of pictures that the decoder made up
@@ -395,31 +394,8 @@ class VideoReader(VideoSource):
         self.duration_s = self._clock.last_s + self._clock.step_s
         if (rate := self._clock.rate) is not None:
             self._set_rate(rate)
-        self._add_gap_of_header()
-
-    def _add_gap_of_header(self) -> None:
-        """Add a gap, if no packet failed, where the header states more pictures or seconds than were decoded."""
-        if self.gaps:
-            return
-        if self._counts_pictures:
-            lost = self._stream.frames - self._n_chunks
-        else:
-            lost = self._stream.frames - self._discarded - self.n_frames
-        lost_s = self._stated_s() - self.duration_s
-        if lost > 1:  # some encoders count one too many
-            reason = f"the file states {self._stream.frames} pictures, {lost} more than could be decoded"
-            self.gaps.append(Gap(None, lost, reason))
-        elif lost_s > max(0.5, 2 / self.fps):  # the last picture's duration is not exact
-            reason = f"the file states {self.duration_s + lost_s:.1f} s, {self.duration_s:.1f} s could be decoded"
-            self.gaps.append(Gap(self.duration_s, max(round(lost_s * self.fps), 1), reason))
-
-    def _stated_s(self) -> float:
-        """The length of the picture stream in the file's header; 0 if there is none, or it may be that of the sound."""
-        if self._container.format.name not in _WITHOUT_FRAME_COUNT or self.discontinuities:
-            return 0.0
-        origin_s = self._clock.origin_s
-        tag = self._stream.metadata.get("DURATION", "")
-        if match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag):
-            hours, minutes, seconds = map(float, match.groups())
-            return hours * 3600 + minutes * 60 + seconds - origin_s
-        return (self._container.duration or 0) / 1e6 if len(self._container.streams) == 1 else 0.0
+        if not self.gaps:
+            packets = self._n_chunks if self._counts_pictures else self.n_frames + self._discarded
+            origin_s = None if self.discontinuities else self._clock.origin_s
+            lost = lost_by_header(self._container, self._stream, packets, origin_s, self.duration_s, self.fps)
+            self.gaps.extend([lost] if lost else [])

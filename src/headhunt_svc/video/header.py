@@ -1,0 +1,43 @@
+"""Compares what a file's header states with what was read of it."""
+
+import re
+
+import av
+
+from headhunt_svc.video.source import Gap
+
+_WITH_SECONDS_ONLY = ("asf", "flv", "matroska,webm")  # containers whose headers count no pictures
+
+
+def lost_by_header(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    n_packets: int,
+    origin_s: float | None,
+    duration_s: float,
+    fps: float,
+) -> Gap | None:
+    """The gap of a file whose header states more pictures or seconds than were read, though no packet failed.
+
+    n_packets: read, those that the edit list hides included. origin_s: timestamp of the first picture; None: the clock
+    jumps, so that no length can be compared. duration_s, fps: of what was read.
+    """
+    lost = stream.frames - n_packets
+    if lost > 1:  # some encoders count one too many
+        return Gap(None, lost, f"the file states {stream.frames} pictures, {lost} more than could be decoded")
+    lost_s = 0.0 if origin_s is None else _stated_s(container, stream, origin_s) - duration_s
+    if lost_s > max(0.5, 2 / fps):  # the last picture's duration is not exact
+        reason = f"the file states {duration_s + lost_s:.1f} s, {duration_s:.1f} s could be decoded"
+        return Gap(duration_s, max(round(lost_s * fps), 1), reason)
+    return None
+
+
+def _stated_s(container: av.container.InputContainer, stream: av.VideoStream, origin_s: float) -> float:
+    """The length of the picture stream in the file's header; 0 if there is none, or it may be that of the sound."""
+    if container.format.name not in _WITH_SECONDS_ONLY:
+        return 0.0
+    tag = stream.metadata.get("DURATION", "")
+    if match := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag):
+        hours, minutes, seconds = map(float, match.groups())
+        return hours * 3600 + minutes * 60 + seconds - origin_s
+    return (container.duration or 0) / 1e6 if len(container.streams) == 1 else 0.0

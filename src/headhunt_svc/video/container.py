@@ -23,6 +23,7 @@ CODECS = frozenset(
     "mpegvideo msmpeg4 msmpeg4v2 prores rawvideo theora vc1 vp6 vp6f vp8 vp9 wmv1 wmv2 wmv3".split()
 )
 RAW_FORMATS = frozenset("h264 hevc m4v mpegvideo".split())  # no container: pictures without timestamps
+_QUIET_SLICES = frozenset(("h264", "mpeg1video", "mpeg2video"))  # decoders whose slice threads swallow errors
 NOT_STATED = Fraction(7, 1000)  # frames per second, given to FFmpeg for raw streams that do not state theirs
 STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
@@ -108,6 +109,8 @@ def open_container(
         container.close()
         raise
     chosen.thread_type = "SLICE"  # with frame threads, what is lost after an error depends on the number of cores
+    if chosen.codec_context.codec.name in _QUIET_SLICES:
+        chosen.codec_context.thread_count = 1
     return container, chosen
 
 

@@ -53,9 +53,11 @@ class Packets:
         self._format = container.format.name
         self._codec = stream.codec_context.codec.canonical_name
         self._bitstream = self._bitstream_check(stream.codec_context.extradata)
-        # an AVI file counts its pictures; after a loss only the index at its end knows their numbers
+        # An AVI file counts its pictures; after a loss only the index at its end knows their numbers. Without that,
+        # FFmpeg's index is of the pictures that it has read to open the file.
         index = stream.index_entries if self._format == "avi" else ()
         self._times = {entry.pos + _AVI_CHUNK_HEADER: entry.timestamp for entry in index}
+        self._last_indexed = max(self._times, default=-1)
         self._packets = self._checked()
         self._ts_packet = 0  # bytes; 0: not a transport stream
         self._last_pos: int | None = None  # of a packet whose place in a transport stream is known
@@ -101,7 +103,8 @@ class Packets:
         return BitstreamCheck(self._codec, extradata) if self._codec in ("h264", "hevc") else None
 
     def _problem(self, packet: "av.Packet[av.VideoStream]") -> str | None:
-        if self._times and (packet.pos is None or self._times.get(packet.pos) != packet.dts):
+        pos = packet.pos or 0
+        if pos <= self._last_indexed and self._times.get(pos) != packet.dts:
             return "the picture is not where the file's index says"
         if self._format == "dhav" and packet.pos is not None and not is_whole(self._fd, packet.pos):
             return _MISSING

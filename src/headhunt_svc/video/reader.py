@@ -73,7 +73,7 @@ class VideoReader(VideoSource):
     _n_chunks: int = 0  # places of pictures in an AVI file, the empty ones too
     _skip: str | None = None  # why packets before the next key frame are not decoded
     _in_decoder: bool = False  # may the decoder hold pictures?
-    _first_shown: int | None = None  # timestamp of the key frame that decoding began with
+    _anew: int | None = None  # timestamp of the key frame that decoding began with; None: in no such group
     _decode_times: list[int] = field(default_factory=list)  # of pictures in the decoder, a heap; AVI only
     _frames_at_gap: int = -1
     _head: deque[CheckedPacket] = field(default_factory=deque)
@@ -190,8 +190,8 @@ class VideoReader(VideoSource):
     def _intact(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
         """The packets that can be decoded to what was recorded; None where some are missing, which become `gaps`.
 
-        After a loss, packets up to the next key frame are part of the gap: they refer to missing pictures, which FFmpeg
-        would make up.
+        After a loss, packets up to the next key frame are part of the gap, and those after it that are shown before it:
+        they refer to missing pictures, which FFmpeg would make up.
         """
         self._skip = "the recording begins between key frames"
         while (item := self._next_packet()) is not None:
@@ -200,6 +200,7 @@ class VideoReader(VideoSource):
                 if lost_before:
                     yield None
                     self._add_gap(packet, "pictures before this one are missing")
+                self._anew = packet.pts if self._skip or lost_before else None
                 self._skip = None
             elif lost_before and problem is None:
                 problem = "pictures that this one refers to are missing"
@@ -207,6 +208,9 @@ class VideoReader(VideoSource):
                 yield None
                 self._add_gap(packet, problem or self._skip or FOLLOWS)
                 self._skip = self._skip or FOLLOWS
+                continue
+            if self._anew is not None and packet.pts is not None and packet.pts < self._anew:
+                self._add_gap(packet, FOLLOWS)
                 continue
             self._discarded += packet.is_discard
             if packet.dts is not None:
@@ -245,8 +249,6 @@ class VideoReader(VideoSource):
 
     def _decode(self, packet: "av.Packet[av.VideoStream] | None") -> Iterator[tuple[float | None, av.VideoFrame]]:
         """The pictures that a packet completes; None for those left at the end."""
-        if packet is not None and not self._in_decoder:
-            self._first_shown = packet.pts  # what is shown before this key frame refers to pictures that are missing
         self._in_decoder = True
         if packet is not None and packet.dts is not None and self._counts_pictures:
             heappush(self._decode_times, packet.dts)
@@ -268,8 +270,6 @@ class VideoReader(VideoSource):
             if size != self._size:
                 text = f"pictures of {size[0]} x {size[1]} in a video of {self._size[0]} x {self._size[1]}"
                 self._add_gap(packet, text)
-            elif picture.pts is not None and self._first_shown is not None and picture.pts < self._first_shown:
-                self._add_gap(packet, FOLLOWS)
             elif timestamp is None and self.n_frames == self._frames_at_gap:
                 self._add_gap(packet, "a picture without a time follows lost ones")
             else:

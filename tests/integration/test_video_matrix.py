@@ -138,7 +138,7 @@ RECIPES: dict[str, Recipe] = {
     "ahead.ts": joined("h264b.ts", "late.ts"),
     "front.ts": cut("h264b.ts", 0.1, 1, 188),
     "front_mpeg2.ts": cut("mpeg2.ts", 0.3, 1, 188),
-    "open.ts": encoded(*x264(), "-x264-params", "open-gop=1:keyint=25:bframes=3"),
+    "open.ts": encoded(*x264(), "-x264-params", "open-gop=1:keyint=25:b-pyramid=none"),
     "front_open.ts": cut("open.ts", 0.1, 1, 188),
     **{f"end.{kind}": cut(f"h264b.{kind}", 0, 0.6) for kind in ("mp4", "mkv", "ts", "flv")},
     "end.avi": cut("mjpeg.avi", 0, 0.6),

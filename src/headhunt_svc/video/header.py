@@ -1,4 +1,4 @@
-"""Compares what a file's header states with what was read of it."""
+"""What a file's header states about its length and rate, and what is wrong with it."""
 
 import re
 

@@ -39,9 +39,8 @@ from headhunt_svc.video.source import Gap, SegmentPictures, VideoSource
 
 _PERIODS_S = {"mpegts": 2**33 / 90000, "mpeg": 2**33 / 90000}  # after which a container counts from 0 again
 _PEEK = 32  # packets that are read at opening, to know the typical rate
-# errors instead of pictures that the decoder made up
-FOLLOWS = "follows a broken picture"
-_STRICT = "explode+crccheck+bitstream+buffer"
+_FOLLOWS = "follows a broken picture"
+_STRICT = "explode+crccheck+bitstream+buffer"  # errors instead of pictures that the decoder made up
 
 
 @dataclass(slots=True)
@@ -159,13 +158,11 @@ class VideoReader(VideoSource):
         times = sorted(
             {t for p in packets if (t := self._seconds(p, p.dts if self._counts_pictures else p.pts)) is not None}
         )
-        duration_s = next((self._seconds(p, p.duration) for p in packets if p.duration), None)
-        step_s = statistics.median(b - a for a, b in pairwise(times)) if len(times) > 1 else duration_s
+        length_s = next((self._seconds(p, p.duration) for p in packets if p.duration), None)
+        step_s = statistics.median(b - a for a, b in pairwise(times)) if len(times) > 1 else length_s
         typical = 1 / step_s if step_s else self._stated or float(guessed or 0)
         if typical <= 0:
-            raise VideoOpenError(
-                f"{self.path}: neither the file nor its frames state a frame rate; re-encode it with ffmpeg"
-            )
+            raise VideoOpenError(f"{self.path}: neither the file nor its frames state a rate; re-encode it with ffmpeg")
         self._set_rate(typical)
         self._clock = Clock(1 / self.fps, _PERIODS_S.get(self._container.format.name), self.holes, self.discontinuities)
 
@@ -206,11 +203,11 @@ class VideoReader(VideoSource):
                 problem = "pictures that this one refers to are missing"
             if problem or self._skip:
                 yield None
-                self._add_gap(packet, problem or self._skip or FOLLOWS)
-                self._skip = self._skip or FOLLOWS
+                self._add_gap(packet, problem or self._skip or _FOLLOWS)
+                self._skip = self._skip or _FOLLOWS
                 continue
             if self._anew is not None and packet.pts is not None and packet.pts < self._anew:
-                self._add_gap(packet, FOLLOWS)
+                self._add_gap(packet, _FOLLOWS)
                 continue
             self._discarded += packet.is_discard
             if packet.dts is not None:
@@ -265,7 +262,7 @@ class VideoReader(VideoSource):
             timestamp = self._timestamp(picture)
             self._size = self._size or size
             if picture.is_corrupt:
-                self._lose(packet, "broken picture")
+                self._lose(packet, "broken picture", timestamp)
                 return
             if size != self._size:
                 text = f"pictures of {size[0]} x {size[1]} in a video of {self._size[0]} x {self._size[1]}"
@@ -275,11 +272,11 @@ class VideoReader(VideoSource):
             else:
                 yield timestamp, picture
 
-    def _lose(self, packet: "av.Packet[av.VideoStream] | None", reason: str) -> None:
+    def _lose(self, packet: "av.Packet[av.VideoStream] | None", reason: str, timestamp: float | None = None) -> None:
         """Give up everything up to the next key frame."""
-        self._add_gap(packet, reason)
+        self._add_gap(packet, reason, timestamp)
         self._restart_decoder()
-        self._skip = FOLLOWS
+        self._skip = _FOLLOWS
 
     def _timestamp(self, picture: av.VideoFrame) -> float | None:
         """When a picture is shown, in the file's seconds."""
@@ -290,18 +287,21 @@ class VideoReader(VideoSource):
             ticks = heappop(self._decode_times) if self._decode_times else None
         return None if ticks is None or self._stream.time_base is None else float(ticks * self._stream.time_base)
 
-    def _add_gap(self, packet: "av.Packet[av.VideoStream] | None", reason: str) -> None:
-        """Note a lost packet; lost packets in a row are one gap, with the first one's reason."""
-        timestamp = (
-            None if packet is None else self._seconds(packet, packet.pts if packet.pts is not None else packet.dts)
-        )
+    def _add_gap(self, packet: "av.Packet[av.VideoStream] | None", reason: str, timestamp: float | None = None) -> None:
+        """Note a lost packet, at its picture's timestamp; those in a row are one gap, with the first one's reason."""
+        if timestamp is None and packet is not None:
+            timestamp = self._seconds(packet, packet.pts if packet.pts is not None else packet.dts)
+        time_s = None if timestamp is None else self._clock.seconds(timestamp)
         if timestamp is not None:
             self._clock.lose(timestamp)
         if self.gaps and self.n_frames == self._frames_at_gap:
-            self.gaps[-1] = replace(self.gaps[-1], packets=self.gaps[-1].packets + 1)
+            gap = self.gaps[-1]
+            if time_s is not None and gap.time_s is not None and self._clock.last_s < time_s < gap.time_s:
+                gap = replace(gap, time_s=time_s)  # packets come in another order than pictures
+            self.gaps[-1] = replace(gap, packets=gap.packets + 1)
             return
         self._frames_at_gap = self.n_frames
-        self.gaps.append(Gap(None if timestamp is None else self._clock.seconds(timestamp), 1, reason))
+        self.gaps.append(Gap(time_s, 1, reason))
 
     def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """The video's segments in order, the tail included; every decoded frame is in exactly one.

@@ -16,6 +16,8 @@ from headhunt_svc.video.nal import BitstreamCheck
 
 _MAX_OVERHEAD = 64  # bytes between two packets of a Matroska file that belong to neither: headers of blocks, clusters
 _FLV_TAG_HEADER = 11  # bytes
+_FLV_PICTURE_HEADER = 5  # of H.264
+_FLV_VIDEO, _FLV_H264 = 9, 7
 _PARSED = ("mpegts", "mpeg")  # containers without pictures' lengths: FFmpeg's parser looks for their ends
 _LAST_MAY_BE_CUT = (*_PARSED, "matroska,webm", "flv")
 # what may follow the last block of a Matroska file: Cues, Tags, SeekHead, Attachments, Chapters
@@ -163,11 +165,16 @@ class Packets:
             return alpha or packet.pos <= last.pos + last.size + _MAX_OVERHEAD
         return self._format != "flv" or self._tags_lead(last.pos, packet.pos)
 
-    def _tags_lead(self, start: int, stop: int) -> bool:
-        """Do the tags of an FLV file lead from one to another, each with its length before and behind it?"""
+    def _tags_lead(self, first: int, stop: int) -> bool:
+        """Do the tags of an FLV file lead from one to another, each with its length before and behind it?
+
+        Between two pictures, there is no tag of a picture that the demuxer could not read.
+        """
+        start = first
         while start < stop:
-            size = int.from_bytes(os.pread(self._fd, 3, start + 1)) + _FLV_TAG_HEADER
-            if int.from_bytes(os.pread(self._fd, 4, start + size)) != size:
+            tag = os.pread(self._fd, _FLV_TAG_HEADER + _FLV_PICTURE_HEADER + 1, start)
+            size = int.from_bytes(tag[1:4]) + _FLV_TAG_HEADER
+            if int.from_bytes(os.pread(self._fd, 4, start + size)) != size or (start > first and _is_broken_tag(tag)):
                 return False
             start += size + 4
         return start == stop
@@ -186,3 +193,12 @@ class Packets:
             return self._codec != "hevc" or self._n_timed < _SURELY_TIMED
         self._n_timed += 1
         return True
+
+
+def _is_broken_tag(tag: bytes) -> bool:
+    """Is the video in an FLV tag neither a picture nor H.264's parameters (avcC, which begins with a 1)?"""
+    kind, data = tag[0] & 0x1F, tag[_FLV_TAG_HEADER:]
+    if kind != _FLV_VIDEO or len(data) <= _FLV_PICTURE_HEADER:
+        return False
+    parameters = data[0] in (_FLV_H264 | 1 << 4, _FLV_H264 | 2 << 4) and data[1] == 0
+    return data[0] == 0 or (parameters and data[_FLV_PICTURE_HEADER] != 1)

@@ -5,15 +5,17 @@ docs/video.md has the table of differences.
 
 import struct
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from headhunt_svc.errors import VideoOpenError
-from headhunt_svc.video.clock import Hole
+from headhunt_svc.params import SegmentationParams
 from headhunt_svc.video.reader import VideoReader
+from headhunt_svc.video.sandbox import SandboxedReader
+from headhunt_svc.video.source import VideoState
 from helpers.ffmpeg import Folder, ffmpeg, needs_ffmpeg, pictures
 from helpers.losses import Shown, shown
 
@@ -154,7 +156,7 @@ def read(path: Path, number: int | None = None) -> Shown:
     return shown(VideoReader(path, number=number))
 
 
-def clean(state: object) -> bool:
+def clean(state: VideoState) -> bool:
     """Nothing is reported about the file."""
     names = ("gaps", "holes", "discontinuities", "repaired_times", "unfinished")
     return not any(getattr(state, name) for name in names)
@@ -178,3 +180,107 @@ def test_the_same_pictures_at_the_same_times(folder: Folder, name: str) -> None:
     assert clean(video.state)
     with VideoReader(path) as reader:
         np.testing.assert_allclose(reader.frame_times(), times, atol=1e-6)
+
+
+# -- where we differ on purpose: the table in docs/video.md ------------------------------------------------------------
+@pytest.mark.parametrize("name", ["copied.avi", "copied_b.avi", "mpeg4_b.avi"])
+def test_an_avi_files_pictures_are_counted(folder: Folder, name: str) -> None:
+    """It numbers them as they are decoded; ffmpeg shows them at these numbers, so unevenly if there are B-frames."""
+    times, hashes = pictures(folder.file(name))
+    video = read(folder.file(name))
+    assert list(video.hashes) == hashes
+    np.testing.assert_allclose(video.times, np.arange(N) / RATE, atol=1e-6)
+    np.testing.assert_allclose(video.times, times, atol=1 / RATE + 1e-6)
+    assert clean(video.state)
+    assert (video.state.fps, video.state.stated_fps) == (RATE, 2 * RATE)
+
+
+@pytest.mark.parametrize(("name", "jump_s"), [("again.ts", -2), ("back.ts", -2 - LATE), ("ahead.ts", LATE - 2)])
+def test_jumps_of_the_clock_are_removed(folder: Folder, name: str, jump_s: float) -> None:
+    """The last two packets before the joint are a gap: the packets' counter breaks there, as where some are lost."""
+    times, hashes = pictures(folder.file(name))
+    video = read(folder.file(name))
+    kept = [i for i in range(2 * N) if i not in (N - 3, N - 1)]
+    assert list(video.hashes) == [hashes[i] for i in kept]
+    np.testing.assert_allclose(video.times, np.array(kept) / RATE, atol=1e-6)
+    (jump,) = video.state.discontinuities
+    assert (round(jump.time_s, 6), round(jump.jump_s, 2)) == (SECONDS, pytest.approx(jump_s, abs=0.1))
+    assert len(times) == 2 * N
+    assert not np.allclose(times, np.arange(2 * N) / RATE)
+
+
+@pytest.mark.parametrize("name", ["hole.mp4", "hole.ts"])
+def test_a_hole_is_named(folder: Folder, name: str) -> None:
+    """Pictures and times are ffmpeg's; no segment reaches across."""
+    path = folder.file(name)
+    times, hashes = pictures(path)
+    video = read(path)
+    assert list(video.hashes) == hashes
+    np.testing.assert_allclose(video.times, times, atol=1e-6)
+    assert [(round(h.start_s, 6), round(h.stop_s, 6)) for h in video.state.holes] == [(1, 1 + WAIT)]
+    assert (video.state.gaps, video.state.fps, round(video.state.duration_s, 6)) == ([], RATE, SECONDS + WAIT)
+    with VideoReader(path) as reader:
+        spans = [
+            (piece.start_s, piece.stop_s)
+            for piece in reader.segments(SegmentationParams(length_s=0.8, frames_per_segment=2))
+        ]
+    np.testing.assert_allclose(spans, [(0, 0.8), (0.8, 1), (61, 61.8), (61.8, 62)], atol=1e-6)
+
+
+def test_of_two_streams_the_default_one_is_taken(folder: Folder) -> None:
+    path = folder.file("two.mkv")
+    video, other = read(path), read(path, number=0)
+    assert (video.state.stream, video.state.streams, other.state.stream) == (1, (0, 1), 0)
+    assert (list(video.times), list(video.hashes)) == pictures(path, 1)
+    assert (list(other.times), list(other.hashes)) == pictures(path, 0)
+
+
+@pytest.mark.parametrize("name", ["front.ts", "front_mpeg2.ts", "front_open.ts"])
+def test_a_recording_that_begins_between_key_frames_begins_with_a_gap(folder: Folder, name: str) -> None:
+    times, hashes = pictures(folder.file(name))
+    video = read(folder.file(name))
+    assert list(video.hashes) == hashes
+    np.testing.assert_allclose(video.times, times, atol=1e-6)
+    (gap,) = video.state.gaps
+    assert (gap.time_s, gap.stop_s, gap.reason) == (None, 0, "the recording begins between key frames")
+    assert clean(replace(video.state, gaps=[]))
+
+
+@pytest.mark.parametrize(("name", "lost"), [("end.mkv", [25]), ("end.ts", [26]), ("end.flv", []), ("end.avi", [])])
+def test_the_last_picture_of_a_file_that_was_cut_off_is_a_gap(folder: Folder, name: str, lost: list[int]) -> None:
+    """ffmpeg shows it as far as it goes; `lost` are its numbers."""
+    times, hashes = pictures(folder.file(name))
+    video = read(folder.file(name))
+    kept = [i for i in range(len(hashes)) if i not in lost]
+    assert list(video.hashes) == [hashes[i] for i in kept]
+    np.testing.assert_allclose(video.times, [times[i] for i in kept], atol=1e-6)
+    assert video.state.unfinished
+    (gap,) = video.state.gaps
+    assert (gap.packets, gap.stop_s) == (1, None)
+
+
+def test_an_mp4_file_that_was_cut_off_was_probably_interrupted(folder: Folder) -> None:
+    with pytest.raises(VideoOpenError, match="interrupted before its index"):
+        read(folder.file("end.mp4"))
+
+
+def test_after_a_loss_nothing_is_shown_until_the_next_key_frame(folder: Folder, tmp_path: Path) -> None:
+    """ffmpeg shows what its decoder makes up."""
+    data = folder.file("h264.ts").read_bytes()
+    at = len(data) // 4 // 188 * 188
+    (lossy := tmp_path / "lossy.ts").write_bytes(data[:at] + data[at + 3 * 188 :])
+    intact, (_, concealed) = pictures(folder.file("h264.ts")), pictures(lossy)
+    made_up = [i for i, digest in enumerate(concealed) if digest not in intact[1]]
+    video = read(lossy)
+    first = N - GOP - (len(video.hashes) - GOP)
+    assert made_up
+    assert list(video.hashes) == intact[1][: GOP - first] + intact[1][GOP:]
+    (gap,) = video.state.gaps
+    assert gap.time_s == pytest.approx((GOP - first) / RATE)
+    assert gap.stop_s == pytest.approx(GOP / RATE)
+    assert min(made_up) >= GOP - first
+
+
+@pytest.mark.parametrize("name", ["edit_list.mp4", "across.mp4", "again.ts", "front_open.ts", "copied_b.avi"])
+def test_the_sandboxed_reader_gives_the_same_to_the_bit(folder: Folder, name: str) -> None:
+    assert shown(SandboxedReader(folder.file(name))) == read(folder.file(name))

@@ -75,7 +75,7 @@ def whole(folder: Folder, intact: dict[str, Shown], name: str) -> Shown:
         intact[name] = shown(VideoReader(folder.file(name)))
         state = intact[name].state
         assert len(intact[name].times) == N
-        assert not (state.gaps or state.holes or state.discontinuities or state.repaired_times or state.unfinished)
+        assert not any((state.gaps, state.holes, state.discontinuities, state.repaired_times, state.unfinished))
     return intact[name]
 
 

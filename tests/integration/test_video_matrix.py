@@ -205,8 +205,8 @@ def test_jumps_of_the_clock_are_removed(folder: Folder, name: str, jump_s: float
     np.testing.assert_allclose(video.times, np.array(kept) / RATE, atol=1e-6)
     (jump,) = video.state.discontinuities
     assert (round(jump.time_s, 6), round(jump.jump_s, 2)) == (SECONDS, pytest.approx(jump_s, abs=0.1))
-    assert len(times) == 2 * N
-    assert not np.allclose(times, np.arange(2 * N) / RATE)
+    # ffmpeg repairs a small jump itself
+    assert np.allclose(times, np.arange(2 * N) / RATE, atol=1e-6) == (name == "again.ts")
 
 
 @pytest.mark.parametrize("name", ["hole.mp4", "hole.ts"])

@@ -12,9 +12,10 @@ import av
 
 from headhunt_svc.video.dhav import is_whole
 from headhunt_svc.video.ending import missing_end
+from headhunt_svc.video.matroska import leads
 from headhunt_svc.video.nal import BitstreamCheck
 
-_MAX_OVERHEAD = 64  # bytes between two packets of a Matroska file that belong to neither: headers of blocks, clusters
+_MAX_OVERHEAD = 64  # bytes behind the last picture of a Matroska file in which its next element must begin
 _FLV_TAG_HEADER = 11  # bytes
 _FLV_PICTURE_HEADER = 5  # of H.264
 _FLV_VIDEO, _FLV_H264 = 9, 7
@@ -161,8 +162,7 @@ class Packets:
         if last.pos is None or packet.pos is None:
             return True
         if self._format == "matroska,webm":
-            alpha = last.has_sidedata("matroska_block_additional")
-            return alpha or packet.pos <= last.pos + last.size + _MAX_OVERHEAD
+            return leads(self._fd, last.pos, last.size, packet.pos)
         return self._format != "flv" or self._tags_lead(last.pos, packet.pos)
 
     def _tags_lead(self, first: int, stop: int) -> bool:

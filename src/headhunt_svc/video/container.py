@@ -109,8 +109,9 @@ def open_container(
         container.close()
         raise
     chosen.thread_type = "SLICE"  # with frame threads, what is lost after an error depends on the number of cores
-    if chosen.codec_context.codec.name in _QUIET_SLICES:
-        chosen.codec_context.thread_count = 1
+    codec = chosen.codec_context
+    if codec is not None and codec.codec.name in _QUIET_SLICES:
+        codec.thread_count = 1
     return container, chosen
 
 

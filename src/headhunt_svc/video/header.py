@@ -1,12 +1,33 @@
-"""What a file's header states about its length and rate, and what is wrong with it."""
+"""Compares what a file states with the limits, and with what was read of it."""
 
 import re
+from pathlib import Path
 
 import av
 
+from headhunt_svc.errors import VideoLimitError
+from headhunt_svc.video.container import VideoLimits
 from headhunt_svc.video.source import Gap
 
 _WITH_SECONDS_ONLY = ("asf", "flv", "matroska,webm")  # containers whose headers count no pictures
+
+
+def checked_codec(path: Path, stream: av.VideoStream, limits: VideoLimits) -> av.VideoCodecContext:
+    """The decoder, if it and the size that the file states are within the limits.
+
+    Raises:
+        VideoLimitError: they are not.
+    """
+    codec = stream.codec_context
+    if codec is None or codec.codec.name not in limits.codecs:
+        name = codec.codec.name if codec is not None else "unknown"
+        raise VideoLimitError(f"{path}: codec {name} is not allowed; re-encode it with ffmpeg (h264)")
+    if codec.width * codec.height > limits.max_pixels:
+        size = f"{codec.width} x {codec.height}"
+        raise VideoLimitError(
+            f"{path}: {size} is more than {limits.max_pixels} pixels; scale it down or raise max_pixels"
+        )
+    return codec
 
 
 def lost_by_header(

@@ -1,4 +1,4 @@
-"""Follows the elements of a Matroska or WebM file from one block to the next, without what FFmpeg's demuxer forgives."""
+"""Follows the elements of a Matroska or WebM file from one block to the next, stricter than FFmpeg."""
 
 import os
 

@@ -32,7 +32,7 @@ from headhunt_svc.video.container import (
     open_file,
     video_streams,
 )
-from headhunt_svc.video.header import lost_by_header
+from headhunt_svc.video.header import checked_codec, lost_by_header
 from headhunt_svc.video.packets import CheckedPacket, Packets
 from headhunt_svc.video.pictures import upright, upright_size
 from headhunt_svc.video.source import Gap, SegmentPictures, VideoSource
@@ -119,18 +119,10 @@ class VideoReader(VideoSource):
 
     def _check_header(self) -> None:
         """Compare the file's own statements with the limits; reading checks them again, as a header may lie."""
-        codec, limits = self._stream.codec_context, self.limits
-        if codec is None or codec.codec.name not in limits.codecs:
-            name = codec.codec.name if codec is not None else "unknown"
-            raise VideoLimitError(f"{self.path}: codec {name} is not allowed; re-encode it with ffmpeg (h264)")
-        if codec.width * codec.height > limits.max_pixels:
-            size = f"{codec.width} x {codec.height}"
-            raise VideoLimitError(
-                f"{self.path}: {size} is more than {limits.max_pixels} pixels; scale it down or raise max_pixels"
-            )
+        codec = checked_codec(self.path, self._stream, self.limits)
         if self._container.format.name not in ("mpegts", "mpeg"):  # theirs is a difference of clocks, set or not
             self._check_duration((self._container.duration or 0) / 1e6)
-        codec.options = {"max_pixels": str(limits.max_pixels), "err_detect": _STRICT}
+        codec.options = {"max_pixels": str(self.limits.max_pixels), "err_detect": _STRICT}
         self.stream, self.streams = self._stream.index, tuple(s.index for s in video_streams(self._container))
 
     def _check_duration(self, duration_s: float) -> None:

@@ -297,3 +297,28 @@ def test_two_workers_on_postgresql_outlive_it_and_one_finishes_alone(
     assert found["state"] == "succeeded"
     assert found["results"] == found["results_of_these_videos"] == 4
     assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0
+
+
+def test_file_names_of_any_bytes_go_through_the_queue(
+    jobs: Jobs, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("HEADHUNT_JOBS_FOLDER", str(jobs.settings.folder))
+    names = [b"k\xfcche.mp4", b"\x1b[31m\n.mp4", b"[red]q[bold].mp4", b"a/x.mp4", b"b/x.mp4"]
+    for i, name in enumerate(names):
+        kills.make_video(tmp_path / os.fsdecode(name), 2, seed=i)
+    bad = tmp_path / os.fsdecode(b"bad\xff\x1b[2J.mp4")
+    bad.write_bytes(b"no video")
+    paths = [tmp_path / os.fsdecode(name) for name in names]
+    job_id = headhunt("jobs", "submit", *paths, bad).stdout.strip()
+    assert headhunt("jobs", "watch", job_id).returncode == 3
+    rows = [json.loads(line) for line in headhunt("jobs", "results", job_id).stdout.splitlines()]
+    ids = ["k%FCche.mp4", "%1B[31m%0A.mp4", "[red]q[bold].mp4", "a/x.mp4", "b/x.mp4"]
+    assert [(r["video_id"], r["state"]) for r in rows] == [
+        *((video_id, "succeeded") for video_id in ids),
+        ("bad%FF%1B[2J.mp4", "failed"),
+    ]
+    shown = headhunt("jobs", "show", job_id)
+    assert f"{tmp_path}/bad%FF%1B[2J.mp4: not a video" in shown.stdout
+    assert "\x1b" not in shown.stdout + shown.stderr
+    assert headhunt("jobs", "results", job_id, "--out", tmp_path / "r.parquet").returncode == 0
+    assert pq.read_table(tmp_path / "r.parquet").to_pylist() == rows

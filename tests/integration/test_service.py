@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -141,6 +143,28 @@ def test_a_video_may_be_named_below_a_root_only(
     assert Report.model_validate_json(found.content) == detector.detect(clip, "yard.mp4", Options(contributions=True))
     for uri in (f"{tmp_path}/other.mp4", f"{footage}/../other.mp4", f"{footage}/link.mp4", "http://127.0.0.1/a.mp4"):
         is_problem(post(uri), 422, "HEADHUNT_URI_")
+
+
+def test_file_names_of_any_bytes_reach_the_service(server: Server, footage: Path, clip: Path, tmp_path: Path) -> None:
+    names = {b"k\xfc\x1b[31m[red]%20.mp4": "k%FC%1B[31m[red]%2520.mp4", b"\xff" * 251 + b".mp4": "%FF" * 251 + ".mp4"}
+    for name, video_id in names.items():
+        for folder in (tmp_path, footage):
+            shutil.copy(clip, folder / os.fsdecode(name))
+        path = tmp_path / os.fsdecode(name)
+        remote = headhunt("detect", path, "--json", "--server", server.url, "--camera", "yard")
+        assert remote.returncode == 0, remote.stderr
+        assert json.loads(remote.stdout)["video_id"] == video_id
+        uri = f"file://{quote(os.fsencode(footage / path.name))}"
+        answer = httpx.post(f"{server.url}/v1/detect", json={"uri": uri}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["video_id"] == video_id
+    is_problem(
+        httpx.post(f"{server.url}/v1/detect", json={"uri": f"file://{footage}/%FC%1B.mp4"}), 422, "%FC%1B.mp4 is not"
+    )
+    assert 'camera="yard"' in httpx.get(f"{server.url}/metrics").text
+    refused = headhunt("detect", clip, "--server", server.url, "--camera", "[red] yard")
+    assert refused.returncode == 2
+    assert "camera" in refused.stderr
 
 
 def test_many_at_once_get_the_same_bits_and_share_batches(server: Server, clip: Path, detector: Detector) -> None:

@@ -18,6 +18,7 @@ from headhunt_svc.core.scoring import contributions
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
+from headhunt_svc.names import printable
 from headhunt_svc.serve import jobs
 from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.models import DetectOptions, DetectorCard, Score, ScoredSegment, ScoredSegments, SegmentFrames
@@ -63,7 +64,7 @@ async def _detect(engine: Engine, work: Work, video: Video) -> AsyncGenerator[Sc
                     yield item if resolution_s is None else coarser(item, resolution_s)
     except HeadHuntError as exc:
         problem = problem_of(exc)
-        problem.detail = problem.detail.replace(str(video.path), video.name)
+        problem.detail = problem.detail.replace(printable(str(video.path)), video.name)
         raise problem from exc
 
 

@@ -281,3 +281,14 @@ def test_containers_of_old_are_read_as_before(tmp_path: Path, suffix: str, codec
         first = next(bare.decode(video=0)).to_ndarray(format="rgb24")
     with SandboxedReader(path) as video:
         np.testing.assert_array_equal(next(video.segments(S)).pictures[0], first)
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", None])
+def test_a_name_of_any_bytes_is_read_and_told_alike(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / os.fsdecode(b"k\xfc\x1b[31m%20.mp4")
+    write_video(tmp_path / "a.mp4", 30).rename(path)
+    if content is not None:
+        path.write_bytes(content)
+    both = [outcome(VideoReader(path), S), outcome(SandboxedReader(path), S)]
+    assert both[0] == both[1]
+    assert "k%FC%1B[31m%" in str(both[0])

@@ -16,7 +16,7 @@ from types import TracebackType
 import numpy as np
 
 from headhunt_svc.errors import VideoDecodeError, VideoError, VideoLimitError, VideoOpenError
-from headhunt_svc.names import escape
+from headhunt_svc.names import escape, printable
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan, Segment
 from headhunt_svc.video.container import VideoLimits, open_file
@@ -109,7 +109,8 @@ class SandboxedReader(VideoSource):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
                 self._data.settimeout(self.process.stall_s)
                 self._status.settimeout(_STATUS_TIMEOUT_S)
-                job = wire.Job(path=str(self.path), stream=self.number, video=self.limits, process=self.process)
+                name = printable(str(self.path))
+                job = wire.Job(path=name, stream=self.number, video=self.limits, process=self.process)
                 fds = [video, data.fileno(), status.fileno()]
                 socket.send_fds(_starter.ensure(), [job.model_dump_json().encode()], fds)
         finally:

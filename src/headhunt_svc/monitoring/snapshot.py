@@ -64,8 +64,11 @@ class SignalCalculation(SingleValueCalculation[Signal]):
 
 
 def column_of(camera: str, name: str) -> str:
-    """The name of a column; it contains the camera, because panels tell lines apart by columns."""
-    return f"{camera}: {name}"
+    """The name of a column; it contains the camera, because panels tell lines apart by columns.
+
+    Evidently writes it into a script of its page as it is, where `</script>` would end the script.
+    """
+    return f"{camera.replace('<', '%3C')}: {name}"
 
 
 def _dataset(samples: Mapping[str, Sample], constants: Mapping[str, float]) -> Dataset:

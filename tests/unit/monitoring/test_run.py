@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -72,12 +73,30 @@ def compare(reference: Sample, current: Sample, limit: float, **limits: float) -
     return Comparison(reference, current, 0.5, results)
 
 
+def sample(number: int, camera: str) -> Sample:
+    table = pa.concat_tables(day(number, camera)).unify_dictionaries()
+    return sample_of(Rows(METADATA, table, len(table), 3), 16)
+
+
+def test_the_name_of_a_camera_is_no_script_of_the_page(tmp_path: Path) -> None:
+    from headhunt_svc.monitoring.snapshot import save_page, take_snapshot
+
+    reference, current = sample(0, "yard"), sample(1, "yard")
+    camera = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    pages = []
+    for name in ("yard", camera):
+        snapshot = take_snapshot({name: compare(reference, current, 99.0)}, {name: {"mean_score": 0.5}}, START)
+        save_page(tmp_path / "page.html", snapshot)
+        pages.append((tmp_path / "page.html").read_text(encoding="utf-8"))
+    plain, odd = pages
+    assert "onerror=alert(2)" in odd
+    assert [odd.count(tag) for tag in ("<script", "</script", "<img")] == [
+        plain.count(tag) for tag in ("<script", "</script", "<img")
+    ]
+
+
 def test_values_and_tests_of_the_page_are_those_of_the_verdict(paths: Paths) -> None:
     from headhunt_svc.monitoring.snapshot import NATIVE, column_of, take_snapshot
-
-    def sample(number: int, camera: str) -> Sample:
-        table = pa.concat_tables(day(number, camera)).unify_dictionaries()
-        return sample_of(Rows(METADATA, table, len(table), 3), 16)
 
     reference, current = sample(0, "yard"), sample(1, "dock")
     few = current.where(np.arange(len(current)) < 100)  # shorter columns beside longer ones

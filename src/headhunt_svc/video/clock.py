@@ -89,8 +89,12 @@ class Clock:
         if self._n == 1:
             self.origin_s = timestamp if timestamp is not None else 0.0
             return False
-        step_s = self.step_s
         time_s = timestamp - self.origin_s if timestamp is not None else self.last_s
+        if 1 / _UNIT <= time_s - self.last_s <= MIN_HOLE_S:  # as nearly always
+            self._count(time_s - self.last_s)
+            self.last_s = time_s
+            return False
+        step_s = self.step_s
         if self.period_s and time_s - self.last_s > self.period_s / 2:
             self.origin_s += self.period_s
             time_s -= self.period_s
@@ -103,10 +107,7 @@ class Clock:
             self.repaired_times += 1
             time_s = self.last_s + step_s
         else:
-            self._recent.append(time_s - self.last_s)
-            length = round((time_s - self.last_s) * _UNIT)
-            self._steps[length] += 1
-            self._sums_s[length] += time_s - self.last_s
+            self._count(time_s - self.last_s)
         hole = time_s - self.last_s > max(MIN_HOLE_S, MIN_HOLE_STEPS * step_s)
         if hole:
             self._recent.pop()
@@ -114,3 +115,9 @@ class Clock:
                 self.holes.append(Hole(self.last_s + step_s, time_s))
         self.last_s = time_s
         return hole
+
+    def _count(self, step_s: float) -> None:
+        self._recent.append(step_s)
+        length = round(step_s * _UNIT)
+        self._steps[length] += 1
+        self._sums_s[length] += step_s

@@ -121,7 +121,7 @@ class Packets:
         """
         held: CheckedPacket | None = None
         last: av.Packet[Any] | None = None  # of any stream that is read
-        lost = marked = False
+        lost, marked, number = False, False, self._stream.index
         streams = () if self._format == "matroska,webm" else self._stream
         for packet in self._container.demux(streams):
             if not packet.size:
@@ -131,7 +131,7 @@ class Packets:
                 if held is not None and held.packet is last:
                     held = held._replace(problem=_BROKEN_BEHIND)
             last = packet
-            if packet.stream.index == self._stream.index:
+            if packet.stream_index == number:
                 if held is not None:
                     yield held
                 video = cast("av.Packet[av.VideoStream]", packet)

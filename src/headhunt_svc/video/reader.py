@@ -67,6 +67,9 @@ class VideoReader(VideoSource):
     number: int | None = None
     _own_fd: int | None = None
     _stated: float = 0.0  # frames per second in the header; 0: none
+    _is_raw: bool = False
+    _counts_pictures: bool = False  # the container numbers them as they are decoded, and states no times
+    _tick_s: tuple[int, int] = (1, 1)  # the unit of timestamps, as a fraction: Fraction takes longer than the rest
     _size: tuple[int, int] | None = None  # of the first picture
     _discarded: int = 0  # packets that the edit list hides
     _n_chunks: int = 0  # places of pictures in an AVI file, the empty ones too
@@ -95,6 +98,10 @@ class VideoReader(VideoSource):
         except BaseException:
             self._close_file()
             raise
+        self._is_raw, self._counts_pictures = (
+            self._container.format.name in kinds for kinds in (RAW_FORMATS, ("avi",))
+        )
+        self._tick_s = self._stream.time_base.as_integer_ratio() if self._stream.time_base else (1, 1)
         try:
             self._check_header()
             self._packets = Packets(self._container, self._stream, fd)
@@ -148,9 +155,9 @@ class VideoReader(VideoSource):
             )
         packets = [packet for packet, *_ in self._head]
         times = sorted(
-            {t for p in packets if (t := self._seconds(p, p.dts if self._counts_pictures else p.pts)) is not None}
+            {t for p in packets if (t := self._seconds(p.dts if self._counts_pictures else p.pts)) is not None}
         )
-        length_s = next((self._seconds(p, p.duration) for p in packets if p.duration), None)
+        length_s = next((self._seconds(p.duration) for p in packets if p.duration), None)
         step_s = statistics.median(b - a for a, b in pairwise(times)) if len(times) > 1 else length_s
         typical = 1 / step_s if step_s else self._stated or float(guessed or 0)
         if typical <= 0:
@@ -164,17 +171,9 @@ class VideoReader(VideoSource):
         self.fps = self._stated if same else typical
         self.stated_fps = self._stated if self._stated and not same else None
 
-    @property
-    def _is_raw(self) -> bool:
-        return self._container.format.name in RAW_FORMATS
-
-    @property
-    def _counts_pictures(self) -> bool:
-        """Does the container number its pictures in decoding order, instead of stating when they are shown?"""
-        return self._container.format.name == "avi"
-
-    def _seconds(self, packet: "av.Packet[av.VideoStream]", ticks: int | None) -> float | None:
-        return None if ticks is None or packet.time_base is None else float(ticks * packet.time_base)
+    def _seconds(self, ticks: int | None) -> float | None:
+        numerator, denominator = self._tick_s
+        return None if ticks is None else ticks * numerator / denominator
 
     def _intact(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
         """The packets that can be decoded to what was recorded; None where some are missing, which become `gaps`.
@@ -277,12 +276,12 @@ class VideoReader(VideoSource):
         ticks = picture.pts
         if self._counts_pictures:  # each picture has a packet, in another order: the earliest goes with the earliest
             ticks = heappop(self._decode_times) if self._decode_times else None
-        return None if ticks is None or self._stream.time_base is None else float(ticks * self._stream.time_base)
+        return self._seconds(ticks)
 
     def _add_gap(self, packet: "av.Packet[av.VideoStream] | None", reason: str, timestamp: float | None = None) -> None:
         """Note a lost packet, at its picture's timestamp; those in a row are one gap, with the first one's reason."""
         if timestamp is None and packet is not None:
-            timestamp = self._seconds(packet, packet.pts if packet.pts is not None else packet.dts)
+            timestamp = self._seconds(packet.pts if packet.pts is not None else packet.dts)
         time_s = None if timestamp is None else self._clock.seconds(timestamp)
         if timestamp is not None:
             self._clock.lose(timestamp)
@@ -353,15 +352,13 @@ class VideoReader(VideoSource):
                 end_run()  # a gap is placed by the pictures before it
             if packet is None or packet.is_discard:
                 continue
-            dts_s = self._seconds(packet, packet.dts)
+            dts_s = self._seconds(packet.dts)
             if dts_s is not None and last_s is not None and dts_s < last_s:
                 end_run()
             last_s = dts_s
             counts = self._counts_pictures
             number = self.n_frames + len(run)
-            run.append(
-                number / self.fps if self._is_raw else self._seconds(packet, packet.dts if counts else packet.pts)
-            )
+            run.append(number / self.fps if self._is_raw else self._seconds(packet.dts if counts else packet.pts))
         end_run()
         self._finish()
         return np.array(times)

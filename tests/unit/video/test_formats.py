@@ -87,7 +87,7 @@ def test_the_endings_of_every_container_are_listed() -> None:
     assert sorted(endings) == sorted(SUFFIXES)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/security.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/security.md", "docs/video.md"])
 def test_pages_list_the_endings(page: str) -> None:
     lists = re.findall(r"`((?:\.[a-z0-9]+\s+)+\.[a-z0-9]+)`", (ROOT / page).read_text(encoding="utf-8"))
     assert [text.split() for text in lists] == [sorted(SUFFIXES)]

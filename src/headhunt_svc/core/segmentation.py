@@ -4,6 +4,8 @@ The one definition of segments in this package: every frame belongs to exactly o
 or not the windows that the model sees overlap.
 """
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -39,6 +41,7 @@ class Segmenter:
 
     def __init__(self, video_id: str, params: SegmentationParams, first_frame: int = 0, first_index: int = 0) -> None:
         self._video_id, self._params, self._first = video_id, params, first_frame
+        self._stride, self._by_number = params.stride, params.length_frames is not None
         self._margin = (params.length / params.stride - 1) / 2  # of the window, on either side of its stride
         self._times: list[float] = []  # of the frames that are still needed, the first of them `first_needed`
         self._positions: list[float] = []
@@ -50,8 +53,8 @@ class Segmenter:
         """Add the next frame (times do not decrease); returns the segments that it completes."""
         if self._n == self._first:
             self._first_s = time_s
-        distance = self._n - self._first if self._params.length_frames is not None else time_s - self._first_s
-        position = distance / self._params.stride
+        distance = self._n - self._first if self._by_number else time_s - self._first_s
+        position = distance / self._stride
         closed = []
         while self._open < self._n and position >= self._open_stride() + 1 + self._margin - _SLACK:
             closed.append(self._close())
@@ -68,7 +71,7 @@ class Segmenter:
         return closed
 
     def _open_stride(self) -> int:
-        return int(np.floor(self._positions[self._open - self.first_needed] + _SLACK))
+        return math.floor(self._positions[self._open - self.first_needed] + _SLACK)
 
     def _close(self) -> Segment:
         stride, base = self._open_stride(), self.first_needed

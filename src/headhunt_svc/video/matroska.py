@@ -5,6 +5,7 @@ import os
 _SEGMENT, _CLUSTER, _BLOCK_GROUP = 0x18538067, 0x1F43B675, 0xA0  # they hold other elements
 _BLOCKS = (0xA3, 0xA1)  # SimpleBlock, Block
 _BLOCK_HEADER = 4  # bytes before a picture: track, time, flags
+_MAX_BETWEEN = _BLOCK_HEADER + 5  # and another block's number and length: nothing fits between the two
 _MAX_HEAD = 12  # bytes of an element's number and length
 
 
@@ -14,6 +15,8 @@ def leads(fd: int, last: int, size: int, following: int) -> bool:
     last, following: where their data starts, as a packet's `pos`. size: of the packet in the first one. A file that is
     not understood is taken as whole.
     """
+    if _BLOCK_HEADER < following - last - size <= _MAX_BETWEEN:
+        return True
     end = _end_of_block(fd, last, size)
     if end is None or following <= last:
         return True

@@ -20,6 +20,11 @@ _FLV_TAG_HEADER = 11  # bytes
 _FLV_PICTURE_HEADER = 5  # of H.264
 _FLV_VIDEO, _FLV_H264 = 9, 7
 _PARSED = ("mpegts", "mpeg")  # containers without pictures' lengths: FFmpeg's parser looks for their ends
+_WITH_PLACES = (
+    "mpegts",
+    "matroska,webm",
+    "flv",
+)  # containers where packets' places in the file say whether it is whole
 _LAST_MAY_BE_CUT = (*_PARSED, "matroska,webm", "flv")
 # what may follow the last block of a Matroska file: Cues, Tags, SeekHead, Attachments, Chapters
 _MATROSKA_ENDS = tuple(map(bytes.fromhex, ("1c53bb6b", "1254c367", "114d9b74", "1941a469", "1043a770")))
@@ -90,7 +95,7 @@ class Packets:
             yield held
 
     def _check(self, packet: "av.Packet[av.VideoStream]", problem: str | None, lost_before: bool) -> CheckedPacket:
-        if packet.has_sidedata("new_extradata"):
+        if packet.is_keyframe and packet.has_sidedata("new_extradata"):
             self._bitstream = self._bitstream_check(bytes(packet.get_sidedata("new_extradata")))
         problem = problem or self._problem(packet)
         if self._bitstream is not None:
@@ -123,10 +128,11 @@ class Packets:
         last: av.Packet[Any] | None = None  # of any stream that is read
         lost, marked, number = False, False, self._stream.index
         streams = () if self._format == "matroska,webm" else self._stream
+        is_checked = self._format in _WITH_PLACES
         for packet in self._container.demux(streams):
             if not packet.size:
                 continue
-            if last is not None and not self._adjacent(last, packet):
+            if is_checked and last is not None and not self._adjacent(last, packet):
                 lost = True
                 if held is not None and held.packet is last:
                     held = held._replace(problem=_BROKEN_BEHIND)
@@ -154,7 +160,7 @@ class Packets:
     def _adjacent(self, last: "av.Packet[Any]", packet: "av.Packet[Any]") -> bool:
         """Is there nothing but headers between two packets? Where a length is wrong, the demuxer looks for the next.
 
-        Only Matroska and FLV files have packets in one piece, and nothing else between them. In a transport stream, all
+        Matroska and FLV files have packets in one piece, and nothing else between them. In a transport stream, all
         places are a multiple of its packets' size apart, and an HEVC picture whose time is missing lost its beginning.
         """
         if self._format == "mpegts":
@@ -163,7 +169,7 @@ class Packets:
             return True
         if self._format == "matroska,webm":
             return leads(self._fd, last.pos, last.size, packet.pos)
-        return self._format != "flv" or self._tags_lead(last.pos, packet.pos)
+        return self._tags_lead(last.pos, packet.pos)
 
     def _tags_lead(self, first: int, stop: int) -> bool:
         """Do the tags of an FLV file lead from one to another, each with its length before and behind it?

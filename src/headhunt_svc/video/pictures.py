@@ -8,8 +8,43 @@ from av.sidedata.sidedata import SideDataContainer, Type
 from jaxtyping import UInt8
 
 
+class Orientation:
+    """Turns the pictures of one video upright."""
+
+    def __init__(self) -> None:
+        self._turns: dict[int, tuple[bool, bool, bool]] = {}
+
+    def _of(self, frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+        """What the container's display matrix asks for: transpose, then mirror left-right, then top-bottom.
+
+        It is read once for each rotation: in PyAV, a frame whose side data were read waits for the garbage collector.
+        """
+        rotation = frame.rotation
+        turns = self._turns.get(rotation)
+        if turns is None:
+            turns = self._turns[rotation] = _turns(frame)
+        return turns
+
+    def upright_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Width and height of the picture as it is shown."""
+        transposed, _, _ = self._of(frame)
+        return (frame.height, frame.width) if transposed else (frame.width, frame.height)
+
+    def upright(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+        """The picture as RGB, turned and mirrored as the container asks for."""
+        picture = frame.to_ndarray(format="rgb24")
+        transposed, mirrored, upside_down = self._of(frame)
+        if transposed:
+            picture = picture.transpose(1, 0, 2)
+        if mirrored:
+            picture = picture[:, ::-1]
+        if upside_down:
+            picture = picture[::-1]
+        return np.ascontiguousarray(picture)
+
+
 def _turns(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """What the container's display matrix asks for: transpose, then mirror left-right, then top-bottom.
+    """Transpose, mirror left-right, mirror top-bottom.
 
     The matrix (a b, c d) takes a pixel (x, y) to (a x + c y, b x + d y), as in ISO 14496-12 and FFmpeg's display.h.
     """
@@ -21,22 +56,3 @@ def _turns(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     if abs(b) + abs(c) > abs(a) + abs(d):
         return True, c < 0, b < 0
     return False, a < 0, d < 0
-
-
-def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Width and height of the picture as it is shown."""
-    transposed, _, _ = _turns(frame)
-    return (frame.height, frame.width) if transposed else (frame.width, frame.height)
-
-
-def upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture as RGB, turned and mirrored as the container asks for."""
-    picture = frame.to_ndarray(format="rgb24")
-    transposed, mirrored, upside_down = _turns(frame)
-    if transposed:
-        picture = picture.transpose(1, 0, 2)
-    if mirrored:
-        picture = picture[:, ::-1]
-    if upside_down:
-        picture = picture[::-1]
-    return np.ascontiguousarray(picture)

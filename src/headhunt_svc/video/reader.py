@@ -34,7 +34,7 @@ from headhunt_svc.video.container import (
 )
 from headhunt_svc.video.header import checked_codec, lost_by_header
 from headhunt_svc.video.packets import CheckedPacket, Packets
-from headhunt_svc.video.pictures import upright, upright_size
+from headhunt_svc.video.pictures import Orientation
 from headhunt_svc.video.source import Gap, SegmentPictures, VideoSource
 
 _PERIODS_S = {"mpegts": 2**33 / 90000, "mpeg": 2**33 / 90000}  # after which a container counts from 0 again
@@ -71,6 +71,7 @@ class VideoReader(VideoSource):
     _counts_pictures: bool = False  # the container numbers them as they are decoded, and states no times
     _tick_s: tuple[int, int] = (1, 1)  # the unit of timestamps, as a fraction: Fraction takes longer than the rest
     _size: tuple[int, int] | None = None  # of the first picture
+    _orientation: Orientation = field(default_factory=Orientation, repr=False)
     _discarded: int = 0  # packets that the edit list hides
     _n_chunks: int = 0  # places of pictures in an AVI file, the empty ones too
     _skip: str | None = None  # why packets before the next key frame are not decoded
@@ -249,7 +250,7 @@ class VideoReader(VideoSource):
             self._lose(packet, exc.strerror or type(exc).__name__)
             return
         for picture in pictures:
-            size = upright_size(picture)
+            size = self._orientation.upright_size(picture)
             timestamp = self._timestamp(picture)
             self._size = self._size or size
             if picture.is_corrupt:
@@ -304,7 +305,7 @@ class VideoReader(VideoSource):
         base, clock = 0, self._clock
 
         def with_pictures(segment: Segment) -> SegmentPictures:
-            pictures = {i: upright(buffer[i - base][1]) for i in segment.frame_indices}
+            pictures = {i: self._orientation.upright(buffer[i - base][1]) for i in segment.frame_indices}
             start, stop = (i - base for i in segment.span)
             stop_s = buffer[stop][0] if stop < len(buffer) else buffer[-1][0] + clock.step_s
             return SegmentPictures(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import av
 
+from headhunt_svc.video.clock import MAX_HOLE_S
 from headhunt_svc.video.dhav import is_whole
 from headhunt_svc.video.ending import missing_end
 from headhunt_svc.video.matroska import leads
@@ -85,7 +86,7 @@ class Packets:
         Zeros at the end of one may be padding. Where the next one is broken, they are where the damage begins.
         """
         held: CheckedPacket | None = None
-        for item in self._in_place():
+        for item in self._joined():
             checked = self._check(*item)
             if held is not None:
                 begins = checked.problem and held.problem is None and not memoryview(held.packet)[-1]
@@ -117,6 +118,30 @@ class Packets:
         if self._format == "dhav" and packet.pos is not None and not is_whole(self._fd, packet.pos):
             return _MISSING
         return None
+
+    def _joined(self) -> Iterator[CheckedPacket]:
+        """The packets; at the joint of two H.264 recordings in one transport stream, nothing is missing.
+
+        There the count of its packets breaks, as in a loss, but so does the clock, and a key frame follows. Should the
+        last picture before be cut off, this decoder says so.
+        """
+        marked: list[CheckedPacket] = []
+        for item in self._in_place():
+            if item.problem == _MISSING and self._format == "mpegts" and self._codec == "h264":
+                marked.append(item)
+                continue
+            if marked:
+                if item.packet.is_keyframe and self._clock_breaks(marked[-1].packet.dts, item.packet.dts):
+                    marked = [one._replace(problem=None) for one in marked[-2:]]
+                yield from marked
+                marked = []
+            yield item
+        yield from marked
+
+    def _clock_breaks(self, before: int | None, behind: int | None) -> bool:
+        if before is None or behind is None or self._stream.time_base is None:
+            return False
+        return not 0 <= (behind - before) * self._stream.time_base <= MAX_HOLE_S
 
     def _in_place(self) -> Iterator[CheckedPacket]:
         """The stream's packets, and whether the file is broken before or behind one.

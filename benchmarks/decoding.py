@@ -2,14 +2,19 @@
 
     python benchmarks/decoding.py                       # three small videos
     python benchmarks/decoding.py a.mp4 b.ts --rounds 9
+    git worktree add out/before d225283 && python benchmarks/decoding.py --before out/before/src
 
-The plain way is a PyAV loop that decodes all pictures with the same settings and converts the same ones to RGB. Both
-alternate; the ratio is of CPU time of this process, so other load on the machine counts little.
+The plain way is a PyAV loop that decodes all pictures with the same settings and converts the same ones to RGB; with
+--before it is the reader of another checkout. Both alternate; the ratio is of CPU time of this process, so other load
+on the machine counts little.
 """
 
 import argparse
+import importlib
 import os
+import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -58,6 +63,23 @@ def plain(path: Path, segments: list[Segment]) -> int:
     return n
 
 
+def reader_of(source: Path, folder: Path) -> Callable[[Path, list[Segment]], int]:
+    """Reads a video by the package in another `src`, which is copied under another name."""
+    package = shutil.copytree(source / "headhunt_svc", folder / "headhunt_before")
+    for module in package.rglob("*.py"):
+        module.write_text(
+            module.read_text(encoding="utf-8").replace("headhunt_svc", "headhunt_before"), encoding="utf-8"
+        )
+    sys.path.insert(0, str(folder))
+    reader = importlib.import_module("headhunt_before.video.reader").VideoReader
+
+    def before(path: Path, segments: list[Segment]) -> int:
+        with reader(path) as video:
+            return sum(len(piece.pictures) for piece in video.segments(SEGMENTS))
+
+    return before
+
+
 def seconds(action: Callable[..., int], *arguments: object) -> float:
     """CPU time of an action."""
     start = time.process_time()
@@ -70,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="*")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--before", type=Path, help="the folder src of another checkout, to compare with")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headhunt-decoding-") as folder:
         videos = list(args.videos)
@@ -84,10 +107,11 @@ def main() -> None:
                         if packet.size:
                             packet.stream = copy
                             new.mux(packet)
-        print("video                     plain s   checked s   ratio (lowest, median, highest)")
+        other = reader_of(args.before, Path(folder)) if args.before else plain
+        print(f"video                   {other.__name__:>7} s   checked s   ratio (lowest, median, highest)")
         for path in videos:
             segments = cut(path)  # warms the cache, too
-            pairs = [(seconds(plain, path, segments), seconds(checked, path)) for _ in range(args.rounds)]
+            pairs = [(seconds(other, path, segments), seconds(checked, path)) for _ in range(args.rounds)]
             ratios = sorted(b / a for a, b in pairs)
             bare, full = (statistics.median(times) for times in zip(*pairs, strict=True))
             spread = f"{ratios[0]:.3f}  {statistics.median(ratios):.3f}  {ratios[-1]:.3f}"

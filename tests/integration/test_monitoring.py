@@ -37,7 +37,8 @@ from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata, projection
 from headhunt_svc.prediction_log.writer import PredictionLog, unmerged_files
-from headhunt_svc.serve.engine import Engine, Work
+from headhunt_svc.serve.engine import Engine, Video, Work
+from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.store import Store
 from helpers.detecting import batches_of, detect_logged
@@ -183,7 +184,8 @@ def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_pa
     failed: list[Exception] = []
 
     async def report_of(engine: Engine, work: Work, name: str, camera: str) -> Report:
-        items = [item async for item in engine.detect(work, video, name, Options(), camera)]
+        request = Video(video, name, DetectOptions(camera=camera))
+        items = [item async for item in engine.detect(work, request)]
         report = items[-1]
         assert isinstance(report, Report)
         assert sum(len(b.raw) for b in items[:-1] if isinstance(b, ScoredBatch)) == len(report.scores)

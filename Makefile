@@ -43,9 +43,9 @@ monitor-demo: setup ## three cameras that change within 14 days, and the dashboa
 	headhunt monitor simulate
 	headhunt monitor ui
 
-test: setup ## all tests, fast ones first, a process for each core; COVERAGE=1 also says how much of src they run
+test: setup ## all tests, fast ones first, a process more than cores, as many wait for servers; COVERAGE=1: how much of src they run
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(if $(COVERAGE),COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml) \
-	python -m pytest -n auto --dist loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term)
+	python -m pytest -n $$(python -c 'import os; print(os.cpu_count() + 1)') --dist loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term)
 
 check: setup ## format, lint, types, layers
 	ruff format --check src tests benchmarks

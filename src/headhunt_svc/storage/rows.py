@@ -79,13 +79,13 @@ class RowFile:
         number, header = next(self.lines(), (1, ""))
         separator = max(SEPARATORS, key=lambda s: len(fields.keys() & _names(header, s)))
         names = _names(header, separator)
-        known = [name for name in names if name in fields]
-        missing = {name for name, field in fields.items() if field.is_required()} - set(known)
-        unknown = set(names) - set(known) if model.model_config.get("extra") == "forbid" else set()
-        if missing or unknown or not known or len(known) > len(set(known)):
+        columns = [name for name in names if name in fields]
+        missing = {name for name, field in fields.items() if field.is_required()} - set(columns)
+        unknown = set(names) - set(columns) if model.model_config.get("extra") == "forbid" else set()
+        if missing or unknown or not columns or len(columns) > len(set(columns)):
             self.add(number, f"the header must be {','.join(fields)}")
             return
-        numbers = {name for name in known if float in (fields[name].annotation, *get_args(fields[name].annotation))}
+        numbers = {name for name in columns if float in (fields[name].annotation, *get_args(fields[name].annotation))}
         for first, cells in self._csv(separator, skipinitialspace=f"{separator} " in header):
             if first <= number or not any(map(str.strip, cells)):
                 continue

@@ -95,6 +95,7 @@ class Clock:
             self.last_s = time_s
             return False
         step_s = self.step_s
+        min_hole_s = max(MIN_HOLE_S, MIN_HOLE_STEPS * step_s)
         if self.period_s and time_s - self.last_s > self.period_s / 2:
             self.origin_s += self.period_s
             time_s -= self.period_s
@@ -106,13 +107,11 @@ class Clock:
         elif time_s - self.last_s < 1 / _UNIT:
             self.repaired_times += 1
             time_s = self.last_s + step_s
-        else:
+        elif time_s - self.last_s <= min_hole_s:
             self._count(time_s - self.last_s)
-        hole = time_s - self.last_s > max(MIN_HOLE_S, MIN_HOLE_STEPS * step_s)
-        if hole:
-            self._recent.pop()
-            if self._lost_s <= self.last_s:  # else it is a gap, and named as such
-                self.holes.append(Hole(self.last_s + step_s, time_s))
+        hole = time_s - self.last_s > min_hole_s
+        if hole and self._lost_s <= self.last_s:  # else it is a gap, and named as such
+            self.holes.append(Hole(self.last_s + step_s, time_s))
         self.last_s = time_s
         return hole
 

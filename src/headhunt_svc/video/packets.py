@@ -21,11 +21,8 @@ _FLV_TAG_HEADER = 11  # bytes
 _FLV_PICTURE_HEADER = 5  # of H.264
 _FLV_VIDEO, _FLV_H264 = 9, 7
 _PARSED = ("mpegts", "mpeg")  # containers without pictures' lengths: FFmpeg's parser looks for their ends
-_WITH_PLACES = (
-    "mpegts",
-    "matroska,webm",
-    "flv",
-)  # containers where packets' places in the file say whether it is whole
+# containers where packets' places in the file say whether it is whole
+_WITH_PLACES = ("mpegts", "matroska,webm", "flv")
 _LAST_MAY_BE_CUT = (*_PARSED, "matroska,webm", "flv")
 # what may follow the last block of a Matroska file: Cues, Tags, SeekHead, Attachments, Chapters
 _MATROSKA_ENDS = tuple(map(bytes.fromhex, ("1c53bb6b", "1254c367", "114d9b74", "1941a469", "1043a770")))

@@ -340,8 +340,8 @@ class VideoReader(VideoSource):
         run: list[float | None] = []  # timestamps until the clock jumps back, in decoding order
 
         def end_run() -> None:
-            known = [timestamp for timestamp in run if timestamp is not None]
-            for timestamp in sorted(known) if len(known) == len(run) else run:
+            timestamps = [timestamp for timestamp in run if timestamp is not None]
+            for timestamp in sorted(timestamps) if len(timestamps) == len(run) else run:
                 self._clock.push(timestamp)
                 self._count_frame()
                 times.append(self._clock.last_s)

@@ -59,6 +59,15 @@ def test_what_is_known_to_be_lost_is_no_hole() -> None:
     assert clock.holes == []
 
 
+def test_a_clock_that_is_set_right_after_a_long_loss_ends_the_segment() -> None:
+    """There is one picture before, so no step to learn from."""
+    clock = Clock(0.04)
+    clock.push(1.0)
+    clock.lose(6.0)
+    assert clock.push(99999.0)
+    assert (clock.last_s, clock.holes, len(clock.discontinuities)) == (pytest.approx(5.04), [], 1)
+
+
 @pytest.mark.parametrize("jump_s", [-4999.0, -0.6, 3700.0, 1e6])
 def test_a_clock_that_is_set_is_named_and_taken_out(jump_s: float) -> None:
     timestamps = 5000 + np.arange(200) / 25

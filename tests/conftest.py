@@ -52,7 +52,17 @@ STAGES = [
 ]
 
 
+# Modules that take minutes in one process, the longest first. Each is run whole by one process (--dist loadscope), so they start
+# first: a process that begins one when the others are done keeps everybody waiting.
+LONG_MODULES = [
+    ROOT / "tests" / "integration" / f"test_{name}.py"
+    for name in ("jobs", "pipeline", "service", "batch", "bento", "service_jobs")
+]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {module: rank for rank, module in enumerate(LONG_MODULES)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
     for item in items:
         if item.get_closest_marker("external_data") and not CLIPS.is_dir():
             item.add_marker(

@@ -54,7 +54,8 @@ check: setup ## format, lint, types, layers
 	MYPYPATH=tests mypy benchmarks
 	lint-imports
 
-format: setup ## mend format and lint
+format: setup ## mend format and lint; make dvc.yaml from the table of stages
+	python -m headhunt_svc.pipeline.stages > dvc.yaml
 	ruff format src tests benchmarks
 	ruff check --fix src tests benchmarks
 

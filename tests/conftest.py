@@ -52,8 +52,8 @@ STAGES = [
 ]
 
 
-# Modules that take minutes in one process, the longest first. Each is run whole by one process (--dist loadscope), so they start
-# first: a process that begins one when the others are done keeps everybody waiting.
+# Modules that take minutes in one process, the longest first. Each is run whole by one process (--dist loadscope), so
+# they start first: a process that begins one when the others are done keeps everybody waiting.
 LONG_MODULES = [
     ROOT / "tests" / "integration" / f"test_{name}.py"
     for name in ("jobs", "pipeline", "service", "batch", "bento", "service_jobs")

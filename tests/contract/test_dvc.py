@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import grimp
 import pytest
@@ -19,27 +18,11 @@ from conftest import ROOT
 from headhunt_svc.cli.main import app
 from headhunt_svc.demo.params import load_demo_params
 from headhunt_svc.params import Params
+from headhunt_svc.pipeline.stages import STAGES, repository_yaml
 
-STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# The room cli is left out of what a stage runs: a command parses its options, calls the stage's function and prints what
+# it returns; no file that a stage writes depends on it.
 PACKAGE = "headhunt_svc"
-# The module whose function a stage's command calls. The room cli is left out: a command parses its options, calls this
-# function and prints what it returns; no file that a stage writes depends on it.
-VERBS = {
-    "pretrain": "demo.pretraining",
-    "corpus": "demo.corpus",
-    "index": "pipeline.index",
-    "extract": "pipeline.extract",
-    "identify": "pipeline.identify",
-    "fit": "pipeline.fit",
-    "calibrate": "pipeline.calibrate",
-    "bundle": "pipeline.bundle",
-    "detect": "pipeline.detect",
-    "evaluate": "pipeline.evaluate",
-    "measure": "studies.measure",
-    "ablate": "studies.ablate",
-    "report": "pipeline.report",
-    "reference": "pipeline.reference",
-}
 BY_FILE = ("demo", "pipeline", "studies")  # rooms of which a stage needs some files; of all others it lists the folder
 
 
@@ -63,10 +46,10 @@ def _covers(dependency: str, file: str) -> bool:
     return file == dependency or file.startswith(f"{dependency}/")
 
 
-def _dependency(file: str) -> str:
-    """What dvc.yaml lists for a source file: its room's folder, or the file itself."""
-    room = Path(file).relative_to(Path("src", PACKAGE)).parts[0]
-    return file if room.endswith(".py") or room in BY_FILE else str(Path("src", PACKAGE, room))
+def _listed(file: str) -> str:
+    """What the table lists for a source file: its room's folder, or the file itself."""
+    path = Path(file).relative_to(Path("src", PACKAGE))
+    return str(path) if path.parts[0].endswith(".py") or path.parts[0] in BY_FILE else path.parts[0]
 
 
 def _source(dependencies: list[str]) -> list[str]:
@@ -74,15 +57,19 @@ def _source(dependencies: list[str]) -> list[str]:
     return [d for d in dependencies if d.endswith(".py") or next((ROOT / d).rglob("*.py"), None)]
 
 
+def test_dvc_yaml_is_made_from_the_table() -> None:
+    assert (ROOT / "dvc.yaml").read_text() == repository_yaml(), "run `make format`"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_what_it_imports(stage: str, graph: grimp.ImportGraph) -> None:
-    dependencies = [d for d in STAGES[stage]["deps"] if d.startswith("src/")]
+    dependencies = [str(Path("src", PACKAGE, file)) for file in STAGES[stage].files()]
     assert [d for d in dependencies if not (ROOT / d).exists()] == []
-    files, listed = files_behind(graph, VERBS[stage]), _source(dependencies)
+    files, listed = files_behind(graph, STAGES[stage].runs), _source(dependencies)
     missing = sorted(f for f in files if not any(_covers(d, f) for d in listed))
     idle = sorted(d for d in listed if not any(_covers(d, f) for f in files))
-    right = "\n".join(f"      - {d}" for d in sorted({_dependency(f) for f in files}))
-    assert (missing, idle) == ([], []), f"imported and not listed, listed and not imported; right for {stage}:\n{right}"
+    right = sorted({_listed(f) for f in files})
+    assert (missing, idle) == ([], []), f"imported and not listed, listed and not imported; right for {stage}: {right}"
 
 
 def sections_read(file: str) -> set[str]:
@@ -98,32 +85,32 @@ def sections_read(file: str) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_the_parameters_that_it_reads(stage: str, graph: grimp.ImportGraph) -> None:
-    listed = {p.split(".")[0] for p in STAGES[stage].get("params", ()) if isinstance(p, str)}
-    read = set().union(*map(sections_read, files_behind(graph, VERBS[stage])))
+    listed = {section.split(".")[0] for section in STAGES[stage].params}
+    read = set().union(*map(sections_read, files_behind(graph, STAGES[stage].runs)))
     assert sorted(read - listed) == []
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_the_function_whose_imports_are_compared(stage: str) -> None:
     command = typer.main.get_command(app)
-    for word in STAGES[stage]["cmd"].split()[1:]:
+    for word in STAGES[stage].command.split():
         if not word.startswith("-") and hasattr(command, "commands"):
             command = command.commands[word]
     assert command.callback is not None
     source = inspect.getsource(inspect.unwrap(command.callback))
-    assert f"from {PACKAGE}.{VERBS[stage]} import " in source
+    assert f"from {PACKAGE}.{STAGES[stage].runs} import " in source
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_lock_is_of_these_dependencies(stage: str) -> None:
     locked = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"][stage]
-    listed = [d for d in STAGES[stage]["deps"] if d.startswith("src/")]
-    assert [d["path"] for d in locked["deps"] if d["path"].startswith("src/")] == sorted(listed)
+    listed = sorted(str(Path("src", PACKAGE, file)) for file in STAGES[stage].files())
+    assert [d["path"] for d in locked["deps"] if d["path"].startswith("src/")] == listed
 
 
 def test_the_shipped_model_is_of_the_frozen_stages_recipe() -> None:
     """`dvc status` leaves the dependencies of a frozen stage out."""
-    assert [name for name, stage in STAGES.items() if stage.get("frozen")] == ["pretrain"]
+    assert [name for name, stage in STAGES.items() if stage.frozen] == ["pretrain"]
     trained = json.loads((ROOT / "artifacts" / "demo_mllm" / "pretraining.json").read_text())
     assert trained["params"] == load_demo_params().pretrain.model_dump(mode="json")
 

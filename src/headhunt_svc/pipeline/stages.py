@@ -1,0 +1,281 @@
+"""The table of the pipeline's stages, from which every dvc.yaml is made: this repository's, and those of projects.
+
+`python -m headhunt_svc.pipeline.stages > dvc.yaml`, a part of `make format`, writes this repository's. A project that
+`headhunt init` makes has no source code beside it: its first stage writes a fingerprint of the code behind every stage
+(`code_fingerprints`), and each stage depends on its own.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headhunt_svc import paths
+from headhunt_svc.storage.files import sha256
+
+PACKAGE = Path(__file__).parents[1]
+DEMO_PARAMS = "demo/params.yaml"
+
+# Code that stages have in common, as folders and files of this package
+_BASE = ("errors.py", "names.py", "params.py", "types.py")
+_FOOTAGE = (*_BASE, "core", "data", "storage", "video")
+_FEATURES = (*_FOOTAGE, "detector")
+_DETECTOR = (*_FEATURES, "settings.py")
+_MODEL = (*_DETECTOR, "model")
+_LABELLED = "pipeline/labelled_features.py"
+_PLOTS = "pipeline/plots.py"
+_SCENES = tuple(f"demo/{name}.py" for name in ("params", "people", "rendering", "scenes", "shapes", "things"))
+
+FOOTAGE = "${dataset.root}"  # from params.yaml
+CORPUS = "${corpus.root}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. Its outputs below artifacts/ are kept by git, those below data/ by DVC's cache.
+
+    runs: the module whose function the command calls. code: what else of the package that module imports.
+    demo: the section of the demo's parameters that it reads; a stage with one belongs to the embedded default alone.
+    """
+
+    command: str
+    runs: str
+    code: tuple[str, ...]
+    deps: tuple[Path | str, ...] = ()
+    params: tuple[str, ...] = ()
+    outs: tuple[Path | str, ...] = ()
+    metrics: tuple[Path, ...] = ()
+    plots: tuple[Path, ...] = ()
+    desc: str | None = None
+    demo: str | None = None
+    frozen: bool = False
+
+    def files(self) -> list[str]:
+        """Files and folders of the package with the code that this stage runs."""
+        return sorted({*self.code, f"{self.runs.replace('.', '/')}.py"})
+
+
+STAGES = {
+    "pretrain": Stage(
+        "demo pretrain",
+        "demo.pretraining",
+        desc="the embedded MLLM, from scratch; it takes about an hour and its output is in git, so it is frozen"
+        " (docs/demo-model.md)",
+        demo="pretrain",
+        frozen=True,
+        code=(
+            *_BASE,
+            *_SCENES,
+            "demo/assets/tokenizer.json",
+            *(
+                f"demo/{name}.py"
+                for name in ("conversation", "model", "muon", "pool", "questions", "skills", "targets")
+            ),
+        ),
+        outs=(paths.DEMO_MLLM,),
+    ),
+    "corpus": Stage(
+        "demo corpus",
+        "demo.corpus",
+        desc="the embedded default's videos with frame-level truth",
+        demo="corpus",
+        code=(*_FOOTAGE, *_SCENES),
+        outs=(CORPUS,),
+    ),
+    "index": Stage(
+        "index",
+        "pipeline.index",
+        code=_FOOTAGE,
+        deps=(FOOTAGE,),
+        params=("dataset",),
+        outs=(paths.INDEX,),
+    ),
+    "extract": Stage(
+        "extract",
+        "pipeline.extract",
+        code=_MODEL,
+        deps=(paths.DEMO_MLLM, paths.INDEX, FOOTAGE),
+        params=("mllm", "prompts", "segmentation"),
+        outs=(paths.FEATURES,),
+    ),
+    "identify": Stage(
+        "identify",
+        "pipeline.identify",
+        code=(*_DETECTOR, _LABELLED, _PLOTS),
+        deps=(paths.INDEX, paths.FEATURES),
+        params=("identify", "label", "mllm", "prompts"),
+        outs=(paths.HEADS, paths.SALIENCY, paths.SALIENCY.with_suffix(".png")),
+    ),
+    "fit": Stage(
+        "fit",
+        "pipeline.fit",
+        code=(*_FEATURES, _LABELLED),
+        deps=(paths.HEADS, paths.INDEX, paths.FEATURES),
+        params=("fit", "label", "mllm", "prompts"),
+        outs=(paths.CALIBRATION, paths.SCORER),
+    ),
+    "calibrate": Stage(
+        "calibrate",
+        "pipeline.calibrate",
+        code=(*_FEATURES, _LABELLED),
+        deps=(paths.INDEX, paths.SCORER, paths.FEATURES),
+        params=("calibrate", "label", "mllm", "prompts"),
+        outs=(paths.OPERATING_POINTS,),
+    ),
+    "bundle": Stage(
+        "bundle make",
+        "pipeline.bundle",
+        code=_MODEL,
+        deps=(paths.DEMO_MLLM, paths.HEADS, paths.INDEX, paths.OPERATING_POINTS, paths.SCORER),
+        params=("mllm", "prompts", "segmentation"),
+        outs=(paths.BUNDLE,),
+    ),
+    "detect": Stage(
+        "detect --split test",
+        "pipeline.detect",
+        code=(*_MODEL, "pipeline/files.py", _PLOTS, "prediction_log"),
+        deps=(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, FOOTAGE),
+        outs=(paths.REPORTS,),
+    ),
+    "evaluate": Stage(
+        "evaluate",
+        "pipeline.evaluate",
+        code=(*_DETECTOR, "pipeline/files.py", _PLOTS),
+        deps=(paths.BUNDLE, paths.INDEX, paths.REPORTS),
+        params=("dataset", "evaluate"),
+        metrics=(paths.METRICS,),
+        plots=tuple(paths.PLOTS / f"{name}.png" for name in ("curves", "kinds", "timelines")),
+    ),
+    "measure": Stage(
+        "measure",
+        "studies.measure",
+        desc="what the ablation's arms need (all heads on test videos, text answers, an untrained model)",
+        code=(*_MODEL, "pipeline/extract.py"),
+        deps=(paths.DEMO_MLLM, paths.INDEX, FOOTAGE),
+        params=("ablate.generic", "ablate.specific", "mllm", "prompts", "segmentation"),
+        outs=(paths.MEASURED,),
+    ),
+    "ablate": Stage(
+        "ablate",
+        "studies.ablate",
+        desc="the expert heads beside everything that they must beat",
+        code=(
+            *_MODEL,
+            *("pipeline/extract.py", "pipeline/fit.py", "pipeline/identify.py", _LABELLED, _PLOTS),
+            *(f"studies/{name}.py" for name in ("alternatives", "arms", "figures", "measure", "sweeps")),
+        ),
+        deps=(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, paths.FEATURES, paths.MEASURED),
+        params=("ablate", "calibrate", "evaluate", "fit", "identify", "label", "mllm", "prompts", "segmentation"),
+        metrics=(paths.ABLATION,),
+        outs=(paths.ABLATION.with_suffix(".md"),),
+        plots=tuple(paths.PLOTS / f"{name}.png" for name in ("ablation", "sweeps")),
+    ),
+    "report": Stage(
+        "report",
+        "pipeline.report",
+        desc="which heads, why these, and how far that holds, as one HTML file",
+        code=(*_DETECTOR, "pipeline/identification_report.py", _LABELLED, _PLOTS, "pipeline/templates"),
+        deps=(paths.CALIBRATION, paths.HEADS, paths.INDEX, paths.SALIENCY, paths.FEATURES),
+        params=("identify", "label", "mllm", "prompts"),
+        outs=(paths.IDENTIFICATION,),
+    ),
+    "reference": Stage(
+        "monitor reference",
+        "pipeline.reference",
+        desc="what normal held-out footage looks like to the detector, for the monitor",
+        code=(*_MODEL, "monitoring", "prediction_log"),
+        deps=(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, FOOTAGE),
+        outs=(paths.REFERENCE,),
+    ),
+}
+
+
+def repository_pipeline() -> dict[str, Any]:
+    """The content of this repository's dvc.yaml: stages depend on the source files beside it."""
+    source = Path("src", PACKAGE.name)
+    demo_params = str(source / DEMO_PARAMS)
+    stages = {}
+    for name, stage in STAGES.items():
+        read: list[Any] = [*stage.params, *([{demo_params: [stage.demo]}] if stage.demo else [])]
+        stages[name] = _entry(stage, (*stage.deps, *(source / file for file in stage.files())), read)
+    return {"vars": [demo_params], "stages": stages}  # vars: where the corpus goes
+
+
+def project_pipeline(corpus: Path | None = None) -> dict[str, Any]:
+    """The content of a project's dvc.yaml: stages depend on what the stage `code` writes about the installed package.
+
+    corpus: the folder of the embedded default's videos, if the project is to render them.
+    """
+    code = {
+        "cmd": "headhunt code",
+        "desc": "version of the package and a fingerprint of the code behind each stage, so that an upgrade is noticed",
+        "always_changed": True,
+        "outs": _outs([paths.CODE]),
+    }
+    stages = {
+        name: _entry(stage, stage.deps, [*stage.params, {str(paths.CODE): [name]}])
+        for name, stage in STAGES.items()
+        if not stage.frozen and (corpus is not None or stage.demo is None)
+    }
+    variables = {} if corpus is None else {"vars": [{"corpus": {"root": str(corpus)}}]}
+    return {**variables, "stages": {"code": code, **stages}}
+
+
+def _entry(stage: Stage, deps: Iterable[Path | str], params: list[Any]) -> dict[str, Any]:
+    entry = {
+        "desc": stage.desc,
+        "frozen": stage.frozen,
+        "cmd": f"headhunt {stage.command}",
+        "deps": [str(dep) for dep in deps],
+        "params": params,
+        "outs": _outs(stage.outs),
+        "metrics": _outs(stage.metrics),
+        "plots": _outs(stage.plots),
+    }
+    return {key: value for key, value in entry.items() if value}
+
+
+def _outs(outs: Iterable[Path | str]) -> list[Any]:
+    """persist: what still fits is kept, so that a stage can be stopped and resumed."""
+    options = {"artifacts": {"cache": False}, "data": {"persist": True}}
+    return [{str(out): options[Path(out).parts[0]]} if Path(out).parts[0] in options else str(out) for out in outs]
+
+
+def code_fingerprints() -> dict[str, str]:
+    """A fingerprint for each stage of the code that it runs, as installed; code of another stage does not change it."""
+    hashes: dict[Path, str] = {}
+    fingerprints = {}
+    for name, stage in STAGES.items():
+        listed = [PACKAGE / file for file in (*stage.files(), *([DEMO_PARAMS] if stage.demo else []))]
+        inside = [file for path in listed for file in (path.rglob("*") if path.is_dir() else [path])]
+        files = sorted(file for file in inside if file.is_file() and "__pycache__" not in file.parts)
+        hashes |= {file: sha256(file) for file in files if file not in hashes}
+        lines = "".join(f"{file.relative_to(PACKAGE).as_posix()} {hashes[file]}\n" for file in files)
+        fingerprints[name] = hashlib.sha256(lines.encode()).hexdigest()[:16]
+    return fingerprints
+
+
+class _Indented(yaml.SafeDumper):
+    """Indents the entries of lists, as DVC's documentation does."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless=False)
+
+
+def as_yaml(pipeline: dict[str, Any], comment: str) -> str:
+    """The text of a dvc.yaml."""
+    return f"# {comment}\n{yaml.dump(pipeline, Dumper=_Indented, sort_keys=False, width=1000)}"
+
+
+def repository_yaml() -> str:
+    """The text of this repository's dvc.yaml."""
+    return as_yaml(
+        repository_pipeline(), "Made by `make format` from src/headhunt_svc/pipeline/stages.py: edit that file"
+    )
+
+
+if __name__ == "__main__":
+    print(repository_yaml(), end="")

@@ -24,15 +24,12 @@ $(BIN)/.done: pyproject.toml constraints.txt
 demo: setup ## the whole method on the embedded default, in out/demo: videos in, expert heads found, events out
 	$(MAKE) demo-project
 	cd $(DEMO) && dvc repro evaluate
-	cd $(DEMO) && headhunt demo show --published ../../artifacts
+	cd $(DEMO) && headhunt demo show --published
 
 # A DVC project of its own: figures that differ in their last digits on another processor change nothing that git tracks.
+# Its parameters, stages and model follow the clone, results stay.
 demo-project:
-	mkdir -p $(DEMO)/artifacts
-	cp dvc.yaml params.yaml .dvcignore $(DEMO)
-	cp -R artifacts/demo_mllm $(DEMO)/artifacts
-	ln -sfn ../../src $(DEMO)/src
-	cd $(DEMO) && { test -d .dvc || dvc init --no-scm -q; }
+	headhunt init $(DEMO) --demo --update
 
 serve: setup ## the HTTP service on 127.0.0.1:3000 and one worker for its jobs, with the detector of artifacts/detector
 	@headhunt worker & worker=$$!; bentoml serve --host 127.0.0.1 --port $(PORT) & service=$$!; \

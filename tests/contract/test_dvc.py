@@ -20,7 +20,7 @@ from headhunt_svc.demo.params import load_demo_params
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.stages import STAGES, repository_yaml
 
-# The room cli is left out of what a stage runs: a command parses its options, calls the stage's function and prints what
+# The room cli is left out of what a stage runs: a command parses its options, calls the function and prints what
 # it returns; no file that a stage writes depends on it.
 PACKAGE = "headhunt_svc"
 BY_FILE = ("demo", "pipeline", "studies")  # rooms of which a stage needs some files; of all others it lists the folder

@@ -14,6 +14,7 @@ from headhunt_svc.cli.evaluate import print_ablation, print_metrics
 from headhunt_svc.cli.options import PARAMS, ParamsFile
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
 from headhunt_svc.demo.published import TOLERANCE, differences
+from headhunt_svc.demo.shipped import shipped
 from headhunt_svc.params import load_params
 from headhunt_svc.storage.files import read_json
 
@@ -69,8 +70,8 @@ def demo_seeds(
 def demo_show(
     out: Annotated[Path, typer.Option(help="Folder for reports and plots.")] = Path("out/shown"),
     published: Annotated[
-        Path | None, typer.Option(help="Folder of published artifacts: compare the figures with theirs.")
-    ] = None,
+        bool, typer.Option("--published", help="Compare the figures with the published ones, which the package holds.")
+    ] = False,
 ) -> None:
     """Detect events in one test video of each kind, and print the figures."""
     from headhunt_svc.data.datasets import load_index
@@ -84,9 +85,9 @@ def demo_show(
     for _, report in whole_reports(results):
         print_report(report, out)
     print_metrics(paths.METRICS)
-    if published is not None:
-        print_agreement(paths.METRICS, published / paths.METRICS.name)
-    print_ablation(paths.ABLATION if published is None else published / paths.ABLATION.name)
+    if published:
+        print_agreement(paths.METRICS, shipped() / paths.METRICS)
+    print_ablation(shipped() / paths.ABLATION if published else paths.ABLATION)
 
 
 def print_agreement(path: Path, published: Path) -> None:

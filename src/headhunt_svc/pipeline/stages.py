@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from headhunt_svc import paths
+from headhunt_svc.params import Params
 from headhunt_svc.storage.files import sha256
 
 PACKAGE = Path(__file__).parents[1]
@@ -204,6 +205,11 @@ def repository_pipeline() -> dict[str, Any]:
     return {"vars": [demo_params], "stages": stages}  # vars: where the corpus goes
 
 
+def sections_with_defaults() -> list[str]:
+    """Sections that params.yaml may leave out and DVC cannot: it reads them in what the stage `code` writes."""
+    return [name for name, field in Params.model_fields.items() if not field.is_required()]
+
+
 def project_pipeline(corpus: Path | None = None) -> dict[str, Any]:
     """The content of a project's dvc.yaml: stages depend on what the stage `code` writes about the installed package.
 
@@ -211,17 +217,23 @@ def project_pipeline(corpus: Path | None = None) -> dict[str, Any]:
     """
     code = {
         "cmd": "headhunt code",
-        "desc": "version of the package and a fingerprint of the code behind each stage, so that an upgrade is noticed",
+        "desc": "the code behind each stage and the default parameters, as installed: so an upgrade is noticed",
         "always_changed": True,
         "outs": _outs([paths.CODE]),
     }
     stages = {
-        name: _entry(stage, stage.deps, [*stage.params, {str(paths.CODE): [name]}])
+        name: _entry(stage, stage.deps, _params_of_project(name, stage))
         for name, stage in STAGES.items()
         if not stage.frozen and (corpus is not None or stage.demo is None)
     }
     variables = {} if corpus is None else {"vars": [{"corpus": {"root": str(corpus)}}]}
     return {**variables, "stages": {"code": code, **stages}}
+
+
+def _params_of_project(name: str, stage: Stage) -> list[Any]:
+    own = [param for param in stage.params if param.split(".")[0] not in sections_with_defaults()]
+    others = [f"params.{param}" for param in stage.params if param not in own]
+    return [*own, {str(paths.CODE): [f"code.{name}", *others]}]
 
 
 def _entry(stage: Stage, deps: Iterable[Path | str], params: list[Any]) -> dict[str, Any]:
@@ -258,16 +270,19 @@ def code_fingerprints() -> dict[str, str]:
     return fingerprints
 
 
-class _Indented(yaml.SafeDumper):
-    """Indents the entries of lists, as DVC's documentation does."""
+class _Plain(yaml.SafeDumper):
+    """Indents the entries of lists, as DVC's documentation does, and writes what is there twice as often."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, indentless=False)
 
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
 
 def as_yaml(pipeline: dict[str, Any], comment: str) -> str:
     """The text of a dvc.yaml."""
-    return f"# {comment}\n{yaml.dump(pipeline, Dumper=_Indented, sort_keys=False, width=1000)}"
+    return f"# {comment}\n{yaml.dump(pipeline, Dumper=_Plain, sort_keys=False, width=1000)}"
 
 
 def repository_yaml() -> str:

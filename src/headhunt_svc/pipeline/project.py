@@ -1,0 +1,153 @@
+"""init: a project of one's own, a folder in which `dvc repro evaluate` runs all stages with the installed package."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment
+
+from headhunt_svc import __version__, paths
+from headhunt_svc.errors import ConfigError, OutputError, list_problems
+from headhunt_svc.params import Params
+from headhunt_svc.pipeline.stages import as_yaml, code_fingerprints, project_pipeline, sections_with_defaults
+from headhunt_svc.storage.files import write_file, write_json, write_text
+
+PARAMS, PIPELINE = "params.yaml", "dvc.yaml"
+DVC_MISSING = 'DVC is not installed: `pip install "headhunt-svc[pipeline]"`, then run `dvc init` there'
+
+
+@dataclass(frozen=True)
+class Project:
+    """The files of a new project: texts by name, and the folder of the embedded model if it uses that.
+
+    followed: names of those that belong to the package; `update` writes them anew.
+    """
+
+    texts: Mapping[str, str]
+    model: Path | None
+    followed: frozenset[str] = frozenset({PIPELINE})
+
+
+def own_project(shipped: Path, footage: Path | None, model: str | None, revision: str | None, folder: Path) -> Project:
+    """A project with own footage, and an own model or the embedded one.
+
+    shipped: the folder that holds the embedded default.
+
+    Raises:
+        ConfigError: the folder of the footage is missing.
+    """
+    if footage is not None and not footage.is_dir():
+        raise ConfigError(f"--footage {footage}: no such folder")
+    if model is not None and Path(model).is_dir():
+        model = _seen_from(folder, Path(model))
+    values = {
+        "name": folder.resolve().name,
+        "version": __version__,
+        "model": model or str(paths.DEMO_MLLM),
+        "embedded": model is None,
+        "revision": revision,
+        "footage": "footage" if footage is None else _seen_from(folder, footage),
+    }
+    names = (PARAMS, "README.md", "annotations.example.jsonl", ".gitignore", ".dvcignore")
+    texts = {name: _render(name, values) for name in names}
+    return Project(
+        {**texts, PIPELINE: _pipeline_yaml(project_pipeline())}, shipped / paths.DEMO_MLLM if model is None else None
+    )
+
+
+def demo_project(shipped: Path, corpus: Path) -> Project:
+    """The embedded default's project, which renders its own footage into `corpus`."""
+    texts = {name: _render(name, {}) for name in (".gitignore", ".dvcignore")}
+    return Project(
+        {
+            **texts,
+            "README.md": _render("README.demo.md", {"version": __version__}),
+            PARAMS: (shipped / PARAMS).read_text(encoding="utf-8"),
+            PIPELINE: _pipeline_yaml(project_pipeline(corpus)),
+        },
+        shipped / paths.DEMO_MLLM,
+        frozenset({PIPELINE, PARAMS, str(paths.DEMO_MLLM)}),
+    )
+
+
+def write_project(folder: Path, project: Project, update: bool = False) -> str | None:
+    """Write a new project, and make it a DVC repository. Returns what is left to do, if DVC is not installed.
+
+    update: in a project that is there, write anew what belongs to the package, and nothing else.
+
+    Raises:
+        ConfigError: files are in the way, which are named; nothing was written.
+    """
+    names = [*project.texts, *([str(paths.DEMO_MLLM)] if project.model else [])]
+    if update and (folder / PARAMS).exists():
+        names = [name for name in names if name in project.followed]
+    elif in_the_way := [name for name in names if (folder / name).exists()]:
+        raise ConfigError(f"{folder}: {list_problems(in_the_way, 9)} in the way; choose an empty folder, or move these")
+    for name in names:
+        if name in project.texts:
+            write_text(folder / name, project.texts[name])
+        elif project.model is not None:
+            for file in sorted(project.model.iterdir()):
+                write_file(folder / name / file.name, lambda part, source=file: shutil.copyfile(source, part))
+    return None if (folder / ".dvc").exists() else _init_dvc(folder)
+
+
+def write_code(params: Params, out: Path) -> None:
+    """code: what a project's stages take from the package: hashes of their code, and parameters with defaults."""
+    defaults = {name: getattr(params, name).model_dump(mode="json") for name in sections_with_defaults()}
+    write_json(out, {"headhunt-svc": __version__, "code": code_fingerprints(), "params": defaults})
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    """A path as the project writes it: relative if it was given so or lies in the project."""
+    inside = path.resolve().is_relative_to(folder.resolve())
+    return os.path.relpath(path.resolve(), folder.resolve()) if inside or not path.is_absolute() else str(path)
+
+
+def _scalar(value: object) -> str:
+    """A value as YAML writes it, on one line."""
+    return yaml.safe_dump(value, width=float("inf"), allow_unicode=True).removesuffix("...\n").strip()
+
+
+def _render(name: str, values: Mapping[str, Any]) -> str:
+    template = resources.files("headhunt_svc.pipeline") / "new_project" / name.removeprefix(".")
+    environment = Environment(autoescape=False, keep_trailing_newline=True, trim_blocks=True)  # no HTML
+    environment.filters["scalar"] = _scalar
+    return environment.from_string(template.read_text(encoding="utf-8")).render(values)
+
+
+def _pipeline_yaml(pipeline: dict[str, Any]) -> str:
+    return as_yaml(pipeline, f"Made by headhunt-svc {__version__}; `headhunt init . --update` makes it anew")
+
+
+def _init_dvc(folder: Path) -> str | None:
+    """Run `dvc init`; with git where git keeps the folder."""
+    if find_spec("dvc") is None:
+        return DVC_MISSING
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    if top is None or _git(folder, "check-ignore", "-q", ".") is not None:
+        how = ["--no-scm"]
+    else:
+        how = [] if Path(top).samefile(folder) else ["--subdir"]
+    env = {**os.environ, "DVC_NO_ANALYTICS": "true"}
+    command = [sys.executable, "-m", "dvc", "init", "--quiet", *how]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise OutputError(f"`dvc init` failed in {folder}: {' '.join(done.stderr.split())}")
+    return None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says, or None where it says no or is not installed."""
+    if shutil.which("git") is None:
+        return None
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None

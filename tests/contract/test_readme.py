@@ -120,6 +120,12 @@ def test_the_tables_are_those_of_the_artifacts() -> None:
             assert f"{few['mean']:.3f}" in RESULTS
 
 
+def test_the_learning_curve_is_that_of_the_artifacts() -> None:
+    curve = json.loads((ROOT / "artifacts" / "ablation.json").read_text())["arms"]["expert_robust"]["low_label"]
+    rows = [f"| {n} | {few['mean']:.3f} ± {few['std']:.3f} |" for n, few in curve.items()]
+    assert re.findall(r"\| \d+ \| \d\.\d+ ± .*", OWN_FOOTAGE) == rows
+
+
 def test_params_and_annotations_of_the_pages_are_valid() -> None:
     from headhunt_svc.data.datasets import Annotation
     from headhunt_svc.params import Params

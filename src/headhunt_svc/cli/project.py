@@ -42,7 +42,7 @@ def init(
     if revision and not model:
         raise ConfigError("--revision needs --model")
     if demo:
-        project = demo_project(shipped(), load_demo_params().corpus.root)
+        project = demo_project(shipped(), load_demo_params().corpus.places())
     else:
         project = own_project(shipped(), footage, model, revision, folder)
     left = write_project(folder, project, update)

@@ -28,6 +28,10 @@ class CorpusParams(Section):
     hard_per_kind: PositiveInt = 4
     hard_normal: PositiveInt = 12
 
+    def places(self) -> dict[str, str]:
+        """The parameters that are paths, as text."""
+        return {name: str(value) for name, value in self if isinstance(value, Path)}
+
 
 class DemoModelParams(Section):
     """Sizes of the embedded InternVL."""

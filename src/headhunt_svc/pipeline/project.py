@@ -63,8 +63,8 @@ def own_project(shipped: Path, footage: Path | None, model: str | None, revision
     )
 
 
-def demo_project(shipped: Path, corpus: Path) -> Project:
-    """The embedded default's project, which renders its own footage into `corpus`."""
+def demo_project(shipped: Path, corpus: Mapping[str, str]) -> Project:
+    """The embedded default's project, which renders its own footage; `corpus` says where."""
     texts = {name: _render(name, {}) for name in (".gitignore", ".dvcignore")}
     return Project(
         {

@@ -6,7 +6,7 @@
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,10 +210,10 @@ def sections_with_defaults() -> list[str]:
     return [name for name, field in Params.model_fields.items() if not field.is_required()]
 
 
-def project_pipeline(corpus: Path | None = None) -> dict[str, Any]:
+def project_pipeline(corpus: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The content of a project's dvc.yaml: stages depend on what the stage `code` writes about the installed package.
 
-    corpus: the folder of the embedded default's videos, if the project is to render them.
+    corpus: where the embedded default's videos go, if the project is to render them.
     """
     code = {
         "cmd": "headhunt code",
@@ -226,7 +226,7 @@ def project_pipeline(corpus: Path | None = None) -> dict[str, Any]:
         for name, stage in STAGES.items()
         if not stage.frozen and (corpus is not None or stage.demo is None)
     }
-    variables = {} if corpus is None else {"vars": [{"corpus": {"root": str(corpus)}}]}
+    variables = {} if corpus is None else {"vars": [{"corpus": dict(corpus)}]}
     return {**variables, "stages": {"code": code, **stages}}
 
 
@@ -271,7 +271,7 @@ def code_fingerprints() -> dict[str, str]:
 
 
 class _Plain(yaml.SafeDumper):
-    """Indents the entries of lists, as DVC's documentation does, and writes what is there twice as often."""
+    """Indents the entries of lists, as DVC's documentation does, and repeats equal values instead of linking them."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, indentless=False)

@@ -132,7 +132,7 @@ def test_the_demo_is_a_project_of_its_own_that_git_ignores(tmp_path: Path) -> No
     shutil.copytree(ROOT / "src", clone / "src", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     before = run("git", "status", "--porcelain")
     run("make", "-s", "demo-project")
-    planned = run("dvc", "repro", "--dry", "evaluate", cwd=demo)
+    planned = run("dvc", "repro", "--dry", "--force", "evaluate", cwd=demo)
     assert re.findall(r"Running stage '(.*)'", planned) == ["code", *list(STAGES)[1:10]]
     assert str(clone) not in (demo / "dvc.yaml").read_text() + (demo / "params.yaml").read_text()
     (demo / "data").mkdir()

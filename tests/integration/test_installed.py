@@ -5,11 +5,12 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
-import yaml
 
 from conftest import ROOT
-from headhunt_svc.pipeline.stages import STAGES
+from headhunt_svc.demo.corpus import write_mp4
+from headhunt_svc.pipeline.stages import STAGES, project_pipeline
 from helpers.installed import Installed, build_and_install
 
 
@@ -37,7 +38,7 @@ def test_the_demo_is_a_project_of_the_package(installed: Installed, tmp_path: Pa
     assert str(installed.folder) in installed.run("python", "-c", where, cwd=tmp_path)
     installed.run("headhunt", "init", "p", "--demo", cwd=tmp_path)
     project = tmp_path / "p"
-    planned = installed.run("dvc", "repro", "--dry", "evaluate", cwd=project)
+    planned = installed.run("dvc", "repro", "--dry", "--force", "evaluate", cwd=project)
     names = list(STAGES)
     assert running(planned) == ["code", *names[1 : names.index("evaluate") + 1]]
     texts = "".join(p.read_text() for p in project.iterdir() if p.is_file())
@@ -48,5 +49,64 @@ def test_the_demo_is_a_project_of_the_package(installed: Installed, tmp_path: Pa
     assert recorded["headhunt-svc"] == "0.1.0"
 
 
-def test_an_upgrade_is_noticed(installed: Installed, tmp_path: Path) -> None:
-    """Of the stages, those that run the changed code."""
+def videos(folder: Path, names: list[str]) -> None:
+    """Short clips of noise, the anomalous ones brighter: what matters here is which stages run."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        random = np.random.default_rng(int(name[1:]))
+        low = 90 if name.startswith("a") else 0
+        pictures = random.integers(low, low + 160, (SEGMENTS * 16, 48, 64, 3), np.uint8)
+        write_mp4(folder / f"{name}.mp4", pictures, 10)
+
+
+def annotate(project: Path, splits: dict[str, list[str]]) -> None:
+    lines = [
+        {"video": f"{name}.mp4", "split": split, "unit": "seconds"}
+        | ({"label": "fall", "spans": [[0.0, 1.6]]} if name.startswith("a") else {"label": "normal", "spans": []})
+        for split, names in splits.items()
+        for name in names
+    ]
+    (project / "annotations.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def shards(project: Path) -> dict[str, int]:
+    """When each file of the feature store was written."""
+    return {p.name: p.stat().st_mtime_ns for p in (project / "data" / "features").glob("*.safetensors")}
+
+
+SEGMENTS = 2
+
+
+def test_changes_run_what_depends_on_them(installed: Installed, tmp_path: Path) -> None:
+    splits = {"calibration": ["a1", "a2", "a3", "n1", "n2", "n3"], "validation": ["a4", "n4"], "test": ["a5", "n5"]}
+    videos(tmp_path / "footage", [name for names in splits.values() for name in names])
+    installed.run("headhunt", "init", "q", "--footage", "footage", cwd=tmp_path)
+    project = tmp_path / "q"
+    annotate(project, splits)
+    (project / "params.yaml").open("a").write("identify:\n  top_k: 2\n")
+
+    def repro(stage: str) -> list[str]:
+        return running(installed.run("dvc", "repro", stage, cwd=project))
+
+    chain = list(project_pipeline()["stages"])
+    assert repro("evaluate") == chain[: chain.index("evaluate") + 1]
+    assert repro("evaluate") == ["code"]  # which looks at the package, every time
+
+    before = shards(project)
+    splits["calibration"].append("a6")
+    videos(tmp_path / "footage", ["a6"])
+    annotate(project, splits)
+    assert repro("extract") == ["code", "index", "extract"]
+    after = shards(project)
+    assert {name: after[name] for name in before} == before  # nothing that was there was decoded again
+    assert len(after) > len(before)
+
+    text = (project / "annotations.jsonl").read_text()
+    (project / "annotations.jsonl").write_text(text.replace('"fall"', '"fight"', 1))
+    assert repro("identify") == ["code", "index", "identify"]  # not extract
+    assert shards(project) == after
+
+    (package,) = installed.folder.glob("lib/python*/site-packages/headhunt_svc")
+    with (package / "pipeline" / "fit.py").open("a") as code:
+        code.write("# an upgrade\n")
+    assert repro("fit") == ["code", "fit"]

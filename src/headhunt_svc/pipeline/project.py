@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from jinja2 import Environment
 
 from headhunt_svc import __version__, paths
 from headhunt_svc.errors import ConfigError, OutputError, list_problems
-from headhunt_svc.params import Params
+from headhunt_svc.params import Params, load_params
 from headhunt_svc.pipeline.stages import as_yaml, code_fingerprints, project_pipeline, sections_with_defaults
 from headhunt_svc.storage.files import write_file, write_json, write_text
 
@@ -96,7 +97,8 @@ def write_project(folder: Path, project: Project, update: bool = False) -> str |
             write_text(folder / name, project.texts[name])
         elif project.model is not None:
             for file in sorted(project.model.iterdir()):
-                write_file(folder / name / file.name, lambda part, source=file: shutil.copyfile(source, part))
+                write_file(folder / name / file.name, partial(shutil.copyfile, file))
+    write_code(load_params(folder / PARAMS), folder / paths.CODE)  # `dvc status` and `dvc repro --dry` need it
     return None if (folder / ".dvc").exists() else _init_dvc(folder)
 
 

@@ -38,7 +38,7 @@ def test_parameters_are_what_was_given(tmp_path: Path, without_dvc: None, model:
     assert (params.mllm.id, params.mllm.revision) == (model, "1e3")
     assert params.dataset.root == footage
     assert params.dataset.annotations == Path("annotations.jsonl")
-    assert not (folder / "artifacts").exists()
+    assert [p.name for p in (folder / "artifacts").iterdir()] == ["code.json"]
     assert {a.split for a in read_annotations(folder / "annotations.example.jsonl")} == {
         "calibration",
         "validation",
@@ -89,11 +89,12 @@ def test_an_update_writes_what_belongs_to_the_package(tmp_path: Path, without_dv
     write_project(tmp_path, made(), update=True)  # as a new project, where none is
     new = contents(tmp_path)
     edited = ["dvc.yaml", "params.yaml", "README.md", "artifacts/demo_mllm/config.json"]
+    edit = new["params.yaml"].decode() + "# edited"
     for name in edited:
-        (tmp_path / name).write_text("edited")
+        (tmp_path / name).write_text(edit)
     write_project(tmp_path, made(), update=True)
     kept = edited[2:3] if demo else edited[1:]
-    assert contents(tmp_path) == new | {name: b"edited" for name in kept}
+    assert contents(tmp_path) == new | {name: edit.encode() for name in kept}
 
 
 @pytest.mark.parametrize(("repository", "config"), [(None, "no_scm"), (".", ""), ("above", ""), ("ignoring", "no_scm")])

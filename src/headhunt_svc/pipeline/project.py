@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
-from headhunt_svc import __version__, paths
+from headhunt_svc import paths
 from headhunt_svc.errors import ConfigError, OutputError, list_problems
 from headhunt_svc.params import Params, load_params
 from headhunt_svc.pipeline.stages import as_yaml, code_fingerprints, project_pipeline, sections_with_defaults
 from headhunt_svc.storage.files import write_file, write_json, write_text
 
+DISTRIBUTION = "headhunt-svc"
 PARAMS, PIPELINE = "params.yaml", "dvc.yaml"
 DVC_MISSING = 'DVC is not installed: `pip install "headhunt-svc[pipeline]"`, then run `dvc init` there'
 
@@ -51,7 +53,7 @@ def own_project(shipped: Path, footage: Path | None, model: str | None, revision
         model = _seen_from(folder, Path(model))
     values = {
         "name": folder.resolve().name,
-        "version": __version__,
+        "version": version(DISTRIBUTION),
         "model": model or str(paths.DEMO_MLLM),
         "embedded": model is None,
         "revision": revision,
@@ -70,7 +72,7 @@ def demo_project(shipped: Path, corpus: Mapping[str, str]) -> Project:
     return Project(
         {
             **texts,
-            "README.md": _render("README.demo.md", {"version": __version__}),
+            "README.md": _render("README.demo.md", {"version": version(DISTRIBUTION)}),
             PARAMS: (shipped / PARAMS).read_text(encoding="utf-8"),
             PIPELINE: _pipeline_yaml(project_pipeline(corpus)),
         },
@@ -105,7 +107,7 @@ def write_project(folder: Path, project: Project, update: bool = False) -> str |
 def write_code(params: Params, out: Path) -> None:
     """code: what a project's stages take from the package: hashes of their code, and parameters with defaults."""
     defaults = {name: getattr(params, name).model_dump(mode="json") for name in sections_with_defaults()}
-    write_json(out, {"headhunt-svc": __version__, "code": code_fingerprints(), "params": defaults})
+    write_json(out, {DISTRIBUTION: version(DISTRIBUTION), "code": code_fingerprints(), "params": defaults})
 
 
 def _seen_from(folder: Path, path: Path) -> str:
@@ -127,7 +129,7 @@ def _render(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _pipeline_yaml(pipeline: dict[str, Any]) -> str:
-    return as_yaml(pipeline, f"Made by headhunt-svc {__version__}; `headhunt init . --update` makes it anew")
+    return as_yaml(pipeline, f"Made by headhunt-svc {version(DISTRIBUTION)}; `headhunt init . --update` makes it anew")
 
 
 def _init_dvc(folder: Path) -> str | None:

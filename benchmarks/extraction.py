@@ -21,13 +21,13 @@ import transformers
 from peak import peak_bytes
 from rich.console import Console
 from rich.table import Table
-from textbook import reference_features
 
 from headhunt_svc.demo.model import build_tokenizer
 from headhunt_svc.model.attribution import attribute
 from headhunt_svc.model.extractor import Extractor
-from headhunt_svc.model.families import FAMILIES
+from headhunt_svc.model.families import family_of
 from headhunt_svc.model.loading import pick_device
+from headhunt_svc.model.parity import reference_features
 from headhunt_svc.types import HeadRef
 
 PROMPTS = [
@@ -102,7 +102,9 @@ def build(size: Size, device: str) -> tuple[Extractor, torch.Tensor]:
         model = transformers.InternVLForConditionalGeneration._from_config(
             config, attn_implementation="sdpa", dtype=getattr(torch, size.dtype)
         )
-    extractor = Extractor(model, tokenizer, FAMILIES["internvl"], pick_device(device), {}, frame_s=0.1)
+    extractor = Extractor(
+        model, tokenizer, family_of("internvl", "the random model"), pick_device(device), {}, frame_s=0.1
+    )
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (size.segments, size.frames, size.image, size.image, 3), dtype=np.uint8)
     return extractor, torch.stack([extractor.preprocess(p) for p in pictures])

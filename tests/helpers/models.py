@@ -1,64 +1,50 @@
-"""Tiny real models of every supported family, built from configuration alone, with sharp attention.
-
-Random weights at the usual scale attend almost evenly, so that a wrong mask or position would hardly show: queries and
-keys are enlarged, norms and biases made uneven.
-"""
+"""Tiny real models of every supported family, built from configuration alone, with sharp attention."""
 
 from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from headhunt_svc.model.extractor import Extractor
-from headhunt_svc.model.families import FAMILIES
+from headhunt_svc.model.families import family_of
+from headhunt_svc.model.parity import CHAT, PROMPTS, byte_tokenizer, sharpen
 
-PROMPTS = (
-    "what happens in the video?",
-    "describe the scene.",
-    "watch the clip carefully and summarise what is going on.",
-    "what are the people doing?",
-    "what is unusual?",
-    "is somebody in danger?",
-    "name every event, one after the other.",
-    "hm",
-)
-CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
-    "{% if c['type'] == 'video' %}VIDEO{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-QWEN = [*CHATML, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-LAYOUT = {  # special tokens, what the chat template writes for a video
-    "internvl": ([*CHATML, "<img>", "</img>", "<IMG_CONTEXT>", "<video>"], "<video>\n"),
+__all__ = ["PROMPTS", "TINY", "config_of", "model_type_of", "tiny", "tokenizer_of"]
+
+QWEN = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+INTERNVL = (["<img>", "</img>", "<IMG_CONTEXT>", "<video>"], "<video>\n")
+LAYOUT = {  # by name: special tokens, what the chat template writes for a video
+    "internvl": INTERNVL,
+    "internvl-qwen3": INTERNVL,  # InternVL3.5
+    "internvl-qwen3_moe": INTERNVL,  # its mixtures of experts
+    "llava_onevision": (["<image>", "<video>"], "<video>\n"),
     "qwen2_5_vl": (QWEN, "<|vision_start|><|video_pad|><|vision_end|>"),
     "qwen3_vl": (QWEN, "<|vision_start|><|video_pad|><|vision_end|>"),
-    "llava_onevision": ([*CHATML, "<image>", "<video>"], "<video>\n"),
+    "smolvlm": (  # as on the hub, the tokenizer's own template knows no videos
+        ["<fake_token_around_image>", "<global-img>", "<image>", "<end_of_utterance>"],
+        "",
+    ),
 }
+TINY = sorted(LAYOUT)
 LAYERS, HEADS, KV_HEADS, D_HEAD, WIDTH = 4, 6, 2, 16, 64
 VISION_WIDTH, SIDE, PATCH = 32, 56, 14
 
 
-def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
+def model_type_of(name: str) -> str:
+    """The model type of a tiny model: a family may have several, with decoders of different types."""
+    return name.partition("-")[0]
+
+
+def tokenizer_of(name: str) -> PreTrainedTokenizerFast:
     """Byte-level BPE of a few hundred tokens."""
-    special, video = LAYOUT[family]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator([*PROMPTS, "user assistant Frame1: 0.5 seconds"], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>")
-    fast.chat_template = CHAT.replace("VIDEO", video)
-    return fast
+    special, video = LAYOUT[name]
+    return byte_tokenizer(special, CHAT.replace("VIDEO", video))
 
 
-def config_of(family: str, ids: PreTrainedTokenizerFast) -> Any:
-    """The configuration of a tiny model of a family."""
+def config_of(name: str, ids: PreTrainedTokenizerFast) -> Any:
+    """The configuration of a tiny model."""
+    family, _, decoder = name.partition("-")
     text: dict[str, Any] = {
         "vocab_size": 512,
         "hidden_size": WIDTH,
@@ -79,11 +65,20 @@ def config_of(family: str, ids: PreTrainedTokenizerFast) -> Any:
     def token(name: str) -> int:
         return int(ids.convert_tokens_to_ids(name))
 
+    if family == "smolvlm":
+        return transformers.SmolVLMConfig(
+            vision_config={**vision, "num_hidden_layers": 2, "image_size": SIDE, "patch_size": PATCH},
+            text_config={"model_type": "llama", **text},
+            image_token_id=token("<image>"),
+            scale_factor=2,
+        )
+    if decoder == "qwen3_moe":
+        text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
     if family == "internvl":
         vision |= {"num_hidden_layers": 2, "image_size": [SIDE, SIDE], "patch_size": [PATCH, PATCH]}
         return transformers.InternVLConfig(
             vision_config=vision,
-            text_config={"model_type": "qwen2", **text},
+            text_config={"model_type": decoder or "qwen2", **text},
             image_token_id=token("<IMG_CONTEXT>"),
             image_seq_length=4,
             downsample_ratio=0.5,
@@ -127,27 +122,11 @@ def config_of(family: str, ids: PreTrainedTokenizerFast) -> Any:
     return transformers.Qwen3VLConfig(text_config=text, vision_config={**qwen, **deep}, **tokens)
 
 
-def sharpen(model: torch.nn.Module, seed: int) -> None:
-    """Attention that prefers some tokens clearly, norms and biases that matter."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
-                p.mul_(6)
-            elif "norm" in name and name.endswith("weight"):
-                p.add_(0.2 * torch.randn(p.shape, generator=generator))
-            elif name.endswith("bias"):
-                p.add_(0.1 * torch.randn(p.shape, generator=generator))
-            elif p.dim() >= 2:
-                p.mul_(2)
-
-
-def tiny(family: str, seed: int = 0, attention: str = "sdpa") -> Extractor:
-    """A frozen tiny model of a family, ready to be read."""
+def tiny(name: str, seed: int = 0, attention: str = "sdpa") -> Extractor:
+    """A frozen tiny model, ready to be read."""
     torch.manual_seed(seed)
-    tokenizer = tokenizer_of(family)
-    cls = getattr(transformers, FAMILIES[family].model_class)
-    model = cls._from_config(config_of(family, tokenizer), attn_implementation=attention, dtype=torch.float32)
-    sharpen(model, seed)
+    tokenizer, family = tokenizer_of(name), family_of(model_type_of(name), name)
+    cls = getattr(transformers, family.model_class)
+    model = cls._from_config(config_of(name, tokenizer), attn_implementation=attention, dtype=torch.float32)
     preprocessing = {"min_pixels": SIDE * SIDE, "max_pixels": 84 * 84}
-    return Extractor(model, tokenizer, FAMILIES[family], torch.device("cpu"), preprocessing, frame_s=0.2)
+    return Extractor(sharpen(model, seed), tokenizer, family, torch.device("cpu"), preprocessing, frame_s=0.2)

@@ -4,8 +4,10 @@ The processors themselves cannot be built here (their video parts need torchvisi
 the functions that write a video into a prompt can be called without the rest.
 """
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,26 +19,20 @@ from transformers.models.llava_onevision.processing_llava_onevision import Llava
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
+from transformers.models.smolvlm import processing_smolvlm
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
+from transformers.video_utils import VideoMetadata
 
-from headhunt_svc.model.extractor import Extractor, VisionCache
-from headhunt_svc.model.families import FAMILIES
+from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.model.families import Clip
 from headhunt_svc.model.families.base import CLIP_NORM, HALF, IMAGENET
-from helpers.models import PATCH, SIDE, tiny
-
-FRAME_S = 0.24
-
-
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
-def family(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+from headhunt_svc.model.families.smolvlm import in_words
+from headhunt_svc.model.parity import PROCESSOR_CHECKS, Processor
+from helpers.models import PATCH, SIDE, TINY, model_type_of, tiny
 
 
-@pytest.fixture(scope="module")
-def extractor(family: str) -> Extractor:
-    return tiny(family)
-
-
-def own_pictures(family: str, picture: np.ndarray) -> torch.Tensor:
+def own_picture(family: str, picture: np.ndarray) -> torch.Tensor:
     """What the family's own image processor makes of one picture."""
     square: dict[str, Any] = {"size": {"height": SIDE, "width": SIDE}, "resample": 3, "return_tensors": "pt"}
     if family == "internvl":
@@ -48,6 +44,11 @@ def own_pictures(family: str, picture: np.ndarray) -> torch.Tensor:
         processor = LlavaOnevisionImageProcessorPil(image_grid_pinpoints=[[SIDE, SIDE]], image_mean=mean, image_std=std)
         made = processor(picture, **square)
         return torch.as_tensor(made["pixel_values"])[:, 0]  # the whole picture; tiles follow
+    if family == "smolvlm":  # the video processor's resize is bicubic: torchvision has no Lanczos for tensors
+        smolvlm = SmolVLMImageProcessorPil(
+            do_image_splitting=False, size={"longest_edge": 4 * SIDE}, max_image_size={"longest_edge": SIDE}
+        )
+        return torch.as_tensor(smolvlm(picture, resample=3, return_tensors="pt")["pixel_values"])
     mean, std = CLIP_NORM if family == "qwen2_5_vl" else HALF
     qwen = Qwen2VLImageProcessorPil(
         patch_size=PATCH, merge_size=2, temporal_patch_size=2, image_mean=mean, image_std=std,
@@ -56,26 +57,8 @@ def own_pictures(family: str, picture: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(qwen(picture, return_tensors="pt")["pixel_values"])
 
 
-@pytest.mark.parametrize("size", [(SIDE, SIDE), (60, 90), (200, 150)])
-def test_pictures_are_those_of_the_image_processor(family: str, extractor: Extractor, size: tuple[int, int]) -> None:
-    """Equal where nothing is resized; else within one of 255 levels, which is where torch and Pillow round."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
-    picture = np.kron(coarse, np.ones((30, 30, 1), np.uint8))[: size[0], : size[1]]
-    pixels = extractor.preprocess(np.stack([picture, picture]))[None]
-    ours = next(iter(extractor.family.picture_inputs(extractor.config, pixels, extractor.clip(pixels)).values()))
-    theirs = own_pictures(family, picture)
-    ours = ours.reshape(-1, *theirs.shape)[0] if family != "llava_onevision" else ours[0, :1]
-    assert ours.shape == theirs.shape
-    resized = size != (SIDE, SIDE)
-    level = 1 / (255 * float(extractor.std.min()))
-    assert float((ours - theirs).abs().max()) <= (1.01 * level if resized else 1e-6)
-
-
-def own_text(family: str, extractor: Extractor, n_frames: int, pixels: torch.Tensor) -> str:
+def own_text(family: str, config: Any, clip: Clip, pixels: torch.Tensor) -> str:
     """What the family's own processor writes for a video."""
-    config = extractor.config
-    clip = extractor.clip(pixels)
     if family == "internvl":
         me: Any = SimpleNamespace(
             start_image_token="<img>",
@@ -87,6 +70,20 @@ def own_text(family: str, extractor: Extractor, n_frames: int, pixels: torch.Ten
     if family == "llava_onevision":
         me = SimpleNamespace(num_image_tokens=(SIDE // PATCH) ** 2, video_token="<video>")
         return str(LlavaOnevisionProcessor.replace_video_token(me, {"pixel_values_videos": pixels}, 0))
+    n_frames, frames = clip.n_frames, list(range(clip.n_frames))
+    if family == "smolvlm":
+        me = SimpleNamespace(
+            image_seq_len=(SIDE // PATCH) ** 2 // config.scale_factor**2,
+            image_token="<image>",
+            fake_image_token="<fake_token_around_image>",
+            global_image_token="<global-img>",
+        )
+        metadata: Any = VideoMetadata(
+            n_frames, fps=1 / clip.frame_s, duration=n_frames * clip.frame_s, frames_indices=frames
+        )
+        inputs = {"pixel_values": pixels, "video_metadata": [metadata]}
+        with patch.object(processing_smolvlm, "num2words", in_words):  # not installed; compared below
+            return str(SmolVLMProcessor.replace_video_token(me, inputs, 0))
     grid = torch.tensor([[-(-n_frames // 2), clip.height // PATCH, clip.width // PATCH]])
     me = SimpleNamespace(
         video_processor=SimpleNamespace(merge_size=2, temporal_patch_size=2),
@@ -97,13 +94,47 @@ def own_text(family: str, extractor: Extractor, n_frames: int, pixels: torch.Ten
     if family == "qwen2_5_vl":
         return str(Qwen2_5_VLProcessor.replace_video_token(me, {"video_grid_thw": grid}, 0))
     me._calculate_timestamps = lambda *args: Qwen3VLProcessor._calculate_timestamps(me, *args)
-    metadata = SimpleNamespace(fps=1 / FRAME_S, frames_indices=list(range(n_frames)))
+    metadata = SimpleNamespace(fps=1 / clip.frame_s, frames_indices=frames)
     return str(Qwen3VLProcessor.replace_video_token(me, {"video_grid_thw": grid, "video_metadata": [metadata]}, 0))
 
 
-@pytest.mark.parametrize("n_frames", [2, 5, 8])
-def test_prompts_hold_what_the_processor_writes(family: str, extractor: Extractor, n_frames: int) -> None:
-    pictures = np.zeros((n_frames, 60, 90, 3), np.uint8)
-    pixels = extractor.preprocess(pictures)[None]
-    clip = extractor.clip(pixels, VisionCache(FRAME_S))
-    assert extractor.family.clip_text(extractor.config, clip) == own_text(family, extractor, n_frames, pixels)
+def processor_of(name: str, extractor: Extractor) -> Processor:
+    family = model_type_of(name)
+    return Processor(partial(own_picture, family), partial(own_text, family, extractor.config))
+
+
+@pytest.mark.parametrize("check", PROCESSOR_CHECKS)
+@pytest.mark.parametrize("name", TINY)
+def test_processor(name: str, check: str) -> None:
+    extractor = tiny(name)
+    PROCESSOR_CHECKS[check](extractor, processor_of(name, extractor))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (1, "one"),
+        (8, "eight"),
+        (16, "sixteen"),
+        (20, "twenty"),
+        (32, "thirty-two"),
+        (64, "sixty-four"),
+        (100, "one hundred"),
+        (123, "one hundred and twenty-three"),
+        (900, "nine hundred"),
+    ],
+)
+def test_numbers_in_words_are_those_of_num2words(number: int, words: str) -> None:
+    assert in_words(number) == words
+
+
+def test_smolvlm_takes_its_processors_template() -> None:
+    """As `SmolVLMProcessor.apply_chat_template` does for a video, whatever the checkpoint's template is."""
+    extractor = tiny("smolvlm")
+    clip = Clip(2, SIDE, SIDE, 0.5)
+    text = extractor.tokenizer.decode(extractor.token_ids("what happens?", clip))
+    video = extractor.family.clip_text(extractor.config, clip)
+    assert text == f"<|im_start|>User: {video}what happens?<end_of_utterance>\nAssistant:"
+    assert video.startswith(
+        "You are provided the following series of two frames from a 0:00:01 [H:MM:SS] video.\n\nFrame from 00:00:"
+    )

@@ -118,9 +118,9 @@ class Extractor:
     ) -> Float32[torch.Tensor, "frame 3 resized_height resized_width"]:
         """Resize (antialiased bicubic, on uint8) and normalise pictures as the checkpoint wants them."""
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
-        size = self.family.image_size(self.config, self.preprocessing, x.shape[2], x.shape[3])
-        if tuple(x.shape[-2:]) != size:
-            x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
+        for size in self.family.resize_steps(self.config, self.preprocessing, x.shape[2], x.shape[3]):
+            if tuple(x.shape[-2:]) != size:
+                x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
         return torch.as_tensor((x.float() / 255 - self.mean) / self.std)
 
     def clip(
@@ -136,10 +136,13 @@ class Extractor:
         Raises:
             ModelError: no chat template, or longer than the model's context.
         """
-        if not self.tokenizer.chat_template:
+        template = self.family.chat_template(self.tokenizer)
+        if not template:
             raise ModelError("the model's tokenizer has no chat template, so prompts cannot be laid out")
         chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}]
-        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        text = self.tokenizer.apply_chat_template(
+            chat, chat_template=template, tokenize=False, add_generation_prompt=True
+        )
         if self.family.video_text not in text:
             raise ModelError(f"the chat template writes no {self.family.video_text} for a video")
         text = text.replace(self.family.video_text, self.family.clip_text(self.config, clip), 1)

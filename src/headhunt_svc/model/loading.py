@@ -48,7 +48,7 @@ def load_extractor(
         raise ModelError(
             f"mllm.id {params.id!r} is neither a local model folder nor to be had from the hub: {reason}"
         ) from exc
-    family = family_of(config.model_type, params.id)
+    family = family_of(config.model_type, params.id, config.get_text_config().model_type)
     if deepest is not None:
         _truncate(config.get_text_config(), deepest + 1)
     cls = getattr(transformers, family.model_class)

@@ -1,22 +1,28 @@
 """The interface of a model family: all that differs between the multimodal models that transformers implements.
 
-To add a family, write a module beside this one with a subclass of Family, and enter it in FAMILIES (`__init__.py`).
-tests/parity holds every family to transformers' own processor and to `generate`.
+docs/adding-a-family.md shows how to write one, here or in a package of one's own, and how to check it.
+Modules of families import torch and transformers inside methods: what only lists families stays quick.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from jaxtyping import Float, Int64
+
+from headhunt_svc.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # shapes are checked at run time all the same
 
 ModelConfig = Any  # a configuration of transformers, whose fields differ between families
 ModelInputs = dict[str, Any]  # keyword arguments of the model
-Pixels = Float[torch.Tensor, "segment frame 3 height width"]
-TokenIds = Int64[torch.Tensor, "segment token"]
-Encoded = tuple[torch.Tensor, ...]  # the vision tower's outputs for one frame (or pair): [token, width] at every level
+Pixels = Float[Tensor, "segment frame 3 height width"]
+TokenIds = Int64[Tensor, "segment token"]
+Encoded = tuple[Tensor, ...]  # the vision tower's outputs for one frame (or pair): [token, width] at every level
 Norm = tuple[float, float, float]  # of red, green and blue
 
 IMAGENET: tuple[Norm, Norm] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -35,11 +41,27 @@ class Clip:
 
 
 class Family(ABC):
-    """Lays out prompts and pictures as one family of models was trained to see them."""
+    """Lays out prompts and pictures as one family of models was trained to see them. Holds no state."""
 
+    name: ClassVar[str]  # as people call it
+    checkpoints: ClassVar[tuple[str, ...]] = ()  # hub ids that this layout is for; others of the type load, too
+    original_types: ClassVar[tuple[str, ...]] = ()  # model types of the authors' own format, which needs code of theirs
+    decoders: ClassVar[tuple[str, ...]] = ()  # model types of text decoders that were checked; none: any
     model_class: ClassVar[str]  # name of the class in transformers
     video_text: ClassVar[str]  # what the chat template writes where a video belongs
     norm: ClassVar[tuple[Norm, Norm]]  # mean and standard deviation, where the checkpoint states none
+
+    def check_decoder(self, decoder: str, mllm_id: str) -> None:
+        """Raise ModelError for a text decoder that was not checked with this family."""
+        if self.decoders and decoder not in self.decoders:
+            raise ModelError(
+                f"{mllm_id} has a decoder of type {decoder!r}, which is not supported in {self.name} (its prompts and "
+                f"attention are laid out otherwise); supported: {', '.join(self.decoders)}"
+            )
+
+    def chat_template(self, tokenizer: Any) -> str | None:
+        """The template of a chat with a video: the tokenizer's, unless the family's processor takes its own."""
+        return str(tokenizer.get_chat_template()) if tokenizer.chat_template else None
 
     def image_size(
         self, config: ModelConfig, preprocessing: dict[str, Any], height: int, width: int
@@ -50,6 +72,12 @@ class Family(ABC):
         """
         size = config.vision_config.image_size
         return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (int(size), int(size))
+
+    def resize_steps(
+        self, config: ModelConfig, preprocessing: dict[str, Any], height: int, width: int
+    ) -> tuple[tuple[int, int], ...]:
+        """The sizes that a picture is given one after the other; the last is `image_size`."""
+        return (self.image_size(config, preprocessing, height, width),)
 
     @abstractmethod
     def token_grid(self, config: ModelConfig, clip: Clip) -> tuple[int, int, int]:

@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-import torch
-
 from headhunt_svc.model.families.base import (
     IMAGENET,
     Clip,
@@ -18,8 +16,15 @@ from headhunt_svc.model.families.base import (
 
 
 class InternVL(Family):
-    """InternVL3, in the layout of transformers (the -hf checkpoints)."""
+    """InternVL3 (a Qwen2.5 decoder) and InternVL3.5 (Qwen3), in transformers' layout (-hf and -HF checkpoints)."""
 
+    name = "InternVL3 and InternVL3.5"
+    checkpoints = (
+        *(f"OpenGVLab/InternVL3-{size}-hf" for size in ("1B", "2B", "8B", "14B", "38B", "78B")),
+        *(f"OpenGVLab/InternVL3_5-{size}-HF" for size in ("1B", "2B", "4B", "8B", "14B", "38B", "30B-A3B")),
+    )
+    original_types = ("internvl_chat",)
+    decoders = ("qwen2", "qwen3", "qwen3_moe")
     model_class = "InternVLForConditionalGeneration"
     video_text = "<video>"
     norm = IMAGENET
@@ -48,4 +53,6 @@ class InternVL(Family):
 
     def with_encoded_frames(self, model: Any, clips: list[list[Encoded]]) -> ModelInputs:
         """Frames of all segments in one row."""
+        import torch
+
         return encoder_outputs("image", torch.stack([encoded[0] for clip in clips for encoded in clip]))

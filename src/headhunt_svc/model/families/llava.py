@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-import torch
-
 from headhunt_svc.model.families.base import (
     HALF,
     Clip,
@@ -20,6 +18,13 @@ from headhunt_svc.model.families.base import (
 class LlavaOneVision(Family):
     """LLaVA-OneVision, in the layout of transformers (the -hf checkpoints)."""
 
+    name = "LLaVA-OneVision"
+    checkpoints = tuple(
+        f"llava-hf/llava-onevision-qwen2-{size}-hf"
+        for size in ("0.5b-ov", "7b-ov", "7b-ov-chat", "72b-ov", "72b-ov-chat")
+    )
+    original_types = ("llava", "llava_qwen")
+    decoders = ("qwen2",)
     model_class = "LlavaOnevisionForConditionalGeneration"
     video_text = "<video>"
     norm = HALF
@@ -44,6 +49,8 @@ class LlavaOneVision(Family):
 
     def with_encoded_frames(self, model: Any, clips: list[list[Encoded]]) -> ModelInputs:
         """A clip's frames in one row, the newline behind them."""
+        import torch
+
         newline = model.image_newline[None]
         rows = [torch.cat([encoded[0] for encoded in clip] + [newline]) for clip in clips]
         return encoder_outputs("video", torch.stack(rows))

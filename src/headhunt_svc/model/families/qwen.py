@@ -3,9 +3,6 @@
 import math
 from typing import Any
 
-import torch
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
-
 from headhunt_svc.model.families.base import (
     CLIP_NORM,
     HALF,
@@ -36,6 +33,8 @@ class Qwen(Family):
         self, config: ModelConfig, preprocessing: dict[str, Any], height: int, width: int
     ) -> tuple[int, int]:
         """The size nearest to the picture's own within the bounds on pixels, in whole tokens."""
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
         vision, size = config.vision_config, preprocessing.get("size") or {}
         least = preprocessing.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
         most = preprocessing.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
@@ -57,6 +56,8 @@ class Qwen(Family):
 
     def picture_inputs(self, config: ModelConfig, pixels: Pixels, clip: Clip) -> ModelInputs:
         """Patches in the order of tokens: pair, row and column of the token, then within it."""
+        import torch
+
         vision = config.vision_config
         t, p, m = vision.temporal_patch_size, vision.patch_size, vision.spatial_merge_size
         pairs, rows, columns = patch_grid(config, clip)
@@ -71,6 +72,8 @@ class Qwen(Family):
 
     def position_inputs(self, config: ModelConfig, ids: TokenIds, clip: Clip) -> ModelInputs:
         """The grid of patches, and which tokens belong to the video."""
+        import torch
+
         grid = torch.tensor([patch_grid(config, clip)] * len(ids), device=ids.device)
         return {"video_grid_thw": grid, "mm_token_type_ids": 2 * (ids == config.video_token_id).int()}
 
@@ -81,6 +84,8 @@ class Qwen(Family):
 
     def with_encoded_frames(self, model: Any, clips: list[list[Encoded]]) -> ModelInputs:
         """Level by level, a clip's pairs in one row."""
+        import torch
+
         tokens, *deeper = (
             tuple(torch.cat([encoded[level] for encoded in clip]) for clip in clips)
             for level in range(len(clips[0][0]))
@@ -91,6 +96,8 @@ class Qwen(Family):
 class Qwen25VL(Qwen):
     """Qwen2.5-VL: the time of a pair is in its position."""
 
+    name = "Qwen2.5-VL"
+    checkpoints = tuple(f"Qwen/Qwen2.5-VL-{size}-Instruct" for size in ("3B", "7B", "32B", "72B"))
     model_class = "Qwen2_5_VLForConditionalGeneration"
     video_text = "<|video_pad|>"
     norm = CLIP_NORM
@@ -101,6 +108,8 @@ class Qwen25VL(Qwen):
 
     def position_inputs(self, config: ModelConfig, ids: TokenIds, clip: Clip) -> ModelInputs:
         """Also the seconds between two pairs."""
+        import torch
+
         pair_s = clip.frame_s * config.vision_config.temporal_patch_size
         per_segment = torch.full((len(ids),), pair_s, device=ids.device)
         return {**super().position_inputs(config, ids, clip), "second_per_grid_ts": per_segment}
@@ -109,6 +118,8 @@ class Qwen25VL(Qwen):
 class Qwen3VL(Qwen):
     """Qwen3-VL: the prompt writes the time of every pair."""
 
+    name = "Qwen3-VL"
+    checkpoints = tuple(f"Qwen/Qwen3-VL-{size}-Instruct" for size in ("2B", "4B", "8B", "32B"))
     model_class = "Qwen3VLForConditionalGeneration"
     video_text = "<|vision_start|><|video_pad|><|vision_end|>"
     norm = HALF

@@ -68,7 +68,7 @@ def config_of(name: str, ids: PreTrainedTokenizerFast) -> Any:
     if family == "smolvlm":
         return transformers.SmolVLMConfig(
             vision_config={**vision, "num_hidden_layers": 2, "image_size": SIDE, "patch_size": PATCH},
-            text_config={"model_type": "llama", **text},
+            text_config={"model_type": "llama", **text, "num_attention_heads": 4},  # these must divide its width
             image_token_id=token("<image>"),
             scale_factor=2,
         )
@@ -128,5 +128,9 @@ def tiny(name: str, seed: int = 0, attention: str = "sdpa") -> Extractor:
     tokenizer, family = tokenizer_of(name), family_of(model_type_of(name), name)
     cls = getattr(transformers, family.model_class)
     model = cls._from_config(config_of(name, tokenizer), attn_implementation=attention, dtype=torch.float32)
-    preprocessing = {"min_pixels": SIDE * SIDE, "max_pixels": 84 * 84}
+    preprocessing = {
+        "min_pixels": SIDE * SIDE,
+        "max_pixels": 84 * 84,
+        "video_sampling": {"video_size": {"longest_edge": SIDE}},
+    }
     return Extractor(sharpen(model, seed), tokenizer, family, torch.device("cpu"), preprocessing, frame_s=0.2)

@@ -22,6 +22,7 @@ from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
+from transformers.models.smolvlm.video_processing_smolvlm import get_resize_output_image_size
 from transformers.video_utils import VideoMetadata
 
 from headhunt_svc.model.extractor import Extractor
@@ -46,7 +47,7 @@ def own_picture(family: str, picture: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(made["pixel_values"])[:, 0]  # the whole picture; tiles follow
     if family == "smolvlm":  # the video processor's resize is bicubic: torchvision has no Lanczos for tensors
         smolvlm = SmolVLMImageProcessorPil(
-            do_image_splitting=False, size={"longest_edge": 4 * SIDE}, max_image_size={"longest_edge": SIDE}
+            do_image_splitting=False, size={"longest_edge": SIDE}, max_image_size={"longest_edge": SIDE}
         )
         return torch.as_tensor(smolvlm(picture, resample=3, return_tensors="pt")["pixel_values"])
     mean, std = CLIP_NORM if family == "qwen2_5_vl" else HALF
@@ -138,3 +139,16 @@ def test_smolvlm_takes_its_processors_template() -> None:
     assert video.startswith(
         "You are provided the following series of two frames from a 0:00:01 [H:MM:SS] video.\n\nFrame from 00:00:"
     )
+
+
+@pytest.mark.parametrize("size", [(360, 640), (640, 360), (481, 853), (100, 100), (1080, 1920), (9, 640), (97, 51)])
+def test_smolvlm_resizes_first_to_the_longest_edge_of_videos(size: tuple[int, int]) -> None:
+    extractor = tiny("smolvlm")
+    for preprocessing, longest in (
+        ({"video_sampling": {"video_size": {"longest_edge": 512}}, "size": {"longest_edge": 2048}}, 512),
+        ({"size": {"longest_edge": 2048}}, 2048),
+        ({}, 4 * SIDE),
+    ):
+        expected = get_resize_output_image_size(torch.empty(3, *size), longest)
+        steps = extractor.family.resize_steps(extractor.config, preprocessing, *size)
+        assert steps == (expected, (SIDE, SIDE))

@@ -62,7 +62,8 @@ class SmolVLM(Family):
         square = self.image_size(config, preprocessing, height, width)
         size = (preprocessing.get("video_sampling") or {}).get("video_size") or preprocessing.get("size") or {}
         longest = int(size.get("longest_edge") or 4 * square[0])  # the library's default, too
-        shorter = int(longest * min(height, width) / max(height, width))
+        aspect = width / height
+        shorter = int(longest / aspect if width >= height else longest * aspect)  # rounds as the library does
         shorter = max(shorter + shorter % 2, 1)
         return ((shorter, longest) if width >= height else (longest, shorter)), square
 

@@ -1,7 +1,9 @@
 """Types of params.yaml: everything that changes a result. An unknown name is an error; values are frozen."""
 
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,6 +13,7 @@ from headhunt_svc.errors import ConfigError
 from headhunt_svc.types import SpanEnds
 
 AnySection = TypeVar("AnySection", bound="Section")
+PROMPT_SETS = Path(__file__).with_name("prompts.yaml")
 
 
 class Section(BaseModel):
@@ -103,11 +106,67 @@ class SegmentationParams(Section):
         return (self.length_s or self.length / fps) / self.frames_per_segment
 
 
-class PromptParams(Section):
-    """The calibration prompts; `scoring` is the index of the one used after the heads are chosen."""
+class PromptSet(Section):
+    """A named set of prompts that the package ships: what it is for, and the texts of each version."""
 
+    about: str
+    versions: dict[PositiveInt, Annotated[tuple[str, ...], Field(min_length=1)]]
+
+
+@cache
+def prompt_sets() -> dict[str, PromptSet]:
+    """The prompt sets of the package, by name."""
+    raw = yaml.safe_load(PROMPT_SETS.read_text(encoding="utf-8"))
+    return {name: PromptSet.model_validate(row) for name, row in raw.items()}
+
+
+def _texts_of(named: str) -> tuple[str, ...]:
+    """The texts of a set that is named as NAME@VERSION."""
+    sets = prompt_sets()
+    released = {f"{name}@{version}": texts for name in sets for version, texts in sets[name].versions.items()}
+    if named in sets:
+        newest = f"{named}@{max(sets[named].versions)}"
+        raise ValueError(f"set {named!r} names no version, and a later one has other prompts: write {newest}")
+    if named not in released:
+        raise ValueError(f"there is no prompt set {named!r}; there are: {', '.join(sorted(released))}")
+    return released[named]
+
+
+def _with_extra(text: str, extra: Sequence[str]) -> str:
+    """A prompt with what is special at a site behind it."""
+    notes = [note if note.endswith((".", "!", "?")) else f"{note}." for note in map(str.strip, extra)]
+    return f"{text} About this site: {' '.join(notes)}" if notes else text
+
+
+class PromptParams(Section):
+    """The calibration prompts; `scoring` is the index of the one used after the heads are chosen.
+
+    Give texts of your own, or set: NAME@VERSION, a set of the package; `texts` then holds its texts. extra: what is
+    special at a site, in sentences that follow every prompt of the set: "... About this site: forklifts are normal."
+    """
+
+    set: str | None = None
+    extra: tuple[Annotated[str, Field(pattern=r"\S")], ...] = ()
     texts: Annotated[tuple[str, ...], Field(min_length=1)]
     scoring: NonNegativeInt = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved(cls, raw: Any) -> Any:
+        """The values with the texts of the set; what has the wrong type is left to the fields to refuse."""
+        if not isinstance(raw, dict):
+            return raw
+        named, extra = raw.get("set"), raw.get("extra", ())
+        if (named is None) == ("texts" not in raw):
+            raise ValueError("give either texts or set, the name of a prompt set (`headhunt prompts` lists them)")
+        if named is None and extra:
+            raise ValueError("extra is for the prompts of a set: write it into the texts")
+        if not isinstance(named, str):
+            return raw
+        texts = _texts_of(named)
+        if isinstance(extra, list | tuple) and all(isinstance(note, str) for note in extra):
+            texts = tuple(_with_extra(text, extra) for text in texts)
+        return raw | {"texts": texts}
 
     @model_validator(mode="after")
     def _sane(self) -> "PromptParams":
@@ -123,6 +182,11 @@ class PromptParams(Section):
     def scoring_text(self) -> str:
         """The prompt used online."""
         return self.texts[self.scoring]
+
+    @property
+    def origin(self) -> str | None:
+        """The set that the texts are of, for the record; None for texts of one's own."""
+        return f"{self.set}, with additions for the site" if self.set and self.extra else self.set
 
 
 class LabelParams(Section):

@@ -5,7 +5,8 @@ import yaml
 
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.params import IdentifyParams, load_params
+from headhunt_svc.params import IdentifyParams, PromptParams, load_params, prompt_sets
+from headhunt_svc.storage.files import text_id
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
@@ -76,6 +77,76 @@ def test_wrong_values_are_named(tmp_path: Path, path: str, value: object, says: 
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(ConfigError, match=says):
         load_params(tmp_path / "params.yaml")
+
+
+def with_prompts(path: Path, prompts: str) -> PromptParams:
+    lines = [f"prompts: {prompts}\n" if line.startswith("prompts") else line for line in MINIMAL.splitlines(True)]
+    path.write_text("".join(lines))
+    return load_params(path).prompts
+
+
+def test_a_prompt_set_gives_the_texts(tmp_path: Path) -> None:
+    prompts = with_prompts(tmp_path / "params.yaml", "{set: safety@1, scoring: 1}")
+    assert prompts.texts == prompt_sets()["safety"].versions[1]
+    assert prompts.scoring_text == prompts.texts[1]
+    assert prompts.origin == "safety@1"
+    own = with_prompts(tmp_path / "params.yaml", "{texts: [one, two]}")
+    assert (own.texts, own.origin) == (("one", "two"), None)
+
+
+def test_what_is_special_at_a_site_is_behind_every_prompt(tmp_path: Path) -> None:
+    prompts = with_prompts(
+        tmp_path / "params.yaml",
+        '{set: scene@1, extra: ["forklifts are normal here", "Is it night? Then nobody is in."]}',
+    )
+    plain = prompt_sets()["scene"].versions[1]
+    said = " About this site: forklifts are normal here. Is it night? Then nobody is in."
+    assert prompts.texts == tuple(text + said for text in plain)
+    assert prompts.origin == "scene@1, with additions for the site"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "says"),
+    [
+        ("{set: safety}", "'safety' names no version, and a later one has other prompts: write safety@1"),
+        ("{set: safety@9}", "no prompt set 'safety@9'; there are: coarse@1, detailed@1, safety@1, scene@1"),
+        ("{set: '@1'}", "no prompt set '@1'"),
+        ("{set: forklifts@1}", "there are: coarse@1, detailed@1, safety@1, scene@1"),
+        ("{set: safety@1, texts: [a]}", "give either texts or set"),
+        ("{}", "give either texts or set"),
+        ("{texts: [a], extra: [b]}", "extra is for the prompts of a set"),
+        ("{set: [safety@1]}", "prompts.set: Input should be a valid string"),
+        ("{set: safety@1, extra: forklifts}", "prompts.extra: Input should be a valid tuple"),
+        ("{set: safety@1, extra: [' ']}", "prompts.extra.0: String should match"),
+        ("{set: safety@1, scoring: 5}", "only 5 prompts"),
+    ],
+)
+def test_prompts_that_are_not_clear_are_refused_in_one_line(tmp_path: Path, prompts: str, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        with_prompts(tmp_path / "params.yaml", prompts)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+RELEASED = {
+    "scene@1": "7997888826bd",
+    "safety@1": "ee8e3bd96aa8",
+    "coarse@1": "17ee7c1cdbed",
+    "detailed@1": "bca41679553c",
+}
+
+
+def test_a_released_set_never_changes() -> None:
+    """Heads are hunted under these very words: better words are a new version."""
+    sets = {f"{name}@{n}": texts for name, row in prompt_sets().items() for n, texts in row.versions.items()}
+    assert {name: text_id("\n".join(sets[name])) for name in RELEASED} == RELEASED
+
+
+def test_the_sets_ask_for_anomalies_in_different_words() -> None:
+    for row in prompt_sets().values():
+        for texts in row.versions.values():
+            assert len(set(texts)) == len(texts) >= 4
+            assert all(text == " ".join(text.split()) and text[-1] in ".?" for text in texts)
 
 
 @pytest.mark.parametrize("text", ["a: [", "", "- 1"])

@@ -132,6 +132,7 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
         "detector": bundle.detector_id,
         "model": f"{bundle.mllm.id} ({bundle.mllm_revision}, {bundle.mllm.dtype}, {bundle.mllm.attention})",
         "prompt": bundle.prompt,
+        **({"prompt set": bundle.prompt_set} if bundle.prompt_set else {}),
         "hunted under": "; ".join(bundle.calibration_prompts),
         "heads": ", ".join(f"({layer},{head}) rss {rss:.3f}" for (layer, head), rss in heads),
         "segments": bundle.segmentation.model_dump_json(exclude_none=True),

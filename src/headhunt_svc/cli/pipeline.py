@@ -10,7 +10,7 @@ from rich.table import Table
 from headhunt_svc import paths
 from headhunt_svc.cli.console import cell, safe, wide
 from headhunt_svc.cli.options import PARAMS, ParamsFile
-from headhunt_svc.params import load_params
+from headhunt_svc.params import load_params, prompt_sets
 from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
 
 if TYPE_CHECKING:
@@ -38,6 +38,17 @@ def split(
     from headhunt_svc.pipeline.split import split as run
 
     run(load_params(params).split, annotations, out)
+
+
+@app.command()
+def prompts() -> None:
+    """List the prompt sets for real models, by the names that prompts.set in params.yaml takes."""
+    console = Console(highlight=False, soft_wrap=True)
+    for name, row in prompt_sets().items():
+        for version, texts in row.versions.items():
+            console.print(f"[bold]{name}@{version}[/bold]: {safe(row.about)}")
+            for text in texts:
+                console.print(safe(f"  - {text}"))
 
 
 @app.command()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -178,6 +178,7 @@ class Bundle(BaseModel):
     segmentation: SegmentationParams
     prompt: str
     calibration_prompts: tuple[str, ...]
+    prompt_set: Annotated[str | None, Field(exclude_if=lambda name: name is None)] = None  # None: texts of one's own
     heads: tuple[tuple[int, int], ...]
     rss: tuple[float, ...]
     scorer_sha256: str

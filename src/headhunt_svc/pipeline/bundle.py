@@ -45,6 +45,7 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         segmentation=params.segmentation,
         prompt=params.prompts.scoring_text,
         calibration_prompts=params.prompts.texts,
+        prompt_set=params.prompts.origin,
         heads=selection.heads,
         rss=selection.rss,
         scorer_sha256=sha256(scorer),

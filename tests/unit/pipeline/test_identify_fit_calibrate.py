@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -215,6 +216,18 @@ def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
     assert (folder / "new" / "golden.safetensors").read_bytes() == (bundle / "golden.safetensors").read_bytes()
     print_bundle(folder / "new", folder / "none.json")
     assert f"192 labels ({sha256(path)[:16]}), from detector {old.detector_id}" in capsys.readouterr().out
+
+
+def test_a_bundle_names_the_prompt_set(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prompts of one's own leave no trace, so that bundles from before there were sets keep their id."""
+    detector, scorer = load_bundle(bundle)
+    assert "prompt_set" not in json.loads((bundle / "bundle.json").read_text())
+    named = detector.model_copy(update={"prompt_set": "safety@1"})
+    save_bundle(bundle, named, scorer, np.ones((2, 8), np.float32))
+    assert load_bundle(bundle)[0] == named
+    assert named.detector_id != detector.detector_id
+    print_bundle(bundle, bundle / "none.json")
+    assert re.search(r"^prompt set +safety@1$", capsys.readouterr().out, flags=re.MULTILINE)
 
 
 def test_the_same_labels_give_the_same_scorer(params: Params, folder: Path, bundle: Path) -> None:

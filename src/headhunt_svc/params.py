@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.types import SpanEnds
+from headhunt_svc.types import SpanEnds, Split
 
 AnySection = TypeVar("AnySection", bound="Section")
 PROMPT_SETS = Path(__file__).with_name("prompts.yaml")
@@ -34,10 +34,23 @@ class MllmParams(Section):
     attention: Literal["sdpa", "eager"] = "sdpa"
 
 
+class ExportParams(Section):
+    """How an export of CVAT or Label Studio is read (data/cvat.py, data/label_studio.py).
+
+    labels: those that mark an anomaly; none for all but `normal`. split: of the videos of which the export states none.
+    fps: the frameRate of Label Studio's Video tag, where it is not the videos' own.
+    """
+
+    labels: tuple[str, ...] = ()
+    split: Split | None = None
+    fps: PositiveFloat | None = None
+
+
 class DatasetParams(Section):
     """Folder of the footage and its annotations (layouts: data/datasets.py and data/benchmarks.py).
 
-    annotations: a .jsonl or .csv file; for a benchmark the folder of the official files; none for `folders`.
+    annotations: a .jsonl or .csv file, or an export; for a benchmark the folder of the official files; none for
+    `folders`.
     span_ends: what the end of a span in frames means. fps: the rate at which seconds of annotations and of figures
     count frames, instead of the times in the files. allow_missing: videos that are annotated but not there are left
     out and named.
@@ -49,6 +62,7 @@ class DatasetParams(Section):
     span_ends: SpanEnds = "half_open"
     fps: PositiveFloat | None = None
     allow_missing: bool = False
+    export: ExportParams = ExportParams()
 
     @model_validator(mode="after")
     def _annotated(self) -> "DatasetParams":

@@ -12,17 +12,20 @@ from headhunt_svc.cli.console import cell, safe, wide
 from headhunt_svc.cli.options import (
     PARAMS,
     AllowMissing,
-    AnnotationsFolder,
+    AnnotationsPath,
     Bootstrap,
     BundleFolder,
     Dataset,
     Ends,
+    Labels,
     ParamsFile,
     PointName,
+    ToolFps,
     check_bundle,
+    dataset_of,
 )
 from headhunt_svc.cli.pipeline import print_footage
-from headhunt_svc.params import DatasetParams, EvaluateParams, load_params
+from headhunt_svc.params import EvaluateParams, load_params
 from headhunt_svc.storage.files import read_json
 from headhunt_svc.types import Smoothing
 
@@ -40,55 +43,63 @@ def evaluate(params: ParamsFile = PARAMS, allow_missing: AllowMissing = False) -
 
 @app.command("evaluate-scores")
 def evaluate_scores(
-    annotations: AnnotationsFolder,
     dataset: Dataset,
     file: Annotated[
-        Path | None, typer.Argument(help="JSON, video -> scores; without it the trivial baselines alone.")
+        Path | None,
+        typer.Argument(help="JSON, video -> scores, or a folder with a file a video; none: the baselines alone."),
     ] = None,
-    stride: Annotated[int, typer.Option(min=1, help="Frames that a score stands for.")] = 16,
+    annotations: AnnotationsPath = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the videos, to read their lengths and times there.")
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Frames that a score of a list stands for.")] = 16,
     sigma: Annotated[float, typer.Option(min=0, help="Gaussian smoothing of each series, in scores.")] = 0.0,
     smoothing: Annotated[
         Smoothing, typer.Option(help="Which smoothing; mirrored is scipy's gaussian_filter1d.")
     ] = "mirrored",
-    span_ends: Ends = "inclusive",
+    span_ends: Ends = None,
     threshold: Annotated[
         float | None, typer.Option(help="Alarm above it; default: the best F1 on these very videos.")
     ] = None,
-    fps: Annotated[float | None, typer.Option(min=0.001, help="Frames per second, if not the benchmark's.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=0.001, help="Frames per second, if not the benchmark's or the videos'.")
+    ] = None,
+    label: Labels = None,
+    tool_fps: ToolFps = None,
     bootstrap: Bootstrap = 200,
     allow_missing: AllowMissing = False,
     json: Annotated[Path | None, typer.Option(help="Write all figures into this file.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Draw curves, timelines and bars into this folder.")] = None,
 ) -> None:
-    """Evaluate anybody's score file on UCF-Crime or XD-Violence (docs/evaluation.md)."""
+    """Evaluate anybody's scores on a benchmark or on annotations of your own (docs/evaluation.md)."""
+    data = dataset_of(dataset, root or Path(), annotations, span_ends, allow_missing, fps, label, tool_fps)
     from headhunt_svc.pipeline.scores import ScoresProtocol
     from headhunt_svc.pipeline.scores import evaluate_scores as run
 
-    how = ScoresProtocol(
-        dataset, annotations, stride, sigma, smoothing, span_ends, threshold, fps, allow_missing=allow_missing
-    )
+    how = ScoresProtocol(data, root is not None, stride, sigma, smoothing, threshold)
     print_assessment(run(file, how, EvaluateParams(bootstrap=bootstrap), json, plots))
 
 
 @app.command()
 def benchmark(
-    root: Annotated[Path, typer.Argument(help="Folder of the benchmark's videos, found by name below it.")],
-    annotations: AnnotationsFolder,
+    root: Annotated[Path, typer.Argument(help="Folder of the videos; a benchmark's are found by name below it.")],
     dataset: Dataset,
     out: Annotated[Path, typer.Option(help="Folder for index, reports, figures and pictures.")],
-    span_ends: Ends = "inclusive",
+    annotations: AnnotationsPath = None,
+    span_ends: Ends = None,
+    fps: Annotated[float | None, typer.Option(min=0.001, help="Frames per second, if not the videos'.")] = None,
+    label: Labels = None,
+    tool_fps: ToolFps = None,
     allow_missing: AllowMissing = False,
     bootstrap: Bootstrap = 200,
     operating_point: PointName = "f1",
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
-    """Index, detect and evaluate a benchmark's videos; goes on where it stopped."""
+    """Index, detect and evaluate the test videos of a benchmark or of your own; goes on where it stopped."""
+    data = dataset_of(dataset, root, annotations, span_ends, allow_missing, fps, label, tool_fps)
     check_bundle(bundle, operating_point)
     from headhunt_svc.pipeline.benchmark import benchmark as run
 
-    data = DatasetParams(
-        root=root, annotations=annotations, layout=dataset, span_ends=span_ends, allow_missing=allow_missing
-    )
     print_assessment(run(data, EvaluateParams(bootstrap=bootstrap), bundle, operating_point, out, print_footage))
 
 

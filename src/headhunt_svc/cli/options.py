@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pydantic import ValidationError
 
 from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.params import DatasetParams, ExportParams
 from headhunt_svc.types import SpanEnds
 
 PARAMS = Path("params.yaml")
@@ -13,10 +15,29 @@ PARAMS = Path("params.yaml")
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing videos, and name them.")]
-AnnotationsFolder = Annotated[Path, typer.Option(help="Folder of the benchmark's official annotation files.")]
+AnnotationsPath = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of a benchmark's official files, or for `own` a JSON-lines or CSV file, or an export of CVAT or "
+        "Label Studio; none for `folders`."
+    ),
+]
 Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples of videos for the intervals.")]
-Dataset = Annotated[Literal["ucf_crime", "xd_violence"], typer.Option(help="The benchmark.")]
-Ends = Annotated[SpanEnds, typer.Option(help="Does the last frame of an annotated span belong to it?")]
+Layout = Literal["ucf_crime", "xd_violence", "own", "folders"]
+Dataset = Annotated[Layout, typer.Option(help="The benchmark, or the layout of your own annotations.")]
+Ends = Annotated[
+    SpanEnds | None,
+    typer.Option(
+        help="Does the last frame of an annotated span belong to it? Default: inclusive for the benchmarks, half_open "
+        "for your own."
+    ),
+]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", help="A label of an export that marks an anomaly; default: all.")
+]
+ToolFps = Annotated[
+    float | None, typer.Option(min=0.001, help="The frameRate of Label Studio's Video tag, if not the videos' own.")
+]
 
 # how a video is scored and reported: the same on detect, batch and jobs submit
 PointName = Annotated[str, typer.Option("--operating-point", help="Name of an operating point of the bundle.")]
@@ -33,6 +54,32 @@ Contributions = Annotated[
 StreamNumber = Annotated[
     int | None, typer.Option("--stream", min=0, help="Number of the video stream, where a file has several.")
 ]
+
+
+def dataset_of(
+    layout: Layout,
+    root: Path,
+    annotations: Path | None,
+    span_ends: SpanEnds | None,
+    allow_missing: bool,
+    fps: float | None = None,
+    labels: list[str] | None = None,
+    tool_fps: float | None = None,
+) -> DatasetParams:
+    """The data set that options name; the videos of an export that are in no split are test videos."""
+    ends: SpanEnds = "inclusive" if layout in ("ucf_crime", "xd_violence") else "half_open"
+    try:
+        return DatasetParams(
+            root=root,
+            annotations=annotations,
+            layout=layout,
+            span_ends=span_ends or ends,
+            fps=fps,
+            allow_missing=allow_missing,
+            export=ExportParams(labels=tuple(labels or ()), split="test", fps=tool_fps),
+        )
+    except ValidationError as exc:
+        raise typer.BadParameter(exc.errors()[0]["msg"].removeprefix("Value error, ")) from exc
 
 
 def check_bundle(

@@ -37,7 +37,8 @@ def split(
     """Draw calibration and validation videos from all but the test videos (section split of params.yaml)."""
     from headhunt_svc.pipeline.split import split as run
 
-    run(load_params(params).split, annotations, out)
+    read = load_params(params)
+    run(read.split, annotations, out, read.dataset.export)
 
 
 @app.command()

@@ -7,12 +7,15 @@
     video,split,label,start,stop,unit
     yard/0412.mp4,test,fall,12.0,15.5,seconds
 
+    an export of CVAT (.xml, or a folder of such files) or Label Studio (.json): cvat.py, label_studio.py
+
     folders, without a file: normal/ and anomalous/ below the root, or below root/calibration, root/validation,
     root/test (without these everything is `test`); an anomalous video counts as anomalous from end to end.
 
 video: path below dataset.root, or its id (names.escape); split: calibration, validation, test, or hard (a second test
 split that only `ablate` reads; optional); label: any word, "normal" for none, "fall+fight" for two kinds; spans:
-anomalous stretches, in `unit` seconds or frames ([] for a normal video). In seconds a span is half-open, and the times
+anomalous stretches, in `unit` seconds or frames ([] for a normal video); n_frames, optional: the video's length, for
+scores that are evaluated without the videos. In seconds a span is half-open, and the times
 of the file's frames tell which are in it; what a span's end means in frames is dataset.span_ends. The forms of both
 files are in storage/rows.py, the benchmarks' layouts in benchmarks.py.
 """
@@ -25,17 +28,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from headhunt_svc.core.frame_times import FrameTimes
+from headhunt_svc.data.cvat import cvat_rows
+from headhunt_svc.data.label_studio import label_studio_rows
 from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.names import escape, path_of, uri_of
+from headhunt_svc.params import ExportParams
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.storage.tables import read_table
 from headhunt_svc.types import NORMAL, FrameSpan, SpanEnds, Split, VideoRecord
 from headhunt_svc.video.files import find_videos
 
+EXPORT = ExportParams()
 WHOLE = ((0.0, math.inf),)  # spans of a video that is anomalous from end to end, however long it is
 
 
@@ -49,6 +56,7 @@ class Annotation(BaseModel):
     label: str
     spans: tuple[tuple[float, float], ...]
     unit: Literal["seconds", "frames"]
+    n_frames: Annotated[PositiveInt | None, Field(exclude_if=lambda n: n is None)] = None
 
     @model_validator(mode="after")
     def _label_fits_spans(self) -> "Annotation":
@@ -71,40 +79,68 @@ class _Span(BaseModel):
     start: float | None
     stop: float | None
     unit: Literal["seconds", "frames"]
+    n_frames: PositiveInt | None = None
 
 
 def _merged(file: RowFile) -> Iterator[tuple[int, Annotation]]:
     """Merge all rows of a video into one annotation, with the number of the first row."""
     videos: dict[str, tuple[int, dict[str, Any]]] = {}
     for number, row in file.rows(_Span):
-        shared = {"split": row.split, "label": row.label, "unit": row.unit}
+        shared = {"split": row.split, "label": row.label, "unit": row.unit, "n_frames": row.n_frames}
         first_number, video = videos.setdefault(row.video, (number, {"video": row.video, **shared, "spans": []}))
-        if any(video[k] != v for k, v in shared.items()):
-            file.add(number, f"{row.video} has another split, label or unit than in line {first_number}")
+        if others := [name for name, value in shared.items() if video[name] != value]:
+            file.add(number, f"{row.video} has another {' and '.join(others)} than in line {first_number}")
         if row.start is not None or row.stop is not None:
             video["spans"].append((row.start, row.stop))
-    for number, video in videos.values():
+    yield from _valid(file, videos.values())
+
+
+def _valid(file: RowFile, rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, Annotation]]:
+    """The rows that are annotations; what is wrong with the others is noted in the file."""
+    for number, row in rows:
         try:
-            yield number, Annotation.model_validate(video)
+            yield number, Annotation.model_validate(row)
         except ValidationError as exc:
             file.add(number, exc)
 
 
-def read_annotations(path: Path) -> list[Annotation]:
-    """Read annotations.jsonl or annotations.csv.
+def _read(file: RowFile, export: ExportParams, span_ends: SpanEnds) -> Iterator[tuple[int, Annotation]]:
+    """The annotations of a file of any form, which is known by how its text begins."""
+    first = file.text.lstrip()[:1]
+    if first not in ("<", "["):
+        yield from file.rows(Annotation) if file.is_json_lines else _merged(file)
+        return
+    if span_ends == "inclusive":
+        file.add(1, "an export says by itself where its spans end: leave span_ends out")
+    if first == "[":
+        yield from _valid(file, label_studio_rows(file, export))
+        return
+    if export.fps is not None:
+        file.add(1, "dataset.export.fps is for Label Studio: CVAT numbers the frames of the file")
+    yield from _valid(file, cvat_rows(file, export))
+
+
+def annotation_files(path: Path) -> list[Path]:
+    """The files of annotations: a folder stands for the .xml files in it."""
+    return (sorted(path.glob("*.xml")) if path.is_dir() else []) or [path]
+
+
+def read_annotations(path: Path, export: ExportParams = EXPORT, span_ends: SpanEnds = "half_open") -> list[Annotation]:
+    """Read annotations.jsonl, annotations.csv, an export of Label Studio, or exports of CVAT.
 
     Raises:
         DatasetError: every malformed line and every video named twice, with file and line, all at once.
     """
-    file = RowFile(path, "set dataset.annotations in params.yaml")
+    files = [RowFile(p, "set dataset.annotations in params.yaml") for p in annotation_files(path)]
     annotations: dict[str, Annotation] = {}
-    for number, annotation in file.rows(Annotation) if file.is_json_lines else _merged(file):
-        video = annotation.video
-        if video in annotations:
-            splits = " and ".join(sorted({annotation.split, annotations[video].split}))
-            file.add(number, f"{video} is annotated twice, in {splits} (a video belongs to one split)")
-        annotations[video] = annotation
-    file.check()
+    for file in files:
+        for number, annotation in _read(file, export, span_ends):
+            video = annotation.video
+            if video in annotations:
+                splits = " and ".join(sorted({annotation.split, annotations[video].split}))
+                file.add(number, f"{video} is annotated twice, in {splits} (a video belongs to one split)")
+            annotations[video] = annotation
+    files[0].check(*files[1:])
     if not annotations:
         raise DatasetError(f"{path} names no video")
     return list(annotations.values())

@@ -53,7 +53,7 @@ class Footage:
 
 
 def annotations_of(params: DatasetParams) -> tuple[tuple[Annotation, ...], dict[str, int]]:
-    """Read annotations of any layout, and the lengths in frames that they state (benchmarks only).
+    """Read annotations of any layout, and the lengths in frames that they state.
 
     Raises:
         DatasetError: see the readers.
@@ -62,15 +62,25 @@ def annotations_of(params: DatasetParams) -> tuple[tuple[Annotation, ...], dict[
         return tuple(read_folders(params.root)), {}
     assert params.annotations is not None  # params checks this
     if params.layout == "own":
-        return tuple(read_annotations(params.annotations)), {}
+        own = tuple(read_annotations(params.annotations, params.export, params.span_ends))
+        return own, {a.video: a.n_frames for a in own if a.n_frames is not None}
     benchmark = read_benchmark(params.layout, params.annotations)
     return benchmark.annotations, benchmark.n_frames
 
 
 def _files(params: DatasetParams, annotations: Iterable[Annotation], videos: list[Path]) -> dict[str, list[Path]]:
-    """The files of each annotated video. A benchmark's are searched by name in all folders (the archives differ)."""
+    """The files of each annotated video.
+
+    A benchmark's are searched by name in all folders (the archives differ), and so are those that an annotation tool
+    knows by their name alone.
+    """
     if params.layout in ("own", "folders"):
-        return {a.video: [_file(params.root, a.video)] for a in annotations}
+        files = {a.video: [_file(params.root, a.video)] for a in annotations}
+        taken = {path for paths in files.values() for path in paths}
+        for video, (path,) in files.items():
+            if not _exists(path):
+                files[video] = [p for p in videos if p not in taken and f"/{p}".endswith(f"/{video}")] or [path]
+        return files
     by_stem = defaultdict(list)
     for path in videos:
         by_stem[path.stem].append(path)
@@ -126,7 +136,7 @@ def _check_video(
     annotation: Annotation, files: list[Path], stated: int | None, params: DatasetParams
 ) -> Iterator[VideoRecord | Finding]:
     """The record of an annotated video, or findings that say why there is none (or what else is odd)."""
-    name = annotation.video
+    name, of_benchmark = annotation.video, params.layout not in ("own", "folders")
     if not files or not _exists(files[0]):
         detail = f"{files[0]}: no such file" if files else f"{name}: no file of this name below {params.root}"
         yield Finding(name, "missing", detail)
@@ -148,12 +158,12 @@ def _check_video(
             return
     clock = FrameTimes.at_rate(n_frames, params.fps) if params.fps else times
     try:
-        record = make_record(annotation, files[0], clock, params.span_ends, clip=stated is not None)
+        record = make_record(annotation, files[0], clock, params.span_ends, clip=of_benchmark)
     except ValueError as exc:
         past = max(stop for _, stop in annotation.spans) > (n_frames if annotation.unit == "frames" else clock.stop_s)
         yield Finding(name, "shorter" if past else "unfitting", str(exc))
         return
-    if stated is None and (gap := _gap_before_labels(annotation, record, times, state)) is not None:
+    if not of_benchmark and (gap := _gap_before_labels(annotation, record, times, state)) is not None:
         detail = f"{files[0]}: pictures are lost at {gap.time_s:.2f} s, so the frame numbers behind them are others"
         yield Finding(name, "unfitting", f"{detail}: annotate it in seconds, or repair the file")
         return

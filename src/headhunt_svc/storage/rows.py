@@ -48,7 +48,7 @@ class RowFile:
             raise DatasetError(f"{path} cannot be read ({exc}): {advice}") from exc
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         try:
-            self._text = content.decode(encoding)
+            self.text = content.decode(encoding)
         except UnicodeDecodeError as exc:
             number, byte = exc.object[: exc.start].count(b"\n") + 1, exc.object[exc.start]
             problem = f"byte 0x{byte:02x} is not {exc.encoding.upper()}"
@@ -57,11 +57,11 @@ class RowFile:
     @property
     def is_json_lines(self) -> bool:
         """Is every line a JSON value? If not, the file is CSV."""
-        return self.path.suffix.lower() == ".jsonl" or self._text.lstrip().startswith(("{", "["))
+        return self.path.suffix.lower() == ".jsonl" or self.text.lstrip().startswith(("{", "["))
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Numbered lines that are not empty."""
-        return ((n, line) for n, line in enumerate(io.StringIO(self._text, newline=None), 1) if line.strip())
+        return ((n, line) for n, line in enumerate(io.StringIO(self.text, newline=None), 1) if line.strip())
 
     def rows(self, model: type[M]) -> Iterator[tuple[int, M]]:
         """Valid rows, with the numbers of the lines that they begin in; the others are noted as problems."""
@@ -80,12 +80,14 @@ class RowFile:
         separator = max(SEPARATORS, key=lambda s: len(fields.keys() & _names(header, s)))
         names = _names(header, separator)
         columns = [name for name in names if name in fields]
-        missing = {name for name, field in fields.items() if field.is_required()} - set(columns)
+        needed = [name for name, field in fields.items() if field.is_required()]
+        missing = set(needed) - set(columns)
         unknown = set(names) - set(columns) if model.model_config.get("extra") == "forbid" else set()
         if missing or unknown or not columns or len(columns) > len(set(columns)):
-            self.add(number, f"the header must be {','.join(fields)}")
+            self.add(number, f"the header must be {','.join(needed or fields)}")
             return
-        numbers = {name for name in columns if float in (fields[name].annotation, *get_args(fields[name].annotation))}
+        kinds = {name: {fields[name].annotation, *get_args(fields[name].annotation)} for name in columns}
+        numbers = {name for name in columns if kinds[name] & {int, float}}
         for first, cells in self._csv(separator, skipinitialspace=f"{separator} " in header):
             if first <= number or not any(map(str.strip, cells)):
                 continue
@@ -99,7 +101,7 @@ class RowFile:
 
     def _csv(self, separator: str, skipinitialspace: bool) -> Iterator[tuple[int, list[str]]]:
         """Rows of CSV, with the numbers of the lines that they begin in; wrong quotes are noted as problems."""
-        text = io.StringIO(self._text, newline="")
+        text = io.StringIO(self.text, newline="")
         rows = csv.reader(text, delimiter=separator, skipinitialspace=skipinitialspace, strict=True)
         while True:
             first = rows.line_num + 1

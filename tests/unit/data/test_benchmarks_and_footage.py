@@ -159,7 +159,7 @@ def test_wrong_rows_of_a_csv_are_told_at_once(tmp_path: Path) -> None:
         read_annotations(path)
     for part in (
         "a.csv:2: spans.1.1",
-        "a.csv:5: a.mp4 has another split, label or unit than in line 2",
+        "a.csv:5: a.mp4 has another split than in line 2",
         "a.csv:6: start",
         "a.csv:7: unit",
         "a.csv:8: label 'normal' with 1 spans",

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from sklearn.metrics import roc_auc_score
 
 from conftest import headhunt, write_video
+from helpers.exports import Labelled, cvat_project
 
 COUNTS = {"RoadAccidents002_x264": 347, "RoadAccidents012_x264": 468, "Normal_Videos_006_x264": 450}
 
@@ -42,6 +43,138 @@ def test_scores_are_evaluated_and_everything_is_said(tmp_path: Path) -> None:
     assert found["protocol"]["anomalous_frames"] == 20
     for name in ("curves", "timelines", "kinds"):
         assert (tmp_path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+SPANS = {"yard/a.mp4": ("fight", 100, [[40, 60]]), "yard/b.mp4": ("normal", 90, []), "c.mp4": ("fall", 77, [[0, 5]])}
+
+
+def own_annotations(path: Path, n_frames: bool = False, **changes: object) -> Path:
+    rows = [
+        {"video": video, "split": "test", "label": label, "spans": spans, "unit": "frames"}
+        | ({"n_frames": n} if n_frames else {})
+        | changes
+        for video, (label, n, spans) in SPANS.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def own_scores(stride: int) -> dict[str, list[float]]:
+    rng = np.random.default_rng(1)
+    return {video: rng.random(-(-n // stride)).round(3).tolist() for video, (_, n, _) in SPANS.items()}
+
+
+def figures(tmp_path: Path, *args: str | Path) -> dict:
+    done = headhunt("evaluate-scores", *args, "--json", tmp_path / "figures.json", "--bootstrap", "20")
+    assert done.returncode == 0, done.stderr
+    return json.loads((tmp_path / "figures.json").read_text())
+
+
+def test_a_file_for_each_video_gives_the_figures_of_one_file_of_lists(tmp_path: Path) -> None:
+    """Scores by frame on annotations of one's own, without a converter; also as CVAT has them, and as a benchmark."""
+    scores, folder = own_scores(16), tmp_path / "scores"
+    (tmp_path / "lists.json").write_text(json.dumps(scores))
+    for video, values in scores.items():
+        (folder / video).parent.mkdir(parents=True, exist_ok=True)
+        by_frame = {str(16 * i): value for i, value in enumerate(values)}
+        (folder / f"{video.removesuffix('.mp4')}.json").write_text(json.dumps(by_frame))
+    options = ["--dataset", "own", "--annotations", own_annotations(tmp_path / "a.jsonl", n_frames=True), "--fps", "30"]
+    of_lists = figures(tmp_path, tmp_path / "lists.json", *options, "--sigma", "1.5")
+    assert figures(tmp_path, folder, *options, "--sigma", "1.5") == of_lists
+    assert of_lists["protocol"] | {"frames": 267, "anomalous_frames": 25, "missing": []} == of_lists["protocol"]
+    truth = np.zeros(267, bool)
+    truth[40:60] = truth[190:195] = True
+    smoothed = [np.repeat(gaussian_filter1d(scores[video], 1.5), 16)[:n] for video, (_, n, _) in SPANS.items()]
+    assert of_lists["roc_auc"] == pytest.approx(roc_auc_score(truth, np.concatenate(smoothed)), abs=1e-12)
+
+    labelled = [
+        Labelled(v, "test", n, tuple((a, b) for a, b in spans), label) for v, (label, n, spans) in SPANS.items()
+    ]
+    options[3] = tmp_path / "a.xml"
+    options[3].write_text(cvat_project(labelled))
+    by_name = {Path(video).name: values for video, values in scores.items()}
+    (tmp_path / "names.json").write_text(json.dumps(by_name))
+    of_cvat = figures(tmp_path, tmp_path / "names.json", *options, "--sigma", "1.5")
+    assert of_cvat.pop("per_video").keys() == by_name.keys()
+    assert of_cvat == {name: value for name, value in of_lists.items() if name != "per_video"}
+
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    counts = "".join(f"{Path(v).stem} 0 {n - 1} 0\n" for v, (_, n, _) in SPANS.items())
+    (lists / "test_frame_counts.txt").write_text(counts)
+    (lists / "Temporal_Anomaly_Annotation_for_Testing_Videos.txt").write_text(
+        "a.mp4 fight 40 59 -1 -1\nb.mp4 Normal -1 -1 -1 -1\nc.mp4 fall 0 4 -1 -1\n"
+    )
+    of_benchmark = figures(
+        tmp_path, tmp_path / "names.json", "--dataset", "ucf_crime", "--annotations", lists, "--sigma", "1.5"
+    )
+    assert of_benchmark.pop("per_video").keys() == {"a", "b", "c"}
+    changed = {"dataset": "own", "span_ends": "half_open"}
+    assert of_benchmark | {"protocol": of_benchmark["protocol"] | changed} == of_cvat
+
+
+def test_lengths_come_from_the_scores_or_from_the_videos(tmp_path: Path) -> None:
+    scores = own_scores(1)
+    by_frame = {video: {str(i): value for i, value in enumerate(values)} for video, values in scores.items()}
+    for name, value in (("lists", scores), ("frames", by_frame)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+    options = ["--dataset", "own", "--annotations", own_annotations(tmp_path / "a.jsonl"), "--stride", "1"]
+    of_scores = figures(tmp_path, tmp_path / "lists.json", *options, "--fps", "10")
+    assert of_scores["protocol"]["frames"] == 267
+    assert figures(tmp_path, tmp_path / "frames.json", *options, "--fps", "10") == of_scores
+    for video, (label, n, _) in SPANS.items():
+        write_video(tmp_path / "root" / video, n)
+        write_video(tmp_path / "folders" / ("normal" if label == "normal" else "anomalous") / video, n)
+    scanned = figures(tmp_path, tmp_path / "frames.json", *options, "--root", tmp_path / "root")
+    assert scanned.pop("protocol") == of_scores.pop("protocol") | {"fps": "of the files"}
+    assert scanned == of_scores
+    in_folders = headhunt("evaluate-scores", "--dataset", "folders", "--root", tmp_path / "folders")
+    assert in_folders.returncode == 0, in_folders.stderr
+    assert "videos 3, anomalous videos 2, frames 267, anomalous frames 177" in in_folders.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--dataset", "own"], "give annotations, except for the layout `folders`"),
+        (["--dataset", "folders"], "the layout 'folders' needs the videos: give their folder with --root"),
+        (["--dataset", "own", "--annotations", "a.jsonl"], "seconds need a rate: give --fps, or"),
+        (
+            ["--dataset", "own", "--annotations", "a.jsonl", "--fps", "30"],
+            "the lengths of 3 videos are not known (yard/a",
+        ),
+        (["--dataset", "own", "--annotations", "train.jsonl", "--fps", "30"], "name no video of the split `test`"),
+        (["s.json", "--dataset", "own", "--annotations", "a.jsonl", "--fps", "30"], "yard/a.mp4: span (40, 60) is not"),
+        (
+            ["m.json", "--dataset", "own", "--annotations", "a.jsonl", "--fps", "30"],
+            "no scores of 2 of 3 videos: c.mp4; y",
+        ),
+    ],
+)
+def test_what_scores_of_ones_own_lack_is_told_in_one_line(tmp_path: Path, options: list[str], says: str) -> None:
+    own_annotations(tmp_path / "a.jsonl")
+    own_annotations(tmp_path / "train.jsonl", split="calibration")
+    (tmp_path / "s.json").write_text(json.dumps({video: [0.1] for video in SPANS}))
+    (tmp_path / "m.json").write_text(json.dumps({"yard/a.mp4": [0.1] * 7}))
+    done = headhunt("evaluate-scores", *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.replace("│", "").split())
+
+
+def test_videos_of_ones_own_end_to_end(tmp_path: Path) -> None:
+    for video, (_, n, _) in SPANS.items():
+        write_video(tmp_path / "root" / video, n)
+    annotations = own_annotations(tmp_path / "a.jsonl")
+    options = ["--dataset", "own", "--annotations", annotations, "--out", tmp_path / "out", "--bootstrap", "5"]
+    done = headhunt("benchmark", tmp_path / "root", *options)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["protocol"]["dataset"] == "own"
+    assert {name: row["anomalous_frames"] for name, row in metrics["per_video"].items()} == {
+        "yard/a.mp4": 20,
+        "yard/b.mp4": 0,
+        "c.mp4": 5,
+    }
 
 
 def test_a_missing_video_fails_unless_that_is_allowed_and_said(tmp_path: Path) -> None:

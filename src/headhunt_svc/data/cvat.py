@@ -227,9 +227,9 @@ def cvat_rows(file: RowFile, params: ExportParams) -> Iterator[tuple[int, dict[s
         _set_offsets(tasks)
     by_id = {task.fields.get("id"): task for task in tasks}
     for mark in document.marks:
-        task = by_id.get(mark.task) if len(tasks) > 1 else tasks[0]
-        if task is None:
+        owner = by_id.get(mark.task) if len(tasks) > 1 else tasks[0]
+        if owner is None:
             file.add(mark.line, f"{mark.label} is of task {mark.task}, which is not in the file")
         else:
-            _add_regions(mark, task, file)
+            _add_regions(mark, owner, file)
     yield from export_rows(file, list(_videos(tasks, file)), document.labels, params)

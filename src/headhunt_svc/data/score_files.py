@@ -78,8 +78,8 @@ class Series:
             if len(self.scores) < len(spans):
                 raise ValueError(f"has {len(self.scores)} scores, expected {len(spans)} for {n_frames} frames")
             return spans
-        if outside := int((self.frames >= n_frames).sum()):
-            raise ValueError(f"has {outside} scores outside its {n_frames} frames")
+        if late := int((self.frames >= n_frames).sum()):
+            raise ValueError(f"has {late} scores outside its {n_frames} frames")
         edges = [*self.frames.tolist(), n_frames]
         return tuple(FrameSpan(start, stop) for start, stop in pairwise(edges))
 

@@ -60,4 +60,4 @@ docs: setup ## the documentation site, in out/site
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 clean: ## remove everything that was made here, the environment included
-	rm -rf .venv .cache out data/demo data/features data/measured data/reports
+	rm -rf .venv .cache out data/demo data/demo.jsonl data/features data/measured data/reports data/test_features

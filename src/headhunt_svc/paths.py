@@ -5,6 +5,7 @@ from pathlib import Path
 ARTIFACTS = Path("artifacts")
 DEMO_MLLM = ARTIFACTS / "demo_mllm"
 INDEX = ARTIFACTS / "index.parquet"
+LABELS = ARTIFACTS / "labels.parquet"
 HEADS = ARTIFACTS / "heads.json"
 SALIENCY = ARTIFACTS / "saliency.csv"
 IDENTIFICATION = ARTIFACTS / "identification.html"
@@ -20,6 +21,7 @@ ABLATION = ARTIFACTS / "ablation.json"
 FEATURES = Path("data/features")
 MEASURED = Path("data/measured")
 REPORTS = Path("data/reports")
+TEST_FEATURES = Path("data/test_features")
 DEMO_SEEDS = Path(".cache/seeds")
 REFERENCE = ARTIFACTS / "reference.parquet"
 DRIFT = Path("monitoring/drift.yaml")

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Float64, Int64
 NORMAL = "normal"  # the label of a video without anomalies
 KIND_SEPARATOR = "+"  # "fighting+shooting": a video of two kinds
 Split = Literal["calibration", "validation", "test", "hard"]
+LABELLED: tuple[Split, ...] = ("calibration", "validation")  # the splits whose labels a detector is made from
 SpanEnds = Literal["inclusive", "half_open"]  # does the frame that an annotation names as a span's end belong to it?
 Smoothing = Literal["offline", "causal", "mirrored"]  # see core/localization.smooth
 Verdict = Literal["trustworthy", "interchangeable", "not trustworthy"]
@@ -45,18 +46,24 @@ def _frozen(array: np.ndarray, ndim: int, name: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class VideoRecord:
-    """A labelled video; true_spans are half-open frame spans of anomalies.
-
-    span_starts_s: when the first frame of each of them is shown, for a video whose frames do not come at `fps`; None
-    where seconds are frames / fps.
-    """
+class IndexedVideo:
+    """A video of the index without its labels: all that decoding it needs."""
 
     video_id: str
     path: Path
     n_frames: int
     fps: float
     split: Split
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord(IndexedVideo):
+    """A labelled video; true_spans are half-open frame spans of anomalies.
+
+    span_starts_s: when the first frame of each of them is shown, for a video whose frames do not come at `fps`; None
+    where seconds are frames / fps.
+    """
+
     label: str
     true_spans: tuple[FrameSpan, ...]
     span_starts_s: tuple[float, ...] | None = None
@@ -161,6 +168,7 @@ class HeadSelection:
     revision: str
     criteria: str
     confidence: Confidence | None  # None: not measured
+    data: str  # names the labelled videos (data/datasets.data_digest)
 
 
 @dataclass(frozen=True, slots=True)

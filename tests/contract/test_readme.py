@@ -150,9 +150,13 @@ def test_own_footage_enters_through_params_alone(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "-q", str(ROOT), str(project)], check=True)
     for name in ("dvc.yaml", "params.yaml"):
         (project / name).write_text((ROOT / name).read_text())
-    params = (project / "params.yaml").read_text().replace("dataset:\n  root: data/demo", "dataset:\n  root: data/yard")
+    params = (project / "params.yaml").read_text()
+    for name in ("root: data/demo", "annotations: data/demo.jsonl"):
+        assert name in params
+        params = params.replace(name, name.replace("demo", "yard"))
     (project / "params.yaml").write_text(params)
     write_video(project / "data" / "yard" / "a.mp4", 20)
+    (project / "data" / "yard.jsonl").touch()
 
     def dvc(*args: str) -> str:
         done = subprocess.run([sys.executable, "-m", "dvc", *args], cwd=project, capture_output=True, text=True)

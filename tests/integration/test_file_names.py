@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from conftest import ROOT, headhunt, write_video
-from headhunt_svc.data.datasets import load_index, save_index
+from headhunt_svc.data.datasets import load_records, save_index, save_labels
 from headhunt_svc.data.footage import scan_footage
 from headhunt_svc.names import file_name, unescape
 from headhunt_svc.params import DatasetParams
@@ -138,8 +138,9 @@ def test_folders_of_labelled_videos_are_indexed_under_the_same_ids(folder: Path,
     footage = scan_footage(DatasetParams.model_validate({"root": tmp_path, "layout": "folders"}))
     assert {r.video_id for r in footage.records} == {f"normal/{i}" for i in NAMES.values()}
     assert {f.video for f in footage.findings} == {f"normal/{i}" for i in BAD.values()}
-    save_index(tmp_path / "index.parquet", list(footage.records))
-    assert load_index(tmp_path / "index.parquet") == list(footage.records)
+    save_index(tmp_path / "index.parquet", footage.records)
+    save_labels(tmp_path / "labels.parquet", footage.records)
+    assert load_records(tmp_path / "index.parquet", tmp_path / "labels.parquet") == list(footage.records)
 
 
 def test_a_recording_without_its_index_is_told_to_be_interrupted(tmp_path: Path) -> None:

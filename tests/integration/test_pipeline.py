@@ -51,6 +51,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def index_of(project: Path) -> tuple[Path, Path]:
+    return project / "artifacts" / "index.parquet", project / "artifacts" / "labels.parquet"
+
+
 def _run(project: Path, stages: list[str]) -> None:
     for stage in stages:
         done = headhunt(*stage.split(), cwd=project)
@@ -148,7 +152,7 @@ def test_the_better_of_two_models_is_chosen_on_validation_videos(
     monkeypatch.chdir(project)
     models = {"untrained": untrained, "shipped": ROOT / "artifacts" / "demo_mllm"}
     out = tmp_path / "seeds.json"
-    assert compare(params, models, project / "artifacts" / "index.parquet", tmp_path / "work", out) == "shipped"
+    assert compare(params, models, *index_of(project), tmp_path / "work", out) == "shipped"
     found = json.loads(out.read_text())
     assert found["best_on_validation"] == "shipped"
     metrics = json.loads((project / "artifacts" / "metrics.json").read_text())

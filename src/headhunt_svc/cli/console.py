@@ -1,9 +1,14 @@
 """What several command groups print with: width, times, table cells, notes."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.markup import escape
 
 from headhunt_svc.names import printable
+
+if TYPE_CHECKING:
+    from headhunt_svc.pipeline.files import Passes
 
 WIDTH = 140
 
@@ -34,3 +39,9 @@ def cell(value: float | None, digits: int = 3) -> str:
 def note(text: str) -> None:
     """Prints one line on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(safe(text))
+
+
+def print_passes(passes: "Passes") -> None:
+    """Prints how many videos a stage had to decode."""
+    kept = f", {passes.reports} reports kept" if passes.reports else ""
+    note(f"{passes.stored} videos from stored features, {passes.decoded} decoded{kept}")

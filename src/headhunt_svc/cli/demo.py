@@ -34,7 +34,7 @@ def demo_corpus(params: DemoParamsFile = DEMO_PARAMS) -> None:
     from headhunt_svc.demo.corpus import make_corpus
 
     corpus = load_demo_params(params).corpus
-    make_corpus(corpus.root, corpus)
+    make_corpus(corpus.root, corpus.annotations, corpus)
 
 
 @demo_app.command("pretrain")
@@ -62,7 +62,7 @@ def demo_seeds(
     for seed in seeds:
         if not (folders[str(seed)] / "pretraining.json").exists():
             pretrain(recipe.model_copy(update={"seed": seed}), PRETRAIN_WORK, folders[str(seed)])
-    compare(load_params(params), folders, paths.INDEX, paths.DEMO_SEEDS / "features", paths.SEEDS)
+    compare(load_params(params), folders, paths.INDEX, paths.LABELS, paths.DEMO_SEEDS / "features", paths.SEEDS)
     print_seeds(paths.SEEDS)
 
 
@@ -74,12 +74,13 @@ def demo_show(
     ] = False,
 ) -> None:
     """Detect events in one test video of each kind, and print the figures."""
-    from headhunt_svc.data.datasets import load_index
+    from headhunt_svc.data.datasets import load_records
     from headhunt_svc.detector.pipeline import Detector
     from headhunt_svc.pipeline.detect import detect_videos, whole_reports
     from headhunt_svc.pipeline.files import Input, Outputs
 
-    records = {r.label: Input(r.path, r.video_id, r.true_spans) for r in reversed(load_index(paths.INDEX, "test"))}
+    tests = load_records(paths.INDEX, paths.LABELS, "test")
+    records = {r.label: Input(r.path, r.video_id, r.true_spans) for r in reversed(tests)}
     inputs = [item for _, item in sorted(records.items())]
     results = detect_videos(Detector.load(paths.BUNDLE), inputs, Outputs(out, plot=True, resume=True))
     for _, report in whole_reports(results):

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import clock, note, safe
+from headhunt_svc.cli.console import clock, note, print_passes, safe
 from headhunt_svc.cli.options import (
     BundleFolder,
     Contributions,
@@ -40,7 +40,7 @@ app = typer.Typer()
 def detect(
     videos: Annotated[list[Path] | None, typer.Argument(help="Videos, or folders of videos.")] = None,
     split: Annotated[
-        Split | None, typer.Option(help="Instead of VIDEOS: a split of the index (the DVC stage).")
+        Split | None, typer.Option(help="Instead of VIDEOS: a split of the index (the DVC stage: test, without --out).")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for reports (and plots).")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw a timeline per video; needs --out.")] = False,
@@ -75,9 +75,13 @@ def detect(
                 "--threshold, --smoothing, --contributions and --stream are for VIDEOS, not for --split"
             )
         check_bundle(bundle, operating_point)
-        from headhunt_svc.pipeline.detect import detect_split
+        from headhunt_svc.pipeline.detect import detect_split, detect_stored
 
-        detect_split(bundle, paths.INDEX, split, out or paths.REPORTS, operating_point)
+        files = (bundle, paths.INDEX, split)
+        if split == "test" and out is None:
+            print_passes(detect_stored(*files, paths.REPORTS, paths.TEST_FEATURES, operating_point))
+        else:
+            detect_split(*files, out or paths.REPORTS, operating_point)
         return
     if server is not None and (plot or explain or resume or bundle != paths.BUNDLE):
         raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")

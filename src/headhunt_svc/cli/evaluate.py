@@ -37,8 +37,8 @@ def evaluate(params: ParamsFile = PARAMS, allow_missing: AllowMissing = False) -
     """Compare the reports of the test videos with the truth."""
     from headhunt_svc.pipeline.evaluate import evaluate as run
 
-    read, files = load_params(params), (paths.INDEX, paths.BUNDLE, paths.REPORTS, paths.METRICS, paths.PLOTS)
-    print_assessment(run(read.evaluate, read.dataset, *files, allow_missing))
+    read, inputs = load_params(params), (paths.INDEX, paths.LABELS, paths.BUNDLE, paths.REPORTS)
+    print_assessment(run(read.evaluate, read.dataset, *inputs, paths.METRICS, paths.PLOTS, allow_missing))
 
 
 @app.command("evaluate-scores")
@@ -105,7 +105,7 @@ def benchmark(
 
 @app.command()
 def measure(params: ParamsFile = PARAMS) -> None:
-    """Extract what only the ablation needs: test videos, the model's answers, an untrained model."""
+    """Extract what only the ablation needs: hard videos, the model's answers, an untrained model."""
     from headhunt_svc.studies.measure import measure as run
 
     run(load_params(params), paths.INDEX, paths.MEASURED)
@@ -116,7 +116,7 @@ def ablate(params: ParamsFile = PARAMS) -> None:
     """Compare the expert heads with other heads, scorers, prompts, and the model's answers."""
     from headhunt_svc.studies.ablate import ablate as run
 
-    inputs = (paths.INDEX, paths.BUNDLE, paths.FEATURES, paths.MEASURED)
+    inputs = (paths.INDEX, paths.LABELS, paths.BUNDLE, paths.FEATURES, paths.TEST_FEATURES, paths.MEASURED)
     run(load_params(params), *inputs, paths.ABLATION, paths.PLOTS)
     print_ablation(paths.ABLATION)
 

@@ -88,7 +88,7 @@ def monitor_reference() -> None:
     """Store normal held-out footage as the reference of cameras without a baseline (the DVC stage)."""
     from headhunt_svc.pipeline.reference import reference as run
 
-    run(paths.BUNDLE, paths.INDEX, paths.REFERENCE)
+    run(paths.BUNDLE, paths.INDEX, paths.LABELS, paths.REFERENCE)
 
 
 @monitor_app.command("rebaseline")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import cell, safe, wide
+from headhunt_svc.cli.console import cell, print_passes, safe, wide
 from headhunt_svc.cli.options import PARAMS, ParamsFile
 from headhunt_svc.params import load_params, prompt_sets
 from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
@@ -25,7 +25,7 @@ def index(params: ParamsFile = PARAMS) -> None:
     """Check footage against its annotations and write the index."""
     from headhunt_svc.pipeline.index import index as run
 
-    run(load_params(params).dataset, paths.INDEX, print_footage)
+    run(load_params(params).dataset, paths.INDEX, paths.LABELS, print_footage)
 
 
 @app.command()
@@ -57,7 +57,7 @@ def extract(params: ParamsFile = PARAMS) -> None:
     """Extract the outputs of all heads on calibration and validation videos, for every prompt."""
     from headhunt_svc.pipeline.extract import extract as run
 
-    run(load_params(params), paths.INDEX, paths.FEATURES)
+    print_passes(run(load_params(params), paths.INDEX, paths.FEATURES))
 
 
 @app.command()
@@ -65,7 +65,7 @@ def identify(params: ParamsFile = PARAMS) -> None:
     """Choose the expert heads, and print how stable the choice is."""
     from headhunt_svc.pipeline.identify import identify as run
 
-    print_selection(run(load_params(params), paths.INDEX, paths.FEATURES, paths.HEADS), paths.HEADS)
+    print_selection(run(load_params(params), paths.INDEX, paths.LABELS, paths.FEATURES, paths.HEADS), paths.HEADS)
 
 
 @app.command()
@@ -73,7 +73,8 @@ def fit(params: ParamsFile = PARAMS) -> None:
     """Fit the scorer on the expert heads, and report its calibration curve."""
     from headhunt_svc.pipeline.fit import fit as run
 
-    print_calibration(run(load_params(params), paths.INDEX, paths.FEATURES, paths.HEADS, paths.SCORER))
+    inputs = (paths.INDEX, paths.LABELS, paths.FEATURES, paths.HEADS)
+    print_calibration(run(load_params(params), *inputs, paths.SCORER))
 
 
 @app.command()
@@ -81,7 +82,8 @@ def calibrate(params: ParamsFile = PARAMS) -> None:
     """Choose operating points (smoothing and threshold) on validation videos."""
     from headhunt_svc.pipeline.calibrate import calibrate as run
 
-    print_operating_points(run(load_params(params), paths.INDEX, paths.FEATURES, paths.SCORER, paths.OPERATING_POINTS))
+    inputs = (paths.INDEX, paths.LABELS, paths.FEATURES, paths.HEADS, paths.SCORER)
+    print_operating_points(run(load_params(params), *inputs, paths.OPERATING_POINTS))
 
 
 @app.command("report")

@@ -1,4 +1,4 @@
-"""Reads annotations of a project's own footage, and the index of videos made from them. Layouts:
+"""Reads annotations of a project's own footage, and the index of videos and their labels made from them. Layouts:
 
     annotations.jsonl, one video a line:
     {"video": "yard/0412.mp4", "split": "test", "label": "fall", "spans": [[12.0, 15.5]], "unit": "seconds"}
@@ -20,9 +20,10 @@ of the file's frames tell which are in it; what a span's end means in frames is 
 files are in storage/rows.py, the benchmarks' layouts in benchmarks.py.
 """
 
+import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -39,7 +40,7 @@ from headhunt_svc.params import ExportParams
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.storage.tables import read_table
-from headhunt_svc.types import NORMAL, FrameSpan, SpanEnds, Split, VideoRecord
+from headhunt_svc.types import NORMAL, FrameSpan, IndexedVideo, SpanEnds, Split, VideoRecord
 from headhunt_svc.video.files import find_videos
 
 EXPORT = ExportParams()
@@ -215,16 +216,21 @@ def check_files_apart(records: Iterable[VideoRecord]) -> None:
             )
 
 
-def save_index(path: Path, records: list[VideoRecord]) -> None:
-    """Write index.parquet; spans as JSON text, their times only if a video's frames do not come at a constant rate."""
+def save_index(path: Path, videos: Sequence[IndexedVideo]) -> None:
+    """Write index.parquet, the videos without their labels: a changed label leaves its bytes as they are."""
+    rows = [
+        {"video_id": v.video_id, "path": uri_of(v.path), "n_frames": v.n_frames, "fps": v.fps, "split": v.split}
+        for v in videos
+    ]
+    write_file(path, lambda p: pd.DataFrame(rows).to_parquet(p, index=False))
+
+
+def save_labels(path: Path, records: Sequence[VideoRecord]) -> None:
+    """Write labels.parquet; spans as JSON text, their times only if a video's frames do not come at a constant rate."""
     with_times = any(r.span_starts_s is not None for r in records)
     rows = [
         {
             "video_id": r.video_id,
-            "path": uri_of(r.path),
-            "n_frames": r.n_frames,
-            "fps": r.fps,
-            "split": r.split,
             "label": r.label,
             "true_spans": json.dumps(r.true_spans),
             **({"span_starts_s": json.dumps(r.span_starts_s)} if with_times else {}),
@@ -234,31 +240,66 @@ def save_index(path: Path, records: list[VideoRecord]) -> None:
     write_file(path, lambda p: pd.DataFrame(rows).to_parquet(p, index=False))
 
 
-def _times(starts_s: list[float] | None) -> tuple[float, ...] | None:
-    return None if starts_s is None else tuple(starts_s)
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of index.parquet or labels.parquet.
+
+    Raises:
+        ArtifactError: missing, broken, or of an older version.
+    """
+    try:
+        table = read_table(path)
+    except (OSError, ValueError) as exc:
+        raise ArtifactError(f"{path} cannot be read ({exc}): run `headhunt index` first") from exc
+    if missing := [name for name in columns if name not in table.column_names]:
+        raise ArtifactError(f"{path} has no column {missing[0]}: run `headhunt index` again")
+    return list(table.to_pylist())
 
 
-def load_index(path: Path, split: Split | None = None) -> list[VideoRecord]:
+def load_index(path: Path, split: Split | None = None) -> list[IndexedVideo]:
     """Read index.parquet, one split or all.
 
     Raises:
         ArtifactError: missing or broken.
     """
-    try:
-        table = read_table(path).to_pylist()
-    except (OSError, ValueError) as exc:
-        raise ArtifactError(f"{path} cannot be read ({exc}): run `headhunt index` first") from exc
     return [
-        VideoRecord(
-            row["video_id"],
-            path_of(row["path"]),
-            int(row["n_frames"]),
-            float(row["fps"]),
-            row["split"],
-            row["label"],
-            tuple(FrameSpan(*span) for span in json.loads(row["true_spans"])),
-            _times(json.loads(row.get("span_starts_s", "null"))),
-        )
-        for row in table
+        IndexedVideo(row["video_id"], path_of(row["path"]), int(row["n_frames"]), float(row["fps"]), row["split"])
+        for row in _rows(path, ("video_id", "path", "n_frames", "fps", "split"))
         if split is None or row["split"] == split
     ]
+
+
+def load_records(index: Path, labels: Path, split: Split | None = None) -> list[VideoRecord]:
+    """Read index.parquet and labels.parquet: labelled videos, one split or all.
+
+    Raises:
+        ArtifactError: one of them is missing or broken, or they are not of the same videos.
+    """
+    by_video = {row["video_id"]: row for row in _rows(labels, ("video_id", "label", "true_spans"))}
+    records = []
+    for video in load_index(index, split):
+        row = by_video.get(video.video_id)
+        if row is None:
+            raise ArtifactError(f"{labels} has no label of {video.video_id}: run `headhunt index` again")
+        starts_s = json.loads(row.get("span_starts_s", "null"))
+        records.append(
+            VideoRecord(
+                video.video_id,
+                video.path,
+                video.n_frames,
+                video.fps,
+                video.split,
+                row["label"],
+                tuple(FrameSpan(*span) for span in json.loads(row["true_spans"])),
+                None if starts_s is None else tuple(starts_s),
+            )
+        )
+    return records
+
+
+def data_digest(records: Iterable[VideoRecord]) -> str:
+    """Sixteen hex digits that name labelled videos: their ids, splits, lengths and labels, wherever the files lie."""
+    rows = [
+        [r.video_id, r.split, r.n_frames, r.fps, r.label, r.true_spans, r.span_starts_s]
+        for r in sorted(records, key=lambda r: r.video_id)
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Float64
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.storage.files import text_id, write_file
 from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment
+from headhunt_svc.video.source import VideoState
 
 HIDDEN = HeadRef(-1, 0)  # the final hidden state, where a head is expected
+_STATE = TypeAdapter(VideoState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class VideoFeatures:
     """Features of one video at one model: head outputs and final hidden states under every prompt.
 
     times: when each segment begins and ends, seconds from the first frame.
+    state: what is known about the file after it was read to its end. batch_segments: so many went through the model
+    together; a score's last bits depend on it.
     """
 
     segments: tuple[Segment, ...]
@@ -42,13 +47,15 @@ class VideoFeatures:
     heads: tuple[HeadRef, ...]
     values: Float32[np.ndarray, "prompt segment head d_head"]
     hidden: Float32[np.ndarray, "prompt segment state"]
+    state: VideoState
+    batch_segments: int
 
 
 class FeatureStore:
-    """A folder of features, a file a video."""
+    """A folder of features, a file a video. made_by: the command that writes it, for messages."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, made_by: str = "headhunt extract") -> None:
+        self.folder, self.made_by = folder, made_by
 
     def _shard(self, video_id: str) -> Path:
         return self.folder / f"{text_id(video_id)}.safetensors"
@@ -59,9 +66,13 @@ class FeatureStore:
             with safe_open(self._shard(video_id), "np") as f:
                 return json.loads(f.metadata()["about"]), [f.get_tensor(name) for name in tensors]
         except (OSError, SafetensorError, KeyError, TypeError) as exc:
-            raise ArtifactError(
-                f"{self.folder} holds no features of {video_id} ({exc}): run `headhunt extract`"
-            ) from exc
+            raise ArtifactError(f"{self.folder} holds no features of {video_id} ({exc}): run `{self.made_by}`") from exc
+
+    def _field(self, video_id: str, metadata: dict[str, Any], name: str) -> Any:
+        """A field of a shard's metadata that older shards lack."""
+        if name not in metadata:
+            raise ArtifactError(f"{self.folder}: features of {video_id} have no {name}: run `{self.made_by}`")
+        return metadata[name]
 
     def key(self, video_id: str) -> str | None:
         """The key of the stored shard, or None if there is no readable one."""
@@ -79,6 +90,8 @@ class FeatureStore:
             "heads": features.heads,
             "segments": [[*s.span, *s.frame_indices] for s in features.segments],
             "times": features.times.tolist(),
+            "state": _STATE.dump_python(features.state, mode="json"),
+            "batch_segments": features.batch_segments,
         }  # one metadata entry: safetensors does not keep the order of several
         text = {"about": json.dumps(metadata)}
         # safetensors ignores strides
@@ -94,7 +107,7 @@ class FeatureStore:
                 if stored[name] != needed:
                     raise ArtifactError(
                         f"{self.folder}: features of {video_id} are of {name} {stored[name]!r}, params.yaml asks for "
-                        f"{needed!r}: run `headhunt extract`"
+                        f"{needed!r}: run `{self.made_by}`"
                     )
 
     def finish(self, video_ids: Iterable[str]) -> None:
@@ -106,7 +119,7 @@ class FeatureStore:
         rows = [
             {"video_id": v, "segment": s.index, "start_frame": s.span.start, "stop_frame": s.span.stop}
             for v in kept.values()
-            for s in self.load(v).segments
+            for s in self._segments(v, self._read(v)[0])
         ]
         write_file(self.folder / "index.parquet", lambda p: pd.DataFrame(rows).to_parquet(p, index=False))
 
@@ -117,11 +130,19 @@ class FeatureStore:
             ArtifactError: missing or broken.
         """
         metadata, (values, hidden) = self._read(video_id, "values", "hidden")
-        segments = tuple(
+        heads = tuple(HeadRef(*h) for h in metadata["heads"])
+        times = self._times(video_id, metadata)
+        try:
+            state = _STATE.validate_python(self._field(video_id, metadata, "state"))
+        except ValidationError as exc:
+            raise ArtifactError(f"{self.folder}: facts of {video_id} cannot be read: run `{self.made_by}`") from exc
+        batch_segments = int(self._field(video_id, metadata, "batch_segments"))
+        return VideoFeatures(self._segments(video_id, metadata), times, heads, values, hidden, state, batch_segments)
+
+    def _segments(self, video_id: str, metadata: dict[str, Any]) -> tuple[Segment, ...]:
+        return tuple(
             Segment(video_id, i, FrameSpan(s[0], s[1]), tuple(s[2:])) for i, s in enumerate(metadata["segments"])
         )
-        heads = tuple(HeadRef(*h) for h in metadata["heads"])
-        return VideoFeatures(segments, self._times(video_id, metadata), heads, values, hidden)
 
     def times(self, video_ids: Iterable[str]) -> Float64[np.ndarray, "segment 2"]:
         """When each segment of several videos begins and ends, seconds from the first frame of its video.
@@ -132,9 +153,7 @@ class FeatureStore:
         return np.concatenate([self._times(v, self._read(v)[0]) for v in video_ids])
 
     def _times(self, video_id: str, metadata: dict[str, Any]) -> Float64[np.ndarray, "segment 2"]:
-        if "times" not in metadata:
-            raise ArtifactError(f"{self.folder}: features of {video_id} have no times: run `headhunt extract`")
-        return np.array(metadata["times"], np.float64).reshape(-1, 2)
+        return np.array(self._field(video_id, metadata, "times"), np.float64).reshape(-1, 2)
 
     def under_prompt(self, video_ids: Iterable[str], prompt: int, hidden: bool = False) -> HeadFeatures:
         """Features of several videos under one prompt; with `hidden`, final hidden states as the one head HIDDEN."""

@@ -76,11 +76,11 @@ def make_video(folder: Path, take: Take, params: CorpusParams) -> Annotation:
     return Annotation(video=take.name, split=take.split, label=take.label, spans=spans, unit="frames")
 
 
-def make_corpus(folder: Path, params: CorpusParams, processes: int = 2) -> int:
-    """Write all videos and annotations.jsonl; returns the number of videos."""
+def make_corpus(folder: Path, annotations_file: Path, params: CorpusParams, processes: int = 2) -> int:
+    """Write all videos into `folder`, and their annotations; returns the number of videos."""
     takes = plan(params)
     with ProcessPoolExecutor(processes) as executor:
         jobs = [executor.submit(make_video, folder, take, params) for take in takes]
         annotations = [job.result() for job in track(jobs, description="videos")]
-    write_annotations(folder / "annotations.jsonl", annotations)
+    write_annotations(annotations_file, annotations)
     return len(takes)

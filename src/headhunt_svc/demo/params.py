@@ -14,9 +14,10 @@ DEMO_PARAMS = Path(__file__).parent / "params.yaml"
 
 
 class CorpusParams(Section):
-    """The embedded default's videos: where, and counts per anomaly kind and split."""
+    """The embedded default's videos: where they and their annotations go, and counts per anomaly kind and split."""
 
     root: Path = Path("data/demo")
+    annotations: Path = Path("data/demo.jsonl")
     seed: int = 1
     size: PositiveInt = 128
     calibration_per_kind: PositiveInt = 5

@@ -60,6 +60,7 @@ def save_selection(path: Path, selection: HeadSelection) -> None:
         {
             "mllm": {"id": selection.mllm_id, "revision": selection.revision},
             "prompts": selection.prompts,
+            "data": selection.data,
             "criteria": selection.criteria,
             "heads": [h._asdict() | {"rss": r} for h, r in zip(selection.heads, selection.rss, strict=True)],
             "confidence": asdict(selection.confidence) if selection.confidence else None,
@@ -79,7 +80,9 @@ def load_selection(path: Path) -> HeadSelection:
         rss = tuple(float(h["rss"]) for h in raw["heads"])
         row, mllm, prompts = raw["confidence"], raw["mllm"], tuple(raw["prompts"])
         confidence = Confidence(**row | {"frequency": tuple(row["frequency"])}) if row else None
-        return HeadSelection(heads, rss, prompts, mllm["id"], mllm["revision"], raw["criteria"], confidence)
+        return HeadSelection(
+            heads, rss, prompts, mllm["id"], mllm["revision"], raw["criteria"], confidence, raw["data"]
+        )
     except (KeyError, TypeError) as exc:
         raise ArtifactError(f"{path} cannot be read as chosen heads ({exc!r}): run `headhunt identify`") from exc
 
@@ -183,7 +186,7 @@ class Bundle(BaseModel):
     rss: tuple[float, ...]
     scorer_sha256: str
     operating_points: dict[str, StoredPoint]
-    data: dict[str, Any]  # version of the data set: digest of the index, videos per split
+    data: dict[str, Any]  # version of the data: digest of the labelled videos, and their number per split
     fingerprint: dict[str, str]  # libraries and numerics that features depend on, see fingerprint.py
     package_version: str
 

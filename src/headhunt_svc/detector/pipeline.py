@@ -36,7 +36,7 @@ from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import code_version
 from headhunt_svc.types import OperatingPoint, Scorer
 from headhunt_svc.video.opening import open_video
-from headhunt_svc.video.source import VideoSource
+from headhunt_svc.video.source import VideoFacts, VideoSource, VideoState
 
 
 def scoring_code() -> str:
@@ -44,45 +44,29 @@ def scoring_code() -> str:
     return code_version("core", "detector", "model", "video")
 
 
-def stream_of(video: VideoSource) -> ReportStream | None:
-    """Which stream an opened video is, where its file holds several."""
+def stream_of(video: VideoState) -> ReportStream | None:
+    """Which stream of its file a video is, where its file holds several."""
     return ReportStream(number=video.stream, of=video.streams) if len(video.streams) > 1 else None
 
 
-class Detector:
-    """A bundle with its model loaded.
+class Reporter:
+    """A bundle without its model: makes the report of a video from its scores."""
 
-    detector = Detector.load(Path("artifacts/detector"))
-    report = detector.detect(Path("clip.mp4"))
-    """
-
-    def __init__(self, bundle: Bundle, scorer: Scorer, extractor: Extractor, batch_segments: int) -> None:
-        extractor.check_heads(scorer.heads)
-        if len(scorer.weight) != len(scorer.heads) * extractor.d_head:
-            raise ArtifactError(
-                f"the scorer has {len(scorer.weight)} weights, the model gives {len(scorer.heads)} x {extractor.d_head}"
-            )
-        self.bundle, self.scorer, self.extractor, self.batch_segments = bundle, scorer, extractor, batch_segments
+    def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
+        self.bundle, self.scorer = bundle, scorer
         self.detector_id = bundle.detector_id
         self.code = scoring_code()
 
     @classmethod
-    def load(cls, folder: Path, settings: Settings | None = None) -> "Detector":
-        """Load a bundle and its model.
+    def load(cls, folder: Path) -> "Reporter":
+        """Load a bundle.
 
         Raises:
-            ArtifactError: the bundle is missing, broken, or made for another model, or its features do not come out
-                the same here.
-            ModelError: the model cannot be loaded.
+            ArtifactError: it is missing, broken, or made for another model.
         """
-        settings = settings or Settings()
         bundle, scorer = load_bundle(folder)
         check_model(bundle, folder)
-        deepest = max(h.layer for h in scorer.heads)
-        extractor = load_extractor(bundle.mllm_at(folder), bundle.segmentation, settings.device, deepest=deepest)
-        golden, n_frames = load_golden(folder), bundle.segmentation.frames_per_segment
-        check(bundle.fingerprint, golden, extractor, bundle.prompt, scorer.heads, n_frames, folder)
-        return cls(bundle, scorer, extractor, settings.batch_segments)
+        return Reporter(bundle, scorer)
 
     def operating_point(self, options: Options = Options()) -> OperatingPoint:
         """Smoothing and threshold for these options.
@@ -105,44 +89,7 @@ class Detector:
             data_sha256=self.bundle.data["index_sha256"],
         )
 
-    def features(
-        self, pixels: torch.Tensor, cache: VisionCache, frames: Frames
-    ) -> Float32[np.ndarray, "segment head d_head"]:
-        """Features at the expert heads of pixels float[B, F, 3, h, w]; cache, frames: see Extractor.read."""
-        per_prompt = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, cache, frames)
-        return np.asarray(per_prompt[0])
-
-    def model_scorer(self, explain: bool = False) -> ModelScorer:
-        """Runs the model for this detector alone; with `explain` every batch has its attribution."""
-        return ModelScorer(self.extractor, self.bundle.prompt, self.scorer, explain)
-
-    def score(
-        self, video: VideoSource, scorer: SegmentScorer | None = None, resume: Sequence[ScoredBatch] = ()
-    ) -> Generator[ScoredBatch]:
-        """Score an opened video, batch by batch, as fast as the result is taken. Close it where you stop early.
-
-        scorer: what runs the model; this detector's own by default.
-        resume: batches of an earlier, interrupted run: their segments are decoded, not scored again. The batches that
-            follow are composed as without the interruption, so the scores are the same to the bit.
-
-        Raises:
-            VideoDecodeError, VideoLimitError: see VideoReader. Pictures that could not be decoded in an otherwise
-                readable video are gaps of the report.
-            ArtifactError: `resume` is of another video.
-        """
-        scorer = scorer or self.model_scorer()
-        with closing(pixel_batches(video, self.bundle.segmentation, self.extractor, self.batch_segments)) as batches:
-            for i, batch in enumerate(batches):
-                if i >= len(resume):
-                    yield scorer.score(batch)
-                    continue
-                if [s.segment for s in resume[i].segments] != [s.segment for s in batch.segments]:
-                    raise ArtifactError(
-                        f"{video.video_id}: the scores kept are of other segments: score it from the start"
-                    )
-                yield replace(resume[i], resumed=True)
-
-    def report(self, video: VideoSource, batches: Iterable[ScoredBatch], options: Options = Options()) -> Report:
+    def report(self, video: VideoFacts, batches: Iterable[ScoredBatch], options: Options = Options()) -> Report:
         """Take all batches of a video, smooth and threshold their scores, and say what was found.
 
         Raises:
@@ -205,6 +152,81 @@ class Detector:
             unfinished=video.unfinished,
             stream=stream_of(video),
         )
+
+
+class Detector(Reporter):
+    """A bundle with its model loaded.
+
+    detector = Detector.load(Path("artifacts/detector"))
+    report = detector.detect(Path("clip.mp4"))
+    """
+
+    def __init__(self, bundle: Bundle, scorer: Scorer, extractor: Extractor, batch_segments: int) -> None:
+        super().__init__(bundle, scorer)
+        extractor.check_heads(scorer.heads)
+        if len(scorer.weight) != len(scorer.heads) * extractor.d_head:
+            raise ArtifactError(
+                f"the scorer has {len(scorer.weight)} weights, the model gives {len(scorer.heads)} x {extractor.d_head}"
+            )
+        self.extractor, self.batch_segments = extractor, batch_segments
+
+    @classmethod
+    def load(cls, folder: Path, settings: Settings | None = None, all_heads: bool = False) -> "Detector":
+        """Load a bundle and its model.
+
+        all_heads: the whole decoder, to read other heads as well; without it layers behind the deepest expert head are
+            left out.
+
+        Raises:
+            ArtifactError: the bundle is missing, broken, or made for another model, or its features do not come out
+                the same here.
+            ModelError: the model cannot be loaded.
+        """
+        settings = settings or Settings()
+        bundle, scorer = load_bundle(folder)
+        check_model(bundle, folder)
+        deepest = None if all_heads else max(h.layer for h in scorer.heads)
+        extractor = load_extractor(bundle.mllm_at(folder), bundle.segmentation, settings.device, deepest=deepest)
+        golden, n_frames = load_golden(folder), bundle.segmentation.frames_per_segment
+        check(bundle.fingerprint, golden, extractor, bundle.prompt, scorer.heads, n_frames, folder)
+        return cls(bundle, scorer, extractor, settings.batch_segments)
+
+    def features(
+        self, pixels: torch.Tensor, cache: VisionCache, frames: Frames
+    ) -> Float32[np.ndarray, "segment head d_head"]:
+        """Features at the expert heads of pixels float[B, F, 3, h, w]; cache, frames: see Extractor.read."""
+        per_prompt = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, cache, frames)
+        return np.asarray(per_prompt[0])
+
+    def model_scorer(self, explain: bool = False) -> ModelScorer:
+        """Runs the model for this detector alone; with `explain` every batch has its attribution."""
+        return ModelScorer(self.extractor, self.bundle.prompt, self.scorer, explain)
+
+    def score(
+        self, video: VideoSource, scorer: SegmentScorer | None = None, resume: Sequence[ScoredBatch] = ()
+    ) -> Generator[ScoredBatch]:
+        """Score an opened video, batch by batch, as fast as the result is taken. Close it where you stop early.
+
+        scorer: what runs the model; this detector's own by default.
+        resume: batches of an earlier, interrupted run: their segments are decoded, not scored again. The batches that
+            follow are composed as without the interruption, so the scores are the same to the bit.
+
+        Raises:
+            VideoDecodeError, VideoLimitError: see VideoReader. Pictures that could not be decoded in an otherwise
+                readable video are gaps of the report.
+            ArtifactError: `resume` is of another video.
+        """
+        scorer = scorer or self.model_scorer()
+        with closing(pixel_batches(video, self.bundle.segmentation, self.extractor, self.batch_segments)) as batches:
+            for i, batch in enumerate(batches):
+                if i >= len(resume):
+                    yield scorer.score(batch)
+                    continue
+                if [s.segment for s in resume[i].segments] != [s.segment for s in batch.segments]:
+                    raise ArtifactError(
+                        f"{video.video_id}: the scores kept are of other segments: score it from the start"
+                    )
+                yield replace(resume[i], resumed=True)
 
     def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
         """Score a video file: `open_video`, `score` and `report` in one.

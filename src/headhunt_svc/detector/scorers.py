@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from headhunt_svc.core.scoring import apply_scorer
-from headhunt_svc.detector.batches import PixelBatch, ScoredBatch
+from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment
 from headhunt_svc.model.attribution import Attribution, attribute
 from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.types import Scorer
@@ -26,13 +26,13 @@ class SegmentScorer(Protocol):
 
 def scored_batch(
     scorer: Scorer,
-    batch: PixelBatch,
+    segments: tuple[TimedSegment, ...],
     features: Float32[np.ndarray, "segment head d_head"],
     attribution: Attribution | None = None,
 ) -> ScoredBatch:
-    """A batch with its features and their raw scores. A score's last bits depend on which rows are scored together."""
+    """Segments with their features and raw scores. A score's last bits depend on which rows are scored together."""
     raw = apply_scorer(scorer, features.reshape(len(features), -1))
-    return ScoredBatch(batch.segments, features, raw, attribution)
+    return ScoredBatch(segments, features, raw, attribution)
 
 
 class ModelScorer:
@@ -49,8 +49,9 @@ class ModelScorer:
         heads, weight, seen = self.scorer.heads, self.scorer.weight, (batch.cache, batch.frames)
         if self.explain:
             explained = attribute(self.extractor, batch.pixels, self.prompt, heads, weight, *seen)
-            return scored_batch(self.scorer, batch, *explained)
-        return scored_batch(self.scorer, batch, self.extractor.features(batch.pixels, [self.prompt], heads, *seen)[0])
+            return scored_batch(self.scorer, batch.segments, *explained)
+        features = self.extractor.features(batch.pixels, [self.prompt], heads, *seen)[0]
+        return scored_batch(self.scorer, batch.segments, features)
 
     def exclusive(self) -> AbstractContextManager[object]:
         """See SegmentScorer."""

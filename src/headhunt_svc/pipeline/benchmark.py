@@ -19,8 +19,8 @@ def benchmark(
     out: Path,
     on_footage: Callable[[Footage], object] | None = None,
 ) -> Figures:
-    """index.parquet, reports/, metrics.json and plots/ in `out`; reports of the same detector are kept."""
-    index_path, reports = out / "index.parquet", out / "reports"
-    index(dataset, index_path, on_footage)
+    """Index, reports/, metrics.json and plots/ in `out`; reports of the same detector are kept."""
+    index_path, labels, reports = out / "index.parquet", out / "labels.parquet", out / "reports"
+    index(dataset, index_path, labels, on_footage)
     detect_split(bundle, index_path, "test", reports, operating_point)
-    return evaluate(params, dataset, index_path, bundle, reports, out / "metrics.json", out / "plots")
+    return evaluate(params, dataset, index_path, labels, bundle, reports, out / "metrics.json", out / "plots")

@@ -18,10 +18,15 @@ from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
+from headhunt_svc.types import LABELLED
 
 
 def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_points: Path, out: Path) -> Bundle:
     """Write the detector bundle.
+
+    Labels are not read: what the scorer learnt from is named by the heads (`data` of heads.json, which `fit` and
+    `calibrate` compare with the labels that they read), so bundle.json changes with the label of a calibration or
+    validation video, and stays with one of a test video.
 
     Raises:
         ArtifactError: heads, scorer and model do not belong together.
@@ -35,7 +40,7 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
     if selection.heads != fitted.heads:
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
     local = Path(params.mllm.id).is_dir()
-    records, n_frames = load_index(index), params.segmentation.frames_per_segment
+    videos, n_frames = load_index(index), params.segmentation.frames_per_segment
     deepest = max(h.layer for h in fitted.heads)
     extractor = load_extractor(params.mllm, params.segmentation, Settings().device, deepest=deepest)
     detector = Bundle(
@@ -51,8 +56,8 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         scorer_sha256=sha256(scorer),
         operating_points=load_operating_points(operating_points),
         data={
-            "index_sha256": sha256(index)[:16],
-            "videos": {s: sum(r.split == s for r in records) for s in ("calibration", "validation", "test")},
+            "index_sha256": selection.data,
+            "videos": {s: sum(v.split == s for v in videos) for s in LABELLED},
         },
         fingerprint=fingerprint(extractor, params.prompts.scoring_text, n_frames),
         package_version=version("headhunt-svc"),

@@ -3,11 +3,16 @@
 from pathlib import Path
 
 from headhunt_svc.core.calibration import operating_points
-from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import load_scorer, save_operating_points
 from headhunt_svc.params import CalibrateParams, Params
-from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts, raw_scores, scored_videos
+from headhunt_svc.pipeline.labelled_features import (
+    LabelledFeatures,
+    load_prompts,
+    raw_scores,
+    records_of_selection,
+    scored_videos,
+)
 from headhunt_svc.types import CalibratedPoints, Scorer
 
 
@@ -16,14 +21,17 @@ def calibrate_scorer(data: LabelledFeatures, scorer: Scorer, params: CalibratePa
     return operating_points(scored_videos(data, raw_scores(data, scorer)), params)
 
 
-def calibrate(params: Params, index: Path, features: Path, scorer: Path, out: Path) -> CalibratedPoints:
+def calibrate(
+    params: Params, index: Path, labels: Path, features: Path, heads: Path, scorer: Path, out: Path
+) -> CalibratedPoints:
     """The stage calibrate: writes locator.json with every operating point, or why it is unavailable.
 
     Raises:
         FeatureError: the validation videos allow none.
+        ArtifactError: the heads were found with other labels.
     """
-    records = load_index(index, "validation")
-    (data,) = load_prompts(params, FeatureStore(features), records, [params.prompts.scoring])
+    _, records = records_of_selection(index, labels, heads)
+    (data,) = load_prompts(params, FeatureStore(features), records["validation"], [params.prompts.scoring])
     points = calibrate_scorer(data, load_scorer(scorer), params.calibrate)
     save_operating_points(out, points)
     return points

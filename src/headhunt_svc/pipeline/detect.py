@@ -1,7 +1,9 @@
 """detect: videos + bundle -> reports. The CLI verb and the DVC stage are the same loop."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,39 +11,50 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.detector.batches import ScoredBatch
+from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
-from headhunt_svc.detector.pipeline import Detector, stream_of
+from headhunt_svc.detector.pipeline import Detector, Reporter, stream_of
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
 from headhunt_svc.errors import ArtifactError, VideoError, list_problems
 from headhunt_svc.model.attribution import Attribution
 from headhunt_svc.names import camera_of
-from headhunt_svc.pipeline.files import Input, Outputs, report_path
+from headhunt_svc.pipeline.files import Input, Outputs, Passes, report_path
 from headhunt_svc.pipeline.plots import shares, timeline
+from headhunt_svc.pipeline.shards import shard_key
+from headhunt_svc.pipeline.stored_scores import StoringScorer, stored_batches
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.storage.files import check_writable
 from headhunt_svc.types import OperatingPoint, Split
 from headhunt_svc.video.opening import open_video
+from headhunt_svc.video.source import VideoFacts
 
 SHARES = ".shares.safetensors"
 
 
-def _finished(path: Path, video: Path, detector: Detector, options: Options) -> Report | None:
-    """The report of an earlier run of this detector, if it is there, readable and of the same stream."""
+def _kept(path: Path, reporter: Reporter, options: Options) -> Report | None:
+    """The report of an earlier run of this detector with these options, if it is there and readable."""
     try:
         report = load_report(path)
     except ArtifactError:
         return None
-    if report.stream is not None or options.stream is not None:
-        with open_video(video, stream=options.stream) as opened:
-            if stream_of(opened) != report.stream:
-                return None
     point = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
     contributions = any(s.contributions is not None for s in report.scores)
     source = (report.detector_id, report.code, report.operating_point, point, contributions)
-    current_point = detector.operating_point(options)
-    current = (detector.detector_id, detector.code, options.operating_point, current_point, options.contributions)
+    current_point = reporter.operating_point(options)
+    current = (reporter.detector_id, reporter.code, options.operating_point, current_point, options.contributions)
     return report if source == current else None
+
+
+def _finished(path: Path, video: Path, reporter: Reporter, options: Options) -> Report | None:
+    """The report of an earlier run, if it is also of the stream that this run would read."""
+    report = _kept(path, reporter, options)
+    if report is not None and (report.stream is not None or options.stream is not None):
+        with open_video(video, stream=options.stream) as opened:
+            if stream_of(opened) != report.stream:
+                return None
+    return report
 
 
 def _save_shares(target: Path, report: Report, video: Path, detector: Detector, parts: Sequence[Attribution]) -> None:
@@ -51,6 +64,13 @@ def _save_shares(target: Path, report: Report, video: Path, detector: Detector, 
     save_shares(target.with_suffix(SHARES), report, heads, of_heads, of_pictures)
     picture = target.with_suffix(".shares.png")
     shares(picture, report, video, detector.bundle.segmentation, heads, of_heads, of_pictures)
+
+
+def _drawn(batches: Iterable[ScoredBatch], item: Input, progress: Progress, task: TaskID) -> Iterator[ScoredBatch]:
+    """The same batches; draws how far the video is."""
+    for batch in batches:
+        progress.update(task, description=f"{item.video_id} {batch.stop_s:.0f} s")
+        yield batch
 
 
 def detect_video(
@@ -72,9 +92,8 @@ def detect_video(
     attributions: list[Attribution] = []
 
     def watched(batches: Iterable[ScoredBatch]) -> Iterator[ScoredBatch]:
-        """The same batches; draws how far the video is, and keeps their attributions."""
-        for batch in batches:
-            progress.update(task, description=f"{item.video_id} {batch.stop_s:.0f} s")
+        """The same batches; keeps their attributions."""
+        for batch in _drawn(batches, item, progress, task):
             if batch.attribution is not None:
                 attributions.append(batch.attribution)
             yield batch
@@ -113,14 +132,25 @@ def detect_videos(
     detector.operating_point(options)
     if outputs.folder is not None:
         check_writable(outputs.folder)
-    recorder = recorder or Recorder(None)
+    logging = recorder or Recorder(None)
+
+    def report_of(item: Input, progress: Progress, task: TaskID) -> Report:
+        return detect_video(detector, item, outputs, options, logging, camera, progress, task)
+
+    return _each(inputs, report_of)
+
+
+def _each(
+    inputs: Sequence[Input], report_of: Callable[[Input, Progress, TaskID], Report]
+) -> Iterator[tuple[Input, Report | VideoError]]:
+    """The report of every input, or why there is none; draws progress."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("detect", total=len(inputs))
         for item in inputs:
             result: Report | VideoError
             try:
-                result = detect_video(detector, item, outputs, options, recorder, camera, progress, task)
+                result = report_of(item, progress, task)
             except VideoError as exc:
                 result = exc
             yield item, result
@@ -152,18 +182,101 @@ def whole_reports(results: Iterable[tuple[Input, Report | VideoError]]) -> Itera
         raise VideoError(f"{len(problems)} of {n} videos could not be scored whole: {list_problems(problems)}")
 
 
+class _StoredDetector:
+    """Makes the reports of a split; decodes a video only where the store has no features of it that fit.
+
+    The model is loaded when the first video is decoded.
+    """
+
+    def __init__(self, bundle: Path, store: FeatureStore, out: Path, options: Options) -> None:
+        self._bundle, self._store, self._out, self._options = bundle, store, out, options
+        self._reporter = Reporter.load(bundle)
+        self._model = model_key(self._reporter.bundle.mllm_at(bundle))
+        self._prompts = (self._reporter.bundle.prompt,)
+        self.videos: list[str] = []  # of which there are features
+        self.passes = Passes(0, 0)
+
+    @cached_property
+    def _detector(self) -> Detector:
+        return Detector.load(self._bundle, all_heads=True)
+
+    def report(self, item: Input, progress: Progress, task: TaskID) -> Report:
+        """Write the report of a video, unless it is there already.
+
+        Raises:
+            VideoError: the video cannot be read.
+        """
+        progress.update(task, description=item.video_id)
+        if not os.path.isfile(item.path):  # noqa: PTH113 - no file either: a name that is too long
+            with open_video(item.path):  # names what is wrong
+                pass
+        target, passes = report_path(self._out, item.video_id), self.passes
+        key = shard_key(item.path, self._model, None, self._prompts, self._reporter.bundle.segmentation)
+        report: Report | None
+        if self._store.key(item.video_id) != key:
+            report = self._decoded(item, target, key, progress, task)
+            self.passes = passes._replace(decoded=passes.decoded + 1)
+        elif (report := _kept(target, self._reporter, self._options)) is not None:
+            self.passes = passes._replace(reports=passes.reports + 1)
+        else:
+            features = self._store.load(item.video_id)
+            facts = VideoFacts(video_id=item.video_id)
+            facts.update(features.state)
+            report = self._reporter.report(facts, stored_batches(features, self._reporter.scorer), self._options)
+            save_report(target, report)
+            self.passes = passes._replace(stored=passes.stored + 1)
+        self.videos.append(item.video_id)
+        return report
+
+    def _decoded(self, item: Input, target: Path, key: str, progress: Progress, task: TaskID) -> Report:
+        scorer = StoringScorer(self._detector)
+        with (
+            open_video(item.path, item.video_id) as video,
+            closing(self._detector.score(video, scorer)) as batches,
+        ):
+            report = self._detector.report(video, _drawn(batches, item, progress, task), self._options)
+        save_report(target, report)  # before its features: where a run stops in between, the next one decodes again
+        self._store.save(item.video_id, scorer.features(video.state()), key, Source(self._model, self._prompts))
+        return report
+
+
+def _inputs(index: Path, split: Split, out: Path) -> list[Input]:
+    """The videos of a split; reports of other videos in `out` are deleted."""
+    inputs = [Input(v.path, v.video_id) for v in load_index(index, split)]
+    for stale in set(out.rglob("*.json")) - {report_path(out, item.video_id) for item in inputs}:
+        stale.unlink()
+    return inputs
+
+
 def detect_split(
     bundle: Path, index: Path, split: Split, out: Path, operating_point: str = DEFAULT_OPERATING_POINT
 ) -> int:
-    """The stage detect: a report for every video of a split, resumable.
+    """A report for every video of a split, resumable; returns their number.
 
     Raises:
         VideoError: some video could not be scored (each is named), or has gaps.
     """
-    records = load_index(index, split)
-    inputs = [Input(r.path, r.video_id, r.true_spans) for r in records]
-    current = {report_path(out, r.video_id) for r in records}
-    for stale in set(out.rglob("*.json")) - current:
-        stale.unlink()
+    inputs = _inputs(index, split, out)
     results = detect_videos(Detector.load(bundle), inputs, Outputs(out, resume=True), Options(operating_point))
     return sum(1 for _ in whole_reports(results))
+
+
+def detect_stored(
+    bundle: Path, index: Path, split: Split, out: Path, features: Path, operating_point: str = DEFAULT_OPERATING_POINT
+) -> Passes:
+    """The stage detect: as `detect_split`, and keeps the outputs of all heads in the store `features`.
+
+    After another choice of heads, scorer or operating point it makes the new reports from these, without decoding.
+
+    Raises:
+        VideoError: see detect_split.
+    """
+    inputs, store = _inputs(index, split, out), FeatureStore(features, "headhunt detect --split test")
+    detector = _StoredDetector(bundle, store, out, Options(operating_point))
+    check_writable(out)
+    try:
+        for _ in whole_reports(_each(inputs, detector.report)):
+            pass
+    finally:
+        store.finish(detector.videos)
+    return detector.passes

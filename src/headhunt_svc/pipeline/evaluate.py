@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from headhunt_svc.core.protocol import Figures, ScoredVideo, assess
-from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.footage import annotations_of
 from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.detector.report import Report, load_report
@@ -72,6 +72,7 @@ def evaluate(
     params: EvaluateParams,
     dataset: DatasetParams,
     index: Path,
+    labels: Path,
     bundle: Path,
     reports: Path,
     out: Path,
@@ -84,7 +85,7 @@ def evaluate(
         ArtifactError: a test video without a report (unless that is allowed), or a report of another detector, length
             or operating point.
     """
-    indexed = load_index(index, "test")
+    indexed = load_records(index, labels, "test")
     records = _with_report(indexed, reports, allow_missing)
     expected = {r.video_id for r in indexed}
     if dataset.allow_missing:

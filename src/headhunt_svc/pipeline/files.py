@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from headhunt_svc.names import absolute, escape, file_name, tell_apart
 from headhunt_svc.types import FrameSpan
@@ -51,3 +52,11 @@ class Outputs:
     plot: bool = False
     explain: bool = False
     resume: bool = False
+
+
+class Passes(NamedTuple):
+    """How many videos a stage had stored features of, and how many it decoded; reports: that were there already."""
+
+    stored: int
+    decoded: int
+    reports: int = 0

@@ -4,12 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from headhunt_svc.core.scoring import FittedScorer, fit_scorer
-from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore
-from headhunt_svc.detector.bundle import load_selection, model_revision, save_scorer
+from headhunt_svc.detector.bundle import model_revision, save_scorer
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.params import FitParams, Params
-from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts, records_of_selection
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.types import HeadRef
 
@@ -19,17 +18,16 @@ def fit_heads(data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitPar
     return fit_scorer(data.features.select(heads), data.labels, data.videos, heads, params)
 
 
-def fit(params: Params, index: Path, features: Path, heads: Path, out: Path) -> FittedScorer:
+def fit(params: Params, index: Path, labels: Path, features: Path, heads: Path, out: Path) -> FittedScorer:
     """The stage fit: writes scorer.safetensors, and calibration.json (C and the curve on held-out videos).
 
     Raises:
-        ArtifactError: the heads were found in another model.
+        ArtifactError: the heads were found in another model, or with other labels.
     """
-    selection = load_selection(heads)
+    selection, records = records_of_selection(index, labels, heads)
     if selection.revision != model_revision(params.mllm):
         raise ArtifactError(f"{heads} was found in model {selection.revision}: run `headhunt identify` again")
-    records = load_index(index, "calibration")
-    (data,) = load_prompts(params, FeatureStore(features), records, [params.prompts.scoring])
+    (data,) = load_prompts(params, FeatureStore(features), records["calibration"], [params.prompts.scoring])
     fitted = fit_heads(data, selection.heads, params.fit)
     save_scorer(out, fitted.scorer)
     calibration = {"c": fitted.c, "held_out_auc": fitted.held_out_auc, "curve": asdict(fitted.curve)}

@@ -18,14 +18,14 @@ from headhunt_svc.core.identification import (
     trial,
 )
 from headhunt_svc.core.saliency import CRITERIA, head_criteria
-from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import model_revision, save_selection
 from headhunt_svc.params import IdentifyParams, Params
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts
 from headhunt_svc.pipeline.plots import saliency_map
 from headhunt_svc.storage.files import write_file
-from headhunt_svc.types import Confidence, HeadRef, HeadSelection, RobustSaliency
+from headhunt_svc.types import LABELLED, Confidence, HeadRef, HeadSelection, RobustSaliency
 
 
 def _choice(per_prompt: Sequence[LabelledFeatures], params: IdentifyParams) -> HeadChoice:
@@ -73,9 +73,14 @@ def _table(
     return pd.DataFrame(columns | dict(zip(CRITERIA, criteria.mean(0), strict=True)))
 
 
-def identify(params: Params, index: Path, features: Path, out: Path) -> HeadSelection:
-    """The stage identify: writes heads.json, saliency.csv and saliency.png."""
-    per_prompt = load_prompts(params, FeatureStore(features), load_index(index, "calibration"))
+def identify(params: Params, index: Path, labels: Path, features: Path, out: Path) -> HeadSelection:
+    """The stage identify: writes heads.json, saliency.csv and saliency.png.
+
+    heads.json names the labelled calibration and validation videos, so that `fit`, `calibrate` and `bundle` can tell
+    whether they are about the same data.
+    """
+    records = {split: load_records(index, labels, split) for split in LABELLED}
+    per_prompt = load_prompts(params, FeatureStore(features), records["calibration"])
     heads, choice = per_prompt[0].features.heads, _choice(per_prompt, params.identify)
     experts = tuple(heads[i] for i in choice.chosen)
     robust = robust_saliency(_grid(heads, choice.table), params.identify.instability_penalty)
@@ -91,6 +96,7 @@ def identify(params: Params, index: Path, features: Path, out: Path) -> HeadSele
         model_revision(params.mllm),
         params.identify.criteria,
         measured[0] if measured else None,
+        data_digest(r for split in LABELLED for r in records[split]),
     )
     write_file(out.with_name("saliency.csv"), lambda p: table.to_csv(p, index=False))
     saliency_map(out.with_name("saliency.png"), robust, experts)

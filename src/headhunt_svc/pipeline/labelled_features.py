@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
@@ -9,10 +10,12 @@ from jaxtyping import Float64
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.core.segmentation import segment_labels
+from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source
-from headhunt_svc.detector.bundle import model_key
+from headhunt_svc.detector.bundle import load_selection, model_key
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.params import Params
-from headhunt_svc.types import FrameSpan, HeadFeatures, Scorer, VideoRecord
+from headhunt_svc.types import LABELLED, FrameSpan, HeadFeatures, HeadSelection, Scorer, Split, VideoRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,21 @@ class LabelledFeatures:
     def per_video(self, values: np.ndarray) -> list[np.ndarray]:
         """Values of all segments, cut into videos."""
         return np.split(values, np.cumsum([len(s) for s in self.spans()])[:-1])
+
+
+def records_of_selection(
+    index: Path, labels: Path, heads: Path
+) -> tuple[HeadSelection, dict[Split, list[VideoRecord]]]:
+    """The chosen heads, and the labelled calibration and validation videos that they were chosen with.
+
+    Raises:
+        ArtifactError: labels or videos have changed since.
+    """
+    selection = load_selection(heads)
+    records = {split: load_records(index, labels, split) for split in LABELLED}
+    if selection.data != data_digest(r for split in LABELLED for r in records[split]):
+        raise ArtifactError(f"{heads} is of other labels or videos than {labels}: run `headhunt identify` again")
+    return selection, records
 
 
 def load_labelled(

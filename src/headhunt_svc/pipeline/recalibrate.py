@@ -14,7 +14,7 @@ import numpy as np
 
 from headhunt_svc.core.scoring import FittedScorer
 from headhunt_svc.core.splitting import check_no_leak
-from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.data.labels import read_labels
 from headhunt_svc.detector.bundle import (
@@ -56,17 +56,19 @@ def relabelled(record: VideoRecord, features: VideoFeatures, labels: Mapping[int
     return replace(record, true_spans=spans_now, label=label, span_starts_s=starts_s)
 
 
-def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundle: Path, out: Path) -> FittedScorer:
-    """Write a new bundle whose lineage names the old one and the labels.
+def recalibrate(
+    params: Params, corrections: Path, index: Path, labels: Path, features: Path, bundle: Path, out: Path
+) -> FittedScorer:
+    """Write a new bundle whose lineage names the old one and the corrections, a file of segments and labels.
 
     Raises:
         DatasetError: labels of unknown videos, of test videos, or of segments that do not exist.
         ArtifactError: features of another model or other prompts than the bundle's.
     """
-    new, records = read_labels(labels), load_index(index)
+    new, records = read_labels(corrections), load_records(index, labels)
     splits = {r.video_id: r.split for r in records}
     if unknown := sorted(new.keys() - splits.keys()):
-        raise DatasetError(f"{labels} labels videos that are not in {index}: {', '.join(unknown)}")
+        raise DatasetError(f"{corrections} labels videos that are not in {index}: {', '.join(unknown)}")
     check_no_leak(
         {"labels for calibration": set(new)} | {s: {v for v in splits if splits[v] == s} for s in ("test", "hard")}
     )
@@ -84,7 +86,7 @@ def recalibrate(params: Params, labels: Path, index: Path, features: Path, bundl
     fitted = fit_heads(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
     save_operating_points(out / "locator.json", calibrate_scorer(data["validation"], fitted.scorer, params.calibrate))
     save_scorer(out / "scorer.safetensors", fitted.scorer)
-    step = {"from": old.detector_id, "labels_sha256": sha256(labels)[:16], "labels": sum(map(len, new.values()))}
+    step = {"from": old.detector_id, "labels_sha256": sha256(corrections)[:16], "labels": sum(map(len, new.values()))}
     recalibrated = old.relocated(bundle, out).model_copy(
         update={
             "scorer_sha256": sha256(out / "scorer.safetensors"),

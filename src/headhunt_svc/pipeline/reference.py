@@ -4,7 +4,7 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.datasets import load_records
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.monitoring.baselines import save_rows
@@ -18,15 +18,15 @@ NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # the videos have no date; the same 
 CAMERA = "reference"
 
 
-def reference(bundle: Path, index: Path, out: Path) -> Rows:
+def reference(bundle: Path, index: Path, labels: Path, out: Path) -> Rows:
     """Write the log rows of all normal validation and test videos, every segment probed.
 
     Raises:
         DatasetError: there are no such videos.
     """
-    records = [r for r in load_index(index) if r.split in ("validation", "test") and not r.is_anomalous]
+    records = [r for r in load_records(index, labels) if r.split in ("validation", "test") and not r.is_anomalous]
     if not records:
-        raise DatasetError(f"{index} has no normal validation or test videos: the monitor's reference needs some")
+        raise DatasetError(f"{labels} has no normal validation or test videos: the monitor's reference needs some")
     detector = Detector.load(bundle)
     with tempfile.TemporaryDirectory() as folder:
         with PredictionLog(folder, retention_days=100_000) as log:

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from headhunt_svc.core.identification import learning_curve
 from headhunt_svc.core.scoring import CalibrationCurve
-from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import load_selection
 from headhunt_svc.errors import ArtifactError
@@ -23,7 +23,7 @@ from headhunt_svc.storage.files import read_json
 def report(params: Params, artifacts: Path, features: Path, out: Path) -> None:
     """Write one HTML file: where the heads are, whether prompts and subsamples agree, what they see, a learning curve.
 
-    artifacts: the folder of index.parquet, heads.json, saliency.csv and calibration.json.
+    artifacts: the folder of index.parquet, labels.parquet, heads.json, saliency.csv and calibration.json.
 
     Raises:
         ArtifactError: one of these is missing, or features are of another model or other prompts.
@@ -35,7 +35,8 @@ def report(params: Params, artifacts: Path, features: Path, out: Path) -> None:
         raise ArtifactError(f"{artifacts}/saliency.csv cannot be read ({exc}): run `headhunt identify`") from exc
     calibration = read_json(artifacts / "calibration.json", "headhunt fit")
     curve = TypeAdapter(CalibrationCurve).validate_python(calibration["curve"])
-    per_prompt = load_prompts(params, FeatureStore(features), load_index(artifacts / "index.parquet", "calibration"))
+    records = load_records(artifacts / "index.parquet", artifacts / "labels.parquet", "calibration")
+    per_prompt = load_prompts(params, FeatureStore(features), records)
     data, heads = per_prompt[params.prompts.scoring], selection.heads
     points = PCA(2).fit_transform(StandardScaler().fit_transform(data.features.select(heads).astype(np.float64)))
     values, k = [d.features.values for d in per_prompt], len(heads)

@@ -28,10 +28,12 @@ _DETECTOR = (*_FEATURES, "settings.py")
 _MODEL = (*_DETECTOR, "model")
 _LABELLED = "pipeline/labelled_features.py"
 _PLOTS = "pipeline/plots.py"
+_STORED = ("pipeline/files.py", "pipeline/shards.py")
 _SCENES = tuple(f"demo/{name}.py" for name in ("params", "people", "rendering", "scenes", "shapes", "things"))
 
 FOOTAGE = "${dataset.root}"  # from params.yaml
-CORPUS = "${corpus.root}"
+ANNOTATIONS = "${dataset.annotations}"
+CORPUS = ("${corpus.annotations}", "${corpus.root}")
 
 
 @dataclass(frozen=True)
@@ -84,20 +86,20 @@ STAGES = {
         desc="the embedded default's videos with frame-level truth",
         demo="corpus",
         code=(*_FOOTAGE, *_SCENES),
-        outs=(CORPUS,),
+        outs=CORPUS,
     ),
     "index": Stage(
         "index",
         "pipeline.index",
         code=_FOOTAGE,
-        deps=(FOOTAGE,),
+        deps=(ANNOTATIONS, FOOTAGE),
         params=("dataset",),
-        outs=(paths.INDEX,),
+        outs=(paths.INDEX, paths.LABELS),
     ),
     "extract": Stage(
         "extract",
         "pipeline.extract",
-        code=_MODEL,
+        code=(*_MODEL, *_STORED),
         deps=(paths.DEMO_MLLM, paths.INDEX, FOOTAGE),
         params=("mllm", "prompts", "segmentation"),
         outs=(paths.FEATURES,),
@@ -106,7 +108,7 @@ STAGES = {
         "identify",
         "pipeline.identify",
         code=(*_DETECTOR, _LABELLED, _PLOTS),
-        deps=(paths.INDEX, paths.FEATURES),
+        deps=(paths.INDEX, paths.LABELS, paths.FEATURES),
         params=("identify", "label", "mllm", "prompts"),
         outs=(paths.HEADS, paths.SALIENCY, paths.SALIENCY.with_suffix(".png")),
     ),
@@ -114,7 +116,7 @@ STAGES = {
         "fit",
         "pipeline.fit",
         code=(*_FEATURES, _LABELLED),
-        deps=(paths.HEADS, paths.INDEX, paths.FEATURES),
+        deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.FEATURES),
         params=("fit", "label", "mllm", "prompts"),
         outs=(paths.CALIBRATION, paths.SCORER),
     ),
@@ -122,7 +124,7 @@ STAGES = {
         "calibrate",
         "pipeline.calibrate",
         code=(*_FEATURES, _LABELLED),
-        deps=(paths.INDEX, paths.SCORER, paths.FEATURES),
+        deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.SCORER, paths.FEATURES),
         params=("calibrate", "label", "mllm", "prompts"),
         outs=(paths.OPERATING_POINTS,),
     ),
@@ -137,15 +139,15 @@ STAGES = {
     "detect": Stage(
         "detect --split test",
         "pipeline.detect",
-        code=(*_MODEL, "pipeline/files.py", _PLOTS, "prediction_log"),
+        code=(*_MODEL, *_STORED, "pipeline/stored_scores.py", _PLOTS, "prediction_log"),
         deps=(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, FOOTAGE),
-        outs=(paths.REPORTS,),
+        outs=(paths.REPORTS, paths.TEST_FEATURES),
     ),
     "evaluate": Stage(
         "evaluate",
         "pipeline.evaluate",
         code=(*_DETECTOR, "pipeline/files.py", _PLOTS),
-        deps=(paths.BUNDLE, paths.INDEX, paths.REPORTS),
+        deps=(paths.BUNDLE, paths.INDEX, paths.LABELS, paths.REPORTS),
         params=("dataset", "evaluate"),
         metrics=(paths.METRICS,),
         plots=tuple(paths.PLOTS / f"{name}.png" for name in ("curves", "kinds", "timelines")),
@@ -153,8 +155,8 @@ STAGES = {
     "measure": Stage(
         "measure",
         "studies.measure",
-        desc="what the ablation's arms need (all heads on test videos, text answers, an untrained model)",
-        code=(*_MODEL, "pipeline/extract.py"),
+        desc="what the ablation's arms need (all heads on hard videos, text answers, an untrained model)",
+        code=(*_MODEL, *_STORED, "pipeline/extract.py"),
         deps=(paths.DEMO_MLLM, paths.INDEX, FOOTAGE),
         params=("ablate.generic", "ablate.specific", "mllm", "prompts", "segmentation"),
         outs=(paths.MEASURED,),
@@ -165,10 +167,14 @@ STAGES = {
         desc="the expert heads beside everything that they must beat",
         code=(
             *_MODEL,
+            *_STORED,
             *("pipeline/extract.py", "pipeline/fit.py", "pipeline/identify.py", _LABELLED, _PLOTS),
             *(f"studies/{name}.py" for name in ("alternatives", "arms", "figures", "measure", "sweeps")),
         ),
-        deps=(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, paths.FEATURES, paths.MEASURED),
+        deps=(
+            *(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, paths.LABELS),
+            *(paths.FEATURES, paths.TEST_FEATURES, paths.MEASURED),
+        ),
         params=("ablate", "calibrate", "evaluate", "fit", "identify", "label", "mllm", "prompts", "segmentation"),
         metrics=(paths.ABLATION,),
         outs=(paths.ABLATION.with_suffix(".md"),),
@@ -179,7 +185,7 @@ STAGES = {
         "pipeline.report",
         desc="which heads, why these, and how far that holds, as one HTML file",
         code=(*_DETECTOR, "pipeline/identification_report.py", _LABELLED, _PLOTS, "pipeline/templates"),
-        deps=(paths.CALIBRATION, paths.HEADS, paths.INDEX, paths.SALIENCY, paths.FEATURES),
+        deps=(paths.CALIBRATION, paths.HEADS, paths.INDEX, paths.LABELS, paths.SALIENCY, paths.FEATURES),
         params=("identify", "label", "mllm", "prompts"),
         outs=(paths.IDENTIFICATION,),
     ),
@@ -188,7 +194,7 @@ STAGES = {
         "pipeline.reference",
         desc="what normal held-out footage looks like to the detector, for the monitor",
         code=(*_MODEL, "monitoring", "prediction_log"),
-        deps=(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, FOOTAGE),
+        deps=(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, paths.LABELS, FOOTAGE),
         outs=(paths.REFERENCE,),
     ),
 }

@@ -59,7 +59,7 @@ class Runner:
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
-        return scored_batch(self._detector.scorer, batch, job.features.result())
+        return scored_batch(self._detector.scorer, batch.segments, job.features.result())
 
     def exclusive(self) -> AbstractContextManager[object]:
         """Between two calls of the model: inside, nobody else runs it."""

@@ -10,8 +10,9 @@ from rich.progress import track
 from scipy.special import expit
 
 from headhunt_svc.core.protocol import Figures
-from headhunt_svc.data.feature_store import HIDDEN, FeatureStore
-from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.data.datasets import load_records
+from headhunt_svc.data.feature_store import HIDDEN, FeatureStore, Source
+from headhunt_svc.detector.bundle import load_bundle, model_key
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import IdentifyParams, Params
 from headhunt_svc.pipeline.fit import fit_heads
@@ -32,9 +33,9 @@ from headhunt_svc.studies.arms import (
     without_bootstrap,
 )
 from headhunt_svc.studies.figures import draw_arms, draw_sweeps, markdown
-from headhunt_svc.studies.measure import LABELLED, TESTS, UNTRAINED_SEED, by_split
+from headhunt_svc.studies.measure import TESTS, UNTRAINED_SEED, by_split
 from headhunt_svc.studies.sweeps import HeadChooser, few_labels, sweeps
-from headhunt_svc.types import HeadRef, VideoRecord
+from headhunt_svc.types import LABELLED, HeadRef, VideoRecord
 
 FIXED_THRESHOLD = 0.5  # the natural threshold of a probability
 SCORERS: dict[Kind, str] = {"svm": "a linear SVM", "mlp": f"an MLP with {HIDDEN_UNITS} hidden units"}
@@ -150,16 +151,25 @@ class _Inputs:
     answers: list[Splits]
 
 
-def _load_inputs(params: Params, records: Mapping[str, list[VideoRecord]], features: Path, measured: Path) -> _Inputs:
+def _load_inputs(
+    params: Params, records: Mapping[str, list[VideoRecord]], features: Path, tests: Path, measured: Path
+) -> _Inputs:
     share, scoring, n_prompts = params.label.min_anomalous_share, params.prompts.scoring, len(params.prompts.texts)
     stored = FeatureStore(features)
-    trained, untrained, states = (FeatureStore(measured / name) for name in ("trained", "untrained", "asked"))
+    untrained, states = (FeatureStore(measured / name, "headhunt measure") for name in ("untrained", "asked"))
+    trained = {
+        "test": FeatureStore(tests, "headhunt detect --split test"),
+        "hard": FeatureStore(measured / "trained", "headhunt measure"),
+    }
+    source = Source(model_key(params.mllm), (params.prompts.scoring_text,))
+    for split in (s for s in TESTS if s in records):
+        trained[split].check([r.video_id for r in records[split]], source)
 
     def load_trained(hidden: bool) -> AblationData:
         labelled = [r for s in LABELLED for r in records[s]]
         prompts = tuple(load_labelled(stored, labelled, i, share, hidden) for i in range(n_prompts))
         splits: Splits = {s: prompts[scoring].only({r.video_id for r in records[s]}) for s in LABELLED}
-        splits |= {s: load_labelled(trained, records[s], 0, share, hidden) for s in TESTS if s in records}
+        splits |= {s: load_labelled(trained[s], records[s], 0, share, hidden) for s in TESTS if s in records}
         return AblationData(prompts, splits)
 
     def load_untrained() -> AblationData:
@@ -212,12 +222,24 @@ def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
     return arms
 
 
-def ablate(params: Params, index: Path, bundle: Path, features: Path, measured: Path, out: Path, plots: Path) -> None:
+def ablate(
+    params: Params,
+    index: Path,
+    labels: Path,
+    bundle: Path,
+    features: Path,
+    tests: Path,
+    measured: Path,
+    out: Path,
+    plots: Path,
+) -> None:
     """The stage ablate: figures on test and hard for each arm, learning curve and sweeps.
+
+    features, tests: all heads on labelled and on test videos, as the stages extract and detect store them.
 
     Writes `out` (JSON), the same as Markdown beside it, and ablation.png and sweeps.png into `plots`.
     """
-    inputs = _load_inputs(params, by_split(index), features, measured)
+    inputs = _load_inputs(params, by_split(load_records(index, labels)), features, tests, measured)
     result: dict[str, Any] = {
         "detector_id": load_bundle(bundle)[0].detector_id,
         "arms": _evaluate_arms(inputs, params),

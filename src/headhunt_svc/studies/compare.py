@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headhunt_svc.core.metrics import count_metrics
 from headhunt_svc.core.protocol import Figures, counts_of
-from headhunt_svc.data.datasets import load_index
+from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.model.loading import load_extractor
@@ -16,14 +16,13 @@ from headhunt_svc.pipeline.labelled_features import load_labelled, scored_videos
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.studies.arms import rank_metrics, score_splits, smooth_all, tune
-from headhunt_svc.studies.measure import LABELLED
-from headhunt_svc.types import Split
+from headhunt_svc.types import LABELLED, Split
 
 
-def _evaluate_model(params: Params, mllm: MllmParams, index: Path, work: Path) -> Figures:
+def _evaluate_model(params: Params, mllm: MllmParams, index: Path, labels: Path, work: Path) -> Figures:
     """The method's figures with one model on validation and test videos."""
     splits: tuple[Split, ...] = (*LABELLED, "test")
-    records = {s: load_index(index, s) for s in splits}
+    records = {s: load_records(index, labels, s) for s in splits}
     model, key = load_extractor(mllm, params.segmentation, Settings().device), model_key(mllm)
     labelled, tests = FeatureStore(work / "labelled"), FeatureStore(work / "test")
     labelled_records, texts = records["calibration"] + records["validation"], params.prompts.texts
@@ -48,10 +47,10 @@ def _evaluate_model(params: Params, mllm: MllmParams, index: Path, work: Path) -
     }
 
 
-def compare(params: Params, models: Mapping[str, Path], index: Path, work: Path, out: Path) -> str:
+def compare(params: Params, models: Mapping[str, Path], index: Path, labels: Path, work: Path, out: Path) -> str:
     """Write the figures of every model to `out`; returns the name of the one with the best validation ROC-AUC."""
     figures = {
-        name: _evaluate_model(params, params.mllm.model_copy(update={"id": str(folder)}), index, work / name)
+        name: _evaluate_model(params, params.mllm.model_copy(update={"id": str(folder)}), index, labels, work / name)
         for name, folder in models.items()
     }
     best = max(figures, key=lambda name: float(figures[name]["validation"]["roc_auc"]))

@@ -1,6 +1,8 @@
-"""measure: features that only the ablation needs: of test videos, under questions, and of an untrained model."""
+"""measure: features that only the ablation needs: of hard videos, under questions, and of an untrained model."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore
@@ -9,34 +11,36 @@ from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.extract import extract_videos
 from headhunt_svc.settings import Settings
-from headhunt_svc.types import Split, VideoRecord
+from headhunt_svc.types import LABELLED, IndexedVideo, Split
 
 UNTRAINED_SEED = 0
 TESTS: tuple[Split, ...] = ("test", "hard")
-LABELLED: tuple[Split, ...] = ("calibration", "validation")
+Video = TypeVar("Video", bound=IndexedVideo)
 
 
-def by_split(index: Path) -> dict[str, list[VideoRecord]]:
+def by_split(videos: Iterable[Video]) -> dict[str, list[Video]]:
     """The videos of every split that is not empty."""
-    splits: tuple[Split, ...] = (*LABELLED, *TESTS)
-    return {s: records for s in splits if (records := load_index(index, s))}
+    listed = list(videos)
+    return {s: members for s in (*LABELLED, *TESTS) if (members := [v for v in listed if v.split == s])}
 
 
 def measure(params: Params, index: Path, out: Path) -> None:
     """The stage measure: writes the arms' features beyond those of `extract`, in three folders of `out`.
 
-    trained: all heads on the test splits. untrained: all heads of random weights on every split. asked: final hidden
-    states under the questions of `ablate`, from which the answers' probabilities follow.
+    trained: all heads on the split `hard` (the stage detect keeps those of `test`). untrained: all heads of random
+    weights on every split. asked: final hidden states under the questions of `ablate`, from which the answers'
+    probabilities follow.
     """
-    records = by_split(index)
+    records = by_split(load_index(index))
     tests = [r for s in TESTS for r in records.get(s, [])]
     labelled_videos = [r for s in LABELLED for r in records[s]]
     device, segmentation, key = Settings().device, params.segmentation, model_key(params.mllm)
     scoring, texts = (params.prompts.scoring_text,), params.prompts.texts
     model = load_extractor(params.mllm, segmentation, device)
     trained, untrained, answers = (FeatureStore(out / name) for name in ("trained", "untrained", "asked"))
-    extract_videos(model, key, tests, scoring, segmentation, trained)
-    trained.finish(r.video_id for r in tests)
+    hard = records.get("hard", [])
+    extract_videos(model, key, hard, scoring, segmentation, trained)
+    trained.finish(r.video_id for r in hard)
     questioned = records["validation"] + tests
     extract_videos(
         model, key, questioned, (*params.ablate.specific, *params.ablate.generic), segmentation, answers, heads=()

@@ -61,10 +61,10 @@ class VideoState:
 
 
 @dataclass(slots=True, kw_only=True)
-class VideoSource(VideoState, ABC):
-    """An opened video; use it in a `with`. VideoReader's docstring lists the errors."""
+class VideoFacts(VideoState):
+    """What a report says about a video beside its scores: its name in reports and logs, and what is known about it."""
 
-    video_id: str = ""  # the name in reports and logs
+    video_id: str = ""
 
     def state(self) -> VideoState:
         """What is known so far."""
@@ -74,6 +74,11 @@ class VideoSource(VideoState, ABC):
         """Take over what another reader of the same video knows."""
         for f in fields(VideoState):
             setattr(self, f.name, getattr(state, f.name))
+
+
+@dataclass(slots=True, kw_only=True)
+class VideoSource(VideoFacts, ABC):
+    """An opened video; use it in a `with`. VideoReader's docstring lists the errors."""
 
     @abstractmethod
     def __enter__(self) -> "VideoSource": ...

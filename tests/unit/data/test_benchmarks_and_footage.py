@@ -260,7 +260,7 @@ def test_a_span_past_the_end_of_own_footage_means_a_shorter_file(tmp_path: Path)
 
 
 def test_layouts_say_what_they_need(tmp_path: Path, root: Path) -> None:
-    text = (root / "params.yaml").read_text().replace("  annotations: data/demo/annotations.jsonl\n", "")
+    text = (root / "params.yaml").read_text().replace("  annotations: data/demo.jsonl\n", "")
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ConfigError, match="give annotations, except for the layout `folders`"):
         load_params(tmp_path / "params.yaml")

@@ -10,19 +10,53 @@ from conftest import write_video
 from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.scoring import apply_scorer
-from headhunt_svc.data.datasets import check_files_apart, load_index, make_record, read_annotations, save_index
+from headhunt_svc.data.datasets import (
+    check_files_apart,
+    load_index,
+    load_records,
+    make_record,
+    read_annotations,
+    save_index,
+    save_labels,
+)
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.bundle import load_scorer, load_selection, save_scorer, save_selection
 from headhunt_svc.detector.export import scorer_graph
 from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
+from headhunt_svc.params import DatasetParams
+from headhunt_svc.pipeline.index import index as write_index
 from headhunt_svc.storage import files
 from headhunt_svc.storage.files import read_json, write_json
-from headhunt_svc.types import Confidence, FrameSpan, HeadRef, HeadSelection, OperatingPoint, Scorer, Segment
+from headhunt_svc.types import (
+    Confidence,
+    FrameSpan,
+    HeadRef,
+    HeadSelection,
+    IndexedVideo,
+    OperatingPoint,
+    Scorer,
+    Segment,
+)
+from headhunt_svc.video.clock import Discontinuity, Hole
 from headhunt_svc.video.files import read_times
+from headhunt_svc.video.source import Gap, VideoState
 
 HEADS = (HeadRef(0, 1), HeadRef(2, 0))
 SOURCE = Source("model 1", ("what?", "who?"))
 TIMES = np.array([[0.0, 0.4], [0.4, 0.8], [600.0, 600.4]])
+STATE = VideoState(
+    fps=10 / 3,
+    stated_fps=4.0,
+    n_frames=12,
+    duration_s=1.2,
+    gaps=[Gap(None, 2, "lost"), Gap(0.1, 1, "damaged", 0.3)],
+    holes=[Hole(0.8, 600.0)],
+    discontinuities=[Discontinuity(0.4, -7.5)],
+    repaired_times=3,
+    unfinished="cut off",
+    stream=1,
+    streams=(0, 1),
+)
 
 
 def _lines(path: Path, *lines: dict | str) -> Path:
@@ -39,9 +73,33 @@ def test_annotation_in_seconds_becomes_frames_and_survives_the_index(tmp_path: P
     record = make_record(read_annotations(_lines(tmp_path / "x.jsonl", _line()))[0], path, read_times(path)[0])
     assert (record.n_frames, record.fps, record.true_spans) == (40, 10.0, (FrameSpan(10, 20),))
     assert record.truth().sum() == 10
-    save_index(tmp_path / "index.parquet", [record])
-    assert load_index(tmp_path / "index.parquet", "test") == [record]
-    assert load_index(tmp_path / "index.parquet", "calibration") == []
+    index, labels = tmp_path / "index.parquet", tmp_path / "labels.parquet"
+    save_index(index, [record])
+    save_labels(labels, [record])
+    assert load_records(index, labels, "test") == [record]
+    assert load_index(index, "test") == [IndexedVideo("a.mp4", path, 40, 10.0, "test")]
+    assert load_records(index, labels, "calibration") == load_index(index, "calibration") == []
+
+
+def test_a_changed_label_leaves_the_index_as_it_is(tmp_path: Path) -> None:
+    files = [write_video(tmp_path / "videos" / name, 40) for name in ("a.mp4", "b.mp4")]
+    lines = [_line(), _line("b.mp4", split="calibration", label="normal", spans=[])]
+    params = DatasetParams(root=files[0].parent, annotations=tmp_path / "x.jsonl")
+    written = []
+    for second in (lines[1], _line("b.mp4", split="calibration")):
+        _lines(tmp_path / "x.jsonl", lines[0], second)
+        write_index(params, tmp_path / "index.parquet", tmp_path / "labels.parquet")
+        written.append([(tmp_path / f"{name}.parquet").read_bytes() for name in ("index", "labels")])
+        records = load_records(tmp_path / "index.parquet", tmp_path / "labels.parquet", "calibration")
+        assert [r.label for r in records] == [second["label"]]
+    (before, labels_before), (after, labels_after) = written
+    assert before == after
+    assert labels_before != labels_after
+    save_labels(tmp_path / "labels.parquet", load_records(tmp_path / "index.parquet", tmp_path / "labels.parquet")[:1])
+    with pytest.raises(ArtifactError, match=r"labels\.parquet has no label of b\.mp4: run `headhunt index` again"):
+        load_records(tmp_path / "index.parquet", tmp_path / "labels.parquet")
+    with pytest.raises(ArtifactError, match=r"labels\.parquet has no column path: run `headhunt index` again"):
+        load_index(tmp_path / "labels.parquet")
 
 
 def test_all_wrong_lines_are_reported_at_once_with_their_numbers(tmp_path: Path) -> None:
@@ -84,7 +142,7 @@ def test_features_round_trip_and_same_bytes(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(3, 2, 2, 5)).astype(np.float32).transpose(1, 0, 2, 3)
     stores = [FeatureStore(tmp_path / n) for n in "ab"]
     for store in stores:
-        store.save("v", VideoFeatures(segments, TIMES, HEADS, values, values[:, :, 0]), "k1", SOURCE)
+        store.save("v", VideoFeatures(segments, TIMES, HEADS, values, values[:, :, 0], STATE, 2), "k1", SOURCE)
         store.finish(["v"])
     for name in sorted(p.name for p in (tmp_path / "a").iterdir()):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -95,18 +153,16 @@ def test_features_round_trip_and_same_bytes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.values, values[1])
     np.testing.assert_array_equal(loaded.select((HEADS[1], HEADS[0])), values[1][:, [1, 0]].reshape(3, 10))
     assert (stores[0].key("v"), stores[0].key("w")) == ("k1", None)
+    whole = stores[0].load("v")
+    assert (whole.state, whole.batch_segments) == (STATE, 2)
 
 
 def test_features_of_removed_videos_go(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     segment = (Segment("v", 0, FrameSpan(0, 1), (0,)),)
     for name in ("old", "new"):
-        store.save(
-            name,
-            VideoFeatures(segment, TIMES[:1], HEADS, *(np.zeros(s, np.float32) for s in ((1, 1, 2, 3), (1, 1, 4)))),
-            "k",
-            SOURCE,
-        )
+        zeros = (np.zeros(s, np.float32) for s in ((1, 1, 2, 3), (1, 1, 4)))
+        store.save(name, VideoFeatures(segment, TIMES[:1], HEADS, *zeros, STATE, 1), "k", SOURCE)
     store.finish(["new"])
     with pytest.raises(ArtifactError, match="no features of old"):
         store.load("old")
@@ -122,8 +178,8 @@ def test_features_of_removed_videos_go(tmp_path: Path) -> None:
 def test_features_of_another_model_or_other_prompts_are_named(tmp_path: Path, wanted: Source, says: str) -> None:
     store = FeatureStore(tmp_path)
     segment = (Segment("v", 0, FrameSpan(0, 1), (0,)),)
-    zeros = VideoFeatures(segment, TIMES[:1], HEADS, *(np.zeros(s, np.float32) for s in ((2, 1, 2, 3), (2, 1, 4))))
-    store.save("v", zeros, "k", SOURCE)
+    zeros = (np.zeros(s, np.float32) for s in ((2, 1, 2, 3), (2, 1, 4)))
+    store.save("v", VideoFeatures(segment, TIMES[:1], HEADS, *zeros, STATE, 1), "k", SOURCE)
     store.check(["v"], SOURCE)
     with pytest.raises(ArtifactError, match=f"{says}.*run `headhunt extract`"):
         store.check(["v"], wanted)
@@ -134,7 +190,7 @@ def test_features_of_another_model_or_other_prompts_are_named(tmp_path: Path, wa
 def test_selection_round_trip(tmp_path: Path) -> None:
     sure = Confidence(50, (1.0, 0.9), 0.8, None, 0.91, 0.03, "trustworthy", "2 of 2 heads")
     for confidence in (sure, None):
-        chosen = HeadSelection(HEADS, (0.5, 0.25), SOURCE.prompts, "m", "r", "robust", confidence)
+        chosen = HeadSelection(HEADS, (0.5, 0.25), SOURCE.prompts, "m", "r", "robust", confidence, "d")
         save_selection(tmp_path / "heads.json", chosen)
         assert load_selection(tmp_path / "heads.json") == chosen
     (tmp_path / "heads.json").write_text('{"heads": []}')

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import write_video
 from headhunt_svc.cli.pipeline import print_footage
-from headhunt_svc.data.datasets import load_index, save_index
+from headhunt_svc.data.datasets import load_records, save_index, save_labels
 from headhunt_svc.data.footage import Footage, scan_footage
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.params import DatasetParams
@@ -134,14 +134,17 @@ def test_the_index_keeps_times_only_where_frames_do_not_come_at_one_rate(tmp_pat
     variable(tmp_path), write(tmp_path / "constant.mp4", 60, 10), write(tmp_path / "normal.mp4", 60, 10)
     spans: dict[str, list[tuple[float, float]]] = {"constant.mp4": [(1.0, 2.04)], "normal.mp4": []}
     constant = scan(tmp_path, spans).records
-    save_index(tmp_path / "constant.parquet", list(constant))
-    columns = ["video_id", "path", "n_frames", "fps", "split", "label", "true_spans"]
-    assert list(pd.read_parquet(tmp_path / "constant.parquet").columns) == columns
-    assert load_index(tmp_path / "constant.parquet") == list(constant)
+    index, labels = tmp_path / "index.parquet", tmp_path / "labels.parquet"
+    save_index(index, constant)
+    save_labels(labels, constant)
+    assert list(pd.read_parquet(index).columns) == ["video_id", "path", "n_frames", "fps", "split"]
+    assert list(pd.read_parquet(labels).columns) == ["video_id", "label", "true_spans"]
+    assert load_records(index, labels) == list(constant)
     assert constant[0].true_spans == ((10, 20),)
     records = list(scan(tmp_path, spans | {"variable.mkv": [(2.0, 3.0)]}).records)
-    save_index(tmp_path / "all.parquet", records)
-    assert load_index(tmp_path / "all.parquet") == records
+    save_index(index, records)
+    save_labels(labels, records)
+    assert load_records(index, labels) == records
     assert [r.span_starts_s for r in records] == [None, None, (2.0,)]
 
 

@@ -161,12 +161,12 @@ def test_corpus_is_the_same_bytes_and_fits_its_annotations(tmp_path: Path, monke
         t for t in takes if t.split == "hard" or (t.split, t.label) in {("calibration", "fall"), ("test", "normal")}
     ]
     monkeypatch.setattr(corpus, "plan", lambda params: some)
-    assert make_corpus(tmp_path / "a", small) == len(some) == 12
-    assert len([p for p in (tmp_path / "a").rglob("*") if p.is_file()]) == 12 + 1
+    assert make_corpus(tmp_path / "a", tmp_path / "a.jsonl", small) == len(some) == 12
+    assert len([p for p in (tmp_path / "a").rglob("*") if p.is_file()]) == 12
     for take in (Take("calibration", "fall", 0), Take("hard", "fire", 0), Take("hard", "normal", 0)):
         make_video(tmp_path / "b", take, small)
         assert (tmp_path / "a" / take.name).read_bytes() == (tmp_path / "b" / take.name).read_bytes()
-    for annotation in read_annotations(tmp_path / "a" / "annotations.jsonl"):
+    for annotation in read_annotations(tmp_path / "a.jsonl"):
         path = tmp_path / "a" / annotation.video
         record = make_record(annotation, path, read_times(path)[0])
         assert record.n_frames >= 160

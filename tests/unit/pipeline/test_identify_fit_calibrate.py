@@ -15,7 +15,15 @@ from PIL import Image
 from headhunt_svc.cli.bundle import print_bundle
 from headhunt_svc.cli.pipeline import print_selection
 from headhunt_svc.core.scoring import apply_scorer
-from headhunt_svc.data.datasets import Annotation, read_annotations, save_index, write_annotations
+from headhunt_svc.data.datasets import (
+    Annotation,
+    data_digest,
+    load_records,
+    read_annotations,
+    save_index,
+    save_labels,
+    write_annotations,
+)
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.bundle import (
     Bundle,
@@ -36,6 +44,7 @@ from headhunt_svc.pipeline.report import report
 from headhunt_svc.pipeline.split import split
 from headhunt_svc.storage.files import sha256
 from headhunt_svc.types import FrameSpan, HeadRef, Segment, VideoRecord, edges_of
+from headhunt_svc.video.source import VideoState
 
 HEADS = tuple(HeadRef(layer, head) for layer in range(3) for head in range(4))
 KNOWS = 6
@@ -58,10 +67,11 @@ def params(root: Path) -> Params:
 
 @pytest.fixture
 def folder(params: Params, tmp_path: Path) -> Path:
-    """A folder of index.parquet and features: head KNOWS of 12 moves with the truth, the others do not."""
+    """A folder of index, labels and features: head KNOWS of 12 moves with the truth, the others do not."""
     rng = np.random.default_rng(0)
     records = [record(f"{s}/{i}.mp4", s, i % 2 == 1) for s in ("calibration", "validation", "test") for i in range(12)]
     save_index(tmp_path / "index.parquet", records)
+    save_labels(tmp_path / "labels.parquet", records)
     store, texts = FeatureStore(tmp_path / "features"), params.prompts.texts
     source = Source(model_key(params.mllm), texts)
     for r in records[:24]:
@@ -73,16 +83,20 @@ def folder(params: Params, tmp_path: Path) -> Path:
         values += 0.1 * rng.standard_normal(values.shape)
         hidden = np.zeros((len(texts), 8, 3), np.float32)
         times = edges_of([s.span for s in segments]) / 10.0
-        features = VideoFeatures(segments, times, HEADS, values.astype(np.float32), hidden)
+        features = VideoFeatures(segments, times, HEADS, values.astype(np.float32), hidden, VideoState(), N_SEGMENTS)
         store.save(r.video_id, features, "k", source)
     return tmp_path
 
 
+def inputs_of(folder: Path) -> tuple[Path, Path, Path]:
+    return folder / "index.parquet", folder / "labels.parquet", folder / "features"
+
+
 def run(params: Params, folder: Path) -> None:
-    index, features = folder / "index.parquet", folder / "features"
-    identify(params, index, features, folder / "heads.json")
-    fit(params, index, features, folder / "heads.json", folder / "scorer.safetensors")
-    calibrate(params, index, features, folder / "scorer.safetensors", folder / "locator.json")
+    inputs, heads = inputs_of(folder), folder / "heads.json"
+    identify(params, *inputs, heads)
+    fit(params, *inputs, heads, folder / "scorer.safetensors")
+    calibrate(params, *inputs, heads, folder / "scorer.safetensors", folder / "locator.json")
 
 
 @pytest.fixture
@@ -176,15 +190,41 @@ def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, pa
 def test_features_of_another_model_are_refused(params: Params, folder: Path) -> None:
     other = params.model_copy(update={"mllm": params.mllm.model_copy(update={"revision": "def"})})
     with pytest.raises(ArtifactError, match=r"model 'abc float32 sdpa', params\.yaml asks for 'def float32 sdpa'"):
-        identify(other, folder / "index.parquet", folder / "features", folder / "heads.json")
+        identify(other, *inputs_of(folder), folder / "heads.json")
     texts = params.prompts.model_copy(update={"texts": params.prompts.texts[:2]})
     with pytest.raises(ArtifactError, match="of prompts"):
-        identify(
-            params.model_copy(update={"prompts": texts}),
-            folder / "index.parquet",
-            folder / "features",
-            folder / "heads.json",
-        )
+        identify(params.model_copy(update={"prompts": texts}), *inputs_of(folder), folder / "heads.json")
+
+
+def relabel(folder: Path, video_id: str) -> str:
+    """Label a video as normal; returns the name of the labelled data."""
+    records = load_records(folder / "index.parquet", folder / "labels.parquet")
+    changed = [record(r.video_id, r.split, False) if r.video_id == video_id else r for r in records]
+    assert changed != records
+    save_labels(folder / "labels.parquet", changed)
+    return data_digest(r for r in changed if r.split != "test")
+
+
+def test_heads_name_the_labels_that_they_were_made_from(params: Params, folder: Path) -> None:
+    run(params, folder)
+    first = (folder / "heads.json").read_bytes()
+    relabel(folder, "test/1.mp4")  # no detector is made from it
+    run(params, folder)
+    assert (folder / "heads.json").read_bytes() == first
+    for video in ("validation/1.mp4", "calibration/1.mp4"):
+        name = relabel(folder, video)
+        for stage in (
+            lambda: fit(params, *inputs_of(folder), folder / "heads.json", folder / "scorer.safetensors"),
+            lambda: calibrate(
+                params, *inputs_of(folder), folder / "heads.json", folder / "scorer.safetensors", folder / "l.json"
+            ),
+        ):
+            with pytest.raises(
+                ArtifactError, match=r"heads\.json is of other labels .*: run `headhunt identify` again"
+            ):
+                stage()
+        run(params, folder)
+        assert load_selection(folder / "heads.json").data == name
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -204,7 +244,7 @@ def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
         lines = [json.dumps({"segment": s, "label": y}) for s, y in turned]
     path.write_text("\n".join(lines))
     old, old_scorer = load_bundle(bundle)
-    recalibrate(params, path, folder / "index.parquet", folder / "features", bundle, folder / "new")
+    recalibrate(params, path, *inputs_of(folder), bundle, folder / "new")
     new, scorer = load_bundle(folder / "new")
     z = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
     assert np.corrcoef(apply_scorer(old_scorer, z), apply_scorer(scorer, z))[0, 1] < -0.8
@@ -233,7 +273,7 @@ def test_a_bundle_names_the_prompt_set(bundle: Path, capsys: pytest.CaptureFixtu
 def test_the_same_labels_give_the_same_scorer(params: Params, folder: Path, bundle: Path) -> None:
     path = folder / "labels.csv"
     path.write_text("segment,label\ncalibration/1.mp4:4,anomalous\ncalibration/0.mp4:0,normal\n")
-    recalibrate(params, path, folder / "index.parquet", folder / "features", bundle, folder / "new")
+    recalibrate(params, path, *inputs_of(folder), bundle, folder / "new")
     np.testing.assert_allclose(load_bundle(folder / "new")[1].weight, load_bundle(bundle)[1].weight)
     assert load_bundle(folder / "new")[0].operating_points == load_bundle(bundle)[0].operating_points
 
@@ -253,9 +293,7 @@ def test_the_same_labels_give_the_same_scorer(params: Params, folder: Path, bund
 def test_labels_that_cannot_be_used_are_named(text: str, says: str, params: Params, folder: Path, bundle: Path) -> None:
     (folder / "labels.csv").write_text(text)
     with pytest.raises(DatasetError, match=says):
-        recalibrate(
-            params, folder / "labels.csv", folder / "index.parquet", folder / "features", bundle, folder / "new"
-        )
+        recalibrate(params, folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
     assert not (folder / "new").exists()
 
 

@@ -128,6 +128,8 @@ def test_lengths_come_from_the_scores_or_from_the_videos(tmp_path: Path) -> None
     scanned = figures(tmp_path, tmp_path / "frames.json", *options, "--root", tmp_path / "root")
     assert scanned.pop("protocol") == of_scores.pop("protocol") | {"fps": "of the files"}
     assert scanned == of_scores
+    inclusive = figures(tmp_path, tmp_path / "lists.json", *options, "--fps", "10", "--span-ends", "inclusive")
+    assert inclusive["protocol"]["anomalous_frames"] == 27
     in_folders = headhunt("evaluate-scores", "--dataset", "folders", "--root", tmp_path / "folders")
     assert in_folders.returncode == 0, in_folders.stderr
     assert "videos 3, anomalous videos 2, frames 267, anomalous frames 177" in in_folders.stdout

@@ -133,6 +133,8 @@ class _Document:
         self._text = ""
         if len(path) == 1 and tag != "annotations":
             raise ValueError(f"this is no export of CVAT (it begins with <{tag}>)")
+        if len(path) == 2 and tag not in ("version", "meta", "track", "image"):
+            raise ValueError(f"<{tag}> is not known in an export of CVAT")
         if path[1:2] == ["meta"]:
             if path[2:] in (["task"], ["job"], ["project", "tasks", "task"]):
                 self.tasks.append(_Task(line))

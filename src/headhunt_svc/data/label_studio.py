@@ -21,6 +21,7 @@ from headhunt_svc.params import ExportParams
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.video.files import SUFFIXES
 
+SPACE = re.compile(r"\s*")
 UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the names of uploaded files
 
 
@@ -91,30 +92,36 @@ class _Task(_Loose):
 
 
 def _values(file: RowFile) -> Iterator[tuple[int, Any]]:
-    """The values of a JSON list, with the lines that they begin in."""
+    """The values of a JSON list, with the lines that they begin in; what is no such list is noted in the file."""
     text, decoder = file.text, json.JSONDecoder()
-    space = re.compile(r"\s*")
+    line, counted = 1, 0
 
-    def skip(place: int) -> int:
-        match = space.match(text, place)
-        return match.end() if match else place
+    def line_at(place: int) -> int:
+        nonlocal line, counted
+        line, counted = line + text.count("\n", counted, place), place
+        return line
 
-    place = skip(skip(0) + 1)  # behind the bracket
+    place = _behind_space(text, _behind_space(text, 0) + 1)  # behind the bracket
     while text[place : place + 1] != "]":
-        line = text.count("\n", 0, place) + 1
+        begin = line_at(place)
         try:
             value, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as exc:
-            file.add(line, f"this is no JSON ({exc})")
+            file.add(begin, f"this is no JSON ({exc})")
             return
-        yield line, value
-        place = skip(place)
+        yield begin, value
+        place = _behind_space(text, place)
         if text[place : place + 1] not in (",", "]"):
-            file.add(text.count("\n", 0, place) + 1, "the list does not go on with a comma or end")
+            file.add(line_at(place), "the list does not go on with a comma or end")
             return
-        place = skip(place + 1) if text[place] == "," else place
+        place = _behind_space(text, place + 1) if text[place] == "," else place
     if text[place + 1 :].strip():
-        file.add(text.count("\n", 0, place) + 1, "there is more behind the list")
+        file.add(line_at(place), "there is more behind the list")
+
+
+def _behind_space(text: str, place: int) -> int:
+    match = SPACE.match(text, place)
+    return match.end() if match else place
 
 
 def _place(address: str) -> str:

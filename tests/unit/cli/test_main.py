@@ -42,6 +42,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
         (["bundle", "conform", "a", "--name", "x", "--out", "o", "--rate", "1"], 2, "--rate must be between 0 and 1"),
         (["evaluate-scores", "--dataset", "ucf", "--annotations", "a"], 2, "ucf_crime"),
         (["evaluate-scores", "--dataset", "ucf_crime", "--annotations", "a"], 2, "cannot be read"),
+        (["evaluate-scores", "--dataset", "own"], 2, "give annotations"),
+        (["prompts"], 0, "safety@1: surveillance; violence, crime, accidents, fire\n  - Is there any danger, violence"),
         (["--help"], 0, "detect"),
         (["--version"], 0, f"headhunt-svc {version('headhunt-svc')}\n"),
         (["detect", "--split", "test", "--contributions"], 2, "are for VIDEOS, not for --split"),

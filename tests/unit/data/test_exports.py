@@ -250,6 +250,7 @@ def test_entities_are_refused_before_they_are_read(tmp_path: Path, beginning: st
         ("<annotation><folder>x</folder></annotation>", "this is no export of CVAT (it begins with <annotation>)"),
         ("<annotations><version>1.0</version></annotations>", "version '1.0' of the format with 0 tasks; expected 1.1"),
         (cvat(cvat_task(1, FIGHT), ["<track id='0'></track>"]), "<track> has no attribute 'label'"),
+        (cvat(cvat_task(1, FIGHT), ['<tag label="a" frame="3"></tag>']), "<tag> is not known in an export of CVAT"),
         (cvat(cvat_task(1, FIGHT), [track("a", [box(100)])]), "a: frame 100 is not in its task, frames 0 to 99"),
         (
             cvat(cvat_task(1, FIGHT), [track("a", [box(3).replace('frame="3"', 'frame="x"')])]),
@@ -406,3 +407,41 @@ def test_the_length_of_a_video_survives_the_files_of_ones_own(tmp_path: Path) ->
     assert Annotation.model_validate(line).model_dump_json() == json.dumps(line, separators=(",", ":"))
     table = written(tmp_path / "a.csv", "video,split,label,start,stop,unit,n_frames\na,test,x,1,3,frames,7\n")
     assert read_annotations(table)[0].n_frames == 7
+
+
+TASKS = [label_studio_task(1, "a.mp4", timeline("x", [(1, 3)]), split="test")]
+ROWS = [label_studio_min(1, "a.mp4", timeline("x", [(1, 3)]), split="test")]
+WHOLE_FILES = [cvat_project([FIGHT, CALM]), json.dumps(TASKS, indent=1), json.dumps(ROWS)]
+PIECES = [
+    "",
+    "0",
+    "-1",
+    '"',
+    "null",
+    "[",
+    "<",
+    ">",
+    "&x;",
+    "é",
+    "99999999999999999999",
+    "NaN",
+    "<x/>",
+    "{}",
+    "]]>",
+    "\0",
+]
+
+
+@given(st.sampled_from(WHOLE_FILES), st.floats(0, 1), st.integers(0, 40), st.sampled_from(PIECES))
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_export_is_read_or_refused_in_one_line(
+    tmp_path: Path, whole: str, place: float, length: int, piece: str
+) -> None:
+    at = round(place * len(whole))
+    path = written(tmp_path / "a", whole[:at] + piece + whole[at + length :])
+    told = ""
+    try:
+        assert read_annotations(path, ExportParams(split="test"))
+    except DatasetError as exc:
+        told = str(exc)
+    assert "\n" not in told

@@ -83,7 +83,8 @@ def test_changes_run_what_depends_on_them(installed: Installed, tmp_path: Path) 
     installed.run("headhunt", "init", "q", "--footage", "footage", cwd=tmp_path)
     project = tmp_path / "q"
     annotate(project, splits)
-    (project / "params.yaml").open("a").write("identify:\n  top_k: 2\n")
+    with (project / "params.yaml").open("a") as params:
+        params.write("identify:\n  top_k: 2\n")
 
     def repro(stage: str) -> list[str]:
         return running(installed.run("dvc", "repro", stage, cwd=project))

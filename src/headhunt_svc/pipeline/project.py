@@ -29,14 +29,28 @@ DVC_MISSING = 'DVC is not installed: `pip install "headhunt-svc[pipeline]"`, the
 
 @dataclass(frozen=True)
 class Project:
-    """The files of a new project: texts by name, and the folder of the embedded model if it uses that.
+    """What a new project holds beside its dvc.yaml.
 
-    followed: names of those that belong to the package; `update` writes them anew.
+    texts: files by name. model: folder of the embedded model, if it uses that. corpus: where the embedded default's
+    videos go; None with own footage.
     """
 
     texts: Mapping[str, str]
     model: Path | None
-    followed: frozenset[str] = frozenset({PIPELINE})
+    corpus: Mapping[str, str] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Files and folders to write; dvc.yaml is made from the parameters."""
+        return [*self.texts, *([str(paths.DEMO_MLLM)] if self.model else [])]
+
+    def write(self, name: str, folder: Path) -> None:
+        """Write one of them."""
+        if name in self.texts:
+            write_text(folder / name, self.texts[name])
+        elif self.model is not None:
+            for file in sorted(self.model.iterdir()):
+                write_file(folder / name / file.name, partial(shutil.copyfile, file))
 
 
 def own_project(shipped: Path, footage: Path | None, model: str | None, revision: str | None, folder: Path) -> Project:
@@ -58,49 +72,42 @@ def own_project(shipped: Path, footage: Path | None, model: str | None, revision
         "embedded": model is None,
         "revision": revision,
         "footage": "footage" if footage is None else _seen_from(folder, footage),
+        "folders": footage is not None and any(next(footage.glob(f"{p}anomalous"), None) for p in ("", "*/")),
     }
     names = (PARAMS, "README.md", "annotations.example.jsonl", ".gitignore", ".dvcignore")
-    texts = {name: _render(name, values) for name in names}
     return Project(
-        {**texts, PIPELINE: _pipeline_yaml(project_pipeline())}, shipped / paths.DEMO_MLLM if model is None else None
+        {name: _render(name, values) for name in names}, shipped / paths.DEMO_MLLM if model is None else None
     )
 
 
 def demo_project(shipped: Path, corpus: Mapping[str, str]) -> Project:
     """The embedded default's project, which renders its own footage; `corpus` says where."""
     texts = {name: _render(name, {}) for name in (".gitignore", ".dvcignore")}
-    return Project(
-        {
-            **texts,
-            "README.md": _render("README.demo.md", {"version": version(DISTRIBUTION)}),
-            PARAMS: (shipped / PARAMS).read_text(encoding="utf-8"),
-            PIPELINE: _pipeline_yaml(project_pipeline(corpus)),
-        },
-        shipped / paths.DEMO_MLLM,
-        frozenset({PIPELINE, PARAMS, str(paths.DEMO_MLLM)}),
-    )
+    texts["README.md"] = _render("README.demo.md", {"version": version(DISTRIBUTION)})
+    texts[PARAMS] = (shipped / PARAMS).read_text(encoding="utf-8")
+    return Project(texts, shipped / paths.DEMO_MLLM, corpus)
 
 
 def write_project(folder: Path, project: Project, update: bool = False) -> str | None:
     """Write a new project, and make it a DVC repository. Returns what is left to do, if DVC is not installed.
 
-    update: in a project that is there, write anew what belongs to the package, and nothing else.
+    update: in a project that is there, write anew what belongs to the package, and nothing else: dvc.yaml, and with
+    the embedded default's footage also its parameters and model.
 
     Raises:
         ConfigError: files are in the way, which are named; nothing was written.
     """
-    names = [*project.texts, *([str(paths.DEMO_MLLM)] if project.model else [])]
+    names = project.names
     if update and (folder / PARAMS).exists():
-        names = [name for name in names if name in project.followed]
-    elif in_the_way := [name for name in names if (folder / name).exists()]:
+        names = [PARAMS, str(paths.DEMO_MLLM)] if project.corpus is not None else []
+    elif in_the_way := [name for name in (*names, PIPELINE) if (folder / name).exists()]:
         raise ConfigError(f"{folder}: {list_problems(in_the_way, 9)} in the way; choose an empty folder, or move these")
     for name in names:
-        if name in project.texts:
-            write_text(folder / name, project.texts[name])
-        elif project.model is not None:
-            for file in sorted(project.model.iterdir()):
-                write_file(folder / name / file.name, partial(shutil.copyfile, file))
-    write_code(load_params(folder / PARAMS), folder / paths.CODE)  # `dvc status` and `dvc repro --dry` need it
+        project.write(name, folder)
+    params = load_params(folder / PARAMS)
+    comment = f"Made by headhunt-svc {version(DISTRIBUTION)}; `headhunt init . --update` makes it anew"
+    write_text(folder / PIPELINE, as_yaml(project_pipeline(params, project.corpus), comment))
+    write_code(params, folder / paths.CODE)  # `dvc status` and `dvc repro --dry` need it
     return None if (folder / ".dvc").exists() else _init_dvc(folder)
 
 
@@ -126,10 +133,6 @@ def _render(name: str, values: Mapping[str, Any]) -> str:
     environment = Environment(autoescape=False, keep_trailing_newline=True, trim_blocks=True)  # no HTML
     environment.filters["scalar"] = _scalar
     return environment.from_string(template.read_text(encoding="utf-8")).render(values)
-
-
-def _pipeline_yaml(pipeline: dict[str, Any]) -> str:
-    return as_yaml(pipeline, f"Made by headhunt-svc {version(DISTRIBUTION)}; `headhunt init . --update` makes it anew")
 
 
 def _init_dvc(folder: Path) -> str | None:

@@ -216,11 +216,12 @@ def sections_with_defaults() -> list[str]:
     return [name for name, field in Params.model_fields.items() if not field.is_required()]
 
 
-def project_pipeline(corpus: Mapping[str, str] | None = None) -> dict[str, Any]:
+def project_pipeline(params: Params, corpus: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The content of a project's dvc.yaml: stages depend on what the stage `code` writes about the installed package.
 
     corpus: where the embedded default's videos go, if the project is to render them.
     """
+    without = () if params.dataset.annotations else (ANNOTATIONS,)  # the layout `folders` has none
     code = {
         "cmd": "headhunt code",
         "desc": "the code behind each stage and the default parameters, as installed: so an upgrade is noticed",
@@ -228,7 +229,7 @@ def project_pipeline(corpus: Mapping[str, str] | None = None) -> dict[str, Any]:
         "outs": _outs([paths.CODE]),
     }
     stages = {
-        name: _entry(stage, stage.deps, _params_of_project(name, stage))
+        name: _entry(stage, [dep for dep in stage.deps if dep not in without], _params_of_project(name, stage))
         for name, stage in STAGES.items()
         if not stage.frozen and (corpus is not None or stage.demo is None)
     }

@@ -16,6 +16,7 @@ from headhunt_svc.pipeline import project, stages
 from headhunt_svc.pipeline.project import DVC_MISSING, Project, demo_project, own_project, write_project
 from headhunt_svc.pipeline.stages import STAGES, code_fingerprints, project_pipeline, sections_with_defaults
 
+PARAMS = load_params(shipped() / "params.yaml")
 CORPUS = load_demo_params().corpus.places()
 
 
@@ -58,6 +59,16 @@ def test_relative_folders_are_seen_from_the_project(
         assert (params.dataset.root, params.mllm.id) == (Path(root), "../weights")
 
 
+@pytest.mark.parametrize("where", ["anomalous", "test/anomalous"])
+def test_footage_in_two_folders_needs_no_annotations(tmp_path: Path, without_dvc: None, where: str) -> None:
+    folder, footage = tmp_path / "p", tmp_path / "footage"
+    (footage / where).mkdir(parents=True)
+    write_project(folder, own_project(shipped(), footage, None, None, folder))
+    dataset = load_params(folder / "params.yaml").dataset
+    assert (dataset.layout, dataset.annotations) == ("folders", None)
+    assert "annotations" not in (folder / "dvc.yaml").read_text()  # DVC refuses what params.yaml does not have
+
+
 def test_the_embedded_model_is_copied(tmp_path: Path, without_dvc: None) -> None:
     folder = tmp_path / "p"
     write_project(folder, own_project(shipped(), None, None, None, folder))
@@ -71,7 +82,7 @@ def test_nothing_is_overwritten(tmp_path: Path, without_dvc: None) -> None:
     for name in ("README.md", "dvc.yaml"):
         (tmp_path / name).write_text("mine")
     before = contents(tmp_path)
-    with pytest.raises(ConfigError, match=r"README.md; dvc.yaml; artifacts/demo_mllm in the way"):
+    with pytest.raises(ConfigError, match=r"README.md; artifacts/demo_mllm; dvc.yaml in the way"):
         write_project(tmp_path, demo_project(shipped(), CORPUS))
     assert contents(tmp_path) == before
 
@@ -132,7 +143,7 @@ def test_a_stage_has_a_fingerprint_of_the_code_that_it_runs(tmp_path: Path, monk
 
 
 def test_stages_of_a_project_depend_on_nothing_of_a_clone() -> None:
-    pipelines = [project_pipeline(), project_pipeline(CORPUS)]
+    pipelines = [project_pipeline(PARAMS), project_pipeline(PARAMS, CORPUS)]
     for pipeline in pipelines:
         entries = [o for s in pipeline["stages"].values() for o in s.get("outs", [])]
         outs = {next(iter(o)) if isinstance(o, dict) else o for o in entries}
@@ -147,5 +158,5 @@ def test_stages_of_a_project_depend_on_nothing_of_a_clone() -> None:
 def test_parameters_with_defaults_come_from_the_package() -> None:
     """DVC fails on a parameter that is not in params.yaml."""
     given = set(Params.model_fields) - set(sections_with_defaults())
-    for stage in project_pipeline()["stages"].values():
+    for stage in project_pipeline(PARAMS)["stages"].values():
         assert {p for p in stage.get("params", []) if isinstance(p, str)} <= given

@@ -37,6 +37,7 @@ COMMANDS = Commands()
 # the DVC stages after pretrain, as verbs
 STAGES = [
     "demo corpus",
+    "models lock",
     "index",
     "extract",
     "identify",

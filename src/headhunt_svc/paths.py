@@ -4,6 +4,8 @@ from pathlib import Path
 
 ARTIFACTS = Path("artifacts")
 DEMO_MLLM = ARTIFACTS / "demo_mllm"
+MODEL_LOCK = ARTIFACTS / "model.json"
+MODEL_LINKS = Path("data/model")  # links to the model's files: DVC hashes what they point to
 INDEX = ARTIFACTS / "index.parquet"
 LABELS = ARTIFACTS / "labels.parquet"
 HEADS = ARTIFACTS / "heads.json"

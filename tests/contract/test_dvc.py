@@ -133,7 +133,10 @@ def test_the_demo_is_a_project_of_its_own_that_git_ignores(tmp_path: Path) -> No
     before = run("git", "status", "--porcelain")
     run("make", "-s", "demo-project")
     planned = run("dvc", "repro", "--dry", "--force", "evaluate", cwd=demo)
-    assert re.findall(r"Running stage '(.*)'", planned) == ["code", *list(STAGES)[1:10]]
+    assert re.findall(r"Running stage '(.*)'", planned) == [
+        "code",
+        *list(STAGES)[1 : list(STAGES).index("evaluate") + 1],
+    ]
     assert str(clone) not in (demo / "dvc.yaml").read_text() + (demo / "params.yaml").read_text()
     (demo / "data").mkdir()
     (demo / "artifacts" / "heads.json").write_text("{}")

@@ -38,7 +38,9 @@ LIBRARIES = (
 class Commands:
     """Runs commands, one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, env: dict[str, str] | None = None) -> None:
+        """env: of the first process, for what libraries read when they are imported."""
+        self._env = env
         self._server: subprocess.Popen[bytes] | None = None
 
     def run(self, args: Sequence[str], cwd: Path, env: dict[str, str], seconds: float) -> tuple[int, str, str]:
@@ -50,7 +52,12 @@ class Commands:
         if self._server is None:
             command = [sys.executable, __file__]
             self._server = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+                env=self._env,
             )
             atexit.register(self.close)
         server = self._server

@@ -1,5 +1,7 @@
 """Tiny real models of every supported family, built from configuration alone, with sharp attention."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -134,3 +136,12 @@ def tiny(name: str, seed: int = 0, attention: str = "sdpa") -> Extractor:
         "video_sampling": {"video_size": {"longest_edge": SIDE}},
     }
     return Extractor(sharpen(model, seed), tokenizer, family, torch.device("cpu"), preprocessing, frame_s=0.2)
+
+
+def save_tiny(name: str, folder: Path, seed: int = 0) -> Path:
+    """A tiny model as a checkpoint's folder."""
+    extractor = tiny(name, seed)
+    extractor.model.save_pretrained(folder)
+    extractor.tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(extractor.preprocessing))
+    return folder

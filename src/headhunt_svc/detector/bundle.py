@@ -18,6 +18,16 @@ from safetensors.numpy import save_file
 
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
 from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.model.identity import (
+    COMMIT,
+    LockedFile,
+    ModelLock,
+    current_lock,
+    difference,
+    digest_of_older,
+    lock_folder,
+    snapshot_folder,
+)
 from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.storage.files import read_json, sha256, text_id, write_file, write_json
 from headhunt_svc.types import (
@@ -33,24 +43,18 @@ from headhunt_svc.types import (
 )
 
 
-def model_revision(params: MllmParams) -> str:
-    """Name of the exact weights: the hub revision, or a digest of a local folder's files.
+def model_revision(mllm: MllmParams) -> str:
+    """Name of the exact model that params.yaml names, by content: see model/identity.py.
 
     Raises:
-        ConfigError: a hub id without a revision.
+        ArtifactError: a model of a hub that is not locked.
     """
-    folder = Path(params.id)
-    if folder.is_dir():
-        kinds = ("*.safetensors", "config.json", "tokenizer*.json", "*.jinja", "preprocessor_config.json")
-        return "sha256:" + sha256(*sorted(p for k in kinds for p in folder.glob(k)))[:16]
-    if not params.revision:
-        raise ConfigError(f"mllm.revision is missing: pin the commit of {params.id}, so that the heads stay its heads")
-    return params.revision
+    return current_lock(mllm).digest
 
 
-def model_key(mllm: MllmParams) -> str:
-    """Name of the model that features come from: its revision and how it computes."""
-    return f"{model_revision(mllm)} {mllm.dtype} {mllm.attention}"
+def model_key(mllm: MllmParams, revision: str | None = None) -> str:
+    """Name of the model that features come from: its revision (by default the current one) and how it computes."""
+    return f"{revision or model_revision(mllm)} {mllm.dtype} {mllm.attention}"
 
 
 def save_selection(path: Path, selection: HeadSelection) -> None:
@@ -170,7 +174,11 @@ def load_operating_points(path: Path) -> dict[str, StoredPoint]:
 
 
 class Bundle(BaseModel):
-    """bundle.json: all that serving needs beside scorer.safetensors; a local model's id is relative to the bundle."""
+    """bundle.json: all that serving needs beside scorer.safetensors; a local model's id is relative to the bundle.
+
+    Fields that default to None are of later versions; where they are None they are left out, so that detector_id stays.
+    mllm_revision: digest of the model's content; of an older bundle the hub's commit, or another digest.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -189,6 +197,13 @@ class Bundle(BaseModel):
     data: dict[str, Any]  # version of the data: digest of the labelled videos, and their number per split
     fingerprint: dict[str, str]  # libraries and numerics that features depend on, see fingerprint.py
     package_version: str
+    mllm_commit: str | None = None  # of a hub
+    mllm_files: tuple[LockedFile, ...] | None = None
+
+    @model_serializer(mode="wrap")
+    def _omit_later_fields(self, handler: Callable[[object], Any]) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {k: v for k, v in handler(self).items() if v is not None or fields[k].is_required()}
 
     @property
     def detector_id(self) -> str:
@@ -223,6 +238,38 @@ class Bundle(BaseModel):
             return self.mllm
         real = folder.resolve() if folder.is_symlink() else folder  # the path is relative to a link's target
         return self.mllm.model_copy(update={"id": os.path.normpath(real / self.mllm.id)})
+
+    def model_place(self, folder: Path) -> Path:
+        """The folder where the model's files are, or belong.
+
+        Raises:
+            ArtifactError: an older bundle of a hub's branch or tag.
+        """
+        mllm = self.mllm_at(folder)
+        if self.mllm_is_local:
+            return Path(mllm.id)
+        if not COMMIT.fullmatch(self._commit):
+            raise ArtifactError(
+                f"{folder} was made for {mllm.id} at {self._commit}, no commit, which may have moved: run `dvc repro`"
+            )
+        return snapshot_folder(mllm.id, self._commit)
+
+    @property
+    def _commit(self) -> str:
+        return self.mllm_commit or self.mllm_revision  # an older bundle of a hub
+
+    def lock_at(self, folder: Path) -> ModelLock:
+        """What the model's files must be; an older bundle does not say it: what they are."""
+        mllm = self.mllm_at(folder)
+        if self.mllm_files is None:
+            return lock_folder(mllm, self.model_place(folder), None if self.mllm_is_local else self._commit)
+        return ModelLock(
+            id=mllm.id,
+            revision=mllm.revision,
+            commit=self.mllm_commit,
+            digest=self.mllm_revision,
+            files=self.mllm_files,
+        )
 
     def relocated(self, folder: Path, out: Path) -> "Bundle":
         """The bundle of `folder` as it is written to `out`: the path of a local model is relative to that."""
@@ -293,17 +340,19 @@ def load_golden(folder: Path) -> Float32[np.ndarray, "clip features"]:
 
 
 def check_model(bundle: Bundle, folder: Path) -> None:
-    """Raise ArtifactError if the model on disk is not the one that the heads were found in."""
-    if not bundle.mllm_is_local:
-        return  # a hub revision is a commit: it cannot change
-    mllm = bundle.mllm_at(folder)
-    if not Path(mllm.id).is_dir():
-        raise ArtifactError(
-            f"{folder} needs the model folder {mllm.id}, which does not exist: put it back, or run `dvc repro`"
-        )
-    revision = model_revision(mllm)
-    if revision != bundle.mllm_revision:
-        raise ArtifactError(
-            f"{folder} was made for model {bundle.mllm_revision}, but {mllm.id} is {revision}: "
-            "run `dvc repro` to hunt heads in this model, or put the old one back"
-        )
+    """Raise ArtifactError if the model on disk is not there, or not the one that the heads were found in."""
+    place = bundle.model_place(folder)
+    if bundle.mllm_is_local:
+        way_out = "put it back, or run `dvc repro` to hunt heads in this model"
+    else:
+        way_out = f"run `headhunt models pull {bundle.mllm.id} --revision {place.name}`"
+    if not place.is_dir():
+        raise ArtifactError(f"{folder} needs the model folder {place}, which does not exist: {way_out}")
+    if bundle.mllm_files is not None:
+        problem = difference(bundle.lock_at(folder), place)
+    elif bundle.mllm_is_local and (digest := digest_of_older(place)) != bundle.mllm_revision:
+        problem = f"{place} is {digest}"
+    else:
+        problem = None  # an older bundle of a hub: all it has is the commit
+    if problem:
+        raise ArtifactError(f"{folder} was made for model {bundle.mllm_revision}, but {problem}: {way_out}")

@@ -17,6 +17,7 @@ from headhunt_svc.core.scoring import contributions
 from headhunt_svc.detector.batches import ScoredBatch, TimedSegment, pixel_batches
 from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_golden
 from headhunt_svc.detector.fingerprint import check
+from headhunt_svc.detector.model import fetch_model
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import (
     Lineage,
@@ -184,9 +185,11 @@ class Detector(Reporter):
         """
         settings = settings or Settings()
         bundle, scorer = load_bundle(folder)
-        check_model(bundle, folder)
+        lock = fetch_model(bundle, folder)
         deepest = None if all_heads else max(h.layer for h in scorer.heads)
-        extractor = load_extractor(bundle.mllm_at(folder), bundle.segmentation, settings.device, deepest=deepest)
+        extractor = load_extractor(
+            bundle.mllm_at(folder), bundle.segmentation, settings.device, deepest=deepest, lock=lock
+        )
         golden, n_frames = load_golden(folder), bundle.segmentation.frames_per_segment
         check(bundle.fingerprint, golden, extractor, bundle.prompt, scorer.heads, n_frames, folder)
         return cls(bundle, scorer, extractor, settings.batch_segments)

@@ -1,4 +1,4 @@
-"""Loads a checkpoint, from a hub or a folder, as an Extractor."""
+"""Loads a checkpoint, from a folder or the hub's cache, as an Extractor: always the files that were locked."""
 
 import importlib
 import json
@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 import transformers
-from transformers.utils.hub import cached_file
+from safetensors import SafetensorError
 
-from headhunt_svc.errors import ModelError
+from headhunt_svc.errors import ArtifactError, ModelError
+from headhunt_svc.model import hub
+from headhunt_svc.model.checkpoint import check_family, read_config
 from headhunt_svc.model.extractor import Extractor
-from headhunt_svc.model.families import family_of
+from headhunt_svc.model.families import Family
+from headhunt_svc.model.identity import ModelLock, current_lock, difference
 from headhunt_svc.params import MllmParams, SegmentationParams
 
 NOMINAL_FPS = 25.0  # for clips that belong to no video
@@ -22,33 +25,43 @@ def pick_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
+def model_folder(mllm: MllmParams, lock: ModelLock | None = None) -> Path:
+    """The folder with a model's files, compared with what was locked; a model of a hub is fetched if it is not cached.
+
+    lock: of a bundle; by default that of the project.
+
+    Raises:
+        ArtifactError: not locked, or the files are not those that were locked.
+        ModelError, UnreachableError: it cannot be fetched.
+    """
+    lock = lock or current_lock(mllm)
+    folder = hub.fetch(lock) if lock.commit else Path(mllm.id)
+    if problem := difference(lock, folder):
+        again = f"headhunt models pull {lock.id} --revision {lock.commit}" if lock.commit else "headhunt models lock"
+        hint = "to get it again" if lock.commit else "to hunt heads in this model, or put the old file back"
+        raise ArtifactError(f"{lock.label} is not what was locked: {problem}; run `{again}` {hint}")
+    return folder
+
+
 def load_extractor(
     params: MllmParams,
     cut: SegmentationParams,
     device: str = "auto",
     untrained_seed: int | None = None,
     deepest: int | None = None,
+    lock: ModelLock | None = None,
 ) -> Extractor:
-    """Load a model from a hub id or a local folder; with untrained_seed the same architecture with random weights.
+    """Load a model, see `model_folder`; with untrained_seed the same architecture with random weights.
 
     cut: how segments are cut, for families whose prompts hold the time of every frame.
     deepest: decoder layers behind this one are not loaded (there are no final hidden states then).
 
     Raises:
-        ModelError: not found, unsupported family, or a checkpoint with missing weights.
+        ArtifactError: not locked, or another model than was locked.
+        ModelError: not found, unsupported family, or a checkpoint with missing or broken weights.
     """
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()  # else layers that are left out on purpose are listed
-    options = {"revision": params.revision} if params.revision and not Path(params.id).exists() else {}
-    try:
-        config = transformers.AutoConfig.from_pretrained(params.id, **options)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(params.id, **options)
-    except (OSError, ValueError) as exc:
-        reason = str(exc).splitlines()[0]
-        raise ModelError(
-            f"mllm.id {params.id!r} is neither a local model folder nor to be had from the hub: {reason}"
-        ) from exc
-    family = family_of(config.model_type, params.id, config.get_text_config().model_type)
+    folder = model_folder(params, lock)
+    family, config, tokenizer = _description(folder, params.id)
     if deepest is not None:
         _truncate(config.get_text_config(), deepest + 1)
     cls = getattr(transformers, family.model_class)
@@ -59,21 +72,63 @@ def load_extractor(
         torch.manual_seed(untrained_seed)
         model = cls._from_config(config, dtype=dtype, attn_implementation=params.attention)
     else:
+        model = _with_weights(cls, folder, config, params, dtype)
+    if int8:
+        _quantise(model)
+    return Extractor(
+        model, tokenizer, family, pick_device(device), _preprocessing(folder), cut.frame_s(NOMINAL_FPS), int8
+    )
+
+
+def load_layout(folder: Path, mllm_id: str, cut: SegmentationParams) -> Extractor:
+    """A model without weights, from its small files: its heads and the layout of its prompts; nothing can be computed.
+
+    Raises:
+        ModelError: unsupported family, or a configuration or tokenizer that cannot be used.
+    """
+    family, config, tokenizer = _description(folder, mllm_id)
+    with torch.device("meta"):
+        model = getattr(transformers, family.model_class)._from_config(config, dtype=torch.bfloat16)
+    return Extractor(model, tokenizer, family, torch.device("meta"), _preprocessing(folder), cut.frame_s(NOMINAL_FPS))
+
+
+def _description(folder: Path, mllm_id: str) -> tuple[Family, Any, Any]:
+    """Family, configuration and tokenizer of a model folder; code that it brings along is not run."""
+    family = check_family(read_config(folder), mllm_id)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # else layers that are left out on purpose are listed
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as exc:  # whatever a broken file makes transformers and tokenizers raise
+        raise ModelError(
+            f"{mllm_id}: configuration or tokenizer cannot be read ({_first_line(exc)}): get them again"
+        ) from exc
+    family.check_decoder(config.get_text_config().model_type, mllm_id)
+    return family, config, tokenizer
+
+
+def _with_weights(cls: Any, folder: Path, config: Any, params: MllmParams, dtype: torch.dtype) -> Any:
+    """The model with its weights; code that the checkpoint brings along is not run, pickled weights are not read."""
+    try:
         model, info = cls.from_pretrained(
-            params.id,
+            folder,
             config=config,
             dtype=dtype,
             attn_implementation=params.attention,
             output_loading_info=True,
-            **options,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ModelError(f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}")
-    if int8:
-        _quantise(model)
-    preprocessing = _preprocessing(params.id, options)
-    return Extractor(model, tokenizer, family, pick_device(device), preprocessing, cut.frame_s(NOMINAL_FPS), int8)
+    except (OSError, SafetensorError) as exc:
+        raise ModelError(f"{params.id}: weights cannot be read ({_first_line(exc)}): get them again") from exc
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}")
+    return model
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
 
 def _quantise(model: Any) -> None:
@@ -95,10 +150,9 @@ def _truncate(text: Any, n_layers: int) -> None:
         text.layer_types = text.layer_types[: text.num_hidden_layers]
 
 
-def _preprocessing(mllm_id: str, options: dict[str, str]) -> dict[str, Any]:
+def _preprocessing(folder: Path) -> dict[str, Any]:
     """The checkpoint's own preprocessing: that of videos if there is one, else that of images, else {}."""
     for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
-        path = cached_file(mllm_id, name, _raise_exceptions_for_missing_entries=False, **options)
-        if path:
-            return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        if (folder / name).is_file():
+            return dict(json.loads((folder / name).read_text(encoding="utf-8")))
     return {}

@@ -9,11 +9,11 @@ from headhunt_svc.detector.bundle import (
     load_operating_points,
     load_scorer,
     load_selection,
-    model_revision,
     save_bundle,
 )
 from headhunt_svc.detector.fingerprint import fingerprint, golden_features
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.model.identity import current_lock
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params
 from headhunt_svc.settings import Settings
@@ -32,21 +32,22 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         ArtifactError: heads, scorer and model do not belong together.
     """
     selection, fitted = load_selection(heads), load_scorer(scorer)
-    revision = model_revision(params.mllm)
-    if selection.revision != revision:
+    lock = current_lock(params.mllm)
+    if selection.revision != lock.digest:
         raise ArtifactError(
-            f"{heads} was found in model {selection.revision}, params.yaml names {revision}: run `dvc repro`"
+            f"{heads} was found in model {selection.revision}, params.yaml names {lock.digest}: run `dvc repro`"
         )
     if selection.heads != fitted.heads:
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
-    local = Path(params.mllm.id).is_dir()
     videos, n_frames = load_index(index), params.segmentation.frames_per_segment
     deepest = max(h.layer for h in fitted.heads)
-    extractor = load_extractor(params.mllm, params.segmentation, Settings().device, deepest=deepest)
+    extractor = load_extractor(params.mllm, params.segmentation, Settings().device, deepest=deepest, lock=lock)
     detector = Bundle(
         mllm=params.mllm,
-        mllm_is_local=local,
-        mllm_revision=revision,
+        mllm_is_local=lock.commit is None,
+        mllm_revision=lock.digest,
+        mllm_commit=lock.commit,
+        mllm_files=lock.files,
         segmentation=params.segmentation,
         prompt=params.prompts.scoring_text,
         calibration_prompts=params.prompts.texts,

@@ -191,7 +191,7 @@ class _StoredDetector:
     def __init__(self, bundle: Path, store: FeatureStore, out: Path, options: Options) -> None:
         self._bundle, self._store, self._out, self._options = bundle, store, out, options
         self._reporter = Reporter.load(bundle)
-        self._model = model_key(self._reporter.bundle.mllm_at(bundle))
+        self._model = model_key(self._reporter.bundle.mllm, self._reporter.bundle.mllm_revision)
         self._prompts = (self._reporter.bundle.prompt,)
         self.videos: list[str] = []  # of which there are features
         self.passes = Passes(0, 0)

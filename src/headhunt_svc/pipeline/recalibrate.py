@@ -73,10 +73,11 @@ def recalibrate(
         {"labels for calibration": set(new)} | {s: {v for v in splits if splits[v] == s} for s in ("test", "hard")}
     )
     old, _ = load_bundle(bundle)
-    check_model(old, bundle)
+    if old.mllm_is_local:
+        check_model(old, bundle)
     mllm, store = old.mllm_at(bundle), FeatureStore(features)
     labelled = [r for r in records if r.split in ("calibration", "validation")]
-    store.check([r.video_id for r in labelled], Source(model_key(mllm), old.calibration_prompts))
+    store.check([r.video_id for r in labelled], Source(model_key(mllm, old.mllm_revision), old.calibration_prompts))
     labelled = [relabelled(r, store.load(r.video_id), new[r.video_id]) if r.video_id in new else r for r in labelled]
     prompt, share = old.calibration_prompts.index(old.prompt), params.label.min_anomalous_share
     data = {

@@ -26,6 +26,7 @@ _FOOTAGE = (*_BASE, "core", "data", "storage", "video")
 _FEATURES = (*_FOOTAGE, "detector")
 _DETECTOR = (*_FEATURES, "settings.py")
 _MODEL = (*_DETECTOR, "model")
+_IDENTITY = "model/identity.py"
 _LABELLED = "pipeline/labelled_features.py"
 _PLOTS = "pipeline/plots.py"
 _STORED = ("pipeline/files.py", "pipeline/shards.py")
@@ -88,6 +89,15 @@ STAGES = {
         code=(*_FOOTAGE, *_SCENES),
         outs=CORPUS,
     ),
+    "model": Stage(
+        "models lock",
+        "pipeline.model",
+        desc="the exact content of the model that params.yaml names, and links to it, whose targets DVC hashes",
+        code=(*_BASE, "model", "storage"),
+        deps=(paths.DEMO_MLLM,),
+        params=("mllm",),
+        outs=(paths.MODEL_LOCK, paths.MODEL_LINKS),
+    ),
     "index": Stage(
         "index",
         "pipeline.index",
@@ -100,31 +110,31 @@ STAGES = {
         "extract",
         "pipeline.extract",
         code=(*_MODEL, *_STORED),
-        deps=(paths.DEMO_MLLM, paths.INDEX, FOOTAGE),
+        deps=(paths.MODEL_LOCK, paths.INDEX, FOOTAGE),
         params=("mllm", "prompts", "segmentation"),
         outs=(paths.FEATURES,),
     ),
     "identify": Stage(
         "identify",
         "pipeline.identify",
-        code=(*_DETECTOR, _LABELLED, _PLOTS),
-        deps=(paths.INDEX, paths.LABELS, paths.FEATURES),
+        code=(*_DETECTOR, _IDENTITY, _LABELLED, _PLOTS),
+        deps=(paths.INDEX, paths.LABELS, paths.MODEL_LOCK, paths.FEATURES),
         params=("identify", "label", "mllm", "prompts"),
         outs=(paths.HEADS, paths.SALIENCY, paths.SALIENCY.with_suffix(".png")),
     ),
     "fit": Stage(
         "fit",
         "pipeline.fit",
-        code=(*_FEATURES, _LABELLED),
-        deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.FEATURES),
+        code=(*_FEATURES, _IDENTITY, _LABELLED),
+        deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.MODEL_LOCK, paths.FEATURES),
         params=("fit", "label", "mllm", "prompts"),
         outs=(paths.CALIBRATION, paths.SCORER),
     ),
     "calibrate": Stage(
         "calibrate",
         "pipeline.calibrate",
-        code=(*_FEATURES, _LABELLED),
-        deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.SCORER, paths.FEATURES),
+        code=(*_FEATURES, _IDENTITY, _LABELLED),
+        deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.MODEL_LOCK, paths.SCORER, paths.FEATURES),
         params=("calibrate", "label", "mllm", "prompts"),
         outs=(paths.OPERATING_POINTS,),
     ),
@@ -132,7 +142,7 @@ STAGES = {
         "bundle make",
         "pipeline.bundle",
         code=_MODEL,
-        deps=(paths.DEMO_MLLM, paths.HEADS, paths.INDEX, paths.OPERATING_POINTS, paths.SCORER),
+        deps=(paths.MODEL_LOCK, paths.HEADS, paths.INDEX, paths.OPERATING_POINTS, paths.SCORER),
         params=("mllm", "prompts", "segmentation"),
         outs=(paths.BUNDLE,),
     ),
@@ -140,13 +150,13 @@ STAGES = {
         "detect --split test",
         "pipeline.detect",
         code=(*_MODEL, *_STORED, "pipeline/stored_scores.py", _PLOTS, "prediction_log"),
-        deps=(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, FOOTAGE),
+        deps=(paths.MODEL_LOCK, paths.BUNDLE, paths.INDEX, FOOTAGE),
         outs=(paths.REPORTS, paths.TEST_FEATURES),
     ),
     "evaluate": Stage(
         "evaluate",
         "pipeline.evaluate",
-        code=(*_DETECTOR, "pipeline/files.py", _PLOTS),
+        code=(*_DETECTOR, _IDENTITY, "pipeline/files.py", _PLOTS),
         deps=(paths.BUNDLE, paths.INDEX, paths.LABELS, paths.REPORTS),
         params=("dataset", "evaluate"),
         metrics=(paths.METRICS,),
@@ -157,7 +167,7 @@ STAGES = {
         "studies.measure",
         desc="what the ablation's arms need (all heads on hard videos, text answers, an untrained model)",
         code=(*_MODEL, *_STORED, "pipeline/extract.py"),
-        deps=(paths.DEMO_MLLM, paths.INDEX, FOOTAGE),
+        deps=(paths.MODEL_LOCK, paths.INDEX, FOOTAGE),
         params=("ablate.generic", "ablate.specific", "mllm", "prompts", "segmentation"),
         outs=(paths.MEASURED,),
     ),
@@ -172,7 +182,7 @@ STAGES = {
             *(f"studies/{name}.py" for name in ("alternatives", "arms", "figures", "measure", "sweeps")),
         ),
         deps=(
-            *(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, paths.LABELS),
+            *(paths.MODEL_LOCK, paths.BUNDLE, paths.INDEX, paths.LABELS),
             *(paths.FEATURES, paths.TEST_FEATURES, paths.MEASURED),
         ),
         params=("ablate", "calibrate", "evaluate", "fit", "identify", "label", "mllm", "prompts", "segmentation"),
@@ -184,8 +194,16 @@ STAGES = {
         "report",
         "pipeline.report",
         desc="which heads, why these, and how far that holds, as one HTML file",
-        code=(*_DETECTOR, "pipeline/identification_report.py", _LABELLED, _PLOTS, "pipeline/templates"),
-        deps=(paths.CALIBRATION, paths.HEADS, paths.INDEX, paths.LABELS, paths.SALIENCY, paths.FEATURES),
+        code=(*_DETECTOR, _IDENTITY, "pipeline/identification_report.py", _LABELLED, _PLOTS, "pipeline/templates"),
+        deps=(
+            paths.CALIBRATION,
+            paths.HEADS,
+            paths.INDEX,
+            paths.LABELS,
+            paths.MODEL_LOCK,
+            paths.SALIENCY,
+            paths.FEATURES,
+        ),
         params=("identify", "label", "mllm", "prompts"),
         outs=(paths.IDENTIFICATION,),
     ),
@@ -194,7 +212,7 @@ STAGES = {
         "pipeline.reference",
         desc="what normal held-out footage looks like to the detector, for the monitor",
         code=(*_MODEL, "monitoring", "prediction_log"),
-        deps=(paths.DEMO_MLLM, paths.BUNDLE, paths.INDEX, paths.LABELS, FOOTAGE),
+        deps=(paths.MODEL_LOCK, paths.BUNDLE, paths.INDEX, paths.LABELS, FOOTAGE),
         outs=(paths.REFERENCE,),
     ),
 }
@@ -221,7 +239,9 @@ def project_pipeline(params: Params, corpus: Mapping[str, str] | None = None) ->
 
     corpus: where the embedded default's videos go, if the project is to render them.
     """
-    without = () if params.dataset.annotations else (ANNOTATIONS,)  # the layout `folders` has none
+    without: set[Path | str] = {paths.DEMO_MLLM}  # no stage makes it here; the stage model follows any model by links
+    if params.dataset.annotations is None:
+        without.add(ANNOTATIONS)  # the layout `folders` has none
     code = {
         "cmd": "headhunt code",
         "desc": "the code behind each stage and the default parameters, as installed: so an upgrade is noticed",
@@ -259,8 +279,11 @@ def _entry(stage: Stage, deps: Iterable[Path | str], params: list[Any]) -> dict[
 
 def _outs(outs: Iterable[Path | str]) -> list[Any]:
     """persist: what still fits is kept, so that a stage can be stopped and resumed."""
-    options = {"artifacts": {"cache": False}, "data": {"persist": True}}
-    return [{str(out): options[Path(out).parts[0]]} if Path(out).parts[0] in options else str(out) for out in outs]
+    folders = {"artifacts": {"cache": False}, "data": {"persist": True}}
+    # a model is never copied into DVC's cache, and its lock is kept: a branch that moved is noticed, not followed
+    files = {path: {"cache": False, "persist": True} for path in (paths.MODEL_LOCK, paths.MODEL_LINKS)}
+    options = {str(out): files.get(Path(out)) or folders.get(Path(out).parts[0]) for out in outs}
+    return [{out: option} if option else out for out, option in options.items()]
 
 
 def code_fingerprints() -> dict[str, str]:

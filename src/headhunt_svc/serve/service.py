@@ -11,7 +11,8 @@ from typing import NoReturn
 import bentoml
 import psutil
 
-from headhunt_svc.detector.bundle import check_model, load_bundle
+from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.model import fetch_model
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.serve import logs
 from headhunt_svc.serve.api import create_app
@@ -97,7 +98,7 @@ class HeadHunt:
         """Before a worker starts: a bundle or model that does not load ends the server with one line."""
         try:
             folder = bundle_folder(Settings())
-            check_model(load_bundle(folder)[0], folder)
+            fetch_model(load_bundle(folder)[0], folder)
         except (HeadHuntError, bentoml.exceptions.NotFound) as exc:
             raise SystemExit(f"error: cannot serve: {exc}") from exc
 

@@ -146,7 +146,7 @@ def test_an_unsupported_family_lists_the_supported_ones(folder: Path, tmp_path: 
 
 
 def test_no_such_model() -> None:
-    with pytest.raises(ModelError, match="neither a local model folder nor to be had from the hub"):
+    with pytest.raises(ArtifactError, match="nobody/nothing at 0 is neither a folder nor locked"):
         load_extractor(MllmParams(id="nobody/nothing", revision="0"), CUT, "cpu")
 
 

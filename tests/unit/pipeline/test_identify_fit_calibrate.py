@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from conftest import ROOT
 from headhunt_svc.cli.bundle import print_bundle
 from headhunt_svc.cli.pipeline import print_selection
 from headhunt_svc.core.scoring import apply_scorer
@@ -35,7 +36,9 @@ from headhunt_svc.detector.bundle import (
     save_bundle,
 )
 from headhunt_svc.errors import ArtifactError, DatasetError
+from headhunt_svc.model.identity import ModelLock, write_lock
 from headhunt_svc.params import Params, SplitParams, load_params
+from headhunt_svc.paths import MODEL_LOCK
 from headhunt_svc.pipeline.calibrate import calibrate
 from headhunt_svc.pipeline.fit import fit
 from headhunt_svc.pipeline.identify import identify
@@ -57,9 +60,16 @@ def record(name: str, split: str, anomalous: bool) -> VideoRecord:
     return VideoRecord(name, Path(name), N_SEGMENTS * LENGTH, 10.0, split, label, spans)  # type: ignore[arg-type]
 
 
+def lock(digest: str) -> None:
+    """The project's model, of a hub."""
+    write_lock(MODEL_LOCK, ModelLock(id="a/model", revision="abc", commit="0" * 40, digest=digest, files=()))
+
+
 @pytest.fixture
-def params(root: Path) -> Params:
-    defaults = load_params()
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    defaults = load_params(ROOT / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    lock("sha256:abc")
     update = {"top_k": 2, "criteria": "robust", "subsamples": 8}
     mllm = defaults.mllm.model_copy(update={"id": "a/model", "revision": "abc"})
     return defaults.model_copy(update={"identify": defaults.identify.model_copy(update=update), "mllm": mllm})
@@ -106,7 +116,9 @@ def bundle(params: Params, folder: Path) -> Path:
     detector = Bundle(
         mllm=params.mllm,
         mllm_is_local=False,
-        mllm_revision="abc",
+        mllm_revision="sha256:abc",
+        mllm_commit="0" * 40,
+        mllm_files=(),
         segmentation=params.segmentation,
         prompt=params.prompts.scoring_text,
         calibration_prompts=params.prompts.texts,
@@ -189,8 +201,15 @@ def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, pa
 
 def test_features_of_another_model_are_refused(params: Params, folder: Path) -> None:
     other = params.model_copy(update={"mllm": params.mllm.model_copy(update={"revision": "def"})})
-    with pytest.raises(ArtifactError, match=r"model 'abc float32 sdpa', params\.yaml asks for 'def float32 sdpa'"):
+    with pytest.raises(
+        ArtifactError, match=r"a/model at def is neither a folder nor locked .*: run `headhunt models lock`"
+    ):
         identify(other, *inputs_of(folder), folder / "heads.json")
+    lock("sha256:def")
+    refusal = r"model 'sha256:abc float32 sdpa', params\.yaml asks for 'sha256:def float32 sdpa'"
+    with pytest.raises(ArtifactError, match=refusal):
+        identify(params, *inputs_of(folder), folder / "heads.json")
+    lock("sha256:abc")
     texts = params.prompts.model_copy(update={"texts": params.prompts.texts[:2]})
     with pytest.raises(ArtifactError, match="of prompts"):
         identify(params.model_copy(update={"prompts": texts}), *inputs_of(folder), folder / "heads.json")

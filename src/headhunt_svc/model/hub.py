@@ -1,0 +1,313 @@
+"""The hub: asked what a model is, and for its files. Wrong names, gates and broken connections become one line.
+
+Only what is not on this disk is asked for: a model whose commit is locked and cached needs no network.
+"""
+
+import contextlib
+import errno
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headhunt_svc.errors import ConfigError, ModelError, UnreachableError
+from headhunt_svc.model.checkpoint import check_family, read_config
+from headhunt_svc.model.identity import (
+    LockedFile,
+    ModelLock,
+    lock_of,
+    locked_file,
+    small_files,
+    snapshot_folder,
+    weight_files,
+)
+from headhunt_svc.params import MllmParams
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+TIMEOUT_S = 10.0  # of a question to the hub; downloads have the client's own, HF_HUB_DOWNLOAD_TIMEOUT
+GB = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file on the hub; sha256: None for a small one, of which the hub knows another hash."""
+
+    name: str
+    size: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What the hub says of a model, without its files' content. gated: who may download must accept terms before."""
+
+    id: str
+    revision: str | None
+    commit: str
+    files: dict[str, RemoteFile]
+    gated: bool
+    licence: str | None
+
+
+def endpoint() -> str:
+    """The hub's address: HF_ENDPOINT, else huggingface.co."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask."""
+    from huggingface_hub import constants
+
+    return bool(constants.is_offline_mode())
+
+
+def ask(mllm_id: str, revision: str | None) -> Repository:
+    """Resolve a branch, tag or nothing (the default branch) to a commit, and list its files: one request.
+
+    Raises:
+        ModelError: no such model or revision, or no access.
+        UnreachableError: the hub does not answer.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    with explained(mllm_id, revision):
+        try:
+            info = HfApi().model_info(mllm_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+        except RevisionNotFoundError as exc:
+            raise ModelError(f"{mllm_id} has no revision {revision!r}{_revisions(mllm_id)}") from exc
+    files = {
+        s.rfilename: RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None) for s in info.siblings or ()
+    }
+    licence = getattr(info.card_data, "license_name", None) or getattr(info.card_data, "license", None)
+    return Repository(mllm_id, revision, str(info.sha), files, bool(info.gated), str(licence) if licence else None)
+
+
+def _revisions(mllm_id: str) -> str:
+    """The names that would be right, for a message; nothing where the hub does not list them."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of the transport, whichever it is
+
+    try:
+        refs = HfApi().list_repo_refs(mllm_id)
+    except (HTTPError, OSError):
+        return ": set mllm.revision to one of its branches, tags or commits"
+    names = ", ".join(ref.name for ref in (*refs.branches, *refs.tags))
+    return f": there are {names}, and commits"
+
+
+@contextlib.contextmanager
+def explained(mllm_id: str, revision: str | None) -> Iterator[None]:
+    """Turn what the hub's client raises into one line that says what, where and the way out."""
+    from huggingface_hub import errors
+
+    page = f"{endpoint()}/{mllm_id}"
+    try:
+        yield
+    except errors.GatedRepoError as exc:
+        raise ModelError(
+            f"{mllm_id} is gated: accept its terms on {page}, then log in with `hf auth login` or set HF_TOKEN to a "
+            "token of that account"
+        ) from exc
+    except errors.RepositoryNotFoundError as exc:
+        raise ModelError(
+            f"{endpoint()} has no model {mllm_id}, or it is private: check the name; for a private one log in with "
+            "`hf auth login` or set HF_TOKEN"
+        ) from exc
+    except errors.HFValidationError as exc:
+        raise ConfigError(f"{mllm_id!r} is neither a folder that exists nor an id of the hub (owner/name)") from exc
+    except errors.OfflineModeIsEnabled as exc:
+        raise UnreachableError(_offline(mllm_id, revision)) from exc
+    except errors.LocalEntryNotFoundError as exc:
+        if is_offline():
+            raise UnreachableError(_offline(mllm_id, revision)) from exc
+        raise UnreachableError(_unreachable(exc.__cause__ or exc)) from exc
+    except errors.HfHubHTTPError as exc:
+        raise _refused(mllm_id, exc) from exc
+    except errors.HTTPError as exc:  # type: ignore[attr-defined]  # of the transport: no connection, cut, timeout
+        raise UnreachableError(_unreachable(exc)) from exc
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ModelError(
+                f"the disk of {cache_folder()} is full: free some space, or set HF_HOME to another"
+            ) from exc
+        if exc.errno is None:  # the client's own check of the size
+            raise UnreachableError(_unreachable(exc)) from exc
+        raise ModelError(
+            f"{exc.filename or cache_folder()} cannot be written ({exc.strerror}): set HF_HOME to another folder"
+        ) from exc
+
+
+def _offline(mllm_id: str, revision: str | None) -> str:
+    where = f" at {revision}" if revision else ""
+    return (
+        f"{mllm_id}{where} is not in the cache ({cache_folder()}) and HF_HUB_OFFLINE is set: unset it and run "
+        f"`headhunt models pull {mllm_id}`, or copy the cache from a machine that has it"
+    )
+
+
+def _unreachable(exc: BaseException) -> str:
+    reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+    return (
+        f"{endpoint()} does not answer or broke off ({reason}): check the connection or HF_ENDPOINT and run it again; "
+        "whole files are kept"
+    )
+
+
+def _refused(mllm_id: str, exc: "HfHubHTTPError") -> ModelError | UnreachableError:
+    status = exc.response.status_code
+    if status in (401, 403):
+        return ModelError(
+            f"{endpoint()} refuses {mllm_id} ({status}): the token is wrong or may not read it; log in with `hf auth "
+            "login` or set HF_TOKEN"
+        )
+    if status == 404:
+        return ModelError(f"{mllm_id}: {exc.response.url} does not exist: was the model changed on the hub?")
+    return UnreachableError(
+        f"{endpoint()} answers {status} for {mllm_id}: try again later, or set HF_ENDPOINT to a mirror"
+    )
+
+
+def cache_folder() -> Path:
+    """Where the hub's client keeps models: HF_HUB_CACHE, below HF_HOME."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space on the disk of a folder, which need not exist."""
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(existing).free
+
+
+def resolve(mllm: MllmParams) -> ModelLock:
+    """Ask the hub once which model this is now; a wrong one is refused before any weights are fetched.
+
+    Fetches the small files (of which the hub names no SHA-256), and those weights alone of which it names none.
+
+    Raises:
+        ModelError, UnreachableError: see `ask` and `check_remote`.
+    """
+    repository = ask(mllm.id, mllm.revision)
+    small, weights = check_remote(repository)
+    folder = snapshot_folder(mllm.id, repository.commit)
+    files = [locked_file(folder / name) for name in small]
+    for remote in (repository.files[name] for name in weights):
+        if remote.sha256 is None:
+            download(mllm.id, repository.commit, [remote.name])
+            files.append(locked_file(folder / remote.name))
+        else:
+            files.append(LockedFile(name=remote.name, size=remote.size, sha256=remote.sha256))
+    return lock_of(mllm, repository.commit, files)
+
+
+def check_remote(repository: Repository) -> tuple[list[str], list[str]]:
+    """Check the family, and that no weights are missing; names of small files, which are fetched, and of weights.
+
+    Raises:
+        ModelError: not supported, incomplete, or no access.
+    """
+    small = small_files(repository.files)
+    if "config.json" not in small:
+        raise ModelError(
+            f"{repository.id} has no config.json, so it is no model that transformers can load: take another"
+        )
+    download(repository.id, repository.commit, ["config.json"])
+    folder = snapshot_folder(repository.id, repository.commit)
+    _check_supported(read_config(folder), repository.id)
+    download(repository.id, repository.commit, small)
+    return small, weight_files(repository.files, folder, repository.id)
+
+
+def _check_supported(config: dict[str, Any], mllm_id: str) -> None:
+    """Refuse an unsupported model; the commonest is the original of a converted checkpoint, which is named."""
+    try:
+        check_family(config, mllm_id)
+    except ModelError as exc:
+        converted = f"{mllm_id}-hf"
+        if mllm_id.endswith("-hf") or not _exists(converted):
+            raise
+        raise ModelError(
+            f"{mllm_id} is of type {config.get('model_type')!r}, which needs code of its own; such code is never run: "
+            f"take {converted}, the same in the format of transformers"
+        ) from exc
+
+
+def _exists(mllm_id: str) -> bool:
+    """Whether the hub has a model of this id."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+    try:
+        return bool(HfApi().repo_exists(mllm_id))
+    except (HTTPError, OSError):
+        return False
+
+
+def download(mllm_id: str, commit: str, names: list[str]) -> None:
+    """Fetch files into the cache, those that are not there, with the client's progress bars.
+
+    Raises:
+        ModelError, UnreachableError: no access, no connection, no space. Files that were not finished are not kept.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its warnings tell of every retry in several lines
+    folder = snapshot_folder(mllm_id, commit)
+    for name in names:
+        if not (folder / name).exists():
+            with explained(mllm_id, commit):
+                hf_hub_download(mllm_id, name, revision=commit)
+
+
+def missing(lock: ModelLock) -> list[LockedFile]:
+    """Files of a locked model that are not in the cache."""
+    folder = snapshot_folder(lock.id, str(lock.commit))
+    return [file for file in lock.files if not (folder / file.name).exists()]
+
+
+def fetch(lock: ModelLock) -> Path:
+    """The folder in the cache with the files of a locked model; what is missing is downloaded and compared.
+
+    Raises:
+        ModelError: no access or no space, or what came is not what was locked (it is not kept).
+        UnreachableError: no connection.
+    """
+    folder, lacking = snapshot_folder(lock.id, str(lock.commit)), missing(lock)
+    needed, free = sum(file.size for file in lacking), free_bytes(folder)
+    if needed > free:
+        raise ModelError(
+            f"{lock.label} needs {needed / GB:.1f} GB more on the disk of {cache_folder()}, where {free / GB:.1f} GB "
+            "are free: free some space, or set HF_HOME to another disk"
+        )
+    for file in lacking:
+        download(lock.id, str(lock.commit), [file.name])
+        if locked_file(folder / file.name) != file:
+            forget(folder / file.name)
+            raise ModelError(
+                f"{file.name} of {lock.label} arrived as another file than {endpoint()} announced: run it again; "
+                "behind a proxy or mirror, try without"
+            )
+    return folder
+
+
+def repair(lock: ModelLock) -> Path:
+    """`fetch`, after files in the cache that are not what was locked have been removed."""
+    folder = snapshot_folder(lock.id, str(lock.commit))
+    for file in lock.files:
+        if (folder / file.name).exists() and locked_file(folder / file.name) != file:
+            forget(folder / file.name)
+    return fetch(lock)
+
+
+def forget(path: Path) -> None:
+    """Remove a file from the cache: the link, and what it points to."""
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)

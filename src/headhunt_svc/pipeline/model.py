@@ -1,0 +1,88 @@
+"""model: the model that params.yaml names -> artifacts/model.json, its exact content, and links to its files.
+
+The links are there for DVC, which hashes what they point to: a file that was changed behind them is noticed by
+`dvc status`, wherever the model is.
+"""
+
+from pathlib import Path
+
+from headhunt_svc.errors import ArtifactError, OutputError, UnreachableError
+from headhunt_svc.model import hub
+from headhunt_svc.model.checkpoint import check_family, check_whole, read_config
+from headhunt_svc.model.identity import (
+    DEFAULT_BRANCH,
+    ModelLock,
+    difference,
+    lock_folder,
+    read_lock,
+    write_lock,
+)
+from headhunt_svc.params import MllmParams
+
+
+def lock_model(mllm: MllmParams, path: Path, links: Path, update: bool = False) -> tuple[ModelLock, str | None]:
+    """The stage model: lock a model to what it is now; also returns a note on what could not be asked.
+
+    A lock that is there stays: a model of a hub is locked once, even if its branch moves. update: lock it anew.
+
+    Raises:
+        ModelError: not supported, incomplete, not found, no access.
+        UnreachableError: the hub does not answer, and nothing is locked yet.
+        ArtifactError: the branch has moved, or cached files are not those of the lock.
+    """
+    note = None
+    if Path(mllm.id).is_dir():
+        folder = Path(mllm.id)
+        check_family(read_config(folder), mllm.id)
+        lock = lock_folder(mllm)
+        check_whole(folder, [file.name for file in lock.files if file.name.endswith(".safetensors")])
+    else:
+        old = read_lock(path) if path.exists() and not update else None
+        lock, note = _lock_of_hub(mllm, old if old and old.is_of(mllm) else None, path)
+        folder = hub.fetch(lock)
+        if problem := difference(lock, folder):
+            raise ArtifactError(
+                f"{lock.label} is not what was locked: {problem}; run `headhunt models pull {lock.id} --revision "
+                f"{lock.commit}` to get it again"
+            )
+    link_files(lock, folder, links)
+    write_lock(path, lock)
+    return lock, note
+
+
+def _lock_of_hub(mllm: MllmParams, old: ModelLock | None, path: Path) -> tuple[ModelLock, str | None]:
+    """A hub's model as it is locked (old), or resolved now; the hub is asked only where its answer can differ."""
+    if old and (mllm.revision == old.commit or hub.is_offline()):
+        return old, None
+    if old is None:
+        return hub.resolve(mllm), None
+    try:
+        commit = hub.ask(mllm.id, mllm.revision).commit
+    except UnreachableError as exc:
+        return old, f"{path} stays as it is; whether {mllm.id} has moved is not known: {exc}"
+    if commit == old.commit:
+        return old, None
+    raise ArtifactError(
+        f"{mllm.id}: {mllm.revision or DEFAULT_BRANCH} moved from {old.commit} to {commit}; heads were hunted in "
+        f"{old.commit}, which stays locked in {path}: run `headhunt models lock --update` and `dvc repro` to hunt in "
+        f"the new one, or set mllm.revision to {old.commit}"
+    )
+
+
+def link_files(lock: ModelLock, folder: Path, links: Path) -> None:
+    """Make `links` a folder of links to a model's files, and of nothing else.
+
+    Raises:
+        OutputError: no permission, or no links on this disk.
+    """
+    targets = {file.name: (folder / file.name).resolve() for file in lock.files}
+    try:
+        links.mkdir(parents=True, exist_ok=True)
+        for old in links.iterdir():
+            if targets.get(old.name) != (old.readlink() if old.is_symlink() else None):
+                old.unlink()
+        for name, target in targets.items():
+            if not (links / name).is_symlink():
+                (links / name).symlink_to(target)
+    except OSError as exc:
+        raise OutputError(f"cannot write {links} ({exc.strerror or exc}): remove it and run this again") from exc

@@ -170,6 +170,11 @@ def test_videos_of_ones_own_end_to_end(tmp_path: Path) -> None:
     options = ["--dataset", "own", "--annotations", annotations, "--out", tmp_path / "out", "--bootstrap", "5"]
     done = headhunt("benchmark", tmp_path / "root", *options)
     assert done.returncode == 0, done.stderr
+    own_annotations(tmp_path / "train.jsonl", split="calibration")
+    without_test = [*options[:3], tmp_path / "train.jsonl", "--out", tmp_path / "none"]
+    refused = headhunt("benchmark", tmp_path / "root", *without_test)
+    assert refused.returncode == 2
+    assert "no video is in the split `test`" in refused.stderr
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["protocol"]["dataset"] == "own"
     assert {name: row["anomalous_frames"] for name, row in metrics["per_video"].items()} == {

@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import yaml
 
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.params import IdentifyParams, PromptParams, load_params, prompt_sets
+from headhunt_svc.params import PROMPT_SETS, IdentifyParams, PromptParams, load_params, prompt_sets
 from headhunt_svc.storage.files import text_id
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -142,7 +143,12 @@ def test_a_released_set_never_changes() -> None:
     assert {name: text_id("\n".join(sets[name])) for name in RELEASED} == RELEASED
 
 
-def test_the_sets_ask_for_anomalies_in_different_words() -> None:
+def test_the_wheel_holds_the_sets() -> None:
+    project = tomllib.loads(SHIPPED.with_name("pyproject.toml").read_text())
+    assert PROMPT_SETS.name in project["tool"]["setuptools"]["package-data"]["headhunt_svc"]
+
+
+def test_the_prompts_of_a_set_are_several_plain_sentences() -> None:
     for row in prompt_sets().values():
         for texts in row.versions.values():
             assert len(set(texts)) == len(texts) >= 4

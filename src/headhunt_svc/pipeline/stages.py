@@ -19,6 +19,7 @@ from headhunt_svc.storage.files import sha256
 
 PACKAGE = Path(__file__).parents[1]
 DEMO_PARAMS = "demo/params.yaml"
+PROMPT_SETS = "prompts.yaml"
 
 # Code that stages have in common, as folders and files of this package
 _BASE = ("errors.py", "names.py", "params.py", "types.py")
@@ -58,8 +59,9 @@ class Stage:
     frozen: bool = False
 
     def files(self) -> list[str]:
-        """Files and folders of the package with the code that this stage runs."""
-        return sorted({*self.code, f"{self.runs.replace('.', '/')}.py"})
+        """Files and folders of the package with the code that this stage runs, and the prompt sets if it reads them."""
+        prompt_sets = [PROMPT_SETS] if "prompts" in self.params else []
+        return sorted({*self.code, *prompt_sets, f"{self.runs.replace('.', '/')}.py"})
 
 
 STAGES = {

@@ -139,6 +139,7 @@ def test_a_stage_has_a_fingerprint_of_the_code_that_it_runs(tmp_path: Path, monk
     assert changed_by("serve/api.py") == changed_by("core/__pycache__/x.pyc") == set()
     assert changed_by("pipeline/index.py") == {"index"}
     assert changed_by("demo/params.yaml") == {"pretrain", "corpus"}
+    assert changed_by("prompts.yaml") == {name for name, stage in STAGES.items() if "prompts" in stage.params}
     assert changed_by("core/scoring.py") == set(STAGES) - {"pretrain", "model"}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from headhunt_svc import paths
+from headhunt_svc.model.families import plugins
 from headhunt_svc.params import Params
 from headhunt_svc.storage.files import sha256
 
@@ -289,7 +290,10 @@ def _outs(outs: Iterable[Path | str]) -> list[Any]:
 
 
 def code_fingerprints() -> dict[str, str]:
-    """A fingerprint for each stage of the code that it runs, as installed; code of another stage does not change it."""
+    """A fingerprint for each stage of the code that it runs, as installed; code of another stage does not change it.
+
+    A model family of another distribution counts by that distribution's version.
+    """
     hashes: dict[Path, str] = {}
     fingerprints = {}
     for name, stage in STAGES.items():
@@ -298,6 +302,8 @@ def code_fingerprints() -> dict[str, str]:
         files = sorted(file for file in inside if file.is_file() and "__pycache__" not in file.parts)
         hashes |= {file: sha256(file) for file in files if file not in hashes}
         lines = "".join(f"{file.relative_to(PACKAGE).as_posix()} {hashes[file]}\n" for file in files)
+        if "model" in stage.code:
+            lines += "".join(f"{plugin.model_type} {plugin.distribution}\n" for plugin in plugins() if plugin.added)
         fingerprints[name] = hashlib.sha256(lines.encode()).hexdigest()[:16]
     return fingerprints
 

@@ -15,6 +15,7 @@ from headhunt_svc.params import Params, load_params
 from headhunt_svc.pipeline import project, stages
 from headhunt_svc.pipeline.project import DVC_MISSING, Project, demo_project, own_project, write_project
 from headhunt_svc.pipeline.stages import STAGES, code_fingerprints, project_pipeline, sections_with_defaults
+from helpers.distributions import install
 
 PARAMS = load_params(shipped() / "params.yaml")
 CORPUS = load_demo_params().corpus.places()
@@ -141,6 +142,19 @@ def test_a_stage_has_a_fingerprint_of_the_code_that_it_runs(tmp_path: Path, monk
     assert changed_by("demo/params.yaml") == {"pretrain", "corpus"}
     assert changed_by("prompts.yaml") == {name for name, stage in STAGES.items() if "prompts" in stage.params}
     assert changed_by("core/scoring.py") == set(STAGES) - {"pretrain", "model"}
+
+
+def test_a_family_of_another_distribution_counts_by_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = [code_fingerprints()]
+    for version in ("1.0", "1.1"):
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(install(tmp_path / version, "acme-families", version, {"kestrel": "acme:Mine"}))
+            states.append(code_fingerprints())
+    assert len({state["extract"] for state in states}) == len({state["detect"] for state in states}) == 3
+    assert len({state["index"] for state in states}) == len({state["fit"] for state in states}) == 1
+    assert code_fingerprints() == states[0]
 
 
 def test_stages_of_a_project_depend_on_nothing_of_a_clone() -> None:

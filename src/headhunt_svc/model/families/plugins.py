@@ -43,6 +43,11 @@ class Plugin:
         """Who provides it, name and version: "headhunt-svc", "acme-families 1.2"."""
         return " and ".join(map(_distribution, self.entries))
 
+    @property
+    def added(self) -> bool:
+        """Does another distribution provide it?"""
+        return any(entry.dist is not None for entry in self.entries)
+
     def load(self) -> Family:
         """The family.
 

@@ -68,7 +68,7 @@ SIZES = {
 }
 
 
-def build(size: Size, device: str) -> tuple[Extractor, torch.Tensor]:
+def build(size: Size, device: str, vocabulary: int = 1024) -> tuple[Extractor, torch.Tensor]:
     """A frozen random model and pixels float[segment, frame, 3, h, w]."""
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
@@ -83,7 +83,7 @@ def build(size: Size, device: str) -> tuple[Extractor, torch.Tensor]:
         },
         text_config={
             "model_type": "qwen2",
-            "vocab_size": 1024,
+            "vocab_size": vocabulary,
             "hidden_size": size.hidden,
             "intermediate_size": size.intermediate,
             "num_hidden_layers": size.layers,

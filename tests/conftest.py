@@ -108,7 +108,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, footage: Path) -> Iterator[
     """The service from the source tree with the bundle that ships: one process for all tests that only ask it."""
     home = tmp_path_factory.mktemp("bentoml")
     jobs = {"HEADHUNT_JOBS_FOLDER": str(home / "jobs"), "HEADHUNT_JOBS_ROOTS": str(footage)}
-    with serving(".", ROOT, home, HEADHUNT_URI_ROOTS=str(footage), TMPDIR=str(home), **jobs) as found:
+    with serving(
+        ".", ROOT, home, HEADHUNT_URI_ROOTS=str(footage), HEADHUNT_DESCRIBE="true", TMPDIR=str(home), **jobs
+    ) as found:
         yield found
 
 

@@ -12,6 +12,7 @@ from pydantic.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, Posi
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.types import SpanEnds, Split
 
+DESCRIBE = "Describe in one sentence what happens in the video."
 AnySection = TypeVar("AnySection", bound="Section")
 PROMPT_SETS = Path(__file__).with_name("prompts.yaml")
 
@@ -157,12 +158,14 @@ class PromptParams(Section):
 
     Give texts of your own, or set: NAME@VERSION, a set of the package; `texts` then holds its texts. extra: what is
     special at a site, in sentences that follow every prompt of the set: "... About this site: forklifts are normal."
+    describe: what the model is asked about the peak of an event, where descriptions are requested.
     """
 
     set: str | None = None
     extra: tuple[Annotated[str, Field(pattern=r"\S")], ...] = ()
     texts: Annotated[tuple[str, ...], Field(min_length=1)]
     scoring: NonNegativeInt = 0
+    describe: str = DESCRIBE
 
     @model_validator(mode="before")
     @classmethod
@@ -188,7 +191,7 @@ class PromptParams(Section):
             raise ValueError(f"scoring is {self.scoring}, but there are only {len(self.texts)} prompts (0-based)")
         if len(set(self.texts)) < len(self.texts):
             raise ValueError("two prompts are the same")
-        if any(not p.strip() for p in self.texts):
+        if any(not p.strip() for p in (*self.texts, self.describe)):
             raise ValueError("a prompt is empty")
         return self
 

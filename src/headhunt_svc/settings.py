@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     log_flush_s: float = Field(default=5.0, gt=0)
     log_retention_days: int = Field(default=90, gt=0)
     probe_share: float = Field(default=0.02, ge=0, le=1)
+    describe: bool = False  # load all layers of the model, so that requests may ask for descriptions
 
     # the service
     bundle: Path | None = None  # default: artifacts/detector, or the model that was packaged

@@ -71,7 +71,9 @@ class ScriptedEngine(Engine):
         self.calls: list[tuple[bytes, str, Options, str]] = []
         self.admitted_now = 0
         bundle, scorer = load_bundle(BUNDLE)
-        self._detector = SimpleNamespace(bundle=bundle, scorer=scorer, detector_id=bundle.detector_id, code="1")
+        self._detector = SimpleNamespace(
+            bundle=bundle, scorer=scorer, detector_id=bundle.detector_id, code="1", describes=False
+        )
 
     def loaded(self) -> Any:
         if self.refusal is not None:

@@ -25,7 +25,7 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.detector.scorers import ModelScorer
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.settings import Settings
 from headhunt_svc.video.opening import open_video
 from helpers.detecting import batches_of
@@ -68,6 +68,48 @@ def test_shares_explain_the_scores(explosion: Path, tmp_path: Path) -> None:
     # a run without it gives the same scores
     plain = detector.detect(explosion)
     np.testing.assert_allclose([s.raw for s in report.scores], [s.raw for s in plain.scores], atol=1e-5)
+
+
+def test_events_are_described(explosion: Path, tmp_path: Path) -> None:
+    done = headhunt("detect", explosion, "--out", tmp_path, "--plot", "--describe", "--contributions")
+    assert done.returncode == 0, done.stderr
+    report = load_report(tmp_path / "yard.mp4.json")
+    detector = Detector.load(ROOT / "artifacts" / "detector", Settings(batch_segments=3), describe=True)
+    assert report.description_prompt == detector.description_prompt
+    assert report.events
+    for event in report.events:
+        assert event.description
+        assert event.description in done.stdout
+    # the same words and scores in other batches, and by a model without the layers that scoring does not need
+    options = Options(contributions=True, describe=True)
+    again = detector.detect(explosion, options=options)
+    assert [e.description for e in again.events] == [e.description for e in report.events]
+    part = Detector.load(ROOT / "artifacts" / "detector")
+    plain = part.detect(explosion, options=Options(contributions=True))
+    bare = report.model_copy(
+        update={
+            "events": tuple(e.model_copy(update={"description": None}) for e in report.events),
+            "description_prompt": None,
+        }
+    )
+    assert bare == plain
+    with pytest.raises(ConfigError, match="start with HEADHUNT_DESCRIBE=true"):
+        part.detect(explosion, options=options)
+    # a report without words does not stand for one with them
+    headhunt("detect", explosion, "--out", tmp_path)
+    assert load_report(tmp_path / "yard.mp4.json").description_prompt is None
+    headhunt("detect", explosion, "--out", tmp_path, "--resume", "--describe")
+    assert load_report(tmp_path / "yard.mp4.json").description_prompt is not None
+
+
+def test_a_resumed_video_is_described_as_one_without_an_interruption(explosion: Path) -> None:
+    detector = Detector.load(ROOT / "artifacts" / "detector", Settings(batch_segments=3), describe=True)
+    options = Options(threshold=0.2, describe=True)
+    whole, batches = detector.detect(explosion, options=options), batches_of(detector, explosion)
+    assert len(batches) > 3
+    with open_video(explosion) as video:
+        resumed = detector.report(video, detector.score(video, resume=batches[:-1], options=options), options)
+    assert resumed == whole
 
 
 def test_options_choose_the_operating_point_and_heads_add_up(explosion: Path) -> None:

@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, benchmark, headhunt, until
+from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.models import Job, JobRequest
 from headhunt_svc.jobs.queue import DONE
-from headhunt_svc.settings import JobSettings
+from headhunt_svc.settings import JobSettings, Settings
 
 BUNDLE = ROOT / "artifacts" / "detector"
 KILLS = int(os.environ.get("HEADHUNT_TEST_KILLS", "2"))
@@ -151,6 +153,21 @@ def test_the_same_video_is_not_scored_again_for_another_job(jobs: Jobs, tmp_path
     assert first.videos[0].result == second.videos[0].result
     assert scored(jobs, first.videos[0].result) == 1
     assert next(jobs.rows(second.job_id))["video_id"] == "other name.mp4"
+
+
+def test_events_are_described_where_a_job_asks_for_it(jobs: Jobs, clip: Path) -> None:
+    """By the same worker, which loads the layers that it lacks."""
+    plain, described = (
+        ended(jobs, submit(jobs, [clip], options={"describe": describe})) for describe in (False, True)
+    )
+    assert (plain.state, described.state) == ("succeeded", "succeeded")
+    (without,), (row,) = (list(jobs.rows(job.job_id)) for job in (plain, described))
+    assert row["scores"] == without["scores"]
+    assert {event["description"] for event in without["events"]} == {None}
+    local = Detector.load(BUNDLE, Settings(batch_segments=8), describe=True).detect(clip, options=Options(describe=True))
+    assert [event["description"] for event in row["events"]] == [event.description for event in local.events]
+    assert row["description_prompt"] == local.description_prompt
+    assert row["events"]
 
 
 def test_cancel_stops_within_a_batch_and_retry_goes_on_from_there(jobs: Jobs, tmp_path: Path) -> None:

@@ -73,6 +73,19 @@ def test_options_and_raw_bodies(server: Server, clip: Path, detector: Detector) 
     assert "model;dur=" in answer.headers["server-timing"]
 
 
+def test_descriptions(server: Server, clip: Path) -> None:
+    local = Detector.load(ROOT / "artifacts" / "detector", describe=True).detect(clip, "yard", Options(describe=True))
+    assert local.events
+    assert all(event.description for event in local.events)
+    with Client(server.url) as client:
+        assert client.detect(clip, "yard", Options(describe=True)) == local
+        *_, report = client.stream(clip, "yard", Options(describe=True))
+        assert report == local
+        assert client.detector()["describes"] is True
+        plain = client.detect(clip, "yard")
+    assert (plain.description_prompt, {event.description for event in plain.events}) == (None, {None})
+
+
 def test_one_segment_from_an_integrators_own_decoder(server: Server, clip: Path, detector: Detector) -> None:
     cut = detector.bundle.segmentation
     with VideoReader(clip) as video:

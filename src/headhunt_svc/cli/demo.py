@@ -11,12 +11,13 @@ from headhunt_svc import paths
 from headhunt_svc.cli.console import safe, wide
 from headhunt_svc.cli.detect import print_report
 from headhunt_svc.cli.evaluate import print_ablation, print_metrics
-from headhunt_svc.cli.options import PARAMS, ParamsFile
+from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
 from headhunt_svc.demo.published import TOLERANCE, differences
 from headhunt_svc.demo.shipped import shipped
 from headhunt_svc.params import load_params
 from headhunt_svc.storage.files import read_json
+from headhunt_svc.types import Split
 
 DemoParamsFile = Annotated[
     Path, typer.Option("--params", help="The demo's parameters.", show_default="those of the package")
@@ -64,6 +65,41 @@ def demo_seeds(
             pretrain(recipe.model_copy(update={"seed": seed}), PRETRAIN_WORK, folders[str(seed)])
     compare(load_params(params), folders, paths.INDEX, paths.LABELS, paths.DEMO_SEEDS / "features", paths.SEEDS)
     print_seeds(paths.SEEDS)
+
+
+@demo_app.command("words")
+def demo_words(
+    prompts: Annotated[list[str] | None, typer.Argument(help="What to ask; default: the bundle's prompt.")] = None,
+    split: Annotated[Split, typer.Option(help="A split of the index.")] = "test",
+    bundle: BundleFolder = paths.BUNDLE,
+) -> None:
+    """Count the true events whose kind the model's description names."""
+    from headhunt_svc.data.datasets import load_index
+    from headhunt_svc.demo.naming import named_events
+    from headhunt_svc.detector.options import Options
+    from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.pipeline.detect import detect_videos, whole_reports
+    from headhunt_svc.pipeline.files import Input
+
+    records = load_index(paths.INDEX, split)
+    inputs = [Input(r.path, r.video_id) for r in records]
+    detector = Detector.load(bundle, describe=True)
+    rows: dict[str, dict[str, tuple[int, int]]] = {}
+    for prompt in prompts or [detector.description_prompt]:
+        detector.bundle = detector.bundle.model_copy(update={"description_prompt": prompt})
+        reports = whole_reports(detect_videos(detector, inputs, options=Options(describe=True)))
+        rows[prompt] = named_events(zip(records, (report for _, report in reports), strict=True))
+    print_named(rows)
+
+
+def print_named(rows: dict[str, dict[str, tuple[int, int]]]) -> None:
+    """Prints for each prompt how many true events of each kind are named, out of how many."""
+    table = Table("prompt", "named", *next(iter(rows.values())))
+    for prompt, by_kind in rows.items():
+        named, events = (sum(counts) for counts in zip(*by_kind.values(), strict=True))
+        share = f"{named} of {events}" + (f" ({named / events:.0%})" if events else "")
+        table.add_row(safe(prompt), share, *(f"{n} of {of}" for n, of in by_kind.values()))
+    wide().print(table)
 
 
 @demo_app.command("show")

@@ -14,6 +14,7 @@ from headhunt_svc.cli.console import clock, note, print_passes, safe
 from headhunt_svc.cli.options import (
     BundleFolder,
     Contributions,
+    Describe,
     PointName,
     SmoothingMode,
     StreamNumber,
@@ -54,6 +55,7 @@ def detect(
     smoothing: SmoothingMode = "offline",
     contributions: Contributions = False,
     stream: StreamNumber = None,
+    describe: Describe = False,
     camera: Annotated[
         str | None, typer.Option(help="Name in the prediction log; default: the folder of the video.")
     ] = None,
@@ -68,11 +70,11 @@ def detect(
     for flag, requested in (("--plot", plot), ("--explain", explain)):
         if requested and out is None:
             raise typer.BadParameter(f"{flag} needs --out DIR, the folder for its files")
-    options = Options(operating_point, threshold, smoothing, contributions, stream)
+    options = Options(operating_point, threshold, smoothing, contributions, stream, describe)
     if split is not None:
         if options != Options(operating_point):
             raise typer.BadParameter(
-                "--threshold, --smoothing, --contributions and --stream are for VIDEOS, not for --split"
+                "--threshold, --smoothing, --contributions, --stream and --describe are for VIDEOS, not for --split"
             )
         check_bundle(bundle, operating_point)
         from headhunt_svc.pipeline.detect import detect_split, detect_stored
@@ -114,7 +116,7 @@ def _by_detector(
     from headhunt_svc.prediction_log.recording import recorder_of
 
     with closing(recorder_of(Settings())) as recorder:
-        detector = Detector.load(bundle)
+        detector = Detector.load(bundle, whole=options.describe)
         for _, result in detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera):
             yield result
 
@@ -198,6 +200,8 @@ def print_report(report: Report, out: Path | None) -> None:
         console.print(
             f"  [red]event[/red] {clock(e.start_s)} to {clock(e.stop_s)}, peak {e.peak:.2f} at {clock(e.peak_s)}"
         )
+        if e.description is not None:
+            console.print(f"        {safe(e.description)}")
     if not report.events:
         console.print("  no event")
     for word, text in notices(report):

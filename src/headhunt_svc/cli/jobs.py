@@ -15,6 +15,7 @@ from headhunt_svc.cli.console import clock, note, safe, wide
 from headhunt_svc.cli.options import (
     BundleFolder,
     Contributions,
+    Describe,
     PointName,
     SmoothingMode,
     StreamNumber,
@@ -46,6 +47,7 @@ def submit(
     smoothing: SmoothingMode = "offline",
     contributions: Contributions = False,
     stream: StreamNumber = None,
+    describe: Describe = False,
     priority: Annotated[int, typer.Option(min=1, max=10_000, help="Lower is sooner.")] = 100,
     webhook: Annotated[str | None, typer.Option(help="URL that gets events and the end of the job.")] = None,
     key: Annotated[str, typer.Option(help="Another key makes another job of the same request.")] = "",
@@ -53,7 +55,7 @@ def submit(
 ) -> None:
     """Put videos into the queue; prints the job's id. The same request again is the same job."""
     # Options refuses wrong values with a message of one line
-    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions, stream)))
+    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions, stream, describe)))
     absolute = tuple(i if is_uri(i) or i.startswith("upload:") else uri_of(Path(i).absolute()) for i in inputs)
     request = JobRequest(inputs=absolute, options=options, priority=priority, webhook=webhook, key=key)
     with _queue() as jobs:
@@ -159,10 +161,11 @@ def batch(
     smoothing: SmoothingMode = "offline",
     contributions: Contributions = False,
     stream: StreamNumber = None,
+    describe: Describe = False,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Score an archive without a queue; a second run goes on where the first stopped."""
-    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions, stream)))
+    options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions, stream, describe)))
     check_bundle(bundle, operating_point, smoothing)
     from headhunt_svc.jobs.batch import run
     from headhunt_svc.jobs.inputs import expand

@@ -54,6 +54,9 @@ Contributions = Annotated[
 StreamNumber = Annotated[
     int | None, typer.Option("--stream", min=0, help="Number of the video stream, where a file has several.")
 ]
+Describe = Annotated[
+    bool, typer.Option("--describe", help="Let the model describe every event's peak in words; loads all its layers.")
+]
 
 
 def dataset_of(

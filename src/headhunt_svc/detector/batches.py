@@ -1,6 +1,6 @@
 """What flows through a detector: batches of segments, before and after the model."""
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64
 
+from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.quality import Quality, picture_quality
 from headhunt_svc.model.attribution import Attribution
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.types import Segment
+from headhunt_svc.types import Event, OperatingPoint, Segment
 from headhunt_svc.video.prefetch import prefetch
 from headhunt_svc.video.source import VideoSource
 
@@ -60,6 +61,7 @@ class ScoredBatch:
     """Segments after the model: features at the expert heads and raw scores, no pictures.
 
     attribution: only where it was asked for. prompt_readings: by place in the batch, where segments were probed.
+    descriptions: what the model says about the peaks of events that ended here, by the segment's index.
     resumed: scored by an earlier, interrupted run.
     """
 
@@ -68,6 +70,7 @@ class ScoredBatch:
     raw: Float64[np.ndarray, " segment"]
     attribution: Attribution | None = None
     prompt_readings: Mapping[int, PromptReading] = field(default_factory=dict)
+    descriptions: Mapping[int, str] = field(default_factory=dict)
     resumed: bool = False
 
     def __post_init__(self) -> None:
@@ -78,6 +81,16 @@ class ScoredBatch:
     def stop_s(self) -> float:
         """Seconds of footage scored so far."""
         return self.segments[-1].stop_s
+
+
+def located(
+    segments: Sequence[TimedSegment], raw: Float64[np.ndarray, " segment"], point: OperatingPoint
+) -> tuple[Float64[np.ndarray, " segment"], list[Event]]:
+    """Smoothed scores and events of a video's segments."""
+    edges_s = np.array([(s.start_s, s.stop_s) for s in segments])
+    smoothed = smooth(raw, point.sigma_segments, point.smoothing, contiguous(edges_s))
+    spans = [s.segment.span for s in segments]
+    return smoothed, events(smoothed, spans, edges_s[:, 0], edges_s[:, 1], point)
 
 
 def pixel_batches(

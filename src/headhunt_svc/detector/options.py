@@ -16,6 +16,7 @@ class Options:
     smoothing: offline (both sides) or causal (past only, as in live use; has operating points of its own).
     contributions: what each head adds, for every segment and not only at the events' peaks.
     stream: the number of the video stream to read, as FFmpeg counts; by default the one that players show.
+    describe: the model describes the peak of every event in words (model/generation.py).
 
     Raises:
         ConfigError: a value out of range.
@@ -26,6 +27,7 @@ class Options:
     smoothing: Literal["offline", "causal"] = "offline"
     contributions: bool = False
     stream: int | None = None
+    describe: bool = False
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:

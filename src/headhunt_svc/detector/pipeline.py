@@ -3,7 +3,7 @@
 docs/architecture.md shows how `score` and `report` follow each other.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.scoring import contributions
-from headhunt_svc.detector.batches import ScoredBatch, TimedSegment, pixel_batches
+from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment, located, pixel_batches
 from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_golden
+from headhunt_svc.detector.describing import described
 from headhunt_svc.detector.fingerprint import check
 from headhunt_svc.detector.model import fetch_model
 from headhunt_svc.detector.options import Options
@@ -30,9 +30,11 @@ from headhunt_svc.detector.report import (
     SegmentScore,
 )
 from headhunt_svc.detector.scorers import ModelScorer, SegmentScorer
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
+from headhunt_svc.model.generation import answer
 from headhunt_svc.model.loading import load_extractor
+from headhunt_svc.params import DESCRIBE
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import code_version
 from headhunt_svc.types import OperatingPoint, Scorer
@@ -79,6 +81,11 @@ class Reporter:
         return point if options.threshold is None else replace(point, threshold=options.threshold)
 
     @property
+    def description_prompt(self) -> str:
+        """What the model is asked about the peak of an event."""
+        return self.bundle.description_prompt or DESCRIBE
+
+    @property
     def lineage(self) -> Lineage:
         """Where this detector's scores come from."""
         return Lineage(
@@ -93,6 +100,8 @@ class Reporter:
     def report(self, video: VideoFacts, batches: Iterable[ScoredBatch], options: Options = Options()) -> Report:
         """Take all batches of a video, smooth and threshold their scores, and say what was found.
 
+        options: those that the batches were scored with.
+
         Raises:
             ConfigError: unknown operating point; told before anything is scored.
         """
@@ -100,14 +109,14 @@ class Reporter:
         segments: list[TimedSegment] = []
         raws: list[np.ndarray] = []
         contributed: list[np.ndarray] = []
+        descriptions: dict[int, str] = {}
         for batch in batches:
             segments += batch.segments
             raws.append(batch.raw)
             contributed.append(contributions(self.scorer, batch.features))
+            descriptions |= batch.descriptions
         raw, shares = np.concatenate(raws), np.concatenate(contributed)
-        edges_s = np.array([(s.start_s, s.stop_s) for s in segments])
-        smoothed = smooth(raw, point.sigma_segments, options.smoothing, contiguous(edges_s))
-        spans = [s.segment.span for s in segments]
+        smoothed, events = located(segments, raw, point)
         return Report(
             detector_id=self.detector_id,
             code=self.code,
@@ -142,8 +151,9 @@ class Reporter:
                     peak=e.peak,
                     peak_s=e.peak_s,
                     contributions=tuple(shares[e.peak_segment].tolist()),
+                    description=descriptions[segments[e.peak_segment].segment.index] if options.describe else None,
                 )
-                for e in events(smoothed, spans, edges_s[:, 0], edges_s[:, 1], point)
+                for e in events
             ),
             gaps=tuple(map(ReportGap.model_validate, video.gaps)),
             repaired_times=video.repaired_times,
@@ -152,7 +162,22 @@ class Reporter:
             discontinuities=tuple(map(ReportDiscontinuity.model_validate, video.discontinuities)),
             unfinished=video.unfinished,
             stream=stream_of(video),
+            description_prompt=self.description_prompt if options.describe else None,
         )
+
+
+def _scored(
+    batches: Iterable[PixelBatch], scorer: SegmentScorer, resume: Sequence[ScoredBatch]
+) -> Iterator[tuple[PixelBatch, ScoredBatch]]:
+    """Batches before and after the model; resume: see Detector.score."""
+    for i, batch in enumerate(batches):
+        if i >= len(resume):
+            yield batch, scorer.score(batch)
+            continue
+        if [s.segment for s in resume[i].segments] != [s.segment for s in batch.segments]:
+            name = batch.segments[0].segment.video_id
+            raise ArtifactError(f"{name}: the scores kept are of other segments: score it from the start")
+        yield batch, replace(resume[i], resumed=True)
 
 
 class Detector(Reporter):
@@ -162,21 +187,24 @@ class Detector(Reporter):
     report = detector.detect(Path("clip.mp4"))
     """
 
-    def __init__(self, bundle: Bundle, scorer: Scorer, extractor: Extractor, batch_segments: int) -> None:
+    def __init__(
+        self, bundle: Bundle, scorer: Scorer, extractor: Extractor, batch_segments: int, whole: bool = False
+    ) -> None:
+        """whole: does the extractor have all layers of the model, so that it can describe events?"""
         super().__init__(bundle, scorer)
         extractor.check_heads(scorer.heads)
         if len(scorer.weight) != len(scorer.heads) * extractor.d_head:
             raise ArtifactError(
                 f"the scorer has {len(scorer.weight)} weights, the model gives {len(scorer.heads)} x {extractor.d_head}"
             )
-        self.extractor, self.batch_segments = extractor, batch_segments
+        self.extractor, self.batch_segments, self.describes = extractor, batch_segments, whole
 
     @classmethod
-    def load(cls, folder: Path, settings: Settings | None = None, all_heads: bool = False) -> "Detector":
+    def load(cls, folder: Path, settings: Settings | None = None, whole: bool = False) -> "Detector":
         """Load a bundle and its model.
 
-        all_heads: the whole decoder, to read other heads as well; without it layers behind the deepest expert head are
-            left out.
+        whole: with all layers of the decoder, to describe events and to read other heads (or set HEADHUNT_DESCRIBE).
+            Without it those behind the deepest expert head are left out. Scores are the same, and take no longer.
 
         Raises:
             ArtifactError: the bundle is missing, broken, or made for another model, or its features do not come out
@@ -186,13 +214,27 @@ class Detector(Reporter):
         settings = settings or Settings()
         bundle, scorer = load_bundle(folder)
         lock = fetch_model(bundle, folder)
-        deepest = None if all_heads else max(h.layer for h in scorer.heads)
+        whole = whole or settings.describe
+        deepest = None if whole else max(h.layer for h in scorer.heads)
         extractor = load_extractor(
             bundle.mllm_at(folder), bundle.segmentation, settings.device, deepest=deepest, lock=lock
         )
         golden, n_frames = load_golden(folder), bundle.segmentation.frames_per_segment
         check(bundle.fingerprint, golden, extractor, bundle.prompt, scorer.heads, n_frames, folder)
-        return cls(bundle, scorer, extractor, settings.batch_segments)
+        return cls(bundle, scorer, extractor, settings.batch_segments, whole)
+
+    def check(self, options: Options) -> None:
+        """Check options before any video is decoded.
+
+        Raises:
+            ConfigError: unknown operating point, or descriptions by a model without its last layers.
+        """
+        self.operating_point(options)
+        if options.describe and not self.describes:
+            raise ConfigError(
+                "no descriptions: the model was loaded without the layers that scoring does not need; start with "
+                "HEADHUNT_DESCRIBE=true, or leave describe out"
+            )
 
     def features(
         self, pixels: torch.Tensor, cache: VisionCache, frames: Frames
@@ -206,30 +248,38 @@ class Detector(Reporter):
         return ModelScorer(self.extractor, self.bundle.prompt, self.scorer, explain)
 
     def score(
-        self, video: VideoSource, scorer: SegmentScorer | None = None, resume: Sequence[ScoredBatch] = ()
+        self,
+        video: VideoSource,
+        scorer: SegmentScorer | None = None,
+        resume: Sequence[ScoredBatch] = (),
+        options: Options = Options(),
     ) -> Generator[ScoredBatch]:
         """Score an opened video, batch by batch, as fast as the result is taken. Close it where you stop early.
 
         scorer: what runs the model; this detector's own by default.
         resume: batches of an earlier, interrupted run: their segments are decoded, not scored again. The batches that
             follow are composed as without the interruption, so the scores are the same to the bit.
+        options: as for `report`; with `describe` the batches hold what the model says about the events' peaks.
 
         Raises:
+            ConfigError: see `check`.
             VideoDecodeError, VideoLimitError: see VideoReader. Pictures that could not be decoded in an otherwise
                 readable video are gaps of the report.
             ArtifactError: `resume` is of another video.
         """
-        scorer = scorer or self.model_scorer()
-        with closing(pixel_batches(video, self.bundle.segmentation, self.extractor, self.batch_segments)) as batches:
-            for i, batch in enumerate(batches):
-                if i >= len(resume):
-                    yield scorer.score(batch)
-                    continue
-                if [s.segment for s in resume[i].segments] != [s.segment for s in batch.segments]:
-                    raise ArtifactError(
-                        f"{video.video_id}: the scores kept are of other segments: score it from the start"
-                    )
-                yield replace(resume[i], resumed=True)
+        self.check(options)
+        model = scorer or self.model_scorer()
+
+        def describe(peak: PixelBatch) -> str:
+            with model.exclusive():
+                return answer(self.extractor, peak.pixels[0], self.description_prompt, peak.cache)
+
+        with closing(pixel_batches(video, self.bundle.segmentation, self.extractor, self.batch_segments)) as pixels:
+            scored = _scored(pixels, model, resume)
+            if options.describe:
+                yield from described(scored, self.operating_point(options), describe)
+            else:
+                yield from (batch for _, batch in scored)
 
     def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
         """Score a video file: `open_video`, `score` and `report` in one.
@@ -237,6 +287,9 @@ class Detector(Reporter):
         Raises:
             VideoOpenError: not a video. Otherwise see `score` and `report`.
         """
-        self.operating_point(options)
-        with open_video(path, video_id, stream=options.stream) as video, closing(self.score(video)) as batches:
+        self.check(options)
+        with (
+            open_video(path, video_id, stream=options.stream) as video,
+            closing(self.score(video, options=options)) as batches,
+        ):
             return self.report(video, batches, options)

@@ -39,7 +39,7 @@ class ReportEvent(_Model):
     """An anomalous stretch; peak is its highest smoothed score, in the segment around peak_s.
 
     contributions: what each head adds to the logit of that segment's raw score, in the order of the lineage's heads;
-    with the lineage's bias they sum to the logit.
+    with the lineage's bias they sum to the logit. description: what the model says about that segment, on request.
     """
 
     start_frame: int
@@ -49,6 +49,7 @@ class ReportEvent(_Model):
     peak: float
     peak_s: float
     contributions: tuple[float, ...]
+    description: str | None = None
 
 
 class ReportGap(_Model):
@@ -101,6 +102,7 @@ class Report(_Model):
     All times are seconds from the first picture. fps: typical pictures per second; stated_fps: what the file states,
     where that is something else. repaired_times: pictures without a usable timestamp, placed one step after the one
     before. unfinished: what is missing at the file's end, if anything. stream: only of a file with several.
+    description_prompt: what the model was asked about the events' peaks, if descriptions were requested.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -124,6 +126,7 @@ class Report(_Model):
     discontinuities: tuple[ReportDiscontinuity, ...] = ()
     unfinished: str | None = None
     stream: ReportStream | None = None
+    description_prompt: str | None = None
 
 
 def coarser(report: Report, resolution_s: float) -> Report:

@@ -64,18 +64,19 @@ def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.Ra
 
     try:
         detector = Detector.load(bundle)
-    except HeadHuntError as exc:
+        answer({"detector_id": detector.detector_id})
+        for line in requests:
+            message = json.loads(line)
+            if "stop" in message:  # came when the video was done
+                continue
+            stop.clear()
+            video, options = JobVideo.model_validate(message["video"]), JobOptions.model_validate(message["options"])
+            if options.describe and not detector.describes:
+                del detector  # frees its memory for the same model with all layers, which then stays
+                detector = Detector.load(bundle, whole=True)
+            answer(outcome_of(VideoScorer(detector, store, checkpoint_s, check), video, options))
+    except HeadHuntError as exc:  # the model cannot be loaded
         answer({"error": str(exc)})
-        return
-    answer({"detector_id": detector.detector_id})
-    scorer = VideoScorer(detector, store, checkpoint_s, check)
-    for line in requests:
-        message = json.loads(line)
-        if "stop" in message:  # came when the video was done
-            continue
-        stop.clear()
-        video, options = JobVideo.model_validate(message["video"]), JobOptions.model_validate(message["options"])
-        answer(outcome_of(scorer, video, options))
 
 
 class ScoringProcess:

@@ -29,6 +29,7 @@ class JobOptions(_Model):
         validation_alias=AliasChoices("contributions", "attribution"),  # the name in jobs that were queued before
     )
     stream: int | None = Field(None, ge=0, description="Number of the video stream; default: the one players show.")
+    describe: bool = Field(False, description="The model describes every event's peak in words.")
 
 
 class JobVideo(_Model):

@@ -16,6 +16,7 @@ ROWS_IN_GROUP = 64
 _SCORE = dict.fromkeys(("start_s", "stop_s", "raw", "smoothed"), pa.float64())
 _EVENT = dict.fromkeys(("start_s", "stop_s", "peak", "peak_s"), pa.float64())
 _CONTRIBUTIONS = {"contributions": pa.list_(pa.float64())}
+_DESCRIPTION = {"description": pa.string()}
 _REPORT = {
     "detector_id": pa.string(),
     "code": pa.string(),
@@ -29,6 +30,7 @@ _REPORT = {
     "repaired_times": pa.int64(),
     "stated_fps": pa.float64(),
     "unfinished": pa.string(),
+    "description_prompt": pa.string(),
 }
 _GAP = {"time_s": pa.float64(), "stop_s": pa.float64(), "packets": pa.int64(), "reason": pa.string()}
 _FILE = {
@@ -45,14 +47,14 @@ SCHEMA = pa.schema(
         "error": pa.string(),
         **_REPORT,
         "scores": pa.list_(pa.struct({**_SCORE, **_CONTRIBUTIONS})),
-        "events": pa.list_(pa.struct({**_EVENT, **_CONTRIBUTIONS})),
+        "events": pa.list_(pa.struct({**_EVENT, **_CONTRIBUTIONS, **_DESCRIPTION})),
         **_FILE,
     }
 )
 
 _INCLUDED: IncEx = {name: True for name in (*_REPORT, *_FILE)} | {
     "scores": {"__all__": {*_SCORE, *_CONTRIBUTIONS}},
-    "events": {"__all__": {*_EVENT, *_CONTRIBUTIONS}},
+    "events": {"__all__": {*_EVENT, *_CONTRIBUTIONS, *_DESCRIPTION}},
 }
 
 

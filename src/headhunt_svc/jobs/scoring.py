@@ -74,7 +74,7 @@ class VideoScorer:
         self.store.log_scoring(key, len(resume))
         sandbox = Settings() if video.uri.startswith(UPLOAD) else None  # a client sent it, who may be hostile
         with open_video(path, video.video_id, sandbox, options.stream) as source:
-            batches = self.detector.score(source, recorder.probing(self.detector), resume)
+            batches = self.detector.score(source, recorder.probing(self.detector), resume, options)
             camera = camera_of(video.video_id, None if sandbox else video.uri)
             batches = recorder.record(self.detector, video.video_id, batches, options, camera=camera)
             with closing(self._kept(key, batches, len(resume))) as kept:

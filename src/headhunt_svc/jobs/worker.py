@@ -78,7 +78,8 @@ def score_step(workflow_id: str, item: dict[str, str], options: dict[str, Any]) 
 def events_step(key: str, video_id: str) -> list[dict[str, Any]]:
     """The events of a result, as a webhook has them."""
     events = _worker.store.result(key, video_id).events
-    return [{"start_s": e.start_s, "stop_s": e.stop_s, "peak": e.peak, "peak_s": e.peak_s} for e in events]
+    names = {"start_s", "stop_s", "peak", "peak_s", "description"}
+    return [e.model_dump(include=names, exclude_none=True) for e in events]
 
 
 @DBOS.workflow(name="deliver", max_recovery_attempts=1000)

@@ -50,6 +50,7 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         mllm_files=lock.files,
         segmentation=params.segmentation,
         prompt=params.prompts.scoring_text,
+        description_prompt=params.prompts.describe,
         calibration_prompts=params.prompts.texts,
         prompt_set=params.prompts.origin,
         heads=selection.heads,

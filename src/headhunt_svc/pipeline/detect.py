@@ -41,10 +41,12 @@ def _kept(path: Path, reporter: Reporter, options: Options) -> Report | None:
         return None
     point = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
     contributions = any(s.contributions is not None for s in report.scores)
-    source = (report.detector_id, report.code, report.operating_point, point, contributions)
-    current_point = reporter.operating_point(options)
-    current = (reporter.detector_id, reporter.code, options.operating_point, current_point, options.contributions)
-    return report if source == current else None
+    prompt = reporter.description_prompt if options.describe else None
+    current = (reporter.detector_id, reporter.code, options.operating_point, reporter.operating_point(options))
+    source = (report.detector_id, report.code, report.operating_point, point)
+    return report if (*source, contributions, report.description_prompt) == (
+        *current, options.contributions, prompt
+    ) else None
 
 
 def _finished(path: Path, video: Path, reporter: Reporter, options: Options) -> Report | None:
@@ -101,7 +103,8 @@ def detect_video(
     with open_video(item.path, item.video_id, stream=options.stream) as video:
         scorer = recorder.probing(detector, detector.model_scorer(outputs.explain))
         name = camera or camera_of(item.video_id, item.path)
-        batches = recorder.record(detector, item.video_id, detector.score(video, scorer), options, camera=name)
+        batches = detector.score(video, scorer, options=options)
+        batches = recorder.record(detector, item.video_id, batches, options, camera=name)
         with closing(batches):
             report = detector.report(video, watched(batches), options)
     if target is not None:
@@ -127,9 +130,9 @@ def detect_videos(
     recorder: logs every segment, as of `camera` if that is given, else as names.camera_of says.
 
     Raises:
-        ConfigError: unknown operating point; told before any video is decoded.
+        ConfigError: see Detector.check; told before any video is decoded.
     """
-    detector.operating_point(options)
+    detector.check(options)
     if outputs.folder is not None:
         check_writable(outputs.folder)
     logging = recorder or Recorder(None)
@@ -198,7 +201,7 @@ class _StoredDetector:
 
     @cached_property
     def _detector(self) -> Detector:
-        return Detector.load(self._bundle, all_heads=True)
+        return Detector.load(self._bundle, whole=True)
 
     def report(self, item: Input, progress: Progress, task: TaskID) -> Report:
         """Write the report of a video, unless it is there already.

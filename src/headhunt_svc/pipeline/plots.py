@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill, shorten
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from headhunt_svc.video.source import SegmentPictures
 
 INK, RAW, SMOOTH, ALARM, TRUTH = "#24292f", "#9fb3c8", "#1f5fa8", "#d1495b", "#f2b134"
 MAX_THUMBNAILS = 5
+WORDS_WIDTH, WORDS_LENGTH = 34, 170  # of a description below a picture: characters in a line, and in all
 MAX_MAPS = 4  # pictures of a segment in the plot of shares
 
 
@@ -140,15 +142,19 @@ def _draw_missing(axes: Any, report: Report) -> None:
 def timeline(
     path: Path, report: Report, video: Path, params: SegmentationParams, truth: tuple[FrameSpan, ...] = ()
 ) -> None:
-    """Scores over time, threshold, events, true spans if given, what is missing, and pictures of the events' peaks."""
+    """Scores over time, threshold, events, true spans if given, what is missing, and the events' peaks, described."""
     pictures = [(t, piece.pictures[len(piece.pictures) // 2]) for t, piece in _peaks(video, report, params)]
     figure = figure_of(10, 5.2 if pictures else 3.0)
     if pictures:
+        descriptions = {e.peak_s: e.description for e in report.events}
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 1])
         for axes, (time_s, picture) in zip(np.ravel(top.subplots(1, len(pictures))), pictures, strict=True):
             axes.imshow(picture, interpolation="nearest")
             axes.set_title(f"{time_s:.1f} s", color=ALARM, fontsize=10)
             axes.set_axis_off()
+            words = fill(shorten(descriptions[time_s] or "", WORDS_LENGTH, placeholder=" …"), WORDS_WIDTH)
+            place = {"transform": axes.transAxes, "ha": "center", "va": "top"}
+            axes.text(0.5, -0.04, words, fontsize=8, color=INK, parse_math=False, **place)
     else:
         bottom = figure
     axes = bottom.subplots()

@@ -156,6 +156,7 @@ async def detector(engine: CurrentEngine) -> DetectorCard:
         code=detector.code,
         mllm=bundle.mllm.id,
         dtype=bundle.mllm.dtype,
+        describes=detector.describes,
         frames_per_segment=bundle.segmentation.frames_per_segment,
         test_metrics=_test_metrics(engine.bundle, detector.detector_id),
         **bundle.model_dump(mode="json", include=FROM_BUNDLE),

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,15 +87,22 @@ class Work:
     def score(self, batch: PixelBatch) -> ScoredBatch:
         """See SegmentScorer: by the model that all requests share."""
         self.check()
+        with self._model_time():
+            return self.runner.score(self, batch)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """See SegmentScorer."""
+        with self._model_time(), self.runner.exclusive():
+            yield
+
+    @contextmanager
+    def _model_time(self) -> Iterator[None]:
         before = time.perf_counter()
         try:
-            return self.runner.score(self, batch)
+            yield
         finally:
             self.seconds["model"] = self.seconds.get("model", 0.0) + time.perf_counter() - before
-
-    def exclusive(self) -> AbstractContextManager[object]:
-        """See SegmentScorer."""
-        return self.runner.exclusive()
 
 
 def _give_back_memory() -> None:
@@ -190,7 +197,7 @@ class Engine:
     async def detect(self, work: Work, video: Video) -> AsyncGenerator[ScoredBatch | Report]:
         """Score a video in a thread, when it is its turn: its batches as they are scored, and last the report."""
         work.check()
-        work.detector.operating_point(video.options.for_detector)
+        work.detector.check(video.options.for_detector)
         batches: asyncio.Queue[ScoredBatch | None] = asyncio.Queue()
 
         def put(batch: ScoredBatch | None) -> None:
@@ -230,7 +237,7 @@ class Engine:
 
         try:
             with open_video(video.path, video.name, self.settings, options.stream) as source:
-                batches = detector.score(source, self.recorder.probing(detector, work))
+                batches = detector.score(source, self.recorder.probing(detector, work), options=options)
                 batches = self.recorder.record(detector, video.name, batches, options, camera=camera or None)
                 with closing(batches):
                     report = detector.report(source, passed_on(batches), options)

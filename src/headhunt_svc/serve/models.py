@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -27,6 +28,9 @@ class DetectOptions(_Model):
     smoothing: Literal["offline", "causal"] = Field("offline", description="Both sides, or the past only.")
     contributions: bool = Field(False, description="What each head adds, for every segment.")
     stream: int | None = Field(None, ge=0, description="Number of the video stream; default: the one players show.")
+    describe: bool = Field(
+        False, description="The model describes every event's peak in words; only where /v1/detector says `describes`."
+    )
     resolution_s: float | None = Field(None, gt=0, le=86400, description="One score for each stretch of this length.")
     camera: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="Label of the metrics.")
     video_id: Name | None = Field(None, description="Name in the report; default: the file's.")
@@ -34,7 +38,7 @@ class DetectOptions(_Model):
     @property
     def for_detector(self) -> Options:
         """The options of Detector.detect."""
-        return Options(self.operating_point, self.threshold, self.smoothing, self.contributions, self.stream)
+        return Options(**self.model_dump(include={field.name for field in fields(Options)}))
 
 
 class DetectByUri(DetectOptions):
@@ -105,6 +109,7 @@ class DetectorCard(_Model):
     prompt: str
     heads: tuple[tuple[int, int], ...]
     frames_per_segment: int
+    describes: bool = Field(description="May a request ask for descriptions?")
     segmentation: dict[str, Any]
     operating_points: dict[str, StoredPoint]
     fingerprint: dict[str, str]

@@ -49,6 +49,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
         (["detect", "--split", "test", "--contributions"], 2, "are for VIDEOS, not for --split"),
         (["detect", "--split", "test", "--threshold", "0"], 2, "are for VIDEOS, not for --split"),
         (["detect", "--split", "test", "--stream", "1"], 2, "are for VIDEOS, not for --split"),
+        (["detect", "--split", "test", "--describe"], 2, "are for VIDEOS, not for --split"),
         (["detect", "a.mp4", "--stream", "-1"], 2, "--stream"),
         (["detect", "a.mp4", "--server", "http://a", "--resume"], 2, "--server knows neither"),
     ],
@@ -67,7 +68,7 @@ def test_codes_and_messages(
     assert says in text
 
 
-OPTIONS = ("--operating-point", "--threshold", "--smoothing", "--contributions", "--stream")
+OPTIONS = ("--operating-point", "--threshold", "--smoothing", "--contributions", "--stream", "--describe")
 
 
 @pytest.mark.parametrize("command", ["detect", "batch", "jobs submit"])
@@ -90,7 +91,7 @@ def test_jobs_and_requests_take_the_options_of_the_detector() -> None:
     names = {field.name for field in fields(Options)}
     assert JobOptions.model_fields.keys() == names
     assert names < DetectOptions.model_fields.keys()
-    options = Options("budget", 0.25, "causal", True, 3)
+    options = Options("budget", 0.25, "causal", True, 3, True)
     assert DetectOptions.model_validate(asdict(options)).for_detector == options
     assert Options(**JobOptions.model_validate(asdict(options)).model_dump()) == options
     with pytest.raises(ConfigError, match="counted from 0"):

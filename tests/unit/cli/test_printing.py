@@ -43,6 +43,7 @@ def test_a_report(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text = printed(capsys)
     assert text.startswith(SHOWN)
     assert f"{tmp_path}/{SHOWN}.json" in text
+    assert "peak 0.80 at 0:01.0\n        a [red] car\n" in text
 
 
 def test_a_job(capsys: pytest.CaptureFixture[str]) -> None:

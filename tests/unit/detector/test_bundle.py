@@ -70,6 +70,14 @@ def test_a_point_of_an_older_bundle_is_written_as_it_was_read() -> None:
     assert StoredPoint.model_validate(old).model_dump(mode="json") == old
 
 
+def test_a_bundle_without_a_prompt_for_descriptions_keeps_its_name(tmp_path: Path) -> None:
+    bundle = load_bundle(ROOT / "artifacts" / "detector")[0].model_copy(update={"description_prompt": None})
+    assert "description_prompt" not in bundle.model_dump(mode="json")
+    asking = bundle.model_copy(update={"description_prompt": "what happens?"})
+    assert asking.model_dump(mode="json") == bundle.model_dump(mode="json") | {"description_prompt": "what happens?"}
+    assert asking.detector_id != bundle.detector_id
+
+
 def test_a_bundle_in_another_folder_names_the_same_model(tmp_path: Path) -> None:
     shipped = ROOT / "artifacts" / "detector"
     bundle, _ = load_bundle(shipped)

@@ -1,6 +1,7 @@
 """The timeline of a report, drawn without its video: what lies where."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,25 @@ def drawn(report: Report, monkeypatch: pytest.MonkeyPatch, truth: tuple[FrameSpa
     (axes,) = figures[0].axes
     figures[0].canvas.draw()
     return axes
+
+
+def test_descriptions_are_below_the_pictures_whole_or_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several lines, no mathematics, and `None` for nobody who has not asked."""
+    texts = ["a $1 bill burns", "word " * 100, None]
+    events = tuple(
+        REPORT.events[0].model_copy(update={"description": text, "peak_s": 1.0 + i}) for i, text in enumerate(texts)
+    )
+    figures: list[Any] = []
+    picture = SimpleNamespace(pictures=np.zeros((4, 30, 40, 3), np.uint8))
+    monkeypatch.setattr(plots, "save_figure", lambda path, figure: figures.append(figure))
+    monkeypatch.setattr(plots, "_peaks", lambda video, report, params: [(e.peak_s, picture) for e in report.events])
+    cut = SegmentationParams(length_s=1.6, frames_per_segment=4)
+    plots.timeline(Path("t.png"), REPORT.model_copy(update={"events": events}), Path("v.mp4"), cut)
+    figures[0].canvas.draw()
+    first, second, third, _ = ([t.get_text() for t in axes.texts] for axes in figures[0].axes)
+    assert (first, third) == (["a $1 bill burns"], [""])
+    assert second[0].endswith(" …")
+    assert max(map(len, second[0].splitlines())) <= plots.WORDS_WIDTH
 
 
 def score(i: int, start_s: float, stop_s: float, value: float) -> SegmentScore:

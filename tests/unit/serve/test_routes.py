@@ -92,6 +92,7 @@ def test_a_report_is_answered_as_the_detector_writes_it(service: Service) -> Non
 def test_options_come_by_query_form_or_json(service: Service, tmp_path: Path, way: str) -> None:
     (tmp_path / "a.mp4").write_bytes(MP4)
     fields = {"operating_point": "recall", "threshold": 0.25, "smoothing": "causal", "contributions": True, "stream": 2}
+    fields |= {"describe": True}
     if way == "query":
         answer = service.http.post("/detect", params=fields, content=MP4, headers=VIDEO)
     elif way == "form":
@@ -101,7 +102,7 @@ def test_options_come_by_query_form_or_json(service: Service, tmp_path: Path, wa
         answer = service.http.post("/detect", json={"uri": str(tmp_path / "a.mp4"), **fields})
     assert answer.status_code == 200, answer.text
     name = "video" if way == "query" else "a.mp4"
-    assert service.engine.calls == [(MP4, name, Options("recall", 0.25, "causal", True, 2), "")]
+    assert service.engine.calls == [(MP4, name, Options("recall", 0.25, "causal", True, 2, True), "")]
 
 
 def test_options_in_the_body_override_the_querys(service: Service, tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""What a description costs beside a score: seconds for each, and their ratio.
+
+    python benchmarks/describe.py                                 # the embedded default, on videos that are rendered here
+    python benchmarks/describe.py --size 8b --device cuda         # InternVL3-8B's architecture in bf16, for a GPU
+
+With --size weights are random (see extraction.py), so an answer goes on to the limit: the most that it can cost. A
+description is one pass over pictures and prompt, through all layers, and then a pass of one token for each further token.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from headhunt_svc.model.extractor import Extractor, VisionCache
+from headhunt_svc.model.generation import MAX_TOKENS, answer
+from headhunt_svc.types import HeadRef
+
+ROOT = Path(__file__).parent.parent
+VOCABULARY = 151_680  # of the 8B models: the last layer before a token takes a share of its time
+PROMPT = "Describe in one sentence what happens in the video."
+
+
+def seconds(work: Callable[[], object], rounds: int) -> float:
+    """Median time of a call, after a first one that counts for nothing."""
+    times = []
+    for _ in range(rounds + 1):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def random_model(name: str, device: str, rounds: int) -> dict[str, float]:
+    """Seconds with an architecture of random weights: a segment of a full batch, and answers of one and of most tokens."""
+    from extraction import PROMPTS, SIZES, build
+
+    size = SIZES[name]
+    extractor, pixels = build(size, device, VOCABULARY)
+    heads = [HeadRef(size.deepest, 0), HeadRef(size.deepest // 2, 1), HeadRef(1, 0)]
+
+    def describe(tokens: int) -> float:
+        extractor.model.generation_config.eos_token_id = extractor.tokenizer.eos_token_id = None  # none ends it earlier
+        return seconds(lambda: answer(extractor, pixels[0], PROMPT, None, tokens), rounds)
+
+    scored = seconds(lambda: extractor.features(pixels, PROMPTS[:1], heads), rounds) / len(pixels)
+    first, whole = describe(1), describe(MAX_TOKENS)
+    return {"scored_s": scored, "first_s": first, "token_s": (whole - first) / (MAX_TOKENS - 1), "described_s": whole}
+
+
+def embedded(rounds: int) -> dict[str, float]:
+    """Seconds with the embedded default: scored segments, and the descriptions of the events that it finds."""
+    import tempfile
+
+    import numpy as np
+
+    from headhunt_svc.demo.corpus import write_mp4
+    from headhunt_svc.demo.rendering import render
+    from headhunt_svc.demo.scenes import FPS, SEEN_KINDS, camera, surveillance
+    from headhunt_svc.detector.batches import PixelBatch, pixel_batches
+    from headhunt_svc.detector.describing import EventPeaks
+    from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.video.opening import open_video
+
+    detector = Detector.load(ROOT / "artifacts" / "detector", describe=True)
+    scorer, peaks = detector.model_scorer(), []
+    batches: list[PixelBatch] = []
+    with tempfile.TemporaryDirectory(prefix="headhunt-describe-") as folder:
+        for i, kind in enumerate(SEEN_KINDS):
+            scene, t = surveillance(np.random.default_rng(i), kind, camera(i))
+            path = Path(folder) / f"{kind}.mp4"
+            write_mp4(path, render(scene, t, 128), FPS)
+            ends = EventPeaks(detector.operating_point())
+            with (
+                open_video(path) as video,
+                closing(
+                    pixel_batches(video, detector.bundle.segmentation, detector.extractor, detector.batch_segments)
+                ) as all_batches,
+            ):
+                for batch in all_batches:
+                    peaks += ends.add(batch, scorer.score(batch).raw)
+                    batches.append(batch)
+            peaks += ends.finish(batch.cache)
+    if not peaks:
+        raise SystemExit("the detector found no event, so there is nothing to describe")
+
+    def fresh(batch: PixelBatch) -> PixelBatch:
+        return PixelBatch(batch.segments, batch.pixels, VisionCache(batch.cache.frame_s))
+
+    def describe(tokens: int) -> float:
+        def all_events() -> None:
+            for peak in peaks:
+                answer(detector.extractor, peak.pixels[0], detector.description_prompt, peak.cache, tokens)
+
+        return seconds(all_events, rounds) / len(peaks)
+
+    n_segments = sum(len(batch.segments) for batch in batches)
+    scored = seconds(lambda: [scorer.score(fresh(batch)) for batch in batches], rounds) / n_segments
+    first, whole = describe(1), describe(MAX_TOKENS)
+    n = _tokens(detector.extractor, [answer(detector.extractor, p.pixels[0], detector.description_prompt, p.cache)
+                                     for p in peaks])  # fmt: skip
+    return {"scored_s": scored, "first_s": first, "token_s": (whole - first) / max(n - 1, 1), "described_s": whole,
+            "tokens": n, "events": len(peaks), "segments": n_segments}  # fmt: skip
+
+
+def _tokens(extractor: Extractor, texts: list[str]) -> float:
+    """The mean number of tokens of answers, the one that ends them counted."""
+    return statistics.mean(len(extractor.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in texts)
+
+
+def main() -> None:
+    """Print the table; with --json write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", help="an architecture of extraction.py: tiny, small, 8b; default: the embedded model")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    figures = random_model(args.size, args.device, args.rounds) if args.size else embedded(args.rounds)
+    n = figures.get("tokens", MAX_TOKENS)
+    table = Table("what", "seconds", "scored segments", title=f"{args.size or 'embedded model'}")
+    for key, what in (
+        ("scored_s", "a scored segment"),
+        ("first_s", "a description: pictures, prompt, first token"),
+        ("token_s", "each further token"),
+        ("described_s", f"a description of {n:.3g} tokens"),
+    ):
+        table.add_row(what, f"{figures[key]:.4f}", f"{figures[key] / figures['scored_s']:.2f}")
+    if torch.cuda.is_available():
+        figures["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        print(torch.cuda.get_device_name(), f"peak {figures['peak_mib']:.0f} MiB")
+    Console().print(table)
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""When a description names the kind of an event, and which events count."""
+
+from pathlib import Path
+
+import pytest
+
+from headhunt_svc.demo.naming import WORDS, is_named, named_events
+from headhunt_svc.demo.questions import ACTIONS, EVENT_WORDS
+from headhunt_svc.demo.scenes import SEEN_KINDS
+from headhunt_svc.types import FrameSpan, VideoRecord
+from helpers.reports import REPORT
+
+
+def test_every_seen_kind_has_words_and_they_are_those_of_pre_training() -> None:
+    assert set(WORDS) == set(SEEN_KINDS)
+    for kind in SEEN_KINDS:
+        assert is_named(kind, EVENT_WORDS.get(kind, kind))
+    for kind in ("run", "fall", "fight"):
+        for text in ACTIONS[kind]:
+            assert is_named(kind, f"a red person {text.format(direction='left')}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "named"),
+    [
+        ("bag", "a green person carries a bag left", False),
+        ("bag", "a bag stands alone, a green person carries a bag left", True),
+        ("bag", "a red person drops a bag", True),
+        ("car", "a red person carries a bag", False),
+        ("car", "run and car", True),
+        ("fall", "lying", True),
+        ("fall", "a person falls, a person walks left", True),
+        ("run", "a person turns around", False),
+        ("run", "trunk", False),
+        ("fight", "", False),
+        ("fight", "talk", False),
+        ("explosion", "an explosion in the left", True),
+    ],
+)
+def test_what_names_a_kind(kind: str, text: str, named: bool) -> None:
+    assert is_named(kind, text) is named
+
+
+def test_only_events_in_true_spans_of_seen_kinds_count() -> None:
+    def record(label: str, *spans: tuple[int, int]) -> VideoRecord:
+        return VideoRecord("v", Path("v"), 100, 10.0, "test", label, tuple(FrameSpan(*s) for s in spans))
+
+    def report(*events: tuple[int, int, str]) -> object:
+        (event,) = REPORT.events
+        fields = ("start_frame", "stop_frame", "description")
+        made = tuple(event.model_copy(update=dict(zip(fields, e, strict=True))) for e in events)
+        return REPORT.model_copy(update={"events": made})
+
+    counts = named_events(
+        [
+            (record("run", (20, 40)), report((0, 20, "run"), (10, 21, "walk"), (39, 50, "run"), (40, 50, "run"))),
+            (record("fire", (0, 100)), report((0, 100, "explosion"))),
+            (record("normal"), report((0, 100, "run"))),
+            (record("run", (0, 10)), report()),
+        ]  # type: ignore[list-item]
+    )
+    assert counts == {**dict.fromkeys(SEEN_KINDS, (0, 0)), "run": (1, 2)}

@@ -1,10 +1,10 @@
 """What a description costs beside a score: seconds for each, and their ratio.
 
-    python benchmarks/describe.py                                 # the embedded default, on videos that are rendered here
-    python benchmarks/describe.py --size 8b --device cuda         # InternVL3-8B's architecture in bf16, for a GPU
+    python benchmarks/describe.py                           # the embedded default, on videos that are rendered here
+    python benchmarks/describe.py --size 8b --device cuda   # InternVL3-8B's architecture in bf16, for a GPU
 
 With --size weights are random (see extraction.py), so an answer goes on to the limit: the most that it can cost. A
-description is one pass over pictures and prompt, through all layers, and then a pass of one token for each further token.
+description is one pass over pictures and prompt, through all layers, and then a pass of one token for each further one.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from headhunt_svc.model.extractor import Extractor, VisionCache
-from headhunt_svc.model.generation import MAX_TOKENS, answer
+from headhunt_svc.model.extractor import VisionCache
+from headhunt_svc.model.generation import MAX_TOKENS, answer_tokens
 from headhunt_svc.types import HeadRef
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +43,7 @@ def seconds(work: Callable[[], object], rounds: int) -> float:
 
 
 def random_model(name: str, device: str, rounds: int) -> dict[str, float]:
-    """Seconds with an architecture of random weights: a segment of a full batch, and answers of one and of most tokens."""
+    """Seconds with an architecture of random weights: a segment of a full batch, answers of one and of most tokens."""
     from extraction import PROMPTS, SIZES, build
 
     size = SIZES[name]
@@ -51,8 +51,8 @@ def random_model(name: str, device: str, rounds: int) -> dict[str, float]:
     heads = [HeadRef(size.deepest, 0), HeadRef(size.deepest // 2, 1), HeadRef(1, 0)]
 
     def describe(tokens: int) -> float:
-        extractor.model.generation_config.eos_token_id = extractor.tokenizer.eos_token_id = None  # none ends it earlier
-        return seconds(lambda: answer(extractor, pixels[0], PROMPT, None, tokens), rounds)
+        extractor.model.generation_config.eos_token_id = extractor.tokenizer.eos_token = None  # none ends it earlier
+        return seconds(lambda: answer_tokens(extractor, pixels[0], PROMPT, None, tokens), rounds)
 
     scored = seconds(lambda: extractor.features(pixels, PROMPTS[:1], heads), rounds) / len(pixels)
     first, whole = describe(1), describe(MAX_TOKENS)
@@ -101,22 +101,17 @@ def embedded(rounds: int) -> dict[str, float]:
     def describe(tokens: int) -> float:
         def all_events() -> None:
             for peak in peaks:
-                answer(detector.extractor, peak.pixels[0], detector.description_prompt, peak.cache, tokens)
+                answer_tokens(detector.extractor, peak.pixels[0], detector.description_prompt, peak.cache, tokens)
 
         return seconds(all_events, rounds) / len(peaks)
 
     n_segments = sum(len(batch.segments) for batch in batches)
     scored = seconds(lambda: [scorer.score(fresh(batch)) for batch in batches], rounds) / n_segments
     first, whole = describe(1), describe(MAX_TOKENS)
-    n = _tokens(detector.extractor, [answer(detector.extractor, p.pixels[0], detector.description_prompt, p.cache)
-                                     for p in peaks])  # fmt: skip
+    asked = (detector.extractor, detector.description_prompt)
+    n = statistics.mean(len(answer_tokens(asked[0], p.pixels[0], asked[1], p.cache)) for p in peaks)
     return {"scored_s": scored, "first_s": first, "token_s": (whole - first) / max(n - 1, 1), "described_s": whole,
             "tokens": n, "events": len(peaks), "segments": n_segments}  # fmt: skip
-
-
-def _tokens(extractor: Extractor, texts: list[str]) -> float:
-    """The mean number of tokens of answers, the one that ends them counted."""
-    return statistics.mean(len(extractor.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in texts)
 
 
 def main() -> None:

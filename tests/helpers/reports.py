@@ -26,7 +26,13 @@ REPORT = Report(
     scores=(SegmentScore(index=0, start_frame=0, stop_frame=20, start_s=0, stop_s=2, raw=0.9, smoothed=0.8),),
     events=(
         ReportEvent(
-            start_frame=0, stop_frame=20, start_s=0, stop_s=2, peak=0.8, peak_s=1, contributions=(1.5,),
+            start_frame=0,
+            stop_frame=20,
+            start_s=0,
+            stop_s=2,
+            peak=0.8,
+            peak_s=1,
+            contributions=(1.5,),
             description="a [red] car",
         ),
     ),

@@ -157,14 +157,14 @@ def test_the_same_video_is_not_scored_again_for_another_job(jobs: Jobs, tmp_path
 
 def test_events_are_described_where_a_job_asks_for_it(jobs: Jobs, clip: Path) -> None:
     """By the same worker, which loads the layers that it lacks."""
-    plain, described = (
-        ended(jobs, submit(jobs, [clip], options={"describe": describe})) for describe in (False, True)
-    )
+    plain, described = (ended(jobs, submit(jobs, [clip], options={"describe": describe})) for describe in (False, True))
     assert (plain.state, described.state) == ("succeeded", "succeeded")
     (without,), (row,) = (list(jobs.rows(job.job_id)) for job in (plain, described))
     assert row["scores"] == without["scores"]
     assert {event["description"] for event in without["events"]} == {None}
-    local = Detector.load(BUNDLE, Settings(batch_segments=8), describe=True).detect(clip, options=Options(describe=True))
+    local = Detector.load(BUNDLE, Settings(batch_segments=8), describe=True).detect(
+        clip, options=Options(describe=True)
+    )
     assert [event["description"] for event in row["events"]] == [event.description for event in local.events]
     assert row["description_prompt"] == local.description_prompt
     assert row["events"]

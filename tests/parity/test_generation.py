@@ -11,7 +11,7 @@ import torch
 from headhunt_svc.errors import ModelError
 from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import FAMILIES
-from headhunt_svc.model.generation import CUT, answer, end_tokens
+from headhunt_svc.model.generation import CUT, answer, answer_tokens, end_tokens
 from helpers.models import PROMPTS, tiny
 
 N_TOKENS = 12
@@ -19,7 +19,10 @@ N_TOKENS = 12
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
 def extractor(request: pytest.FixtureRequest) -> Extractor:
-    return tiny(request.param)
+    extractor = tiny(request.param)
+    # random weights would say the same one or two tokens again and again, whatever they are shown
+    extractor.model.generation_config.no_repeat_ngram_size = 1
+    return extractor
 
 
 @pytest.fixture
@@ -36,10 +39,11 @@ def prompt_inputs(extractor: Extractor, pixels: torch.Tensor) -> dict[str, Any]:
 
 @torch.inference_mode()
 def greedy(extractor: Extractor, pixels: torch.Tensor, n: int) -> list[int]:
-    """The likeliest token, n times; each by a pass over pictures, prompt and all tokens so far."""
+    """The likeliest new token, n times; each by a pass over pictures, prompt and all tokens so far."""
     inputs, tokens = prompt_inputs(extractor, pixels), []
     for _ in range(n):
         logits = extractor.model(**inputs, use_cache=False).logits[0, -1]
+        logits[inputs["input_ids"][0]] = -torch.inf
         tokens.append(int(logits.argmax()))
         new = {"input_ids": tokens[-1], "attention_mask": 1, "mm_token_type_ids": 0}
         inputs |= {
@@ -66,31 +70,32 @@ def ending_with(extractor: Extractor, tokens: list[int]) -> Iterator[None]:
 
 def test_the_answer_is_the_likeliest_tokens(extractor: Extractor, pixels: torch.Tensor) -> None:
     tokens = greedy(extractor, pixels, N_TOKENS)
-    assert len(set(tokens)) > N_TOKENS // 2  # no model that repeats itself, whatever it is shown
     assert not set(tokens) & set(end_tokens(extractor))
-    assert answer(extractor, pixels, PROMPTS[0], max_tokens=N_TOKENS) == text(extractor, tokens) + CUT
+    assert answer_tokens(extractor, pixels, PROMPTS[0], max_tokens=N_TOKENS) == tokens
     other = extractor.preprocess(np.random.default_rng(2).integers(0, 256, (5, 60, 90, 3), dtype=np.uint8))
-    assert answer(extractor, other, PROMPTS[0], max_tokens=N_TOKENS) != text(extractor, tokens) + CUT
+    assert answer_tokens(extractor, other, PROMPTS[0], max_tokens=N_TOKENS) != tokens
+    assert answer_tokens(extractor, pixels, PROMPTS[1], max_tokens=N_TOKENS) != tokens
 
 
 def test_the_answer_is_that_of_generate_with_sampling_off(extractor: Extractor, pixels: torch.Tensor) -> None:
     """Whatever else the checkpoint's generation settings say."""
     settings = extractor.model.generation_config
     try:
-        settings.update(do_sample=True, temperature=0.1, repetition_penalty=1.3)
+        settings.update(do_sample=True, temperature=5.0, repetition_penalty=1.3)
         inputs = prompt_inputs(extractor, pixels)
         row = extractor.model.generate(**inputs, do_sample=False, max_new_tokens=N_TOKENS, pad_token_id=0)
         tokens = row[0, inputs["input_ids"].shape[1] :].tolist()
-        assert answer(extractor, pixels, PROMPTS[0], max_tokens=N_TOKENS) == text(extractor, tokens) + CUT
+        assert answer_tokens(extractor, pixels, PROMPTS[0], max_tokens=N_TOKENS) == tokens
     finally:
         settings.update(do_sample=False, temperature=1.0, repetition_penalty=1.0)
 
 
 def test_an_answer_ends_where_the_model_ends_it(extractor: Extractor, pixels: torch.Tensor) -> None:
     tokens = greedy(extractor, pixels, N_TOKENS)
-    end = next(i for i, token in enumerate(tokens) if i >= 3 and token not in tokens[:i])
-    with ending_with(extractor, [tokens[end], 2]):
-        assert answer(extractor, pixels, PROMPTS[0]) == text(extractor, tokens[: end + 1])
+    with ending_with(extractor, [tokens[3], 2]):
+        assert answer_tokens(extractor, pixels, PROMPTS[0]) == tokens[:4]
+        assert answer(extractor, pixels, PROMPTS[0]) == text(extractor, tokens[:4])
+        assert answer(extractor, pixels, PROMPTS[0], max_tokens=3) == text(extractor, tokens[:3]) + CUT
 
 
 def test_pictures_and_prompt_are_read_once_and_then_one_token_at_a_time(
@@ -108,7 +113,7 @@ def test_pictures_and_prompt_are_read_once_and_then_one_token_at_a_time(
         tower.register_forward_pre_hook(lambda module, args: looked.append(1)),
     ]
     try:
-        answer(extractor, pixels, PROMPTS[0], max_tokens=N_TOKENS)
+        answer_tokens(extractor, pixels, PROMPTS[0], max_tokens=N_TOKENS)
     finally:
         for hook in hooks:
             hook.remove()
@@ -126,5 +131,5 @@ def test_scores_are_the_same_bits_after_an_answer(extractor: Extractor, pixels: 
 
 
 def test_no_room_for_an_answer(extractor: Extractor, pixels: torch.Tensor) -> None:
-    with pytest.raises(ModelError, match="no room for an answer of 4096; lower segmentation.frames_per_segment"):
+    with pytest.raises(ModelError, match="no room for an answer of 4096; lower segmentation"):
         answer(extractor, pixels, PROMPTS[0], max_tokens=4096)

@@ -43,10 +43,8 @@ class EventPeaks:
         self._pixels |= {n_before + i: pixels for i, pixels in enumerate(batch.pixels)}
         n, n_final = len(self._segments), max(len(self._segments) - self._lookahead, 0)
         smoothed, events = located(self._segments, np.concatenate(self._raw), self._point)
-        if not n_final:
-            return []
-        last = self._segments[n_final - 1].segment.span
-        ended = [e for e in events if e.span.stop <= last.start]
+        last_start = self._segments[n_final - 1].segment.span.start if n_final else 0
+        ended = [e for e in events if e.span.stop <= last_start]
         peaks = [self._peak(e.peak_segment, batch.cache) for e in ended[self._ended :]]
         self._ended = len(ended)
 

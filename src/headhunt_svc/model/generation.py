@@ -24,14 +24,14 @@ def end_tokens(extractor: Extractor) -> list[int]:
 
 
 @torch.inference_mode()
-def answer(
+def answer_tokens(
     extractor: Extractor,
     pixels: Float32[torch.Tensor, "frame 3 height width"],
     prompt: str,
     cache: VisionCache | None = None,
     max_tokens: int = MAX_TOKENS,
-) -> str:
-    """The answer of at most max_tokens tokens: greedy, otherwise by the checkpoint's own generation settings.
+) -> list[int]:
+    """The tokens of the answer, at most max_tokens: greedy, otherwise by the checkpoint's own generation settings.
 
     The model must have been loaded with all its layers. cache: of the clip's video, as for Extractor.clip.
 
@@ -55,5 +55,17 @@ def answer(
     except torch.cuda.OutOfMemoryError as exc:
         raise ModelError("a description does not fit into the device's memory: take a smaller model") from exc
     tokens: list[int] = row[0, len(ids) :].tolist()
+    return tokens
+
+
+def answer(
+    extractor: Extractor,
+    pixels: Float32[torch.Tensor, "frame 3 height width"],
+    prompt: str,
+    cache: VisionCache | None = None,
+    max_tokens: int = MAX_TOKENS,
+) -> str:
+    """The answer in one line; see `answer_tokens`."""
+    tokens = answer_tokens(extractor, pixels, prompt, cache, max_tokens)
     text = " ".join(extractor.tokenizer.decode(tokens, skip_special_tokens=True).split())
-    return text if tokens and tokens[-1] in ends else text + CUT
+    return text if tokens[-1] in end_tokens(extractor) else text + CUT

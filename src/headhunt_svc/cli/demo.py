@@ -1,7 +1,7 @@
 """Commands on the embedded default: `headhunt demo ...`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from headhunt_svc.demo.shipped import shipped
 from headhunt_svc.params import load_params
 from headhunt_svc.storage.files import read_json
 from headhunt_svc.types import Split
+
+if TYPE_CHECKING:
+    from headhunt_svc.demo.naming import Naming
 
 DemoParamsFile = Annotated[
     Path, typer.Option("--params", help="The demo's parameters.", show_default="those of the package")
@@ -84,7 +87,7 @@ def demo_words(
     records = load_index(paths.INDEX, split)
     inputs = [Input(r.path, r.video_id) for r in records]
     detector = Detector.load(bundle, describe=True)
-    rows: dict[str, dict[str, tuple[int, int]]] = {}
+    rows = {}
     for prompt in prompts or [detector.description_prompt]:
         detector.bundle = detector.bundle.model_copy(update={"description_prompt": prompt})
         reports = whole_reports(detect_videos(detector, inputs, options=Options(describe=True)))
@@ -92,13 +95,15 @@ def demo_words(
     print_named(rows)
 
 
-def print_named(rows: dict[str, dict[str, tuple[int, int]]]) -> None:
-    """Prints for each prompt how many true events of each kind are named, out of how many."""
-    table = Table("prompt", "named", *next(iter(rows.values())))
+def print_named(rows: "dict[str, dict[str, Naming]]") -> None:
+    """Prints for each prompt how many true events of each kind are named, and are called by another kind."""
+    table = Table("prompt", "events", "named", "another kind", *next(iter(rows.values())), box=None)
     for prompt, by_kind in rows.items():
-        named, events = (sum(counts) for counts in zip(*by_kind.values(), strict=True))
-        share = f"{named} of {events}" + (f" ({named / events:.0%})" if events else "")
-        table.add_row(safe(prompt), share, *(f"{n} of {of}" for n, of in by_kind.values()))
+        events, named, others = (
+            sum(getattr(n, name) for n in by_kind.values()) for name in ("events", "named", "others")
+        )
+        shares = [f"{n} ({n / events:.0%})" if events else "-" for n in (named, others)]
+        table.add_row(safe(prompt), str(events), *shares, *(f"{n.named} of {n.events}" for n in by_kind.values()))
     wide().print(table)
 
 

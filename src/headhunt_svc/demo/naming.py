@@ -5,8 +5,8 @@ for the main event, and how its captions and activities say the same. Kinds that
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from headhunt_svc.demo.scenes import SEEN_KINDS
 from headhunt_svc.detector.report import Report, ReportEvent
@@ -20,6 +20,15 @@ WORDS = {
     "bag": r"(?<!carries a )bag|dropping",  # to carry one is normal, to leave it is not
     "car": r"car",
 }
+
+
+@dataclass(slots=True)
+class Naming:
+    """Of the true events of a kind: how many are named, and how many are called by another seen kind (too)."""
+
+    events: int = 0
+    named: int = 0
+    others: int = 0
 
 
 def is_named(kind: str, description: str) -> bool:
@@ -36,13 +45,14 @@ def true_events(record: VideoRecord, report: Report) -> list[ReportEvent]:
     ]
 
 
-def named_events(reports: Iterable[tuple[VideoRecord, Report]]) -> dict[str, tuple[int, int]]:
-    """By seen kind: how many true events have a description that names it, and how many there are."""
-    named: Counter[str] = Counter()
-    events: Counter[str] = Counter()
+def named_events(reports: Iterable[tuple[VideoRecord, Report]]) -> dict[str, Naming]:
+    """By seen kind: how many true events there are, and what their descriptions name."""
+    counts = {kind: Naming() for kind in SEEN_KINDS}
     for record, report in reports:
         for kind in set(record.kinds) & set(SEEN_KINDS):
-            descriptions = [e.description for e in true_events(record, report)]
-            events[kind] += len(descriptions)
-            named[kind] += sum(text is not None and is_named(kind, text) for text in descriptions)
-    return {kind: (named[kind], events[kind]) for kind in SEEN_KINDS}
+            for event in true_events(record, report):
+                kinds = {k for k in SEEN_KINDS if is_named(k, event.description or "")}
+                counts[kind].events += 1
+                counts[kind].named += kind in kinds
+                counts[kind].others += bool(kinds - set(record.kinds))
+    return counts

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headhunt_svc.demo.naming import WORDS, is_named, named_events
+from headhunt_svc.demo.naming import WORDS, Naming, is_named, named_events
 from headhunt_svc.demo.questions import ACTIONS, EVENT_WORDS
 from headhunt_svc.demo.scenes import SEEN_KINDS
 from headhunt_svc.types import FrameSpan, VideoRecord
@@ -53,10 +53,10 @@ def test_only_events_in_true_spans_of_seen_kinds_count() -> None:
 
     counts = named_events(
         [
-            (record("run", (20, 40)), report((0, 20, "run"), (10, 21, "walk"), (39, 50, "run"), (40, 50, "run"))),
+            (record("run", (20, 40)), report((0, 20, "run"), (10, 21, "a car"), (39, 50, "run"), (40, 50, "run"))),
             (record("fire", (0, 100)), report((0, 100, "explosion"))),
             (record("normal"), report((0, 100, "run"))),
             (record("run", (0, 10)), report()),
         ]  # type: ignore[list-item]
     )
-    assert counts == {**dict.fromkeys(SEEN_KINDS, (0, 0)), "run": (1, 2)}
+    assert counts == {**{kind: Naming() for kind in SEEN_KINDS}, "run": Naming(events=2, named=1, others=1)}

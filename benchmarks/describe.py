@@ -73,7 +73,7 @@ def embedded(rounds: int) -> dict[str, float]:
     from headhunt_svc.detector.pipeline import Detector
     from headhunt_svc.video.opening import open_video
 
-    detector = Detector.load(ROOT / "artifacts" / "detector", describe=True)
+    detector = Detector.load(ROOT / "artifacts" / "detector", whole=True)
     scorer, peaks = detector.model_scorer(), []
     batches: list[PixelBatch] = []
     with tempfile.TemporaryDirectory(prefix="headhunt-describe-") as folder:

@@ -74,7 +74,7 @@ def test_events_are_described(explosion: Path, tmp_path: Path) -> None:
     done = headhunt("detect", explosion, "--out", tmp_path, "--plot", "--describe", "--contributions")
     assert done.returncode == 0, done.stderr
     report = load_report(tmp_path / "yard.mp4.json")
-    detector = Detector.load(ROOT / "artifacts" / "detector", Settings(batch_segments=3), describe=True)
+    detector = Detector.load(ROOT / "artifacts" / "detector", Settings(batch_segments=3), whole=True)
     assert report.description_prompt == detector.description_prompt
     assert report.events
     for event in report.events:
@@ -103,7 +103,7 @@ def test_events_are_described(explosion: Path, tmp_path: Path) -> None:
 
 
 def test_a_resumed_video_is_described_as_one_without_an_interruption(explosion: Path) -> None:
-    detector = Detector.load(ROOT / "artifacts" / "detector", Settings(batch_segments=3), describe=True)
+    detector = Detector.load(ROOT / "artifacts" / "detector", Settings(batch_segments=3), whole=True)
     options = Options(threshold=0.2, describe=True)
     whole, batches = detector.detect(explosion, options=options), batches_of(detector, explosion)
     assert len(batches) > 3

@@ -162,9 +162,7 @@ def test_events_are_described_where_a_job_asks_for_it(jobs: Jobs, clip: Path) ->
     (without,), (row,) = (list(jobs.rows(job.job_id)) for job in (plain, described))
     assert row["scores"] == without["scores"]
     assert {event["description"] for event in without["events"]} == {None}
-    local = Detector.load(BUNDLE, Settings(batch_segments=8), describe=True).detect(
-        clip, options=Options(describe=True)
-    )
+    local = Detector.load(BUNDLE, Settings(batch_segments=8), whole=True).detect(clip, options=Options(describe=True))
     assert [event["description"] for event in row["events"]] == [event.description for event in local.events]
     assert row["description_prompt"] == local.description_prompt
     assert row["events"]

@@ -74,7 +74,7 @@ def test_options_and_raw_bodies(server: Server, clip: Path, detector: Detector) 
 
 
 def test_descriptions(server: Server, clip: Path) -> None:
-    local = Detector.load(ROOT / "artifacts" / "detector", describe=True).detect(clip, "yard", Options(describe=True))
+    local = Detector.load(ROOT / "artifacts" / "detector", whole=True).detect(clip, "yard", Options(describe=True))
     assert local.events
     assert all(event.description for event in local.events)
     with Client(server.url) as client:

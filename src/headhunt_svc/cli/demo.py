@@ -77,16 +77,16 @@ def demo_words(
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Count the true events whose kind the model's description names."""
-    from headhunt_svc.data.datasets import load_index
+    from headhunt_svc.data.datasets import load_records
     from headhunt_svc.demo.naming import named_events
     from headhunt_svc.detector.options import Options
     from headhunt_svc.detector.pipeline import Detector
     from headhunt_svc.pipeline.detect import detect_videos, whole_reports
     from headhunt_svc.pipeline.files import Input
 
-    records = load_index(paths.INDEX, split)
+    records = load_records(paths.INDEX, paths.LABELS, split)
     inputs = [Input(r.path, r.video_id) for r in records]
-    detector = Detector.load(bundle, describe=True)
+    detector = Detector.load(bundle, whole=True)
     rows = {}
     for prompt in prompts or [detector.description_prompt]:
         detector.bundle = detector.bundle.model_copy(update={"description_prompt": prompt})

@@ -40,13 +40,12 @@ def _kept(path: Path, reporter: Reporter, options: Options) -> Report | None:
     except ArtifactError:
         return None
     point = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
+    source = (report.detector_id, report.code, report.operating_point, point)
+    current = (reporter.detector_id, reporter.code, options.operating_point, reporter.operating_point(options))
     contributions = any(s.contributions is not None for s in report.scores)
     prompt = reporter.description_prompt if options.describe else None
-    current = (reporter.detector_id, reporter.code, options.operating_point, reporter.operating_point(options))
-    source = (report.detector_id, report.code, report.operating_point, point)
-    return report if (*source, contributions, report.description_prompt) == (
-        *current, options.contributions, prompt
-    ) else None
+    same = contributions == options.contributions and report.description_prompt == prompt
+    return report if same and source == current else None
 
 
 def _finished(path: Path, video: Path, reporter: Reporter, options: Options) -> Report | None:

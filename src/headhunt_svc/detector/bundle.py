@@ -173,9 +173,6 @@ def load_operating_points(path: Path) -> dict[str, StoredPoint]:
         raise ArtifactError(f"{path} holds no operating points: run `headhunt calibrate` again") from exc
 
 
-OPTIONAL = ("description_prompt",)  # fields of a bundle that older ones lack
-
-
 class Bundle(BaseModel):
     """bundle.json: all that serving needs beside scorer.safetensors; a local model's id is relative to the bundle.
 
@@ -208,12 +205,6 @@ class Bundle(BaseModel):
     def _omit_later_fields(self, handler: Callable[[object], Any]) -> dict[str, Any]:
         fields = type(self).model_fields
         return {k: v for k, v in handler(self).items() if v is not None or fields[k].is_required()}
-
-    @model_serializer(mode="wrap")
-    def _omit_none(self, handler: Callable[[object], Any]) -> dict[str, Any]:
-        """A bundle from before a field existed is written without it, so that detector_id stays the same."""
-        row: dict[str, Any] = handler(self)
-        return {k: v for k, v in row.items() if v is not None or k not in OPTIONAL}
 
     @property
     def detector_id(self) -> str:

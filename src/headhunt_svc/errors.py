@@ -17,6 +17,13 @@ def list_problems(problems: Sequence[str], most: int = MOST_LISTED) -> str:
     return "; ".join([*problems[:most], *more])
 
 
+def name_video(video_id: str, place: str, reason: str) -> str:
+    """A reason why a video failed, with its id and where it lies, each once."""
+    where = printable(place)
+    located = reason if where in reason else f"{where}: {reason}"
+    return located if video_id in located else f"{video_id}: {located}"
+
+
 class HeadHuntError(Exception):
     """Base class of all errors of this package. Its message can be printed and stored, whatever names are in it."""
 

@@ -7,20 +7,24 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic.types import NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ConfigError, list_problems
 from headhunt_svc.types import SpanEnds, Split
 
 DESCRIBE = "Describe in one sentence what happens in the video."
 AnySection = TypeVar("AnySection", bound="Section")
 PROMPT_SETS = Path(__file__).with_name("prompts.yaml")
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # numpy, scikit-learn and torch all take these
+MOST_PAIRS, MOST_PROBLEMS = 10_000, 10
 
 
 class Section(BaseModel):
     """One section of a parameters file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class MllmParams(Section):
@@ -29,7 +33,7 @@ class MllmParams(Section):
     dtype: bfloat16 for GPUs; int8 (decoder only) is faster. Each dtype needs its own heads and scorer.
     """
 
-    id: str
+    id: Annotated[str, Field(min_length=1)]
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "int8"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
@@ -77,7 +81,7 @@ class SplitParams(Section):
 
     calibration: Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=4)] = 0.01
     validation: Annotated[float, Field(gt=0, lt=1)] | Annotated[int, Field(ge=2)] = 0.01
-    seed: int = 0
+    seed: Seed = 0
 
 
 class SegmentationParams(Section):
@@ -87,11 +91,11 @@ class SegmentationParams(Section):
     stride lets windows overlap, for finer times at more computation.
     """
 
-    length_s: PositiveFloat | None = None
-    length_frames: PositiveInt | None = None
-    stride_s: PositiveFloat | None = None
-    stride_frames: PositiveInt | None = None
-    frames_per_segment: PositiveInt
+    length_s: Seconds | None = None
+    length_frames: Count | None = None
+    stride_s: Seconds | None = None
+    stride_frames: Count | None = None
+    frames_per_segment: Annotated[int, Field(gt=0, le=10_000)]
 
     @model_validator(mode="after")
     def _one_length(self) -> "SegmentationParams":
@@ -125,7 +129,7 @@ class PromptSet(Section):
     """A named set of prompts that the package ships: what it is for, and the texts of each version."""
 
     about: str
-    versions: dict[PositiveInt, Annotated[tuple[str, ...], Field(min_length=1)]]
+    versions: dict[Count, Annotated[tuple[str, ...], Field(min_length=1)]]
 
 
 @cache
@@ -222,21 +226,21 @@ class IdentifyParams(Section):
     """
 
     criteria: Literal["paper", "robust"] = "robust"
-    top_k: PositiveInt | Literal["auto"] = 5
+    top_k: Count | Literal["auto"] = 5
     instability_penalty: NonNegativeFloat = 0.5
     separability: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_redundancy: Annotated[float, Field(gt=0, le=1)] = 0.9
-    folds: Annotated[int, Field(ge=2)] = 5
-    repeats: PositiveInt = 3
-    subsamples: Annotated[int, Field(ge=2)] = 50
-    seed: int = 0
+    folds: Annotated[int, Field(ge=2, le=1000)] = 5
+    repeats: Annotated[int, Field(gt=0, le=1000)] = 3
+    subsamples: Annotated[int, Field(ge=2, le=10_000)] = 50
+    seed: Seed = 0
 
 
 class FitParams(Section):
     """Logistic regression: the inverse regularisation C is chosen from `grid` by cross-validation over videos."""
 
     grid: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[int, Field(ge=2, le=1000)] = 5
 
 
 class CalibrateParams(Section):
@@ -246,7 +250,7 @@ class CalibrateParams(Section):
     """
 
     sigma_segments: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.5, 0.75, 1.0, 1.5)
-    n_thresholds: Annotated[int, Field(ge=2)] = 99
+    n_thresholds: Annotated[int, Field(ge=2, le=10_000)] = 99
     false_alarms_per_hour: NonNegativeFloat = 1.0
     recall: Annotated[float, Field(gt=0, le=1)] = 0.9
     conformal_rate: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -256,9 +260,9 @@ class CalibrateParams(Section):
 class EvaluateParams(Section):
     """Test protocol: resamples of videos for the intervals, draws of the random baseline."""
 
-    bootstrap: NonNegativeInt = 200
-    random_draws: PositiveInt = 10
-    seed: int = 0
+    bootstrap: Annotated[int, Field(ge=0, le=1_000_000)] = 200
+    random_draws: Count = 10
+    seed: Seed = 0
 
 
 class AblateParams(Section):
@@ -270,11 +274,11 @@ class AblateParams(Section):
 
     specific: tuple[str, ...] = ()
     generic: Annotated[tuple[str, ...], Field(min_length=1)] = ("is there anything abnormal or unusual in this video?",)
-    labelled_videos: tuple[Annotated[int, Field(ge=4)], ...] = (9, 18, 44)
-    draws: PositiveInt = 10
+    labelled_videos: tuple[Annotated[int, Field(ge=4, le=1_000_000)], ...] = (9, 18, 44)
+    draws: Count = 10
     low_label_sigma: NonNegativeFloat = 0.75
-    random_draws: PositiveInt = 20
-    top_k: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3, 5, 10, 20, 40, 80)
+    random_draws: Count = 20
+    top_k: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2, 3, 5, 10, 20, 40, 80)
     instability_penalty: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.25, 0.5, 1.0, 2.0)
 
 
@@ -306,16 +310,45 @@ def read_parameters(path: Path, kind: type[AnySection], option: str = "--params"
         ConfigError: the file is missing, not YAML, or has an unknown or wrong value (each named).
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader, with limits
     except FileNotFoundError as exc:
         raise ConfigError(f"{path} not found: run from the project's root, or give {option} PATH") from exc
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+    except RecursionError as exc:
+        raise ConfigError(f"{path} cannot be read as YAML: it is nested too deeply") from exc
+    except (OSError, yaml.YAMLError, *WRONG_SCALARS) as exc:
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(raw, dict):
+        sections = ", ".join(name for name, field in kind.model_fields.items() if field.is_required())
+        raise ConfigError(f"{path} holds no parameters: it must have the sections {sections or 'of its kind'}")
     try:
         return kind.model_validate(raw)
     except ValidationError as exc:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {'unknown parameter' if e['type'] == 'extra_forbidden' else e['msg']}"
-            for e in exc.errors()
-        )
-        raise ConfigError(f"{path}: {wrong}") from exc
+        raise ConfigError(f"{path}: {list_problems([_problem(e) for e in exc.errors()], MOST_PROBLEMS)}") from exc
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but no name may stand twice, and anchors cannot grow to more than memory holds."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        names: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in names:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands here twice", key.start_mark)
+            names.update([key.value] if isinstance(key, yaml.ScalarNode) else [])
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_PAIRS:
+            raise yaml.constructor.ConstructorError(None, None, "too much is merged (<<) here", node.start_mark)
+
+
+# what PyYAML raises for values such as !!int x, !!bool x, !!timestamp x, 2001-99-99, and numbers of 5000 digits
+WRONG_SCALARS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+
+
+def _problem(error: Any) -> str:
+    """One of pydantic's errors, in the names of the file."""
+    what = "unknown parameter" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, error['loc']))}: {what}"

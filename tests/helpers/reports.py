@@ -44,4 +44,5 @@ REPORT = Report(
     unfinished="the last cluster is cut off",
     stream=ReportStream(number=1, of=(0, 1)),
     description_prompt="what happens?",
+    cautions=("heads at chance",),
 )

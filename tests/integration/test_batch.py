@@ -87,7 +87,9 @@ def test_what_kills_the_process_that_scores_costs_itself_only(tmp_path: Path, mo
         done = run(expand([str(poison), str(fine)]), str(tmp_path / "out"), BUNDLE, OPTIONS, note=errors.append)
     assert done == BatchCounts(2, 1, 0)
     assert "SIGSEGV, 2 times" in errors[0]
-    assert [(r["state"], r["error"]) for r in rows(tmp_path / "out")] == [("failed", errors[0]), ("succeeded", None)]
+    (failed, error), fine_row = [(r["state"], r["error"]) for r in rows(tmp_path / "out")]
+    assert (failed, fine_row) == ("failed", ("succeeded", None))
+    assert errors == [f"{poison}: {error}"]
 
 
 def test_results_may_go_to_an_object_store(tmp_path: Path) -> None:

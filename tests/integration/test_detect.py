@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import onnxruntime
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
@@ -251,6 +252,36 @@ def test_a_bundle_for_another_model_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "was made for model sha256:" in done.stderr
     assert "run `dvc repro`" in done.stderr
+
+
+def test_what_speaks_against_the_scores_is_said_once_and_reported(explosion: Path, tmp_path: Path) -> None:
+    for name in ("demo_mllm", "detector"):
+        shutil.copytree(ROOT / "artifacts" / name, tmp_path / name)
+    path = tmp_path / "detector" / "bundle.json"
+    raw = json.loads(path.read_text())
+    chance = {"subsamples": 50, "frequency": [0.1], "stability": 0.0, "agreement": None, "held_out_auc": 0.51}
+    chance |= {"held_out_error": 0.05, "verdict": "not trustworthy", "words": "heads of no use"}
+    path.write_text(json.dumps(raw | {"domain": "rendered scenes", "confidence": chance}))
+    second = shutil.copy(explosion, tmp_path / "second.mp4")
+    done = headhunt("detect", explosion, second, "--bundle", tmp_path / "detector", "--json")
+    assert done.returncode == 0, done.stderr
+    reports = [Report.model_validate_json(line) for line in done.stdout.splitlines()]
+    domain, heads = reports[0].cautions
+    assert "rendered scenes only" in domain
+    assert heads.startswith("heads at chance: ")
+    assert reports[1].cautions == (domain, heads)
+    assert [line for line in done.stderr.splitlines() if "caution" in line] == [
+        f"caution: {domain}",
+        f"caution: {heads}",
+    ]
+    shown = headhunt("bundle", "show", "--bundle", tmp_path / "detector").stdout
+    assert all(caution in shown for caution in (domain, heads))
+    assert "heads of no use" in shown
+    out = tmp_path / "rows"
+    batch = headhunt("batch", explosion, "--out", out, "--bundle", tmp_path / "detector")
+    assert batch.stderr.count("caution: ") == 2
+    (row,) = pq.read_table(out / "rows").to_pylist()
+    assert row["cautions"] == [domain, heads]
 
 
 def test_lineage_and_export(tmp_path: Path, explosion: Path) -> None:

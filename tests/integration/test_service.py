@@ -113,6 +113,7 @@ def test_the_detector_says_who_it_is(server: Server, detector: Detector) -> None
     assert card["test_metrics"]["roc_auc"] == json.loads((ROOT / "artifacts" / "metrics.json").read_text())["roc_auc"]
     assert card["data"]["index_sha256"]
     assert set(card["operating_points"]) == set(detector.bundle.operating_points)
+    assert tuple(card["cautions"]) == detector.bundle.cautions
 
 
 def test_bad_input_is_a_problem_that_says_how_to_mend_it(server: Server, clip: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Commands on detector bundles: `headhunt bundle ...`, `headhunt bundles ...`, recalibrate, export, package."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import note, safe, wide
+from headhunt_svc.cli.console import note, note_cautions, safe, wide
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
-from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.detector.deployments import Deployed, Version
 from headhunt_svc.params import CalibrateParams, load_params
 from headhunt_svc.storage.files import read_json
@@ -32,7 +32,9 @@ def bundle_make(params: ParamsFile = PARAMS) -> None:
     """Freeze heads, scorer and operating points into a detector bundle."""
     from headhunt_svc.pipeline.bundle import bundle as run
 
-    run(load_params(params), paths.INDEX, paths.HEADS, paths.SCORER, paths.OPERATING_POINTS, paths.BUNDLE)
+    bundle = run(load_params(params), paths.INDEX, paths.HEADS, paths.SCORER, paths.OPERATING_POINTS, paths.BUNDLE)
+    note(f"detector {bundle.detector_id}: {paths.BUNDLE}")
+    note_cautions(bundle.cautions)
 
 
 @bundle_app.command("conform")
@@ -128,32 +130,45 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
     bundle, _ = load_bundle(folder)
     videos = ", ".join(f"{n} {split}" for split, n in bundle.data["videos"].items())
     heads = zip(bundle.heads, bundle.rss, strict=True)
-    lines = {
-        "detector": bundle.detector_id,
-        "model": f"{bundle.mllm.id} ({bundle.mllm_revision}, {bundle.mllm.dtype}, {bundle.mllm.attention})",
-        "prompt": bundle.prompt,
-        **({"prompt set": bundle.prompt_set} if bundle.prompt_set else {}),
-        "hunted under": "; ".join(bundle.calibration_prompts),
-        "heads": ", ".join(f"({layer},{head}) rss {rss:.3f}" for (layer, head), rss in heads),
-        "segments": bundle.segmentation.model_dump_json(exclude_none=True),
-        "data": f"index {bundle.data['index_sha256']}: {videos} videos",
-        "made with": ", ".join(f"{k} {v}" for k, v in bundle.fingerprint.items()),
-    }
+    lines = [
+        ("detector", bundle.detector_id),
+        ("model", f"{bundle.mllm.id} ({bundle.mllm_revision}, {bundle.mllm.dtype}, {bundle.mllm.attention})"),
+        ("prompt", bundle.prompt),
+        *([("prompt set", bundle.prompt_set)] if bundle.prompt_set else []),
+        ("hunted under", "; ".join(bundle.calibration_prompts)),
+        ("heads", ", ".join(f"({layer},{head}) rss {rss:.3f}" for (layer, head), rss in heads)),
+        ("segments", bundle.segmentation.model_dump_json(exclude_none=True)),
+        ("data", f"index {bundle.data['index_sha256']}: {videos} videos"),
+        ("made with", ", ".join(f"{k} {v}" for k, v in bundle.fingerprint.items())),
+    ]
+    if bundle.confidence is not None:
+        lines.append(("choice of heads", bundle.confidence.words))
     for step in bundle.data.get("recalibrated", []):
-        lines["recalibrated"] = f"{step['labels']} labels ({step['labels_sha256']}), from detector {step['from']}"
+        text = f"{step['labels']} labels ({step['labels_sha256']}), from detector {step['from']}"
+        lines.append(("recalibrated", text))
+    lines += [*_point_lines(bundle), *_test_lines(bundle, metrics_file)]
+    lines += [("caution", caution) for caution in bundle.cautions]
+    console, width = Console(highlight=False, soft_wrap=True), max(len(key) for key, _ in lines) + 2
+    for key, value in lines:
+        console.print(f"[bold]{safe(key):{width}}[/bold]{safe(value)}")
+
+
+def _point_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
     for name, offline in bundle.operating_points.items():
         for smoothing, point in (("", offline), (" (live)", offline.causal)):
             if point is not None:
                 rule = f", {point.rule}" if point.rule else ""
                 text = f"sigma {point.sigma_segments:g} segments, threshold {point.threshold:.3f}{rule}"
-                lines[f"operating point {name}{smoothing}"] = text
+                yield f"operating point {name}{smoothing}", text
+    for name, reason in (bundle.unavailable or {}).items():
+        yield f"operating point {name}", f"not available: {reason}"
+
+
+def _test_lines(bundle: Bundle, metrics_file: Path) -> Iterator[tuple[str, str]]:
     if metrics_file.exists():
         row = read_json(metrics_file, "headhunt evaluate")
         if row["detector_id"] == bundle.detector_id:
-            lines["test"] = f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
-    console, width = Console(highlight=False, soft_wrap=True), max(map(len, lines)) + 2
-    for key, value in lines.items():
-        console.print(f"[bold]{safe(key):{width}}[/bold]{safe(value)}")
+            yield "test", f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
 
 
 def print_history(history: Sequence[Version]) -> None:

@@ -1,5 +1,6 @@
 """What several command groups print with: width, times, table cells, notes."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -45,3 +46,9 @@ def print_passes(passes: "Passes") -> None:
     """Prints how many videos a stage had to decode."""
     kept = f", {passes.reports} reports kept" if passes.reports else ""
     note(f"{passes.stored} videos from stored features, {passes.decoded} decoded{kept}")
+
+
+def note_cautions(cautions: Iterable[str]) -> None:
+    """Prints what speaks against trusting a detector's scores on standard error, a line each."""
+    for caution in cautions:
+        note(f"caution: {caution}")

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import clock, note, print_passes, safe
+from headhunt_svc.cli.console import clock, note, note_cautions, print_passes, safe
 from headhunt_svc.cli.options import (
     BundleFolder,
     Contributions,
@@ -21,7 +21,7 @@ from headhunt_svc.cli.options import (
     Threshold,
     check_bundle,
 )
-from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.report import Report, ReportGap, save_report
 from headhunt_svc.errors import EXIT_SOME_FAILED, VideoError, VideoOpenError
 from headhunt_svc.settings import Settings
@@ -76,14 +76,15 @@ def detect(
             raise typer.BadParameter(
                 "--threshold, --smoothing, --contributions, --stream and --describe are for VIDEOS, not for --split"
             )
-        check_bundle(bundle, operating_point)
+        point = _point_for_split(bundle, operating_point)
         from headhunt_svc.pipeline.detect import detect_split, detect_stored
 
-        files = (bundle, paths.INDEX, split)
+        files, where = (bundle, paths.INDEX, split), out or paths.REPORTS
         if split == "test" and out is None:
-            print_passes(detect_stored(*files, paths.REPORTS, paths.TEST_FEATURES, operating_point))
+            print_passes(detect_stored(*files, where, paths.TEST_FEATURES, point))
         else:
-            detect_split(*files, out or paths.REPORTS, operating_point)
+            detect_split(*files, where, point)
+        note(f"reports of the split {split} at operating point {point}: {where}")
         return
     if server is not None and (plot or explain or resume or bundle != paths.BUNDLE):
         raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
@@ -92,31 +93,43 @@ def detect(
     inputs = inputs_of(videos or [])
     if out is not None:
         check_writable(out)
+    cautions: tuple[str, ...] = ()
     results: Generator[Report | VideoError]
     if not any(os.path.exists(item.path) for item in inputs):  # noqa: PTH110 - no reason to load a model
         results = (VideoOpenError(f"{item.path}: no such file") for item in inputs)
     elif server is not None:
         results = _by_service(server, inputs, options, out, camera)
     else:
-        check_bundle(bundle, operating_point, smoothing)
+        cautions = check_bundle(bundle, operating_point, smoothing).cautions
+        note_cautions(cautions)
         results = _by_detector(bundle, inputs, Outputs(out, plot, explain, resume), options, camera)
     with closing(results):
-        n_bad = _print_results(results, out, json)
+        n_bad = _print_results(results, out, json, cautions)
     if n_bad:
         note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _point_for_split(folder: Path, point: str) -> str:
+    """The operating point for a split, where the bundle has no f1 its default one; prints the bundle's cautions."""
+    bundle = check_bundle(folder)
+    if point == DEFAULT_OPERATING_POINT != bundle.default_point:
+        point, reason = bundle.default_point, (bundle.unavailable or {}).get(point, "it was not calibrated")
+        note(f"operating point {point}, as the bundle has no {DEFAULT_OPERATING_POINT}: {reason}")
+    bundle.operating_point(point)
+    note_cautions(bundle.cautions)
+    return point
 
 
 def _by_detector(
     bundle: Path, inputs: "Sequence[Input]", outputs: "Outputs", options: Options, camera: str | None
 ) -> Generator[Report | VideoError]:
     """Scores the videos with a bundle in this process."""
-    from headhunt_svc.detector.pipeline import Detector
-    from headhunt_svc.pipeline.detect import detect_videos
+    from headhunt_svc.pipeline.detect import detect_videos, load_detector
     from headhunt_svc.prediction_log.recording import recorder_of
 
     with closing(recorder_of(Settings())) as recorder:
-        detector = Detector.load(bundle, whole=options.describe)
+        detector = load_detector(bundle, whole=options.describe)
         for _, result in detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera):
             yield result
 
@@ -140,16 +153,24 @@ def _by_service(
             yield report
 
 
-def _print_results(results: Iterable[Report | VideoError], out: Path | None, json: bool) -> int:
-    """Prints every report or error as soon as it is there; returns how many videos failed or have gaps."""
-    n_bad = 0
+def _print_results(
+    results: Iterable[Report | VideoError], out: Path | None, json: bool, cautions: Iterable[str]
+) -> int:
+    """Prints every report or error as soon as it is there; returns how many videos failed or have gaps.
+
+    cautions: those that are printed already; others (of a service's detector) are printed once.
+    """
+    n_bad, printed = 0, set(cautions)
     for result in results:
         if isinstance(result, VideoError):
             note(f"error: {result}")
-        elif json:
-            print(result.model_dump_json())
         else:
-            print_report(result, out)
+            note_cautions(caution for caution in result.cautions if caution not in printed)
+            printed.update(result.cautions)
+            if json:
+                print(result.model_dump_json())
+            else:
+                print_report(result, out)
         n_bad += isinstance(result, VideoError) or bool(result.gaps)
     return n_bad
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import clock, note, safe, wide
+from headhunt_svc.cli.console import clock, note, note_cautions, safe, wide
 from headhunt_svc.cli.options import (
     BundleFolder,
     Contributions,
@@ -166,7 +166,7 @@ def batch(
 ) -> None:
     """Score an archive without a queue; a second run goes on where the first stopped."""
     options = JobOptions(**asdict(Options(operating_point, threshold, smoothing, contributions, stream, describe)))
-    check_bundle(bundle, operating_point, smoothing)
+    note_cautions(check_bundle(bundle, operating_point, smoothing).cautions)
     from headhunt_svc.jobs.batch import run
     from headhunt_svc.jobs.inputs import expand
 

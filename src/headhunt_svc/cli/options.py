@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
-from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.params import DatasetParams, ExportParams
 from headhunt_svc.types import SpanEnds
 
@@ -87,8 +87,9 @@ def dataset_of(
 
 def check_bundle(
     folder: Path, operating_point: str | None = None, smoothing: Literal["offline", "causal"] = "offline"
-) -> None:
-    """Refuses a missing or broken bundle, or an unknown operating point, before a model is imported."""
+) -> Bundle:
+    """Reads a bundle; refuses a missing or broken bundle, or an unknown operating point, before a model is imported."""
     bundle, _ = load_bundle(folder)
     if operating_point is not None:
         bundle.operating_point(operating_point, smoothing)
+    return bundle

@@ -7,6 +7,9 @@ conformal  from normal footage alone, with a guarantee on how often a normal vid
 
 The first three search a grid of sigmas and thresholds; thresholds are the n_thresholds midpoints between 0 and 1 at
 equal distance. Each is chosen once for offline and once for causal smoothing.
+
+A point that finds none of the true spans, or that raises the alarm in every normal segment, is never chosen: it would
+keep some of these promises (no false alarm; one false alarm an hour, in videos of an hour) and tell nothing.
 """
 
 import math
@@ -14,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from headhunt_svc.core.localization import runs
 from headhunt_svc.core.metrics import flagged
@@ -45,13 +48,17 @@ def conformal_threshold(maxima: Float64[np.ndarray, " video"], rate: float) -> f
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Figures at one sigma for every threshold; NaN where a figure is undefined."""
+    """Figures at one sigma for every threshold; NaN where a figure is undefined.
+
+    useful: is a true span found (where there are any), and no alarm in some normal segment (where there are any)?
+    """
 
     sigma: float
     thresholds: Float64[np.ndarray, " threshold"]
     f1: Float64[np.ndarray, " threshold"]
     recall: Float64[np.ndarray, " threshold"]
     false_alarms_per_hour: Float64[np.ndarray, " threshold"]
+    useful: Bool[np.ndarray, " threshold"]
 
     def point(self, i: int, smoothing: Smoothing, rule: str) -> CalibratedPoint:
         """The i-th threshold."""
@@ -79,7 +86,9 @@ def _measure(videos: Sequence[ScoredVideo], sigma: float, thresholds: np.ndarray
         scores = np.concatenate([v.scores for v in normal])
         goes_on = np.concatenate([np.append(v.goes_on, False) for v in normal])[:-1]
         per_hour = np.array([len(runs(scores > t, goes_on)[0]) for t in thresholds]) / hours
-    return _Grid(sigma, thresholds, f1, recall, per_hour)
+    lowest_normal = min((float(v.scores[v.anomalous == 0].min(initial=np.inf)) for v in smoothed), default=np.inf)
+    useful = ~(recall == 0) & ((thresholds >= lowest_normal) | np.isinf(lowest_normal))
+    return _Grid(sigma, thresholds, f1, recall, per_hour, useful)
 
 
 def _grids(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing) -> list[_Grid]:
@@ -94,9 +103,15 @@ def _by_f1(grid: _Grid, i: int) -> tuple[float, ...]:
     return (grid.f1[i],)
 
 
-def _best(grids: Sequence[_Grid], rank: Rank, smoothing: Smoothing, rule: str) -> CalibratedPoint:
-    """The point of the highest rank; of equals, the first."""
-    ranked = [(r, g, i) for g in grids for i in range(len(g.thresholds)) if (r := rank(g, i)) is not None]
+def _best(grids: Sequence[_Grid], rank: Rank, smoothing: Smoothing, rule: str, useful: bool = True) -> CalibratedPoint:
+    """The point of the highest rank, of useful ones only if `useful`; of equals, the first."""
+    points = [(g, i) for g in grids for i in range(len(g.thresholds)) if g.useful[i] or not useful]
+    if not points:
+        raise FeatureError(
+            "at every sigma and threshold of the grid no true span of the validation videos is found, or every normal "
+            "segment raises the alarm: check the labels, or label more videos"
+        )
+    ranked = [(r, g, i) for g, i in points if (r := rank(g, i)) is not None]
     if not ranked:
         raise FeatureError(f"no sigma and threshold of the grid gives {rule}")
     _, grid, i = max(ranked, key=lambda item: item[0])
@@ -111,26 +126,48 @@ def _check_videos(videos: Sequence[ScoredVideo], normal: bool = False) -> None:
         raise FeatureError("false alarms are counted in normal validation videos, of which there are none")
 
 
+def _check_constant(videos: Sequence[ScoredVideo]) -> None:
+    """Raise FeatureError if all segments have one score."""
+    scores = np.concatenate([v.scores for v in videos] or [np.zeros(0)])
+    if len(scores) > 1 and np.ptp(scores) == 0:
+        raise FeatureError(
+            f"all {len(scores)} segments have the score {scores[0]:.3f}, which tells nothing apart: check the labels, "
+            "or label more videos"
+        )
+
+
 def best_f1_point(videos: Sequence[ScoredVideo], params: CalibrateParams) -> CalibratedPoint:
-    """The sigma and threshold of best F1 over all validation frames, as `f1` of `points_for_smoothing`.
+    """The sigma and threshold of best F1 over all validation frames, useful or not: a figure to compare detectors by.
 
     Raises:
         FeatureError: no anomaly among the validation videos, or no normal frame.
     """
     _check_videos(videos)
-    return _best(_grids(videos, params, "offline"), _by_f1, "offline", "the best frame F1")
+    return _best(_grids(videos, params, "offline"), _by_f1, "offline", "the best frame F1", useful=False)
 
 
 def conformal(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing) -> CalibratedPoint:
     """The threshold that at most `conformal_rate` of new normal videos pass, from the normal ones among these videos.
 
     sigma is `conformal_sigma`, fixed beforehand: a sigma tuned on the same videos would void the guarantee.
+
+    Raises:
+        FeatureError: too few normal videos for that rate, or a threshold that nothing passes.
     """
+    _check_constant(videos)
     normal = [v for v in videos if not v.record.is_anomalous]
     sigma, rate = params.conformal_sigma, params.conformal_rate
     threshold = conformal_threshold(np.array([v.smoothed(sigma, smoothing).scores.max() for v in normal]), rate)
-    measured = _measure(videos, sigma, np.array([threshold]), smoothing)
-    return measured.point(0, smoothing, f"at most {rate:g} of normal videos alarm (from {len(normal)})")
+    point = _measure(videos, sigma, np.array([threshold]), smoothing).point(
+        0, smoothing, f"at most {rate:g} of normal videos alarm (from {len(normal)})"
+    )
+    if threshold >= 1 or point.recall == 0:
+        passed = "no score is higher" if threshold >= 1 else "none of the true spans scores higher"
+        raise FeatureError(
+            f"normal videos score up to {threshold:.3f} and {passed}: raise the share of normal videos that may alarm, "
+            "or add normal footage"
+        )
+    return point
 
 
 def points_for_smoothing(
@@ -153,6 +190,7 @@ def points_for_smoothing(
 
     def best(rank: Rank, rule: str, normal: bool = True) -> CalibratedPoint:
         _check_videos(videos, normal)
+        _check_constant(videos)
         return _best(grids, rank, smoothing, rule)
 
     rules: dict[str, Callable[[], CalibratedPoint]] = {
@@ -177,9 +215,10 @@ def operating_points(videos: Sequence[ScoredVideo], params: CalibrateParams) -> 
         FeatureError: the videos allow none.
     """
     offline, causal = (points_for_smoothing(videos, params, s) for s in ("offline", "causal"))
-    reasons = [f"{name}: {point.reason}" for name, point in offline.items() if isinstance(point, Unavailable)]
+    reasons = {name: point.reason for name, point in offline.items() if isinstance(point, Unavailable)}
     if len(reasons) == len(offline):
-        raise FeatureError("; ".join(reasons))
+        same = set(reasons.values())
+        raise FeatureError(same.pop() if len(same) == 1 else "; ".join(f"{name}: {r}" for name, r in reasons.items()))
     pairs: CalibratedPoints = {}
     for name, point in offline.items():
         live = causal[name]

@@ -44,6 +44,7 @@ from headhunt_svc.types import NORMAL, FrameSpan, IndexedVideo, SpanEnds, Split,
 from headhunt_svc.video.files import find_videos
 
 EXPORT = ExportParams()
+LATEST = 1e10  # seconds or frames: no video is that long
 WHOLE = ((0.0, math.inf),)  # spans of a video that is anomalous from end to end, however long it is
 
 
@@ -63,8 +64,10 @@ class Annotation(BaseModel):
     def _label_fits_spans(self) -> "Annotation":
         if (self.label == NORMAL) != (not self.spans):
             raise ValueError(f"label {self.label!r} with {len(self.spans)} spans")
+        if self.spans == WHOLE and self.unit == "frames":
+            return self
         for start, stop in self.spans:
-            if not 0 <= start <= stop:
+            if not 0 <= start <= stop <= LATEST:
                 raise ValueError(f"a span from {start:g} to {stop:g}")
         return self
 

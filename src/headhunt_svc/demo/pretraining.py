@@ -39,6 +39,7 @@ HELD_OUT = 300  # windows of the pool that are never trained on
 FRESH_WINDOWS = 700  # rendered with another seed, for the final accuracies
 STAGES = ("see", "speak")
 CHECKPOINT = "checkpoint.safetensors"
+DOMAIN = "the rendered scenes of the demo"  # what the model has seen; bundles and reports repeat it
 
 
 def packed_attention(prefix: int) -> Callable[..., tuple[torch.Tensor, None]]:
@@ -255,6 +256,7 @@ def export(trainer: Trainer, out: Path) -> None:
     model = InternVLForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
     accuracies = skills(Conversation(model, trainer.tokenizer, N_FRAMES), Pool(fresh), range(FRESH_WINDOWS))
     report = {
+        "domain": DOMAIN,
         "parameters": sum(p.numel() for p in model.parameters()),
         "fresh_windows": FRESH_WINDOWS,
         "accuracy": {k: round(v, 4) for k, v in accuracies.items()},

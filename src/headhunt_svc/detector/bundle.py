@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serial
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from headhunt_svc.detector.cautions import cautions
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.model.identity import (
@@ -160,16 +161,30 @@ def save_operating_points(path: Path, points: CalibratedPoints) -> None:
     write_json(path, rows)
 
 
-def load_operating_points(path: Path) -> dict[str, StoredPoint]:
-    """Read locator.json: operating points by name.
+class StoredPoints(NamedTuple):
+    """Operating points by name, and why others are not available."""
+
+    points: dict[str, StoredPoint]
+    unavailable: dict[str, str]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As fields of a bundle."""
+        return {"operating_points": self.points, "unavailable": self.unavailable or None}
+
+
+def load_operating_points(path: Path) -> StoredPoints:
+    """Read locator.json.
 
     Raises:
         ArtifactError: missing or broken.
     """
     rows = read_json(path, "headhunt calibrate")
     try:
-        return {name: StoredPoint.model_validate(row) for name, row in rows.items() if "unavailable" not in row}
-    except ValidationError as exc:
+        unavailable = {name: str(row["unavailable"]) for name, row in rows.items() if "unavailable" in row}
+        rest = {name: StoredPoint.model_validate(row) for name, row in rows.items() if name not in unavailable}
+        return StoredPoints(rest, unavailable)
+    except (ValidationError, AttributeError, TypeError) as exc:
         raise ArtifactError(f"{path} holds no operating points: run `headhunt calibrate` again") from exc
 
 
@@ -190,16 +205,19 @@ class Bundle(BaseModel):
     prompt: str
     description_prompt: str | None = None
     calibration_prompts: tuple[str, ...]
-    prompt_set: Annotated[str | None, Field(exclude_if=lambda name: name is None)] = None  # None: texts of one's own
+    prompt_set: str | None = None  # None: texts of one's own
     heads: tuple[tuple[int, int], ...]
     rss: tuple[float, ...]
     scorer_sha256: str
-    operating_points: dict[str, StoredPoint]
+    operating_points: dict[str, StoredPoint] = Field(min_length=1)
     data: dict[str, Any]  # version of the data: digest of the labelled videos, and their number per split
     fingerprint: dict[str, str]  # libraries and numerics that features depend on, see fingerprint.py
     package_version: str
     mllm_commit: str | None = None  # of a hub
     mllm_files: tuple[LockedFile, ...] | None = None
+    domain: str | None = None  # what the model has seen, where that is known and narrow
+    confidence: Confidence | None = None  # in the choice of the heads
+    unavailable: dict[str, str] | None = None  # operating points that the validation videos do not allow, and why
 
     @model_serializer(mode="wrap")
     def _omit_later_fields(self, handler: Callable[[object], Any]) -> dict[str, Any]:
@@ -210,6 +228,11 @@ class Bundle(BaseModel):
     def detector_id(self) -> str:
         """Twelve hex digits that name this detector: any change of the bundle changes them."""
         return text_id(self.model_dump_json())
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a user must know before trusting the scores."""
+        return cautions(self.domain, self.confidence)
 
     @property
     def default_point(self) -> str:
@@ -230,7 +253,11 @@ class Bundle(BaseModel):
         points = {name: point for name, point in stored.items() if point is not None}
         if operating_point not in points:
             names, live_use = ", ".join(sorted(points)) or "none", " for causal smoothing" if live else ""
-            raise ConfigError(f"no operating point {operating_point!r} in this bundle{live_use}; there are: {names}")
+            reason = (self.unavailable or {}).get(operating_point)
+            why = f" ({reason})" if reason else ""
+            raise ConfigError(
+                f"no operating point {operating_point!r} in this bundle{live_use}{why}; there are: {names}"
+            )
         return OperatingPoint(points[operating_point].sigma_segments, points[operating_point].threshold, smoothing)
 
     def mllm_at(self, folder: Path) -> MllmParams:
@@ -295,6 +322,7 @@ def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str)
         "prompt": bundle.prompt,
         "heads": bundle.heads,
         "operating_point": operating_point,
+        **({"cautions": bundle.cautions} if bundle.cautions else {}),
     }
     graph = scorer_graph(scorer, bundle.operating_point(operating_point), metadata)
     write_file(path, lambda p: p.write_bytes(graph.SerializeToString(deterministic=True)))

@@ -163,6 +163,7 @@ class Reporter:
             unfinished=video.unfinished,
             stream=stream_of(video),
             description_prompt=self.description_prompt if options.describe else None,
+            cautions=self.bundle.cautions,
         )
 
 

@@ -103,6 +103,8 @@ class Report(_Model):
     where that is something else. repaired_times: pictures without a usable timestamp, placed one step after the one
     before. unfinished: what is missing at the file's end, if anything. stream: only of a file with several.
     description_prompt: what the model was asked about the events' peaks, if descriptions were requested.
+    cautions: what speaks against trusting the scores (footage that the model does not know, heads at chance), with the
+    way out.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -127,6 +129,7 @@ class Report(_Model):
     unfinished: str | None = None
     stream: ReportStream | None = None
     description_prompt: str | None = None
+    cautions: tuple[str, ...] = ()
 
 
 def coarser(report: Report, resolution_s: float) -> Report:

@@ -24,7 +24,7 @@ from rich.progress import track
 
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.pipeline import scoring_code
-from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError
+from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError, name_video
 from headhunt_svc.jobs.isolated import ScoringProcess
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo, Row
 from headhunt_svc.jobs.retry import backoff_s, retry
@@ -39,7 +39,7 @@ ROWS_PER_PART = 1000
 MAX_BLOCKS = 4096  # units of work that Ray keeps track of
 WORK = "work"
 Engine = Literal["local", "ray"]
-Item = dict[str, str]  # a video: uri, video_id, name of its row; once it is scored: name, error
+Item = dict[str, str]  # a video: uri, video_id, name of its row; once it is scored: error
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class BatchScorer:
             time.sleep(backoff_s(attempt, self.settings))
 
         outcome = retry(lambda: self._attempt(video, item["name"]), self.settings, wait, self.settings.attempts)
-        return {"name": item["name"], "error": outcome.get("error", "")}
+        return {**item, "error": outcome.get("error", "")}
 
     def _attempt(self, video: JobVideo, name: str) -> AttemptOutcome:
         outcome = self.process.score(video, self.options, lambda: None)
@@ -181,7 +181,7 @@ def run(
         for item in track(scored, "videos", len(todo), console=Console(stderr=True)):
             if item["error"]:
                 errors[item["name"]] = item["error"]
-                note(item["error"])
+                note(name_video(item["video_id"], item["uri"], item["error"]))
 
     def rows() -> Iterator[Row]:
         for v in videos:

@@ -38,6 +38,7 @@ _FILE = {
     "holes": pa.list_(pa.struct(dict.fromkeys(("start_s", "stop_s"), pa.float64()))),
     "discontinuities": pa.list_(pa.struct(dict.fromkeys(("time_s", "jump_s"), pa.float64()))),
     "stream": pa.struct({"number": pa.int64(), "of": pa.list_(pa.int64())}),
+    "cautions": pa.list_(pa.string()),
 }
 SCHEMA = pa.schema(
     {

@@ -22,6 +22,7 @@ from headhunt_svc.storage.files import read_json, sha256, write_json
 
 LOCK = Path("artifacts/model.json")  # paths.MODEL_LOCK; every stage that asks for the model would depend on paths.py
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+TRAINING_RECORD = "pretraining.json"  # its `domain`: what the model has seen, in a few words
 SMALL = (  # what loading reads beside the weights
     "config.json",
     "generation_config.json",
@@ -33,6 +34,7 @@ SMALL = (  # what loading reads beside the weights
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template*",
+    TRAINING_RECORD,
     INDEX,
 )
 COMMIT = re.compile(r"[0-9a-f]{40}")

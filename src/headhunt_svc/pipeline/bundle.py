@@ -3,6 +3,8 @@
 from importlib.metadata import version
 from pathlib import Path
 
+from rich.console import Console
+
 from headhunt_svc.data.datasets import load_index
 from headhunt_svc.detector.bundle import (
     Bundle,
@@ -11,10 +13,11 @@ from headhunt_svc.detector.bundle import (
     load_selection,
     save_bundle,
 )
+from headhunt_svc.detector.cautions import domain_of
 from headhunt_svc.detector.fingerprint import fingerprint, golden_features
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.model.identity import current_lock
-from headhunt_svc.model.loading import load_extractor
+from headhunt_svc.model.loading import load_extractor, model_folder
 from headhunt_svc.params import Params
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
@@ -41,7 +44,8 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
     videos, n_frames = load_index(index), params.segmentation.frames_per_segment
     deepest = max(h.layer for h in fitted.heads)
-    extractor = load_extractor(params.mllm, params.segmentation, Settings().device, deepest=deepest, lock=lock)
+    with Console(stderr=True).status("loading the model"):
+        extractor = load_extractor(params.mllm, params.segmentation, Settings().device, deepest=deepest, lock=lock)
     detector = Bundle(
         mllm=params.mllm,
         mllm_is_local=lock.commit is None,
@@ -56,14 +60,17 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         heads=selection.heads,
         rss=selection.rss,
         scorer_sha256=sha256(scorer),
-        operating_points=load_operating_points(operating_points),
+        **load_operating_points(operating_points).fields,
         data={
             "index_sha256": selection.data,
             "videos": {s: sum(v.split == s for v in videos) for s in LABELLED},
         },
         fingerprint=fingerprint(extractor, params.prompts.scoring_text, n_frames),
         package_version=version("headhunt-svc"),
+        domain=domain_of(model_folder(params.mllm, lock)),
+        confidence=selection.confidence,
     ).relocated(Path(), out)
-    golden = golden_features(extractor, detector.prompt, fitted.heads, n_frames)
+    with Console(stderr=True).status("reading the golden clips"):
+        golden = golden_features(extractor, detector.prompt, fitted.heads, n_frames)
     save_bundle(out, detector, fitted, golden)
     return detector

@@ -39,6 +39,8 @@ def conform(bundle: Path, normal: Sequence[Path], name: str, params: CalibratePa
         videos.append(scored_video(record, report, raw=True))
     pair = CalibratedPair(conformal(videos, params, "offline"), conformal(videos, params, "causal"))
     points = old.operating_points | {name: StoredPoint.from_calibrated(pair)}
-    new = old.relocated(bundle, out).model_copy(update={"operating_points": points})
+    unavailable = {other: reason for other, reason in (old.unavailable or {}).items() if other != name}
+    update = {"operating_points": points, "unavailable": unavailable or None}
+    new = old.relocated(bundle, out).model_copy(update=update)
     save_bundle(out, new, detector.scorer, load_golden(bundle))
     return pair

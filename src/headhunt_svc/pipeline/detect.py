@@ -17,7 +17,7 @@ from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.pipeline import Detector, Reporter, stream_of
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
-from headhunt_svc.errors import ArtifactError, VideoError, list_problems
+from headhunt_svc.errors import ArtifactError, VideoError, list_problems, name_video
 from headhunt_svc.model.attribution import Attribution
 from headhunt_svc.names import camera_of
 from headhunt_svc.pipeline.files import Input, Outputs, Passes, report_path
@@ -159,11 +159,22 @@ def _each(
             progress.advance(task)
 
 
+def load_detector(bundle: Path, whole: bool = False) -> Detector:
+    """Load a bundle and its model, and show meanwhile, on a terminal, that this takes a while (see Detector.load)."""
+    with Console(stderr=True).status("loading the model"):
+        return Detector.load(bundle, whole=whole)
+
+
 def problem_of(item: Input, result: Report | VideoError) -> str | None:
     """Why a video was not scored whole, if it was not."""
     if isinstance(result, VideoError):
-        return str(result)
-    return f"{item.path}: {result.gaps[0].reason}" if result.gaps else None
+        reason = str(result)
+    elif result.gaps:
+        n = sum(gap.packets for gap in result.gaps)
+        reason = f"{n} pictures could not be decoded ({result.gaps[0].reason})"
+    else:
+        return None
+    return name_video(item.video_id, str(item.path), reason)
 
 
 def whole_reports(results: Iterable[tuple[Input, Report | VideoError]]) -> Iterator[tuple[Input, Report]]:
@@ -181,7 +192,10 @@ def whole_reports(results: Iterable[tuple[Input, Report | VideoError]]) -> Itera
         elif isinstance(result, Report):
             yield item, result
     if problems:
-        raise VideoError(f"{len(problems)} of {n} videos could not be scored whole: {list_problems(problems)}")
+        raise VideoError(
+            f"{len(problems)} of {n} videos could not be scored whole: {list_problems(problems)}: replace or repair "
+            "them, or take them out of the annotations"
+        )
 
 
 class _StoredDetector:
@@ -231,6 +245,7 @@ class _StoredDetector:
         return report
 
     def _decoded(self, item: Input, target: Path, key: str, progress: Progress, task: TaskID) -> Report:
+        progress.update(task, description="loading the model")
         scorer = StoringScorer(self._detector)
         with (
             open_video(item.path, item.video_id) as video,
@@ -259,7 +274,7 @@ def detect_split(
         VideoError: some video could not be scored (each is named), or has gaps.
     """
     inputs = _inputs(index, split, out)
-    results = detect_videos(Detector.load(bundle), inputs, Outputs(out, resume=True), Options(operating_point))
+    results = detect_videos(load_detector(bundle), inputs, Outputs(out, resume=True), Options(operating_point))
     return sum(1 for _ in whole_reports(results))
 
 

@@ -47,11 +47,19 @@ def _load_reports(records: Sequence[VideoRecord], folder: Path, bundle: Bundle) 
     reports = [load_report(report_path(folder, r.video_id)) for r in records]
     first = reports[0]
     for record, report in zip(records, reports, strict=True):
-        if report.detector_id != bundle.detector_id or report.n_frames != record.n_frames:
-            raise ArtifactError(f"the report of {record.video_id} is of another detector or length: run `dvc repro`")
+        path = report_path(folder, record.video_id)
+        for what, is_, expected in (
+            ("detector", report.detector_id, bundle.detector_id),
+            ("frames", report.n_frames, record.n_frames),
+        ):
+            if is_ != expected:
+                raise ArtifactError(
+                    f"{path}, the report of {record.video_id}, states {what} {is_}, but it should be {expected}: run "
+                    "`headhunt detect --split test` again"
+                )
         if report.operating_point != first.operating_point:
             raise ArtifactError(
-                f"the report of {record.video_id} is of operating point {report.operating_point}, the one of "
+                f"{path}, the report of {record.video_id}, is of operating point {report.operating_point}, the one of "
                 f"{records[0].video_id} of {first.operating_point}: run `dvc repro`"
             )
     return reports

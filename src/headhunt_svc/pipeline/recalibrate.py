@@ -91,7 +91,7 @@ def recalibrate(
     recalibrated = old.relocated(bundle, out).model_copy(
         update={
             "scorer_sha256": sha256(out / "scorer.safetensors"),
-            "operating_points": load_operating_points(out / "locator.json"),
+            **load_operating_points(out / "locator.json").fields,
             "data": {**old.data, "recalibrated": [*old.data.get("recalibrated", []), step]},
             "package_version": version("headhunt-svc"),
         }

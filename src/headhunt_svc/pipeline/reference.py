@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from headhunt_svc.data.datasets import load_records
+from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.monitoring.baselines import save_rows
@@ -28,6 +29,7 @@ def reference(bundle: Path, index: Path, labels: Path, out: Path) -> Rows:
     if not records:
         raise DatasetError(f"{labels} has no normal validation or test videos: the monitor's reference needs some")
     detector = Detector.load(bundle)
+    options = Options(detector.bundle.default_point)
     with tempfile.TemporaryDirectory() as folder:
         with PredictionLog(folder, retention_days=100_000) as log:
             recorder = Recorder(log, probe_share=1.0)
@@ -36,9 +38,9 @@ def reference(bundle: Path, index: Path, labels: Path, out: Path) -> Rows:
                 with open_video(r.path, r.video_id) as video:
                     batches = detector.score(video, recorder.probing(detector))
                     batches = recorder.record(
-                        detector, r.video_id, batches, camera=CAMERA, recorded=time, pass_id=r.video_id
+                        detector, r.video_id, batches, options, camera=CAMERA, recorded=time, pass_id=r.video_id
                     )
-                    detector.report(video, batches)
+                    detector.report(video, batches, options)
                 time += timedelta(hours=1)
         window = read_window(Store(folder), WindowQuery(NO_TIME, time))
     rows = window.cameras[CAMERA]

@@ -158,6 +158,7 @@ async def detector(engine: CurrentEngine) -> DetectorCard:
         dtype=bundle.mllm.dtype,
         describes=detector.describes,
         frames_per_segment=bundle.segmentation.frames_per_segment,
+        cautions=bundle.cautions,
         test_metrics=_test_metrics(engine.bundle, detector.detector_id),
         **bundle.model_dump(mode="json", include=FROM_BUNDLE),
     )

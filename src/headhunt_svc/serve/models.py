@@ -114,4 +114,5 @@ class DetectorCard(_Model):
     operating_points: dict[str, StoredPoint]
     fingerprint: dict[str, str]
     data: dict[str, Any]
+    cautions: tuple[str, ...] = Field(description="What speaks against trusting the scores, with the way out.")
     test_metrics: dict[str, Any] | None

@@ -22,8 +22,11 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def _names(header: str, separator: str) -> list[str]:
-    """The names of the columns, without empty ones at the end."""
-    cells = next(csv.reader([header], delimiter=separator, skipinitialspace=True))
+    """The names of the columns, without empty ones at the end; none in what is no CSV."""
+    try:
+        cells = next(csv.reader([header], delimiter=separator, skipinitialspace=True))
+    except csv.Error:  # a cell of more than 131072 characters
+        return []
     names = [name.strip().lower() for name in cells]
     while names and not names[-1]:
         names.pop()

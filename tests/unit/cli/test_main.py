@@ -1,5 +1,8 @@
 """The command line without torch: usage errors and one-line messages."""
 
+import json
+import re
+import shutil
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +12,7 @@ import typer
 import typer.core
 import typer.main
 
+from conftest import ROOT
 from headhunt_svc.cli import main as cli
 from headhunt_svc.cli.console import clock
 from headhunt_svc.cli.detect import notices, print_report, sparkline
@@ -16,6 +20,7 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Report, ReportGap
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.jobs.models import JobOptions
+from headhunt_svc.pipeline.files import Passes
 from headhunt_svc.serve.models import DetectOptions
 from helpers.reports import REPORT
 
@@ -140,7 +145,7 @@ def test_what_is_to_be_known_about_a_file_is_said_in_words() -> None:
         ("rate", "10 pictures per second; the file states 25"),
         ("stream", "1 was scored; the file has the video streams 0, 1 (--stream)"),
     ]
-    new = {"gaps", "stated_fps", "holes", "discontinuities", "unfinished", "stream"}
+    new = {"gaps", "stated_fps", "holes", "discontinuities", "unfinished", "stream", "cautions"}
     ordinary = Report.model_validate(REPORT.model_dump(exclude=new) | {"gaps": ()})
     assert list(notices(ordinary)) == []
 
@@ -173,3 +178,43 @@ def test_sparkline_keeps_peaks() -> None:
 )
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+@pytest.fixture
+def without_f1(tmp_path: Path) -> Path:
+    """The shipped bundle, as if its f1 had found nothing."""
+    shutil.copytree(ROOT / "artifacts" / "detector", tmp_path / "detector")
+    path = tmp_path / "detector" / "bundle.json"
+    raw = json.loads(path.read_text())
+    del raw["operating_points"]["f1"]
+    path.write_text(json.dumps(raw | {"unavailable": {"f1": "no true span is found"}}))
+    return tmp_path / "detector"
+
+
+def test_a_split_is_scored_at_the_point_that_the_bundle_has(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, without_f1: Path
+) -> None:
+    points: list[str] = []
+
+    def detect_stored(bundle: Path, index: Path, split: str, out: Path, features: Path, operating_point: str) -> Passes:
+        points.append(operating_point)
+        return Passes(7, 0)
+
+    monkeypatch.setattr("headhunt_svc.pipeline.detect.detect_stored", detect_stored)
+    monkeypatch.setattr("sys.argv", ["headhunt", "detect", "--split", "test", "--bundle", str(without_f1)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert (stop.value.code, points) == (0, ["budget"])
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "operating point budget, as the bundle has no f1: no true span is found"
+    assert last.startswith("reports of the split test at operating point budget: ")
+    code, text = run(capsys, monkeypatch, "detect", str(without_f1 / "bundle.json"), "--bundle", str(without_f1))
+    assert code == 2
+    assert text.startswith("error: no operating point 'f1' in this bundle (no true span is found); there are: budget")
+
+
+def test_a_bundle_shows_which_points_it_lacks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, without_f1: Path
+) -> None:
+    _, text = run(capsys, monkeypatch, "bundle", "show", "--bundle", str(without_f1))
+    assert re.search(r"operating point f1 +not available: no true span is found", text)

@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from conftest import scored_video
 from headhunt_svc.core.calibration import (
     best_f1_point,
+    conformal,
     conformal_threshold,
     operating_points,
     points_for_smoothing,
@@ -24,6 +25,10 @@ from headhunt_svc.types import CalibratedPair, CalibratedPoint, Unavailable
 PARAMS = CalibrateParams(
     sigma_segments=(0.0, 0.75, 1.5), n_thresholds=19, false_alarms_per_hour=200.0, recall=0.75, conformal_rate=0.3
 )
+
+
+def replace_params(**fields: object) -> CalibrateParams:
+    return PARAMS.model_copy(update=fields)
 
 
 def some_videos(seed: int) -> list[ScoredVideo]:
@@ -66,6 +71,8 @@ def test_every_point_keeps_its_promise_and_nothing_on_the_grid_is_better(seed: i
     for sigma in PARAMS.sigma_segments:
         for t in (np.arange(19) + 0.5) / 19:
             above = [np.repeat(smooth(v.scores, sigma, smoothing) > t, 10) for v in videos]
+            if np.concatenate(above)[~truth].all() or not np.concatenate(above)[truth].any():
+                continue  # says nothing: an alarm that never ends, or none
             recall = np.mean([a[60:120].any() for a, v in zip(above, videos, strict=True) if v.record.is_anomalous])
             n = sum(alarms(a) for a, v in zip(above, videos, strict=True) if not v.record.is_anomalous)
             rows.append((f1_score(truth, np.concatenate(above), zero_division=0.0), recall, n / (5 * 30 / 3600)))
@@ -83,7 +90,10 @@ def test_every_point_keeps_its_promise_and_nothing_on_the_grid_is_better(seed: i
         above = np.concatenate([frames_above(v, choice) for v in videos])
         assert choice.f1 == pytest.approx(f1_score(truth, above, zero_division=0.0))
     conformal = points["conformal"]
-    assert isinstance(conformal, CalibratedPoint)
+    if isinstance(conformal, Unavailable):
+        assert "none of the true spans scores higher" in conformal.reason
+        return
+    assert conformal.recall
     assert conformal.operating_point.sigma_segments == PARAMS.conformal_sigma
     with_alarm = sum(frames_above(v, conformal).any() for v in videos if not v.record.is_anomalous)
     assert with_alarm <= 0.3 * 5
@@ -147,7 +157,7 @@ def test_points_come_for_both_smoothings_or_with_a_reason() -> None:
         "calibration of the operating point needs validation videos with at least one anomaly"
     )
     with pytest.raises(FeatureError, match=r"f1: .*; conformal: 1 normal videos cannot guarantee"):
-        operating_points([scored_video([0.0] * 3)], PARAMS)
+        operating_points([scored_video([0.0, 0.1, 0.2])], PARAMS)
 
 
 def test_false_alarms_are_per_hour_of_footage_without_holes() -> None:
@@ -160,3 +170,62 @@ def test_false_alarms_are_per_hour_of_footage_without_holes() -> None:
         point = best_f1_point([fall, video], CalibrateParams(sigma_segments=(0.0,), n_thresholds=2))
         assert point.operating_point.threshold == 0.25
         assert point.false_alarms_per_hour == pytest.approx(alarms / (2 / 3600))
+
+
+def hour(score: float, name: str, fall: float | None = None) -> ScoredVideo:
+    """A video of an hour whose segments of 100 s score alike, but for a fall in one of them."""
+    scores = np.full(36, score) + np.linspace(0, 0.001, 36)
+    if fall is not None:
+        scores[20] = fall
+    return scored_video(scores, [] if fall is None else [(20_000, 21_000)], name, length=1000)
+
+
+def test_a_point_that_found_nothing_is_not_available() -> None:
+    """The anomalies score lower than everything else: no threshold finds one without an alarm that never ends."""
+    videos = [hour(0.6, f"n{i}") for i in range(4)] + [hour(0.6, f"a{i}", fall=0.2) for i in range(4)]
+    points = points_for_smoothing(videos, replace_params(sigma_segments=(0.0,), conformal_sigma=0.0))
+    for name in ("f1", "budget", "recall"):
+        assert "no true span of the validation videos is found, or every normal segment raises" in str(points[name])
+    assert "none of the true spans scores higher" in str(points["conformal"])
+    with pytest.raises(FeatureError, match=r"f1: at every sigma .*; conformal: normal videos score up to 0\.601"):
+        operating_points(videos, replace_params(sigma_segments=(0.0,), conformal_sigma=0.0))
+
+
+def test_an_alarm_that_never_ends_is_not_one_false_alarm_an_hour() -> None:
+    """In hours of normal video an alarm from end to end is one an hour, which the budget would allow."""
+    normal = [hour(0.6, f"n{i}") for i in range(4)]
+    videos = [*normal, hour(0.6, "found", fall=0.9), hour(0.6, "missed", fall=0.5)]
+    budget = points_for_smoothing(videos, replace_params(sigma_segments=(0.0,), false_alarms_per_hour=1.0))["budget"]
+    assert isinstance(budget, CalibratedPoint)
+    assert (budget.recall, budget.false_alarms_per_hour) == (0.5, 0.0)
+    assert 0.6 < budget.operating_point.threshold < 0.9
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+def test_constant_scores_give_no_point(score: float) -> None:
+    videos = [scored_video([score] * 6, [(2, 4)] if i % 2 else [], f"v{i}") for i in range(10)]
+    with pytest.raises(FeatureError, match=rf"^all 60 segments have the score {score:.3f}, which tells nothing apart"):
+        operating_points(videos, PARAMS)
+
+
+def test_a_conformal_threshold_that_nothing_passes_is_not_available() -> None:
+    normal = [scored_video([0.2, 1.0], name=f"v{i}") for i in range(10)]
+    with pytest.raises(FeatureError, match=r"normal videos score up to 1\.000 and no score is higher"):
+        conformal(normal, CalibrateParams(conformal_sigma=0.0), "offline")
+
+
+def test_causal_smoothing_alone_may_have_no_point() -> None:
+    """Offline points are kept where the causal ones find nothing."""
+    rng = np.random.default_rng(0)
+    videos = []
+    for i in range(10):
+        scores = 0.3 + 0.01 * rng.random(30)
+        if i % 2:
+            scores[10] = 0.9
+        videos.append(scored_video(scores, [(9, 10)] if i % 2 else [], f"v{i}"))
+    params = replace_params(sigma_segments=(3.0,), conformal_sigma=3.0, n_thresholds=99)
+    points = operating_points(videos, params)
+    pair = points["budget"]
+    assert isinstance(pair, CalibratedPair)
+    assert pair.offline.recall == 1.0
+    assert pair.causal is None

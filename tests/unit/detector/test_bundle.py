@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from conftest import ROOT
 from headhunt_svc.detector.bundle import (
@@ -32,14 +33,30 @@ def test_points_survive_locator_json(tmp_path: Path) -> None:
     save_operating_points(tmp_path / "l.json", points)
     rule = "the best frame F1"
     causal = StoredPoint(sigma_segments=0.75, threshold=0.6, rule=rule)
-    assert load_operating_points(tmp_path / "l.json") == {
+    stored = load_operating_points(tmp_path / "l.json")
+    assert stored.points == {
         "f1": StoredPoint(sigma_segments=0.5, threshold=0.7, rule=rule, causal=causal),
         "budget": StoredPoint(sigma_segments=0.5, threshold=0.7, rule=rule),
     }
-    assert "too few videos" in (tmp_path / "l.json").read_text()
+    assert stored.unavailable == {"conformal": "too few videos"}
 
 
-@pytest.mark.parametrize("text", ['{"f1": {"sigma_segments": 0.5}}', '{"f1": {"sigma_segments": 0.5, "threshold": 7}}'])
+def test_a_bundle_knows_why_it_lacks_a_point() -> None:
+    points = {"calm": StoredPoint(sigma_segments=0.5, threshold=0.7)}
+    bundle = shipped_with(points).model_copy(update={"unavailable": {"f1": "no true span is found"}})
+    with pytest.raises(
+        ConfigError, match=r"no operating point 'f1' in this bundle \(no true span is found\); there are: calm"
+    ):
+        bundle.operating_point("f1")
+    assert bundle.default_point == "calm"
+    with pytest.raises(ValidationError, match="operating_points"):
+        Bundle.model_validate(bundle.model_dump() | {"operating_points": {}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"f1": 7}', '{"f1": {"sigma_segments": 0.5}}', '{"f1": {"sigma_segments": 0.5, "threshold": 7}}'],
+)
 def test_what_holds_no_points_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "l.json").write_text(text)
     with pytest.raises(ArtifactError, match="run `headhunt calibrate` again"):

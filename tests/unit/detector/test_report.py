@@ -27,13 +27,14 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_report_of_before_is_read(tmp_path: Path) -> None:
     """Holes and the like are new in schema 2: a report without them has none."""
-    new = {"stated_fps", "holes", "discontinuities", "unfinished", "stream"}
+    new = {"stated_fps", "holes", "discontinuities", "unfinished", "stream", "cautions"}
     exclude = dict.fromkeys(new, True) | {"gaps": {"__all__": {"stop_s"}}}
     write_text(tmp_path / "r.json", REPORT.model_dump_json(exclude=exclude))
     report = load_report(tmp_path / "r.json")
     assert (report.stated_fps, report.holes, report.discontinuities, report.unfinished, report.stream) == (
         None, (), (), None, None,
     )  # fmt: skip
+    assert report.cautions == ()
     assert [gap.stop_s for gap in report.gaps] == [None, None]
     assert report.model_dump(exclude=exclude) == REPORT.model_dump(exclude=exclude)
     write_text(tmp_path / "r.json", REPORT.model_copy(update={"fps": "fast"}).model_dump_json(warnings=False))

@@ -125,7 +125,9 @@ def bundle(params: Params, folder: Path) -> Path:
         heads=selection.heads,
         rss=selection.rss,
         scorer_sha256=sha256(folder / "scorer.safetensors"),
-        operating_points=points,
+        **points.fields,
+        confidence=selection.confidence,
+        domain="parking lots",
         data={"index_sha256": "1", "videos": {"calibration": 12, "validation": 12, "test": 12}},
         fingerprint={},
         package_version="1",
@@ -268,6 +270,8 @@ def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
     z = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
     assert np.corrcoef(apply_scorer(old_scorer, z), apply_scorer(scorer, z))[0, 1] < -0.8
     assert new.heads == old.heads
+    assert (new.domain, new.confidence, new.cautions) == ("parking lots", old.confidence, old.cautions)
+    assert new.confidence is not None
     assert new.detector_id != old.detector_id
     assert new.data["recalibrated"] == [
         {"from": old.detector_id, "labels_sha256": sha256(path)[:16], "labels": len(turned)}

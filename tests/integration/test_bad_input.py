@@ -79,7 +79,7 @@ def test_no_value_of_a_parameter_is_too_odd(project: Path, place: tuple[str, ...
         inner = inner[key]
     inner[name] = value
     message = refuse_params(project, yaml.safe_dump(raw).encode())
-    assert "fuzzed.yaml" in message or "index.parquet" in message
+    assert "fuzzed.yaml" in message or "`headhunt index` first" in message
 
 
 @few
@@ -120,7 +120,7 @@ def test_a_damaged_params_file_is_refused_or_read(project: Path, data: st.DataOb
         st.binary(max_size=6) | st.sampled_from([b"\n", b": ", b"- ", b"\t", b"{", b"[", b"&", b"*", b"!!"])
     )
     message = refuse_params(project, SHIPPED[:start] + put + SHIPPED[stop:])
-    assert "fuzzed.yaml" in message or "index.parquet" in message
+    assert "fuzzed.yaml" in message or "`headhunt index` first" in message
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_many_wrong_values_are_counted(project: Path) -> None:
 
 def test_the_parameters_of_these_tests_can_be_used(project: Path) -> None:
     assert load_params(project / "params.yaml").mllm.id == "model"
-    assert "index.parquet" in refuse_params(project, PARAMS.encode())
+    assert "`headhunt index` first" in refuse_params(project, PARAMS.encode())
 
 
 # -- annotations ------------------------------------------------------------------------------------------------------

@@ -42,6 +42,6 @@ def test_a_decoder_that_nobody_has_checked_is_refused_before_weights_are_read(tm
     config = json.loads((folder / "config.json").read_text())
     config["text_config"] = {"model_type": "gpt_oss", "num_hidden_layers": 2}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="has a decoder of type 'gpt_oss', which is not supported in InternVL3 and"):
         load_extractor(MllmParams(id=str(folder)), CUT, "cpu")

@@ -29,7 +29,7 @@ NFrames = Annotated[
 
 @models_app.command("list")
 def models_list() -> None:
-    """List the supported model families, and checkpoints that are known to work."""
+    """List the supported model families, and the checkpoints of their layout."""
     from headhunt_svc.model.families import plugins
 
     table = Table("model type", "family", "from", "checkpoints")

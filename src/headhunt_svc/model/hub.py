@@ -6,6 +6,7 @@ Only what is not on this disk is asked for: a model whose commit is locked and c
 import contextlib
 import errno
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10.0  # of a question to the hub; downloads have the client's own, HF_HUB_DOWNLOAD_TIMEOUT
 GB = 1e9
+SHOWN_FROM_BYTES = 1_000_000  # smaller files are fetched without a progress bar
+LOGGED_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +267,27 @@ def download(mllm_id: str, commit: str, names: list[str]) -> None:
     for name in names:
         if not (folder / name).exists():
             with explained(mllm_id, commit):
-                hf_hub_download(mllm_id, name, revision=commit)
+                hf_hub_download(mllm_id, name, revision=commit, tqdm_class=_progress())
+
+
+def _progress() -> Any:
+    """The class of progress bars: also where standard error is no terminal, as in a stage's log, but there seldom.
+
+    The client's own would be off there, and off everywhere once transformers has been told to show none.
+    """
+    from huggingface_hub import constants
+    from tqdm import tqdm
+
+    class Progress(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options.pop("name", None)
+            small = (options.get("total") or 0) < SHOWN_FROM_BYTES
+            options["disable"] = small or bool(constants.HF_HUB_DISABLE_PROGRESS_BARS)
+            if not sys.stderr.isatty():
+                options["mininterval"] = LOGGED_EVERY_S
+            super().__init__(*args, **options)
+
+    return Progress
 
 
 def missing(lock: ModelLock) -> list[LockedFile]:

@@ -16,6 +16,7 @@ CASES = [
     ("jobs list", 0, ""),
     ("bundles list", 0, ""),
     ("bundle show", 0, ""),
+    ("models list", 0, ""),
     ("jobs submit yard.mp4", 0, ""),
     ("detect nothing-there.mp4", 3, "nothing-there.mp4: no such file"),
     ("detect yard.mp4 --threshold 1.5", 2, "threshold 1.5 is not in [0, 1]"),

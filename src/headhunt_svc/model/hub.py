@@ -233,8 +233,8 @@ def _check_supported(config: dict[str, Any], mllm_id: str) -> None:
     try:
         check_family(config, mllm_id)
     except ModelError as exc:
-        converted = f"{mllm_id}-hf"
-        if mllm_id.endswith("-hf") or not _exists(converted):
+        converted = next((name for name in (f"{mllm_id}-hf", f"{mllm_id}-HF") if _exists(name)), None)
+        if converted is None:
             raise
         raise ModelError(
             f"{mllm_id} is of type {config.get('model_type')!r}, which needs code of its own; such code is never run: "

@@ -87,7 +87,7 @@ def test_changes_run_what_depends_on_them(installed: Installed, tmp_path: Path) 
     def repro(stage: str) -> list[str]:
         return running(installed.run("dvc", "repro", stage, cwd=project))
 
-    assert repro("extract") == ["code", "index", "extract"]
+    assert sorted(repro("extract")) == ["code", "extract", "index", "model"]
     assert repro("extract") == ["code"]  # which looks at the package, every time
 
     before = shards(project)
@@ -113,3 +113,8 @@ def test_changes_run_what_depends_on_them(installed: Installed, tmp_path: Path) 
         with (package / upgraded).open("a") as code:
             code.write("# an upgrade\n")
         assert repro("extract") == stages
+
+    assert "model:" not in installed.run("dvc", "status", cwd=project)
+    config = project / "artifacts" / "demo_mllm" / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert "model:" in installed.run("dvc", "status", cwd=project)

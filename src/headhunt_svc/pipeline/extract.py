@@ -1,7 +1,8 @@
 """extract: videos + MLLM -> features of all heads under every prompt, for the splits that choose heads and fit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from rich.progress import track
@@ -54,7 +55,7 @@ def video_features(
 
 
 def extract_videos(
-    extractor: Extractor,
+    model: Callable[[], Extractor],
     key_of_model: str,
     records: Sequence[IndexedVideo],
     prompts: Sequence[str],
@@ -62,24 +63,31 @@ def extract_videos(
     store: FeatureStore,
     heads: tuple[HeadRef, ...] | None = None,
 ) -> Passes:
-    """Features of every video, at `heads` (all by default), into the store; shards that fit are kept, so it resumes."""
-    extractor.check(prompts, heads or (), params.frames_per_segment)
-    batch_segments, decoded = Settings().batch_segments, 0
+    """Features of every video, at `heads` (all by default), into the store; shards that fit are kept, so it resumes.
+
+    model: called where there is something to extract.
+    """
+    extractor: Extractor | None = None
+    decoded = 0
     for record in track(records, description="extract"):
         key = shard_key(record.path, key_of_model, heads, prompts, params)
-        if store.key(record.video_id) != key:
-            features = video_features(extractor, record, prompts, params, batch_segments, heads)
-            store.save(record.video_id, features, key, Source(key_of_model, tuple(prompts)))
-            decoded += 1
+        if store.key(record.video_id) == key:
+            continue
+        if extractor is None:
+            extractor = model()
+            extractor.check(prompts, heads or (), params.frames_per_segment)
+        features = video_features(extractor, record, prompts, params, Settings().batch_segments, heads)
+        store.save(record.video_id, features, key, Source(key_of_model, tuple(prompts)))
+        decoded += 1
     return Passes(stored=len(records) - decoded, decoded=decoded)
 
 
 def extract(params: Params, index: Path, out: Path) -> Passes:
     """Calibration and validation videos under every prompt."""
     records = [video for split in LABELLED for video in load_index(index, split)]
-    extractor = load_extractor(params.mllm, params.segmentation, Settings().device)
+    model = partial(load_extractor, params.mllm, params.segmentation, Settings().device)
     store = FeatureStore(out)
     key_of_model, prompts = model_key(params.mllm), params.prompts.texts
-    passes = extract_videos(extractor, key_of_model, records, prompts, params.segmentation, store)
+    passes = extract_videos(model, key_of_model, records, prompts, params.segmentation, store)
     store.finish(r.video_id for r in records)
     return passes

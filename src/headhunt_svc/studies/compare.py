@@ -1,6 +1,7 @@
 """compare: the whole method on several models over the same videos; the best is chosen on validation videos."""
 
 from collections.abc import Mapping
+from functools import cache, partial
 from pathlib import Path
 
 from headhunt_svc.core.metrics import count_metrics
@@ -23,7 +24,7 @@ def _evaluate_model(params: Params, mllm: MllmParams, index: Path, labels: Path,
     """The method's figures with one model on validation and test videos."""
     splits: tuple[Split, ...] = (*LABELLED, "test")
     records = {s: load_records(index, labels, s) for s in splits}
-    model, key = load_extractor(mllm, params.segmentation, Settings().device), model_key(mllm)
+    model, key = cache(partial(load_extractor, mllm, params.segmentation, Settings().device)), model_key(mllm)
     labelled, tests = FeatureStore(work / "labelled"), FeatureStore(work / "test")
     labelled_records, texts = records["calibration"] + records["validation"], params.prompts.texts
     extract_videos(model, key, labelled_records, texts, params.segmentation, labelled)

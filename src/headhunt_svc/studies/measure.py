@@ -1,6 +1,7 @@
 """measure: features that only the ablation needs: of hard videos, under questions, and of an untrained model."""
 
 from collections.abc import Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,7 +37,7 @@ def measure(params: Params, index: Path, out: Path) -> None:
     labelled_videos = [r for s in LABELLED for r in records[s]]
     device, segmentation, key = Settings().device, params.segmentation, model_key(params.mllm)
     scoring, texts = (params.prompts.scoring_text,), params.prompts.texts
-    model = load_extractor(params.mllm, segmentation, device)
+    model = cache(partial(load_extractor, params.mllm, segmentation, device))
     trained, untrained, answers = (FeatureStore(out / name) for name in ("trained", "untrained", "asked"))
     hard = records.get("hard", [])
     extract_videos(model, key, hard, scoring, segmentation, trained)
@@ -46,7 +47,8 @@ def measure(params: Params, index: Path, out: Path) -> None:
         model, key, questioned, (*params.ablate.specific, *params.ablate.generic), segmentation, answers, heads=()
     )
     answers.finish(r.video_id for r in questioned)
-    model, key = load_extractor(params.mllm, segmentation, device, untrained_seed=UNTRAINED_SEED), f"untrained {key}"
+    key = f"untrained {key}"
+    model = cache(partial(load_extractor, params.mllm, segmentation, device, untrained_seed=UNTRAINED_SEED))
     extract_videos(model, key, records["calibration"], texts, segmentation, untrained)
     extract_videos(model, key, records["validation"] + tests, scoring, segmentation, untrained)
     untrained.finish(r.video_id for r in labelled_videos + tests)

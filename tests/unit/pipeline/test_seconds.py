@@ -43,7 +43,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Vide
     folder = tmp_path_factory.mktemp("features")
     record = with_hole(folder)
     store = FeatureStore(folder / "features")
-    extract_videos(tiny("internvl"), "tiny", [record], ["what?"], CUT, store, HEAD)
+    extract_videos(lambda: tiny("internvl"), "tiny", [record], ["what?"], CUT, store, HEAD)
     return store, record
 
 

@@ -11,7 +11,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -28,18 +28,19 @@ VOCABULARY = 151_680  # of the 8B models: the last layer before a token takes a 
 PROMPT = "Describe in one sentence what happens in the video."
 
 
-def seconds(work: Callable[[], object], rounds: int) -> float:
-    """Median time of a call, after a first one that counts for nothing."""
-    times = []
+def seconds(works: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """Median times of the calls, in turns, so that what else the machine does meets all. The first turn is a warm-up."""
+    times: list[list[float]] = [[] for _ in works]
     for _ in range(rounds + 1):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+        for work, own in zip(works, times, strict=True):
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            own.append(time.perf_counter() - start)
+    return [statistics.median(own[1:]) for own in times]
 
 
 def random_model(name: str, device: str, rounds: int) -> dict[str, float]:
@@ -50,16 +51,22 @@ def random_model(name: str, device: str, rounds: int) -> dict[str, float]:
     extractor, pixels = build(size, device, VOCABULARY)
     heads = [HeadRef(size.deepest, 0), HeadRef(size.deepest // 2, 1), HeadRef(1, 0)]
 
-    def describe(tokens: int) -> float:
-        extractor.model.generation_config.eos_token_id = extractor.tokenizer.eos_token = None  # none ends it earlier
-        return seconds(lambda: answer_tokens(extractor, pixels[0], PROMPT, None, tokens), rounds)
+    extractor.model.generation_config.eos_token_id = extractor.tokenizer.eos_token = (
+        None  # so that none ends it earlier
+    )
 
-    scored = seconds(lambda: extractor.features(pixels, PROMPTS[:1], heads), rounds) / len(pixels)
-    first, whole = describe(1), describe(MAX_TOKENS)
-    return {"scored_s": scored, "first_s": first, "token_s": (whole - first) / (MAX_TOKENS - 1), "described_s": whole}
+    def describe(tokens: int) -> list[int]:
+        return answer_tokens(extractor, pixels[0], PROMPT, None, tokens)
+
+    batch, first, whole = seconds(
+        [lambda: extractor.features(pixels, PROMPTS[:1], heads), lambda: describe(1), lambda: describe(MAX_TOKENS)],
+        rounds,
+    )
+    token = (whole - first) / (MAX_TOKENS - 1)
+    return {"scored_s": batch / len(pixels), "first_s": first, "token_s": token, "described_s": whole}
 
 
-def embedded(rounds: int) -> dict[str, float]:
+def embedded(device: str, rounds: int) -> dict[str, float]:
     """Seconds with the embedded default: scored segments, and the descriptions of the events that it finds."""
     import tempfile
 
@@ -71,9 +78,10 @@ def embedded(rounds: int) -> dict[str, float]:
     from headhunt_svc.detector.batches import PixelBatch, pixel_batches
     from headhunt_svc.detector.describing import EventPeaks
     from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.settings import Settings
     from headhunt_svc.video.opening import open_video
 
-    detector = Detector.load(ROOT / "artifacts" / "detector", whole=True)
+    detector = Detector.load(ROOT / "artifacts" / "detector", Settings(device=device), whole=True)
     scorer, peaks = detector.model_scorer(), []
     batches: list[PixelBatch] = []
     with tempfile.TemporaryDirectory(prefix="headhunt-describe-") as folder:
@@ -98,20 +106,23 @@ def embedded(rounds: int) -> dict[str, float]:
     def fresh(batch: PixelBatch) -> PixelBatch:
         return PixelBatch(batch.segments, batch.pixels, VisionCache(batch.cache.frame_s))
 
-    def describe(tokens: int) -> float:
-        def all_events() -> None:
-            for peak in peaks:
-                answer_tokens(detector.extractor, peak.pixels[0], detector.description_prompt, peak.cache, tokens)
+    def describe(tokens: int) -> list[int]:
+        prompt = detector.description_prompt
+        return [len(answer_tokens(detector.extractor, p.pixels[0], prompt, p.cache, tokens)) for p in peaks]
 
-        return seconds(all_events, rounds) / len(peaks)
-
-    n_segments = sum(len(batch.segments) for batch in batches)
-    scored = seconds(lambda: [scorer.score(fresh(batch)) for batch in batches], rounds) / n_segments
-    first, whole = describe(1), describe(MAX_TOKENS)
-    asked = (detector.extractor, detector.description_prompt)
-    n = statistics.mean(len(answer_tokens(asked[0], p.pixels[0], asked[1], p.cache)) for p in peaks)
-    return {"scored_s": scored, "first_s": first, "token_s": (whole - first) / max(n - 1, 1), "described_s": whole,
-            "tokens": n, "events": len(peaks), "segments": n_segments}  # fmt: skip
+    score, first, whole = seconds(
+        [lambda: [scorer.score(fresh(b)) for b in batches], lambda: describe(1), lambda: describe(MAX_TOKENS)], rounds
+    )
+    n_segments, n_tokens = sum(len(b.segments) for b in batches), describe(MAX_TOKENS)
+    return {
+        "scored_s": score / n_segments,
+        "first_s": first / len(peaks),
+        "token_s": (whole - first) / max(sum(n_tokens) - len(peaks), 1),
+        "described_s": whole / len(peaks),
+        "tokens": statistics.mean(n_tokens),
+        "events": len(peaks),
+        "segments": n_segments,
+    }
 
 
 def main() -> None:
@@ -122,7 +133,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    figures = random_model(args.size, args.device, args.rounds) if args.size else embedded(args.rounds)
+    figures = random_model(args.size, args.device, args.rounds) if args.size else embedded(args.device, args.rounds)
     n = figures.get("tokens", MAX_TOKENS)
     table = Table("what", "seconds", "scored segments", title=f"{args.size or 'embedded model'}")
     for key, what in (

@@ -29,7 +29,7 @@ PROMPT = "Describe in one sentence what happens in the video."
 
 
 def seconds(works: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Median times of the calls, in turns, so that what else the machine does meets all. The first turn is a warm-up."""
+    """Median times of the calls, in turns, so that other work on the machine meets all. The first turn is a warm-up."""
     times: list[list[float]] = [[] for _ in works]
     for _ in range(rounds + 1):
         for work, own in zip(works, times, strict=True):

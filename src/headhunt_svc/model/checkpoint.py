@@ -4,13 +4,26 @@ Here: supported or not, its size in heads, whether files are whole. Not here: lo
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headhunt_svc.errors import ModelError
+from headhunt_svc.errors import HeadHuntError, ModelError
 
 if TYPE_CHECKING:
     from headhunt_svc.model.families import Family
+
+LARGEST = {
+    "num_hidden_layers": 1000,
+    "depth": 1000,
+    "num_attention_heads": 2**12,
+    "num_key_value_heads": 2**12,
+    "head_dim": 2**14,
+    "hidden_size": 2**17,
+    "intermediate_size": 2**20,
+    "vocab_size": 2**22,
+}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -24,11 +37,44 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise ModelError(f"{folder} has no config.json, so it is no model that transformers can load") from exc
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise ModelError(f"{path} cannot be read as a model's configuration ({exc}): get it again") from exc
     if not isinstance(config, dict):
         raise ModelError(f"{path} is not a model's configuration: get it again")
+    for name, size in _sizes(config):
+        if size > LARGEST[name]:
+            raise ModelError(f"{path}: {name} is {size}, and no model is that large: get it again")
     return config
+
+
+def _sizes(config: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The sizes that a configuration states, at any depth: what a model of it would take of memory."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _sizes(value)
+        elif name in LARGEST and isinstance(value, int | float):
+            yield name, value
+
+
+@contextmanager
+def damage_named(mllm_id: str, part: str = "files") -> Iterator[None]:
+    """Turns what a damaged checkpoint makes transformers, tokenizers, safetensors and torch raise into one error.
+
+    part: what is being read.
+
+    Raises:
+        ModelError: whatever they raise; there is no common class, and files from elsewhere may hold anything.
+    """
+    try:
+        yield
+    except HeadHuntError:
+        raise
+    except Exception as exc:
+        reason = (str(exc).strip().splitlines() or [""])[0]
+        raise ModelError(
+            f"the {part} of {mllm_id} cannot be used ({type(exc).__name__}: {reason}); damaged, or of another "
+            "model: get the checkpoint again"
+        ) from exc
 
 
 def check_family(config: dict[str, Any], mllm_id: str) -> "Family":

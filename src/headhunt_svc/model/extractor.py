@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64, UInt8
 
 from headhunt_svc.errors import ModelError
+from headhunt_svc.model.checkpoint import damage_named
 from headhunt_svc.model.families import Clip, Encoded, Family, ModelInputs, Pixels
 from headhunt_svc.model.hooks import capture
 from headhunt_svc.model.prefix import SharedPrefix, common_prefix
@@ -23,6 +24,7 @@ Clips = torch.Tensor | Sequence[torch.Tensor]  # float[segment, frame, 3, h, w],
 Frames = Sequence[tuple[int, ...]]  # every segment's frame numbers in its video
 T = TypeVar("T")
 COMMON_SIZE = (360, 640)
+OTHER = "take a checkpoint that is made for chats about videos"
 
 
 @dataclass(slots=True)
@@ -136,15 +138,16 @@ class Extractor:
         Raises:
             ModelError: no chat template, or longer than the model's context.
         """
-        template = self.family.chat_template(self.tokenizer)
+        name, template = self.model.name_or_path, self.family.chat_template(self.tokenizer)
         if not template:
-            raise ModelError("the model's tokenizer has no chat template, so prompts cannot be laid out")
+            raise ModelError(f"the tokenizer of {name} has no chat template, so prompts cannot be laid out: {OTHER}")
         chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": prompt}]}]
-        text = self.tokenizer.apply_chat_template(
-            chat, chat_template=template, tokenize=False, add_generation_prompt=True
-        )
+        with damage_named(name, "chat template"):
+            text = self.tokenizer.apply_chat_template(
+                chat, chat_template=template, tokenize=False, add_generation_prompt=True
+            )
         if self.family.video_text not in text:
-            raise ModelError(f"the chat template writes no {self.family.video_text} for a video")
+            raise ModelError(f"the chat template of {name} writes no {self.family.video_text} for a video: {OTHER}")
         text = text.replace(self.family.video_text, self.family.clip_text(self.config, clip), 1)
         ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
         if len(ids) > self.max_tokens:
@@ -286,17 +289,19 @@ class Extractor:
         return np.asarray(rows[0] - rows[1])
 
     def check(self, prompts: Sequence[str], heads: Sequence[HeadRef], n_frames: int) -> None:
-        """Check prompts and heads before any video is decoded.
+        """Check prompts and heads, and read a grey clip, before any video is decoded.
 
         Raises:
             ModelError: prompts that are missing, doubled or (with n_frames pictures of common size) too long, no chat
-                template, heads that the model does not have.
+                template, heads that the model does not have, head outputs that are no numbers.
         """
         _check_prompts(prompts)
         self.check_heads(heads)
-        clip = self.clip(self.preprocess(np.zeros((n_frames, *COMMON_SIZE, 3), np.uint8)))
+        pixels = self.preprocess(np.full((n_frames, *COMMON_SIZE, 3), 128, np.uint8))
         for prompt in prompts:
-            self.token_ids(prompt, clip)
+            self.token_ids(prompt, self.clip(pixels))
+        if not np.isfinite(self.features(pixels[None], prompts, heads or None)).all():
+            raise ModelError("head outputs of a grey clip are no finite numbers: take another mllm.dtype or checkpoint")
 
     def check_heads(self, heads: Sequence[HeadRef]) -> None:
         """Raise ModelError for a head that the model does not have."""

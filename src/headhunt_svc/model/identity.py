@@ -117,7 +117,7 @@ def weight_files(names: Iterable[str], folder: Path, mllm_id: str) -> list[str]:
         raise ModelError(f"{mllm_id} has no {WEIGHTS} ({have}): take a checkpoint in the format of safetensors")
     try:
         parts = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as exc:
         raise ModelError(f"{folder / INDEX} cannot be read as an index of weights ({exc}): get it again") from exc
     if missing := [name for name in parts if name not in listed]:
         raise ModelError(

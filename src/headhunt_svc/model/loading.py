@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 
 from headhunt_svc.errors import ArtifactError, ModelError
 from headhunt_svc.model import hub
-from headhunt_svc.model.checkpoint import check_family, read_config
+from headhunt_svc.model.checkpoint import check_family, check_whole, damage_named, read_config
 from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import Family
-from headhunt_svc.model.identity import ModelLock, current_lock, difference
+from headhunt_svc.model.identity import ModelLock, current_lock, difference, weight_files
 from headhunt_svc.params import MllmParams, SegmentationParams
 
 NOMINAL_FPS = 25.0  # for clips that belong to no video
@@ -61,13 +60,26 @@ def load_extractor(
         ModelError: not found, unsupported family, or a checkpoint with missing or broken weights.
     """
     folder = model_folder(params, lock)
+    with damage_named(params.id):
+        return _load(folder, params, cut, pick_device(device), untrained_seed, deepest)
+
+
+def _load(
+    folder: Path,
+    params: MllmParams,
+    cut: SegmentationParams,
+    device: torch.device,
+    untrained_seed: int | None,
+    deepest: int | None,
+) -> Extractor:
+    """As load_extractor, from the folder of the locked files."""
     family, config, tokenizer = _description(folder, params.id)
     if deepest is not None:
         _truncate(config.get_text_config(), deepest + 1)
     cls = getattr(transformers, family.model_class)
     int8 = params.dtype == "int8"
     # the parts that are not quantised have the device's own format
-    dtype = getattr(torch, ("bfloat16" if pick_device(device).type == "cuda" else "float32") if int8 else params.dtype)
+    dtype = getattr(torch, ("bfloat16" if device.type == "cuda" else "float32") if int8 else params.dtype)
     if untrained_seed is not None:
         torch.manual_seed(untrained_seed)
         model = cls._from_config(config, dtype=dtype, attn_implementation=params.attention)
@@ -75,9 +87,7 @@ def load_extractor(
         model = _with_weights(cls, folder, config, params, dtype)
     if int8:
         _quantise(model)
-    return Extractor(
-        model, tokenizer, family, pick_device(device), _preprocessing(folder), cut.frame_s(NOMINAL_FPS), int8
-    )
+    return Extractor(model, tokenizer, family, device, _preprocessing(folder), cut.frame_s(NOMINAL_FPS), int8)
 
 
 def load_layout(folder: Path, mllm_id: str, cut: SegmentationParams) -> Extractor:
@@ -86,10 +96,12 @@ def load_layout(folder: Path, mllm_id: str, cut: SegmentationParams) -> Extracto
     Raises:
         ModelError: unsupported family, or a configuration or tokenizer that cannot be used.
     """
-    family, config, tokenizer = _description(folder, mllm_id)
-    with torch.device("meta"):
-        model = getattr(transformers, family.model_class)._from_config(config, dtype=torch.bfloat16)
-    return Extractor(model, tokenizer, family, torch.device("meta"), _preprocessing(folder), cut.frame_s(NOMINAL_FPS))
+    meta = torch.device("meta")
+    with damage_named(mllm_id):
+        family, config, tokenizer = _description(folder, mllm_id)
+        with meta:
+            model = getattr(transformers, family.model_class)._from_config(config, dtype=torch.bfloat16)
+        return Extractor(model, tokenizer, family, meta, _preprocessing(folder), cut.frame_s(NOMINAL_FPS))
 
 
 def _description(folder: Path, mllm_id: str) -> tuple[Family, Any, Any]:
@@ -97,38 +109,39 @@ def _description(folder: Path, mllm_id: str) -> tuple[Family, Any, Any]:
     family = check_family(read_config(folder), mllm_id)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # else layers that are left out on purpose are listed
-    try:
+    with damage_named(mllm_id, "configuration"):
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with damage_named(mllm_id, "tokenizer"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as exc:  # whatever a broken file makes transformers and tokenizers raise
-        raise ModelError(
-            f"{mllm_id}: configuration or tokenizer cannot be read ({_first_line(exc)}): get them again"
-        ) from exc
     family.check_decoder(config.get_text_config().model_type, mllm_id)
     return family, config, tokenizer
 
 
 def _with_weights(cls: Any, folder: Path, config: Any, params: MllmParams, dtype: torch.dtype) -> Any:
     """The model with its weights; code that the checkpoint brings along is not run, pickled weights are not read."""
-    try:
-        model, info = cls.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            attn_implementation=params.attention,
-            output_loading_info=True,
-            use_safetensors=True,
-            trust_remote_code=False,
+    check_whole(folder, weight_files([path.name for path in folder.iterdir()], folder, params.id))
+    model, info = cls.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        attn_implementation=params.attention,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    if mismatched := sorted(info["mismatched_keys"]):
+        name, *shapes = mismatched[0]
+        there, expected = (" x ".join(map(str, shape)) for shape in shapes)
+        raise ModelError(
+            f"{params.id}: {len(mismatched)} weights have other shapes than config.json states, e.g. {name} {there}, "
+            f"not {expected}: get the checkpoint again"
         )
-    except (OSError, SafetensorError) as exc:
-        raise ModelError(f"{params.id}: weights cannot be read ({_first_line(exc)}): get them again") from exc
     if missing := sorted(info["missing_keys"]):
-        raise ModelError(f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}")
+        raise ModelError(
+            f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}: get the checkpoint again"
+        )
     return model
-
-
-def _first_line(exc: Exception) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
 
 def _quantise(model: Any) -> None:
@@ -153,6 +166,14 @@ def _truncate(text: Any, n_layers: int) -> None:
 def _preprocessing(folder: Path) -> dict[str, Any]:
     """The checkpoint's own preprocessing: that of videos if there is one, else that of images, else {}."""
     for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
-        if (folder / name).is_file():
-            return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as exc:
+            raise ModelError(f"{path} cannot be read as JSON ({exc}): get it again") from exc
+        if not isinstance(settings, dict):
+            raise ModelError(f"{path} holds no settings: get it again")
+        return settings
     return {}

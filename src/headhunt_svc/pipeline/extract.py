@@ -12,6 +12,7 @@ from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.batches import pixel_batches
 from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.errors import DatasetError, VideoError
+from headhunt_svc.model.checkpoint import damage_named
 from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params, SegmentationParams
@@ -75,7 +76,8 @@ def extract_videos(
             continue
         if extractor is None:
             extractor = model()
-            extractor.check(prompts, heads or (), params.frames_per_segment)
+            with damage_named(extractor.model.name_or_path or key_of_model):
+                extractor.check(prompts, heads or (), params.frames_per_segment)
         features = video_features(extractor, record, prompts, params, Settings().batch_segments, heads)
         store.save(record.video_id, features, key, Source(key_of_model, tuple(prompts)))
         decoded += 1

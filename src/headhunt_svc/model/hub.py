@@ -276,7 +276,7 @@ def _progress() -> Any:
     The client's own would be off there, and off everywhere once transformers has been told to show none.
     """
     from huggingface_hub import constants
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
     class Progress(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:

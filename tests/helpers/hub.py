@@ -85,6 +85,7 @@ class Hub:
         self.repos: dict[str, Repo] = {}
         self.log: list[Access] = []
         self.status: int | None = None  # of every answer, for an hour of trouble
+        self.page: bytes | None = None  # answered to everything, as by a proxy that wants a login
         self.url = self.storage = ""
 
     def add(self, mllm_id: str, files: Mapping[str, bytes] | None = None, **settings: Any) -> Repo:
@@ -144,7 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         parts = path.strip("/").split("/")
-        if self.hub.status is not None:
+        if self.hub.page is not None:
+            self._answer(200, {"Content-Type": "text/html"}, self.hub.page)
+        elif self.hub.status is not None:
             self._answer(self.hub.status, {}, b"")
         elif parts[:2] == ["api", "models"]:
             self._api("/".join(parts[2:4]), parts[4:])

@@ -263,3 +263,33 @@ def test_a_hub_that_is_not_there_is_told_at_once(hub: Hub, tmp_path: Path) -> No
     assert done.returncode == 2
     assert "http://127.0.0.1:9 does not answer or broke off" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("page", [b"<html>please log in</html>", b"{}"])
+def test_a_page_in_place_of_a_hub_is_told(hub: Hub, run: Run, page: bytes) -> None:
+    hub.page = page
+    try:
+        done = run("models", "check", "owner/any")
+    finally:
+        hub.page = None
+    assert done.returncode == 2
+    assert "answers, but not as a hub of models: check HF_ENDPOINT and the proxy" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_is_checked_without_a_hub(hub: Hub, run: Run, files: dict[str, bytes], tmp_path: Path) -> None:
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    done = run("models", "check", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "4 layers x 6 heads x 16" in done.stdout
+    refused = run("models", "pull", str(tmp_path))
+    assert refused.returncode == 2
+    assert "is a folder here: there is nothing to download" in refused.stderr
+    assert hub.log == []
+
+
+def test_what_lies_in_folders_of_a_repository_is_left_there(hub: Hub, run: Run, files: dict[str, bytes]) -> None:
+    hub.add("owner/folders", files | {"tokenizer_2/tokenizer.json": b"{}", "onnx/model.safetensors": bytes(200_000)})
+    assert run("models", "pull", "owner/folders").returncode == 0
+    assert sum(hub.fetched.values()) == sum(map(len, files.values()))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from headhunt_svc.errors import ConfigError, ModelError, UnreachableError
 from headhunt_svc.model.checkpoint import check_family, read_config
 from headhunt_svc.model.identity import (
+    COMMIT,
     LockedFile,
     ModelLock,
     lock_of,
@@ -84,6 +85,8 @@ def ask(mllm_id: str, revision: str | None) -> Repository:
             info = HfApi().model_info(mllm_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
         except RevisionNotFoundError as exc:
             raise ModelError(f"{mllm_id} has no revision {revision!r}{_revisions(mllm_id)}") from exc
+    if not COMMIT.fullmatch(str(info.sha)):
+        raise UnreachableError(_no_hub())
     files = {
         s.rfilename: RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None) for s in info.siblings or ()
     }
@@ -134,16 +137,23 @@ def explained(mllm_id: str, revision: str | None) -> Iterator[None]:
         raise _refused(mllm_id, exc) from exc
     except errors.HTTPError as exc:  # type: ignore[attr-defined]  # of the transport: no connection, cut, timeout
         raise UnreachableError(_unreachable(exc)) from exc
+    except ValueError as exc:  # no JSON
+        raise UnreachableError(_no_hub()) from exc
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ModelError(
-                f"the disk of {cache_folder()} is full: free some space, or set HF_HOME to another"
-            ) from exc
-        if exc.errno is None:  # the client's own check of the size
-            raise UnreachableError(_unreachable(exc)) from exc
-        raise ModelError(
-            f"{exc.filename or cache_folder()} cannot be written ({exc.strerror}): set HF_HOME to another folder"
-        ) from exc
+        raise _not_written(exc) from exc
+
+
+def _not_written(exc: OSError) -> ModelError | UnreachableError:
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ModelError(f"the disk of {cache_folder()} is full: free some space, or set HF_HOME to another")
+    if exc.errno is None:  # the client's own check of the size
+        return UnreachableError(_unreachable(exc))
+    place = exc.filename or cache_folder()
+    return ModelError(f"{place} cannot be written ({exc.strerror}): set HF_HOME to another folder")
+
+
+def _no_hub() -> str:
+    return f"{endpoint()} answers, but not as a hub of models: check HF_ENDPOINT and the proxy"
 
 
 def _offline(mllm_id: str, revision: str | None) -> str:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from headhunt_svc.errors import ArtifactError, ModelError
 from headhunt_svc.params import MllmParams, Section
@@ -44,9 +44,9 @@ DEFAULT_BRANCH = "main"
 class LockedFile(Section):
     """A file of a model, by content."""
 
-    name: str
-    size: int
-    sha256: str
+    name: str = Field(pattern=r"^[^/\\\x00]+$")
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class ModelLock(Section):
@@ -55,8 +55,8 @@ class ModelLock(Section):
     schema_version: Literal[1] = 1
     id: str
     revision: str | None = None
-    commit: str | None = None
-    digest: str
+    commit: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]+$")
     files: tuple[LockedFile, ...]
 
     def is_of(self, mllm: MllmParams) -> bool:
@@ -95,7 +95,7 @@ def lock_of(mllm: MllmParams, commit: str | None, files: Iterable[LockedFile]) -
 
 def small_files(names: Iterable[str]) -> list[str]:
     """Of a model's files, those beside the weights that loading reads: configuration, tokenizer, index."""
-    listed = set(names)
+    listed = {name for name in names if "/" not in name}  # folders hold other formats
     small = sorted(name for name in listed if any(fnmatch(name, pattern) for pattern in SMALL))
     return [name for name in small if name != INDEX or WEIGHTS not in listed]  # one file goes before parts
 
@@ -108,7 +108,7 @@ def weight_files(names: Iterable[str], folder: Path, mllm_id: str) -> list[str]:
     Raises:
         ModelError: no weights, pickled ones only, an index that cannot be read, or parts that are missing.
     """
-    listed = set(names)
+    listed = {name for name in names if "/" not in name}
     if WEIGHTS in listed:
         return [WEIGHTS]
     if INDEX not in listed:

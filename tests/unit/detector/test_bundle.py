@@ -9,11 +9,13 @@ from conftest import ROOT
 from headhunt_svc.detector.bundle import (
     Bundle,
     StoredPoint,
+    check_model,
     load_bundle,
     load_operating_points,
     save_operating_points,
 )
 from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.model.identity import LockedFile
 from headhunt_svc.types import CalibratedPair, CalibratedPoint, OperatingPoint, Unavailable
 
 OFFLINE = CalibratedPoint(OperatingPoint(0.5, 0.7), "the best frame F1", 0.8, 0.9, None)
@@ -103,3 +105,25 @@ def test_a_bundle_in_another_folder_names_the_same_model(tmp_path: Path) -> None
     assert moved.model_copy(update={"mllm": bundle.mllm}) == bundle
     from_hub = bundle.model_copy(update={"mllm_is_local": False})
     assert from_hub.relocated(shipped, tmp_path) is from_hub
+
+
+def test_an_older_bundle_of_a_hub_is_taken_by_its_commit_and_refused_by_a_branch(tmp_path: Path) -> None:
+    shipped = load_bundle(ROOT / "artifacts" / "detector")[0]
+    mllm = shipped.mllm.model_copy(update={"id": "owner/model", "revision": "main"})
+    older = {"mllm": mllm, "mllm_is_local": False, "mllm_files": None, "mllm_commit": None}
+    by_commit = shipped.model_copy(update=older | {"mllm_revision": "a" * 40})
+    assert by_commit.model_place(tmp_path).parts[-3:] == ("models--owner--model", "snapshots", "a" * 40)
+    with pytest.raises(ArtifactError, match=f"run `headhunt models pull owner/model --revision {'a' * 40}`"):
+        check_model(by_commit, tmp_path)
+    by_branch = shipped.model_copy(update=older | {"mllm_revision": "main"})
+    with pytest.raises(ArtifactError, match="was made for owner/model at main, no commit, which may have moved"):
+        check_model(by_branch, tmp_path)
+
+
+def test_what_later_versions_add_is_left_out_of_an_older_bundles_id() -> None:
+    shipped = load_bundle(ROOT / "artifacts" / "detector")[0]
+    older = shipped.model_copy(update={"mllm_files": None, "mllm_commit": None})
+    assert not {"mllm_files", "mllm_commit"} & set(older.model_dump(mode="json"))
+    assert Bundle.model_validate(older.model_dump(mode="json")).detector_id == older.detector_id
+    file = LockedFile(name="config.json", size=2, sha256="0" * 64)
+    assert older.model_copy(update={"mllm_files": (file,)}).detector_id != older.detector_id

@@ -133,6 +133,7 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
     lines = [
         ("detector", bundle.detector_id),
         ("model", f"{bundle.mllm.id} ({bundle.mllm_revision}, {bundle.mllm.dtype}, {bundle.mllm.attention})"),
+        *([("commit", f"{bundle.mllm_commit} of {bundle.mllm.revision or 'main'}")] if bundle.mllm_commit else []),
         ("prompt", bundle.prompt),
         *([("prompt set", bundle.prompt_set)] if bundle.prompt_set else []),
         ("hunted under", "; ".join(bundle.calibration_prompts)),

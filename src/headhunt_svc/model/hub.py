@@ -78,13 +78,17 @@ def ask(mllm_id: str, revision: str | None) -> Repository:
         UnreachableError: the hub does not answer.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import RevisionNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RevisionNotFoundError
 
     with explained(mllm_id, revision):
         try:
             info = HfApi().model_info(mllm_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
         except RevisionNotFoundError as exc:
             raise ModelError(f"{mllm_id} has no revision {revision!r}{_revisions(mllm_id)}") from exc
+        except (HfHubHTTPError, HFValidationError):
+            raise
+        except (ValueError, KeyError, TypeError) as exc:  # no JSON, or another
+            raise UnreachableError(_no_hub()) from exc
     if not COMMIT.fullmatch(str(info.sha)):
         raise UnreachableError(_no_hub())
     files = {
@@ -137,8 +141,8 @@ def explained(mllm_id: str, revision: str | None) -> Iterator[None]:
         raise _refused(mllm_id, exc) from exc
     except errors.HTTPError as exc:  # type: ignore[attr-defined]  # of the transport: no connection, cut, timeout
         raise UnreachableError(_unreachable(exc)) from exc
-    except ValueError as exc:  # no JSON
-        raise UnreachableError(_no_hub()) from exc
+    except ValueError as exc:  # a name of a file that leads elsewhere, a file that needs another way of download
+        raise ModelError(f"{mllm_id} cannot be downloaded: {_reason(exc)}") from exc
     except OSError as exc:
         raise _not_written(exc) from exc
 
@@ -165,11 +169,14 @@ def _offline(mllm_id: str, revision: str | None) -> str:
 
 
 def _unreachable(exc: BaseException) -> str:
-    reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
     return (
-        f"{endpoint()} does not answer or broke off ({reason}): check the connection or HF_ENDPOINT and run it again; "
+        f"{endpoint()} does not answer or broke off ({_reason(exc)}): check the connection or HF_ENDPOINT and run it again; "
         "whole files are kept"
     )
+
+
+def _reason(exc: BaseException) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
 
 def _refused(mllm_id: str, exc: "HfHubHTTPError") -> ModelError | UnreachableError:

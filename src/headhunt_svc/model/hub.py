@@ -170,8 +170,8 @@ def _offline(mllm_id: str, revision: str | None) -> str:
 
 def _unreachable(exc: BaseException) -> str:
     return (
-        f"{endpoint()} does not answer or broke off ({_reason(exc)}): check the connection or HF_ENDPOINT and run it again; "
-        "whole files are kept"
+        f"{endpoint()} does not answer or broke off ({_reason(exc)}): check the connection or HF_ENDPOINT and run it "
+        "again; whole files are kept"
     )
 
 

@@ -137,7 +137,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "supported",
     ),
     "config of a text model that does not exist": (with_values(CONFIG, text_config={"model_type": "none"}), "model"),
-    "config without text": (with_values(CONFIG, text_config=None), "model"),
+    "config without text": (with_values(CONFIG, text_config=None), "lacks weights: config.json describes"),
     "config of another width": (with_values(CONFIG, text_config__hidden_size=32), "model"),
     "config of a million layers": (with_values(CONFIG, text_config__num_hidden_layers=10**6), "model"),
     "config of a width that no memory holds": (with_values(CONFIG, text_config__hidden_size=2**40), "model"),

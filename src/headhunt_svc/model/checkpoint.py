@@ -6,6 +6,7 @@ Here: supported or not, its size in heads, whether files are whole. Not here: lo
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,17 +91,19 @@ def check_family(config: dict[str, Any], mllm_id: str) -> "Family":
     return family_of(str(config.get("model_type")), mllm_id, decoder)
 
 
-def check_whole(folder: Path, names: list[str]) -> None:
-    """Check that weight files are not truncated, without reading them.
+def check_whole(folder: Path, names: list[str]) -> int:
+    """Check that weight files are not truncated, without reading them; returns how many numbers they hold.
 
     Raises:
         ModelError: one is cut off or no file of weights.
     """
     from safetensors import SafetensorError, safe_open
 
+    size = 0
     for name in names:
         try:
             with safe_open(folder / name, "np") as weights:
-                weights.keys()
+                size += sum(prod(weights.get_slice(key).get_shape()) for key in weights.keys())
         except (OSError, SafetensorError) as exc:
             raise ModelError(f"{folder / name} is cut off or broken ({exc}): copy or download it again") from exc
+    return size

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,14 @@ def _description(folder: Path, mllm_id: str) -> tuple[Family, Any, Any]:
 
 def _with_weights(cls: Any, folder: Path, config: Any, params: MllmParams, dtype: torch.dtype) -> Any:
     """The model with its weights; code that the checkpoint brings along is not run, pickled weights are not read."""
-    check_whole(folder, weight_files([path.name for path in folder.iterdir()], folder, params.id))
+    size = check_whole(folder, weight_files([path.name for path in folder.iterdir()], folder, params.id))
+    with torch.device("meta"):
+        described = sum(p.numel() for p in cls._from_config(deepcopy(config), dtype=dtype).parameters())
+    if described > 2 * size:  # not stored twice: input and output embeddings
+        raise ModelError(
+            f"{params.id}: the checkpoint lacks weights: config.json describes {described}, the files hold {size}: get the "
+            "checkpoint again"
+        )
     model, info = cls.from_pretrained(
         folder,
         config=config,

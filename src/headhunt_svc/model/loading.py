@@ -125,8 +125,8 @@ def _with_weights(cls: Any, folder: Path, config: Any, params: MllmParams, dtype
         described = sum(p.numel() for p in cls._from_config(deepcopy(config), dtype=dtype).parameters())
     if described > 2 * size:  # not stored twice: input and output embeddings
         raise ModelError(
-            f"{params.id}: the checkpoint lacks weights: config.json describes {described}, the files hold {size}: get the "
-            "checkpoint again"
+            f"{params.id}: the checkpoint lacks weights: config.json describes {described}, the files hold {size}: "
+            "get the checkpoint again"
         )
     model, info = cls.from_pretrained(
         folder,

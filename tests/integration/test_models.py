@@ -112,7 +112,7 @@ def original(hub: Hub, name: str, files: dict[str, bytes]) -> Repo:
 
 Setup = Callable[[Hub, str, dict[str, bytes]], object]
 MISTAKES: dict[str, tuple[Setup, str, str]] = {
-    "owner/unknown": (lambda h, n, f: None, "", "has no model owner/unknown, or it is private: check the name"),
+    "owner/unknown": (lambda h, n, f: None, "", "owner/unknown is neither a folder here nor a model of http"),
     "owner/revision": (
         lambda h, n, f: h.add(n, f, tags={"v1": "0" * 40}),
         "v2",
@@ -149,7 +149,7 @@ MISTAKES: dict[str, tuple[Setup, str, str]] = {
     "owner/huge": (
         lambda h, n, f: h.add(n, f, sizes={WEIGHTS: 10**16}),
         "",
-        "10000000.0 GB more",
+        "10.0 PB more",
     ),
     "not an/id": (lambda h, n, f: None, "", "'not an/id' is neither a folder that exists nor an id of the hub"),
 }

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from headhunt_svc import paths
@@ -19,7 +20,6 @@ app = typer.Typer()
 models_app = typer.Typer(no_args_is_help=True, help="Models: which are supported, look at one, get one, lock one.")
 app.add_typer(models_app, name="models")
 
-GB = 1e9
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="An id of the hub (owner/name), or a folder.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit; default: the default branch.")]
 NFrames = Annotated[
@@ -65,7 +65,7 @@ def models_pull(mllm_id: ModelId, revision: Revision = None, frames: NFrames = 1
 
     lock = resolve(MllmParams(id=mllm_id, revision=inspection.commit))
     folder = repair(lock)
-    typer.echo(f"{lock.label}: {lock.digest}, {len(lock.files)} files, {lock.size / GB:.2f} GB in {folder}")
+    typer.echo(f"{lock.label}: {lock.digest}, {len(lock.files)} files, {decimal(lock.size)} in {folder}")
 
 
 @models_app.command("lock")
@@ -79,7 +79,7 @@ def models_lock(
     lock, unknown = run(load_params(params).mllm, paths.MODEL_LOCK, paths.MODEL_LINKS, update)
     if unknown:
         note(unknown)
-    typer.echo(f"{lock.label}: {lock.digest}, {len(lock.files)} files, {lock.size / GB:.2f} GB")
+    typer.echo(f"{lock.label}: {lock.digest}, {len(lock.files)} files, {decimal(lock.size)}")
 
 
 def _inspect(mllm_id: str, revision: str | None, frames: int) -> "Inspection":
@@ -92,8 +92,8 @@ def _inspect(mllm_id: str, revision: str | None, frames: int) -> "Inspection":
 def _check_disk(inspection: "Inspection") -> None:
     if inspection.missing_bytes > inspection.free_disk:
         raise ModelError(
-            f"{inspection.id} needs {inspection.missing_bytes / GB:.1f} GB more on disk, and "
-            f"{inspection.free_disk / GB:.1f} GB are free: free some space, or set HF_HOME to another disk"
+            f"{inspection.id} needs {decimal(inspection.missing_bytes)} more on disk, and "
+            f"{decimal(inspection.free_disk)} are free: free some space, or set HF_HOME to another disk"
         )
 
 
@@ -104,16 +104,17 @@ def print_inspection(inspection: "Inspection") -> None:
     fits = [dtype for dtype, needed in memory.items() if needed <= inspection.free_memory]
     lines = {"model": inspection.id, "family": f"{inspection.family}, supported"}
     if inspection.commit:
-        lines["revision"] = f"{inspection.revision or 'the default branch'} is commit {inspection.commit}"
+        name = "" if inspection.revision == inspection.commit else f"{inspection.revision or 'the default branch'} is "
+        lines["revision"] = f"{name}commit {inspection.commit}"
         gate = ", gated: terms were accepted" if inspection.gated else ", not gated"
         lines["licence"] = f"{inspection.licence or 'not stated'}{gate}"
     lines |= {
         "heads": f"{layers} layers x {heads} heads x {width} = {layers * heads} heads",
         "tokens": f"{inspection.tokens} a segment of {inspection.n_frames} frames",
-        "weights": f"{inspection.weight_bytes / GB:.2f} GB, {inspection.missing_bytes / GB:.2f} GB to download, "
-        f"{inspection.free_disk / GB:.1f} GB free on the disk of the cache",
-        "memory": ", ".join(f"{n / GB:.2f} GB as {dtype}" for dtype, n in memory.items())
-        + f"; {inspection.free_memory / GB:.1f} GB free on {inspection.device}: "
+        "weights": f"{decimal(inspection.weight_bytes)}, {decimal(inspection.missing_bytes)} to download, "
+        f"{decimal(inspection.free_disk)} free on the disk of the cache",
+        "memory": ", ".join(f"{decimal(n)} as {dtype}" for dtype, n in memory.items())
+        + f"; {decimal(inspection.free_memory)} free on {inspection.device}: "
         + (f"fits as {' or '.join(fits)}" if fits else "DOES NOT FIT; take a smaller model or another device"),
     }
     console, indent = Console(highlight=False, soft_wrap=True), max(map(len, lines)) + 2

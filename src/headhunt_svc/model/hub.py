@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.filesize import decimal
+
 from headhunt_svc.errors import ConfigError, ModelError, UnreachableError
 from headhunt_svc.model.checkpoint import check_family, read_config
 from headhunt_svc.model.identity import (
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 TIMEOUT_S = 10.0  # of a question to the hub; downloads have the client's own, HF_HUB_DOWNLOAD_TIMEOUT
-GB = 1e9
 SHOWN_FROM_BYTES = 1_000_000  # smaller files are fetched without a progress bar
 LOGGED_EVERY_S = 10.0
 
@@ -126,8 +127,8 @@ def explained(mllm_id: str, revision: str | None) -> Iterator[None]:
         ) from exc
     except errors.RepositoryNotFoundError as exc:
         raise ModelError(
-            f"{endpoint()} has no model {mllm_id}, or it is private: check the name; for a private one log in with "
-            "`hf auth login` or set HF_TOKEN"
+            f"{mllm_id} is neither a folder here nor a model of {endpoint()}, unless it is private: check the name; "
+            "for a private one log in with `hf auth login` or set HF_TOKEN"
         ) from exc
     except errors.HFValidationError as exc:
         raise ConfigError(f"{mllm_id!r} is neither a folder that exists nor an id of the hub (owner/name)") from exc
@@ -284,10 +285,10 @@ def download(mllm_id: str, commit: str, names: list[str]) -> None:
     for name in names:
         if not (folder / name).exists():
             with explained(mllm_id, commit):
-                hf_hub_download(mllm_id, name, revision=commit, tqdm_class=_progress())
+                hf_hub_download(mllm_id, name, revision=commit, tqdm_class=_progress(name))
 
 
-def _progress() -> Any:
+def _progress(name: str) -> Any:
     """The class of progress bars: also where standard error is no terminal, as in a stage's log, but there seldom.
 
     The client's own would be off there, and off everywhere once transformers has been told to show none.
@@ -297,7 +298,7 @@ def _progress() -> Any:
 
     class Progress(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
-            options.pop("name", None)
+            options["desc"] = name
             small = (options.get("total") or 0) < SHOWN_FROM_BYTES
             options["disable"] = small or bool(constants.HF_HUB_DISABLE_PROGRESS_BARS)
             if not sys.stderr.isatty():
@@ -324,8 +325,8 @@ def fetch(lock: ModelLock) -> Path:
     needed, free = sum(file.size for file in lacking), free_bytes(folder)
     if needed > free:
         raise ModelError(
-            f"{lock.label} needs {needed / GB:.1f} GB more on the disk of {cache_folder()}, where {free / GB:.1f} GB "
-            "are free: free some space, or set HF_HOME to another disk"
+            f"{lock.label} needs {decimal(needed)} more on the disk of {cache_folder()}, where {decimal(free)} are "
+            "free: free some space, or set HF_HOME to another disk"
         )
     for file in lacking:
         download(lock.id, str(lock.commit), [file.name])

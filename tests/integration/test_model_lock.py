@@ -120,6 +120,9 @@ def test_a_moved_branch_is_noticed(hub: Hub, project: Project) -> None:
     stderr = project.refused("models", "lock")
     assert f"{name}: main moved from {old} to {new}; heads were hunted in {old}" in stderr
     assert "headhunt models lock --update" in stderr
+    kept = project.run("models", "lock", "--keep")  # as the stage does: a clone of the project still works
+    assert kept.returncode == 0
+    assert f"main moved from {old} to {new}" in kept.stderr
     assert project.lock.read_text() == before
 
     project.name_model({"id": name, "revision": old})

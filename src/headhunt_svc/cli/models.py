@@ -15,6 +15,7 @@ from headhunt_svc.params import load_params
 
 if TYPE_CHECKING:
     from headhunt_svc.model.inspection import Inspection
+    from headhunt_svc.pipeline.model import IfMoved
 
 app = typer.Typer()
 models_app = typer.Typer(no_args_is_help=True, help="Models: which are supported, look at one, get one, lock one.")
@@ -72,13 +73,19 @@ def models_pull(mllm_id: ModelId, revision: Revision = None, frames: NFrames = 1
 def models_lock(
     params: ParamsFile = PARAMS,
     update: Annotated[bool, typer.Option("--update", help="Lock anew: follow a branch that has moved.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="A branch that has moved is only noted, as in the stage `model`.")
+    ] = False,
 ) -> None:
     """Resolve the model of params.yaml to its exact content, once, and record it in artifacts/model.json."""
     from headhunt_svc.pipeline.model import lock_model as run
 
-    lock, unknown = run(load_params(params).mllm, paths.MODEL_LOCK, paths.MODEL_LINKS, update)
-    if unknown:
-        note(unknown)
+    if update and keep:
+        raise typer.BadParameter("--update and --keep contradict each other")
+    if_moved: IfMoved = "follow" if update else "keep" if keep else "refuse"
+    lock, moved = run(load_params(params).mllm, paths.MODEL_LOCK, paths.MODEL_LINKS, if_moved)
+    if moved:
+        note(moved)
     typer.echo(f"{lock.label}: {lock.digest}, {len(lock.files)} files, {decimal(lock.size)}")
 
 

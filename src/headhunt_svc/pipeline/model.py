@@ -5,6 +5,7 @@ The links are there for DVC, which hashes what they point to: a file that was ch
 """
 
 from pathlib import Path
+from typing import Literal
 
 from headhunt_svc.errors import ArtifactError, OutputError, UnreachableError
 from headhunt_svc.model import hub
@@ -19,11 +20,14 @@ from headhunt_svc.model.identity import (
 )
 from headhunt_svc.params import MllmParams
 
+IfMoved = Literal["refuse", "keep", "follow"]
 
-def lock_model(mllm: MllmParams, path: Path, links: Path, update: bool = False) -> tuple[ModelLock, str | None]:
-    """The stage model: lock a model to what it is now; also returns a note on what could not be asked.
 
-    A lock that is there stays: a model of a hub is locked once, even if its branch moves. update: lock it anew.
+def lock_model(mllm: MllmParams, path: Path, links: Path, if_moved: IfMoved = "refuse") -> tuple[ModelLock, str | None]:
+    """The stage model: lock a model to what it is now; also returns a note on a branch that moved or was not asked.
+
+    A model of a hub is locked once, even if its branch moves. if_moved: `refuse` says so as an error, `keep` as a note,
+    `follow` locks anew.
 
     Raises:
         ModelError: not supported, incomplete, not found, no access.
@@ -37,8 +41,8 @@ def lock_model(mllm: MllmParams, path: Path, links: Path, update: bool = False) 
         lock = lock_folder(mllm)
         check_whole(folder, [file.name for file in lock.files if file.name.endswith(".safetensors")])
     else:
-        old = read_lock(path) if path.exists() and not update else None
-        lock, note = _lock_of_hub(mllm, old if old and old.is_of(mllm) else None, path)
+        old = read_lock(path) if path.exists() and if_moved != "follow" else None
+        lock, note = _lock_of_hub(mllm, old if old and old.is_of(mllm) else None, path, if_moved == "keep")
         folder = hub.fetch(lock)
         if problem := difference(lock, folder):
             raise ArtifactError(
@@ -50,7 +54,7 @@ def lock_model(mllm: MllmParams, path: Path, links: Path, update: bool = False) 
     return lock, note
 
 
-def _lock_of_hub(mllm: MllmParams, old: ModelLock | None, path: Path) -> tuple[ModelLock, str | None]:
+def _lock_of_hub(mllm: MllmParams, old: ModelLock | None, path: Path, keep: bool) -> tuple[ModelLock, str | None]:
     """A hub's model as it is locked (old), or resolved now; the hub is asked only where its answer can differ."""
     if old and (mllm.revision == old.commit or hub.is_offline()):
         return old, None
@@ -62,11 +66,14 @@ def _lock_of_hub(mllm: MllmParams, old: ModelLock | None, path: Path) -> tuple[M
         return old, f"{path} stays as it is; whether {mllm.id} has moved is not known: {exc}"
     if commit == old.commit:
         return old, None
-    raise ArtifactError(
+    moved = (
         f"{mllm.id}: {mllm.revision or DEFAULT_BRANCH} moved from {old.commit} to {commit}; heads were hunted in "
         f"{old.commit}, which stays locked in {path}: run `headhunt models lock --update` and `dvc repro` to hunt in "
         f"the new one, or set mllm.revision to {old.commit}"
     )
+    if keep:
+        return old, moved
+    raise ArtifactError(moved)
 
 
 def link_files(lock: ModelLock, folder: Path, links: Path) -> None:

@@ -93,7 +93,7 @@ STAGES = {
         outs=CORPUS,
     ),
     "model": Stage(
-        "models lock",
+        "models lock --keep",
         "pipeline.model",
         desc="the exact content of the model that params.yaml names, and links to it, whose targets DVC hashes",
         code=(*_BASE, "model", "storage"),

@@ -47,4 +47,5 @@ def refusal_of(done: Done) -> str:
     assert len(errors) == 1, done.err
     assert done.err.endswith(errors[0] + "\n"), done.err
     assert "Traceback" not in done.err
+    assert cli.UNEXPECTED not in done.err
     return errors[0].removeprefix("error: ")

@@ -16,6 +16,8 @@ from headhunt_svc.cli import bundle, demo, detect, evaluate, jobs, models, monit
 from headhunt_svc.cli.console import note
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
 
+UNEXPECTED = "this was not expected"
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for group in (project, detect, pipeline, models, bundle, evaluate, jobs, monitor, demo):
     app.add_typer(group.app)
@@ -39,9 +41,13 @@ def headhunt(
     """Video anomaly detection from attention heads."""
 
 
+def _debugging() -> bool:
+    return os.environ.get("HEADHUNT_LOG_LEVEL") == "DEBUG"
+
+
 def _quieten_imports() -> None:
     """Hides what torchao logs when transformers imports it: every kernel that this machine cannot use."""
-    if os.environ.get("HEADHUNT_LOG_LEVEL") != "DEBUG":
+    if not _debugging():
         for name in ("torchao", "torch.utils._pytree"):
             logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -54,3 +60,12 @@ def main() -> None:
     except HeadHuntError as exc:
         note(f"error: {exc}")
         sys.exit(EXIT_SOME_FAILED if isinstance(exc, VideoError) else EXIT_WRONG_USE)
+    except Exception as exc:
+        if _debugging():
+            raise
+        reason = (str(exc).strip().splitlines() or [""])[0]
+        note(
+            f"error: {UNEXPECTED}, {type(exc).__name__}: {reason}; it comes of a defect, or of a file that was changed "
+            "by hand: with HEADHUNT_LOG_LEVEL=DEBUG you see where"
+        )
+        sys.exit(EXIT_WRONG_USE)

@@ -88,7 +88,7 @@ def load_selection(path: Path) -> HeadSelection:
         return HeadSelection(
             heads, rss, prompts, mllm["id"], mllm["revision"], raw["criteria"], confidence, raw["data"]
         )
-    except (KeyError, TypeError) as exc:
+    except (KeyError, TypeError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as chosen heads ({exc!r}): run `headhunt identify`") from exc
 
 

@@ -218,3 +218,19 @@ def test_a_bundle_shows_which_points_it_lacks(
 ) -> None:
     _, text = run(capsys, monkeypatch, "bundle", "show", "--bundle", str(without_f1))
     assert re.search(r"operating point f1 +not available: no true span is found", text)
+
+
+def test_what_nobody_expected_is_one_line_too_and_a_traceback_on_request(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, without_f1: Path
+) -> None:
+    path = without_f1 / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": {}}))
+    args = ["bundle", "show", "--bundle", str(without_f1)]
+    code, text = run(capsys, monkeypatch, *args)
+    assert code == 2
+    assert text.startswith("error: this was not expected, KeyError: 'videos'; ")
+    assert text.count("\n") == 1
+    monkeypatch.setenv("HEADHUNT_LOG_LEVEL", "DEBUG")
+    monkeypatch.setattr("sys.argv", ["headhunt", *args])
+    with pytest.raises(KeyError):
+        cli.main()

@@ -78,11 +78,13 @@ def embedded(device: str, rounds: int) -> dict[str, float]:
     from headhunt_svc.detector.batches import PixelBatch, pixel_batches
     from headhunt_svc.detector.describing import EventPeaks
     from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.params import load_params
     from headhunt_svc.settings import Settings
     from headhunt_svc.video.opening import open_video
 
     detector = Detector.load(ROOT / "artifacts" / "detector", Settings(device=device), whole=True)
     scorer, peaks = detector.model_scorer(), []
+    prompt = load_params(ROOT / "params.yaml").prompts.describe
     batches: list[PixelBatch] = []
     with tempfile.TemporaryDirectory(prefix="headhunt-describe-") as folder:
         for i, kind in enumerate(SEEN_KINDS):
@@ -107,7 +109,6 @@ def embedded(device: str, rounds: int) -> dict[str, float]:
         return PixelBatch(batch.segments, batch.pixels, VisionCache(batch.cache.frame_s))
 
     def describe(tokens: int) -> list[int]:
-        prompt = detector.description_prompt
         return [len(answer_tokens(detector.extractor, p.pixels[0], prompt, p.cache, tokens)) for p in peaks]
 
     score, first, whole = seconds(

@@ -13,6 +13,9 @@ from headhunt_svc.cli.demo import print_seeds
 from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.params import DEMO_PARAMS, DemoModelParams
 from headhunt_svc.demo.scenes import KINDS, UNSEEN_KINDS
+from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.cautions import domain_of
+from headhunt_svc.detector.report import load_report
 from headhunt_svc.params import load_params
 from headhunt_svc.studies.compare import compare
 
@@ -135,6 +138,13 @@ def test_twice_the_same_bytes(project: Path) -> None:
     assert "1 normal videos cannot guarantee" in points["conformal"]["unavailable"]  # one normal validation video
     bundle = json.loads((project / "artifacts" / "detector" / "bundle.json").read_text())
     assert set(bundle["operating_points"]) == {n for n, p in points.items() if "unavailable" not in p} >= {"f1"}
+    assert bundle["unavailable"] == {n: p["unavailable"] for n, p in points.items() if "unavailable" in p}
+    # what speaks against the detector goes from the model and from identify into the bundle and every report
+    assert bundle["domain"] == domain_of(ROOT / "artifacts" / "demo_mllm")
+    assert bundle["confidence"] == json.loads((project / "artifacts" / "heads.json").read_text())["confidence"]
+    reports = [load_report(path) for path in (project / "data" / "reports").rglob("*.json")]
+    assert {r.cautions for r in reports} == {load_bundle(project / "artifacts" / "detector")[0].cautions}
+    assert "rendered scenes" in reports[0].cautions[0]
     for name in ("curves", "kinds", "timelines"):
         assert (project / "artifacts" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert arms["expert_robust"]["test"]["roc_auc"] > arms["untrained"]["test"]["roc_auc"]

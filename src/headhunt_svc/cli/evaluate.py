@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import cell, safe, wide
+from headhunt_svc.cli.console import cell, note_cautions, safe, wide
 from headhunt_svc.cli.options import (
     PARAMS,
     AllowMissing,
@@ -97,7 +97,7 @@ def benchmark(
 ) -> None:
     """Index, detect and evaluate the test videos of a benchmark or of your own; goes on where it stopped."""
     data = dataset_of(dataset, root, annotations, span_ends, allow_missing, fps, label, tool_fps)
-    check_bundle(bundle, operating_point)
+    note_cautions(check_bundle(bundle, operating_point).cautions)
     from headhunt_svc.pipeline.benchmark import benchmark as run
 
     print_assessment(run(data, EvaluateParams(bootstrap=bootstrap), bundle, operating_point, out, print_footage))

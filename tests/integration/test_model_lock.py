@@ -170,6 +170,17 @@ def test_without_a_network_the_locked_model_is_all_that_is_needed(
         done = subprocess.run(args, cwd=project.folder, env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "24"
+    before = project.lock.read_text()
+    commit = str(read_lock(project.lock).commit)
+    project.lock.unlink()
+    name = f"tiny/{project.folder.name}"
+    project.name_model({"id": name, "revision": commit})
+    for args in (["models", "check", name, "--revision", commit], ["models", "lock"]):
+        done = subprocess.run(
+            [HEADHUNT, *args], cwd=project.folder, env=env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+    assert json.loads(before) | {"revision": commit} == json.loads(project.lock.read_text())
     env = hub.env(tmp_path / "empty", HF_HUB_OFFLINE="1")
     lacking = subprocess.run(
         [HEADHUNT, "models", "lock"], cwd=project.folder, env=env, capture_output=True, text=True, timeout=120

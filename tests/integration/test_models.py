@@ -285,7 +285,7 @@ def test_a_folder_is_checked_without_a_hub(hub: Hub, run: Run, files: dict[str, 
     assert "4 layers x 6 heads x 16" in done.stdout
     refused = run("models", "pull", str(tmp_path))
     assert refused.returncode == 2
-    assert "is a folder here: there is nothing to download" in refused.stderr
+    assert "is on this disk: there is nothing to download" in refused.stderr
     assert hub.log == []
 
 

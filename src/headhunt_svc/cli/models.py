@@ -59,7 +59,7 @@ def models_pull(mllm_id: ModelId, revision: Revision = None, frames: NFrames = 1
     inspection = _inspect(mllm_id, revision, frames)
     print_inspection(inspection)
     if inspection.commit is None:
-        raise ModelError(f"{mllm_id} is a folder here: there is nothing to download")
+        raise ModelError(f"{mllm_id} is on this disk: there is nothing to download")
     _check_disk(inspection)
     from headhunt_svc.model.hub import repair, resolve
     from headhunt_svc.params import MllmParams
@@ -90,10 +90,13 @@ def models_lock(
 
 
 def _inspect(mllm_id: str, revision: str | None, frames: int) -> "Inspection":
-    from headhunt_svc.model.inspection import inspect
+    from headhunt_svc.model.hub import list_files
     from headhunt_svc.settings import Settings
 
-    return inspect(mllm_id, revision, frames, Settings().device)
+    listing = list_files(mllm_id, revision)
+    from headhunt_svc.model.inspection import inspect  # torch and transformers, once nothing is wrong
+
+    return inspect(listing, revision, frames, Settings().device)
 
 
 def _check_disk(inspection: "Inspection") -> None:

@@ -3,23 +3,22 @@
 Only what is not on this disk is asked for: a model whose commit is locked and cached needs no network.
 """
 
-import contextlib
-import errno
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.filesize import decimal
 
-from headhunt_svc.errors import ConfigError, ModelError, UnreachableError
+from headhunt_svc.errors import ModelError, UnreachableError
 from headhunt_svc.model.checkpoint import check_family, read_config
+from headhunt_svc.model.hub_errors import cache_folder, endpoint, explained, is_offline, no_hub
 from headhunt_svc.model.identity import (
     COMMIT,
     LockedFile,
     ModelLock,
+    lock_folder,
     lock_of,
     locked_file,
     small_files,
@@ -27,9 +26,6 @@ from headhunt_svc.model.identity import (
     weight_files,
 )
 from headhunt_svc.params import MllmParams
-
-if TYPE_CHECKING:
-    from huggingface_hub.errors import HfHubHTTPError
 
 TIMEOUT_S = 10.0  # of a question to the hub; downloads have the client's own, HF_HUB_DOWNLOAD_TIMEOUT
 SHOWN_FROM_BYTES = 1_000_000  # smaller files are fetched without a progress bar
@@ -57,20 +53,6 @@ class Repository:
     licence: str | None
 
 
-def endpoint() -> str:
-    """The hub's address: HF_ENDPOINT, else huggingface.co."""
-    from huggingface_hub import constants
-
-    return str(constants.ENDPOINT)
-
-
-def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask."""
-    from huggingface_hub import constants
-
-    return bool(constants.is_offline_mode())
-
-
 def ask(mllm_id: str, revision: str | None) -> Repository:
     """Resolve a branch, tag or nothing (the default branch) to a commit, and list its files: one request.
 
@@ -81,6 +63,12 @@ def ask(mllm_id: str, revision: str | None) -> Repository:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RevisionNotFoundError
 
+    if is_offline():
+        where = f"{mllm_id} at {revision}" if revision else mllm_id
+        raise UnreachableError(
+            f"{where} cannot be resolved while HF_HUB_OFFLINE is set: unset it, or name a commit that is in the cache "
+            f"({cache_folder()})"
+        )
     with explained(mllm_id, revision):
         try:
             info = HfApi().model_info(mllm_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
@@ -89,9 +77,9 @@ def ask(mllm_id: str, revision: str | None) -> Repository:
         except (HfHubHTTPError, HFValidationError):
             raise
         except (ValueError, KeyError, TypeError) as exc:  # no JSON, or another
-            raise UnreachableError(_no_hub()) from exc
+            raise UnreachableError(no_hub()) from exc
     if not COMMIT.fullmatch(str(info.sha)):
-        raise UnreachableError(_no_hub())
+        raise UnreachableError(no_hub())
     files = {
         s.rfilename: RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None) for s in info.siblings or ()
     }
@@ -112,95 +100,6 @@ def _revisions(mllm_id: str) -> str:
     return f": there are {names}, and commits"
 
 
-@contextlib.contextmanager
-def explained(mllm_id: str, revision: str | None) -> Iterator[None]:
-    """Turn what the hub's client raises into one line that says what, where and the way out."""
-    from huggingface_hub import errors
-
-    page = f"{endpoint()}/{mllm_id}"
-    try:
-        yield
-    except errors.GatedRepoError as exc:
-        raise ModelError(
-            f"{mllm_id} is gated: accept its terms on {page}, then log in with `hf auth login` or set HF_TOKEN to a "
-            "token of that account"
-        ) from exc
-    except errors.RepositoryNotFoundError as exc:
-        raise ModelError(
-            f"{mllm_id} is neither a folder here nor a model of {endpoint()}, unless it is private: check the name; "
-            "for a private one log in with `hf auth login` or set HF_TOKEN"
-        ) from exc
-    except errors.HFValidationError as exc:
-        raise ConfigError(f"{mllm_id!r} is neither a folder that exists nor an id of the hub (owner/name)") from exc
-    except errors.OfflineModeIsEnabled as exc:
-        raise UnreachableError(_offline(mllm_id, revision)) from exc
-    except errors.LocalEntryNotFoundError as exc:
-        if is_offline():
-            raise UnreachableError(_offline(mllm_id, revision)) from exc
-        raise UnreachableError(_unreachable(exc.__cause__ or exc)) from exc
-    except errors.HfHubHTTPError as exc:
-        raise _refused(mllm_id, exc) from exc
-    except errors.HTTPError as exc:  # type: ignore[attr-defined]  # of the transport: no connection, cut, timeout
-        raise UnreachableError(_unreachable(exc)) from exc
-    except ValueError as exc:  # a name of a file that leads elsewhere, a file that needs another way of download
-        raise ModelError(f"{mllm_id} cannot be downloaded: {_reason(exc)}") from exc
-    except OSError as exc:
-        raise _not_written(exc) from exc
-
-
-def _not_written(exc: OSError) -> ModelError | UnreachableError:
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ModelError(f"the disk of {cache_folder()} is full: free some space, or set HF_HOME to another")
-    if exc.errno is None:  # the client's own check of the size
-        return UnreachableError(_unreachable(exc))
-    place = exc.filename or cache_folder()
-    return ModelError(f"{place} cannot be written ({exc.strerror}): set HF_HOME to another folder")
-
-
-def _no_hub() -> str:
-    return f"{endpoint()} answers, but not as a hub of models: check HF_ENDPOINT and the proxy"
-
-
-def _offline(mllm_id: str, revision: str | None) -> str:
-    where = f" at {revision}" if revision else ""
-    return (
-        f"{mllm_id}{where} is not in the cache ({cache_folder()}) and HF_HUB_OFFLINE is set: unset it and run "
-        f"`headhunt models pull {mllm_id}`, or copy the cache from a machine that has it"
-    )
-
-
-def _unreachable(exc: BaseException) -> str:
-    return (
-        f"{endpoint()} does not answer or broke off ({_reason(exc)}): check the connection or HF_ENDPOINT and run it "
-        "again; whole files are kept"
-    )
-
-
-def _reason(exc: BaseException) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-
-
-def _refused(mllm_id: str, exc: "HfHubHTTPError") -> ModelError | UnreachableError:
-    status = exc.response.status_code
-    if status in (401, 403):
-        return ModelError(
-            f"{endpoint()} refuses {mllm_id} ({status}): the token is wrong or may not read it; log in with `hf auth "
-            "login` or set HF_TOKEN"
-        )
-    if status == 404:
-        return ModelError(f"{mllm_id}: {exc.response.url} does not exist: was the model changed on the hub?")
-    return UnreachableError(
-        f"{endpoint()} answers {status} for {mllm_id}: try again later, or set HF_ENDPOINT to a mirror"
-    )
-
-
-def cache_folder() -> Path:
-    """Where the hub's client keeps models: HF_HUB_CACHE, below HF_HOME."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
-
-
 def free_bytes(folder: Path) -> int:
     """Free space on the disk of a folder, which need not exist."""
     existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
@@ -215,6 +114,9 @@ def resolve(mllm: MllmParams) -> ModelLock:
     Raises:
         ModelError, UnreachableError: see `ask` and `check_remote`.
     """
+    if cached := _cached_offline(mllm.id, mllm.revision):
+        check_family(read_config(cached), mllm.id)
+        return lock_folder(mllm, cached, mllm.revision)
     repository = ask(mllm.id, mllm.revision)
     small, weights = check_remote(repository)
     folder = snapshot_folder(mllm.id, repository.commit)
@@ -226,6 +128,44 @@ def resolve(mllm: MllmParams) -> ModelLock:
         else:
             files.append(LockedFile(name=remote.name, size=remote.size, sha256=remote.sha256))
     return lock_of(mllm, repository.commit, files)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a model that loading reads, with their sizes. folder: where they are or go to."""
+
+    id: str
+    folder: Path
+    repository: Repository | None  # of a hub
+    sizes: dict[str, int]
+    weights: tuple[str, ...]
+
+
+def list_files(mllm_id: str, revision: str | None) -> Listing:
+    """Look at a model of a hub or a folder; of a hub's, small files are fetched.
+
+    Raises:
+        ModelError, UnreachableError: see `ask` and `check_remote`.
+    """
+    folder = _cached_offline(mllm_id, revision) or Path(mllm_id)
+    if folder.is_dir():
+        check_family(read_config(folder), mllm_id)
+        names = [path.name for path in folder.iterdir() if path.is_file()]
+        small, weights = small_files(names), weight_files(names, folder, mllm_id)
+        sizes = {name: (folder / name).stat().st_size for name in (*small, *weights)}
+        return Listing(mllm_id, folder, None, sizes, tuple(weights))
+    repository = ask(mllm_id, revision)
+    small, weights = check_remote(repository)
+    sizes = {name: repository.files[name].size for name in (*small, *weights)}
+    return Listing(mllm_id, snapshot_folder(mllm_id, repository.commit), repository, sizes, tuple(weights))
+
+
+def _cached_offline(mllm_id: str, revision: str | None) -> Path | None:
+    """Where a commit is in the cache, if no hub may be asked about it."""
+    if not is_offline() or not COMMIT.fullmatch(revision or ""):
+        return None
+    folder = snapshot_folder(mllm_id, str(revision))
+    return folder if folder.is_dir() else None
 
 
 def check_remote(repository: Repository) -> tuple[list[str], list[str]]:

@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headhunt_svc.model import hub
-from headhunt_svc.model.checkpoint import check_family, read_config
 from headhunt_svc.model.extractor import COMMON_SIZE
-from headhunt_svc.model.identity import small_files, snapshot_folder, weight_files
+from headhunt_svc.model.hub import Listing, free_bytes
+from headhunt_svc.model.hub_errors import cache_folder
 from headhunt_svc.model.loading import load_layout, pick_device
 from headhunt_svc.params import SegmentationParams
 
 PROMPT = "describe the scene."
-WIDTHS = {"float32": 4, "bfloat16": 2}  # bytes of a weight, by mllm.dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +40,18 @@ class Inspection:
     tokens: int
 
 
-def inspect(mllm_id: str, revision: str | None, n_frames: int, device: str) -> Inspection:
+def inspect(listing: Listing, revision: str | None, n_frames: int, device: str) -> Inspection:
     """Look at a model of a hub or a folder.
 
     Raises:
-        ModelError, UnreachableError: see `hub.ask` and `hub.check_remote`; or its prompts cannot be laid out.
+        ModelError: its prompts cannot be laid out.
     """
-    repository: hub.Repository | None = None
-    folder = Path(mllm_id)
-    if folder.is_dir():
-        names = [path.name for path in folder.iterdir() if path.is_file()]
-        check_family(read_config(folder), mllm_id)
-        weight_names = weight_files(names, folder, mllm_id)
-        sizes = {name: (folder / name).stat().st_size for name in (*small_files(names), *weight_names)}
-    else:
-        repository = hub.ask(mllm_id, revision)
-        small, weight_names = hub.check_remote(repository)
-        folder = snapshot_folder(mllm_id, repository.commit)
-        sizes = {name: repository.files[name].size for name in (*small, *weight_names)}
-    layout = load_layout(folder, mllm_id, SegmentationParams(length_s=1.6, frames_per_segment=n_frames))
+    folder, repository = listing.folder, listing.repository
+    layout = load_layout(folder, listing.id, SegmentationParams(length_s=1.6, frames_per_segment=n_frames))
     clip = layout.clip(layout.preprocess(np.zeros((n_frames, *COMMON_SIZE, 3), np.uint8)))
     place = pick_device(device)
     return Inspection(
-        id=mllm_id,
+        id=listing.id,
         family=layout.family.name,
         revision=revision,
         commit=repository.commit if repository else None,
@@ -72,9 +59,9 @@ def inspect(mllm_id: str, revision: str | None, n_frames: int, device: str) -> I
         gated=repository.gated if repository else False,
         heads=(len(layout.projections), layout.n_heads, layout.d_head),
         n_weights=sum(parameter.numel() for parameter in layout.model.parameters()),
-        weight_bytes=sum(sizes[name] for name in weight_names),
-        missing_bytes=sum(size for name, size in sizes.items() if not (folder / name).exists()),
-        free_disk=hub.free_bytes(hub.cache_folder()),
+        weight_bytes=sum(listing.sizes[name] for name in listing.weights),
+        missing_bytes=sum(size for name, size in listing.sizes.items() if not (folder / name).exists()),
+        free_disk=free_bytes(cache_folder()),
         device=str(place),
         free_memory=free_memory(place),
         n_frames=n_frames,

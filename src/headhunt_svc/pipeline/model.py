@@ -10,6 +10,7 @@ from typing import Literal
 from headhunt_svc.errors import ArtifactError, OutputError, UnreachableError
 from headhunt_svc.model import hub
 from headhunt_svc.model.checkpoint import check_family, check_whole, read_config
+from headhunt_svc.model.hub_errors import is_offline
 from headhunt_svc.model.identity import (
     DEFAULT_BRANCH,
     ModelLock,
@@ -56,7 +57,7 @@ def lock_model(mllm: MllmParams, path: Path, links: Path, if_moved: IfMoved = "r
 
 def _lock_of_hub(mllm: MllmParams, old: ModelLock | None, path: Path, keep: bool) -> tuple[ModelLock, str | None]:
     """A hub's model as it is locked (old), or resolved now; the hub is asked only where its answer can differ."""
-    if old and (mllm.revision == old.commit or hub.is_offline()):
+    if old and (mllm.revision == old.commit or is_offline()):
         return old, None
     if old is None:
         return hub.resolve(mllm), None

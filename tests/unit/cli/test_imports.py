@@ -17,6 +17,7 @@ CASES = [
     ("bundles list", 0, ""),
     ("bundle show", 0, ""),
     ("models list", 0, ""),
+    ("models check owner/model", 2, "owner/model cannot be resolved while HF_HUB_OFFLINE is set"),
     ("jobs submit yard.mp4", 0, ""),
     ("detect nothing-there.mp4", 3, "nothing-there.mp4: no such file"),
     ("detect yard.mp4 --threshold 1.5", 2, "threshold 1.5 is not in [0, 1]"),

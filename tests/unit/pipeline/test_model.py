@@ -10,7 +10,8 @@ import pytest
 
 from headhunt_svc import paths
 from headhunt_svc.errors import ArtifactError, HeadHuntError, ModelError
-from headhunt_svc.model import hub, identity
+from headhunt_svc.model import identity
+from headhunt_svc.model.hub_errors import explained
 from headhunt_svc.model.identity import current_lock, difference, digest_of, lock_folder, read_lock
 from headhunt_svc.params import MllmParams
 from headhunt_svc.pipeline.model import lock_model
@@ -149,5 +150,5 @@ def test_a_lock_that_cannot_be_read_says_the_way_out(folder: Path) -> None:
     ],
 )
 def test_a_disk_that_takes_no_more(number: int, says: str) -> None:
-    with pytest.raises(HeadHuntError, match=says), hub.explained("owner/model", None):
+    with pytest.raises(HeadHuntError, match=says), explained("owner/model", None):
         raise OSError(number, os.strerror(number), "blob")

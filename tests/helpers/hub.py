@@ -85,6 +85,7 @@ class Hub:
         self.repos: dict[str, Repo] = {}
         self.log: list[Access] = []
         self.status: int | None = None  # of every answer, for an hour of trouble
+        self.pause_s = 0.0  # before every answer about a repository
         self.page: bytes | None = None  # answered to everything, as by a proxy that wants a login
         self.url = self.storage = ""
 
@@ -150,6 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.hub.status is not None:
             self._answer(self.hub.status, {}, b"")
         elif parts[:2] == ["api", "models"]:
+            time.sleep(self.hub.pause_s)
             self._api("/".join(parts[2:4]), parts[4:])
         elif parts[0] == "lfs":
             self._stored(parts[1:])

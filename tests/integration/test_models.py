@@ -12,6 +12,7 @@ import yaml
 
 from conftest import HEADHUNT, ROOT
 from headhunt_svc.model.extractor import COMMON_SIZE
+from headhunt_svc.model.hub import TIMEOUT_S
 from headhunt_svc.model.inspection import PROMPT
 from helpers.forked import Commands
 from helpers.hub import TOKEN, Fault, Hub, Repo, files_of, serving_hub
@@ -293,3 +294,17 @@ def test_what_lies_in_folders_of_a_repository_is_left_there(hub: Hub, run: Run, 
     hub.add("owner/folders", files | {"tokenizer_2/tokenizer.json": b"{}", "onnx/model.safetensors": bytes(200_000)})
     assert run("models", "pull", "owner/folders").returncode == 0
     assert sum(hub.fetched.values()) == sum(map(len, files.values()))
+
+
+def test_a_slow_hub_is_waited_for_and_one_that_hangs_is_told(hub: Hub, run: Run, files: dict[str, bytes]) -> None:
+    hub.add("owner/slow", files, faults={WEIGHTS: Fault(pause_s=0.02)})
+    hub.pause_s = 1
+    assert run("models", "pull", "owner/slow").returncode == 0
+    hub.pause_s = TIMEOUT_S + 2
+    try:
+        done = run("models", "check", "owner/slow")
+    finally:
+        hub.pause_s = 0
+    assert done.returncode == 2
+    assert "does not answer or broke off (timed out)" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -14,6 +14,7 @@ from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
 from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.detector.deployments import Deployed, Version
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.params import CalibrateParams, load_params
 from headhunt_svc.storage.files import read_json
 
@@ -128,7 +129,7 @@ def bundles_rollback(
 def print_bundle(folder: Path, metrics_file: Path) -> None:
     """Prints the lineage and operating points of a bundle, and its figures where `metrics_file` is of this detector."""
     bundle, _ = load_bundle(folder)
-    videos = ", ".join(f"{n} {split}" for split, n in bundle.data["videos"].items())
+    videos = ", ".join(f"{n} {split}" for split, n in bundle.data.get("videos", {}).items())
     heads = zip(bundle.heads, bundle.rss, strict=True)
     lines = [
         ("detector", bundle.detector_id),
@@ -168,8 +169,13 @@ def _point_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:
 def _test_lines(bundle: Bundle, metrics_file: Path) -> Iterator[tuple[str, str]]:
     if metrics_file.exists():
         row = read_json(metrics_file, "headhunt evaluate")
-        if row["detector_id"] == bundle.detector_id:
-            yield "test", f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
+        try:
+            text = f"ROC-AUC {row['roc_auc']:.3f}, AP {row['average_precision']:.3f}, {row['n_videos']} videos"
+            is_of_bundle = row["detector_id"] == bundle.detector_id
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ArtifactError(f"{metrics_file} holds no figures ({exc!r}): run `headhunt evaluate` again") from exc
+        if is_of_bundle:
+            yield "test", text
 
 
 def print_history(history: Sequence[Version]) -> None:

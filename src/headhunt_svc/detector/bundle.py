@@ -219,6 +219,14 @@ class Bundle(BaseModel):
     confidence: Confidence | None = None  # in the choice of the heads
     unavailable: dict[str, str] | None = None  # operating points that the validation videos do not allow, and why
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Bundle":
+        if len(self.heads) != len(self.rss):
+            raise ValueError(f"{len(self.heads)} heads with {len(self.rss)} values of rss")
+        if not isinstance(self.data.get("index_sha256"), str) or not isinstance(self.data.get("videos", {}), dict):
+            raise ValueError("data names neither a digest nor the videos")
+        return self
+
     @model_serializer(mode="wrap")
     def _omit_later_fields(self, handler: Callable[[object], Any]) -> dict[str, Any]:
         fields = type(self).model_fields

@@ -14,11 +14,12 @@ import typer.main
 
 from conftest import ROOT
 from headhunt_svc.cli import main as cli
+from headhunt_svc.cli.bundle import print_bundle
 from headhunt_svc.cli.console import clock
 from headhunt_svc.cli.detect import notices, print_report, sparkline
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Report, ReportGap
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.jobs.models import JobOptions
 from headhunt_svc.pipeline.files import Passes
 from headhunt_svc.serve.models import DetectOptions
@@ -223,8 +224,10 @@ def test_a_bundle_shows_which_points_it_lacks(
 def test_what_nobody_expected_is_one_line_too_and_a_traceback_on_request(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, without_f1: Path
 ) -> None:
-    path = without_f1 / "bundle.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": {}}))
+    def fail(folder: Path, metrics_file: Path) -> None:
+        raise KeyError("videos")
+
+    monkeypatch.setattr("headhunt_svc.cli.bundle.print_bundle", fail)
     args = ["bundle", "show", "--bundle", str(without_f1)]
     code, text = run(capsys, monkeypatch, *args)
     assert code == 2
@@ -234,3 +237,21 @@ def test_what_nobody_expected_is_one_line_too_and_a_traceback_on_request(
     monkeypatch.setattr("sys.argv", ["headhunt", *args])
     with pytest.raises(KeyError):
         cli.main()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "7", '{"detector_id": "d", "roc_auc": "x"}', '{"roc_auc": null}'])
+def test_what_holds_no_figures_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"metrics\.json holds no figures .* run `headhunt evaluate` again"):
+        print_bundle(ROOT / "artifacts" / "detector", tmp_path / "metrics.json")
+
+
+@pytest.mark.parametrize("change", [{"rss": [0.5]}, {"data": {}}, {"data": {"index_sha256": "a", "videos": 7}}])
+def test_a_bundle_whose_parts_do_not_fit_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, without_f1: Path, change: dict[str, object]
+) -> None:
+    path = without_f1 / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    code, text = run(capsys, monkeypatch, "bundle", "show", "--bundle", str(without_f1))
+    assert code == 2
+    assert re.search(r"^error: .*bundle\.json: .*: run `headhunt bundle make`$", text.strip())

@@ -37,7 +37,7 @@ COMMANDS = Commands()
 # the DVC stages after pretrain, as verbs
 STAGES = [
     "demo corpus",
-    "models lock",
+    "models lock --keep",
     "index",
     "extract",
     "identify",

@@ -1,4 +1,4 @@
-"""Puts the embedded default into wheels: a clone keeps its parameters, model and published figures outside the package."""
+"""Puts the embedded default into wheels: in a clone its parameters, model and figures lie outside the package."""
 
 import shutil
 from pathlib import Path

@@ -76,7 +76,7 @@ def build(size: Size) -> Extractor:
             "bos_token_id": None,
             "eos_token_id": 2,
         },
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_id=tokenizer.get_vocab()["<image>"],
         scale_factor=size.scale,
     )
     torch.manual_seed(0)

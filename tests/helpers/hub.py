@@ -1,7 +1,7 @@
 """A hub of models on loopback: the protocol that huggingface_hub speaks, with what can go wrong, and an access log.
 
-Repository information, refs, tree and files as the public hub has them: small files come from the hub itself, weights (LFS)
-by a redirect to another server. A file can be slow, cut off, damaged; a repository gated; a branch can move.
+Repository information, refs, tree and files as the public hub has them: small files come from the hub itself, weights
+(LFS) by a redirect to another server. A file can be slow, cut off, damaged; a repository gated; a branch can move.
 """
 
 import contextlib

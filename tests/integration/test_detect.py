@@ -1,6 +1,7 @@
 """`headhunt detect` as a user runs it: a real process, real files, the bundle that ships."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -226,6 +227,27 @@ def test_one_bad_video_does_not_stop_the_others(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "out").rglob("*.json")) == ["good.mp4.json", "z.gif.json"]
     again = headhunt("detect", footage / "z.gif", "--out", tmp_path / "out", "--resume", "--json")
     assert json.loads(again.stdout) == reports[1]
+
+
+def test_a_kept_report_is_of_the_file_that_is_there_now(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "yard.mp4", 40)
+    old = write_video(tmp_path / "old.mp4", 20)
+    os.utime(old, (0, 0))  # a file's own times say nothing about when it came here
+    write_video(tmp_path / "d.mp4", 60)
+
+    def frames() -> int:
+        done = headhunt("detect", video, "--out", tmp_path / "out", "--resume", "--json")
+        return int(json.loads(done.stdout)["n_frames"])
+
+    assert frames() == 40
+    old.replace(video)
+    assert frames() == 20
+    written = (tmp_path / "out" / "yard.mp4.json").stat().st_mtime_ns
+    assert frames() == 20
+    assert (tmp_path / "out" / "yard.mp4.json").stat().st_mtime_ns == written
+    video.unlink()
+    video.symlink_to(tmp_path / "d.mp4")
+    assert frames() == 60
 
 
 def test_wrong_use_is_one_line_with_the_way_out(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ def detect(
         bool, typer.Option("--explain", help="Also write which places and heads made the scores; needs --out.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print reports as JSON lines instead of summaries.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep reports in --out that this detector made.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep reports in --out that this detector made of these files.")
+    ] = False,
     operating_point: PointName = "f1",
     threshold: Threshold = None,
     smoothing: SmoothingMode = "offline",
@@ -76,6 +78,8 @@ def detect(
             raise typer.BadParameter(
                 "--threshold, --smoothing, --contributions, --stream and --describe are for VIDEOS, not for --split"
             )
+        if split != "test" and out is None:
+            raise typer.BadParameter(f"--split {split} needs --out DIR: {paths.REPORTS} is for the split test")
         point = _point_for_split(bundle, operating_point)
         from headhunt_svc.pipeline.detect import detect_split, detect_stored
 

@@ -41,12 +41,16 @@ def init(
         raise ConfigError("--demo has its own model and footage: leave --model and --footage out")
     if revision and not model:
         raise ConfigError("--revision needs --model")
+    if update and (model or footage):
+        raise ConfigError("--update leaves model and footage as they are: change mllm and dataset in params.yaml")
+    if update and not demo and not (folder / PARAMS).exists():
+        raise ConfigError(f"{folder} holds no {PARAMS}, so no project: leave --update out to make one")
     if demo:
         project = demo_project(shipped(), load_demo_params().corpus.places())
     else:
         project = own_project(shipped(), footage, model, revision, folder)
     left = write_project(folder, project, update)
-    if not demo and project.model is not None:
+    if not (demo or update) and project.model is not None:
         note("without --model this project uses the embedded model, which knows rendered scenes only")
     if left is not None:
         note(left)

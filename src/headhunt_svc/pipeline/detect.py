@@ -48,10 +48,18 @@ def _kept(path: Path, reporter: Reporter, options: Options) -> Report | None:
     return report if same and source == current else None
 
 
+def _is_newer(video: Path, report: Path) -> bool:
+    """Did the file or link of this name come here, or change, after the report was written? Times that `cp -p` keeps
+    say nothing about that."""
+    return max(video.stat().st_ctime_ns, video.lstat().st_ctime_ns) >= report.stat().st_mtime_ns
+
+
 def _finished(path: Path, video: Path, reporter: Reporter, options: Options) -> Report | None:
-    """The report of an earlier run, if it is also of the stream that this run would read."""
+    """The report of an earlier run, if it is also of the file and the stream that this run would read."""
     report = _kept(path, reporter, options)
-    if report is not None and (report.stream is not None or options.stream is not None):
+    if report is None or not video.exists() or _is_newer(video, path):
+        return None
+    if report.stream is not None or options.stream is not None:
         with open_video(video, stream=options.stream) as opened:
             if stream_of(opened) != report.stream:
                 return None
@@ -257,23 +265,19 @@ class _StoredDetector:
         return report
 
 
-def _inputs(index: Path, split: Split, out: Path) -> list[Input]:
-    """The videos of a split; reports of other videos in `out` are deleted."""
-    inputs = [Input(v.path, v.video_id) for v in load_index(index, split)]
-    for stale in set(out.rglob("*.json")) - {report_path(out, item.video_id) for item in inputs}:
-        stale.unlink()
-    return inputs
+def _inputs(index: Path, split: Split) -> list[Input]:
+    return [Input(v.path, v.video_id) for v in load_index(index, split)]
 
 
 def detect_split(
     bundle: Path, index: Path, split: Split, out: Path, operating_point: str = DEFAULT_OPERATING_POINT
 ) -> int:
-    """A report for every video of a split, resumable; returns their number.
+    """A report for every video of a split, resumable; returns their number. Other files in `out` stay.
 
     Raises:
         VideoError: some video could not be scored (each is named), or has gaps.
     """
-    inputs = _inputs(index, split, out)
+    inputs = _inputs(index, split)
     results = detect_videos(load_detector(bundle), inputs, Outputs(out, resume=True), Options(operating_point))
     return sum(1 for _ in whole_reports(results))
 
@@ -284,13 +288,16 @@ def detect_stored(
     """The stage detect: as `detect_split`, and keeps the outputs of all heads in the store `features`.
 
     After another choice of heads, scorer or operating point it makes the new reports from these, without decoding.
+    `out` belongs to the stage: reports of other videos in it are deleted.
 
     Raises:
         VideoError: see detect_split.
     """
-    inputs, store = _inputs(index, split, out), FeatureStore(features, "headhunt detect --split test")
+    inputs, store = _inputs(index, split), FeatureStore(features, "headhunt detect --split test")
     detector = _StoredDetector(bundle, store, out, Options(operating_point))
     check_writable(out)
+    for stale in set(out.rglob("*.json")) - {report_path(out, item.video_id) for item in inputs}:
+        stale.unlink()
     try:
         for _ in whole_reports(_each(inputs, detector.report)):
             pass

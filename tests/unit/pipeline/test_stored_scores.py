@@ -13,7 +13,7 @@ from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import load_report
 from headhunt_svc.errors import VideoError
 from headhunt_svc.pipeline import detect
-from headhunt_svc.pipeline.detect import detect_stored
+from headhunt_svc.pipeline.detect import detect_split, detect_stored
 from headhunt_svc.pipeline.files import Passes, report_path
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
@@ -79,6 +79,17 @@ def other(tmp_path: Path) -> Path:
     golden = np.ascontiguousarray(load_golden(SHIPPED)[:, : 4 * d_head])
     save_bundle(out, old.relocated(SHIPPED, out).model_copy(update=changed), new, golden)
     return out
+
+
+def test_only_the_folder_of_the_stage_loses_reports_of_other_videos(project: Project) -> None:
+    theirs = [project.reports / "old.json", project.reports.parent / "mine" / "notes.json"]
+    for path in theirs:
+        path.parent.mkdir()
+        path.write_text("{}")
+    project.add("a.mp4")
+    project.detect()
+    assert detect_split(SHIPPED, project.index, "test", theirs[1].parent) == 1
+    assert [path.exists() for path in theirs] == [False, True]
 
 
 def test_the_first_reports_are_those_of_plain_detection(project: Project) -> None:

@@ -78,17 +78,7 @@ def detect(
             raise typer.BadParameter(
                 "--threshold, --smoothing, --contributions, --stream and --describe are for VIDEOS, not for --split"
             )
-        if split != "test" and out is None:
-            raise typer.BadParameter(f"--split {split} needs --out DIR: {paths.REPORTS} is for the split test")
-        point = _point_for_split(bundle, operating_point)
-        from headhunt_svc.pipeline.detect import detect_split, detect_stored
-
-        files, where = (bundle, paths.INDEX, split), out or paths.REPORTS
-        if split == "test" and out is None:
-            print_passes(detect_stored(*files, where, paths.TEST_FEATURES, point))
-        else:
-            detect_split(*files, where, point)
-        note(f"reports of the split {split} at operating point {point}: {where}")
+        _detect_split(bundle, split, out, operating_point)
         return
     if server is not None and (plot or explain or resume or bundle != paths.BUNDLE):
         raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
@@ -112,6 +102,21 @@ def detect(
     if n_bad:
         note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _detect_split(bundle: Path, split: Split, out: Path | None, operating_point: str) -> None:
+    """Scores a split of the index; without `out` as the DVC stage."""
+    if split != "test" and out is None:
+        raise typer.BadParameter(f"--split {split} needs --out DIR: {paths.REPORTS} is for the split test")
+    point = _point_for_split(bundle, operating_point)
+    from headhunt_svc.pipeline.detect import detect_split, detect_stored
+
+    files = (bundle, paths.INDEX, split)
+    if out is None:
+        print_passes(detect_stored(*files, paths.REPORTS, paths.TEST_FEATURES, point))
+    else:
+        detect_split(*files, out, point)
+    note(f"reports of the split {split} at operating point {point}: {out or paths.REPORTS}")
 
 
 def _point_for_split(folder: Path, point: str) -> str:

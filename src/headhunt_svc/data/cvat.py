@@ -89,6 +89,13 @@ class _Mark:
     shapes: list[_Shape] = field(default_factory=list)
 
 
+def _is_outside(attributes: dict[str, str]) -> bool:
+    outside = attributes.get("outside", "0")
+    if outside not in ("0", "1"):
+        raise ValueError(f"outside is {outside!r}, expected 0 or 1")
+    return outside == "1"
+
+
 class _Document:
     """Collects tasks, tracks, tags and labels while expat reads the file."""
 
@@ -141,10 +148,9 @@ class _Document:
         elif path == ["annotations", "track"]:
             self.marks.append(_Mark(line, attributes["label"], attributes.get("task_id")))
         elif path[:2] == ["annotations", "track"] and len(path) == 3:
-            outside = attributes.get("outside") == "1"
-            self.marks[-1].shapes.append(_Shape(line, attributes["frame"], outside))
+            self.marks[-1].shapes.append(_Shape(line, attributes["frame"], _is_outside(attributes)))
         elif path[:2] == ["annotations", "track"] and len(path) == 4 and "outside" in attributes:
-            self.marks[-1].shapes[-1].parts.append(attributes["outside"] == "1")
+            self.marks[-1].shapes[-1].parts.append(_is_outside(attributes))
         elif path == ["annotations", "image"]:
             self._image = attributes
         elif path[:2] == ["annotations", "image"] and len(path) == 3:
@@ -179,8 +185,8 @@ def _add_regions(mark: _Mark, task: _Task, file: RowFile) -> None:
     except ValueError:
         file.add(mark.line, f"{mark.label}: a frame is no number")
         return
-    following = [frame for frame, _ in shapes[1:]]
-    for (frame, shape), after in zip(shapes, [*following, None], strict=True):
+    following = [*(frame for frame, _ in shapes[1:]), None]
+    for (frame, shape), after in zip(shapes, following, strict=False):  # of no shapes, none
         if shape.outside or (shape.parts and all(shape.parts)):
             continue
         try:

@@ -40,6 +40,8 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         raise ArtifactError(
             f"{heads} was found in model {selection.revision}, params.yaml names {lock.digest}: run `dvc repro`"
         )
+    if selection.prompts != params.prompts.texts:
+        raise ArtifactError(f"{heads} was found under other prompts than params.yaml has: run `dvc repro`")
     if selection.heads != fitted.heads:
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
     videos, n_frames = load_index(index), params.segmentation.frames_per_segment

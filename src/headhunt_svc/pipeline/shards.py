@@ -9,6 +9,7 @@ import numpy as np
 from headhunt_svc.data.feature_store import VideoFeatures
 from headhunt_svc.detector.batches import TimedSegment
 from headhunt_svc.model.extractor import Reading
+from headhunt_svc.model.families.plugins import plugins
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.storage.files import code_version, sha256, text_id
 from headhunt_svc.types import HeadRef
@@ -19,8 +20,9 @@ STORED = "shards with file facts"  # part of every key: shards of an older layou
 
 @cache
 def features_code() -> str:
-    """Version of the code and libraries that features depend on."""
-    return code_version("core/frame_times.py", "core/segmentation.py", "detector/batches.py", "model", "video")
+    """Version of the code and libraries that features depend on, with the families of other distributions."""
+    version = code_version("core/frame_times.py", "core/segmentation.py", "detector/batches.py", "model", "video")
+    return " ".join([version, *(f"{plugin.model_type} {plugin.distribution}" for plugin in plugins() if plugin.added)])
 
 
 def shard_key(

@@ -159,6 +159,11 @@ def test_tracks_end_where_they_are_outside_and_overlapping_ones_are_one_span(tmp
     assert frames(path) == {"0412.mp4": ("fall+fight", ((10, 20), (30, 31), (98, 100)))}
 
 
+def test_a_track_without_shapes_covers_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.xml", cvat(cvat_task(1, FIGHT), [track("fight", [])]))
+    assert frames(path) == {"0412.mp4": ("normal", ())}
+
+
 def test_a_skeleton_is_gone_when_all_its_points_are_outside(tmp_path: Path) -> None:
     def skeleton(frame: int, outside: int) -> str:
         points = [f'<points label="{i}" keyframe="1" outside="{outside}" points="1,1"></points>' for i in (1, 2)]
@@ -255,6 +260,10 @@ def test_entities_are_refused_before_they_are_read(tmp_path: Path, beginning: st
         (
             cvat(cvat_task(1, FIGHT), [track("a", [box(3).replace('frame="3"', 'frame="x"')])]),
             "a: a frame is no number",
+        ),
+        (
+            cvat(cvat_task(1, FIGHT), [track("a", [box(3).replace('outside="0"', 'outside="True"')])]),
+            "outside is 'True', expected 0 or 1",
         ),
         (cvat(cvat_task(1, FIGHT).replace("task>", "job>").replace("<source>0412.mp4</source>", "")), "not a job"),
         (

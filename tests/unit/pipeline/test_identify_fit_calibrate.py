@@ -39,6 +39,7 @@ from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.model.identity import ModelLock, write_lock
 from headhunt_svc.params import Params, SplitParams, load_params
 from headhunt_svc.paths import MODEL_LOCK
+from headhunt_svc.pipeline.bundle import bundle as make_bundle
 from headhunt_svc.pipeline.calibrate import calibrate
 from headhunt_svc.pipeline.fit import fit
 from headhunt_svc.pipeline.identify import identify
@@ -339,3 +340,11 @@ def test_split_draws_from_what_is_no_test_video_and_records_it(tmp_path: Path) -
     assert record["params"] == {"calibration": 0.1, "validation": 6, "seed": 3}
     assert record["pool"] == {"fall": 34, "normal": 66}
     assert record["drawn"] == {"calibration": {"fall": 3, "normal": 7}, "validation": {"fall": 2, "normal": 4}}
+
+
+def test_no_bundle_serves_other_prompts_than_heads_were_hunted_under(params: Params, folder: Path) -> None:
+    run(params, folder)
+    files = (folder / "index.parquet", folder / "heads.json", folder / "scorer.safetensors", folder / "locator.json")
+    prompts = params.prompts.model_copy(update={"texts": ("Is anything wrong here?", *params.prompts.texts[1:])})
+    with pytest.raises(ArtifactError, match=r"heads.json was found under other prompts than params.yaml has"):
+        make_bundle(params.model_copy(update={"prompts": prompts}), *files, folder / "new")

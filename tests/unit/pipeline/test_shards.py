@@ -16,7 +16,9 @@ def test_another_version_of_a_family_that_was_added_makes_features_anew(
 
     def key() -> str:
         shards.features_code.cache_clear()
-        return shards.shard_key(tmp_path / "a.mp4", "model", None, (), SegmentationParams(length_s=1.6, frames_per_segment=8))
+        return shards.shard_key(
+            tmp_path / "a.mp4", "model", None, (), SegmentationParams(length_s=1.6, frames_per_segment=8)
+        )
 
     keys = [key()]
     for version in ("1.0", "1.1"):

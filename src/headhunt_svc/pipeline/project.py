@@ -59,12 +59,14 @@ def own_project(shipped: Path, footage: Path | None, model: str | None, revision
     shipped: the folder that holds the embedded default.
 
     Raises:
-        ConfigError: the folder of the footage is missing.
+        ConfigError: the folder of the footage or of the model is missing.
     """
     if footage is not None and not footage.is_dir():
         raise ConfigError(f"--footage {footage}: no such folder")
     if model is not None and Path(model).is_dir():
         model = _seen_from(folder, Path(model))
+    elif model is not None and (model.startswith((".", "/", "~")) or model.count("/") > 1):
+        raise ConfigError(f"--model {model}: neither a folder that is there nor an id of a hub (OWNER/NAME)")
     values = {
         "name": folder.resolve().name,
         "version": version(DISTRIBUTION),

@@ -44,6 +44,12 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *ar
         (["detect", "--split", "validation"], 2, "--split validation needs --out"),
         (["init", "p", "--update"], 2, "error: p holds no params.yaml, so no project: leave --update out"),
         (["init", "p", "--update", "--model", "org/model"], 2, "error: --update leaves model and footage as they are"),
+        (
+            ["init", "p", "--model", "./weights"],
+            2,
+            "error: --model ./weights: neither a folder that is there nor an id",
+        ),
+        (["init", "p", "--model", "https://hub/a/b"], 2, "error: --model https://hub/a/b: neither a folder"),
         (["init", "p", "--update", "--footage", "."], 2, "error: --update leaves model and footage as they are"),
         (["detect", "--nonsense"], 2, "No such option"),
         (["index", "--params", "none.yaml"], 2, "error: none.yaml not found"),

@@ -78,7 +78,15 @@ def detect(
             raise typer.BadParameter(
                 "--threshold, --smoothing, --contributions, --stream and --describe are for VIDEOS, not for --split"
             )
-        _detect_split(bundle, split, out, operating_point)
+        point = _point_for_split(bundle, split, out, operating_point)
+        from headhunt_svc.pipeline.detect import detect_split, detect_stored
+
+        files, where = (bundle, paths.INDEX, split), out or paths.REPORTS
+        if split == "test" and out is None:
+            print_passes(detect_stored(*files, where, paths.TEST_FEATURES, point))
+        else:
+            detect_split(*files, where, point)
+        note(f"reports of the split {split} at operating point {point}: {where}")
         return
     if server is not None and (plot or explain or resume or bundle != paths.BUNDLE):
         raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
@@ -104,23 +112,10 @@ def detect(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _detect_split(bundle: Path, split: Split, out: Path | None, operating_point: str) -> None:
-    """Scores a split of the index; without `out` as the DVC stage."""
+def _point_for_split(folder: Path, split: Split, out: Path | None, point: str) -> str:
+    """The operating point for a split, where the bundle has no f1 its default one; prints the bundle's cautions."""
     if split != "test" and out is None:
         raise typer.BadParameter(f"--split {split} needs --out DIR: {paths.REPORTS} is for the split test")
-    point = _point_for_split(bundle, operating_point)
-    from headhunt_svc.pipeline.detect import detect_split, detect_stored
-
-    files = (bundle, paths.INDEX, split)
-    if out is None:
-        print_passes(detect_stored(*files, paths.REPORTS, paths.TEST_FEATURES, point))
-    else:
-        detect_split(*files, out, point)
-    note(f"reports of the split {split} at operating point {point}: {out or paths.REPORTS}")
-
-
-def _point_for_split(folder: Path, point: str) -> str:
-    """The operating point for a split, where the bundle has no f1 its default one; prints the bundle's cautions."""
     bundle = check_bundle(folder)
     if point == DEFAULT_OPERATING_POINT != bundle.default_point:
         point, reason = bundle.default_point, (bundle.unavailable or {}).get(point, "it was not calibrated")

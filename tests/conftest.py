@@ -57,7 +57,21 @@ STAGES = [
 # they start first: a process that begins one when the others are done keeps everybody waiting.
 LONG_MODULES = [
     ROOT / "tests" / "integration" / f"test_{name}.py"
-    for name in ("jobs", "pipeline", "service", "batch", "bento", "service_jobs", "relabel")
+    for name in (
+        "jobs",
+        "pipeline",
+        "service",
+        "batch",
+        "bento",
+        "detect",
+        "models",
+        "monitoring",
+        "hub_project",
+        "service_jobs",
+        "model_lock",
+        "relabel",
+        "installed",
+    )
 ]
 
 

@@ -169,6 +169,8 @@ class HeadSelection:
     criteria: str
     confidence: Confidence | None  # None: not measured
     data: str  # names the labelled videos (data/datasets.data_digest)
+    model: str  # revision, number format and attention (detector/bundle.model_key)
+    segmentation: str  # SegmentationParams as JSON
 
 
 @dataclass(frozen=True, slots=True)

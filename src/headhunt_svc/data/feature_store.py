@@ -27,10 +27,11 @@ _STATE = TypeAdapter(VideoState)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where features come from: the model as `extract` names it, and the prompts in order."""
+    """Where features come from: the model as `extract` names it, the prompts in order, and how segments are cut."""
 
     model: str
     prompts: tuple[str, ...]
+    segmentation: str  # SegmentationParams as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +100,15 @@ class FeatureStore:
         write_file(self._shard(video_id), lambda p: save_file(tensors, p, metadata=text))
 
     def check(self, video_ids: Iterable[str], expected: Source) -> None:
-        """Raise ArtifactError if features are of another model or other prompts; names the first such video."""
+        """Raise ArtifactError if features are of another model, prompts or segments; names the first such video."""
         for video_id in video_ids:
-            stored = self._read(video_id)[0].get("source", {"model": "an unknown model", "prompts": ()})
-            stored["prompts"] = tuple(stored["prompts"])
+            stored = self._read(video_id)[0].get("source") or {}
+            stored["prompts"] = tuple(stored.get("prompts", ()))
             for name, needed in asdict(expected).items():
-                if stored[name] != needed:
+                if stored.get(name) != needed:
                     raise ArtifactError(
-                        f"{self.folder}: features of {video_id} are of {name} {stored[name]!r}, params.yaml asks for "
-                        f"{needed!r}: run `{self.made_by}`"
+                        f"{self.folder}: features of {video_id} are of {name} {stored.get(name)!r}, params.yaml asks "
+                        f"for {needed!r}: run `{self.made_by}`"
                     )
 
     def finish(self, video_ids: Iterable[str]) -> None:

@@ -66,6 +66,7 @@ def save_selection(path: Path, selection: HeadSelection) -> None:
             "mllm": {"id": selection.mllm_id, "revision": selection.revision},
             "prompts": selection.prompts,
             "data": selection.data,
+            "features": {"model": selection.model, "segmentation": selection.segmentation},
             "criteria": selection.criteria,
             "heads": [h._asdict() | {"rss": r} for h, r in zip(selection.heads, selection.rss, strict=True)],
             "confidence": asdict(selection.confidence) if selection.confidence else None,
@@ -85,9 +86,9 @@ def load_selection(path: Path) -> HeadSelection:
         rss = tuple(float(h["rss"]) for h in raw["heads"])
         row, mllm, prompts = raw["confidence"], raw["mllm"], tuple(raw["prompts"])
         confidence = Confidence(**row | {"frequency": tuple(row["frequency"])}) if row else None
-        return HeadSelection(
-            heads, rss, prompts, mllm["id"], mllm["revision"], raw["criteria"], confidence, raw["data"]
-        )
+        features = raw["features"]
+        of = (mllm["id"], mllm["revision"], raw["criteria"], confidence, raw["data"])
+        return HeadSelection(heads, rss, prompts, *of, features["model"], features["segmentation"])
     except (KeyError, TypeError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as chosen heads ({exc!r}): run `headhunt identify`") from exc
 

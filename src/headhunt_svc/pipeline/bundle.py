@@ -11,6 +11,7 @@ from headhunt_svc.detector.bundle import (
     load_operating_points,
     load_scorer,
     load_selection,
+    model_key,
     save_bundle,
 )
 from headhunt_svc.detector.cautions import domain_of
@@ -40,6 +41,12 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         raise ArtifactError(
             f"{heads} was found in model {selection.revision}, params.yaml names {lock.digest}: run `dvc repro`"
         )
+    if selection.model != model_key(params.mllm):
+        raise ArtifactError(
+            f"{heads} was found in {selection.model}, params.yaml names {model_key(params.mllm)}: run `dvc repro`"
+        )
+    if selection.segmentation != params.segmentation.model_dump_json():
+        raise ArtifactError(f"{heads} was found on segments that were cut in another way: run `dvc repro`")
     if selection.prompts != params.prompts.texts:
         raise ArtifactError(f"{heads} was found under other prompts than params.yaml has: run `dvc repro`")
     if selection.heads != fitted.heads:

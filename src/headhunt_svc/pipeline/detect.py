@@ -261,7 +261,8 @@ class _StoredDetector:
         ):
             report = self._detector.report(video, _drawn(batches, item, progress, task), self._options)
         save_report(target, report)  # before its features: where a run stops in between, the next one decodes again
-        self._store.save(item.video_id, scorer.features(video.state()), key, Source(self._model, self._prompts))
+        source = Source(self._model, self._prompts, self._reporter.bundle.segmentation.model_dump_json())
+        self._store.save(item.video_id, scorer.features(video.state()), key, source)
         return report
 
 

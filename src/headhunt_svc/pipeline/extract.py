@@ -79,7 +79,7 @@ def extract_videos(
             with damage_named(extractor.model.name_or_path or key_of_model):
                 extractor.check(prompts, heads or (), params.frames_per_segment)
         features = video_features(extractor, record, prompts, params, Settings().batch_segments, heads)
-        store.save(record.video_id, features, key, Source(key_of_model, tuple(prompts)))
+        store.save(record.video_id, features, key, Source(key_of_model, tuple(prompts), params.model_dump_json()))
         decoded += 1
     return Passes(stored=len(records) - decoded, decoded=decoded)
 

@@ -20,7 +20,7 @@ from headhunt_svc.core.identification import (
 from headhunt_svc.core.saliency import CRITERIA, head_criteria
 from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.data.feature_store import FeatureStore
-from headhunt_svc.detector.bundle import model_revision, save_selection
+from headhunt_svc.detector.bundle import model_key, model_revision, save_selection
 from headhunt_svc.params import IdentifyParams, Params
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts
 from headhunt_svc.pipeline.plots import saliency_map
@@ -97,6 +97,8 @@ def identify(params: Params, index: Path, labels: Path, features: Path, out: Pat
         params.identify.criteria,
         measured[0] if measured else None,
         data_digest(r for split in LABELLED for r in records[split]),
+        model_key(params.mllm),
+        params.segmentation.model_dump_json(),
     )
     write_file(out.with_name("saliency.csv"), lambda p: table.to_csv(p, index=False))
     saliency_map(out.with_name("saliency.png"), robust, experts)

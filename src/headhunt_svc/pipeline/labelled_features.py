@@ -91,7 +91,10 @@ def load_prompts(
     Raises:
         ArtifactError: features are missing, of another model or of other prompts.
     """
-    store.check([r.video_id for r in records], Source(model_key(params.mllm), params.prompts.texts))
+    store.check(
+        [r.video_id for r in records],
+        Source(model_key(params.mllm), params.prompts.texts, params.segmentation.model_dump_json()),
+    )
     numbers = range(len(params.prompts.texts)) if prompts is None else prompts
     return [load_labelled(store, records, i, params.label.min_anomalous_share) for i in numbers]
 

@@ -63,7 +63,7 @@ def recalibrate(
 
     Raises:
         DatasetError: labels of unknown videos, of test videos, or of segments that do not exist.
-        ArtifactError: features of another model or other prompts than the bundle's.
+        ArtifactError: features of another model, other prompts or segments than the bundle's.
     """
     new, records = read_labels(corrections), load_records(index, labels)
     splits = {r.video_id: r.split for r in records}
@@ -77,7 +77,9 @@ def recalibrate(
         check_model(old, bundle)
     mllm, store = old.mllm_at(bundle), FeatureStore(features)
     labelled = [r for r in records if r.split in ("calibration", "validation")]
-    store.check([r.video_id for r in labelled], Source(model_key(mllm, old.mllm_revision), old.calibration_prompts))
+    cut = old.segmentation.model_dump_json()
+    source = Source(model_key(mllm, old.mllm_revision), old.calibration_prompts, cut)
+    store.check([r.video_id for r in labelled], source)
     labelled = [relabelled(r, store.load(r.video_id), new[r.video_id]) if r.video_id in new else r for r in labelled]
     prompt, share = old.calibration_prompts.index(old.prompt), params.label.min_anomalous_share
     data = {

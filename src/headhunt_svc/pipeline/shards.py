@@ -15,7 +15,7 @@ from headhunt_svc.storage.files import code_version, sha256, text_id
 from headhunt_svc.types import HeadRef
 from headhunt_svc.video.source import VideoState
 
-STORED = "shards with file facts"  # part of every key: shards of an older layout are made again
+STORED = "shards with segmentation"  # part of every key: shards of an older layout are made again
 
 
 @cache

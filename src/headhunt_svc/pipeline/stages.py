@@ -122,7 +122,7 @@ STAGES = {
         "pipeline.identify",
         code=(*_DETECTOR, _IDENTITY, _LABELLED, _PLOTS),
         deps=(paths.INDEX, paths.LABELS, paths.MODEL_LOCK, paths.FEATURES),
-        params=("identify", "label", "mllm", "prompts"),
+        params=("identify", "label", "mllm", "prompts", "segmentation"),
         outs=(paths.HEADS, paths.SALIENCY, paths.SALIENCY.with_suffix(".png")),
     ),
     "fit": Stage(
@@ -130,7 +130,7 @@ STAGES = {
         "pipeline.fit",
         code=(*_FEATURES, _IDENTITY, _LABELLED),
         deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.MODEL_LOCK, paths.FEATURES),
-        params=("fit", "label", "mllm", "prompts"),
+        params=("fit", "label", "mllm", "prompts", "segmentation"),
         outs=(paths.CALIBRATION, paths.SCORER),
     ),
     "calibrate": Stage(
@@ -138,7 +138,7 @@ STAGES = {
         "pipeline.calibrate",
         code=(*_FEATURES, _IDENTITY, _LABELLED),
         deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.MODEL_LOCK, paths.SCORER, paths.FEATURES),
-        params=("calibrate", "label", "mllm", "prompts"),
+        params=("calibrate", "label", "mllm", "prompts", "segmentation"),
         outs=(paths.OPERATING_POINTS,),
     ),
     "bundle": Stage(
@@ -207,7 +207,7 @@ STAGES = {
             paths.SALIENCY,
             paths.FEATURES,
         ),
-        params=("identify", "label", "mllm", "prompts"),
+        params=("identify", "label", "mllm", "prompts", "segmentation"),
         outs=(paths.IDENTIFICATION,),
     ),
     "reference": Stage(

@@ -161,7 +161,7 @@ def _load_inputs(
         "test": FeatureStore(tests, "headhunt detect --split test"),
         "hard": FeatureStore(measured / "trained", "headhunt measure"),
     }
-    source = Source(model_key(params.mllm), (params.prompts.scoring_text,))
+    source = Source(model_key(params.mllm), (params.prompts.scoring_text,), params.segmentation.model_dump_json())
     for split in (s for s in TESTS if s in records):
         trained[split].check([r.video_id for r in records[split]], source)
 

@@ -1,5 +1,6 @@
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ from headhunt_svc.video.files import read_times
 from headhunt_svc.video.source import Gap, VideoState
 
 HEADS = (HeadRef(0, 1), HeadRef(2, 0))
-SOURCE = Source("model 1", ("what?", "who?"))
+SOURCE = Source("model 1", ("what?", "who?"), "1.6 s")
 TIMES = np.array([[0.0, 0.4], [0.4, 0.8], [600.0, 600.4]])
 STATE = VideoState(
     fps=10 / 3,
@@ -171,11 +172,12 @@ def test_features_of_removed_videos_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        (Source("model 2", SOURCE.prompts), "v are of model 'model 1', params.yaml asks for 'model 2'"),
-        (Source("model 1", ("who?", "what?")), r"v are of prompts \('what\?', 'who\?'\), params.yaml asks for"),
+        (replace(SOURCE, model="model 2"), "v are of model 'model 1', params.yaml asks for 'model 2'"),
+        (replace(SOURCE, prompts=("who?", "what?")), r"v are of prompts \('what\?', 'who\?'\), params.yaml asks for"),
+        (replace(SOURCE, segmentation="2 s"), "v are of segmentation '1.6 s', params.yaml asks for '2 s'"),
     ],
 )
-def test_features_of_another_model_or_other_prompts_are_named(tmp_path: Path, wanted: Source, says: str) -> None:
+def test_features_of_another_model_prompts_or_segments_are_named(tmp_path: Path, wanted: Source, says: str) -> None:
     store = FeatureStore(tmp_path)
     segment = (Segment("v", 0, FrameSpan(0, 1), (0,)),)
     zeros = (np.zeros(s, np.float32) for s in ((2, 1, 2, 3), (2, 1, 4)))
@@ -190,7 +192,9 @@ def test_features_of_another_model_or_other_prompts_are_named(tmp_path: Path, wa
 def test_selection_round_trip(tmp_path: Path) -> None:
     sure = Confidence(50, (1.0, 0.9), 0.8, None, 0.91, 0.03, "trustworthy", "2 of 2 heads")
     for confidence in (sure, None):
-        chosen = HeadSelection(HEADS, (0.5, 0.25), SOURCE.prompts, "m", "r", "robust", confidence, "d")
+        chosen = HeadSelection(
+            HEADS, (0.5, 0.25), SOURCE.prompts, "m", "r", "robust", confidence, "d", "r float32", "1.6 s"
+        )
         save_selection(tmp_path / "heads.json", chosen)
         assert load_selection(tmp_path / "heads.json") == chosen
     (tmp_path / "heads.json").write_text('{"heads": []}')

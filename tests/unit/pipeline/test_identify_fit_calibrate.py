@@ -84,7 +84,7 @@ def folder(params: Params, tmp_path: Path) -> Path:
     save_index(tmp_path / "index.parquet", records)
     save_labels(tmp_path / "labels.parquet", records)
     store, texts = FeatureStore(tmp_path / "features"), params.prompts.texts
-    source = Source(model_key(params.mllm), texts)
+    source = Source(model_key(params.mllm), texts, params.segmentation.model_dump_json())
     for r in records[:24]:
         segments = tuple(
             Segment(r.video_id, k, FrameSpan(k * LENGTH, (k + 1) * LENGTH), (k * LENGTH,)) for k in range(N_SEGMENTS)
@@ -216,6 +216,9 @@ def test_features_of_another_model_are_refused(params: Params, folder: Path) -> 
     texts = params.prompts.model_copy(update={"texts": params.prompts.texts[:2]})
     with pytest.raises(ArtifactError, match="of prompts"):
         identify(params.model_copy(update={"prompts": texts}), *inputs_of(folder), folder / "heads.json")
+    cut = params.segmentation.model_copy(update={"length_s": 3.2})
+    with pytest.raises(ArtifactError, match="of segmentation"):
+        identify(params.model_copy(update={"segmentation": cut}), *inputs_of(folder), folder / "heads.json")
 
 
 def relabel(folder: Path, video_id: str) -> str:
@@ -342,9 +345,17 @@ def test_split_draws_from_what_is_no_test_video_and_records_it(tmp_path: Path) -
     assert record["drawn"] == {"calibration": {"fall": 3, "normal": 7}, "validation": {"fall": 2, "normal": 4}}
 
 
-def test_no_bundle_serves_other_prompts_than_heads_were_hunted_under(params: Params, folder: Path) -> None:
+def test_no_bundle_states_what_its_heads_were_not_hunted_with(params: Params, folder: Path) -> None:
     run(params, folder)
     files = (folder / "index.parquet", folder / "heads.json", folder / "scorer.safetensors", folder / "locator.json")
     prompts = params.prompts.model_copy(update={"texts": ("Is anything wrong here?", *params.prompts.texts[1:])})
     with pytest.raises(ArtifactError, match=r"heads.json was found under other prompts than params.yaml has"):
         make_bundle(params.model_copy(update={"prompts": prompts}), *files, folder / "new")
+    cut = params.segmentation.model_copy(update={"length_s": 3.2})
+    with pytest.raises(ArtifactError, match=r"heads.json was found on segments that were cut in another way"):
+        make_bundle(params.model_copy(update={"segmentation": cut}), *files, folder / "new")
+    int8 = params.mllm.model_copy(update={"dtype": "int8"})
+    with pytest.raises(
+        ArtifactError, match=r"found in sha256:abc float32 sdpa, params.yaml names sha256:abc int8 sdpa"
+    ):
+        make_bundle(params.model_copy(update={"mllm": int8}), *files, folder / "new")

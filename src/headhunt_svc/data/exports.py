@@ -88,8 +88,8 @@ def export_rows(
     """
     known = {*declared, *(r.label for v in videos for r in v.regions)}
     if params.labels and known and not known & set(params.labels):
-        labels, there = ", ".join(params.labels), ", ".join(sorted(known))
-        file.add(1, f"none of dataset.export.labels ({labels}) is in it; there are: {there}")
+        missing, known_labels = ", ".join(params.labels), ", ".join(sorted(known))
+        file.add(1, f"none of dataset.export.labels ({missing}) is in it; there are: {known_labels}")
         return
     places = list({v.place: v for v in videos}.values())
     ids = dict(zip((v.place for v in places), tell_apart([(v.name, v.place) for v in places]), strict=True))

@@ -86,10 +86,10 @@ def export_rows(
     declared: the labels that the export lists. fps: the rate at which the tool counted the frames, None for the rate of
     the videos themselves.
     """
-    known = {*declared, *(r.label for v in videos for r in v.regions)}
-    if params.labels and known and not known & set(params.labels):
-        missing, known_labels = ", ".join(params.labels), ", ".join(sorted(known))
-        file.add(1, f"none of dataset.export.labels ({missing}) is in it; there are: {known_labels}")
+    labels = {*declared, *(r.label for v in videos for r in v.regions)}
+    if params.labels and labels and not labels & set(params.labels):
+        of_params, of_file = ", ".join(params.labels), ", ".join(sorted(labels))
+        file.add(1, f"none of dataset.export.labels ({of_params}) is in it; there are: {of_file}")
         return
     places = list({v.place: v for v in videos}.values())
     ids = dict(zip((v.place for v in places), tell_apart([(v.name, v.place) for v in places]), strict=True))

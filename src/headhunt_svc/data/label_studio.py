@@ -150,8 +150,8 @@ def _video(data: dict[str, Any]) -> str:
 
 def _regions(results: tuple[_Result, ...]) -> tuple[Region, ...]:
     readers: dict[str, type[_Timeline | _Rectangle]] = {"timelinelabels": _Timeline, "videorectangle": _Rectangle}
-    known = [readers[r.type].model_validate(r.value) for r in results if r.type in readers]
-    return tuple(region for value in known for region in value.regions())
+    values = [readers[r.type].model_validate(r.value) for r in results if r.type in readers]
+    return tuple(region for value in values for region in value.regions())
 
 
 def _submitted(task: _Task) -> _Submitted | None:

@@ -1,7 +1,8 @@
 """Writes the embedded default's videos: .mp4 files of several cameras, with frame-level truth, in four splits.
 
 Calibration and validation hold the kinds of anomaly that pre-training shows; the test splits also hold kinds that it
-does not. The split `hard` has crowds, distant people, more noise and more camera shake.
+does not, and a third of the cameras is in these alone. The split `hard` has crowds, distant people, more noise and more
+camera shake.
 """
 
 import dataclasses
@@ -17,8 +18,8 @@ from rich.progress import track
 from headhunt_svc.data.datasets import Annotation, write_annotations
 from headhunt_svc.demo.params import CorpusParams
 from headhunt_svc.demo.rendering import render
-from headhunt_svc.demo.scenes import FPS, KINDS, N_CAMERAS, SEEN_KINDS, camera, surveillance
-from headhunt_svc.types import NORMAL, Split
+from headhunt_svc.demo.scenes import FPS, KINDS, N_CAMERAS, N_LABELLED_CAMERAS, SEEN_KINDS, camera, surveillance
+from headhunt_svc.types import LABELLED, NORMAL, Split
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ def make_video(folder: Path, take: Take, params: CorpusParams) -> Annotation:
     """Render and write one video, determined by (seed, take)."""
     rng = np.random.default_rng([params.seed, zlib.crc32(take.name.encode())])
     kind = None if take.label == NORMAL else take.label
-    scene, t = surveillance(rng, kind, camera(int(rng.integers(N_CAMERAS))), hard=take.split == "hard")
+    n_cameras = N_LABELLED_CAMERAS if take.split in LABELLED else N_CAMERAS
+    scene, t = surveillance(rng, kind, camera(int(rng.integers(n_cameras))), hard=take.split == "hard")
     path = folder / take.name
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mp4(path, render(scene, t, params.size), FPS)

@@ -3,28 +3,20 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from pydantic.types import NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from headhunt_svc.errors import ConfigError, list_problems
+from headhunt_svc.sections import Section, read_parameters
 from headhunt_svc.types import SpanEnds, Split
 
 DESCRIBE = "Describe in one sentence what happens in the video."
-AnySection = TypeVar("AnySection", bound="Section")
 PROMPT_SETS = Path(__file__).with_name("prompts.yaml")
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # numpy, scikit-learn and torch all take these
-MOST_PAIRS, MOST_PROBLEMS = 10_000, 10
-
-
-class Section(BaseModel):
-    """One section of a parameters file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class MllmParams(Section):
@@ -301,54 +293,3 @@ class Params(Section):
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml (see `read_parameters`)."""
     return read_parameters(path, Params)
-
-
-def read_parameters(path: Path, kind: type[AnySection], option: str = "--params") -> AnySection:
-    """Read and check a YAML file of parameters, which `option` of the command names.
-
-    Raises:
-        ConfigError: the file is missing, not YAML, or has an unknown or wrong value (each named).
-    """
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader, with limits
-    except FileNotFoundError as exc:
-        raise ConfigError(f"{path} not found: run from the project's root, or give {option} PATH") from exc
-    except RecursionError as exc:
-        raise ConfigError(f"{path} cannot be read as YAML: it is nested too deeply") from exc
-    except (OSError, yaml.YAMLError, *WRONG_SCALARS) as exc:
-        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(raw, dict):
-        sections = ", ".join(name for name, field in kind.model_fields.items() if field.is_required())
-        raise ConfigError(f"{path} holds no parameters: it must have the sections {sections or 'of its kind'}")
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as exc:
-        raise ConfigError(f"{path}: {list_problems([_problem(e) for e in exc.errors()], MOST_PROBLEMS)}") from exc
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, but no name may stand twice, and anchors cannot grow to more than memory holds."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        names: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in names:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands here twice", key.start_mark)
-            names.update([key.value] if isinstance(key, yaml.ScalarNode) else [])
-        return node
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        super().flatten_mapping(node)
-        if len(node.value) > MOST_PAIRS:
-            raise yaml.constructor.ConstructorError(None, None, "too much is merged (<<) here", node.start_mark)
-
-
-# what PyYAML raises for values such as !!int x, !!bool x, !!timestamp x, 2001-99-99, and numbers of 5000 digits
-WRONG_SCALARS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
-
-
-def _problem(error: Any) -> str:
-    """One of pydantic's errors, in the names of the file."""
-    what = "unknown parameter" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(map(str, error['loc']))}: {what}"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from headhunt_svc.params import Section, read_parameters
+from headhunt_svc.sections import Section, read_parameters
 
 DEMO_PARAMS = Path(__file__).parent / "params.yaml"
 

@@ -17,7 +17,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from headhunt_svc.errors import ArtifactError, ModelError
-from headhunt_svc.params import MllmParams, Section
+from headhunt_svc.params import MllmParams
+from headhunt_svc.sections import Section
 from headhunt_svc.storage.files import read_json, sha256, write_json
 
 LOCK = Path("artifacts/model.json")  # paths.MODEL_LOCK; every stage that asks for the model would depend on paths.py

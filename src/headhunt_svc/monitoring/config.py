@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from headhunt_svc.params import Section, read_parameters
 from headhunt_svc.prediction_log.windows import WindowQuery
+from headhunt_svc.sections import Section, read_parameters
 
 Kind = Literal["lighting", "view", "pipeline", "model", "activity"]
 Signal = Literal[

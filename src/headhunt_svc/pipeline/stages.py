@@ -23,7 +23,7 @@ DEMO_PARAMS = "demo/params.yaml"
 PROMPT_SETS = "prompts.yaml"
 
 # Code that stages have in common, as folders and files of this package
-_BASE = ("errors.py", "names.py", "params.py", "types.py")
+_BASE = ("errors.py", "names.py", "params.py", "sections.py", "types.py")
 _FOOTAGE = (*_BASE, "core", "data", "storage", "video")
 _FEATURES = (*_FOOTAGE, "detector")
 _DETECTOR = (*_FEATURES, "settings.py")
@@ -74,7 +74,9 @@ STAGES = {
         demo="pretrain",
         frozen=True,
         code=(
-            *_BASE,
+            "errors.py",
+            "names.py",
+            "sections.py",
             *_SCENES,
             "demo/assets/tokenizer.json",
             *(

@@ -1,7 +1,7 @@
 """The types that flow through the package, numpy only: frozen, checked on construction, arrays read-only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -47,13 +47,14 @@ def _frozen(array: np.ndarray, ndim: int, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class IndexedVideo:
-    """A video of the index without its labels: all that decoding it needs."""
+    """A video of the index without its labels: all that decoding it needs. camera: None where nobody has stated it."""
 
     video_id: str
     path: Path
     n_frames: int
     fps: float
     split: Split
+    camera: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@
 video: path below dataset.root, or its id (names.escape); split: calibration, validation, test, or hard (a second test
 split that only `ablate` reads; optional); label: any word, "normal" for none, "fall+fight" for two kinds; spans:
 anomalous stretches, in `unit` seconds or frames ([] for a normal video); n_frames, optional: the video's length, for
-scores that are evaluated without the videos. In seconds a span is half-open, and the times
-of the file's frames tell which are in it; what a span's end means in frames is dataset.span_ends. The forms of both
-files are in storage/rows.py, the benchmarks' layouts in benchmarks.py.
+scores that are evaluated without the videos; camera, optional: the name of the camera. In seconds a span is half-open,
+and the times of the file's frames tell which are in it; what a span's end means in frames is dataset.span_ends. The
+forms of both files are in storage/rows.py, the benchmarks' layouts in benchmarks.py.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
 
 from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.data.cvat import cvat_rows
@@ -45,6 +45,7 @@ from headhunt_svc.video.files import find_videos
 
 EXPORT = ExportParams()
 LATEST = 1e10  # seconds or frames: no video is that long
+Camera = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 WHOLE = ((0.0, math.inf),)  # spans of a video that is anomalous from end to end, however long it is
 
 
@@ -59,6 +60,7 @@ class Annotation(BaseModel):
     spans: tuple[tuple[float, float], ...]
     unit: Literal["seconds", "frames"]
     n_frames: Annotated[PositiveInt | None, Field(exclude_if=lambda n: n is None)] = None
+    camera: Annotated[Camera | None, Field(exclude_if=lambda name: name is None)] = None
 
     @model_validator(mode="after")
     def _label_fits_spans(self) -> "Annotation":
@@ -84,6 +86,7 @@ class _Span(BaseModel):
     stop: float | None
     unit: Literal["seconds", "frames"]
     n_frames: PositiveInt | None = None
+    camera: str = ""
 
 
 def _merged(file: RowFile) -> Iterator[tuple[int, Annotation]]:
@@ -91,6 +94,7 @@ def _merged(file: RowFile) -> Iterator[tuple[int, Annotation]]:
     videos: dict[str, tuple[int, dict[str, Any]]] = {}
     for number, row in file.rows(_Span):
         shared = {"split": row.split, "label": row.label, "unit": row.unit, "n_frames": row.n_frames}
+        shared["camera"] = row.camera.strip() or None
         first_number, video = videos.setdefault(row.video, (number, {"video": row.video, **shared, "spans": []}))
         if others := [name for name, value in shared.items() if video[name] != value]:
             file.add(number, f"{row.video} has another {' and '.join(others)} than in line {first_number}")
@@ -196,7 +200,8 @@ def make_record(
         extra = 1 if span_ends == "inclusive" else 0
         end = len(times) if clip or annotation.spans == WHOLE else math.inf
         spans = tuple(FrameSpan(round(start), round(min(stop + extra, end))) for start, stop in annotation.spans)
-    record = VideoRecord(annotation.video, path, len(times), times.fps, annotation.split, annotation.label, spans)
+    described = (annotation.split, annotation.label, spans)
+    record = VideoRecord(annotation.video, path, len(times), times.fps, *described, camera=annotation.camera)
     if times.constant:
         return record
     return replace(record, span_starts_s=tuple(float(times.seconds[span.start]) for span in spans))
@@ -220,9 +225,20 @@ def check_files_apart(records: Iterable[VideoRecord]) -> None:
 
 
 def save_index(path: Path, videos: Sequence[IndexedVideo]) -> None:
-    """Write index.parquet, the videos without their labels: a changed label leaves its bytes as they are."""
+    """Write index.parquet, the videos without their labels: a changed label leaves its bytes as they are.
+
+    It has a column `camera` only if the camera of a video is stated.
+    """
+    with_cameras = any(v.camera is not None for v in videos)
     rows = [
-        {"video_id": v.video_id, "path": uri_of(v.path), "n_frames": v.n_frames, "fps": v.fps, "split": v.split}
+        {
+            "video_id": v.video_id,
+            "path": uri_of(v.path),
+            "n_frames": v.n_frames,
+            "fps": v.fps,
+            "split": v.split,
+            **({"camera": v.camera} if with_cameras else {}),
+        }
         for v in videos
     ]
     write_file(path, lambda p: pd.DataFrame(rows).to_parquet(p, index=False))
@@ -265,7 +281,14 @@ def load_index(path: Path, split: Split | None = None) -> list[IndexedVideo]:
         ArtifactError: missing or broken.
     """
     return [
-        IndexedVideo(row["video_id"], path_of(row["path"]), int(row["n_frames"]), float(row["fps"]), row["split"])
+        IndexedVideo(
+            row["video_id"],
+            path_of(row["path"]),
+            int(row["n_frames"]),
+            float(row["fps"]),
+            row["split"],
+            camera=row.get("camera"),
+        )
         for row in _rows(path, ("video_id", "path", "n_frames", "fps", "split"))
         if split is None or row["split"] == split
     ]
@@ -294,6 +317,7 @@ def load_records(index: Path, labels: Path, split: Split | None = None) -> list[
                 row["label"],
                 tuple(FrameSpan(*span) for span in json.loads(row["true_spans"])),
                 None if starts_s is None else tuple(starts_s),
+                camera=video.camera,
             )
         )
     return records

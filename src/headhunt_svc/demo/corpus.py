@@ -18,7 +18,16 @@ from rich.progress import track
 from headhunt_svc.data.datasets import Annotation, write_annotations
 from headhunt_svc.demo.params import CorpusParams
 from headhunt_svc.demo.rendering import render
-from headhunt_svc.demo.scenes import FPS, KINDS, N_CAMERAS, N_LABELLED_CAMERAS, SEEN_KINDS, camera, surveillance
+from headhunt_svc.demo.scenes import (
+    FPS,
+    KINDS,
+    N_CAMERAS,
+    N_LABELLED_CAMERAS,
+    SEEN_KINDS,
+    camera,
+    camera_name,
+    surveillance,
+)
 from headhunt_svc.types import LABELLED, NORMAL, Split
 
 
@@ -69,13 +78,16 @@ def make_video(folder: Path, take: Take, params: CorpusParams) -> Annotation:
     rng = np.random.default_rng([params.seed, zlib.crc32(take.name.encode())])
     kind = None if take.label == NORMAL else take.label
     n_cameras = N_LABELLED_CAMERAS if take.split in LABELLED else N_CAMERAS
-    scene, t = surveillance(rng, kind, camera(int(rng.integers(n_cameras))), hard=take.split == "hard")
+    index = int(rng.integers(n_cameras))
+    scene, t = surveillance(rng, kind, camera(index), hard=take.split == "hard")
     path = folder / take.name
     path.parent.mkdir(parents=True, exist_ok=True)
     write_mp4(path, render(scene, t, params.size), FPS)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], scene.anomalous(t), [False]]).astype(int)))
     spans = tuple((float(a), float(b)) for a, b in edges.reshape(-1, 2))
-    return Annotation(video=take.name, split=take.split, label=take.label, spans=spans, unit="frames")
+    return Annotation(
+        video=take.name, split=take.split, label=take.label, spans=spans, unit="frames", camera=camera_name(index)
+    )
 
 
 def make_corpus(folder: Path, annotations_file: Path, params: CorpusParams, processes: int = 2) -> int:

@@ -146,6 +146,11 @@ def camera(index: int) -> CameraView:
     return CameraView.draw(np.random.default_rng([20_240_601, index]))
 
 
+def camera_name(index: int) -> str:
+    """How annotations call evaluation camera `index`: camera-01 to camera-24."""
+    return f"camera-{index + 1:02d}"
+
+
 def _place(rng: np.random.Generator, scale: float) -> tuple[float, float]:
     """Depth and height of a person: nearer is lower and larger."""
     depth = float(rng.uniform(0.62, 0.97))

@@ -19,6 +19,7 @@ from headhunt_svc.data.datasets import (
     read_annotations,
     save_index,
     save_labels,
+    write_annotations,
 )
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.bundle import load_scorer, load_selection, save_scorer, save_selection
@@ -28,6 +29,7 @@ from headhunt_svc.params import DatasetParams
 from headhunt_svc.pipeline.index import index as write_index
 from headhunt_svc.storage import files
 from headhunt_svc.storage.files import read_json, write_json
+from headhunt_svc.storage.tables import read_table
 from headhunt_svc.types import (
     Confidence,
     FrameSpan,
@@ -80,6 +82,36 @@ def test_annotation_in_seconds_becomes_frames_and_survives_the_index(tmp_path: P
     assert load_records(index, labels, "test") == [record]
     assert load_index(index, "test") == [IndexedVideo("a.mp4", path, 40, 10.0, "test")]
     assert load_records(index, labels, "calibration") == load_index(index, "calibration") == []
+
+
+def test_a_camera_survives_both_forms_of_annotations_and_the_index(tmp_path: Path) -> None:
+    """An index without cameras has no column of them, as those of older versions."""
+    lines = _lines(tmp_path / "x.jsonl", _line(camera=" yard "), _line("b.mp4"))
+    header = "video,split,label,start,stop,unit,camera"
+    table = _lines(tmp_path / "x.csv", header, "a.mp4,test,fall,1,2,seconds, yard ", "b.mp4,test,fall,1,2,seconds,")
+    annotations = read_annotations(lines)
+    assert [a.camera for a in annotations] == ["yard", None]
+    assert read_annotations(table) == annotations
+    write_annotations(tmp_path / "again.jsonl", annotations)
+    assert read_annotations(tmp_path / "again.jsonl") == annotations
+    assert [*map(json.loads, (tmp_path / "again.jsonl").read_text().splitlines())][1].keys() == _line().keys()
+    records = [make_record(a, tmp_path / a.video, FrameTimes.at_rate(40, 10.0)) for a in annotations]
+    index, labels = tmp_path / "index.parquet", tmp_path / "labels.parquet"
+    for stated, column in ((records, ["camera"]), (records[1:], [])):
+        save_index(index, stated)
+        save_labels(labels, stated)
+        assert read_table(index).column_names == ["video_id", "path", "n_frames", "fps", "split", *column]
+        assert load_records(index, labels) == stated
+        assert [v.camera for v in load_index(index)] == [r.camera for r in stated]
+
+
+def test_the_rows_of_a_video_name_one_camera_that_has_a_name(tmp_path: Path) -> None:
+    rows = [f"{name}.mp4,test,fall,{i},{i + 1},seconds,cam-{i}" for i, name in enumerate("aab")]
+    path = _lines(tmp_path / "x.csv", "video,split,label,start,stop,unit,camera", *rows)
+    with pytest.raises(DatasetError, match=r"x\.csv:3: a\.mp4 has another camera than in line 2$"):
+        read_annotations(path)
+    with pytest.raises(DatasetError, match=r"x\.jsonl:1: camera: .* at least 1 character"):
+        read_annotations(_lines(tmp_path / "x.jsonl", _line(camera=" ")))
 
 
 def test_a_changed_label_leaves_the_index_as_it_is(tmp_path: Path) -> None:

@@ -17,11 +17,14 @@ from headhunt_svc.demo.questions import OPEN, YES_NO, Question, Witness, held_ou
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import (
     KINDS,
+    N_CAMERAS,
+    N_LABELLED_CAMERAS,
     SEEN_KINDS,
     UNSEEN_KINDS,
     LightChange,
     Scene,
     camera,
+    camera_name,
     surveillance,
     window,
 )
@@ -171,3 +174,6 @@ def test_corpus_is_the_same_bytes_and_fits_its_annotations(tmp_path: Path, monke
         record = make_record(annotation, path, read_times(path)[0])
         assert record.n_frames >= 160
         assert record.is_anomalous == (annotation.label != "normal")
+        last = N_LABELLED_CAMERAS if annotation.split == "calibration" else N_CAMERAS
+        assert annotation.camera in [camera_name(i) for i in range(last)]
+    assert (camera_name(0), camera_name(N_CAMERAS - 1)) == ("camera-01", "camera-24")

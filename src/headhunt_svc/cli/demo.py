@@ -1,14 +1,15 @@
 """Commands on the embedded default: `headhunt demo ...`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import safe, wide
+from headhunt_svc.cli.console import cell, safe, wide
 from headhunt_svc.cli.detect import print_report
 from headhunt_svc.cli.evaluate import print_ablation, print_metrics
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile
@@ -39,6 +40,32 @@ def demo_corpus(params: DemoParamsFile = DEMO_PARAMS) -> None:
 
     corpus = load_demo_params(params).corpus
     make_corpus(corpus.root, corpus.annotations, corpus)
+
+
+@demo_app.command("cameras")
+def demo_cameras(
+    clips: Annotated[int, typer.Option(min=1, help="Clips of each camera.")] = 10,
+    out: Annotated[Path, typer.Option(help="Folder for CAMERA/NUMBER.mp4.")] = Path("data/demo_cameras"),
+    params: DemoParamsFile = DEMO_PARAMS,
+) -> None:
+    """Write normal clips of each camera that only test videos show, as `headhunt bundle conform` needs them."""
+    from headhunt_svc.demo.footage import make_camera_clips, unlabelled_cameras
+
+    make_camera_clips(out, load_demo_params(params).corpus, unlabelled_cameras(), clips)
+
+
+@demo_app.command("rates")
+def demo_rates(
+    hours: Annotated[float, typer.Option(min=0.01, help="Footage to render and score.")] = 2.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Length of a video; each is of another camera.")] = 10.0,
+    out: Annotated[Path, typer.Option(help="Folder for videos, reports and rates.json.")] = Path("out/rates"),
+    bundle: BundleFolder = paths.BUNDLE,
+    params: DemoParamsFile = DEMO_PARAMS,
+) -> None:
+    """Count false alarms per hour in long normal videos of unseen cameras; can be stopped and resumed."""
+    from headhunt_svc.demo.rates import rates
+
+    print_rates(rates(bundle, out, load_demo_params(params).corpus, hours, minutes))
 
 
 @demo_app.command("pretrain")
@@ -130,6 +157,23 @@ def demo_show(
     if published:
         print_agreement(paths.METRICS, shipped() / paths.METRICS)
     print_ablation(shipped() / paths.ABLATION if published else paths.ABLATION)
+
+
+def print_rates(result: dict[str, Any]) -> None:
+    """Prints the false alarms of every operating point and what it promises, and how they spread over the cameras."""
+    title = f"false alarms in {result['hours']:.1f} hours of normal footage of {result['videos']} unseen cameras"
+    columns = ("alarms", "per hour [95 %]", "cameras: least, median, most", "dispersion", "its rule")
+    table = Table("operating point", "smoothing", *columns, title=title)
+    for name, by_smoothing in result["operating_points"].items():
+        for smoothing, row in by_smoothing.items():
+            low, high = row["interval"]
+            cameras = [camera["per_hour"] for camera in row["per_camera"].values()]
+            spread = f"{min(cameras):.1f}, {median(cameras):.1f}, {max(cameras):.1f}"
+            figures = f"{row['per_hour']:.1f} [{low:.1f}, {high:.1f}]", spread, cell(row["dispersion"], 1)
+            table.add_row(safe(name), smoothing, str(row["events"]), *figures, safe(row["rule"] or "-"))
+    wide().print(table)
+    for name, reason in result["unavailable"].items():
+        wide().print(f"{safe(name)}: not available: {safe(reason)}")
 
 
 def print_agreement(path: Path, published: Path) -> None:

@@ -7,6 +7,7 @@ camera shake.
 
 import dataclasses
 import zlib
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -61,21 +62,27 @@ def plan(params: CorpusParams) -> list[Take]:
     ]
 
 
-def write_mp4(path: Path, pictures: UInt8[np.ndarray, "frame height width 3"], fps: int) -> None:
+def seed_of(name: str) -> int:
+    """Seed of a video, from its path below the folder."""
+    return zlib.crc32(name.encode())
+
+
+def write_mp4(path: Path, pictures: Iterable[UInt8[np.ndarray, "height width 3"]], fps: int) -> None:
     """H.264 in yuv420p; one thread, so that the bytes are the same everywhere."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "23", "preset": "veryfast"})
-        stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        for picture in pictures:
+        for i, picture in enumerate(pictures):
+            if i == 0:
+                stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
 
 
 def make_video(folder: Path, take: Take, params: CorpusParams) -> Annotation:
     """Render and write one video, determined by (seed, take)."""
-    rng = np.random.default_rng([params.seed, zlib.crc32(take.name.encode())])
+    rng = np.random.default_rng([params.seed, seed_of(take.name)])
     kind = None if take.label == NORMAL else take.label
     n_cameras = N_LABELLED_CAMERAS if take.split in LABELLED else N_CAMERAS
     index = int(rng.integers(n_cameras))

@@ -20,6 +20,10 @@ UNSEEN_KINDS = ("crawl", "fire", "vandal")  # in no pre-training window, word, o
 KINDS = SEEN_KINDS + UNSEEN_KINDS
 N_CAMERAS = 24
 N_LABELLED_CAMERAS = 16  # the first of them; the others are in test and hard videos only
+SURVEILLANCE_S = (16.0, 24.0)  # length of a surveillance video
+PASSERS_PER_S = (0.05, 0.24)  # of a surveillance video: from a lonely yard to a crowd
+LIGHT_CHANGES = 0.4  # share of the surveillance videos in which the light changes
+LIGHT_CHANGE_S = (0.2, 1.5)  # how long that takes
 WINDOW_EVENTS = {  # of a short clip: how often each kind is drawn, and its earliest and latest start in seconds
     "run": (2, 0.8, 0.8),
     "bike": (1, 0.8, 0.8),
@@ -90,6 +94,22 @@ class LightChange:
     amount: float
     duration_s: float
 
+    def factor(self, t: Times) -> Times:
+        """Brightness over time."""
+        return np.asarray(1 + self.amount * np.clip((t - self.start_s) / self.duration_s, 0, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Daylight:
+    """Brightness that changes more than once: straight lines between levels at some times, 1 before and after."""
+
+    times_s: tuple[float, ...]
+    levels: tuple[float, ...]
+
+    def factor(self, t: Times) -> Times:
+        """Brightness over time."""
+        return np.interp(t, self.times_s, self.levels, left=1.0, right=1.0)
+
 
 @dataclass(slots=True)
 class Scene:
@@ -99,7 +119,7 @@ class Scene:
     noise: float  # standard deviation in grey levels
     shake: float  # camera shake amplitude in pictures
     seed: int
-    light: LightChange | None = None
+    light: LightChange | Daylight | None = None
     scale: float = 1.0  # of all people and things: below 1 the camera is far away
     actors: list[Actor] = field(default_factory=list)
 
@@ -113,9 +133,7 @@ class Scene:
 
     def brightness(self, t: Times) -> Times:
         """Factor on every pixel over time."""
-        if self.light is None:
-            return np.ones_like(t)
-        return np.asarray(1 + self.light.amount * np.clip((t - self.light.start_s) / self.light.duration_s, 0, 1))
+        return np.ones_like(t) if self.light is None else self.light.factor(t)
 
     def anomalous(self, t: Times) -> Bool[np.ndarray, " t"]:
         """Is something anomalous in the picture, for each time?"""
@@ -142,7 +160,7 @@ class SceneFacts:
 
 
 def camera(index: int) -> CameraView:
-    """The fixed view of evaluation camera `index` (0 to N_CAMERAS - 1)."""
+    """The fixed view of evaluation camera `index` (0 to N_CAMERAS - 1 in the corpus; later ones in no video of it)."""
     return CameraView.draw(np.random.default_rng([20_240_601, index]))
 
 
@@ -231,6 +249,32 @@ def window(rng: np.random.Generator) -> tuple[Scene, Times]:
     return scene, t
 
 
+def passer(rng: np.random.Generator, at_s: float, scale: float) -> Person:
+    """Somebody who comes into the picture about at_s and crosses it, or turns back."""
+    depth, height = _place(rng, scale)
+    side = _sign(rng)
+    kind = str(rng.choice(["walk", "carry", "turn", "crouch", "bike"], p=[0.55, 0.13, 0.1, 0.1, 0.12]))
+    speed = side * float(rng.uniform(0.3, 0.5) if kind == "bike" else rng.uniform(0.09, 0.22))
+    event_s = at_s + float(rng.uniform(0.25, 0.7)) / abs(speed)
+    x = -0.1 if side > 0 else 1.1
+    return Person.draw(rng, kind, at_s=at_s, x=x, depth=depth, height=height, speed=speed, event_s=event_s)
+
+
+def bystanders(rng: np.random.Generator, scale: float) -> list[Actor]:
+    """Those who stay for the whole video: up to two who stand, and sometimes a pair who talk."""
+    staying: list[Actor] = []
+    for _ in range(int(rng.choice(3, p=[0.6, 0.32, 0.08]))):
+        depth, height = _place(rng, scale)
+        x = float(rng.uniform(0.1, 0.9))
+        staying.append(Person.draw(rng, "stand", at_s=0.0, x=x, depth=depth, height=height, speed=1e-6))
+    return staying + (_pair(rng, "talk", 0.0, scale, gap=0.25) if rng.random() < 0.3 else [])
+
+
+def light_amount(rng: np.random.Generator) -> float:
+    """By which share the light of a surveillance video changes, in a sudden change."""
+    return _sign(rng) * float(rng.uniform(0.2, 0.45))
+
+
 def surveillance(
     rng: np.random.Generator, kind: str | None, view: CameraView | None = None, hard: bool = False
 ) -> tuple[Scene, Times]:
@@ -238,32 +282,19 @@ def surveillance(
 
     A hard video has a distant camera, a crowd, twice the noise and shakes twice as often.
     """
-    seconds = float(rng.uniform(16, 24))
+    seconds = float(rng.uniform(*SURVEILLANCE_S))
     t = np.arange(int(seconds * FPS)) / FPS
     scene = Scene.draw(rng, view, nuisance=2.0 if hard else 1.0)
     scene.scale = float(rng.uniform(0.6, 0.75)) if hard else 1.0
-    per_second = float(rng.uniform(0.25, 0.5) if hard else rng.uniform(0.05, 0.24))  # from a lonely yard to a crowd
+    per_second = float(rng.uniform(0.25, 0.5) if hard else rng.uniform(*PASSERS_PER_S))
     clock = -6.0
     while clock < seconds:
         clock += float(rng.exponential(1 / per_second))
-        depth, height = _place(rng, scene.scale)
-        side = _sign(rng)
-        passer = str(rng.choice(["walk", "carry", "turn", "crouch", "bike"], p=[0.55, 0.13, 0.1, 0.1, 0.12]))
-        speed = side * float(rng.uniform(0.3, 0.5) if passer == "bike" else rng.uniform(0.09, 0.22))
-        event_s = clock + float(rng.uniform(0.25, 0.7)) / abs(speed)
-        x = -0.1 if side > 0 else 1.1
-        scene.actors.append(
-            Person.draw(rng, passer, at_s=clock, x=x, depth=depth, height=height, speed=speed, event_s=event_s)
-        )
-    for _ in range(int(rng.choice(3, p=[0.6, 0.32, 0.08]))):
-        depth, height = _place(rng, scene.scale)
-        x = float(rng.uniform(0.1, 0.9))
-        scene.actors.append(Person.draw(rng, "stand", at_s=0.0, x=x, depth=depth, height=height, speed=1e-6))
-    if rng.random() < 0.3:
-        scene.actors += _pair(rng, "talk", 0.0, scene.scale, gap=0.25)
-    if rng.random() < 0.4:
-        amount = _sign(rng) * float(rng.uniform(0.2, 0.45))
-        scene.light = LightChange(float(rng.uniform(1, seconds - 1)), amount, float(rng.uniform(0.2, 1.5)))
+        scene.actors.append(passer(rng, clock, scene.scale))
+    scene.actors += bystanders(rng, scene.scale)
+    if rng.random() < LIGHT_CHANGES:
+        amount = light_amount(rng)
+        scene.light = LightChange(float(rng.uniform(1, seconds - 1)), amount, float(rng.uniform(*LIGHT_CHANGE_S)))
     if kind is not None:
         at_s = float(rng.uniform(0.25, 0.5)) * seconds
         for _ in range(1 if kind in ("bag", "crawl", "fire", "vandal") else int(rng.integers(1, 3))):

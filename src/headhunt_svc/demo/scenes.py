@@ -108,7 +108,7 @@ class Daylight:
 
     def factor(self, t: Times) -> Times:
         """Brightness over time."""
-        return np.interp(t, self.times_s, self.levels, left=1.0, right=1.0)
+        return np.asarray(np.interp(t, self.times_s, self.levels, left=1.0, right=1.0))
 
 
 @dataclass(slots=True)

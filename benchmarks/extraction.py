@@ -28,7 +28,7 @@ from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import family_of
 from headhunt_svc.model.loading import pick_device
 from headhunt_svc.model.parity import reference_features
-from headhunt_svc.types import HeadRef
+from headhunt_svc.types import HeadRef, Scorer
 
 PROMPTS = [
     "what happens in the video?",
@@ -120,8 +120,8 @@ def run(name: str, size: Size, n_prompts: int, device: str, batch: int, queue: A
 
     def go(part: torch.Tensor) -> np.ndarray:
         if name == "online, explained":
-            weight = np.ones(len(expert) * extractor.d_head)
-            return np.stack([attribute(extractor, part, prompts[0], expert, weight)[0]])
+            scorer = Scorer(tuple(expert), np.ones(len(expert) * extractor.d_head), 0.0)
+            return np.stack([attribute(extractor, part, prompts[0], scorer)[0]])
         if name == "textbook":
             return reference_features(extractor, list(part), prompts)
         return np.concatenate([extractor.features(p, prompts, heads[name]) for p in part.split(batch)], 1)

@@ -229,10 +229,18 @@ class IdentifyParams(Section):
 
 
 class FitParams(Section):
-    """Logistic regression: the inverse regularisation C is chosen from `grid` by cross-validation over videos."""
+    """Logistic regression: the inverse regularisation C is chosen from `grid` by cross-validation over videos.
+
+    scorer: with the distance to normal beside it, or that alone (core/normality.py). normality_weights: from these the
+    weight of the distance is chosen by leaving out kinds of anomaly; default_normality_weight: where too few kinds or
+    anomalous videos are labelled for that.
+    """
 
     grid: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
     folds: Annotated[int, Field(ge=2, le=1000)] = 5
+    scorer: Literal["logistic", "logistic+normality", "normality"] = "logistic+normality"
+    normality_weights: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+    default_normality_weight: NonNegativeFloat = 1.0
 
 
 class CalibrateParams(Section):

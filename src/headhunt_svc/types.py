@@ -175,17 +175,40 @@ class HeadSelection:
 
 
 @dataclass(frozen=True, slots=True)
+class Normality:
+    """Distance of expert features z to normal ones, sqrt((z - mean)' precision (z - mean)), and its weight in a logit.
+
+    precision: the inverse of the covariance of normal features.
+    """
+
+    mean: Float64[np.ndarray, " features"]
+    precision: Float64[np.ndarray, "features features"]
+    weight: float
+
+    def __post_init__(self) -> None:
+        _frozen(self.mean, 1, "mean")
+        _frozen(self.precision, 2, "precision")
+        if self.precision.shape != 2 * self.mean.shape:
+            raise ValueError(f"precision {self.precision.shape} does not fit {len(self.mean)} features")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.precision).all() and 0 <= self.weight < np.inf):
+            raise ValueError("normality is not finite, or its weight is negative")
+
+
+@dataclass(frozen=True, slots=True)
 class Scorer:
-    """Logistic regression on the expert features: p = sigmoid(weight . z + bias)."""
+    """p = sigmoid(weight . z + bias + normality.weight * distance of z to normal); the last term is optional."""
 
     heads: tuple[HeadRef, ...]
     weight: Float64[np.ndarray, " features"]
     bias: float
+    normality: Normality | None = None
 
     def __post_init__(self) -> None:
         _frozen(self.weight, 1, "weight")
         if not np.isfinite(self.weight).all() or not np.isfinite(self.bias):
             raise ValueError("scorer weights are not finite")
+        if self.normality is not None and self.normality.mean.shape != self.weight.shape:
+            raise ValueError(f"{len(self.weight)} weights, normality of {len(self.normality.mean)} features")
 
 
 @dataclass(frozen=True, slots=True)

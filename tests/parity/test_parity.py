@@ -13,7 +13,7 @@ from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import BUILT_IN, Clip, Family
 from headhunt_svc.model.families.internvl import InternVL
 from headhunt_svc.model.parity import CHECKS, ParityError, Processor, check_family, random_clips
-from headhunt_svc.types import HeadRef
+from headhunt_svc.types import HeadRef, Normality, Scorer
 from helpers.models import PROMPTS, TINY, model_type_of, tiny
 
 
@@ -34,8 +34,9 @@ def test_check(extractor: Extractor, check: str) -> None:
 def test_shares_when_memory_runs_out(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, rng = random_clips(extractor, 4), np.random.default_rng(0)
     heads = (HeadRef(2, 1), HeadRef(0, 3))
-    weight = rng.standard_normal(len(heads) * extractor.d_head)
-    z, expected = attribute(extractor, pixels, PROMPTS[0], heads, weight)
+    weight, mean = rng.standard_normal((2, len(heads) * extractor.d_head))
+    scorer = Scorer(heads, weight, 0.0, Normality(mean, np.eye(len(mean)), 1.0))
+    z, expected = attribute(extractor, pixels, PROMPTS[0], scorer)
     read = Extractor._heads
 
     def small_memory(self: Extractor, captured: dict[int, torch.Tensor], *rest: Any) -> np.ndarray:
@@ -45,7 +46,7 @@ def test_shares_when_memory_runs_out(extractor: Extractor, monkeypatch: pytest.M
 
     monkeypatch.setattr(Extractor, "_heads", small_memory)
     monkeypatch.setattr(extractor, "batch_limit", None)
-    again, found = attribute(extractor, pixels, PROMPTS[0], heads, weight)
+    again, found = attribute(extractor, pixels, PROMPTS[0], scorer)
     np.testing.assert_allclose(again, z, atol=1e-5)
     np.testing.assert_allclose(found.pictures, expected.pictures, atol=1e-5)
 

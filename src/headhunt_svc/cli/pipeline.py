@@ -14,6 +14,7 @@ from headhunt_svc.params import load_params, prompt_sets
 from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
 
 if TYPE_CHECKING:
+    from headhunt_svc.core.normality import NormalityChoice
     from headhunt_svc.core.scoring import FittedScorer
     from headhunt_svc.data.footage import Footage
 
@@ -130,6 +131,24 @@ def print_calibration(fitted: "FittedScorer") -> None:
     table = Table("segments", "predicted", "anomalous", title=title)
     for n, predicted, observed in zip(curve.counts, curve.predicted, curve.observed, strict=True):
         table.add_row(str(n), f"{predicted:.2f}", f"{observed:.2f}")
+    wide().print(table)
+    if fitted.normality is not None:
+        print_normality(fitted.normality)
+
+
+def print_normality(choice: "NormalityChoice") -> None:
+    """Prints the weight of the distance to normal, and how well each weight finds what was left out."""
+    words = {"kinds": "kind of anomaly", "clusters": "cluster of anomalous videos"}
+    if choice.basis == "default":
+        wide().print(
+            f"weight of the distance to normal: {choice.gamma:g}, the default: there are too few kinds of anomaly and "
+            "too few anomalous videos to choose it"
+        )
+        return
+    title = f"weight of the distance to normal: {choice.gamma:g}, chosen by leaving out one {words[choice.basis]}"
+    table = Table("weight", f"mean AUC of the {len(choice.groups)} left out", title=title)
+    for gamma, auc in choice.auc.items():
+        table.add_row(f"{gamma:g}", f"{auc:.3f}")
     wide().print(table)
 
 

@@ -1,18 +1,22 @@
-"""Fit and apply the scorer: logistic regression on the concatenated expert features."""
+"""Fit and apply the scorer: logistic regression on the concatenated expert features, and their distance to normal.
 
-from collections.abc import Sequence
+logit = weight . z + bias + normality.weight * distance(z): see core/normality.py.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float, Float64
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from headhunt_svc.core.folds import video_folds
+from headhunt_svc.core.folds import Labels, video_folds
+from headhunt_svc.core.normality import Measured, NormalFeatures, NormalityChoice, choose_gamma, leave_one_kind_out
 from headhunt_svc.core.saliency import check_labels
 from headhunt_svc.params import FitParams
-from headhunt_svc.types import HeadRef, Scorer
+from headhunt_svc.types import HeadRef, Normality, Scorer
 
 Z = Float[np.ndarray, "segment features"]
 Z1 = Float64[np.ndarray, " segment"]
@@ -34,7 +38,7 @@ class _Standardised:
             u, s, self._axes = np.linalg.svd(self._coordinates, full_matrices=False)
             self._coordinates = u * s
 
-    def fit(self, labels: Bool[np.ndarray, " segment"], c: float) -> tuple[Float64[np.ndarray, " features"], float]:
+    def fit(self, labels: Labels, c: float) -> tuple[Float64[np.ndarray, " features"], float]:
         """Weights and bias of a regression, mean and scale folded in (so that w applies to z as it is)."""
         model = LogisticRegression(C=c, class_weight="balanced", max_iter=2000)
         model.fit(self._coordinates, labels)
@@ -58,15 +62,19 @@ class CalibrationCurve:
 
 @dataclass(frozen=True, slots=True)
 class FittedScorer:
-    """A scorer, the C that it was fitted with, and its figures on held-out videos."""
+    """A scorer, the C that it was fitted with, and its figures on held-out videos.
+
+    normality: how the weight of the distance to normal was chosen; None where fit.scorer leaves no choice.
+    """
 
     scorer: Scorer
     c: float
     held_out_auc: float
     curve: CalibrationCurve
+    normality: NormalityChoice | None = None
 
 
-def calibration_curve(probability: Z1, labels: Bool[np.ndarray, " segment"], bins: int = 10) -> CalibrationCurve:
+def calibration_curve(probability: Z1, labels: Labels, bins: int = 10) -> CalibrationCurve:
     """Mean probability and share of anomalous segments in `bins` groups of equal size, in order of probability."""
     groups = np.array_split(np.argsort(probability, kind="stable"), min(bins, len(labels)))
     return CalibrationCurve(
@@ -77,7 +85,7 @@ def calibration_curve(probability: Z1, labels: Bool[np.ndarray, " segment"], bin
     )
 
 
-def platt(margins: Z1, labels: Bool[np.ndarray, " segment"]) -> tuple[float, float]:
+def platt(margins: Z1, labels: Labels) -> tuple[float, float]:
     """Slope and offset that turn held-out margins into probabilities, with Platt's (1999) targets short of 0 and 1.
 
     Margins that rank no better than chance give no positive slope; they are left as they are (1, 0).
@@ -92,38 +100,143 @@ def platt(margins: Z1, labels: Bool[np.ndarray, " segment"]) -> tuple[float, flo
     return (slope, float(model.intercept_[0])) if slope > 0 else (1.0, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    """Margins of every C and distances to normal, of segments of videos that were not fitted on."""
+
+    margins: dict[float, Z1]
+    distances: Z1
+
+    @classmethod
+    def measure(cls, z: Z, labels: Labels, videos: Sequence[str], params: FitParams) -> "_HeldOut":
+        margins, distances = {c: np.zeros(len(z)) for c in params.grid}, np.zeros(len(z))
+        for train, test in video_folds(labels, videos, params.folds):
+            standardised = _Standardised(z[train])
+            for c in params.grid:
+                weight, bias = standardised.fit(labels[train], c)
+                margins[c][test] = z[test] @ weight + bias
+            if params.scorer != "logistic":
+                distances[test] = NormalFeatures.fit(z[train][~labels[train]]).distance(z[test])
+        return cls(margins, distances)
+
+
+def _deviation(values: Z1) -> float:
+    """Standard deviation; 1 where it is 0."""
+    return float(values.std()) or 1.0
+
+
+def _choose_normality(
+    z: Z,
+    labels: Labels,
+    videos: Sequence[str],
+    kinds: Mapping[str, tuple[str, ...]],
+    c: float,
+    units: tuple[float, float],
+    params: FitParams,
+) -> NormalityChoice:
+    """Leave out one kind of anomaly after the other; units: deviations of held-out margins and distances."""
+    basis, left_out = leave_one_kind_out(z, labels, videos, kinds)
+    if len(left_out) < 2:
+        return NormalityChoice(params.default_normality_weight, "default", {}, ())
+    measured = []
+    for group in left_out:
+        rows, y = z[group.train], labels[group.train]
+        weight, bias = _Standardised(rows).fit(y, c)
+        distances = NormalFeatures.fit(rows[~y]).distance(z[group.test])
+        margins = z[group.test] @ weight + bias
+        measured.append(Measured(labels[group.test], margins / units[0], distances / units[1]))
+    gamma, auc = choose_gamma(measured, params.normality_weights)
+    return NormalityChoice(gamma, basis, auc, tuple(group.name for group in left_out))
+
+
 def fit_scorer(
-    z: Z, labels: Bool[np.ndarray, " segment"], videos: Sequence[str], heads: tuple[HeadRef, ...], params: FitParams
+    z: Z,
+    labels: Labels,
+    videos: Sequence[str],
+    heads: tuple[HeadRef, ...],
+    params: FitParams,
+    kinds: Mapping[str, tuple[str, ...]] | None = None,
 ) -> FittedScorer:
     """Choose C by cross-validated AUC with folds grouped by video, fit on all segments, calibrate the probabilities.
 
-    Both classes weigh the same in the regression; Platt's slope and offset then restore the class frequencies of the
-    calibration videos, and are folded into weights and bias.
+    Both classes weigh the same in the regression. The distance to normal stands beside its margin, each in units of
+    its deviation on held-out videos, with a weight gamma that is chosen by leaving out kinds of anomaly. Platt's slope
+    and offset then restore the class frequencies of the calibration videos, and are folded into weights and bias.
+
+    kinds: the kinds of anomaly of each video, () for a normal one.
 
     Raises:
         FeatureError: too few videos for two folds, or one class only.
     """
     check_labels(labels)
-    margins = {c: np.zeros(len(z)) for c in params.grid}
-    for train, test in video_folds(labels, videos, params.folds):
-        standardised = _Standardised(z[train])
-        for c in params.grid:
-            weight, bias = standardised.fit(labels[train], c)
-            margins[c][test] = z[test] @ weight + bias
-    auc = {c: float(roc_auc_score(labels, margins[c])) for c in params.grid}
+    held_out = _HeldOut.measure(z, labels, videos, params)
+    auc = {c: float(roc_auc_score(labels, held_out.margins[c])) for c in params.grid}
     best = max(params.grid, key=lambda c: auc[c])  # the first, most regularised, of equals
-    slope, offset = platt(margins[best], labels)
+    units = _deviation(held_out.margins[best]), _deviation(held_out.distances)
+    choice = None
+    if params.scorer == "logistic+normality":
+        choice = _choose_normality(z, labels, videos, kinds or {}, best, units, params)
+    of_margin = 0.0 if params.scorer == "normality" else 1.0 if params.scorer == "logistic" else 1 / units[0]
+    of_distance = (choice.gamma if choice else float(params.scorer == "normality")) / units[1]
+    margins = of_margin * held_out.margins[best] + of_distance * held_out.distances
+    slope, offset = platt(margins, labels)
     weight, bias = _Standardised(z).fit(labels, best)
-    scorer = Scorer(heads, slope * weight, slope * bias + offset)
-    held_out = np.asarray(expit(slope * margins[best] + offset))
-    return FittedScorer(scorer, best, auc[best], calibration_curve(held_out, labels))
+    of_margin, of_distance = slope * of_margin, slope * of_distance
+    normality = None
+    if of_distance > 0:
+        normal = NormalFeatures.fit(z[~labels])
+        normality = Normality(normal.mean, normal.precision(), of_distance)
+    scorer = Scorer(heads, of_margin * weight, of_margin * bias + offset, normality)
+    curve = calibration_curve(np.asarray(expit(slope * margins + offset)), labels)
+    return FittedScorer(scorer, best, float(roc_auc_score(labels, margins)), curve, choice)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalScorer:
+    """The scorer near some features: logit = weight . z + bias, with weights and bias of their own for each segment."""
+
+    weight: Float64[np.ndarray, "segment features"]
+    bias: Float64[np.ndarray, " segment"]
+
+
+def linearise(scorer: Scorer, z: Z) -> LocalScorer:
+    """Weights and bias at z. Exact, as the distance d is homogeneous: d = sum_i (z - mean)_i (P (z - mean))_i / d."""
+    weight, bias = np.repeat(scorer.weight[None], len(z), 0), np.full(len(z), scorer.bias)
+    if scorer.normality is None:
+        return LocalScorer(weight, bias)
+    gradient = scorer.normality.weight * _pull(scorer.normality, z)[1]
+    return LocalScorer(weight + gradient, bias - gradient @ scorer.normality.mean)
+
+
+def _pull(normality: Normality, z: Z) -> tuple[Z1, Float64[np.ndarray, "segment features"]]:
+    """Distance of each segment, and its gradient P (z - mean) / distance; 0 at the mean itself."""
+    x = z.astype(np.float64) - normality.mean
+    scaled = x @ normality.precision
+    distance = np.sqrt(np.maximum(np.einsum("tf,tf->t", x, scaled), 0))
+    return distance, np.divide(scaled, distance[:, None], out=np.zeros_like(scaled), where=distance[:, None] > 0)
+
+
+def logits(scorer: Scorer, z: Z) -> Z1:
+    """Logit of each segment."""
+    margin = z.astype(np.float64) @ scorer.weight + scorer.bias
+    if scorer.normality is not None:
+        margin = margin + scorer.normality.weight * _pull(scorer.normality, z)[0]
+    return np.asarray(margin)
 
 
 def apply_scorer(scorer: Scorer, z: Z) -> Float64[np.ndarray, " segment"]:
-    """p = sigmoid(w . z + b), float64[T]."""
-    return np.asarray(expit(z.astype(np.float64) @ scorer.weight + scorer.bias))
+    """p = sigmoid(logit), float64[T]."""
+    return np.asarray(expit(logits(scorer, z)))
 
 
 def contributions(scorer: Scorer, z: Float[np.ndarray, "segment head d_head"]) -> Float64[np.ndarray, "segment head"]:
-    """Contribution of each head to the logit: w_k . z_k; with the bias they sum to it."""
-    return np.asarray(np.einsum("thd,hd->th", z.astype(np.float64), scorer.weight.reshape(z.shape[1:])))
+    """Contribution of each head to the logit; with the bias they sum to it.
+
+    That is w_k . z_k and the head's rows of the quadratic form in the distance: (z - mean)_k . (P (z - mean))_k / d.
+    """
+    flat = z.reshape(len(z), -1).astype(np.float64)
+    shares = flat * scorer.weight
+    if scorer.normality is not None:
+        gradient = _pull(scorer.normality, flat)[1]
+        shares = shares + scorer.normality.weight * gradient * (flat - scorer.normality.mean)
+    return np.asarray(shares.reshape(z.shape).sum(2))

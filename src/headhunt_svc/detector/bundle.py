@@ -3,7 +3,6 @@
 Light to import: no model library and no ONNX (the graph is written by detector/export.py, imported when needed).
 """
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from safetensors.numpy import save_file
 
 from headhunt_svc.detector.cautions import cautions
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
+from headhunt_svc.detector.scorer_file import load_scorer, save_scorer
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.model.identity import (
     COMMIT,
@@ -91,26 +91,6 @@ def load_selection(path: Path) -> HeadSelection:
         return HeadSelection(heads, rss, prompts, *of, features["model"], features["segmentation"])
     except (KeyError, TypeError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as chosen heads ({exc!r}): run `headhunt identify`") from exc
-
-
-def save_scorer(path: Path, scorer: Scorer) -> None:
-    """Write scorer.safetensors: weight float64[K * d_head]; bias and heads as metadata."""
-    metadata = {"about": json.dumps({"heads": scorer.heads, "bias": scorer.bias})}
-    write_file(path, lambda p: save_file({"weight": np.ascontiguousarray(scorer.weight)}, p, metadata=metadata))
-
-
-def load_scorer(path: Path) -> Scorer:
-    """Read scorer.safetensors.
-
-    Raises:
-        ArtifactError: missing or broken.
-    """
-    try:
-        with safe_open(path, "np") as f:
-            metadata, weight = json.loads(f.metadata()["about"]), f.get_tensor("weight")
-        return Scorer(tuple(HeadRef(*h) for h in metadata["heads"]), weight, float(metadata["bias"]))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
-        raise ArtifactError(f"{path} cannot be read as a scorer ({exc}): run `headhunt fit`") from exc
 
 
 class StoredPoint(BaseModel):

@@ -11,11 +11,38 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from headhunt_svc.core.localization import kernel
-from headhunt_svc.types import OperatingPoint, Scorer
+from headhunt_svc.types import Normality, OperatingPoint, Scorer
+
+
+def node(op: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
+    """A node with one output."""
+    return helper.make_node(op, inputs, [output], **attributes)
+
+
+def _distance_to_normal(normality: Normality) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """logit = margin + weight * sqrt(x' precision x), x = z - mean."""
+    constants: dict[str, np.ndarray] = {
+        "normal_mean": normality.mean.astype(np.float64),
+        "normal_precision": normality.precision.astype(np.float64),
+        "normality_weight": np.array([[normality.weight]], np.float64),
+        "none": np.zeros((), np.float64),
+        "column": np.array([1], np.int64),
+    }
+    nodes = [
+        node("Sub", ["z", "normal_mean"], "x"),
+        node("MatMul", ["x", "normal_precision"], "px"),
+        node("Mul", ["x", "px"], "squares"),
+        node("ReduceSum", ["squares", "column"], "squared", keepdims=1),
+        node("Max", ["squared", "none"], "not_negative"),
+        node("Sqrt", ["not_negative"], "distance"),
+        node("Mul", ["distance", "normality_weight"], "of_distance"),
+        node("Add", ["margin", "of_distance"], "logit"),
+    ]
+    return nodes, constants
 
 
 def scorer_graph(scorer: Scorer, operating_point: OperatingPoint, metadata: dict[str, Any]) -> onnx.ModelProto:
-    """The graph; T is dynamic. The regression is computed in float64, as in core/scoring.py."""
+    """The graph; T is dynamic. Margin and distance to normal are computed in float64, as in core/scoring.py."""
     taps = kernel(operating_point.sigma_segments)
     half = len(taps) // 2
     constants: dict[str, np.ndarray] = {
@@ -28,13 +55,17 @@ def scorer_graph(scorer: Scorer, operating_point: OperatingPoint, metadata: dict
         "one": np.ones((), np.float32),
     }
 
-    def node(op: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
-        return helper.make_node(op, inputs, [output], **attributes)
-
     nodes = [
         node("Cast", ["features"], "z", to=TensorProto.DOUBLE),
         node("MatMul", ["z", "weight"], "wz"),
-        node("Add", ["wz", "bias"], "logit"),
+        node("Add", ["wz", "bias"], "margin"),
+    ]
+    if scorer.normality is None:
+        nodes.append(node("Identity", ["margin"], "logit"))
+    else:
+        more_nodes, more_constants = _distance_to_normal(scorer.normality)
+        nodes, constants = nodes + more_nodes, constants | more_constants
+    nodes += [
         node("Sigmoid", ["logit"], "p"),
         node("Cast", ["p"], "p32", to=TensorProto.FLOAT),
         node("Reshape", ["p32", "flat"], "raw"),

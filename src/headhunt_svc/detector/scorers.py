@@ -46,11 +46,11 @@ class ModelScorer:
 
     def score(self, batch: PixelBatch) -> ScoredBatch:
         """See SegmentScorer."""
-        heads, weight, seen = self.scorer.heads, self.scorer.weight, (batch.cache, batch.frames)
+        seen = batch.cache, batch.frames
         if self.explain:
-            explained = attribute(self.extractor, batch.pixels, self.prompt, heads, weight, *seen)
+            explained = attribute(self.extractor, batch.pixels, self.prompt, self.scorer, *seen)
             return scored_batch(self.scorer, batch.segments, *explained)
-        features = self.extractor.features(batch.pixels, [self.prompt], heads, *seen)[0]
+        features = self.extractor.features(batch.pixels, [self.prompt], self.scorer.heads, *seen)[0]
         return scored_batch(self.scorer, batch.segments, features)
 
     def exclusive(self) -> AbstractContextManager[object]:

@@ -2,6 +2,7 @@
 
 z_head = sum_t a_t v_t (attention of the last token times values), so the scorer's logit is
 b + sum_heads sum_t a_t (w_head . v_t): each token has an exact share, and the shares add up to the logit minus b.
+With the distance to normal, w and b are those near the segment's features (core/scoring.linearise): still exact.
 """
 
 import math
@@ -17,9 +18,10 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from headhunt_svc.core.scoring import contributions, linearise
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.model.families import Pixels
-from headhunt_svc.types import HeadRef
+from headhunt_svc.types import Scorer
 
 _NAME = "headhunt_attribution"
 _recorders: dict[int, list["_LastToken"]] = {}  # by id of an attention module, while a pass is recorded
@@ -75,28 +77,30 @@ def _record_attention(decoder: Any, layers: Sequence[int]) -> Iterator[dict[int,
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Shares of the logit minus the bias, per segment.
+    """Shares of the logit, per segment.
 
-    heads: float64[segment, head]; tokens: float64[segment, token] over all tokens of the prompt;
+    heads: float64[segment, head], the scorer's contributions: with its bias they sum to the logit.
+    tokens: float64[segment, token] over all tokens of the prompt: with `constant` they sum to the logit.
     pictures: float64[segment, frame, row, column] of the visual tokens (frame pairs for the Qwen families).
-    Summed over heads or over tokens, each gives the same logit minus the bias.
+    constant: what no token has a share in: the bias, and the mean of normal features in the distance.
     """
 
     heads: Float64[np.ndarray, "segment head"]
     tokens: Float64[np.ndarray, "segment token"]
     pictures: Float64[np.ndarray, "segment frame row column"]
+    constant: Float64[np.ndarray, " segment"]
 
 
 def _shares(
-    last: _LastToken, head: int, weight: Float64[torch.Tensor, " d_head"]
+    last: _LastToken, head: int, weight: Float64[torch.Tensor, "segment d_head"]
 ) -> Float64[torch.Tensor, "segment token"]:
-    """a_t (w . v_t) of one head."""
+    """a_t (w . v_t) of one head; w of each segment."""
     group = head // (last.query.shape[1] // last.key.shape[1])
     logits = torch.einsum("bd,btd->bt", last.query[:, head].double(), last.key[:, group].double()) * last.scaling
     if last.mask is not None:
         mask = last.mask[:, 0]
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask.double()
-    return logits.softmax(-1) * torch.einsum("btd,d->bt", last.value[:, group].double(), weight)
+    return logits.softmax(-1) * torch.einsum("btd,bd->bt", last.value[:, group].double(), weight)
 
 
 @torch.inference_mode()
@@ -104,32 +108,34 @@ def attribute(
     extractor: Extractor,
     pixels: Pixels,
     prompt: str,
-    heads: Sequence[HeadRef],
-    weight: Float64[np.ndarray, " features"],
+    scorer: Scorer,
     cache: VisionCache | None = None,
     frames: Frames | None = None,
 ) -> tuple[Float32[np.ndarray, "segment head d_head"], Attribution]:
-    """Features of clips at `heads`, and the shares in their logit, from the same forward pass.
+    """Features of clips at the scorer's heads, and the shares in their logits, from the same forward pass.
 
-    weight: the scorer's, head by head. cache, frames: as for Extractor.features.
+    cache, frames: as for Extractor.features.
     """
+    heads = scorer.heads
     clip = extractor.clip(pixels, cache)
     ids = extractor.token_ids(prompt, clip)
     visual = (ids == extractor.family.visual_token_id(extractor.config)).numpy()
     grid = extractor.family.token_grid(extractor.config, clip)
-    weights = torch.tensor(weight, device=extractor.device, dtype=torch.float64).view(len(heads), extractor.d_head)
     features: list[np.ndarray] = []
-    shares: list[np.ndarray] = []
+    tokens_of: list[np.ndarray] = []
+    constants: list[np.ndarray] = []
     while (start := sum(map(len, features))) < len(pixels):
         part = slice(start, start + (extractor.batch_limit or len(pixels)))
         with _record_attention(extractor.model.get_decoder(), sorted({h.layer for h in heads})) as records:
             z = extractor.features(pixels[part], [prompt], heads, cache, None if frames is None else frames[part])[0]
         if any(len(passes) > 1 for passes in records.values()):
             continue  # memory ran out: again with the smaller batch that fits
-        by_head = [_shares(records[h.layer][0], h.head, w) for h, w in zip(heads, weights, strict=True)]
+        local = linearise(scorer, z.reshape(len(z), -1))
+        weights = torch.tensor(local.weight, device=extractor.device).view(len(z), len(heads), extractor.d_head)
+        by_head = [_shares(records[h.layer][0], h.head, weights[:, i]) for i, h in enumerate(heads)]
         features.append(z)
-        shares.append(torch.stack(by_head, 1).cpu().numpy())
-    by_head_and_token = np.concatenate(shares)
-    tokens = by_head_and_token.sum(1)
+        constants.append(local.bias)
+        tokens_of.append(torch.stack(by_head, 1).sum(1).cpu().numpy())
+    z, tokens = np.concatenate(features), np.concatenate(tokens_of)
     pictures = tokens[:, visual][:, : math.prod(grid)].reshape(len(tokens), *grid)
-    return np.concatenate(features), Attribution(by_head_and_token.sum(2), tokens, pictures)
+    return z, Attribution(contributions(scorer, z), tokens, pictures, np.concatenate(constants))

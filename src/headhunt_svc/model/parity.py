@@ -20,11 +20,12 @@ from jaxtyping import Float32
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from headhunt_svc.core.scoring import logits
 from headhunt_svc.model.attribution import attribute
 from headhunt_svc.model.extractor import Extractor, VisionCache
 from headhunt_svc.model.families import Clip, Family, Pixels
 from headhunt_svc.model.hooks import capture
-from headhunt_svc.types import HeadRef
+from headhunt_svc.types import HeadRef, Normality, Scorer
 
 TOLERANCE = 1e-4  # of features in float32, whose scale is 1 and more
 PROMPTS = (
@@ -258,12 +259,13 @@ def check_vision_cache(extractor: Extractor) -> None:
 def check_attribution(extractor: Extractor) -> None:
     """The tokens' shares add up to the logit, and those of the visual tokens fill the grid of the clip."""
     pixels, heads = random_clips(extractor, 3), _some_heads(extractor)
-    weight = np.random.default_rng(0).standard_normal(len(heads) * extractor.d_head)
-    z, shares = attribute(extractor, pixels, PROMPTS[0], heads, weight)
+    weight, mean = np.random.default_rng(0).standard_normal((2, len(heads) * extractor.d_head))
+    scorer = Scorer(tuple(heads), weight, 0.5, Normality(mean, np.diag(weight**2), 2.0))
+    z, shares = attribute(extractor, pixels, PROMPTS[0], scorer)
     _same("features beside shares", z, extractor.features(pixels, PROMPTS[:1], heads)[0], 1e-5)
-    of_heads = (z * weight.reshape(len(heads), -1)).sum(-1)
-    _same("shares of heads", shares.heads, of_heads)
-    _same("shares of tokens, summed", shares.tokens.sum(1), of_heads.sum(1))
+    logit = logits(scorer, z.reshape(len(z), -1))
+    _same("shares of heads, summed", shares.heads.sum(1) + scorer.bias, logit)
+    _same("shares of tokens, summed", shares.tokens.sum(1) + shares.constant, logit)
     grid = extractor.family.token_grid(extractor.config, extractor.clip(pixels))
     _require(shares.pictures.shape == (3, *grid), f"shares of pictures: {shares.pictures.shape}, grid {grid}")
     _require(bool(np.abs(shares.pictures).sum() > 0), "no visual token has a share: is visual_token_id right?")
@@ -277,9 +279,9 @@ def check_places(extractor: Extractor) -> None:
     pixels = random_clips(extractor, 1, n_frames=6)
     other = pixels.clone()
     other[:, -2:] = random_clips(extractor, 1, n_frames=2, seed=9)
-    weight = np.random.default_rng(1).standard_normal(extractor.d_head)
-    head = (HeadRef(next(iter(extractor.projections)), min(2, extractor.n_heads - 1)),)
-    one, two = (attribute(extractor, p, PROMPTS[0], head, weight)[1].pictures[0] for p in (pixels, other))
+    head = HeadRef(next(iter(extractor.projections)), min(2, extractor.n_heads - 1))
+    scorer = Scorer((head,), np.random.default_rng(1).standard_normal(extractor.d_head), 0.0)
+    one, two = (attribute(extractor, p, PROMPTS[0], scorer)[1].pictures[0] for p in (pixels, other))
     before = len(one) * 4 // 6  # frames, or pairs of them, before the change
     ratio = (two / one).reshape(len(one), -1)
     factor = ratio[0, 0]

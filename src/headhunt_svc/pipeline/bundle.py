@@ -9,13 +9,13 @@ from headhunt_svc.data.datasets import load_index
 from headhunt_svc.detector.bundle import (
     Bundle,
     load_operating_points,
-    load_scorer,
     load_selection,
     model_key,
     save_bundle,
 )
 from headhunt_svc.detector.cautions import domain_of
 from headhunt_svc.detector.fingerprint import fingerprint, golden_features
+from headhunt_svc.detector.scorer_file import load_scorer
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.model.identity import current_lock
 from headhunt_svc.model.loading import load_extractor, model_folder

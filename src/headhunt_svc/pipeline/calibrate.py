@@ -4,7 +4,8 @@ from pathlib import Path
 
 from headhunt_svc.core.calibration import operating_points
 from headhunt_svc.data.feature_store import FeatureStore
-from headhunt_svc.detector.bundle import load_scorer, save_operating_points
+from headhunt_svc.detector.bundle import save_operating_points
+from headhunt_svc.detector.scorer_file import load_scorer
 from headhunt_svc.params import CalibrateParams, Params
 from headhunt_svc.pipeline.labelled_features import (
     LabelledFeatures,

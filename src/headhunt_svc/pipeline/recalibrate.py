@@ -25,8 +25,8 @@ from headhunt_svc.detector.bundle import (
     model_key,
     save_bundle,
     save_operating_points,
-    save_scorer,
 )
+from headhunt_svc.detector.scorer_file import save_scorer
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.calibrate import calibrate_scorer

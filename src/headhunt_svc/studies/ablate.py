@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from rich.progress import track
@@ -14,7 +14,7 @@ from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import HIDDEN, FeatureStore, Source
 from headhunt_svc.detector.bundle import load_bundle, model_key
 from headhunt_svc.model.loading import load_extractor
-from headhunt_svc.params import IdentifyParams, Params
+from headhunt_svc.params import FitParams, IdentifyParams, Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
 from headhunt_svc.pipeline.labelled_features import load_labelled, raw_scores, scored_videos
@@ -96,9 +96,17 @@ def _detector_variants(splits: Splits, heads: tuple[HeadRef, ...], params: Param
     for kind, name in SCORERS.items():
         z = calibration.features.select(heads)
         apply = fit_alternative(kind, calibration, z, params.fit, params.identify.seed)
-        other = {s: splits[s].per_video(apply(splits[s].features.select(heads))) for s in raw}
+        scores = {s: splits[s].per_video(apply(splits[s].features.select(heads))) for s in raw}
         how = f"the detector's heads, {name} as the scorer"
-        rows[f"scorer_{kind}"] = {"how": how, **evaluate_scores(splits, other, params)}
+        rows[f"scorer_{kind}"] = {"how": how, **evaluate_scores(splits, scores, params)}
+    for other in get_args(FitParams.model_fields["scorer"].annotation):
+        if other != params.fit.scorer:
+            fit = params.fit.model_copy(update={"scorer": other})
+            how = f"the detector's heads, fit.scorer: {other}"
+            rows[f"scorer_{other.replace('+', '_')}"] = {
+                "how": how,
+                **evaluate_heads(splits, heads, params.model_copy(update={"fit": fit})),
+            }
     rows["no_smoothing"] = {
         "how": "the detector without smoothing, the threshold tuned for that",
         **evaluate_scores(splits, raw, unsmoothed),

@@ -38,7 +38,7 @@ def _oracle(z: np.ndarray, labels: np.ndarray, videos: list[str], c: float) -> C
 
 def test_scorer_equals_scikit_learn_with_standardisation_and_calibration() -> None:
     z, labels, videos = _data()
-    fitted = fit_scorer(z, labels, videos, (HeadRef(0, 0), HeadRef(1, 2)), FitParams(grid=(0.3,)))
+    fitted = fit_scorer(z, labels, videos, (HeadRef(0, 0), HeadRef(1, 2)), FitParams(grid=(0.3,), scorer="logistic"))
     oracle = _oracle(z, labels, videos, 0.3)
     np.testing.assert_allclose(apply_scorer(fitted.scorer, z), oracle.predict_proba(z)[:, 1], atol=1e-3)
     assert fitted.c == 0.3
@@ -47,7 +47,7 @@ def test_scorer_equals_scikit_learn_with_standardisation_and_calibration() -> No
 def test_more_features_than_segments_give_the_same_regression() -> None:
     z, labels, videos = _data()
     wide = np.concatenate([z, np.random.default_rng(1).normal(size=(200, 394))], axis=1).astype(np.float32)
-    scorer = fit_scorer(wide, labels, videos, (HeadRef(0, 0),), FitParams(grid=(0.01,))).scorer
+    scorer = fit_scorer(wide, labels, videos, (HeadRef(0, 0),), FitParams(grid=(0.01,), scorer="logistic")).scorer
     oracle = _oracle(wide, labels, videos, 0.01)
     fresh = np.random.default_rng(2).normal(size=(50, 400))
     for x in (wide, fresh):

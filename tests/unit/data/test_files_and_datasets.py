@@ -22,8 +22,9 @@ from headhunt_svc.data.datasets import (
     write_annotations,
 )
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
-from headhunt_svc.detector.bundle import load_scorer, load_selection, save_scorer, save_selection
+from headhunt_svc.detector.bundle import load_selection, save_selection
 from headhunt_svc.detector.export import scorer_graph
+from headhunt_svc.detector.scorer_file import load_scorer, save_scorer
 from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
 from headhunt_svc.params import DatasetParams
 from headhunt_svc.pipeline.index import index as write_index
@@ -36,6 +37,7 @@ from headhunt_svc.types import (
     HeadRef,
     HeadSelection,
     IndexedVideo,
+    Normality,
     OperatingPoint,
     Scorer,
     Segment,
@@ -238,8 +240,15 @@ def test_scorer_round_trip(tmp_path: Path) -> None:
     scorer = Scorer(HEADS, np.arange(6.0), -0.5)
     save_scorer(tmp_path / "s.safetensors", scorer)
     loaded = load_scorer(tmp_path / "s.safetensors")
-    assert (loaded.heads, loaded.bias) == (HEADS, -0.5)
+    assert (loaded.heads, loaded.bias, loaded.normality) == (HEADS, -0.5, None)
     np.testing.assert_array_equal(loaded.weight, scorer.weight)
+    with_normality = replace(scorer, normality=Normality(np.arange(6.0), np.diag(np.arange(6.0)), 1.5))
+    save_scorer(tmp_path / "n.safetensors", with_normality)
+    loaded = load_scorer(tmp_path / "n.safetensors")
+    assert loaded.normality is not None
+    assert loaded.normality.weight == 1.5
+    np.testing.assert_array_equal(loaded.normality.mean, np.arange(6.0))
+    np.testing.assert_array_equal(loaded.normality.precision, np.diag(np.arange(6.0)))
     (tmp_path / "s.safetensors").write_bytes(b"junk")
     with pytest.raises(ArtifactError, match="headhunt fit"):
         load_scorer(tmp_path / "s.safetensors")
@@ -247,9 +256,12 @@ def test_scorer_round_trip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sigma", [0.0, 0.5, 1.5])
 @pytest.mark.parametrize("n", [1, 2, 37])
-def test_onnx_equals_the_core(sigma: float, n: int) -> None:
+@pytest.mark.parametrize("weight", [None, 0.8])
+def test_onnx_equals_the_core(sigma: float, n: int, weight: float | None) -> None:
     rng = np.random.default_rng(n)
-    scorer = Scorer(HEADS, rng.normal(size=10), 0.3)
+    root = rng.normal(size=(10, 10))
+    normality = None if weight is None else Normality(rng.normal(size=10), root @ root.T, weight)
+    scorer = Scorer(HEADS, rng.normal(size=10), -1.3, normality)
     graph = scorer_graph(scorer, OperatingPoint(sigma, 0.5), {"heads": HEADS, "prompt": "why?"})
     z = rng.normal(size=(n, 10)).astype(np.float32)
     session = onnxruntime.InferenceSession(graph.SerializeToString())

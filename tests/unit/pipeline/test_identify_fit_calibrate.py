@@ -30,11 +30,11 @@ from headhunt_svc.detector.bundle import (
     Bundle,
     load_bundle,
     load_operating_points,
-    load_scorer,
     load_selection,
     model_key,
     save_bundle,
 )
+from headhunt_svc.detector.scorer_file import load_scorer
 from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.model.identity import ModelLock, write_lock
 from headhunt_svc.params import Params, SplitParams, load_params

@@ -7,10 +7,11 @@ import pytest
 
 from conftest import ROOT, write_video
 from headhunt_svc.data.datasets import save_index
-from headhunt_svc.detector.bundle import load_bundle, load_golden, save_bundle, save_scorer
+from headhunt_svc.detector.bundle import load_bundle, load_golden, save_bundle
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import load_report
+from headhunt_svc.detector.scorer_file import save_scorer
 from headhunt_svc.errors import VideoError
 from headhunt_svc.pipeline import detect
 from headhunt_svc.pipeline.detect import detect_split, detect_stored

@@ -1,0 +1,43 @@
+"""The file scorer.safetensors: weights, bias and heads of a scorer, and its distance to normal."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.storage.files import write_file
+from headhunt_svc.types import HeadRef, Normality, Scorer
+
+
+def save_scorer(path: Path, scorer: Scorer) -> None:
+    """Write weight float64[K * d_head], with normality its mean and precision; bias and heads as metadata.
+
+    A scorer without normality has the file that earlier versions wrote.
+    """
+    tensors, facts = {"weight": scorer.weight}, {"heads": scorer.heads, "bias": scorer.bias}
+    if scorer.normality is not None:
+        tensors |= {"normal_mean": scorer.normality.mean, "normal_precision": scorer.normality.precision}
+        facts["normality_weight"] = scorer.normality.weight
+    whole = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+    write_file(path, lambda p: save_file(whole, p, metadata={"about": json.dumps(facts)}))
+
+
+def load_scorer(path: Path) -> Scorer:
+    """Read scorer.safetensors.
+
+    Raises:
+        ArtifactError: missing or broken.
+    """
+    try:
+        with safe_open(path, "np") as f:
+            facts, tensors = json.loads(f.metadata()["about"]), {name: f.get_tensor(name) for name in f.keys()}
+        weight, normality = tensors.pop("weight"), None
+        if "normality_weight" in facts or tensors:
+            mean, precision = tensors.pop("normal_mean"), tensors.pop("normal_precision")
+            normality = Normality(mean, precision, float(facts["normality_weight"]))
+        return Scorer(tuple(HeadRef(*h) for h in facts["heads"]), weight, float(facts["bias"]), normality)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
+        raise ArtifactError(f"{path} cannot be read as a scorer ({exc}): run `headhunt fit`") from exc

@@ -15,7 +15,7 @@ import yaml
 
 from conftest import HEADHUNT, ROOT, STAGES, headhunt, write_video
 from headhunt_svc.serve.api import create_app
-from headhunt_svc.studies.figures import with_interval, words
+from headhunt_svc.studies.figures import summary, with_interval, words
 from helpers.server import Server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -104,20 +104,35 @@ def test_make_targets_exist() -> None:
         assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0, target
 
 
+def intervals(page: str) -> set[str]:
+    return set(re.findall(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", page))
+
+
 def test_the_tables_are_those_of_the_artifacts() -> None:
     metrics, ablation = (json.loads((ROOT / "artifacts" / f"{n}.json").read_text()) for n in ("metrics", "ablation"))
     assert ablation["detector_id"] == metrics["detector_id"]
     for kind, row in metrics["by_kind"].items():
         assert re.search(rf"{kind} +{row['roc_auc']:.3f} +{row['average_precision']:.3f}\n", RESULTS)
-    rows = [metrics, *(arm["test"] for arm in ablation["arms"].values())]
-    for page, shown in ((README, [metrics]), (RESULTS, rows)):
-        stated = set(re.findall(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", page))
-        assert stated == {with_interval(row, key) for row in shown for key in ("roc_auc", "average_precision")}
+    hard = next(iter(ablation["arms"].values()))["hard"]
+    groups = {words(name): row for name, row in metrics.get("groups", {}).items() if "undefined" not in row}
+    for name, row in ({"hard": hard} | groups).items():
+        cells = (with_interval(row, key) for key in ("roc_auc", "average_precision"))
+        assert re.search(f"\n  {name} +{' +'.join(map(re.escape, cells))}\n", RESULTS)
+    rows = [metrics, hard, *groups.values(), *(arm["test"] for arm in ablation["arms"].values())]
+    expected = {with_interval(row, key) for row in rows for key in ("roc_auc", "average_precision")}
+    assert intervals(RESULTS) == expected
     for name, arm in ablation["arms"].items():
         assert re.search(rf"{words(name)} .* {arm['test']['f1']:.3f} +{arm['hard']['roc_auc']:.3f}", RESULTS)
     for arm in ablation["arms"].values():
         for few in arm.get("low_label", {}).values():
             assert f"{few['mean']:.3f}" in RESULTS
+
+
+def test_the_small_table_is_that_of_the_artifacts() -> None:
+    header, rows = summary(json.loads((ROOT / "artifacts" / "ablation.json").read_text()), "roc_auc")
+    for row in (header, *rows):
+        assert re.search(f"^ *{' +'.join(map(re.escape, row))} *$", README, flags=re.MULTILINE)
+    assert intervals(README) == {cell for row in rows for cell in row if "[" in cell}
 
 
 def test_the_learning_curve_is_that_of_the_artifacts() -> None:

@@ -170,6 +170,12 @@ def test_videos_of_ones_own_end_to_end(tmp_path: Path) -> None:
     options = ["--dataset", "own", "--annotations", annotations, "--out", tmp_path / "out", "--bootstrap", "5"]
     done = headhunt("benchmark", tmp_path / "root", *options)
     assert done.returncode == 0, done.stderr
+    for part in (
+        "new cameras: no row, there are no calibration",
+        "class-agnostic mAP",
+        "alarm within 2 / 5 / 10 s: of the",
+    ):
+        assert part in done.stdout
     own_annotations(tmp_path / "train.jsonl", split="calibration")
     without_test = [*options[:3], tmp_path / "train.jsonl", "--out", tmp_path / "none"]
     refused = headhunt("benchmark", tmp_path / "root", *without_test)

@@ -10,6 +10,7 @@ import yaml
 
 from conftest import ROOT, STAGES, headhunt
 from headhunt_svc.cli.demo import print_seeds
+from headhunt_svc.data.datasets import load_index
 from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.params import DEMO_PARAMS, DemoModelParams
 from headhunt_svc.demo.scenes import KINDS, UNSEEN_KINDS
@@ -18,6 +19,7 @@ from headhunt_svc.detector.cautions import domain_of
 from headhunt_svc.detector.report import load_report
 from headhunt_svc.params import load_params
 from headhunt_svc.studies.compare import compare
+from headhunt_svc.types import LABELLED
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +104,16 @@ def test_twice_the_same_bytes(project: Path) -> None:
         "text_probability_specific",
         "untrained",
     ]
+    index = load_index(project / "artifacts" / "index.parquet")
+    cameras = {v.camera for v in index if v.split in LABELLED}
     for row in arms.values():
         for split, n in (("test", 11), ("hard", 10)):
             assert 0 <= row[split]["average_precision"] <= 1
             assert row[split]["roc_auc_interval"][0] <= row[split]["roc_auc_interval"][1]
             assert row[split]["n_videos"] == n
             assert set(row[split]["by_kind"]) == set(KINDS)
+            assert row[split]["groups"]["unseen_kinds"]["kinds"] == sorted(UNSEEN_KINDS)
+            assert not cameras & {*row[split]["groups"]["new_cameras"]["cameras"]}
         for few in row.get("low_label", {}).values():
             assert few["mean"] == pytest.approx(np.mean(few["roc_auc"]))
     assert {name: list(points) for name, points in ablation["sweeps"].items()} == {
@@ -121,6 +127,8 @@ def test_twice_the_same_bytes(project: Path) -> None:
     # evaluate measures the detector that serves, ablate computes the same arm from stored features
     for key in ("roc_auc", "average_precision"):
         assert arms["expert_robust"]["test"][key] == pytest.approx(metrics[key], abs=1e-4)
+    for name, group in metrics["groups"].items():
+        assert group["roc_auc"] == pytest.approx(arms["expert_robust"]["test"]["groups"][name]["roc_auc"], abs=1e-4)
     assert ablation["detector_id"] == metrics["detector_id"]
     assert metrics["protocol"] | {"sigma": None} == {
         "dataset": "own",

@@ -153,10 +153,11 @@ def demo_show(
     results = detect_videos(Detector.load(paths.BUNDLE), inputs, Outputs(out, plot=True, resume=True))
     for _, report in whole_reports(results):
         print_report(report, out)
-    print_metrics(paths.METRICS)
+    ablation = shipped() / paths.ABLATION if published else paths.ABLATION
+    print_metrics(paths.METRICS, ablation)
     if published:
         print_agreement(paths.METRICS, shipped() / paths.METRICS)
-    print_ablation(shipped() / paths.ABLATION if published else paths.ABLATION)
+    print_ablation(ablation)
 
 
 def print_rates(result: dict[str, Any]) -> None:

@@ -121,21 +121,40 @@ def ablate(params: ParamsFile = PARAMS) -> None:
     print_ablation(paths.ABLATION)
 
 
-def print_metrics(path: Path) -> None:
-    """Prints metrics.json as a table: all test videos, then each kind of anomaly with the normal ones."""
-    from headhunt_svc.studies.figures import with_interval
+def print_metrics(path: Path, ablation: Path | None = None) -> None:
+    """Prints metrics.json as a table: all test videos, what is new, each kind of anomaly with the normal ones.
+
+    ablation: where the figures of hard videos are, if they are of the same detector.
+    """
+    from headhunt_svc.studies.figures import why_undefined, with_interval, words
 
     metrics = read_json(path, "headhunt evaluate")
+    rows = {"the detector": metrics}
+    groups = metrics.get("groups", {})
+    rows |= {f"  {words(name)}": row for name, row in groups.items() if "undefined" not in row}
+    if ablation is not None and (hard := _hard_videos(ablation, metrics["detector_id"])):
+        rows["  hard"] = hard
+    rows |= {f"  {kind}": row for kind, row in metrics["by_kind"].items()}
     title = f"{metrics['n_videos']} held-out test videos, {metrics['n_frames']} frames: frame level [95 % interval]"
     table = Table("", "ROC-AUC", "AP", title=title)
-    table.add_row("the detector", with_interval(metrics, "roc_auc"), with_interval(metrics, "average_precision"))
-    for kind, row in metrics["by_kind"].items():
-        table.add_row(safe(f"  {kind}"), f"{row['roc_auc']:.3f}", f"{row['average_precision']:.3f}")
+    for name, row in rows.items():
+        table.add_row(safe(name), with_interval(row, "roc_auc"), with_interval(row, "average_precision"))
     wide().print(table)
+    for line in why_undefined(groups):
+        wide().print(safe(line))
+
+
+def _hard_videos(ablation: Path, detector_id: str) -> dict[str, Any]:
+    """The detector's figures on hard videos, {} where the ablation has none or is of another detector."""
+    result = read_json(ablation, "headhunt ablate")
+    first: dict[str, Any] = next(iter(result["arms"].values()))
+    return first.get("hard", {}) if result["detector_id"] == detector_id else {}
 
 
 def print_assessment(figures: dict[str, Any]) -> None:
     """Prints all figures of core/protocol.assess with its conventions; without scores the baselines alone."""
+    from headhunt_svc.studies.figures import why_undefined
+
     console = wide()
     conventions = dict(figures["protocol"])
     for name in ("missing", "not_annotated"):
@@ -147,6 +166,8 @@ def print_assessment(figures: dict[str, Any]) -> None:
     console.print(safe(text), soft_wrap=True)
     console.print(_frame_table(figures))
     if "roc_auc" in figures:
+        for line in why_undefined(figures.get("groups", {})):
+            console.print(safe(line))
         console.print(_threshold_table(figures))
         for line in _event_lines(figures):
             console.print(safe(line))
@@ -169,6 +190,9 @@ def _frame_table(figures: dict[str, Any]) -> Table:
         frames = {k: v for k, v in figures.items() if k.startswith(areas)}
         add("all frames", frames | {k: figures["at_threshold"][k] for k in at_threshold})
         add("anomalous videos only", figures["anomalous_videos_only"])
+        for name, row in figures.get("groups", {}).items():
+            if "undefined" not in row:
+                add(name.replace("_", " "), row)
         for kind, row in figures["by_kind"].items():
             add(f"  {kind}", row, 3)
     for name, row in figures["baselines"].items():
@@ -192,11 +216,12 @@ def _event_lines(figures: dict[str, Any]) -> Iterator[str]:
     delay, alarms, reliability = figures["detection_delay"], figures["false_alarms"], figures["reliability"]
     mean_ap, mean_auc = figures["events"]["mean_average_precision"], figures["mean_roc_auc_of_videos"]
     yield f"threshold chosen: {figures['at_threshold']['chosen']}"
-    yield f"mAP of events over IoU 0.1 to 0.5: {cell(mean_ap)}; mean ROC-AUC of videos: {cell(mean_auc)}"
+    yield f"class-agnostic mAP of events over IoU 0.1 to 0.5: {cell(mean_ap)}; mean ROC-AUC of videos: {cell(mean_auc)}"
     yield (
         f"true spans with an alarm: {delay['found']} of {delay['true_spans']}, "
         f"after {cell(delay['mean_s'], 1)} s in the mean, {cell(delay['median_s'], 1)} s in the median"
     )
+    yield _in_time(delay)
     counted = f"{alarms['events']} in {alarms['hours']:.3g} h of normal video"
     yield f"false alarms: {cell(alarms['per_hour'], 2)} per hour ({counted})"
     if reliability is None:
@@ -213,11 +238,23 @@ def _event_lines(figures: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _in_time(delay: dict[str, Any]) -> str:
+    """What is found within each allowed delay."""
+    within = delay["within_s"]
+    shown = {
+        words: f"{' / '.join(cell(row[key]) for row in within.values())}, mean {cell(delay[f'mean_{key}'])}"
+        for words, key in (("of the true spans", "recall"), ("class-agnostic AP", "average_precision"))
+    }
+    figures = "; ".join(f"{words} {text}" for words, text in shown.items())
+    return f"alarm within {' / '.join(within)} s: {figures}; time-to-alarm score: {cell(delay['time_to_alarm'])}"
+
+
 def print_ablation(path: Path) -> None:
-    """Prints ablation.json as a table: test and hard videos, and ROC-AUC with few labelled videos."""
+    """Prints ablation.json as tables: every arm on test and hard videos, and the summary of docs/results.md."""
     from headhunt_svc.studies.figures import with_interval, words
 
-    arms = read_json(path, "headhunt ablate")["arms"]
+    result = read_json(path, "headhunt ablate")
+    arms = result["arms"]
     few = list(next(iter(arms.values()))["low_label"])
     hard = all("hard" in row for row in arms.values())
     columns = ["test ROC-AUC", "test AP", "test F1", *(["hard ROC-AUC"] if hard else []), *(f"{n} labels" for n in few)]
@@ -229,3 +266,18 @@ def print_ablation(path: Path) -> None:
         cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
         table.add_row(safe(words(name)), *cells)
     wide().print(table)
+    print_summary(result)
+
+
+def print_summary(result: dict[str, Any]) -> None:
+    """Prints the small tables of the README: the detector beside the main arms, on all videos and on what is new."""
+    from headhunt_svc.studies.figures import summary, summary_columns
+
+    for key in ("roc_auc", "average_precision"):
+        header, rows = summary(result, key)
+        table = Table(*header, box=None, title="[95 % interval]")
+        for cells in rows:
+            table.add_row(*map(safe, cells))
+        wide().print(table)
+    for title, arm in summary_columns(result).items():
+        wide().print(safe(f"{title}: {result['arms'][arm]['how']}"))

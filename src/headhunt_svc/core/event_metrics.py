@@ -1,6 +1,9 @@
-"""Events against true spans: precision, recall, mAP at temporal IoU, detection delay, false alarms per hour."""
+"""Events against true spans: precision, recall, mAP at temporal IoU, alarms in time, false alarms per hour.
 
-from collections.abc import Sequence
+Everything is class-agnostic: an event has no kind, and matches a true span of any kind.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +16,8 @@ from sklearn.metrics import average_precision_score
 from headhunt_svc.types import FrameSpan
 
 IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
+DELAYS_S = (2.0, 5.0, 10.0)
+LONGEST_S = 10.0  # an alarm that comes later than this adds nothing to the time-to-alarm score
 
 
 class Starts(NamedTuple):
@@ -50,34 +55,50 @@ def temporal_iou(one: FrameSpan, other: FrameSpan) -> float:
     return both / (len(one) + len(other) - both)
 
 
-def hits(events: Sequence[FrameSpan], truth: Sequence[FrameSpan], min_iou: float) -> Bool[np.ndarray, " event"]:
+def alike(video: VideoEvents, min_iou: float) -> Bool[np.ndarray, "event span"]:
+    """Which events have an IoU of at least min_iou with which true spans."""
+    fits = np.array([[temporal_iou(e, t) >= min_iou for t in video.truth] for e in video.events], bool)
+    return fits.reshape(len(video.events), len(video.truth))
+
+
+def in_time(video: VideoEvents, limit_s: float) -> Bool[np.ndarray, "event span"]:
+    """Which events raise an alarm in which true spans, at most limit_s seconds after the span has begun."""
+    fits = np.zeros((len(video.events), len(video.truth)), bool)
+    for k, event in enumerate(video.events):
+        for i, span in enumerate(video.truth):
+            fits[k, i] = event.start < span.stop and event.stop > span.start and video.delay(k, i) <= limit_s
+    return fits
+
+
+def hits(fits: Bool[np.ndarray, "event span"]) -> Bool[np.ndarray, " event"]:
     """Which events match a true span of their own; events come in order of descending peak.
 
-    An event can match a true span with an IoU of at least min_iou, and no span is matched twice. For every k, as many
-    of the first k events as possible are matched; where no two events overlap one span, this is the usual matching.
+    fits: which can match which; no span is matched twice. For every k, as many of the first k events as possible are
+    matched; where no two events fit one span, this is the usual matching.
     """
-    fits = np.array([[temporal_iou(e, t) >= min_iou for t in truth] for e in events], bool)
-    fits = fits.reshape(len(events), len(truth))
     taken: list[int] = []
     for i in np.flatnonzero(fits.any(1)).tolist():
         pairs = maximum_bipartite_matching(csr_matrix(fits[[*taken, i]]), perm_type="column")
         if (pairs >= 0).all():
             taken.append(i)
-    result = np.zeros(len(events), bool)
+    result = np.zeros(len(fits), bool)
     result[taken] = True
     return result
 
 
-def event_figures(videos: Sequence[VideoEvents], min_iou: float) -> dict[str, float | None]:
+def event_figures(
+    videos: Sequence[VideoEvents], fit: Callable[[VideoEvents, float], np.ndarray], limit: float
+) -> dict[str, float | None]:
     """Precision, recall, F1 and average precision (steps, no interpolation; ranked by peak) over all videos' events.
 
+    fit, limit: when an event can match a true span: `alike` from which IoU on, or `in_time` up to which delay.
     None where undefined: precision without events; recall, F1 and average precision without true spans.
     """
     per_video: list[np.ndarray] = []
     for v in videos:
         order = np.argsort(-np.array(v.peaks), kind="stable")
         hit = np.zeros(len(order), bool)
-        hit[order] = hits([v.events[i] for i in order], v.truth, min_iou)
+        hit[order] = hits(fit(v, limit)[order])
         per_video.append(hit)
     hit = np.concatenate([*per_video, np.zeros(0, bool)])
     peaks = np.array([p for v in videos for p in v.peaks])
@@ -101,15 +122,38 @@ def delays(video: VideoEvents) -> list[float | None]:
 
 
 def delay_figures(videos: Sequence[VideoEvents]) -> dict[str, Any]:
-    """Detection delay of the true spans with an alarm, and how many these are."""
+    """Detection delay of the true spans with an alarm and how many these are, and what is found in time.
+
+    within_s: for each allowed delay the share of the true spans with an alarm by then (recall), and the average
+    precision of the events if only those in time count as hits. time_to_alarm: the mean of 1 for an alarm at once,
+    falling to 0 at LONGEST_S, and 0 without an alarm: the area under recall over the allowed delay.
+    """
     all_spans = [d for v in videos for d in delays(v)]
     seconds = [d for d in all_spans if d is not None]
+    within = {
+        f"{limit:g}": {
+            "recall": sum(d <= limit for d in seconds) / len(all_spans) if all_spans else None,
+            "average_precision": event_figures(videos, in_time, limit)["average_precision"],
+        }
+        for limit in DELAYS_S
+    }
+    credit = sum(max(0.0, 1 - d / LONGEST_S) for d in seconds)
     return {
         "true_spans": len(all_spans),
         "found": len(seconds),
         "mean_s": float(np.mean(seconds)) if seconds else None,
         "median_s": float(np.median(seconds)) if seconds else None,
+        "within_s": within,
+        "mean_recall": _mean([row["recall"] for row in within.values()]),
+        "mean_average_precision": _mean([row["average_precision"] for row in within.values()]),
+        "time_to_alarm": credit / len(all_spans) if all_spans else None,
     }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean of values; None where one is undefined."""
+    defined = [v for v in values if v is not None]
+    return float(np.mean(defined)) if len(defined) == len(values) else None
 
 
 def false_alarms(videos: Sequence[VideoEvents]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from headhunt_svc.core.event_metrics import IOUS, Starts, VideoEvents, delay_figures, event_figures, false_alarms
+from headhunt_svc.core.event_metrics import IOUS, Starts, VideoEvents, alike, delay_figures, event_figures, false_alarms
 from headhunt_svc.core.frame_times import span_seconds
 from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.metrics import Counts, best_f1, count, count_metrics, flagged, reliability
@@ -179,7 +179,7 @@ def assess(videos: Sequence[ScoredVideo], operating_point: OperatingPoint | None
     best_here = operating_point is None
     frames = best_f1(counts) if operating_point is None else flagged(counts, np.array([operating_point.threshold]))[0]
     detected = [v.events(frames.threshold) for v in videos]
-    events_at = {f"{iou:g}": event_figures(detected, iou) for iou in IOUS}
+    events_at = {f"{iou:g}": event_figures(detected, alike, iou) for iou in IOUS}
     precisions = [row["average_precision"] for row in events_at.values()]
     rows = per_video(videos, detected)
     single = [r["roc_auc"] for r in rows.values() if r["roc_auc"] is not None]
@@ -191,6 +191,7 @@ def assess(videos: Sequence[ScoredVideo], operating_point: OperatingPoint | None
         "mean_roc_auc_of_videos": float(np.mean(single)) if single else None,
         "at_threshold": frames._asdict() | {"chosen": "best F1 on these very videos" if best_here else "beforehand"},
         "events": {
+            "matching": "class-agnostic: an event has no kind, and matches a true span of any kind",
             "at_iou": events_at,
             "mean_average_precision": float(np.mean([p for p in precisions if p is not None])),
         },

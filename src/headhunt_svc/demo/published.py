@@ -6,8 +6,9 @@ TOLERANCE = 0.01  # absolute; another processor changes features in their last b
 
 
 def _figures(metrics: dict[str, Any]) -> dict[str, float]:
-    """ROC-AUC and AP of a metrics.json, over all videos and for each kind of anomaly."""
-    rows = {"all videos": metrics, **metrics["by_kind"]}
+    """ROC-AUC and AP of a metrics.json, over all videos, for what is new, and for each kind of anomaly."""
+    groups = {name.replace("_", " "): row for name, row in metrics.get("groups", {}).items() if "undefined" not in row}
+    rows = {"all videos": metrics, **groups, **metrics["by_kind"]}
     keys = {"ROC-AUC": "roc_auc", "AP": "average_precision"}
     return {f"{figure}, {name}": row[key] for name, row in rows.items() for figure, key in keys.items()}
 

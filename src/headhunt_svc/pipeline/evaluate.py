@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from headhunt_svc.core.groups import groups, undefined
 from headhunt_svc.core.protocol import Figures, ScoredVideo, assess
-from headhunt_svc.data.datasets import load_records
+from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.data.footage import annotations_of
 from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.detector.report import Report, load_report
@@ -19,7 +20,7 @@ from headhunt_svc.params import DatasetParams, EvaluateParams
 from headhunt_svc.pipeline.files import report_path
 from headhunt_svc.pipeline.plots import picture_all
 from headhunt_svc.storage.files import write_json
-from headhunt_svc.types import FrameSpan, OperatingPoint, VideoRecord
+from headhunt_svc.types import LABELLED, FrameSpan, OperatingPoint, VideoRecord
 
 
 def scored_video(record: VideoRecord, report: Report, raw: bool = False) -> ScoredVideo:
@@ -76,6 +77,15 @@ def _live_figures(raw: Sequence[ScoredVideo], bundle: Bundle, name: str, params:
     return {"sigma_segments": point.sigma_segments} | {key: figures[key] for key in keys}
 
 
+def groups_of(
+    videos: Sequence[ScoredVideo], labelled: Sequence[VideoRecord], bundle: Bundle, params: EvaluateParams
+) -> dict[str, Figures]:
+    """Figures of unseen kinds and new cameras; labelled: the calibration and validation videos of the index."""
+    if labelled and data_digest(labelled) != bundle.data["index_sha256"]:
+        return undefined("the detector was made from other calibration and validation videos than those of the index")
+    return groups(videos, labelled, params)
+
+
 def evaluate(
     params: EvaluateParams,
     dataset: DatasetParams,
@@ -105,6 +115,7 @@ def evaluate(
     videos = [scored_video(record, report) for record, report in pairs]
     raw = [scored_video(record, report, raw=True) for record, report in pairs]
     figures = assess(videos, point, params)
+    labelled = [r for split in LABELLED for r in load_records(index, labels, split)]
     result = {
         "detector_id": detector.detector_id,
         "protocol": {
@@ -118,6 +129,7 @@ def evaluate(
         },
         "f1": figures["at_threshold"]["f1"],
         **figures,
+        "groups": groups_of(videos, labelled, detector, params),
         "causal": _live_figures(raw, detector, first.operating_point, params),
     }
     write_json(out, result)

@@ -25,6 +25,7 @@ from headhunt_svc.studies.arms import (
     Splits,
     evaluate_heads,
     evaluate_scores,
+    labelled_of,
     mean_figures,
     roc_auc,
     score_splits,
@@ -118,10 +119,13 @@ def _detector_variants(splits: Splits, heads: tuple[HeadRef, ...], params: Param
     return rows
 
 
-def text_answers(answers: Sequence[Splits], direction: np.ndarray, params: Params) -> dict[str, Figures]:
+def text_answers(
+    answers: Sequence[Splits], direction: np.ndarray, labelled: Sequence[VideoRecord], params: Params
+) -> dict[str, Figures]:
     """The model's own answers: the highest P(yes) / (P(yes) + P(no)) of some questions, and whether it says yes.
 
-    answers: for each question, the final hidden states of every split; direction: "yes" minus "no" in that space.
+    answers: for each question, the final hidden states of every split but calibration; direction: "yes" minus "no" in
+    that space; labelled: the calibration and validation videos.
     """
     probability = [{s: expit(d.features.values[:, 0] @ direction) for s, d in splits.items()} for splits in answers]
 
@@ -130,7 +134,7 @@ def text_answers(answers: Sequence[Splits], direction: np.ndarray, params: Param
 
         def evaluate(score: Callable[[np.ndarray], np.ndarray]) -> Figures:
             raw = {s: answers[0][s].per_video(score(p)) for s, p in highest.items()}
-            return evaluate_scores(answers[0], raw, params)
+            return evaluate_scores(answers[0], raw, params, labelled=labelled)
 
         return {
             f"text_answer{suffix}": {
@@ -216,7 +220,7 @@ def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
         },
         **_single_prompts(data, params),
         **_detector_variants(data.splits, detector_heads, params),
-        **text_answers(inputs.answers, direction, params),
+        **text_answers(inputs.answers, direction, labelled_of(data.splits), params),
         "untrained": {
             "how": f"random weights (seed {UNTRAINED_SEED}), heads hunted, fitted and tuned as the method does",
             **evaluate_heads(inputs.untrained.splits, untrained_heads, params),

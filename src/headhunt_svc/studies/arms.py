@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from headhunt_svc.core.calibration import best_f1_point
+from headhunt_svc.core.groups import groups
 from headhunt_svc.core.metrics import count_metrics, f1_interval, flagged
 from headhunt_svc.core.protocol import Figures, ScoredVideo, by_kind, counts_of
 from headhunt_svc.params import EvaluateParams, Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
 from headhunt_svc.studies.measure import TESTS
-from headhunt_svc.types import HeadRef, OperatingPoint
+from headhunt_svc.types import LABELLED, HeadRef, OperatingPoint, VideoRecord
 
 Splits = dict[str, LabelledFeatures]
 RawScores = Mapping[str, list[np.ndarray]]  # split -> raw scores of every video
@@ -47,10 +48,15 @@ def roc_auc(videos: Sequence[ScoredVideo]) -> float:
     return count_metrics(counts_of(videos), 0, 0).roc_auc
 
 
-def rank_metrics(videos: Sequence[ScoredVideo], params: EvaluateParams) -> Figures:
-    """Rank metrics with intervals over videos, and those of each kind beside the normal videos."""
+def labelled_of(splits: Splits) -> list[VideoRecord]:
+    """The calibration and validation videos."""
+    return [record for split in LABELLED for record in splits[split].records]
+
+
+def rank_metrics(videos: Sequence[ScoredVideo], labelled: Sequence[VideoRecord], params: EvaluateParams) -> Figures:
+    """Rank metrics with intervals over videos, those of each kind beside the normal videos, and of what is new."""
     metrics = asdict(count_metrics(counts_of(videos), params.bootstrap, params.seed))
-    return {**metrics, "by_kind": by_kind(videos, params.seed)}
+    return {**metrics, "by_kind": by_kind(videos, params.seed), "groups": groups(videos, labelled, params)}
 
 
 def tune(videos: Sequence[ScoredVideo], params: Params) -> OperatingPoint:
@@ -68,19 +74,32 @@ def without_bootstrap(params: Params) -> Params:
     return params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"bootstrap": 0})})
 
 
-def _figures(videos: Sequence[ScoredVideo], threshold: float, params: EvaluateParams) -> Figures:
+def _figures(
+    videos: Sequence[ScoredVideo], threshold: float, labelled: Sequence[VideoRecord], params: EvaluateParams
+) -> Figures:
     counts = counts_of(videos)
     f1 = flagged(counts, [threshold])[0].f1
     interval = f1_interval(counts, threshold, params.bootstrap, params.seed)
-    return {**rank_metrics(videos, params), "f1": f1, "f1_interval": interval}
+    return {**rank_metrics(videos, labelled, params), "f1": f1, "f1_interval": interval}
 
 
-def evaluate_scores(splits: Splits, raw: RawScores, params: Params, threshold: float | None = None) -> Figures:
-    """Figures on the test splits of raw scores for validation and test splits; threshold: instead of the tuned one."""
+def evaluate_scores(
+    splits: Splits,
+    raw: RawScores,
+    params: Params,
+    threshold: float | None = None,
+    labelled: Sequence[VideoRecord] | None = None,
+) -> Figures:
+    """Figures on the test splits of raw scores for validation and test splits.
+
+    threshold: instead of the tuned one. labelled: the calibration and validation videos, where `splits` has not both.
+    """
     videos = {s: scored_videos(splits[s], raw[s]) for s in ("validation", *TESTS) if s in splits}
     point = tune(videos["validation"], params)
     sigma, used = point.sigma_segments, point.threshold if threshold is None else threshold
-    figures: Figures = {s: _figures(smooth_all(videos[s], sigma), used, params.evaluate) for s in TESTS if s in videos}
+    known = labelled_of(splits) if labelled is None else labelled
+    tests = {s: smooth_all(videos[s], sigma) for s in TESTS if s in videos}
+    figures: Figures = {s: _figures(smoothed, used, known, params.evaluate) for s, smoothed in tests.items()}
     return {"sigma_segments": sigma, "threshold": used, **figures}
 
 
@@ -95,17 +114,26 @@ def evaluate_heads(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -
     return evaluate_scores(splits, score_splits(splits, heads, params), params)
 
 
+def _mean_row(rows: Sequence[Figures], keys: Sequence[str]) -> Figures:
+    """The mean of some figures of the same videos, with intervals over the rows."""
+    values = {key: [row[key] for row in rows] for key in keys}
+    mean: Figures = {name: rows[0][name] for name in ("kinds", "cameras", "n_videos", "n_frames") if name in rows[0]}
+    for key in keys:
+        mean[key] = float(np.mean(values[key]))
+        mean[f"{key}_interval"] = [float(q) for q in np.quantile(values[key], [0.025, 0.975])]
+    return {**mean, "each": values}
+
+
 def mean_figures(draws: Sequence[Figures]) -> Figures:
     """Mean figures of several draws; the intervals are over draws, which stay in `each`."""
     result: Figures = {}
     for split in (s for s in TESTS if s in draws[0]):
         rows = [draw[split] for draw in draws]
-        mean: Figures = {"n_videos": rows[0]["n_videos"], "n_frames": rows[0]["n_frames"], "each": {}}
-        for key in MAIN:
-            values = [row[key] for row in rows]
-            mean["each"][key] = values
-            mean[key] = float(np.mean(values))
-            mean[f"{key}_interval"] = [float(q) for q in np.quantile(values, [0.025, 0.975])]
+        mean = _mean_row(rows, MAIN)
+        mean["groups"] = {
+            name: row if "undefined" in row else _mean_row([r["groups"][name] for r in rows], MAIN[:2])
+            for name, row in rows[0]["groups"].items()
+        }
         mean["by_kind"] = {
             kind: {key: float(np.mean([row["by_kind"][kind][key] for row in rows])) for key in MAIN[:2]}
             for kind in rows[0]["by_kind"]

@@ -44,7 +44,7 @@ def _evaluate_model(params: Params, mllm: MllmParams, index: Path, labels: Path,
         "revision": key.split()[0],
         "heads": [list(h) for h in heads],
         "validation": {"roc_auc": on_validation.roc_auc, "average_precision": on_validation.average_precision},
-        "test": rank_metrics(smooth_all(raw["test"], sigma), params.evaluate),
+        "test": rank_metrics(smooth_all(raw["test"], sigma), labelled_records, params.evaluate),
     }
 
 

@@ -1,4 +1,4 @@
-"""The ablation as a Markdown table and two pictures."""
+"""The ablation as tables and two pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,12 @@ from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of, save
 
 Result = dict[str, Any]
 FIGURES = {"roc_auc": "ROC-AUC", "average_precision": "AP", "f1": "F1"}
+COLUMNS = {  # of the summary, beside the detector; the text answer is the strongest of its kind
+    "paper": "paper",
+    "random_k": "random heads",
+    "all_heads": "all heads",
+    "text_probability_specific": "text answer",
+}
 SWEEPS = {
     "top_k": "heads (K)",
     "instability_penalty": "instability penalty (lambda)",
@@ -27,6 +33,53 @@ def with_interval(row: Result, key: str) -> str:
     return f"{row[key]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
+def _over_draws(values: list[float], key: str) -> Result:
+    """The mean of a figure over draws, with an interval over them."""
+    return {key: float(np.mean(values)), f"{key}_interval": [float(q) for q in np.quantile(values, [0.025, 0.975])]}
+
+
+def _summary_rows(arm: Result, key: str) -> dict[str, str]:
+    """What the summary says of one arm: all test videos, what is new, hard videos, few labelled videos."""
+    rows = {"all": arm["test"]}
+    rows |= {words(name): row for name, row in arm["test"].get("groups", {}).items()}
+    rows["hard"] = arm.get("hard", {})
+    for n, few in list(arm.get("low_label", {}).items())[:1]:
+        rows[f"{n} labelled videos"] = _over_draws(few[key], key) if key in few else {}
+    return {name: with_interval(row, key) for name, row in rows.items() if key in row}
+
+
+def summary_columns(result: Result) -> dict[str, str]:
+    """The columns of the small table, and the arm in each."""
+    arms = result["arms"]
+    return {"detector": next(iter(arms))} | {title: arm for arm, title in COLUMNS.items() if arm in arms}
+
+
+def summary(result: Result, key: str) -> tuple[list[str], list[list[str]]]:
+    """The small table of one figure: its header, and the rows for which the detector has the figure."""
+    columns = summary_columns(result)
+    cells = {title: _summary_rows(result["arms"][arm], key) for title, arm in columns.items()}
+    rows = [[name, *(column.get(name, "-") for column in cells.values())] for name in cells["detector"]]
+    return [FIGURES[key], *columns], rows
+
+
+def why_undefined(groups: Result) -> list[str]:
+    """Why there is no row of some groups of videos, a line each."""
+    return [f"{words(name)}: no row, {row['undefined']}" for name, row in groups.items() if "undefined" in row]
+
+
+def _groups(arms: Result) -> str:
+    """A table of the arms on unseen kinds and new cameras, and why one of these is not there."""
+    first = next(iter(arms.values()))["test"].get("groups", {})
+    keys = ("roc_auc", "average_precision")
+    shown = [name for name, row in first.items() if "undefined" not in row]
+    header = ["", *(f"{words(name)} {FIGURES[key]}" for name in shown for key in keys)]
+    rows = [
+        [words(arm), *(with_interval(row["test"]["groups"][name], key) for name in shown for key in keys)]
+        for arm, row in arms.items()
+    ]
+    return "\n".join([*([_table(header, rows)] if shown else []), *(f"{line}\n" for line in why_undefined(first))])
+
+
 def _table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
@@ -41,6 +94,7 @@ def markdown(result: Result) -> str:
         [words(name), *(with_interval(row[s], key) for s in splits for key in FIGURES), row["how"]]
         for name, row in arms.items()
     ]
+    groups = _groups(arms)
     few = {name: row["low_label"] for name, row in arms.items() if "low_label" in row}
     sizes = list(next(iter(few.values())))
     curve = [
@@ -51,6 +105,11 @@ def markdown(result: Result) -> str:
         "Frame level, [95 % interval] over resampled videos. Choices were made on calibration and validation videos; "
         "F1 at the threshold tuned there. Made by `dvc repro ablate`.\n",
         _table(header, lines),
+        *(
+            [f"## On what is new\n\nTest videos unlike those of calibration and validation.\n\n{groups}"]
+            if groups
+            else []
+        ),
         "## With few labelled videos\n\nTest ROC-AUC, mean and standard deviation over draws.\n",
         _table(["labelled videos", *sizes], curve),
         "## Sweeps\n\nTest ROC-AUC and AP; they show, nothing is chosen from them.\n",

@@ -9,15 +9,16 @@ from itertools import combinations
 import numpy as np
 from rich.progress import track
 
-from headhunt_svc.core.protocol import Figures
+from headhunt_svc.core.metrics import count_metrics
+from headhunt_svc.core.protocol import Figures, counts_of
 from headhunt_svc.data.feature_store import HIDDEN
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
-from headhunt_svc.studies.arms import AblationData, evaluate_heads, roc_auc, smooth_all, without_bootstrap
-from headhunt_svc.types import HeadRef
+from headhunt_svc.studies.arms import AblationData, evaluate_heads, smooth_all, without_bootstrap
+from headhunt_svc.types import HeadRef, Metrics
 
 HeadChooser = Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]
 MOST_TRIES = 1000  # random draws of labelled videos until enough of them hold both classes
@@ -56,12 +57,13 @@ def sweeps(data: AblationData, params: Params) -> dict[str, dict[str, Figures]]:
     return result
 
 
-def few_labels_auc(
+def few_labels_metrics(
     draw: Sequence[LabelledFeatures], tests: LabelledFeatures, heads: tuple[HeadRef, ...], params: Params
-) -> float:
-    """ROC-AUC on the test split of a scorer fitted on a few labelled videos."""
+) -> Metrics:
+    """Rank metrics on the test split of a scorer fitted on a few labelled videos."""
     scorer = fit_heads(draw[params.prompts.scoring], heads, params.fit).scorer
-    return roc_auc(smooth_all(scored_videos(tests, raw_scores(tests, scorer)), params.ablate.low_label_sigma))
+    videos = smooth_all(scored_videos(tests, raw_scores(tests, scorer)), params.ablate.low_label_sigma)
+    return count_metrics(counts_of(videos), 0, 0)
 
 
 def draw_videos(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> list[list[LabelledFeatures]]:
@@ -82,19 +84,23 @@ def draw_videos(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> 
 def few_labels(
     heads: AblationData, hidden: AblationData, choosers: Mapping[str, HeadChooser], params: Params
 ) -> dict[str, dict[str, Figures]]:
-    """The learning curve: per arm and number of labelled videos, every draw's test ROC-AUC, mean and deviation.
+    """The learning curve: per arm and number of labelled videos, every draw's test ROC-AUC and AP.
+
+    mean, std: of ROC-AUC over the draws.
 
     An arm sees n labelled videos and nothing else; sigma is given (`ablate.low_label_sigma`), not tuned.
     """
     result: dict[str, dict[str, Figures]] = {name: {} for name in (*choosers, "final_hidden")}
     for n in params.ablate.labelled_videos:
         draws = list(zip(*(draw_videos(d.prompts, n, params) for d in (heads, hidden)), strict=True))
-        values: dict[str, list[float]] = {name: [] for name in result}
+        values: dict[str, list[Metrics]] = {name: [] for name in result}
         for i, (draw, draw_hidden) in enumerate(track(draws, description=f"{n} labelled videos")):
             rng = np.random.default_rng([params.evaluate.seed, n, i])
             for name, choose in choosers.items():
-                values[name].append(few_labels_auc(draw, heads.splits["test"], choose(draw, rng), params))
-            values["final_hidden"].append(few_labels_auc(draw_hidden, hidden.splits["test"], (HIDDEN,), params))
-        for name, auc in values.items():
-            result[name][str(n)] = {"mean": float(np.mean(auc)), "std": float(np.std(auc)), "roc_auc": auc}
+                values[name].append(few_labels_metrics(draw, heads.splits["test"], choose(draw, rng), params))
+            values["final_hidden"].append(few_labels_metrics(draw_hidden, hidden.splits["test"], (HIDDEN,), params))
+        for name, drawn in values.items():
+            auc, ap = [m.roc_auc for m in drawn], [m.average_precision for m in drawn]
+            row = {"mean": float(np.mean(auc)), "std": float(np.std(auc)), "roc_auc": auc, "average_precision": ap}
+            result[name][str(n)] = row
     return result

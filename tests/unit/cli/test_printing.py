@@ -80,6 +80,22 @@ def test_findings_and_labels(
     assert SHOWN.replace("%FC", "") in printed(capsys)
 
 
+def test_groups_hard_videos_and_reasons_stand_beside_all(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    row = {"roc_auc": 0.5, "average_precision": 0.25}
+    groups = {"unseen_kinds": {**row, "roc_auc_interval": [0.4, 0.6]}, "new_cameras": {"undefined": "no camera [x]"}}
+    metrics = {"detector_id": "d", "n_videos": 1, "n_frames": 1, **row, "groups": groups, "by_kind": {"fire": row}}
+    write_json(tmp_path / "m.json", metrics)
+    for detector, shown in (("d", True), ("other", False)):
+        write_json(
+            tmp_path / "a.json", {"detector_id": detector, "arms": {"first": {"hard": {**row, "roc_auc": 0.125}}}}
+        )
+        print_metrics(tmp_path / "m.json", tmp_path / "a.json")
+        text = printed(capsys)
+        assert re.search(r"unseen kinds +. 0\.500 \[0\.400, 0\.600\] . 0\.250", text)
+        assert ("0.125" in text) == shown
+        assert text.endswith("new cameras: no row, no camera [x]\n")
+
+
 def test_a_verdict_on_a_camera(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headhunt_svc.cli.console.WIDTH", 400)
     time = datetime(2026, 3, 1, tzinfo=UTC)

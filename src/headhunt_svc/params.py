@@ -246,15 +246,19 @@ class FitParams(Section):
 class CalibrateParams(Section):
     """Grid for (sigma, threshold), and the aims of the operating points on validation videos (core/calibration.py).
 
-    conformal_rate: share of normal videos that may raise an alarm; conformal_sigma is fixed, not tuned.
+    confidence: with which `budget` keeps false_alarms_per_hour. conformal_rate: share of windows of normal footage that
+    may raise an alarm; conformal_window_s: their length, by default that of the shortest normal video. promise_sigma:
+    of `budget` and `conformal`; it is fixed, not tuned.
     """
 
-    sigma_segments: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.5, 0.75, 1.0, 1.5)
+    sigma_segments: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0, 0.5, 0.75, 1, 1.5, 2, 2.5, 3)
     n_thresholds: Annotated[int, Field(ge=2, le=10_000)] = 99
-    false_alarms_per_hour: NonNegativeFloat = 1.0
+    false_alarms_per_hour: PositiveFloat = 1.0
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     recall: Annotated[float, Field(gt=0, le=1)] = 0.9
     conformal_rate: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    conformal_sigma: NonNegativeFloat = 0.75
+    conformal_window_s: Seconds | None = None
+    promise_sigma: NonNegativeFloat = 0.75
 
 
 class EvaluateParams(Section):

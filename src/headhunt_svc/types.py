@@ -225,6 +225,7 @@ class CalibratedPoint:
     """An operating point, the rule that it was chosen by, and its figures on the videos that it was chosen on.
 
     A figure is None where it is undefined; recall: the share of the true spans with an alarm.
+    false_alarms_per_hour_bound: in place of the rate seen, the bound that the rule promises.
     """
 
     operating_point: OperatingPoint
@@ -232,6 +233,18 @@ class CalibratedPoint:
     f1: float | None
     recall: float | None
     false_alarms_per_hour: float | None
+    false_alarms_per_hour_bound: float | None = None
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """The figures by the names that files give them."""
+        bound = self.false_alarms_per_hour_bound
+        per_hour = {"": self.false_alarms_per_hour} if bound is None else {"_bound": bound}
+        return {
+            "validation_f1": self.f1,
+            "validation_found": self.recall,
+            **{f"validation_false_alarms_per_hour{end}": rate for end, rate in per_hour.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,7 +254,7 @@ def test_wrong_use_is_one_line_with_the_way_out(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", 20)
     (tmp_path / "file").touch()
     cases = [
-        (["detect", video, "--operating-point", "loud"], "no operating point 'loud' in this bundle; there are: budget"),
+        (["detect", video, "--operating-point", "loud"], "no operating point 'loud' in this bundle; there are: "),
         (["detect", video, "--threshold", "1.5"], "threshold 1.5 is not in [0, 1]"),
         (["detect", video, "--out", tmp_path / "file" / "out"], "cannot write"),
     ]

@@ -94,7 +94,7 @@ def test_detecting_with_a_log_writes_what_the_report_says(
     assert np.all(np.diff(rows["brightness"][:3]) > 0)  # frame i has brightness 5 i
 
 
-@pytest.mark.parametrize("options", [Options(), Options(smoothing="causal"), Options(operating_point="budget")])
+@pytest.mark.parametrize("options", [Options(), Options(smoothing="causal"), Options(operating_point="recall")])
 def test_smoothed_scores_are_final_when_they_are_logged(
     detector: Detector, video: Path, tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

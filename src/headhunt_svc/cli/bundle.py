@@ -43,18 +43,21 @@ def bundle_conform(
     normal: Annotated[list[Path], typer.Argument(help="Normal videos of a camera, or folders of them.")],
     name: Annotated[str, typer.Option(help="Name of the new operating point.")],
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
-    rate: Annotated[float, typer.Option(help="Share of normal videos that may raise an alarm.")] = 0.1,
+    rate: Annotated[float, typer.Option(help="Share of windows of normal footage that may raise an alarm.")] = 0.1,
+    window_s: Annotated[
+        float | None, typer.Option(min=0.1, max=86_400, help="Length of a window, s; default: of the shortest video.")
+    ] = None,
     sigma: Annotated[float, typer.Option(min=0, help="Smoothing in segments, fixed beforehand.")] = 0.75,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
-    """Add an operating point from normal footage alone, with a guaranteed false-alarm rate."""
+    """Add an operating point from normal footage alone, with a guaranteed share of windows with a false alarm."""
     if not 0 < rate < 1:
         raise typer.BadParameter("--rate must be between 0 and 1, both excluded")
     check_bundle(bundle)
     from headhunt_svc.pipeline.conform import conform as run
 
-    params = CalibrateParams(conformal_rate=rate, conformal_sigma=sigma)
-    print_operating_points({name: run(bundle, normal, name, params, out)})
+    params = CalibrateParams(conformal_rate=rate, conformal_window_s=window_s, promise_sigma=sigma)
+    print_operating_points({name: run(bundle, normal, name, params, out, paths.INDEX, paths.LABELS)})
 
 
 @bundle_app.command("show")

@@ -153,16 +153,23 @@ def print_normality(choice: "NormalityChoice") -> None:
 
 
 def print_operating_points(points: CalibratedPoints) -> None:
-    """Prints the operating points, offline and causal, with their figures on validation videos."""
-    table = Table("operating point", "smoothing", "sigma", "threshold", "F1", "found", "false alarms/h", "rule")
+    """Prints the operating points, offline and causal, with their figures on validation videos, and their rules."""
+    table = Table("operating point", "smoothing", "sigma", "threshold", "F1", "found", "false alarms/h")
+    rules: list[tuple[str, str]] = []
     for name, pair in points.items():
         if isinstance(pair, Unavailable):
-            table.add_row(safe(name), *["-"] * 6, safe(f"not available: {pair.reason}"))
+            rules.append((name, f"not available: {pair.reason}"))
             continue
         for calibrated in (pair.offline, pair.causal):
             if calibrated is not None:
                 point = calibrated.operating_point
-                figures = (calibrated.f1, calibrated.recall, calibrated.false_alarms_per_hour)
-                row = (point.smoothing, f"{point.sigma_segments:g}", f"{point.threshold:.3f}", *map(cell, figures))
-                table.add_row(safe(name), *row, safe(calibrated.rule))
-    wide().print(table)
+                bound = calibrated.false_alarms_per_hour_bound
+                rate = cell(calibrated.false_alarms_per_hour) if bound is None else f"at most {bound:g}"
+                figures = (cell(calibrated.f1), cell(calibrated.recall), rate)
+                row = (point.smoothing, f"{point.sigma_segments:g}", f"{point.threshold:.3f}", *figures)
+                table.add_row(safe(name), *row)
+                rules.append((f"{name}, {point.smoothing}", calibrated.rule))
+    console = wide()
+    console.print(table)
+    for name, rule in rules:
+        console.print(safe(f"{name}: {rule}"), soft_wrap=True)

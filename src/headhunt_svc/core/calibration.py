@@ -1,12 +1,13 @@
 """Operating points: sigma and threshold chosen on validation videos, by rules that a user of the detector can state.
 
 f1         the best frame F1 (as HeadHunt-VAD does)
-budget     at most so many false alarms per hour of normal footage
+budget     at most so many false alarms per hour of normal footage, with a stated confidence
 recall     at least this share of the true spans raises an alarm
-conformal  from normal footage alone, with a guarantee on how often a normal video raises an alarm
+conformal  from normal footage alone, with a guarantee on how often a window of normal footage raises an alarm
 
-The first three search a grid of sigmas and thresholds; thresholds are the n_thresholds midpoints between 0 and 1 at
-equal distance. Each is chosen once for offline and once for causal smoothing.
+f1 and recall search a grid of sigmas and thresholds, budget the thresholds at a fixed sigma; thresholds are the
+n_thresholds midpoints between 0 and 1 at equal distance. Each is chosen once for offline and once for causal
+smoothing. What budget and conformal promise is in promises.py.
 
 A point that finds none of the true spans, or that raises the alarm in every normal segment, is never chosen: it would
 keep some of these promises (no false alarm; one false alarm an hour, in videos of an hour) and tell nothing.
@@ -14,42 +15,32 @@ keep some of these promises (no false alarm; one false alarm an hour, in videos 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
 from headhunt_svc.core.localization import runs
 from headhunt_svc.core.metrics import flagged
+from headhunt_svc.core.promises import (
+    Alarms,
+    allowed,
+    check_mostly_normal,
+    cluster_sizes,
+    rate_bounds,
+    window_promise,
+)
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import CalibrateParams
 from headhunt_svc.types import CalibratedPair, CalibratedPoint, CalibratedPoints, OperatingPoint, Smoothing, Unavailable
 
 
-def conformal_threshold(maxima: Float64[np.ndarray, " video"], rate: float) -> float:
-    """Split conformal: with n exchangeable normal videos, P(a further one scores above this anywhere) <= rate.
-
-    The ceil((n + 1)(1 - rate))-th smallest of the videos' highest scores (Vovk et al. 2005; Angelopoulos and Bates
-    2021, eq. 1); the probability is over the n videos and the further one.
-
-    Raises:
-        FeatureError: so few videos cannot guarantee that rate.
-    """
-    n = len(maxima)
-    rank = math.ceil((n + 1) * (1 - rate) - 1e-9)
-    if rank > n:
-        raise FeatureError(
-            f"{n} normal videos cannot guarantee a false-alarm rate of {rate:g}, only {1 / (n + 1):.3g} or more: "
-            "add normal footage, or cut it into more clips"
-        )
-    return float(np.sort(maxima)[rank - 1])
-
-
 @dataclass(frozen=True, slots=True)
 class _Grid:
     """Figures at one sigma for every threshold; NaN where a figure is undefined.
 
+    alarms, hours: of the normal videos.
     useful: is a true span found (where there are any), and no alarm in some normal segment (where there are any)?
     """
 
@@ -57,8 +48,14 @@ class _Grid:
     thresholds: Float64[np.ndarray, " threshold"]
     f1: Float64[np.ndarray, " threshold"]
     recall: Float64[np.ndarray, " threshold"]
-    false_alarms_per_hour: Float64[np.ndarray, " threshold"]
+    alarms: Alarms
+    hours: float
     useful: Bool[np.ndarray, " threshold"]
+
+    @property
+    def false_alarms_per_hour(self) -> Float64[np.ndarray, " threshold"]:
+        """NaN without normal video."""
+        return self.alarms.sum(0) / (self.hours or math.nan)
 
     def point(self, i: int, smoothing: Smoothing, rule: str) -> CalibratedPoint:
         """The i-th threshold."""
@@ -70,8 +67,7 @@ class _Grid:
 def _measure(videos: Sequence[ScoredVideo], sigma: float, thresholds: np.ndarray, smoothing: Smoothing) -> _Grid:
     """Frame F1, recall of true spans and false alarms of every threshold."""
     smoothed = [v.smoothed(sigma, smoothing) for v in videos]
-    undefined = np.full(len(thresholds), np.nan)
-    f1 = recall = per_hour = undefined
+    f1 = recall = np.full(len(thresholds), np.nan)
     peaks = []  # highest score within each true span
     for v in smoothed:
         for span in v.record.true_spans:
@@ -81,19 +77,19 @@ def _measure(videos: Sequence[ScoredVideo], sigma: float, thresholds: np.ndarray
         recall = (np.array(peaks)[:, None] > thresholds).mean(0)
         f1 = np.array([row.f1 for row in flagged(counts_of(smoothed), thresholds)])
     normal = [v for v in smoothed if not v.record.is_anomalous]
-    if normal:
-        hours = sum(v.duration_s for v in normal) / 3600
-        scores = np.concatenate([v.scores for v in normal])
-        goes_on = np.concatenate([np.append(v.goes_on, False) for v in normal])[:-1]
-        per_hour = np.array([len(runs(scores > t, goes_on)[0]) for t in thresholds]) / hours
+    alarms = np.array([[len(runs(v.scores > t, v.goes_on)[0]) for t in thresholds] for v in normal], np.int64)
+    hours = sum(v.duration_s for v in normal) / 3600
     lowest_normal = min((float(v.scores[v.anomalous == 0].min(initial=np.inf)) for v in smoothed), default=np.inf)
     useful = ~(recall == 0) & ((thresholds >= lowest_normal) | np.isinf(lowest_normal))
-    return _Grid(sigma, thresholds, f1, recall, per_hour, useful)
+    return _Grid(sigma, thresholds, f1, recall, alarms.reshape(len(normal), len(thresholds)), hours, useful)
+
+
+def _thresholds(params: CalibrateParams) -> Float64[np.ndarray, " threshold"]:
+    return np.asarray((np.arange(params.n_thresholds) + 0.5) / params.n_thresholds)
 
 
 def _grids(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing) -> list[_Grid]:
-    thresholds = (np.arange(params.n_thresholds) + 0.5) / params.n_thresholds
-    return [_measure(videos, sigma, thresholds, smoothing) for sigma in params.sigma_segments]
+    return [_measure(videos, sigma, _thresholds(params), smoothing) for sigma in params.sigma_segments]
 
 
 Rank = Callable[[_Grid, int], tuple[float, ...] | None]  # None: the point is not allowed
@@ -136,6 +132,17 @@ def _check_constant(videos: Sequence[ScoredVideo]) -> None:
         )
 
 
+def _edge(point: OperatingPoint, params: CalibrateParams) -> str:
+    """What the rule says of a choice at the edge of its grid, where a wider one may hold a better choice."""
+    sigmas, thresholds = params.sigma_segments, _thresholds(params)
+    edges = []
+    if len(set(sigmas)) > 1 and point.sigma_segments == max(sigmas):
+        edges.append("sigma is the largest of calibrate.sigma_segments: try larger ones")
+    if point.threshold in (thresholds[0], thresholds[-1]):
+        edges.append("the threshold is at the edge of its grid: try a larger calibrate.n_thresholds")
+    return "".join(f"; {edge}" for edge in edges)
+
+
 def best_f1_point(videos: Sequence[ScoredVideo], params: CalibrateParams) -> CalibratedPoint:
     """The sigma and threshold of best F1 over all validation frames, useful or not: a figure to compare detectors by.
 
@@ -146,26 +153,62 @@ def best_f1_point(videos: Sequence[ScoredVideo], params: CalibrateParams) -> Cal
     return _best(_grids(videos, params, "offline"), _by_f1, "offline", "the best frame F1", useful=False)
 
 
-def conformal(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing) -> CalibratedPoint:
-    """The threshold that at most `conformal_rate` of new normal videos pass, from the normal ones among these videos.
-
-    sigma is `conformal_sigma`, fixed beforehand: a sigma tuned on the same videos would void the guarantee.
+def budget(videos: Sequence[ScoredVideo], params: CalibrateParams, smoothing: Smoothing) -> CalibratedPoint:
+    """Of the thresholds that keep the budget with the stated confidence, the highest recall, then the best F1.
 
     Raises:
-        FeatureError: too few normal videos for that rate, or a threshold that nothing passes.
+        FeatureError: too little normal video for that (the hours that it takes are named), or no useful threshold.
+    """
+    _check_videos(videos, normal=True)
+    _check_constant(videos)
+    grid = _measure(videos, params.promise_sigma, _thresholds(params), smoothing)
+    most, confidence, total = params.false_alarms_per_hour, params.confidence, grid.alarms.sum(0)
+    bounds = rate_bounds(total, grid.hours, confidence, cluster_sizes(grid.alarms, 1 / params.n_thresholds))
+    keeps = allowed(bounds, most)
+    rule = f"with {100 * confidence:.4g} % confidence at most {most:g} false alarms per hour"
+    if not keeps.any():
+        raise FeatureError(
+            f"to promise {rule} takes {bounds[-1] * grid.hours / most:.3g} h of normal video, and there are "
+            f"{grid.hours:.3g} h, with {total[-1]} false alarms at the highest threshold: add normal videos, or raise "
+            "calibrate.false_alarms_per_hour"
+        )
+
+    def kept(g: _Grid, i: int) -> tuple[float, ...] | None:
+        return (g.recall[i], g.f1[i]) if keeps[i] else None
+
+    point = _best([grid], kept, smoothing, rule)
+    count = int(total[grid.thresholds == point.operating_point.threshold][0])
+    seen = f"{rule} ({count} in {grid.hours:.3g} h of validation)"
+    return replace(point, rule=seen, false_alarms_per_hour=None, false_alarms_per_hour_bound=most)
+
+
+def conformal(
+    videos: Sequence[ScoredVideo],
+    params: CalibrateParams,
+    smoothing: Smoothing,
+    usual: OperatingPoint | None = None,
+) -> CalibratedPoint:
+    """The threshold that at most `conformal_rate` of windows of new normal videos pass, from the normal ones here.
+
+    usual: the operating point that these videos would be judged by otherwise; they are refused if it calls most of
+    their segments anomalous.
+
+    Raises:
+        FeatureError: too few normal videos for that rate, a threshold that nothing passes, or refused videos.
     """
     _check_constant(videos)
     normal = [v for v in videos if not v.record.is_anomalous]
-    sigma, rate = params.conformal_sigma, params.conformal_rate
-    threshold = conformal_threshold(np.array([v.smoothed(sigma, smoothing).scores.max() for v in normal]), rate)
-    point = _measure(videos, sigma, np.array([threshold]), smoothing).point(
-        0, smoothing, f"at most {rate:g} of normal videos alarm (from {len(normal)})"
-    )
+    sigma = params.promise_sigma
+    if usual is not None and normal:
+        check_mostly_normal([v.smoothed(usual.sigma_segments, usual.smoothing) for v in normal], usual.threshold)
+    promise = window_promise([v.smoothed(sigma, smoothing) for v in normal], params)
+    threshold = promise.threshold
+    point = _measure(videos, sigma, np.array([threshold]), smoothing).point(0, smoothing, promise.words)
     if threshold >= 1 or point.recall == 0:
         passed = "no score is higher" if threshold >= 1 else "none of the true spans scores higher"
         raise FeatureError(
-            f"normal videos score up to {threshold:.3f} and {passed}: raise the share of normal videos that may alarm, "
-            "or add normal footage"
+            f"normal videos score up to {threshold:.3f} and {passed}: raise the share of windows that may alarm, or "
+            "add normal footage"
         )
     return point
 
@@ -175,13 +218,9 @@ def points_for_smoothing(
 ) -> dict[str, CalibratedPoint | Unavailable]:
     """Every operating point by name, or why these videos do not allow it; the videos' scores are raw.
 
-    budget: among the points within the budget, the highest recall, then the best F1. recall: among the points with
-    enough recall, the fewest false alarms, then the best F1.
+    recall: among the points with enough recall, the fewest false alarms, then the best F1.
     """
-    budget, least_recall = params.false_alarms_per_hour, params.recall
-
-    def within_budget(g: _Grid, i: int) -> tuple[float, ...] | None:
-        return (g.recall[i], g.f1[i]) if g.false_alarms_per_hour[i] <= budget else None
+    least_recall = params.recall
 
     def enough_recall(g: _Grid, i: int) -> tuple[float, ...] | None:
         return (-g.false_alarms_per_hour[i], g.f1[i]) if g.recall[i] >= least_recall else None
@@ -191,15 +230,21 @@ def points_for_smoothing(
     def best(rank: Rank, rule: str, normal: bool = True) -> CalibratedPoint:
         _check_videos(videos, normal)
         _check_constant(videos)
-        return _best(grids, rank, smoothing, rule)
+        point = _best(grids, rank, smoothing, rule)
+        return replace(point, rule=rule + _edge(point.operating_point, params))
+
+    points: dict[str, CalibratedPoint | Unavailable] = {}
+
+    def conformal_point() -> CalibratedPoint:
+        f1 = points["f1"]
+        return conformal(videos, params, smoothing, None if isinstance(f1, Unavailable) else f1.operating_point)
 
     rules: dict[str, Callable[[], CalibratedPoint]] = {
         "f1": lambda: best(_by_f1, "the best frame F1", normal=False),
-        "budget": lambda: best(within_budget, f"at most {budget:g} false alarms per hour"),
+        "budget": lambda: budget(videos, params, smoothing),
         "recall": lambda: best(enough_recall, f"at least {least_recall:g} of the true spans found"),
-        "conformal": lambda: conformal(videos, params, smoothing),
+        "conformal": conformal_point,
     }
-    points: dict[str, CalibratedPoint | Unavailable] = {}
     for name, choose in rules.items():
         try:
             points[name] = choose()

@@ -127,9 +127,7 @@ def _with_figures(point: CalibratedPoint, causal: CalibratedPoint | None = None)
         "threshold": point.operating_point.threshold,
         "rule": point.rule,
         **({"causal": _with_figures(causal)} if causal else {}),
-        "validation_f1": point.f1,
-        "validation_found": point.recall,
-        "validation_false_alarms_per_hour": point.false_alarms_per_hour,
+        **point.figures,
     }
 
 

@@ -21,7 +21,7 @@ CASES = [
     ("jobs submit yard.mp4", 0, ""),
     ("detect nothing-there.mp4", 3, "nothing-there.mp4: no such file"),
     ("detect yard.mp4 --threshold 1.5", 2, "threshold 1.5 is not in [0, 1]"),
-    ("detect yard.mp4 --operating-point loud", 2, "no operating point 'loud' in this bundle; there are: budget"),
+    ("detect yard.mp4 --operating-point loud", 2, "no operating point 'loud' in this bundle; there are: "),
     ("detect yard.mp4 --bundle none", 2, "none/bundle.json not found"),
     ("detect yard.mp4 --out yard.mp4/reports", 2, "cannot write"),
     ("detect yard.mp4 --server http://127.0.0.1:9", 2, "does not answer"),

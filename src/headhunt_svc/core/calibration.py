@@ -55,7 +55,7 @@ class _Grid:
     @property
     def false_alarms_per_hour(self) -> Float64[np.ndarray, " threshold"]:
         """NaN without normal video."""
-        return self.alarms.sum(0) / (self.hours or math.nan)
+        return np.asarray(self.alarms.sum(0) / (self.hours or math.nan))
 
     def point(self, i: int, smoothing: Smoothing, rule: str) -> CalibratedPoint:
         """The i-th threshold."""

@@ -231,9 +231,8 @@ class IdentifyParams(Section):
 class FitParams(Section):
     """Logistic regression: the inverse regularisation C is chosen from `grid` by cross-validation over videos.
 
-    scorer: with the distance to normal beside it, or that alone (core/normality.py). normality_weights: from these the
-    weight of the distance is chosen by leaving out kinds of anomaly; default_normality_weight: where too few kinds or
-    anomalous videos are labelled for that.
+    scorer: with the distance to normal beside it, or that alone (core/normality.py). default_normality_weight: of the
+    distance; another one of normality_weights, or 0, where that finds kinds of anomaly better that were left out.
     """
 
     grid: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float64
+from scipy.stats import t as student_t
 from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.metrics import roc_auc_score
@@ -19,6 +20,7 @@ from headhunt_svc.core.folds import Labels, Rows
 
 Z = Float[np.ndarray, "segment features"]
 MOST_CLUSTERS = 4
+LEVEL = 0.05
 LEAST_VARIANCE = 1e-6  # of standardised features along an axis, where these are constant
 
 
@@ -133,16 +135,21 @@ def leave_one_kind_out(
     return basis, left_out
 
 
-def choose_gamma(measured: Sequence[Measured], grid: Sequence[float]) -> tuple[float, dict[float, float]]:
+def choose_gamma(
+    measured: Sequence[Measured], grid: Sequence[float], default: float
+) -> tuple[float, dict[float, float]]:
     """The gamma for the distance, and for each gamma the mean AUC over the groups that were left out (two or more).
 
-    The smallest gamma whose mean AUC is within one standard error of the best one's (Breiman et al. 1984, 3.4.3); the
-    error is that of the difference between the two over the groups.
+    0 where no gamma has a higher mean AUC. Else, of those with a higher one that are as good as the best (not worse in
+    a paired t-test over the groups, one-sided, 5 %), the nearest to `default`: with few groups the best gamma is mostly
+    chance (docs/adr/0013).
     """
-    gammas = sorted(grid)
+    gammas = sorted({0.0, default, *grid})
     auc = np.array([[roc_auc_score(m.labels, m.margins + g * m.distances) for g in gammas] for m in measured])
     mean = auc.mean(0)
     behind = auc[:, [int(mean.argmax())]] - auc
     error = behind.std(0, ddof=1) / np.sqrt(len(auc))
-    chosen = int(np.flatnonzero(behind.mean(0) <= error)[0])
-    return gammas[chosen], dict(zip(gammas, mean.tolist(), strict=True))
+    as_good = (behind.mean(0) <= student_t.ppf(1 - LEVEL, len(auc) - 1) * error) & (mean > mean[0])
+    candidates = np.array(gammas)[as_good].tolist()
+    chosen = min(candidates, key=lambda gamma: (abs(gamma - default), gamma), default=0.0)
+    return chosen, dict(zip(gammas, mean.tolist(), strict=True))

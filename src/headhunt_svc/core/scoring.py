@@ -145,7 +145,7 @@ def _choose_normality(
         distances = NormalFeatures.fit(rows[~y]).distance(z[group.test])
         margins = z[group.test] @ weight + bias
         measured.append(Measured(labels[group.test], margins / units[0], distances / units[1]))
-    gamma, auc = choose_gamma(measured, params.normality_weights)
+    gamma, auc = choose_gamma(measured, params.normality_weights, params.default_normality_weight)
     return NormalityChoice(gamma, basis, auc, tuple(group.name for group in left_out))
 
 

@@ -115,14 +115,18 @@ def test_too_few_anomalous_videos_get_the_default_weight() -> None:
     assert (fitted.normality.gamma, fitted.normality.basis) == (0.5, "default")
 
 
-def test_gamma_is_the_smallest_within_one_standard_error() -> None:
+def test_gamma_is_the_default_unless_another_is_clearly_better() -> None:
     labels = np.array([False, False, True, True])
-    better = Measured(labels, np.array([0.0, 1.0, 0.5, 2.0]), np.array([0.0, 0.0, 1.0, 1.0]))  # 0.75, from 1 on 1.0
+    margins = np.array([0.0, 1.0, 0.5, 2.0])  # AUC 0.75, and 1 with a distance of more than a half
+    helps = Measured(labels, margins, np.array([0.0, 0.0, 0.7, 0.7]))
     same = Measured(labels, np.array([0.0, 0.0, 1.0, 1.0]), np.zeros(4))
-    gamma, auc = choose_gamma([better, better, better, same], (0.0, 1.0, 4.0))
-    assert auc == {0.0: pytest.approx(0.8125), 1.0: 1.0, 4.0: 1.0}
-    assert gamma == 1.0  # 0 is 0.1875 behind, with an error of 0.0625
-    assert choose_gamma([better, same, same], (0.0, 1.0))[0] == 0.0  # 0.083 behind, error 0.083
+    gamma, auc = choose_gamma([helps, helps, helps, same], (0.0, 0.5, 4.0), default=1.0)
+    assert (gamma, auc) == (1.0, {0.0: 0.9375 - 0.125, 0.5: 0.9375 - 0.125, 1.0: 1.0, 4.0: 1.0})
+    assert choose_gamma([helps, helps, helps], (0.0, 4.0), default=0.5)[0] == 4.0
+    # 0.125 behind, with an error of 0.125 and one degree of freedom: the default may be as good
+    assert choose_gamma([helps, same], (0.0, 4.0), default=0.5)[0] == 0.5
+    harms = Measured(labels, np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 9.0, 0.0, 0.0]))
+    assert choose_gamma([harms, harms, same], (0.0, 4.0), default=1.0)[0] == 0.0
 
 
 def test_shares_of_heads_and_local_weights_sum_to_the_logit() -> None:

@@ -28,6 +28,7 @@ from headhunt_svc.detector.report import (
     ReportHole,
     ReportStream,
     SegmentScore,
+    scoring_code,
 )
 from headhunt_svc.detector.scorers import ModelScorer, SegmentScorer
 from headhunt_svc.errors import ArtifactError, ConfigError
@@ -36,15 +37,9 @@ from headhunt_svc.model.generation import answer
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import DESCRIBE
 from headhunt_svc.settings import Settings
-from headhunt_svc.storage.files import code_version
 from headhunt_svc.types import OperatingPoint, Scorer
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.source import VideoFacts, VideoSource, VideoState
-
-
-def scoring_code() -> str:
-    """Version of the code and libraries that score."""
-    return code_version("core", "detector", "model", "video")
 
 
 def stream_of(video: VideoState) -> ReportStream | None:

@@ -12,10 +12,15 @@ from safetensors.numpy import save_file
 
 from headhunt_svc.core.localization import contiguous
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.storage.files import read_json, write_file, write_text
+from headhunt_svc.storage.files import code_version, read_json, write_file, write_text
 from headhunt_svc.types import HeadRef
 
 SCHEMA_VERSION: Literal[2] = 2
+
+
+def scoring_code() -> str:
+    """Version of the code and libraries that score."""
+    return code_version("core", "detector", "model", "video")
 
 
 class _Model(BaseModel):

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.progress import track
 
 from headhunt_svc.detector.bundle import load_bundle
-from headhunt_svc.detector.pipeline import scoring_code
+from headhunt_svc.detector.report import scoring_code
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError, name_video
-from headhunt_svc.jobs.isolated import ScoringProcess
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo, Row
+from headhunt_svc.jobs.process import ScoringProcess
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.rows import row, tables
 from headhunt_svc.jobs.store import ResultStore

@@ -22,8 +22,8 @@ from prometheus_client import start_http_server
 from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.jobs import metrics
 from headhunt_svc.jobs.client import Jobs
-from headhunt_svc.jobs.isolated import ScoringProcess
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
+from headhunt_svc.jobs.process import ScoringProcess
 from headhunt_svc.jobs.queue import JOBS, SERIALIZER, VERSION, WEBHOOKS, enqueue_options, videos_queue
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.store import ResultStore, locked

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query
 from pydantic.alias_generators import to_camel
@@ -14,8 +14,6 @@ from sse_starlette.sse import AppStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headhunt_svc.core.scoring import contributions
-from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.names import printable
@@ -25,6 +23,9 @@ from headhunt_svc.serve.models import DetectOptions, DetectorCard, Score, Scored
 from headhunt_svc.serve.openapi import DETECT_BODY, EVENT_NAMES, EVENTS, Application, answer, problems
 from headhunt_svc.serve.problems import HANDLERS, Problem, ProblemBody, problem_of
 from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute, video_of
+
+if TYPE_CHECKING:
+    from headhunt_svc.detector.batches import ScoredBatch
 
 T = TypeVar("T")
 GONE_POLL_S = 0.5
@@ -58,17 +59,17 @@ async def _detect(engine: Engine, work: Work, video: Video) -> AsyncGenerator[Sc
     try:
         async with aclosing(engine.detect(work, video)) as items:
             async for item in items:
-                if isinstance(item, ScoredBatch):
-                    yield _scored_segments(item)
-                else:
+                if isinstance(item, Report):
                     yield item if resolution_s is None else coarser(item, resolution_s)
+                else:
+                    yield _scored_segments(item)
     except HeadHuntError as exc:
         problem = problem_of(exc)
         problem.detail = problem.detail.replace(printable(str(video.path)), video.name)
         raise problem from exc
 
 
-def _scored_segments(batch: ScoredBatch) -> ScoredSegments:
+def _scored_segments(batch: "ScoredBatch") -> ScoredSegments:
     rows = zip(batch.segments, batch.raw.tolist(), strict=True)
     segments = (ScoredSegment(index=s.segment.index, start_s=s.start_s, stop_s=s.stop_s, raw=raw) for s, raw in rows)
     return ScoredSegments(scored_s=batch.stop_s, segments=tuple(segments))
@@ -134,6 +135,8 @@ async def detect_stream(
 @router.post("/score", responses=problems(400, 413, 415, 422, 429))
 async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
     """Score one segment from its frames, and say what each head adds to the logit."""
+    from headhunt_svc.core.scoring import contributions
+
     segmentation = engine.loaded().bundle.segmentation
     try:
         pictures = frames.pictures(segmentation.frames_per_segment)

@@ -12,25 +12,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
-from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment
-from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, VideoError
-from headhunt_svc.model.extractor import VisionCache
-from headhunt_svc.prediction_log.recording import Recorder, recorder_of
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import Problem
-from headhunt_svc.serve.runner import Runner
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, Segment
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.sandbox import start
+
+if TYPE_CHECKING:  # BentoML's supervisor imports this, too, and needs no torch: `Engine.load` imports it
+    from headhunt_svc.detector.batches import PixelBatch, ScoredBatch
+    from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.prediction_log.recording import Recorder
+    from headhunt_svc.serve.runner import Runner
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
@@ -50,8 +51,8 @@ class Video:
 class Work:
     """One request: where its upload lies, how long it took so far, and why it must stop, if it must."""
 
-    detector: Detector
-    runner: Runner
+    detector: "Detector"
+    runner: "Runner"
     folder: Path
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     why: BaseException | None = None
@@ -84,7 +85,7 @@ class Work:
         if self.why is not None:
             raise self.why
 
-    def score(self, batch: PixelBatch) -> ScoredBatch:
+    def score(self, batch: "PixelBatch") -> "ScoredBatch":
         """See SegmentScorer: by the model that all requests share."""
         self.check()
         with self._model_time():
@@ -118,9 +119,9 @@ class Engine:
     def __init__(self, settings: Settings, bundle: Path) -> None:
         self.settings, self.bundle = settings, bundle
         self.detector: Detector | None = None
+        self.recorder: Recorder  # set before the detector is
         self.stopping = False
         self._runner: Runner | None = None
-        self.recorder = Recorder(None)
         self._slots = asyncio.Semaphore(settings.max_videos)
         self._pool = ThreadPoolExecutor(settings.max_videos, "video")
         self._works: set[Work] = set()
@@ -130,6 +131,10 @@ class Engine:
         """Load in a thread, so that probes are answered meanwhile; `failed` is called if that is not possible."""
 
         def load() -> None:
+            from headhunt_svc.detector.pipeline import Detector
+            from headhunt_svc.prediction_log.recording import recorder_of
+            from headhunt_svc.serve.runner import Runner
+
             try:
                 detector = Detector.load(self.bundle, self.settings)
             except HeadHuntError as exc:
@@ -148,7 +153,7 @@ class Engine:
         """Did the golden vectors match, and is nobody stopping the service?"""
         return self.detector is not None and not self.stopping
 
-    def loaded(self) -> Detector:
+    def loaded(self) -> "Detector":
         """The detector. Raises Problem (503) while it is being loaded or the service stops."""
         if self.detector is None or self.stopping:
             why = "the service is stopping" if self.stopping else "the model is being loaded"
@@ -194,13 +199,13 @@ class Engine:
                 work.stop(Problem(408, "gone", "the client hung up"))
                 work.future.add_done_callback(leave)
 
-    async def detect(self, work: Work, video: Video) -> AsyncGenerator[ScoredBatch | Report]:
+    async def detect(self, work: Work, video: Video) -> AsyncGenerator["ScoredBatch | Report"]:
         """Score a video in a thread, when it is its turn: its batches as they are scored, and last the report."""
         work.check()
         work.detector.check(video.options.for_detector)
         batches: asyncio.Queue[ScoredBatch | None] = asyncio.Queue()
 
-        def put(batch: ScoredBatch | None) -> None:
+        def put(batch: "ScoredBatch | None") -> None:
             with suppress(RuntimeError):  # the loop has stopped
                 self._loop.call_soon_threadsafe(batches.put_nowait, batch)
 
@@ -223,12 +228,12 @@ class Engine:
             yield batch
         yield await work.future
 
-    def _detect(self, work: Work, video: Video, put: Callable[[ScoredBatch], None]) -> Report:
+    def _detect(self, work: Work, video: Video, put: Callable[["ScoredBatch"], None]) -> Report:
         work.check()
         detector, options, camera = work.detector, video.options.for_detector, video.options.camera
         started = scored = time.perf_counter()
 
-        def passed_on(batches: Iterable[ScoredBatch]) -> Iterator[ScoredBatch]:
+        def passed_on(batches: Iterable["ScoredBatch"]) -> Iterator["ScoredBatch"]:
             nonlocal scored
             for batch in batches:
                 put(batch)
@@ -262,11 +267,14 @@ class Engine:
         metrics.EVENTS.labels(label).inc(len(report.events))
         metrics.FOOTAGE_SECONDS.labels(label).inc(report.duration_s)
 
-    async def score(self, pictures: UInt8[np.ndarray, "frame height width 3"], fps: float) -> ScoredBatch:
+    async def score(self, pictures: UInt8[np.ndarray, "frame height width 3"], fps: float) -> "ScoredBatch":
         """Score the pictures of one segment, beside those of videos."""
+        from headhunt_svc.detector.batches import PixelBatch, TimedSegment
+        from headhunt_svc.model.extractor import VisionCache
+
         async with self.admitted() as work:
 
-            def run() -> ScoredBatch:
+            def run() -> "ScoredBatch":
                 pixels = work.detector.extractor.preprocess(pictures)[None]
                 n = len(pictures)
                 segment = Segment("", 0, FrameSpan(0, n), tuple(range(n)))

@@ -1,4 +1,4 @@
-"""Commands that run no model import none: help, lists, and the refusal of wrong input. Each in a process of its own."""
+"""What runs no model imports none: help, lists, refusals of wrong input, and what starts the process that scores."""
 
 import json
 import os
@@ -34,9 +34,11 @@ CASES = [
     ("package --bundle none", 2, "none/bundle.json not found"),
 ]
 RIGHT = "detect yard.mp4"
+# the parent of the process that scores, also on Ray, and BentoML's supervisor
+MODULES = ["headhunt_svc.jobs.worker", "headhunt_svc.jobs.batch", "headhunt_svc.serve.service"]
 # A fork for each command, of a process that has only imported the command line.
 RUN = """
-import json, os, sys
+import importlib, json, os, sys
 from headhunt_svc.cli.main import main
 results = []
 for number, command in enumerate(json.load(sys.stdin)):
@@ -45,7 +47,7 @@ for number, command in enumerate(json.load(sys.stdin)):
         sys.argv = ["headhunt", *command.split()]
         code = 0
         try:
-            main()
+            importlib.import_module(command) if command.startswith("headhunt_svc.") else main()
         except SystemExit as stop:
             code = stop.code or 0
         with open(f"{number}.json", "w") as file:
@@ -58,12 +60,12 @@ for number, command in enumerate(json.load(sys.stdin)):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, set[str], str]]:
-    """Exit code, imported packages and standard error of every command, in a folder with a video and the bundle."""
+    """Exit code, imported packages and standard error of every command or import, beside a video and the bundle."""
     folder = tmp_path_factory.mktemp("imports")
     (folder / "artifacts").symlink_to(ROOT / "artifacts")
     write_video(folder / "yard.mp4", 20)
     env = {**os.environ, "HEADHUNT_JOBS_FOLDER": str(folder / "jobs")}
-    commands = [*(command for command, *_ in CASES), RIGHT]
+    commands = [*(command for command, *_ in CASES), *MODULES, RIGHT]
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         input=json.dumps(commands),
@@ -89,6 +91,15 @@ def test_no_model_is_imported(
     assert (exit_code, packages & HEAVY) == (code, set()), stderr
     assert message in stderr
     assert stderr.count("\n") <= (2 if "nothing-there" in command else 1)  # a line for the video, one for the count
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_starts_the_process_that_scores_imports_no_model(
+    results: dict[str, tuple[int, set[str], str]], module: str
+) -> None:
+    exit_code, packages, stderr = results[module]
+    assert exit_code == 0, stderr
+    assert packages & HEAVY == set()
 
 
 def test_the_same_command_with_right_input_imports_the_model(results: dict[str, tuple[int, set[str], str]]) -> None:

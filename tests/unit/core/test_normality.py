@@ -123,8 +123,10 @@ def test_gamma_is_the_default_unless_another_is_clearly_better() -> None:
     gamma, auc = choose_gamma([helps, helps, helps, same], (0.0, 0.5, 4.0), default=1.0)
     assert (gamma, auc) == (1.0, {0.0: 0.9375 - 0.125, 0.5: 0.9375 - 0.125, 1.0: 1.0, 4.0: 1.0})
     assert choose_gamma([helps, helps, helps], (0.0, 4.0), default=0.5)[0] == 4.0
-    # 0.125 behind, with an error of 0.125 and one degree of freedom: the default may be as good
-    assert choose_gamma([helps, same], (0.0, 4.0), default=0.5)[0] == 0.5
+    some = Measured(np.arange(5) > 2, np.array([0.0, 1.0, 1.5, 0.5, 3.0]), np.array([0.0, 0.0, 0.0, 0.7, 0.7]))
+    gamma, auc = choose_gamma([some, same], (0.0, 4.0), default=1.0)
+    assert gamma == 1.0  # 1/12 behind, with an error of 1/12 and one degree of freedom: it may be as good
+    assert list(auc.values()) == pytest.approx([5 / 6, 11 / 12, 1])
     harms = Measured(labels, np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 9.0, 0.0, 0.0]))
     assert choose_gamma([harms, harms, same], (0.0, 4.0), default=1.0)[0] == 0.0
 

@@ -78,12 +78,13 @@ def embedded(device: str, rounds: int) -> dict[str, float]:
     from headhunt_svc.detector.batches import PixelBatch, pixel_batches
     from headhunt_svc.detector.describing import EventPeaks
     from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.detector.scores import VideoScores
     from headhunt_svc.params import load_params
     from headhunt_svc.settings import Settings
     from headhunt_svc.video.opening import open_video
 
     detector = Detector.load(ROOT / "artifacts" / "detector", Settings(device=device), whole=True)
-    scorer, peaks = detector.model_scorer(), []
+    reader, peaks = detector.model_reader(), []
     prompt = load_params(ROOT / "params.yaml").prompts.describe
     batches: list[PixelBatch] = []
     with tempfile.TemporaryDirectory(prefix="headhunt-describe-") as folder:
@@ -91,7 +92,7 @@ def embedded(device: str, rounds: int) -> dict[str, float]:
             scene, t = surveillance(np.random.default_rng(i), kind, camera(i))
             path = Path(folder) / f"{kind}.mp4"
             write_mp4(path, render(scene, t, 128), FPS)
-            ends = EventPeaks(detector.operating_point())
+            ends, scores = EventPeaks(detector.operating_point()), VideoScores(detector.scorer)
             with (
                 open_video(path) as video,
                 closing(
@@ -99,7 +100,7 @@ def embedded(device: str, rounds: int) -> dict[str, float]:
                 ) as all_batches,
             ):
                 for batch in all_batches:
-                    peaks += ends.add(batch, scorer.score(batch).raw)
+                    peaks += ends.add(batch, scores.add(reader.read(batch)).raw)
                     batches.append(batch)
             peaks += ends.finish(batch.cache)
     if not peaks:
@@ -112,7 +113,7 @@ def embedded(device: str, rounds: int) -> dict[str, float]:
         return [len(answer_tokens(detector.extractor, p.pixels[0], prompt, p.cache, tokens)) for p in peaks]
 
     score, first, whole = seconds(
-        [lambda: [scorer.score(fresh(b)) for b in batches], lambda: describe(1), lambda: describe(MAX_TOKENS)], rounds
+        [lambda: [reader.read(fresh(b)) for b in batches], lambda: describe(1), lambda: describe(MAX_TOKENS)], rounds
     )
     n_segments, n_tokens = sum(len(b.segments) for b in batches), describe(MAX_TOKENS)
     return {

@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc.core.quality import picture_quality
-from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
+from headhunt_svc.detector.batches import FeatureBatch, TimedSegment
+from headhunt_svc.detector.scores import VideoScores
 from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
@@ -74,7 +75,7 @@ def logging_cpu_s(segments: int = 2000) -> float:
     scorer = Scorer(HEADS, rng.normal(0, 0.1, K * 64), 0.0)
     with tempfile.TemporaryDirectory() as folder, PredictionLog(folder, flush_s=1.0) as log:
         names = {"camera": "yard", "video": "a.mp4", "pass_id": "one"}
-        rows = PassRows(log, METADATA, scorer, OperatingPoint(0.75, 0.5), names, None)
+        rows = PassRows(log, METADATA, OperatingPoint(0.75, 0.5), names, None)
         start = time.process_time()
         for first in range(0, segments, 16):
             timed = tuple(
@@ -87,7 +88,7 @@ def logging_cpu_s(segments: int = 2000) -> float:
                 for i in range(first, first + 16)
             )
             z = rng.normal(0, 1, (16, K, 64)).astype(np.float32)
-            rows.add(ScoredBatch(timed, z, rng.random(16)))
+            rows.add(VideoScores(scorer).add(FeatureBatch(timed, z)))
         rows.finish()
         log.flush()
         return (time.process_time() - start) / segments

@@ -87,11 +87,11 @@ def alone(made: Detector, path: Path) -> dict[str, float]:
             if len(kept) < 4 and len(batch.segments) == size:
                 kept.append(batch)
         decoding = n * LENGTH_S / (time.perf_counter() - start)
-    scorer = made.model_scorer()
-    scorer.score(kept[0])  # warm-up
+    reader = made.model_reader()
+    reader.read(kept[0])  # warm-up
     start = time.perf_counter()
     for batch in kept:
-        scorer.score(batch)
+        reader.read(batch)
     return {"decoding_x": decoding, "model_x": len(kept) * size * LENGTH_S / (time.perf_counter() - start)}
 
 

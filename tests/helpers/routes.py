@@ -102,18 +102,18 @@ class ScriptedEngine(Engine):
         yield report(video.name, options)
 
     async def score(self, pictures: np.ndarray, fps: float) -> ScoredBatch:
-        scorer = self._detector.scorer
-        size = len(scorer.weight) // len(scorer.heads)
-        return batch(0.25, features=np.ones((1, len(scorer.heads), size), np.float32))
+        n_heads = len(self._detector.scorer.heads)
+        return batch(0.25, shares=np.arange(float(n_heads))[None])
 
 
-def batch(*raw: float, features: np.ndarray | None = None) -> ScoredBatch:
+def batch(*raw: float, shares: np.ndarray | None = None) -> ScoredBatch:
     """A batch of segments of one second."""
     segments = tuple(
         TimedSegment(Segment("v", i, FrameSpan(i, i + 1), (i,)), float(i), i + 1.0) for i in range(len(raw))
     )
-    features = np.zeros((len(raw), 1, 1), np.float32) if features is None else features
-    return ScoredBatch(segments, features, np.array(raw))
+    shares = np.zeros((len(raw), 1)) if shares is None else shares
+    features = np.zeros((len(raw), shares.shape[1], 1), np.float32)
+    return ScoredBatch(segments, features, np.array(raw), shares)
 
 
 class ScriptedQueue(Jobs):

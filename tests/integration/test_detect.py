@@ -22,11 +22,11 @@ from conftest import BENCHMARKS, ROOT, headhunt, write_video
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, camera, surveillance
-from headhunt_svc.detector.batches import PixelBatch, ScoredBatch
+from headhunt_svc.detector.batches import FeatureBatch, PixelBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.readers import ModelReader
 from headhunt_svc.detector.report import Report, load_report
-from headhunt_svc.detector.scorers import ModelScorer
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.settings import Settings
 from headhunt_svc.video.opening import open_video
@@ -137,14 +137,14 @@ def test_a_resumed_video_gets_the_same_bits_and_a_stopped_one_stops(explosion: P
     whole, batches = detector.detect(explosion), batches_of(detector, explosion)
     scored: list[int] = []
 
-    class Counting(ModelScorer):
-        def score(self, batch: PixelBatch) -> ScoredBatch:
+    class Counting(ModelReader):
+        def read(self, batch: PixelBatch) -> FeatureBatch:
             scored.append(len(batch.segments))
-            return super().score(batch)
+            return super().read(batch)
 
-    scorer = Counting(detector.extractor, detector.bundle.prompt, detector.scorer)
+    reader = Counting(detector.extractor, detector.bundle.prompt, detector.scorer)
     with open_video(explosion) as video:
-        assert detector.report(video, detector.score(video, scorer, batches[:2])) == whole
+        assert detector.report(video, detector.score(video, reader, batches[:2])) == whole
     assert scored == [len(b.segments) for b in batches[2:]]
     with open_video(explosion) as video, pytest.raises(ArtifactError, match="score it from the start"):
         next(detector.score(video, resume=batches[1:]))

@@ -98,7 +98,7 @@ def test_one_segment_from_an_integrators_own_decoder(server: Server, clip: Path,
         "frames": [base64.b64encode(p.tobytes()).decode() for p in pictures],
     }
     answer = httpx.post(f"{server.url}/v1/score", json=body, timeout=60).json()
-    # a score's last bits depend on which segments are scored together (detector/scorers.py): here, one alone
+    # a score's last bits depend on which segments are scored together (detector/scores.py): here, one alone
     alone = Detector(detector.bundle, detector.scorer, detector.extractor, batch_segments=1)
     assert answer["raw"] == alone.detect(clip).scores[0].raw
     assert answer["detector_id"] == detector.detector_id

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Float64
 
 from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.quality import Quality, picture_quality
-from headhunt_svc.model.attribution import Attribution
+from headhunt_svc.model.attribution import Attribution, Recorded
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import Event, OperatingPoint, Segment
@@ -57,25 +57,45 @@ class PromptReading:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredBatch:
-    """Segments after the model: features at the expert heads and raw scores, no pictures.
+class FeatureBatch:
+    """Segments after the model: features at the expert heads, no pictures.
 
-    attribution: only where it was asked for. prompt_readings: by place in the batch, where segments were probed.
+    recorded: what attribution needs, only where it was asked for. prompt_readings: by place in the batch, where
+    segments were probed. resumed: read by an earlier, interrupted run.
+    """
+
+    segments: tuple[TimedSegment, ...]
+    features: Float32[np.ndarray, "segment head d_head"]
+    recorded: Recorded | None = None
+    prompt_readings: Mapping[int, PromptReading] = field(default_factory=dict)
+    resumed: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.segments) != len(self.features):
+            raise ValueError(f"{len(self.segments)} segments, {len(self.features)} features")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """Segments with features, raw scores, and what each head adds to the logits (with the bias they sum to them).
+
+    attribution: only where it was asked for. prompt_readings, resumed: see FeatureBatch.
     descriptions: what the model says about the peaks of events that ended here, by the segment's index.
-    resumed: scored by an earlier, interrupted run.
     """
 
     segments: tuple[TimedSegment, ...]
     features: Float32[np.ndarray, "segment head d_head"]
     raw: Float64[np.ndarray, " segment"]
+    contributions: Float64[np.ndarray, "segment head"]
     attribution: Attribution | None = None
     prompt_readings: Mapping[int, PromptReading] = field(default_factory=dict)
     descriptions: Mapping[int, str] = field(default_factory=dict)
     resumed: bool = False
 
     def __post_init__(self) -> None:
-        if not len(self.segments) == len(self.features) == len(self.raw):
-            raise ValueError(f"{len(self.segments)} segments, {len(self.features)} features, {len(self.raw)} scores")
+        sizes = len(self.segments), len(self.features), len(self.raw), len(self.contributions)
+        if len(set(sizes)) > 1:
+            raise ValueError("{} segments, {} features, {} scores, {} contributions".format(*sizes))
 
     @property
     def stop_s(self) -> float:

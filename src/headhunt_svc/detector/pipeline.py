@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from headhunt_svc.core.scoring import contributions
-from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment, located, pixel_batches
+from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch, TimedSegment, located, pixel_batches
 from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_golden
 from headhunt_svc.detector.describing import described
 from headhunt_svc.detector.fingerprint import check
 from headhunt_svc.detector.model import fetch_model
 from headhunt_svc.detector.options import Options
+from headhunt_svc.detector.readers import FeatureReader, ModelReader
 from headhunt_svc.detector.report import (
     Lineage,
     Report,
@@ -30,7 +30,7 @@ from headhunt_svc.detector.report import (
     SegmentScore,
     scoring_code,
 )
-from headhunt_svc.detector.scorers import ModelScorer, SegmentScorer
+from headhunt_svc.detector.scores import VideoScores
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.model.generation import answer
@@ -108,7 +108,7 @@ class Reporter:
         for batch in batches:
             segments += batch.segments
             raws.append(batch.raw)
-            contributed.append(contributions(self.scorer, batch.features))
+            contributed.append(batch.contributions)
             descriptions |= batch.descriptions
         raw, shares = np.concatenate(raws), np.concatenate(contributed)
         smoothed, events = located(segments, raw, point)
@@ -162,18 +162,21 @@ class Reporter:
         )
 
 
-def _scored(
-    batches: Iterable[PixelBatch], scorer: SegmentScorer, resume: Sequence[ScoredBatch]
-) -> Iterator[tuple[PixelBatch, ScoredBatch]]:
-    """Batches before and after the model; resume: see Detector.score."""
+ReadBatches = Generator[tuple[PixelBatch, FeatureBatch]]  # before and after the model
+
+
+def _read(
+    batches: Iterable[PixelBatch], reader: FeatureReader, resume: Sequence[FeatureBatch | ScoredBatch]
+) -> Iterator[tuple[PixelBatch, FeatureBatch]]:
+    """Batches before and after the model; resume: see Detector.read."""
     for i, batch in enumerate(batches):
         if i >= len(resume):
-            yield batch, scorer.score(batch)
+            yield batch, reader.read(batch)
             continue
         if [s.segment for s in resume[i].segments] != [s.segment for s in batch.segments]:
             name = batch.segments[0].segment.video_id
-            raise ArtifactError(f"{name}: the scores kept are of other segments: score it from the start")
-        yield batch, replace(resume[i], resumed=True)
+            raise ArtifactError(f"{name}: the features kept are of other segments: score it from the start")
+        yield batch, FeatureBatch(resume[i].segments, resume[i].features, resumed=True)
 
 
 class Detector(Reporter):
@@ -239,22 +242,47 @@ class Detector(Reporter):
         per_prompt = self.extractor.features(pixels, [self.bundle.prompt], self.scorer.heads, cache, frames)
         return np.asarray(per_prompt[0])
 
-    def model_scorer(self, explain: bool = False) -> ModelScorer:
+    def model_reader(self, explain: bool = False) -> ModelReader:
         """Runs the model for this detector alone; with `explain` every batch has its attribution."""
-        return ModelScorer(self.extractor, self.bundle.prompt, self.scorer, explain)
+        return ModelReader(self.extractor, self.bundle.prompt, self.scorer, explain)
+
+    def read(
+        self, video: VideoSource, reader: FeatureReader, resume: Sequence[FeatureBatch | ScoredBatch] = ()
+    ) -> ReadBatches:
+        """The first half of `score`: decode a video and read its features; resume: see `score`."""
+        with closing(pixel_batches(video, self.bundle.segmentation, self.extractor, self.batch_segments)) as pixels:
+            yield from _read(pixels, reader, resume)
+
+    def scored(
+        self, batches: ReadBatches, reader: FeatureReader, options: Options = Options()
+    ) -> Generator[ScoredBatch]:
+        """The second half of `score`: scores, and descriptions where the options ask for them; closes `batches`."""
+        self.check(options)
+
+        def describe(peak: PixelBatch) -> str:
+            with reader.exclusive():
+                return answer(self.extractor, peak.pixels[0], self.description_prompt, peak.cache)
+
+        scores = VideoScores(self.scorer)
+        with closing(batches):
+            scored = ((pixels, scores.add(features)) for pixels, features in batches)
+            if options.describe:
+                yield from described(scored, self.operating_point(options), describe)
+            else:
+                yield from (batch for _, batch in scored)
 
     def score(
         self,
         video: VideoSource,
-        scorer: SegmentScorer | None = None,
-        resume: Sequence[ScoredBatch] = (),
+        reader: FeatureReader | None = None,
+        resume: Sequence[FeatureBatch | ScoredBatch] = (),
         options: Options = Options(),
     ) -> Generator[ScoredBatch]:
         """Score an opened video, batch by batch, as fast as the result is taken. Close it where you stop early.
 
-        scorer: what runs the model; this detector's own by default.
-        resume: batches of an earlier, interrupted run: their segments are decoded, not scored again. The batches that
-            follow are composed as without the interruption, so the scores are the same to the bit.
+        reader: what runs the model; this detector's own by default.
+        resume: batches of an earlier, interrupted run: their segments are decoded, not read by the model again. The
+            batches that follow are composed as without the interruption, so the scores are the same to the bit.
         options: as for `report`; with `describe` the batches hold what the model says about the events' peaks.
 
         Raises:
@@ -263,19 +291,8 @@ class Detector(Reporter):
                 readable video are gaps of the report.
             ArtifactError: `resume` is of another video.
         """
-        self.check(options)
-        model = scorer or self.model_scorer()
-
-        def describe(peak: PixelBatch) -> str:
-            with model.exclusive():
-                return answer(self.extractor, peak.pixels[0], self.description_prompt, peak.cache)
-
-        with closing(pixel_batches(video, self.bundle.segmentation, self.extractor, self.batch_segments)) as pixels:
-            scored = _scored(pixels, model, resume)
-            if options.describe:
-                yield from described(scored, self.operating_point(options), describe)
-            else:
-                yield from (batch for _, batch in scored)
+        reader = reader or self.model_reader()
+        return self.scored(self.read(video, reader, resume), reader, options)
 
     def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
         """Score a video file: `open_video`, `score` and `report` in one.

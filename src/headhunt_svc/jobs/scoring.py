@@ -4,14 +4,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from headhunt_svc.detector.batches import ScoredBatch
+from headhunt_svc.detector.batches import FeatureBatch
 from headhunt_svc.detector.options import Options
-from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.pipeline import Detector, ReadBatches
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.jobs.inputs import UPLOAD, local
@@ -74,18 +74,20 @@ class VideoScorer:
         self.store.log_scoring(key, len(resume))
         sandbox = Settings() if video.uri.startswith(UPLOAD) else None  # a client sent it, who may be hostile
         with open_video(path, video.video_id, sandbox, options.stream) as source:
-            batches = self.detector.score(source, recorder.probing(self.detector), resume, options)
+            reader = recorder.probing(self.detector)
+            read = self._kept(key, self.detector.read(source, reader, resume), len(resume))
+            batches = self.detector.scored(read, reader, options)
             camera = camera_of(video.video_id, None if sandbox else video.uri)
             batches = recorder.record(self.detector, video.video_id, batches, options, camera=camera)
-            with closing(self._kept(key, batches, len(resume))) as kept:
-                return self.detector.report(source, kept, options)
+            with closing(batches):
+                return self.detector.report(source, batches, options)
 
-    def _kept(self, key: str, batches: Generator[ScoredBatch], n_kept: int) -> Generator[ScoredBatch]:
+    def _kept(self, key: str, batches: ReadBatches, n_kept: int) -> ReadBatches:
         """The same batches; keeps a checkpoint every checkpoint_s, and one when the work is stopped."""
-        fresh: list[ScoredBatch] = []
+        fresh: list[FeatureBatch] = []
         saved = time.monotonic()
         with closing(batches):
-            for batch in batches:
+            for pixels, batch in batches:
                 if not batch.resumed:
                     fresh.append(batch)
                 due = time.monotonic() - saved >= self.checkpoint_s
@@ -99,4 +101,4 @@ class VideoScorer:
                         self.store.save_checkpoint(key, n_kept, fresh)
                         n_kept, saved = n_kept + len(fresh), time.monotonic()
                         fresh.clear()
-                yield batch
+                yield pixels, batch

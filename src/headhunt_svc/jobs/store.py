@@ -20,7 +20,7 @@ from headhunt_svc.storage.files import write_file, write_text
 from headhunt_svc.types import FrameSpan, Segment
 
 if TYPE_CHECKING:  # torch takes seconds to import, and looking at jobs does not need it
-    from headhunt_svc.detector.batches import ScoredBatch
+    from headhunt_svc.detector.batches import FeatureBatch
 
 LOCK_POLL_S = 0.1
 
@@ -95,13 +95,12 @@ class ResultStore:
     def _checkpoint(self, key: str) -> Path:
         return self.folder / "checkpoints" / key
 
-    def save_checkpoint(self, key: str, first: int, batches: "Sequence[ScoredBatch]") -> None:
+    def save_checkpoint(self, key: str, first: int, batches: "Sequence[FeatureBatch]") -> None:
         """Add batches to a checkpoint; the first of them is batch number `first` of the video. Raises OutputError."""
         segments = [s for b in batches for s in b.segments]
         arrays = {
             "sizes": np.array([len(b.segments) for b in batches]),
             "features": np.concatenate([b.features for b in batches]),
-            "raw": np.concatenate([b.raw for b in batches]),
             "index": np.array([s.segment.index for s in segments]),
             "span": np.array([(s.segment.span.start, s.segment.span.stop) for s in segments]),
             "frames": np.array([s.segment.frame_indices for s in segments]),
@@ -109,9 +108,9 @@ class ResultStore:
         }
         write_file(self._checkpoint(key) / f"{first:08d}.safetensors", lambda path: save_file(arrays, path))
 
-    def checkpoint(self, key: str, video_id: str) -> "list[ScoredBatch]":
+    def checkpoint(self, key: str, video_id: str) -> "list[FeatureBatch]":
         """The batches of a checkpoint up to the first that is missing or unreadable; empty without a checkpoint."""
-        batches: list[ScoredBatch] = []
+        batches: list[FeatureBatch] = []
         for path in sorted(self._checkpoint(key).glob("*.safetensors")):
             if int(path.stem) != len(batches):
                 break
@@ -136,9 +135,9 @@ class ResultStore:
                 path.unlink(missing_ok=True)
 
 
-def _batches(arrays: dict[str, np.ndarray], video_id: str) -> "Iterator[ScoredBatch]":
+def _batches(arrays: dict[str, np.ndarray], video_id: str) -> "Iterator[FeatureBatch]":
     """Batches from the arrays of one checkpoint file."""
-    from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
+    from headhunt_svc.detector.batches import FeatureBatch, TimedSegment
 
     segments = [
         TimedSegment(Segment(video_id, index, FrameSpan(*span), tuple(frames)), *times)
@@ -148,4 +147,4 @@ def _batches(arrays: dict[str, np.ndarray], video_id: str) -> "Iterator[ScoredBa
     ]
     stops = np.cumsum(arrays["sizes"]).tolist()
     for start, stop in pairwise([0, *stops]):
-        yield ScoredBatch(tuple(segments[start:stop]), arrays["features"][start:stop], arrays["raw"][start:stop])
+        yield FeatureBatch(tuple(segments[start:stop]), arrays["features"][start:stop])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float32, Float64
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -21,7 +21,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from headhunt_svc.core.scoring import contributions, linearise
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.model.families import Pixels
-from headhunt_svc.types import Scorer
+from headhunt_svc.types import HeadRef, Scorer
 
 _NAME = "headhunt_attribution"
 _recorders: dict[int, list["_LastToken"]] = {}  # by id of an attention module, while a pass is recorded
@@ -103,39 +103,67 @@ def _shares(
     return logits.softmax(-1) * torch.einsum("btd,bd->bt", last.value[:, group].double(), weight)
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Features of clips, and what it takes to split their logits among tokens once they are scored.
+
+    passes: the last token's attention by layer, in each forward pass. visual: which tokens are. grid: of the clips.
+    """
+
+    features: Float32[np.ndarray, "segment head d_head"]
+    passes: tuple[dict[int, _LastToken], ...]
+    visual: np.ndarray
+    grid: tuple[int, ...]
+
+    @torch.inference_mode()
+    def attribution(self, scorer: Scorer, x: Float[np.ndarray, "segment head d_head"]) -> Attribution:
+        """Shares in the logits of a scorer of the same heads; x: what it sees of the clips."""
+        local = linearise(scorer, x.reshape(len(x), -1))
+        weights = local.weight.reshape(self.features.shape)
+        tokens_of: list[np.ndarray] = []
+        for last in self.passes:
+            start, query = sum(map(len, tokens_of)), next(iter(last.values())).query
+            part = torch.tensor(weights[start : start + len(query)], device=query.device)
+            by_head = [_shares(last[h.layer], h.head, part[:, i]) for i, h in enumerate(scorer.heads)]
+            tokens_of.append(torch.stack(by_head, 1).sum(1).cpu().numpy())
+        tokens = np.concatenate(tokens_of)
+        pictures = tokens[:, self.visual][:, : math.prod(self.grid)].reshape(len(tokens), *self.grid)
+        return Attribution(contributions(scorer, x), tokens, pictures, local.bias)
+
+
 @torch.inference_mode()
-def attribute(
+def record(
     extractor: Extractor,
     pixels: Pixels,
     prompt: str,
-    scorer: Scorer,
+    heads: tuple[HeadRef, ...],
     cache: VisionCache | None = None,
     frames: Frames | None = None,
-) -> tuple[Float32[np.ndarray, "segment head d_head"], Attribution]:
-    """Features of clips at the scorer's heads, and the shares in their logits, from the same forward pass.
+) -> Recorded:
+    """Features of clips at some heads, with what attribution needs, from the same forward pass.
 
     cache, frames: as for Extractor.features.
     """
-    heads = scorer.heads
     clip = extractor.clip(pixels, cache)
     ids = extractor.token_ids(prompt, clip)
     visual = (ids == extractor.family.visual_token_id(extractor.config)).numpy()
     grid = extractor.family.token_grid(extractor.config, clip)
     features: list[np.ndarray] = []
-    tokens_of: list[np.ndarray] = []
-    constants: list[np.ndarray] = []
+    kept: list[dict[int, _LastToken]] = []
     while (start := sum(map(len, features))) < len(pixels):
         part = slice(start, start + (extractor.batch_limit or len(pixels)))
         with _record_attention(extractor.model.get_decoder(), sorted({h.layer for h in heads})) as records:
             z = extractor.features(pixels[part], [prompt], heads, cache, None if frames is None else frames[part])[0]
         if any(len(passes) > 1 for passes in records.values()):
             continue  # memory ran out: again with the smaller batch that fits
-        local = linearise(scorer, z.reshape(len(z), -1))
-        weights = torch.tensor(local.weight, device=extractor.device).view(len(z), len(heads), extractor.d_head)
-        by_head = [_shares(records[h.layer][0], h.head, weights[:, i]) for i, h in enumerate(heads)]
         features.append(z)
-        constants.append(local.bias)
-        tokens_of.append(torch.stack(by_head, 1).sum(1).cpu().numpy())
-    z, tokens = np.concatenate(features), np.concatenate(tokens_of)
-    pictures = tokens[:, visual][:, : math.prod(grid)].reshape(len(tokens), *grid)
-    return z, Attribution(contributions(scorer, z), tokens, pictures, np.concatenate(constants))
+        kept.append({layer: passes[0] for layer, passes in records.items()})
+    return Recorded(np.concatenate(features), tuple(kept), visual, tuple(grid))
+
+
+def attribute(
+    extractor: Extractor, pixels: Pixels, prompt: str, scorer: Scorer
+) -> tuple[Float32[np.ndarray, "segment head d_head"], Attribution]:
+    """Features of clips at the scorer's heads, and the shares in their logits, for a scorer of the features alone."""
+    recorded = record(extractor, pixels, prompt, scorer.heads)
+    return recorded.features, recorded.attribution(scorer, recorded.features)

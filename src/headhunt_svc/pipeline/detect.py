@@ -23,7 +23,7 @@ from headhunt_svc.names import camera_of
 from headhunt_svc.pipeline.files import Input, Outputs, Passes, report_path
 from headhunt_svc.pipeline.plots import shares, timeline
 from headhunt_svc.pipeline.shards import shard_key
-from headhunt_svc.pipeline.stored_scores import StoringScorer, stored_batches
+from headhunt_svc.pipeline.stored_scores import StoringReader, stored_batches
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.storage.files import check_writable
 from headhunt_svc.types import OperatingPoint, Split
@@ -108,9 +108,9 @@ def detect_video(
             yield batch
 
     with open_video(item.path, item.video_id, stream=options.stream) as video:
-        scorer = recorder.probing(detector, detector.model_scorer(outputs.explain))
+        reader = recorder.probing(detector, detector.model_reader(outputs.explain))
         name = camera or camera_of(item.video_id, item.path)
-        batches = detector.score(video, scorer, options=options)
+        batches = detector.score(video, reader, options=options)
         batches = recorder.record(detector, item.video_id, batches, options, camera=name)
         with closing(batches):
             report = detector.report(video, watched(batches), options)
@@ -254,15 +254,15 @@ class _StoredDetector:
 
     def _decoded(self, item: Input, target: Path, key: str, progress: Progress, task: TaskID) -> Report:
         progress.update(task, description="loading the model")
-        scorer = StoringScorer(self._detector)
+        reader = StoringReader(self._detector)
         with (
             open_video(item.path, item.video_id) as video,
-            closing(self._detector.score(video, scorer)) as batches,
+            closing(self._detector.score(video, reader)) as batches,
         ):
             report = self._detector.report(video, _drawn(batches, item, progress, task), self._options)
         save_report(target, report)  # before its features: where a run stops in between, the next one decodes again
         source = Source(self._model, self._prompts, self._reporter.bundle.segmentation.model_dump_json())
-        self._store.save(item.video_id, scorer.features(video.state()), key, source)
+        self._store.save(item.video_id, reader.features(video.state()), key, source)
         return report
 
 

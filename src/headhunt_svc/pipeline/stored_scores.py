@@ -1,4 +1,4 @@
-"""Scores from stored features of all heads, and the scorer that stores them: a test video is decoded once.
+"""Scores from stored features of all heads, and the reader that stores them: a test video is decoded once.
 
 Another choice of heads, scorer or operating point needs neither the pictures nor the model.
 """
@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from headhunt_svc.data.feature_store import VideoFeatures
-from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment
+from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch, TimedSegment
 from headhunt_svc.detector.pipeline import Detector
-from headhunt_svc.detector.scorers import scored_batch
+from headhunt_svc.detector.scores import scored
 from headhunt_svc.pipeline.shards import Readings
 from headhunt_svc.types import HeadRef, Scorer
 from headhunt_svc.video.source import VideoState
@@ -25,22 +25,22 @@ def _at(
     return np.ascontiguousarray(values[:, [heads.index(h) for h in experts]])
 
 
-class StoringScorer:
+class StoringReader:
     """Runs the model of a detector that was loaded with all heads; keeps what it reads of one video for the store."""
 
     def __init__(self, detector: Detector) -> None:
-        self._extractor, self._scorer, self._prompt = detector.extractor, detector.scorer, detector.bundle.prompt
+        self._extractor, self._experts, self._prompt = detector.extractor, detector.scorer.heads, detector.bundle.prompt
         self._readings = Readings(detector.extractor.heads)
 
-    def score(self, batch: PixelBatch) -> ScoredBatch:
-        """See SegmentScorer."""
+    def read(self, batch: PixelBatch) -> FeatureBatch:
+        """See FeatureReader."""
         heads = self._extractor.heads
         reading = self._extractor.read(batch.pixels, [self._prompt], heads, batch.cache, batch.frames)
         self._readings.add(batch.segments, reading)
-        return scored_batch(self._scorer, batch.segments, _at(self._scorer.heads, heads, reading.heads[0]))
+        return FeatureBatch(batch.segments, _at(self._experts, heads, reading.heads[0]))
 
     def exclusive(self) -> AbstractContextManager[object]:
-        """See SegmentScorer."""
+        """See FeatureReader."""
         return nullcontext()
 
     def features(self, state: VideoState) -> VideoFeatures:
@@ -55,6 +55,5 @@ def stored_batches(features: VideoFeatures, scorer: Scorer) -> Iterator[ScoredBa
         for segment, (start_s, stop_s) in zip(features.segments, features.times.tolist(), strict=True)
     )
     values = _at(scorer.heads, features.heads, features.values[0])
-    for start in range(0, len(segments), features.batch_segments):
-        batch = slice(start, start + features.batch_segments)
-        yield scored_batch(scorer, segments[batch], values[batch])
+    batches = (slice(i, i + features.batch_segments) for i in range(0, len(segments), features.batch_segments))
+    return scored(scorer, (FeatureBatch(segments[batch], values[batch]) for batch in batches))

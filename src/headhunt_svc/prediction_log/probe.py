@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from headhunt_svc.core.scoring import apply_scorer, contributions
-from headhunt_svc.detector.batches import PixelBatch, PromptReading, ScoredBatch
+from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, PromptReading
 from headhunt_svc.detector.pipeline import Detector
-from headhunt_svc.detector.scorers import SegmentScorer
+from headhunt_svc.detector.readers import FeatureReader
 from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.prediction_log.guard import log_errors
 from headhunt_svc.prediction_log.metrics import PROBE_FAILURES, PROBED
@@ -25,33 +25,33 @@ def is_probed(video_id: str, frame: int, share: float) -> bool:
     return zlib.crc32(f"{video_id}:{frame}".encode()) < share * 2**32
 
 
-class ProbingScorer:
-    """Scores as another scorer does; then reads a share of the segments under all calibration prompts.
+class ProbingReader:
+    """Reads as another reader does; then reads a share of the segments under all calibration prompts.
 
-    A probe that fails is logged and counted; the scores are not touched.
+    A probe that fails is logged and counted; the features are not touched.
     """
 
-    def __init__(self, detector: Detector, scorer: SegmentScorer, share: float) -> None:
+    def __init__(self, detector: Detector, reader: FeatureReader, share: float) -> None:
         self._extractor, self._weights = detector.extractor, detector.scorer
         self._prompts = detector.bundle.calibration_prompts
-        self._scorer, self._share = scorer, share
+        self._reader, self._share = reader, share
 
     def exclusive(self) -> AbstractContextManager[object]:
-        """See SegmentScorer."""
-        return self._scorer.exclusive()
+        """See FeatureReader."""
+        return self._reader.exclusive()
 
-    def score(self, batch: PixelBatch) -> ScoredBatch:
-        """See SegmentScorer."""
-        scored = self._scorer.score(batch)
+    def read(self, batch: PixelBatch) -> FeatureBatch:
+        """See FeatureReader."""
+        features = self._reader.read(batch)
         with log_errors(), self.exclusive():
             try:
-                scored = replace(scored, prompt_readings=self._read(batch))
+                features = replace(features, prompt_readings=self._probe(batch))
             except Exception:
                 PROBE_FAILURES.inc()
                 raise
-        return scored
+        return features
 
-    def _read(self, batch: PixelBatch) -> dict[int, PromptReading]:
+    def _probe(self, batch: PixelBatch) -> dict[int, PromptReading]:
         frames = batch.frames
         places = [i for i, s in enumerate(batch.segments) if is_probed(s.segment.video_id, frames[i][0], self._share)]
         if not places or len(self._prompts) < 2:

@@ -20,18 +20,17 @@ import pyarrow as pa
 from jaxtyping import Float32
 
 from headhunt_svc.core.localization import TRUNCATE, contiguous, smooth
-from headhunt_svc.core.scoring import contributions
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
-from headhunt_svc.detector.scorers import SegmentScorer
+from headhunt_svc.detector.readers import FeatureReader
 from headhunt_svc.names import camera_of, label, printable
 from headhunt_svc.prediction_log.guard import log_errors
-from headhunt_svc.prediction_log.probe import ProbingScorer
+from headhunt_svc.prediction_log.probe import ProbingReader
 from headhunt_svc.prediction_log.schema import COLUMNS, Kept, LogMetadata, projection
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
-from headhunt_svc.types import OperatingPoint, Scorer
+from headhunt_svc.types import OperatingPoint
 
 
 class Recorder:
@@ -46,12 +45,12 @@ class Recorder:
         if self.log is not None:
             self.log.close()
 
-    def probing(self, detector: Detector, scorer: SegmentScorer | None = None) -> SegmentScorer:
-        """A scorer (by default the detector's own) that also probes, where something is logged and probed."""
-        scorer = scorer or detector.model_scorer()
+    def probing(self, detector: Detector, reader: FeatureReader | None = None) -> FeatureReader:
+        """A reader (by default the detector's own) that also probes, where something is logged and probed."""
+        reader = reader or detector.model_reader()
         if self.log is None or not self.probe_share:
-            return scorer
-        return ProbingScorer(detector, scorer, self.probe_share)
+            return reader
+        return ProbingReader(detector, reader, self.probe_share)
 
     def record(
         self,
@@ -75,7 +74,7 @@ class Recorder:
         point = detector.operating_point(options)
         names = {"camera": label(camera or camera_of(video_id)), "video": printable(video_id)}
         names["pass_id"] = pass_id or secrets.token_hex(6)
-        rows = PassRows(self.log, metadata_of(detector, point, self.features), detector.scorer, point, names, recorded)
+        rows = PassRows(self.log, metadata_of(detector, point, self.features), point, names, recorded)
         return self._tee(batches, rows)
 
     def _tee(self, batches: Generator[ScoredBatch], rows: "PassRows") -> Generator[ScoredBatch]:
@@ -97,13 +96,12 @@ class PassRows:
         self,
         log: PredictionLog,
         metadata: LogMetadata,
-        scorer: Scorer,
         point: OperatingPoint,
         names: dict[str, str],
         recorded: datetime | None,
     ) -> None:
         """names: of camera, video and pass. recorded: when the first picture was taken, if that is known."""
-        self._log, self._metadata, self._scorer, self._point = log, metadata, scorer, point
+        self._log, self._metadata, self._point = log, metadata, point
         self._names, self._recorded = {**names, "detector_id": metadata.detector_id}, recorded
         self._radius = int(TRUNCATE * point.sigma_segments + 0.5)
         self._raw: list[float] = []
@@ -124,7 +122,6 @@ class PassRows:
         self._emit(len(self._raw))
 
     def _rows_of(self, batch: ScoredBatch) -> list[dict[str, Any]]:
-        shares = contributions(self._scorer, batch.features)
         kept = kept_features(batch.features, self._metadata.features)
         now = datetime.now(UTC)
         rows = []
@@ -142,7 +139,7 @@ class PassRows:
                     "sharpness": quality and quality.sharpness,
                     "dropped_frames": quality and segment.lost_packets,
                     "layout": quality and quality.layout,
-                    "contributions": shares[i],
+                    "contributions": batch.contributions[i],
                     "features": None if kept is None else kept[i],
                     "prompt_scores": reading and reading.scores,
                     "prompt_contributions": reading and reading.contributions.ravel(),

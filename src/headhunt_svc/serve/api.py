@@ -135,8 +135,6 @@ async def detect_stream(
 @router.post("/score", responses=problems(400, 413, 415, 422, 429))
 async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
     """Score one segment from its frames, and say what each head adds to the logit."""
-    from headhunt_svc.core.scoring import contributions
-
     segmentation = engine.loaded().bundle.segmentation
     try:
         pictures = frames.pictures(segmentation.frames_per_segment)
@@ -145,8 +143,9 @@ async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
 
     batch = await engine.score(pictures, frames.fps)
     detector = engine.loaded()
-    by_head = contributions(detector.scorer, batch.features)[0]
-    return Score(detector_id=detector.detector_id, raw=float(batch.raw[0]), contributions=tuple(by_head.tolist()))
+    return Score(
+        detector_id=detector.detector_id, raw=float(batch.raw[0]), contributions=tuple(batch.contributions[0].tolist())
+    )
 
 
 @router.get("/detector")

@@ -28,7 +28,7 @@ from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.sandbox import start
 
 if TYPE_CHECKING:  # BentoML's supervisor imports this, too, and needs no torch: `Engine.load` imports it
-    from headhunt_svc.detector.batches import PixelBatch, ScoredBatch
+    from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch
     from headhunt_svc.detector.pipeline import Detector
     from headhunt_svc.prediction_log.recording import Recorder
     from headhunt_svc.serve.runner import Runner
@@ -85,15 +85,15 @@ class Work:
         if self.why is not None:
             raise self.why
 
-    def score(self, batch: "PixelBatch") -> "ScoredBatch":
-        """See SegmentScorer: by the model that all requests share."""
+    def read(self, batch: "PixelBatch") -> "FeatureBatch":
+        """See FeatureReader: by the model that all requests share."""
         self.check()
         with self._model_time():
-            return self.runner.score(self, batch)
+            return self.runner.read(self, batch)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """See SegmentScorer."""
+        """See FeatureReader."""
         with self._model_time(), self.runner.exclusive():
             yield
 
@@ -270,6 +270,7 @@ class Engine:
     async def score(self, pictures: UInt8[np.ndarray, "frame height width 3"], fps: float) -> "ScoredBatch":
         """Score the pictures of one segment, beside those of videos."""
         from headhunt_svc.detector.batches import PixelBatch, TimedSegment
+        from headhunt_svc.detector.scores import VideoScores
         from headhunt_svc.model.extractor import VisionCache
 
         async with self.admitted() as work:
@@ -279,6 +280,7 @@ class Engine:
                 n = len(pictures)
                 segment = Segment("", 0, FrameSpan(0, n), tuple(range(n)))
                 cache = VisionCache(work.detector.bundle.segmentation.frame_s(fps))
-                return work.score(PixelBatch((TimedSegment(segment, 0.0, n / fps),), pixels, cache))
+                batch = PixelBatch((TimedSegment(segment, 0.0, n / fps),), pixels, cache)
+                return VideoScores(work.detector.scorer).add(work.read(batch))
 
             return await self._loop.run_in_executor(None, run)

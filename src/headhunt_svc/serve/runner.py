@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from headhunt_svc.detector.batches import PixelBatch, ScoredBatch
+from headhunt_svc.detector.batches import FeatureBatch, PixelBatch
 from headhunt_svc.detector.pipeline import Detector
-from headhunt_svc.detector.scorers import scored_batch
 from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.serve import metrics
 
@@ -53,13 +52,13 @@ class Runner:
         self._model = threading.Lock()
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
-    def score(self, owner: object, batch: PixelBatch) -> ScoredBatch:
-        """Score a batch of one of several owners; waits for its turn. Raises what `forget` was given."""
+    def read(self, owner: object, batch: PixelBatch) -> FeatureBatch:
+        """Read the features of a batch of one of several owners; waits for its turn. Raises what `forget` was given."""
         job = _Job(owner, batch)
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
-        return scored_batch(self._detector.scorer, batch.segments, job.features.result())
+        return FeatureBatch(batch.segments, job.features.result())
 
     def exclusive(self) -> AbstractContextManager[object]:
         """Between two calls of the model: inside, nobody else runs it."""

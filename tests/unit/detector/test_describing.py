@@ -29,7 +29,9 @@ def batches(of: list[TimedSegment], raw: np.ndarray, size: int) -> Iterator[tupl
     for i in range(0, len(of), size):
         part = slice(i, i + size)
         pixels = torch.tensor([float(s.segment.index) for s in of[part]]).view(-1, 1, 1, 1, 1).expand(-1, 1, 3, 2, 2)
-        scored = ScoredBatch(tuple(of[part]), np.zeros((len(of[part]), 1, 1), np.float32), raw[part])
+        scored = ScoredBatch(
+            tuple(of[part]), np.zeros((len(of[part]), 1, 1), np.float32), raw[part], np.zeros((len(of[part]), 1))
+        )
         yield PixelBatch(tuple(of[part]), pixels.clone(), CACHE), scored
 
 

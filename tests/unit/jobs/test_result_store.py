@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
+from headhunt_svc.detector.batches import FeatureBatch, TimedSegment
 from headhunt_svc.jobs.store import ResultStore, locked
 from headhunt_svc.types import FrameSpan, Segment
 
 
-def batch(first: int, n: int) -> ScoredBatch:
+def batch(first: int, n: int) -> FeatureBatch:
     rng = np.random.default_rng(first)
     segments = tuple(
         TimedSegment(
@@ -22,12 +22,12 @@ def batch(first: int, n: int) -> ScoredBatch:
         )
         for i in range(first, first + n)
     )
-    return ScoredBatch(segments, rng.normal(size=(n, 2, 3)).astype(np.float32), rng.random(n))
+    return FeatureBatch(segments, rng.normal(size=(n, 2, 3)).astype(np.float32))
 
 
-def same(a: ScoredBatch, b: ScoredBatch) -> bool:
+def same(a: FeatureBatch, b: FeatureBatch) -> bool:
     light = [[(p.segment, p.start_s, p.stop_s) for p in x.segments] for x in (a, b)]
-    return light[0] == light[1] and np.array_equal(a.features, b.features) and np.array_equal(a.raw, b.raw)
+    return light[0] == light[1] and np.array_equal(a.features, b.features)
 
 
 def test_checkpoints_give_the_same_batches_back_to_the_bit(tmp_path: Path) -> None:

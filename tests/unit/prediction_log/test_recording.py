@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.quality import Quality
-from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment
+from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch, TimedSegment
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
-from headhunt_svc.detector.scorers import ModelScorer
+from headhunt_svc.detector.readers import ModelReader
 from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.prediction_log import guard
 from headhunt_svc.prediction_log.guard import log_errors
-from headhunt_svc.prediction_log.probe import ProbingScorer, is_probed
+from headhunt_svc.prediction_log.probe import ProbingReader, is_probed
 from headhunt_svc.prediction_log.recording import PassRows, Recorder, metadata_of, recorder_of
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
@@ -70,7 +70,8 @@ def batch(raw: Sequence[float], first: int, resumed: bool = False, hole: int | N
         for i, s in enumerate(late, first)
     )
     features = np.random.default_rng(first).normal(size=(len(raw), len(HEADS), D_HEAD)).astype(np.float32)
-    return ScoredBatch(segments, features, np.array(raw, np.float64), resumed=resumed)
+    shares = np.random.default_rng(first).normal(size=(len(raw), len(HEADS)))
+    return ScoredBatch(segments, features, np.array(raw, np.float64), shares, resumed=resumed)
 
 
 def cut(raw: Sequence[float], size: int, hole: int | None = None) -> list[ScoredBatch]:
@@ -124,7 +125,7 @@ def test_a_causal_score_is_logged_at_once_and_an_offline_one_after_its_neighbour
     for smoothing, waiting in (("causal", 0), ("offline", 4)):
         log, point = Tables(), OperatingPoint(1.0, 0.5, smoothing)  # type: ignore[arg-type]
         detector = fake_detector(point)
-        rows = PassRows(log, metadata_of(detector, point, "none"), detector.scorer, point, {
+        rows = PassRows(log, metadata_of(detector, point, "none"), point, {
             "camera": "c", "video": "v", "pass_id": "p"
         }, None)  # type: ignore[arg-type]  # fmt: skip
         rows.add(batch([0.1] * 10, 0))
@@ -169,7 +170,7 @@ def test_names_times_quality_and_losses_are_in_the_rows() -> None:
 
 
 def test_without_a_log_nothing_stands_between_detector_and_report() -> None:
-    scoring, scorer = generator([]), Mock(spec=ModelScorer)
+    scoring, scorer = generator([]), Mock(spec=ModelReader)
     nobody = Recorder(None)
     assert nobody.record(fake_detector(), "v", scoring) is scoring
     assert nobody.probing(fake_detector(), scorer) is scorer  # type: ignore[arg-type]
@@ -212,9 +213,8 @@ class Shared:
     def __init__(self) -> None:
         self.exclusive_uses = 0
 
-    def score(self, batch: PixelBatch) -> ScoredBatch:
-        n = len(batch.segments)
-        return ScoredBatch(batch.segments, np.zeros((n, len(HEADS), D_HEAD), np.float32), np.full(n, 0.5))
+    def read(self, batch: PixelBatch) -> FeatureBatch:
+        return FeatureBatch(batch.segments, np.full((len(batch.segments), len(HEADS), D_HEAD), 7, np.float32))
 
     def exclusive(self) -> nullcontext[None]:
         self.exclusive_uses += 1
@@ -228,7 +228,7 @@ def pixel_batch(n: int) -> PixelBatch:
 def test_the_probe_reads_its_share_under_all_prompts_where_the_model_is_free() -> None:
     detector, shared = fake_detector(), Shared()
     detector.extractor = Model()
-    scored = ProbingScorer(detector, shared, 0.3).score(pixel_batch(200))
+    scored = ProbingReader(detector, shared, 0.3).read(pixel_batch(200))
     chosen = [i for i in range(200) if is_probed("v", 4 * i, 0.3)]
     assert 30 < len(chosen) < 90
     assert list(scored.prompt_readings) == chosen
@@ -243,16 +243,18 @@ def test_the_probe_reads_its_share_under_all_prompts_where_the_model_is_free() -
 def test_one_prompt_is_nothing_to_compare_and_a_failing_probe_leaves_the_scores() -> None:
     detector = fake_detector(prompts=("a?",))
     detector.extractor = Model()
-    assert not ProbingScorer(detector, Shared(), 1.0).score(pixel_batch(3)).prompt_readings
+    assert not ProbingReader(detector, Shared(), 1.0).read(pixel_batch(3)).prompt_readings
     broken = fake_detector()  # without a model
-    scored = ProbingScorer(broken, Shared(), 1.0).score(pixel_batch(3))
-    assert scored.raw.tolist() == [0.5] * 3
+    scored = ProbingReader(broken, Shared(), 1.0).read(pixel_batch(3))
+    assert np.all(scored.features == 7)
     assert not scored.prompt_readings
 
 
 def test_a_batch_whose_parts_do_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="2 segments, 1 features"):
-        ScoredBatch(batch([0.1, 0.2], 0).segments, np.zeros((1, 2, 3), np.float32), np.zeros(1))
+        FeatureBatch(batch([0.1, 0.2], 0).segments, np.zeros((1, 2, 3), np.float32))
+    with pytest.raises(ValueError, match="2 segments, 1 features, 1 scores, 1 contributions"):
+        ScoredBatch(batch([0.1, 0.2], 0).segments, np.zeros((1, 2, 3), np.float32), np.zeros(1), np.zeros((1, 2)))
 
 
 def test_the_log_of_a_real_folder_is_closed_with_the_recording(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def ask(runner: Runner, owner: object, batch: PixelBatch) -> tuple[threading.Thr
 
     def work() -> None:
         try:
-            found.append(runner.score(owner, batch).features[:, 0, 0].tolist())
+            found.append(runner.read(owner, batch).features[:, 0, 0].tolist())
         except Exception as error:
             found.append(error)
 

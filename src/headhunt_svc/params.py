@@ -1,6 +1,6 @@
 """Types of params.yaml: everything that changes a result. An unknown name is an error; values are frozen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -233,6 +233,8 @@ class FitParams(Section):
 
     scorer: with the distance to normal beside it, or that alone (core/normality.py). default_normality_weight: of the
     distance; another one of normality_weights, or 0, where that finds kinds of anomaly better that were left out.
+    standardised: features of mean 0 and scale 1. balanced: both classes weigh the same. platt: held-out margins are
+    turned into probabilities. The scorer of the paper has none of these (docs/adr/0014).
     """
 
     grid: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -240,6 +242,15 @@ class FitParams(Section):
     scorer: Literal["logistic", "logistic+normality", "normality"] = "logistic+normality"
     normality_weights: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
     default_normality_weight: NonNegativeFloat = 1.0
+    standardised: bool = True
+    balanced: bool = True
+    platt: bool = True
+
+    @model_validator(mode="after")
+    def _probabilities(self) -> "FitParams":
+        if not self.platt and self.scorer != "logistic":
+            raise ValueError("platt: false needs scorer: logistic; a sum with a distance is no probability without it")
+        return self
 
 
 class CalibrateParams(Section):
@@ -285,9 +296,29 @@ class AblateParams(Section):
     instability_penalty: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.25, 0.5, 1.0, 2.0)
 
 
-class Params(Section):
-    """The whole of params.yaml."""
+# What `method: paper` sets, by section of params.yaml (docs/adr/0014). The paper states its choices, sigma 1.5 among
+# them, but neither the grid of sigmas nor a penalty: the grid ends at its choice, and C is scikit-learn's default.
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "identify": {
+        "criteria": "paper",
+        "top_k": 5,
+        "instability_penalty": 0.5,
+        "separability": 0.0,
+        "max_redundancy": 1.0,
+    },
+    "fit": {"scorer": "logistic", "grid": (1.0,), "standardised": False, "balanced": False, "platt": False},
+    "calibrate": {"sigma_segments": (0.0, 0.5, 0.75, 1.0, 1.5)},
+}
+Method = Literal["default", "paper"]
 
+
+class Params(Section):
+    """The whole of params.yaml.
+
+    method: `paper` is HeadHunt-VAD as published; it sets the values of PUBLISHED, and no others may be given for them.
+    """
+
+    method: Method = "default"
     mllm: MllmParams
     dataset: DatasetParams
     split: SplitParams = SplitParams()
@@ -299,6 +330,33 @@ class Params(Section):
     calibrate: CalibrateParams = CalibrateParams()
     evaluate: EvaluateParams = EvaluateParams()
     ablate: AblateParams = AblateParams()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_published(cls, raw: Any) -> Any:
+        """The values with those that the method `paper` sets; the fields refuse what has the wrong type."""
+        if not isinstance(raw, dict) or raw.get("method") != "paper":
+            return raw
+        sections = {name: raw.get(name, {}) for name in PUBLISHED}
+        return raw | {n: {**PUBLISHED[n], **section} for n, section in sections.items() if isinstance(section, dict)}
+
+    @model_validator(mode="after")
+    def _as_stated(self) -> "Params":
+        published = self.as_published() if self.method == "paper" else self
+        other = [
+            f"{name}.{key} to {value}"
+            for name, values in PUBLISHED.items()
+            for key, value in getattr(published, name)
+            if key in values and getattr(getattr(self, name), key) != value
+        ]
+        if other:
+            raise ValueError(f"method `paper` sets {', '.join(other)}: take out the values that the file gives instead")
+        return self
+
+    def as_published(self) -> "Params":
+        """The same footage and model with the method of the paper."""
+        sections = {name: getattr(self, name).model_copy(update=dict(values)) for name, values in PUBLISHED.items()}
+        return self.model_copy(update={"method": "paper", **sections})
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

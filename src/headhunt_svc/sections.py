@@ -66,4 +66,5 @@ WRONG_SCALARS = (ValueError, KeyError, TypeError, AttributeError, IndexError, Ov
 def _problem(error: Any) -> str:
     """One of pydantic's errors, in the names of the file."""
     what = "unknown parameter" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(map(str, error['loc']))}: {what}"
+    place = ".".join(map(str, error["loc"]))
+    return f"{place}: {what}" if place else what

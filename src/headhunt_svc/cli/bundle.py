@@ -15,7 +15,7 @@ from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
 from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.detector.deployments import Deployed, Version
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.params import CalibrateParams, load_params
+from headhunt_svc.params import CalibrateParams, Method, load_params
 from headhunt_svc.storage.files import read_json
 
 app = typer.Typer()
@@ -24,6 +24,7 @@ bundles_app = typer.Typer(no_args_is_help=True, help="Deploy bundles: history, a
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(bundles_app, name="bundles")
 
+METHODS: dict[Method, str] = {"default": "default", "paper": "paper (HeadHunt-VAD as published)"}
 DeployedFolder = Annotated[Path, typer.Option(help="Folder of the link `current`.")]
 Reason = Annotated[str, typer.Option("--why", help="For the record.")]
 
@@ -136,6 +137,7 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
     heads = zip(bundle.heads, bundle.rss, strict=True)
     lines = [
         ("detector", bundle.detector_id),
+        *([("method", METHODS[bundle.method])] if bundle.method else []),
         ("model", f"{bundle.mllm.id} ({bundle.mllm_revision}, {bundle.mllm.dtype}, {bundle.mllm.attention})"),
         *([("commit", f"{bundle.mllm_commit} of {bundle.mllm.revision or 'main'}")] if bundle.mllm_commit else []),
         ("prompt", bundle.prompt),

@@ -22,16 +22,19 @@ Z = Float[np.ndarray, "segment features"]
 Z1 = Float64[np.ndarray, " segment"]
 
 
-class _Standardised:
-    """Features of mean 0 and scale 1, in coordinates of which there are no more than segments.
+class _Regression:
+    """Logistic regression on features (of mean 0 and scale 1), in coordinates of which there are no more than segments.
 
     With a ridge penalty the weights lie in the span of the rows, and a rotation does not change the penalty: with more
     features than segments, the regression in coordinates along the rows is the same one, only smaller.
     """
 
-    def __init__(self, z: Z) -> None:
-        self._mean, scale = z.mean(0, dtype=np.float64), z.std(0, dtype=np.float64)
-        self._scale = np.where(scale > 1e-8, scale, 1.0)
+    def __init__(self, z: Z, params: FitParams) -> None:
+        self._class_weight = "balanced" if params.balanced else None
+        self._mean, self._scale = np.zeros(z.shape[1]), np.ones(z.shape[1])
+        if params.standardised:
+            self._mean, scale = z.mean(0, dtype=np.float64), z.std(0, dtype=np.float64)
+            self._scale = np.where(scale > 1e-8, scale, 1.0)
         self._coordinates: Float64[np.ndarray, "segment coordinate"] = (z - self._mean) / self._scale
         self._axes: Float64[np.ndarray, "coordinate features"] | None = None
         if z.shape[1] > z.shape[0]:
@@ -40,7 +43,7 @@ class _Standardised:
 
     def fit(self, labels: Labels, c: float) -> tuple[Float64[np.ndarray, " features"], float]:
         """Weights and bias of a regression, mean and scale folded in (so that w applies to z as it is)."""
-        model = LogisticRegression(C=c, class_weight="balanced", max_iter=2000)
+        model = LogisticRegression(C=c, class_weight=self._class_weight, max_iter=2000)
         model.fit(self._coordinates, labels)
         along = model.coef_[0] if self._axes is None else model.coef_[0] @ self._axes
         weight = along / self._scale
@@ -111,9 +114,9 @@ class _HeldOut:
     def measure(cls, z: Z, labels: Labels, videos: Sequence[str], params: FitParams) -> "_HeldOut":
         margins, distances = {c: np.zeros(len(z)) for c in params.grid}, np.zeros(len(z))
         for train, test in video_folds(labels, videos, params.folds):
-            standardised = _Standardised(z[train])
+            regression = _Regression(z[train], params)
             for c in params.grid:
-                weight, bias = standardised.fit(labels[train], c)
+                weight, bias = regression.fit(labels[train], c)
                 margins[c][test] = z[test] @ weight + bias
             if params.scorer != "logistic":
                 distances[test] = NormalFeatures.fit(z[train][~labels[train]]).distance(z[test])
@@ -141,7 +144,7 @@ def _choose_normality(
     measured = []
     for group in left_out:
         rows, y = z[group.train], labels[group.train]
-        weight, bias = _Standardised(rows).fit(y, c)
+        weight, bias = _Regression(rows, params).fit(y, c)
         distances = NormalFeatures.fit(rows[~y]).distance(z[group.test])
         margins = z[group.test] @ weight + bias
         measured.append(Measured(labels[group.test], margins / units[0], distances / units[1]))
@@ -162,6 +165,7 @@ def fit_scorer(
     Both classes weigh the same in the regression. The distance to normal stands beside its margin, each in units of
     its deviation on held-out videos, with a weight gamma that is chosen by leaving out kinds of anomaly. Platt's slope
     and offset then restore the class frequencies of the calibration videos, and are folded into weights and bias.
+    The method of the paper does none of this (`FitParams`).
 
     kinds: the kinds of anomaly of each video, () for a normal one.
 
@@ -179,8 +183,8 @@ def fit_scorer(
     of_margin = 0.0 if params.scorer == "normality" else 1.0 if params.scorer == "logistic" else 1 / units[0]
     of_distance = (choice.gamma if choice else float(params.scorer == "normality")) / units[1]
     margins = of_margin * held_out.margins[best] + of_distance * held_out.distances
-    slope, offset = platt(margins, labels)
-    weight, bias = _Standardised(z).fit(labels, best)
+    slope, offset = platt(margins, labels) if params.platt else (1.0, 0.0)
+    weight, bias = _Regression(z, params).fit(labels, best)
     of_margin, of_distance = slope * of_margin, slope * of_distance
     normality = None
     if of_distance > 0:

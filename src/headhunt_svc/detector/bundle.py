@@ -29,7 +29,7 @@ from headhunt_svc.model.identity import (
     lock_folder,
     snapshot_folder,
 )
-from headhunt_svc.params import MllmParams, SegmentationParams
+from headhunt_svc.params import Method, MllmParams, SegmentationParams
 from headhunt_svc.storage.files import read_json, sha256, text_id, write_file, write_json
 from headhunt_svc.types import (
     CalibratedPair,
@@ -197,6 +197,7 @@ class Bundle(BaseModel):
     domain: str | None = None  # what the model has seen, where that is known and narrow
     confidence: Confidence | None = None  # in the choice of the heads
     unavailable: dict[str, str] | None = None  # operating points that the validation videos do not allow, and why
+    method: Method | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Bundle":

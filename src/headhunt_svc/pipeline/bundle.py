@@ -49,6 +49,11 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         raise ArtifactError(f"{heads} was found on segments that were cut in another way: run `dvc repro`")
     if selection.prompts != params.prompts.texts:
         raise ArtifactError(f"{heads} was found under other prompts than params.yaml has: run `dvc repro`")
+    if selection.criteria != params.identify.criteria or params.identify.top_k not in ("auto", len(selection.heads)):
+        raise ArtifactError(
+            f"{heads} names {len(selection.heads)} heads by criteria {selection.criteria}, params.yaml wants "
+            f"{params.identify.top_k} by {params.identify.criteria} (method {params.method}): run `dvc repro`"
+        )
     if selection.heads != fitted.heads:
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
     videos, n_frames = load_index(index), params.segmentation.frames_per_segment
@@ -78,6 +83,7 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         package_version=version("headhunt-svc"),
         domain=domain_of(model_folder(params.mllm, lock)),
         confidence=selection.confidence,
+        method=params.method,
     ).relocated(Path(), out)
     with Console(stderr=True).status("reading the golden clips"):
         golden = golden_features(extractor, detector.prompt, fitted.heads, n_frames)

@@ -115,7 +115,7 @@ def write_project(folder: Path, project: Project, update: bool = False) -> str |
 
 def write_code(params: Params, out: Path) -> None:
     """code: what a project's stages take from the package: hashes of their code, and parameters with defaults."""
-    defaults = {name: getattr(params, name).model_dump(mode="json") for name in sections_with_defaults()}
+    defaults = params.model_dump(mode="json", include=set(sections_with_defaults()))
     write_json(out, {DISTRIBUTION: version(DISTRIBUTION), "code": code_fingerprints(), "params": defaults})
 
 

@@ -27,7 +27,7 @@ from headhunt_svc.detector.bundle import (
     save_operating_points,
 )
 from headhunt_svc.detector.scorer_file import save_scorer
-from headhunt_svc.errors import DatasetError
+from headhunt_svc.errors import ConfigError, DatasetError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.calibrate import calibrate_scorer
 from headhunt_svc.pipeline.fit import fit_heads
@@ -64,6 +64,7 @@ def recalibrate(
     Raises:
         DatasetError: labels of unknown videos, of test videos, or of segments that do not exist.
         ArtifactError: features of another model, other prompts or segments than the bundle's.
+        ConfigError: params.yaml has another method than the bundle.
     """
     new, records = read_labels(corrections), load_records(index, labels)
     splits = {r.video_id: r.split for r in records}
@@ -73,6 +74,8 @@ def recalibrate(
         {"labels for calibration": set(new)} | {s: {v for v in splits if splits[v] == s} for s in ("test", "hard")}
     )
     old, _ = load_bundle(bundle)
+    if old.method not in (None, params.method):
+        raise ConfigError(f"{bundle} was made with method {old.method}, params.yaml has method: {params.method}")
     if old.mllm_is_local:
         check_model(old, bundle)
     mllm, store = old.mllm_at(bundle), FeatureStore(features)

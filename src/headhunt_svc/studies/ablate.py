@@ -35,7 +35,8 @@ from headhunt_svc.studies.arms import (
 )
 from headhunt_svc.studies.figures import draw_arms, draw_sweeps, markdown
 from headhunt_svc.studies.measure import TESTS, UNTRAINED_SEED, by_split
-from headhunt_svc.studies.sweeps import HeadChooser, few_labels, sweeps
+from headhunt_svc.studies.published import changed, published_rows
+from headhunt_svc.studies.sweeps import HeadChooser, Learner, few_labels, sweeps
 from headhunt_svc.types import LABELLED, HeadRef, VideoRecord
 
 FIXED_THRESHOLD = 0.5  # the natural threshold of a probability
@@ -91,7 +92,7 @@ def _single_prompts(data: AblationData, params: Params) -> dict[str, Figures]:
 def _detector_variants(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> dict[str, Figures]:
     """The detector's heads with another scorer, without smoothing, without a tuned threshold."""
     raw = score_splits(splits, heads, params)
-    unsmoothed = params.model_copy(update={"calibrate": params.calibrate.model_copy(update={"sigma_segments": (0.0,)})})
+    unsmoothed = changed(params, "calibrate", sigma_segments=(0.0,))
     rows: dict[str, Figures] = {}
     calibration = splits["calibration"]
     for kind, name in SCORERS.items():
@@ -149,8 +150,25 @@ def text_answers(
     return generic | (rows(range(n), "_specific", f"any of {n} questions that name the kinds") if n else {})
 
 
+def _criteria(params: Params) -> list[str]:
+    """Both sets of criteria, the detector's first."""
+    return sorted(("paper", "robust"), key=lambda name: name != params.identify.criteria)
+
+
 def _chooser(params: IdentifyParams) -> HeadChooser:
     return lambda draw, rng: identify_heads(draw, params)
+
+
+def _learners(heads: tuple[HeadRef, ...], k: int, params: Params) -> dict[str, Learner]:
+    """The arms of the learning curve: how each chooses heads, and the parameters of its scorer."""
+    published = params.as_published()
+    experts = {f"expert_{c}": changed(params, "identify", criteria=c) for c in _criteria(params)}
+    return {
+        **{name: Learner(_chooser(p.identify), p) for name, p in experts.items()},
+        **({"paper": Learner(_chooser(published.identify), published)} if params.method != "paper" else {}),
+        "random_k": Learner(lambda draw, rng: draw_heads(heads, k, rng), params),
+        "all_heads": Learner(lambda draw, rng: heads, params),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +217,7 @@ def _load_inputs(
 def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
     """The figures of every arm."""
     data = inputs.heads
-    criteria_names = sorted(("paper", "robust"), key=lambda name: name != params.identify.criteria)  # its own first
-    identify = {name: params.identify.model_copy(update={"criteria": name}) for name in criteria_names}
+    identify = {name: changed(params, "identify", criteria=name).identify for name in _criteria(params)}
     experts = {criteria: identify_heads(data.calibration, p) for criteria, p in identify.items()}
     detector_heads = experts[params.identify.criteria]
     untrained_heads = identify_heads(inputs.untrained.calibration, params.identify)
@@ -211,6 +228,7 @@ def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
         how += " (the detector)" if criteria == params.identify.criteria else ""
         arms[f"expert_{criteria}"] = {"how": how, **evaluate_heads(data.splits, heads, params)}
     arms |= {
+        **published_rows(data, detector_heads, params),
         "random_k": _random_heads(data, len(detector_heads), params),
         "whole_layer": _best_layer(data, params),
         "all_heads": {"how": f"all {len(data.heads)} heads", **evaluate_heads(data.splits, data.heads, params)},
@@ -226,10 +244,8 @@ def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
             **evaluate_heads(inputs.untrained.splits, untrained_heads, params),
         },
     }
-    choosers: dict[str, HeadChooser] = {f"expert_{criteria}": _chooser(p) for criteria, p in identify.items()}
-    choosers["random_k"] = lambda draw, rng: draw_heads(data.heads, len(detector_heads), rng)
-    choosers["all_heads"] = lambda draw, rng: data.heads
-    for name, curve in few_labels(data, inputs.hidden, choosers, params).items():
+    learners = _learners(data.heads, len(detector_heads), params)
+    for name, curve in few_labels(data, inputs.hidden, learners, params).items():
         arms[name]["low_label"] = curve
     return arms
 

@@ -5,6 +5,7 @@ A sweep shows the effect of a parameter on the test videos; nothing is chosen fr
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from rich.progress import track
@@ -22,6 +23,13 @@ from headhunt_svc.types import HeadRef, Metrics
 
 HeadChooser = Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]
 MOST_TRIES = 1000  # random draws of labelled videos until enough of them hold both classes
+
+
+class Learner(NamedTuple):
+    """An arm of the learning curve: how it chooses heads, and the parameters of its scorer."""
+
+    choose: HeadChooser
+    params: Params
 
 
 def _identify(prompts: Sequence[LabelledFeatures], params: Params, **changed: object) -> tuple[HeadRef, ...]:
@@ -82,7 +90,7 @@ def draw_videos(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> 
 
 
 def few_labels(
-    heads: AblationData, hidden: AblationData, choosers: Mapping[str, HeadChooser], params: Params
+    heads: AblationData, hidden: AblationData, learners: Mapping[str, Learner], params: Params
 ) -> dict[str, dict[str, Figures]]:
     """The learning curve: per arm and number of labelled videos, every draw's test ROC-AUC and AP.
 
@@ -90,14 +98,14 @@ def few_labels(
 
     An arm sees n labelled videos and nothing else; sigma is given (`ablate.low_label_sigma`), not tuned.
     """
-    result: dict[str, dict[str, Figures]] = {name: {} for name in (*choosers, "final_hidden")}
+    result: dict[str, dict[str, Figures]] = {name: {} for name in (*learners, "final_hidden")}
     for n in params.ablate.labelled_videos:
         draws = list(zip(*(draw_videos(d.prompts, n, params) for d in (heads, hidden)), strict=True))
         values: dict[str, list[Metrics]] = {name: [] for name in result}
         for i, (draw, draw_hidden) in enumerate(track(draws, description=f"{n} labelled videos")):
             rng = np.random.default_rng([params.evaluate.seed, n, i])
-            for name, choose in choosers.items():
-                values[name].append(few_labels_metrics(draw, heads.splits["test"], choose(draw, rng), params))
+            for name, (choose, own) in learners.items():
+                values[name].append(few_labels_metrics(draw, heads.splits["test"], choose(draw, rng), own))
             values["final_hidden"].append(few_labels_metrics(draw_hidden, hidden.splits["test"], (HIDDEN,), params))
         for name, drawn in values.items():
             auc, ap = [m.roc_auc for m in drawn], [m.average_precision for m in drawn]

@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import yaml
 
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.params import PROMPT_SETS, IdentifyParams, PromptParams, load_params, prompt_sets
+from headhunt_svc.params import PROMPT_SETS, PUBLISHED, IdentifyParams, PromptParams, load_params, prompt_sets
 from headhunt_svc.storage.files import text_id
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -39,6 +40,46 @@ def test_a_user_names_model_footage_segments_and_prompts_alone(tmp_path: Path) -
             load_params(path)
 
 
+def test_one_word_sets_the_method_of_the_paper(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"{MINIMAL}method: paper\nfit: {{folds: 4}}\ncalibrate: {{recall: 0.8}}\n")
+    params = load_params(path)
+    assert (params.identify.criteria, params.identify.top_k, params.identify.instability_penalty) == ("paper", 5, 0.5)
+    assert params.fit.model_dump() | {"grid": (1.0,), "folds": 4} == params.fit.model_dump()
+    assert [params.fit.standardised, params.fit.balanced, params.fit.platt] == [False] * 3
+    assert max(params.calibrate.sigma_segments) == 1.5  # what the paper chose
+    assert params.calibrate.recall == 0.8
+    path.write_text(f"{MINIMAL}fit: {{folds: 4}}\ncalibrate: {{recall: 0.8}}\n")
+    assert load_params(path).as_published() == params
+    for section in ("fit", "calibrate"):  # nothing but what is published is changed
+        same = PUBLISHED[section].keys()
+        kept = [getattr(p, section).model_dump(exclude=set(same)) for p in (params, load_params(path))]
+        assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("identify: {top_k: 10}", "method `paper` sets identify.top_k to 5: take out"),
+        (
+            "identify: {criteria: robust}\nfit: {platt: true}",
+            "sets identify.criteria to paper, fit.platt to False: take",
+        ),
+        ("calibrate: {sigma_segments: [0, 3]}", "method `paper` sets calibrate.sigma_segments to (0.0, 0.5, 0.75, 1.0"),
+        ("fit: {scorer: normality}", "sets fit.scorer to logistic: take out"),
+        ("identify: 3", "identify: Input should be a valid dictionary"),
+        ("identify: {topk: 3}", "identify.topk: unknown parameter"),
+    ],
+)
+def test_the_method_of_the_paper_with_other_values_is_refused(tmp_path: Path, given: str, says: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"{MINIMAL}method: paper\n{given}\n")
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        load_params(path)
+    path.write_text(f"{MINIMAL}method: paper\nidentify: {{top_k: 5, criteria: paper}}\nfit: {{grid: [1]}}\n")
+    assert load_params(path).fit.grid == (1.0,)  # the same values may be written
+
+
 @pytest.mark.parametrize("section", ["corpus", "pretrain"])
 def test_sections_of_the_demo_are_unknown_to_a_project(tmp_path: Path, section: str) -> None:
     (tmp_path / "params.yaml").write_text(f"{MINIMAL}{section}: {{seed: 2}}\n")
@@ -68,6 +109,7 @@ def test_the_demo_reads_its_own_file(tmp_path: Path) -> None:
         ("prompts.texts", ["a", "a"], "two prompts are the same"),
         ("prompts.texts", [], "prompts.texts"),
         ("prompts.scoring", 9, "only 4 prompts"),
+        ("fit.platt", False, "fit: platt: false needs scorer: logistic"),
         ("mllm.dtype", "int3", "mllm.dtype"),
     ],
 )

@@ -149,7 +149,7 @@ def draw_sweeps(path: Path, result: Result) -> None:
     """The learning curve, and test ROC-AUC over K, lambda and the number of prompts."""
     figure = figure_of(11, 6.4)
     curve, *others = figure.subplots(2, 2).ravel()
-    colours = iter((ALARM, "#7a4fa3", "#3a8f6b", RAW, SMOOTH, "#f2b134"))
+    colours = iter((ALARM, "#7a4fa3", RAW, SMOOTH, "#f2b134", "#3a8f6b"))
     for name, row in result["arms"].items():
         if few := row.get("low_label"):
             sizes = [int(n) for n in few]

@@ -16,7 +16,7 @@ from headhunt_svc.core.folds import video_folds
 from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.scoring import apply_scorer, calibration_curve, fit_scorer
 from headhunt_svc.errors import FeatureError
-from headhunt_svc.params import FitParams
+from headhunt_svc.params import PUBLISHED, FitParams
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Smoothing
 
 series = st.lists(st.floats(0, 1), min_size=1, max_size=60).map(np.array)
@@ -52,6 +52,31 @@ def test_more_features_than_segments_give_the_same_regression() -> None:
     fresh = np.random.default_rng(2).normal(size=(50, 400))
     for x in (wide, fresh):
         np.testing.assert_allclose(apply_scorer(scorer, x), oracle.predict_proba(x)[:, 1], atol=2e-3)
+
+
+@pytest.mark.parametrize("n_features", [6, 400])
+def test_the_papers_scorer_is_scikit_learns_on_features_as_they_are(n_features: int) -> None:
+    z, labels, videos = _data()
+    noise = np.random.default_rng(1).normal(size=(200, n_features - 6))
+    z = np.concatenate([z, noise], axis=1).astype(np.float32)
+    published = FitParams(**PUBLISHED["fit"])
+    fitted = fit_scorer(z, labels, videos, (HeadRef(0, 0),), published)
+    oracle = LogisticRegression(C=1.0).fit(z.astype(float), labels)
+    fresh = np.random.default_rng(2).normal(2, 5, size=(50, n_features))
+    for x in (z, fresh):
+        np.testing.assert_allclose(apply_scorer(fitted.scorer, x), oracle.predict_proba(x)[:, 1], atol=1e-9)
+    assert fitted.c == 1.0
+    default = fit_scorer(z, labels, videos, (HeadRef(0, 0),), FitParams())
+    assert np.abs(apply_scorer(default.scorer, fresh) - apply_scorer(fitted.scorer, fresh)).max() > 0.01
+
+
+@pytest.mark.parametrize("field", ["standardised", "balanced", "platt"])
+def test_each_deviation_from_the_paper_changes_the_scorer(field: str) -> None:
+    z, labels, videos = _data()
+    logistic = FitParams(scorer="logistic")
+    params = (logistic, logistic.model_copy(update={field: False}))
+    one, other = (fit_scorer(z, labels, videos, (HeadRef(0, 0),), p).scorer for p in params)
+    assert np.abs(one.weight - other.weight).max() > 1e-3
 
 
 def test_probabilities_are_as_frequent_as_they_say() -> None:

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter1d
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 
 from conftest import ROOT
 from headhunt_svc.cli.bundle import print_bundle
@@ -35,7 +38,7 @@ from headhunt_svc.detector.bundle import (
     save_bundle,
 )
 from headhunt_svc.detector.scorer_file import load_scorer
-from headhunt_svc.errors import ArtifactError, DatasetError
+from headhunt_svc.errors import ArtifactError, ConfigError, DatasetError
 from headhunt_svc.model.identity import ModelLock, write_lock
 from headhunt_svc.params import Params, SplitParams, load_params
 from headhunt_svc.paths import MODEL_LOCK
@@ -322,6 +325,61 @@ def test_labels_that_cannot_be_used_are_named(text: str, says: str, params: Para
     with pytest.raises(DatasetError, match=says):
         recalibrate(params, folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
     assert not (folder / "new").exists()
+
+
+def best_f1(scores: np.ndarray, truth: np.ndarray, sigmas: tuple[float, ...]) -> tuple[float, float, float]:
+    """F1, sigma and threshold of the best point; scores and truth [video, segment], all segments of one length."""
+    grid = [(sigma, (i + 0.5) / 99) for sigma in sigmas for i in range(99)]
+    ones = np.ones_like(scores)
+
+    def f1(sigma: float, threshold: float) -> float:
+        smoothed = scores
+        if sigma > 0:
+            weights = gaussian_filter1d(ones, sigma, axis=1, mode="constant")
+            smoothed = gaussian_filter1d(scores, sigma, axis=1, mode="constant") / weights
+        return float(f1_score(truth.ravel(), (smoothed > threshold).ravel(), zero_division=0))
+
+    return max(((f1(*point), *point) for point in grid), key=lambda row: row[0])
+
+
+def test_the_method_of_the_paper_is_as_published(
+    params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five heads by its criteria, scikit-learn's regression on features as they are, the best sigma and threshold."""
+    published = params.as_published()
+    run(published, folder)
+    selection, scorer = load_selection(folder / "heads.json"), load_scorer(folder / "scorer.safetensors")
+    assert (selection.criteria, len(selection.heads), selection.heads[0]) == ("paper", 5, HEADS[KNOWS])
+    table = pd.read_csv(folder / "saliency.csv")
+    best = table.sort_values("rss", ascending=False)[["layer", "head"]].head(5)
+    assert [tuple(h) for h in selection.heads] == [tuple(row) for row in best.to_numpy().tolist()]
+
+    store, prompt = FeatureStore(folder / "features"), params.prompts.scoring
+    names = {s: [f"{s}/{i}.mp4" for i in range(12)] for s in ("calibration", "validation")}
+    z = {s: store.under_prompt(n, prompt).select(selection.heads).astype(np.float64) for s, n in names.items()}
+    truth = np.array([[i % 2 == 1 and 3 <= k < 6 for k in range(N_SEGMENTS)] for i in range(12)])
+    oracle = LogisticRegression(C=1.0).fit(z["calibration"], truth.ravel())
+    scores = oracle.predict_proba(z["validation"])[:, 1]
+    np.testing.assert_allclose(apply_scorer(scorer, z["validation"]), scores, atol=1e-9)
+
+    raw = apply_scorer(scorer, z["validation"]).reshape(12, N_SEGMENTS)
+    f1, sigma, threshold = best_f1(raw, truth, published.calibrate.sigma_segments)
+    row = json.loads((folder / "locator.json").read_text())["f1"]
+    assert (row["sigma_segments"], row["threshold"]) == (sigma, pytest.approx(threshold))
+    assert row["validation_f1"] == pytest.approx(f1)
+
+    files = (folder / "index.parquet", folder / "heads.json", folder / "scorer.safetensors", folder / "locator.json")
+    with pytest.raises(
+        ArtifactError, match=r"5 heads by criteria paper, params.yaml wants 2 by robust .method default"
+    ):
+        make_bundle(params, *files, folder / "new")
+    detector, fitted = load_bundle(bundle)
+    save_bundle(bundle, detector.model_copy(update={"method": "paper"}), fitted, np.ones((2, 8), np.float32))
+    print_bundle(bundle, bundle / "none.json")
+    assert re.search(r"^method +paper \(HeadHunt-VAD as published\)$", capsys.readouterr().out, flags=re.MULTILINE)
+    (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
+    with pytest.raises(ConfigError, match=r"was made with method paper, params.yaml has method: default"):
+        recalibrate(params, folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
 
 
 def test_split_draws_from_what_is_no_test_video_and_records_it(tmp_path: Path) -> None:

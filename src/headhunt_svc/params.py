@@ -246,12 +246,6 @@ class FitParams(Section):
     balanced: bool = True
     platt: bool = True
 
-    @model_validator(mode="after")
-    def _probabilities(self) -> "FitParams":
-        if not self.platt and self.scorer != "logistic":
-            raise ValueError("platt: false needs scorer: logistic; a sum with a distance is no probability without it")
-        return self
-
 
 class CalibrateParams(Section):
     """Grid for (sigma, threshold), and the aims of the operating points on validation videos (core/calibration.py).
@@ -351,6 +345,8 @@ class Params(Section):
         ]
         if other:
             raise ValueError(f"method `paper` sets {', '.join(other)}: take out the values that the file gives instead")
+        if not self.fit.platt and self.fit.scorer != "logistic":
+            raise ValueError("fit.platt: false needs fit.scorer: logistic (a sum with a distance is no probability)")
         return self
 
     def as_published(self) -> "Params":

@@ -109,7 +109,7 @@ def test_the_demo_reads_its_own_file(tmp_path: Path) -> None:
         ("prompts.texts", ["a", "a"], "two prompts are the same"),
         ("prompts.texts", [], "prompts.texts"),
         ("prompts.scoring", 9, "only 4 prompts"),
-        ("fit.platt", False, "fit: platt: false needs scorer: logistic"),
+        ("fit.platt", False, "fit.platt: false needs fit.scorer: logistic"),
         ("mllm.dtype", "int3", "mllm.dtype"),
     ],
 )

@@ -290,8 +290,8 @@ class AblateParams(Section):
     instability_penalty: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = (0.0, 0.25, 0.5, 1.0, 2.0)
 
 
-# What `method: paper` sets, by section of params.yaml (docs/adr/0014). The paper states its choices, sigma 1.5 among
-# them, but neither the grid of sigmas nor a penalty: the grid ends at its choice, and C is scikit-learn's default.
+# What `method: paper` sets, by section of params.yaml (docs/adr/0014). No penalty and no grid of sigmas are known to us
+# from the paper: C is scikit-learn's default, and the grid ends at the sigma that the paper chose.
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "identify": {
         "criteria": "paper",

@@ -19,6 +19,7 @@ from headhunt_svc.detector.cautions import domain_of
 from headhunt_svc.detector.report import load_report
 from headhunt_svc.params import load_params
 from headhunt_svc.studies.compare import compare
+from headhunt_svc.studies.published import SINGLE
 from headhunt_svc.types import LABELLED
 
 
@@ -88,6 +89,8 @@ def test_twice_the_same_bytes(project: Path) -> None:
     assert list(arms) == [
         "expert_robust",
         "expert_paper",
+        "paper",
+        *SINGLE,
         "random_k",
         "whole_layer",
         "all_heads",

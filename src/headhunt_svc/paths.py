@@ -20,6 +20,7 @@ METRICS = ARTIFACTS / "metrics.json"
 PLOTS = ARTIFACTS / "plots"
 SEEDS = ARTIFACTS / "demo_seeds.json"
 ABLATION = ARTIFACTS / "ablation.json"
+GENERALISATION = ARTIFACTS / "generalisation.json"
 FEATURES = Path("data/features")
 MEASURED = Path("data/measured")
 REPORTS = Path("data/reports")

@@ -1,4 +1,4 @@
-"""Commands that measure: evaluate, evaluate-scores, benchmark, measure, ablate."""
+"""Commands that measure: evaluate, evaluate-scores, benchmark, measure, ablate, generalise."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +119,15 @@ def ablate(params: ParamsFile = PARAMS) -> None:
     inputs = (paths.INDEX, paths.LABELS, paths.BUNDLE, paths.FEATURES, paths.TEST_FEATURES, paths.MEASURED)
     run(load_params(params), *inputs, paths.ABLATION, paths.PLOTS)
     print_ablation(paths.ABLATION)
+
+
+@app.command()
+def generalise(params: ParamsFile = PARAMS) -> None:
+    """Leave out one kind of anomaly, and one camera, after the other, and measure what the scorer makes of them."""
+    from headhunt_svc.studies.generalisation import generalise as run
+
+    inputs = (paths.INDEX, paths.LABELS, paths.FEATURES, paths.HEADS)
+    print_generalisation(run(load_params(params), *inputs, paths.GENERALISATION))
 
 
 def print_metrics(path: Path, ablation: Path | None = None) -> None:
@@ -281,3 +290,19 @@ def print_summary(result: dict[str, Any]) -> None:
         wide().print(table)
     for title, arm in summary_columns(result).items():
         wide().print(safe(f"{title}: {result['arms'][arm]['how']}"))
+
+
+def print_generalisation(result: dict[str, Any]) -> None:
+    """Prints the tables of what was left out: a row each for kinds and cameras, their means, gains over the base."""
+    from headhunt_svc.studies.generalisation import HOW, TITLES, notes, table
+
+    for name, title in TITLES.items():
+        if "unavailable" not in result[name]:
+            header, rows = table(result[name])
+            printed = Table(*header, title=title, box=None)
+            for cells in rows:
+                printed.add_row(*map(safe, cells))
+            wide().print(printed)
+        for line in notes(result[name]):
+            wide().print(safe(line))
+    wide().print(safe(HOW))

@@ -206,6 +206,19 @@ STAGES = {
         outs=(paths.ABLATION.with_suffix(".md"),),
         plots=tuple(paths.PLOTS / f"{name}.png" for name in ("ablation", "sweeps")),
     ),
+    "generalise": Stage(
+        "generalise",
+        "studies.generalisation",
+        desc="what the scorer makes of kinds of anomaly and of cameras that it was not fitted on",
+        code=(
+            *_FEATURES,
+            *(_IDENTITY, _LABELLED, _PLOTS, "pipeline/fit.py", "pipeline/identify.py", "studies/figures.py"),
+        ),
+        deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.MODEL_LOCK, paths.FEATURES),
+        params=("fit", "identify", "label", "mllm", "prompts", "segmentation"),
+        metrics=(paths.GENERALISATION,),
+        outs=(paths.GENERALISATION.with_suffix(".md"),),
+    ),
     "report": Stage(
         "report",
         "pipeline.report",

@@ -77,10 +77,13 @@ def _groups(arms: Result) -> str:
         [words(arm), *(with_interval(row["test"]["groups"][name], key) for name in shown for key in keys)]
         for arm, row in arms.items()
     ]
-    return "\n".join([*([_table(header, rows)] if shown else []), *(f"{line}\n" for line in why_undefined(first))])
+    return "\n".join(
+        [*([markdown_table(header, rows)] if shown else []), *(f"{line}\n" for line in why_undefined(first))]
+    )
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A table of Markdown, numbers to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -104,14 +107,14 @@ def markdown(result: Result) -> str:
         f"# Ablation of detector {result['detector_id']}\n",
         "Frame level, [95 % interval] over resampled videos. Choices were made on calibration and validation videos; "
         "F1 at the threshold tuned there. Made by `dvc repro ablate`.\n",
-        _table(header, lines),
+        markdown_table(header, lines),
         *(
             [f"## On what is new\n\nTest videos unlike those of calibration and validation.\n\n{groups}"]
             if groups
             else []
         ),
         "## With few labelled videos\n\nTest ROC-AUC, mean and standard deviation over draws.\n",
-        _table(["labelled videos", *sizes], curve),
+        markdown_table(["labelled videos", *sizes], curve),
         "## Sweeps\n\nTest ROC-AUC and AP; they show, nothing is chosen from them.\n",
     ]
     for name, label in SWEEPS.items():
@@ -119,7 +122,7 @@ def markdown(result: Result) -> str:
         cells = [
             [FIGURES[key], *(f"{p[key]:.3f}" for p in points.values())] for key in ("roc_auc", "average_precision")
         ]
-        parts.append(_table([label, *points], cells))
+        parts.append(markdown_table([label, *points], cells))
     return "\n".join(parts)
 
 

@@ -211,7 +211,7 @@ STAGES = {
         "studies.generalisation",
         desc="what the scorer makes of kinds of anomaly and of cameras that it was not fitted on",
         code=(
-            *_FEATURES,
+            *_DETECTOR,
             *(_IDENTITY, _LABELLED, _PLOTS, "pipeline/fit.py", "pipeline/identify.py", "studies/figures.py"),
         ),
         deps=(paths.HEADS, paths.INDEX, paths.LABELS, paths.MODEL_LOCK, paths.FEATURES),

@@ -85,7 +85,7 @@ def test_the_distance_finds_kinds_that_the_regression_never_saw(params: Params) 
     assert section["not_left_out"] == {}
     mean = section["mean"]
     assert mean["normality"]["roc_auc"] > 0.85
-    assert mean["logistic"]["roc_auc"] < 0.7  # each kind is along an axis of its own
+    assert mean["normality"]["gain"] > 0.1  # each kind is along an axis of its own
     assert mean["logistic+normality"]["better"] == 3
     auc = np.array([[row["roc_auc"][name] for name in arms] for row in section["left_out"].values()])
     normality = auc[:, 2] - auc[:, 0]

@@ -1,0 +1,64 @@
+"""A camera's own mean and covariance, against the formulas and sklearn."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.covariance import EmpiricalCovariance
+
+from headhunt_svc.core.camera_normality import NormalFootage, Shrinkage, camera_normality
+from headhunt_svc.core.normality import NormalFeatures
+from headhunt_svc.core.scoring import logits
+from headhunt_svc.types import HeadRef, Normality, Scorer
+
+RNG = np.random.default_rng(0)
+
+
+def fleet_of(features: int, weight: float = 0.7) -> Normality:
+    z = RNG.normal(size=(40 * features, features)) @ RNG.normal(size=(features, features)) + 3
+    normal = NormalFeatures.fit(z)
+    return Normality(normal.mean, normal.precision(), weight)
+
+
+@pytest.mark.parametrize("segments", [2, 5, 200])
+def test_mean_and_covariance_are_weighted_means_of_the_cameras_and_the_fleets(segments: int) -> None:
+    fleet, z = fleet_of(12), RNG.normal(2, 3, size=(segments, 12)).astype(np.float32)
+    footage, shrinkage = NormalFootage.measure(z), Shrinkage(mean=7, covariance=30)
+    assert footage.factor.shape == (min(segments, 12), 12)
+    own = camera_normality(fleet, footage, shrinkage)
+    measured = EmpiricalCovariance().fit(z.astype(np.float64))
+    mean = (segments * measured.location_ + 7 * fleet.mean) / (segments + 7)
+    covariance = (segments * measured.covariance_ + 30 * np.linalg.inv(fleet.precision)) / (segments + 30)
+    assert_allclose(own.mean, mean, rtol=1e-5)
+    assert_allclose(own.precision, np.linalg.inv(covariance), rtol=1e-4, atol=1e-6 * abs(own.precision).max())
+    assert own.weight == fleet.weight
+
+
+def test_much_footage_counts_alone_and_strong_shrinkage_leaves_the_fleets() -> None:
+    fleet, z = fleet_of(4), RNG.normal(-5, 3, size=(50_000, 4))
+    own = camera_normality(fleet, NormalFootage.measure(z))
+    assert_allclose(own.mean, z.mean(0), atol=1e-2)
+    assert_allclose(own.precision, np.linalg.inv(np.cov(z.T)), rtol=0.02, atol=2e-3)
+    same = camera_normality(fleet, NormalFootage.measure(z[:20]), Shrinkage(1e12, 1e12))
+    assert_allclose(same.mean, fleet.mean, rtol=1e-9)
+    assert_allclose(same.precision, fleet.precision, rtol=1e-6, atol=1e-9)
+
+
+def test_footage_that_is_normal_for_the_camera_alone_is_nearer_to_its_own_normal() -> None:
+    fleet = fleet_of(6)
+    offset = np.full(6, 30.0)
+    z = fleet.mean + offset + RNG.normal(size=(60, 6))
+    own = camera_normality(fleet, NormalFootage.measure(z[:40]))
+    heads, weight = (HeadRef(0, 0),), np.zeros(6)
+    of_fleet, of_camera = (logits(Scorer(heads, weight, 0.0, normality), z[40:]) for normality in (fleet, own))
+    assert (of_camera < of_fleet).all()
+    strange = z[40:] + 20 * RNG.normal(size=(20, 6))
+    assert logits(Scorer(heads, weight, 0.0, own), strange).min() > of_camera.max()
+
+
+def test_what_fits_together_badly_is_refused() -> None:
+    with pytest.raises(ValueError, match="a factor of 2 x 3 of 1 segments"):
+        NormalFootage(1, np.zeros(3, np.float32), np.zeros((2, 3), np.float32))
+    with pytest.raises(ValueError, match="not finite"):
+        NormalFootage(2, np.full(3, np.nan, np.float32), np.zeros((2, 3), np.float32))
+    with pytest.raises(ValueError, match="shrinkage 1 of the mean, 0 of the covariance"):
+        Shrinkage(1, 0)

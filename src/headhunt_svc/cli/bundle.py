@@ -42,23 +42,30 @@ def bundle_make(params: ParamsFile = PARAMS) -> None:
 @bundle_app.command("conform")
 def bundle_conform(
     normal: Annotated[list[Path], typer.Argument(help="Normal videos of a camera, or folders of them.")],
-    name: Annotated[str, typer.Option(help="Name of the new operating point.")],
+    name: Annotated[str, typer.Option(help="Name of the camera, and of its operating point.")],
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
     rate: Annotated[float, typer.Option(help="Share of windows of normal footage that may raise an alarm.")] = 0.1,
     window_s: Annotated[
         float | None, typer.Option(min=0.1, max=86_400, help="Length of a window, s; default: of the shortest video.")
     ] = None,
     sigma: Annotated[float, typer.Option(min=0, help="Smoothing in segments, fixed beforehand.")] = 0.75,
+    again: Annotated[bool, typer.Option("--again", help="Renew a camera that the bundle has.")] = False,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
-    """Add an operating point from normal footage alone, with a guaranteed share of windows with a false alarm."""
+    """Add a camera from normal footage alone: its normality, and a point with a guaranteed share of false alarms."""
     if not 0 < rate < 1:
         raise typer.BadParameter("--rate must be between 0 and 1, both excluded")
     check_bundle(bundle)
     from headhunt_svc.pipeline.conform import conform as run
 
     params = CalibrateParams(conformal_rate=rate, conformal_window_s=window_s, promise_sigma=sigma)
-    print_operating_points({name: run(bundle, normal, name, params, out, paths.INDEX, paths.LABELS)})
+    print_operating_points({name: run(bundle, normal, name, params, out, paths.INDEX, paths.LABELS, again)})
+    camera = (check_bundle(out).cameras or {}).get(name)
+    note(
+        f"videos of the camera {name} have a normality of their own, of {camera.segments} segments (--camera)"
+        if camera
+        else "the scorer has no distance to normal (fit.scorer), so there is an operating point alone"
+    )
 
 
 @bundle_app.command("show")
@@ -85,13 +92,14 @@ def recalibrate(
 def export(
     out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     operating_point: PointName = "f1",
+    camera: Annotated[str | None, typer.Option(help="A camera of the bundle, whose normality is used.")] = None,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Write scorer and smoothing as one ONNX graph: features [T, K*d_head] -> raw, smoothed."""
     check_bundle(bundle, operating_point)
     from headhunt_svc.pipeline.export import export as run
 
-    run(bundle, out, operating_point)
+    run(bundle, out, operating_point, camera)
 
 
 @app.command()
@@ -153,6 +161,8 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
     for step in bundle.data.get("recalibrated", []):
         text = f"{step['labels']} labels ({step['labels_sha256']}), from detector {step['from']}"
         lines.append(("recalibrated", text))
+    for name, camera in (bundle.cameras or {}).items():
+        lines.append((f"normality {name}", f"of {camera.segments} normal segments of this camera"))
     lines += [*_point_lines(bundle), *_test_lines(bundle, metrics_file)]
     lines += [("caution", caution) for caution in bundle.cautions]
     console, width = Console(highlight=False, soft_wrap=True), max(len(key) for key, _ in lines) + 2

@@ -59,7 +59,10 @@ def detect(
     stream: StreamNumber = None,
     describe: Describe = False,
     camera: Annotated[
-        str | None, typer.Option(help="Name in the prediction log; default: the folder of the video.")
+        str | None,
+        typer.Option(
+            help="Camera of all videos; default: the folder of each. Its normality is used where the bundle has one."
+        ),
     ] = None,
     bundle: BundleFolder = paths.BUNDLE,
     server: Annotated[
@@ -219,7 +222,8 @@ def print_report(report: Report, out: Path | None) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     size = f"{report.n_frames} frames, {len(report.scores)} segments, {clock(report.duration_s)}"
-    console.print(f"[bold]{safe(report.video_id)}[/bold]  {size}")
+    own = "" if report.normality is None else f", normality {safe(report.normality)}"
+    console.print(f"[bold]{safe(report.video_id)}[/bold]  {size}{own}")
     console.print(f"  {sparkline([s.smoothed for s in report.scores])}")
     for e in report.events:
         console.print(

@@ -1,18 +1,15 @@
 """What is normal for one camera: mean and covariance of its normal footage, shrunk towards those of all cameras.
 
-A camera without a single labelled anomaly can have a distance to normal of its own. Its regression, and the weight of
+A camera without a single labelled anomaly can have a distance to normal of its own. The regression, and the weight of
 the distance, stay those that were learnt from labelled videos (docs/adr/0018).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from headhunt_svc.types import Normality
-
-MEAN_STRENGTH = 5.0
-COVARIANCE_STRENGTH = 40.0
+from headhunt_svc.types import Normality, Scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,9 @@ class NormalFootage:
     def __post_init__(self) -> None:
         rows, features = self.factor.shape
         if self.segments < 1 or rows > self.segments or self.mean.shape != (features,):
-            raise ValueError(f"a factor of {rows} x {features} of {self.segments} segments, a mean of {self.mean.shape}")
+            raise ValueError(
+                f"a factor of {rows} x {features} of {self.segments} segments, a mean of {self.mean.shape}"
+            )
         if not (np.isfinite(self.mean).all() and np.isfinite(self.factor).all()):
             raise ValueError("mean or factor of normal footage are not finite")
 
@@ -45,17 +44,20 @@ class NormalFootage:
 
 @dataclass(frozen=True, slots=True)
 class Shrinkage:
-    """For so many segments the fleet's mean, and its covariance, count beside those of a camera."""
+    """For so many segments the fleet's mean, and its covariance, count beside those of a camera (docs/adr/0018)."""
 
-    mean: float = MEAN_STRENGTH
-    covariance: float = COVARIANCE_STRENGTH
+    mean: float = 5.0
+    covariance: float = 40.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.mean < np.inf and 0 < self.covariance < np.inf):
             raise ValueError(f"shrinkage {self.mean:g} of the mean, {self.covariance:g} of the covariance")
 
 
-def camera_normality(fleet: Normality, footage: NormalFootage, shrinkage: Shrinkage = Shrinkage()) -> Normality:
+SHRINKAGE = Shrinkage()
+
+
+def camera_normality(fleet: Normality, footage: NormalFootage, shrinkage: Shrinkage = SHRINKAGE) -> Normality:
     """The distance to normal of a camera; the fleet's stays where the camera has hardly any footage.
 
     mean: (n mean_c + a mean_f) / (n + a); covariance: (R'R + b covariance_f) / (n + b), n the segments of the camera.
@@ -63,6 +65,13 @@ def camera_normality(fleet: Normality, footage: NormalFootage, shrinkage: Shrink
     n, a, b = footage.segments, shrinkage.mean, shrinkage.covariance
     mean = (n * footage.mean.astype(np.float64) + a * fleet.mean) / (n + a)
     return Normality(mean, _precision(fleet.precision, footage.factor.astype(np.float64), n, b), fleet.weight)
+
+
+def camera_scorer(fleet: Scorer, footage: NormalFootage, shrinkage: Shrinkage = SHRINKAGE) -> Scorer:
+    """The scorer of a camera. One without a distance to normal stays as it is."""
+    if fleet.normality is None:
+        return fleet
+    return replace(fleet, normality=camera_normality(fleet.normality, footage, shrinkage))
 
 
 def _precision(

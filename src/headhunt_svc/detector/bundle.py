@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serial
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from headhunt_svc.detector.cameras import StoredCamera
 from headhunt_svc.detector.cautions import cautions
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
 from headhunt_svc.detector.scorer_file import load_scorer, save_scorer
@@ -196,6 +197,7 @@ class Bundle(BaseModel):
     mllm_files: tuple[LockedFile, ...] | None = None
     domain: str | None = None  # what the model has seen, where that is known and narrow
     confidence: Confidence | None = None  # in the choice of the heads
+    cameras: dict[str, StoredCamera] | None = None  # with a normality of their own, see cameras.py
     unavailable: dict[str, str] | None = None  # operating points that the validation videos do not allow, and why
     method: Method | None = None
 
@@ -295,8 +297,8 @@ class Bundle(BaseModel):
         return self.model_copy(update={"mllm": self.mllm.model_copy(update={"id": where})})
 
 
-def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str) -> None:
-    """Write the scorer and the smoothing of an operating point as one ONNX file.
+def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str, normality: str | None = None) -> None:
+    """Write the scorer and the smoothing of an operating point as one ONNX file; normality: whose, where it has a name.
 
     Raises:
         ConfigError: no such operating point.
@@ -310,6 +312,7 @@ def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str)
         "prompt": bundle.prompt,
         "heads": bundle.heads,
         "operating_point": operating_point,
+        **({"normality": normality} if normality else {}),
         **({"cautions": bundle.cautions} if bundle.cautions else {}),
     }
     graph = scorer_graph(scorer, bundle.operating_point(operating_point), metadata)

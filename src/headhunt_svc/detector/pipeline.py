@@ -5,8 +5,10 @@ docs/architecture.md shows how `score` and `report` follow each other.
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from jaxtyping import Float32
 
 from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch, TimedSegment, located, pixel_batches
 from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_golden
+from headhunt_svc.detector.cameras import CameraScorers
 from headhunt_svc.detector.describing import described
 from headhunt_svc.detector.fingerprint import check
 from headhunt_svc.detector.model import fetch_model
@@ -48,12 +51,28 @@ def stream_of(video: VideoState) -> ReportStream | None:
 
 
 class Reporter:
-    """A bundle without its model: makes the report of a video from its scores."""
+    """A bundle without its model: makes the report of a video from its scores.
 
-    def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
+    normality: what the distance to normal is measured from, FLEET or the name of a camera; None where the bundle knows
+    no camera.
+    """
+
+    def __init__(self, bundle: Bundle, scorer: Scorer, cameras: CameraScorers | None = None) -> None:
+        """scorer: of the fleet. cameras: the scorers of the bundle's cameras, if it has any."""
         self.bundle, self.scorer = bundle, scorer
+        self._cameras = cameras or CameraScorers(scorer, {})
+        self.normality = self._cameras.normality(None)
         self.detector_id = bundle.detector_id
         self.code = scoring_code()
+
+    def at(self, camera: str | None) -> Self:
+        """The same for videos of one camera: with its own normality, where the bundle knows the camera."""
+        normality = self._cameras.normality(camera)
+        if normality == self.normality:
+            return self
+        of_camera = copy(self)
+        of_camera.scorer, of_camera.normality = self._cameras.scorer(camera), normality
+        return of_camera
 
     @classmethod
     def load(cls, folder: Path) -> "Reporter":
@@ -63,8 +82,9 @@ class Reporter:
             ArtifactError: it is missing, broken, or made for another model.
         """
         bundle, scorer = load_bundle(folder)
+        cameras = CameraScorers.load(folder, scorer, bundle.cameras)
         check_model(bundle, folder)
-        return Reporter(bundle, scorer)
+        return Reporter(bundle, scorer, cameras)
 
     def operating_point(self, options: Options = Options()) -> OperatingPoint:
         """Smoothing and threshold for these options.
@@ -158,6 +178,7 @@ class Reporter:
             unfinished=video.unfinished,
             stream=stream_of(video),
             description_prompt=self.description_prompt if options.describe else None,
+            normality=self.normality,
             cautions=self.bundle.cautions,
         )
 
@@ -187,10 +208,16 @@ class Detector(Reporter):
     """
 
     def __init__(
-        self, bundle: Bundle, scorer: Scorer, extractor: Extractor, batch_segments: int, whole: bool = False
+        self,
+        bundle: Bundle,
+        scorer: Scorer,
+        extractor: Extractor,
+        batch_segments: int,
+        whole: bool = False,
+        cameras: CameraScorers | None = None,
     ) -> None:
         """whole: does the extractor have all layers of the model, so that it can describe events?"""
-        super().__init__(bundle, scorer)
+        super().__init__(bundle, scorer, cameras)
         extractor.check_heads(scorer.heads)
         if len(scorer.weight) != len(scorer.heads) * extractor.d_head:
             raise ArtifactError(
@@ -212,6 +239,7 @@ class Detector(Reporter):
         """
         settings = settings or Settings()
         bundle, scorer = load_bundle(folder)
+        cameras = CameraScorers.load(folder, scorer, bundle.cameras)
         lock = fetch_model(bundle, folder)
         whole = whole or settings.describe
         deepest = None if whole else max(h.layer for h in scorer.heads)
@@ -220,7 +248,7 @@ class Detector(Reporter):
         )
         golden, n_frames = load_golden(folder), bundle.segmentation.frames_per_segment
         check(bundle.fingerprint, golden, extractor, bundle.prompt, scorer.heads, n_frames, folder)
-        return cls(bundle, scorer, extractor, settings.batch_segments, whole)
+        return cls(bundle, scorer, extractor, settings.batch_segments, whole, cameras)
 
     def check(self, options: Options) -> None:
         """Check options before any video is decoded.

@@ -108,6 +108,8 @@ class Report(_Model):
     where that is something else. repaired_times: pictures without a usable timestamp, placed one step after the one
     before. unfinished: what is missing at the file's end, if anything. stream: only of a file with several.
     description_prompt: what the model was asked about the events' peaks, if descriptions were requested.
+    normality: what the distance to normal was measured from, "fleet" or the name of a camera; only where the bundle
+    knows cameras.
     cautions: what speaks against trusting the scores (footage that the model does not know, heads at chance), with the
     way out.
     """
@@ -134,6 +136,7 @@ class Report(_Model):
     unfinished: str | None = None
     stream: ReportStream | None = None
     description_prompt: str | None = None
+    normality: str | None = Field(None, exclude_if=lambda name: name is None)
     cautions: tuple[str, ...] = ()
 
 

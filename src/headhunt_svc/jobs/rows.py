@@ -31,6 +31,7 @@ _REPORT = {
     "stated_fps": pa.float64(),
     "unfinished": pa.string(),
     "description_prompt": pa.string(),
+    "normality": pa.string(),
 }
 _GAP = {"time_s": pa.float64(), "stop_s": pa.float64(), "packets": pa.int64(), "reason": pa.string()}
 _FILE = {

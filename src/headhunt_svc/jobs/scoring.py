@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from headhunt_svc.detector.batches import FeatureBatch
@@ -25,9 +25,15 @@ from headhunt_svc.video.opening import open_video
 
 
 def result_key(content: str, detector: Detector, options: Options) -> str:
-    """Names a result: content of the video (sha256), detector, code and options."""
+    """Names a result: content of the video (sha256), detector, code, options, and whose normality, if there are any."""
     made_of = [content, detector.detector_id, detector.code, detector.batch_segments, asdict(options)]
+    made_of += [] if detector.normality is None else [detector.normality]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _camera(video: JobVideo) -> str:
+    """The camera of a video; the place of an uploaded one says nothing about it."""
+    return camera_of(video.video_id, None if video.uri.startswith(UPLOAD) else video.uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,9 @@ class VideoScorer:
             OutputError: a result or checkpoint cannot be written.
             UnreachableError: see inputs.local.
         """
+        return replace(self, detector=self.detector.at(_camera(video)))._score(video, options)
+
+    def _score(self, video: JobVideo, options: Options) -> str:
         with local(video.uri, self.store.uploads, self.check) as path:
             if not os.path.isfile(path):  # noqa: PTH113 - no file either: a name that is too long
                 with open_video(path):  # names what is wrong
@@ -77,8 +86,7 @@ class VideoScorer:
             reader = recorder.probing(self.detector)
             read = self._kept(key, self.detector.read(source, reader, resume), len(resume))
             batches = self.detector.scored(read, reader, options)
-            camera = camera_of(video.video_id, None if sandbox else video.uri)
-            batches = recorder.record(self.detector, video.video_id, batches, options, camera=camera)
+            batches = recorder.record(self.detector, video.video_id, batches, options, camera=_camera(video))
             with closing(batches):
                 return self.detector.report(source, batches, options)
 

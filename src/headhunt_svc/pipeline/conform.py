@@ -1,14 +1,24 @@
-"""conform: normal footage of a camera + bundle -> the bundle with an operating point for this camera.
+"""conform: normal footage of a camera + bundle -> the bundle with a normality and an operating point for this camera.
 
-No labelled anomaly is needed; heads, scorer and model stay as they are.
+No labelled anomaly is needed; heads, regression and model stay as they are.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float, Float64
+
 from headhunt_svc.core.calibration import conformal
+from headhunt_svc.core.camera_normality import NormalFootage, camera_scorer
+from headhunt_svc.core.promises import check_mostly_normal
+from headhunt_svc.core.protocol import ScoredVideo
+from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.data.datasets import data_digest, load_records
-from headhunt_svc.detector.bundle import StoredPoint, load_golden, save_bundle
+from headhunt_svc.detector.batches import ScoredBatch
+from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_golden, save_bundle
+from headhunt_svc.detector.cameras import FLEET, copy_cameras, save_camera
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import ConfigError, list_problems
@@ -17,7 +27,11 @@ from headhunt_svc.pipeline.detect import detect_videos, whole_reports
 from headhunt_svc.pipeline.evaluate import scored_video
 from headhunt_svc.pipeline.files import Input, inputs_of
 from headhunt_svc.storage.files import sha256
-from headhunt_svc.types import LABELLED, NORMAL, CalibratedPair, VideoRecord
+from headhunt_svc.types import LABELLED, NORMAL, CalibratedPair, CalibratedPoint, Scorer, Smoothing, VideoRecord
+
+MOST_GROUPS = 20
+OUT_OF_SAMPLE = "each video scored with the normality of others"
+Features = Float[np.ndarray, "segment features"]
 
 
 def _same_content(one: Path, other: Path) -> bool:
@@ -45,34 +59,90 @@ def check_footage_is_new(inputs: Sequence[Input], made_from: str, index: Path, l
         )
 
 
-def conform(
-    bundle: Path, normal: Sequence[Path], name: str, params: CalibrateParams, out: Path, index: Path, labels: Path
-) -> CalibratedPair:
-    """Write to `out` the bundle with an operating point `name`, conformal on these normal videos.
+def scores_of_others(fleet: Scorer, videos: Sequence[Features]) -> list[Float64[np.ndarray, " segment"]]:
+    """Raw scores of every video of a camera with the normality that other videos of the camera give.
 
-    Each file counts as one video of the guarantee, which is about windows of `conformal_window_s`.
-    index, labels: of the project, where they are.
+    A video that helped to say what is normal lies nearer to it than a new one, and would set too low a threshold. With
+    many videos they are left out in groups. A single video has the fleet's normality.
+    """
+    raw = [apply_scorer(fleet, z) for z in videos]
+    n_groups = min(len(videos), MOST_GROUPS)
+    for group in range(n_groups if len(videos) > 1 else 0):
+        others = [z for i, z in enumerate(videos) if i % n_groups != group]
+        scorer = camera_scorer(fleet, NormalFootage.measure(np.concatenate(others)))
+        for i in range(group, len(videos), n_groups):
+            raw[i] = apply_scorer(scorer, videos[i])
+    return raw
+
+
+def check_name(bundle: Bundle, name: str, again: bool) -> None:
+    """Raise ConfigError if a camera cannot have this name; again: may it have it already?"""
+    if name == FLEET:
+        raise ConfigError(f"{FLEET!r} is what the average of all cameras is called: choose another name")
+    if name in bundle.operating_points and not (again and name in (bundle.cameras or {})):
+        way_out = ", or give --again to renew this camera" if name in (bundle.cameras or {}) else ""
+        raise ConfigError(f"the bundle has an operating point {name!r}: choose another name{way_out}")
+
+
+def conform(
+    bundle: Path,
+    normal: Sequence[Path],
+    name: str,
+    params: CalibrateParams,
+    out: Path,
+    index: Path,
+    labels: Path,
+    again: bool = False,
+) -> CalibratedPair:
+    """Write to `out` the bundle with a camera `name`: its normality, and a conformal operating point of that name.
+
+    Each file counts as one video of the guarantee, which is about windows of `conformal_window_s`. A scorer without a
+    distance to normal has an operating point alone.
+    index, labels: of the project, where they are. again: renew a camera that the bundle has.
 
     Raises:
-        ConfigError: the bundle has an operating point of that name, or was made from one of the videos.
+        ConfigError: the name is taken, or the bundle was made from one of the videos.
         FeatureError: too few videos for the rate, or most of the footage is anomalous to the detector.
         VideoError: a video cannot be scored whole.
     """
     detector = Detector.load(bundle)
-    old = detector.bundle
-    if name in old.operating_points:
-        raise ConfigError(f"{bundle} has an operating point {name!r}: choose another name")
+    old, fleet = detector.bundle, detector.scorer
+    check_name(old, name, again)
     inputs = inputs_of(normal)
     check_footage_is_new(inputs, old.data["index_sha256"], index, labels)
+    parts: dict[str, list[Features]] = {}
+
+    def keep(item: Input, batch: ScoredBatch) -> None:
+        parts.setdefault(item.video_id, []).append(batch.features.reshape(len(batch.features), -1))
+
     videos = []
-    for item, report in whole_reports(detect_videos(detector, inputs, options=Options(old.default_point))):
+    results = detect_videos(detector, inputs, options=Options(old.default_point), camera=FLEET, keep=keep)
+    for item, report in whole_reports(results):
         record = VideoRecord(item.video_id, item.path, report.n_frames, report.fps, "validation", NORMAL, (), ())
         videos.append(scored_video(record, report, raw=True))
+    features = [np.concatenate(parts[video.record.video_id]) for video in videos]
     usual = old.operating_point(old.default_point)
-    pair = CalibratedPair(conformal(videos, params, "offline", usual), conformal(videos, params, "causal", usual))
-    points = old.operating_points | {name: StoredPoint.from_calibrated(pair)}
-    unavailable = {other: reason for other, reason in (old.unavailable or {}).items() if other != name}
-    update = {"operating_points": points, "unavailable": unavailable or None}
-    new = old.relocated(bundle, out).model_copy(update=update)
-    save_bundle(out, new, detector.scorer, load_golden(bundle))
+    check_mostly_normal([v.smoothed(usual.sigma_segments, usual.smoothing) for v in videos], usual.threshold)
+    has_own = fleet.normality is not None
+    scored = [replace(v, scores=raw) for v, raw in zip(videos, scores_of_others(fleet, features), strict=True)]
+    pair = _points(scored if has_own else videos, params, OUT_OF_SAMPLE if has_own else None)
+    update = {
+        "operating_points": old.operating_points | {name: StoredPoint.from_calibrated(pair)},
+        "unavailable": {other: why for other, why in (old.unavailable or {}).items() if other != name} or None,
+    }
+    copy_cameras(bundle, out, old.cameras)
+    if has_own:
+        camera = save_camera(out, name, NormalFootage.measure(np.concatenate(features)))
+        update["cameras"] = (old.cameras or {}) | {name: camera}
+    save_bundle(out, old.relocated(bundle, out).model_copy(update=update), fleet, load_golden(bundle))
     return pair
+
+
+def _points(videos: Sequence[ScoredVideo], params: CalibrateParams, note: str | None) -> CalibratedPair:
+    """Conformal operating points; note: what their rules also say."""
+
+    def point(smoothing: Smoothing) -> CalibratedPoint:
+        chosen = conformal(videos, params, smoothing)
+        return replace(chosen, rule=f"{chosen.rule}; {note}") if note else chosen
+
+    return CalibratedPair(point("offline"), point("causal"))

@@ -40,12 +40,12 @@ def _kept(path: Path, reporter: Reporter, options: Options) -> Report | None:
     except ArtifactError:
         return None
     point = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
-    source = (report.detector_id, report.code, report.operating_point, point)
-    current = (reporter.detector_id, reporter.code, options.operating_point, reporter.operating_point(options))
+    source = (report.detector_id, report.code, report.normality, report.operating_point, point)
+    current = (reporter.detector_id, reporter.code, reporter.normality, options.operating_point)
     contributions = any(s.contributions is not None for s in report.scores)
     prompt = reporter.description_prompt if options.describe else None
     same = contributions == options.contributions and report.description_prompt == prompt
-    return report if same and source == current else None
+    return report if same and source == (*current, reporter.operating_point(options)) else None
 
 
 def _is_newer(video: Path, report: Path) -> bool:
@@ -82,6 +82,11 @@ def _drawn(batches: Iterable[ScoredBatch], item: Input, progress: Progress, task
         yield batch
 
 
+def _camera(item: Input) -> str:
+    """The camera of a video."""
+    return item.camera or camera_of(item.video_id, item.path)
+
+
 def detect_video(
     detector: Detector,
     item: Input,
@@ -91,9 +96,12 @@ def detect_video(
     camera: str | None,
     progress: Progress,
     task: TaskID,
+    keep: Callable[[Input, ScoredBatch], None] | None = None,
 ) -> Report:
-    """Score one video and write its report, unless that is there already."""
+    """Score one video and write its report, unless that is there already; keep: see detect_videos."""
     target = report_path(outputs.folder, item.video_id) if outputs.folder is not None else None
+    name = camera or _camera(item)
+    detector = detector.at(name)
     if outputs.resume and target is not None:
         report = _finished(target, item.path, detector, options)
         if report is not None and (not outputs.explain or target.with_suffix(SHARES).exists()):
@@ -103,13 +111,14 @@ def detect_video(
     def watched(batches: Iterable[ScoredBatch]) -> Iterator[ScoredBatch]:
         """The same batches; keeps their attributions."""
         for batch in _drawn(batches, item, progress, task):
+            if keep is not None:
+                keep(item, batch)
             if batch.attribution is not None:
                 attributions.append(batch.attribution)
             yield batch
 
     with open_video(item.path, item.video_id, stream=options.stream) as video:
         reader = recorder.probing(detector, detector.model_reader(outputs.explain))
-        name = camera or camera_of(item.video_id, item.path)
         batches = detector.score(video, reader, options=options)
         batches = recorder.record(detector, item.video_id, batches, options, camera=name)
         with closing(batches):
@@ -131,10 +140,12 @@ def detect_videos(
     *,
     recorder: Recorder | None = None,
     camera: str | None = None,
+    keep: Callable[[Input, ScoredBatch], None] | None = None,
 ) -> Iterator[tuple[Input, Report | VideoError]]:
     """Score every input, in order; a bad video never stops the others.
 
-    recorder: logs every segment, as of `camera` if that is given, else as names.camera_of says.
+    recorder: logs every segment. camera: of all videos; else of each as its input states or names.camera_of says.
+    keep: called with every batch.
 
     Raises:
         ConfigError: see Detector.check; told before any video is decoded.
@@ -145,7 +156,7 @@ def detect_videos(
     logging = recorder or Recorder(None)
 
     def report_of(item: Input, progress: Progress, task: TaskID) -> Report:
-        return detect_video(detector, item, outputs, options, logging, camera, progress, task)
+        return detect_video(detector, item, outputs, options, logging, camera, progress, task, keep)
 
     return _each(inputs, report_of)
 
@@ -235,18 +246,19 @@ class _StoredDetector:
             with open_video(item.path):  # names what is wrong
                 pass
         target, passes = report_path(self._out, item.video_id), self.passes
+        reporter = self._reporter.at(_camera(item))
         key = shard_key(item.path, self._model, None, self._prompts, self._reporter.bundle.segmentation)
         report: Report | None
         if self._store.key(item.video_id) != key:
             report = self._decoded(item, target, key, progress, task)
             self.passes = passes._replace(decoded=passes.decoded + 1)
-        elif (report := _kept(target, self._reporter, self._options)) is not None:
+        elif (report := _kept(target, reporter, self._options)) is not None:
             self.passes = passes._replace(reports=passes.reports + 1)
         else:
             features = self._store.load(item.video_id)
             facts = VideoFacts(video_id=item.video_id)
             facts.update(features.state)
-            report = self._reporter.report(facts, stored_batches(features, self._reporter.scorer), self._options)
+            report = reporter.report(facts, stored_batches(features, reporter.scorer), self._options)
             save_report(target, report)
             self.passes = passes._replace(stored=passes.stored + 1)
         self.videos.append(item.video_id)
@@ -254,12 +266,13 @@ class _StoredDetector:
 
     def _decoded(self, item: Input, target: Path, key: str, progress: Progress, task: TaskID) -> Report:
         progress.update(task, description="loading the model")
-        reader = StoringReader(self._detector)
+        detector = self._detector.at(_camera(item))
+        reader = StoringReader(detector)
         with (
             open_video(item.path, item.video_id) as video,
-            closing(self._detector.score(video, reader)) as batches,
+            closing(detector.score(video, reader)) as batches,
         ):
-            report = self._detector.report(video, _drawn(batches, item, progress, task), self._options)
+            report = detector.report(video, _drawn(batches, item, progress, task), self._options)
         save_report(target, report)  # before its features: where a run stops in between, the next one decodes again
         source = Source(self._model, self._prompts, self._reporter.bundle.segmentation.model_dump_json())
         self._store.save(item.video_id, reader.features(video.state()), key, source)
@@ -267,7 +280,7 @@ class _StoredDetector:
 
 
 def _inputs(index: Path, split: Split) -> list[Input]:
-    return [Input(v.path, v.video_id) for v in load_index(index, split)]
+    return [Input(v.path, v.video_id, camera=v.camera) for v in load_index(index, split)]
 
 
 def detect_split(

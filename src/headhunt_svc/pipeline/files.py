@@ -12,11 +12,12 @@ from headhunt_svc.video.files import find_videos
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A video, its name in the report, and its true spans where they are known (for the plot only)."""
+    """A video, its name in the report, its true spans where they are known (for the plot only), and its camera."""
 
     path: Path
     video_id: str
     truth: tuple[FrameSpan, ...] = ()
+    camera: str | None = None  # None: as names.camera_of says
 
 
 def inputs_of(paths: Sequence[Path]) -> list[Input]:

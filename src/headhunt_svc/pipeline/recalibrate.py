@@ -26,6 +26,7 @@ from headhunt_svc.detector.bundle import (
     save_bundle,
     save_operating_points,
 )
+from headhunt_svc.detector.cameras import copy_cameras
 from headhunt_svc.detector.scorer_file import save_scorer
 from headhunt_svc.errors import ConfigError, DatasetError
 from headhunt_svc.params import Params
@@ -92,6 +93,7 @@ def recalibrate(
     fitted = fit_heads(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
     save_operating_points(out / "locator.json", calibrate_scorer(data["validation"], fitted.scorer, params.calibrate))
     save_scorer(out / "scorer.safetensors", fitted.scorer)
+    copy_cameras(bundle, out, old.cameras)
     step = {"from": old.detector_id, "labels_sha256": sha256(corrections)[:16], "labels": sum(map(len, new.values()))}
     recalibrated = old.relocated(bundle, out).model_copy(
         update={

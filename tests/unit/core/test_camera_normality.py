@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.covariance import EmpiricalCovariance
 
-from headhunt_svc.core.camera_normality import NormalFootage, Shrinkage, camera_normality
+from headhunt_svc.core.camera_normality import NormalFootage, Shrinkage, camera_normality, camera_scorer
 from headhunt_svc.core.normality import NormalFeatures
 from headhunt_svc.core.scoring import logits
 from headhunt_svc.types import HeadRef, Normality, Scorer
@@ -53,6 +53,23 @@ def test_footage_that_is_normal_for_the_camera_alone_is_nearer_to_its_own_normal
     assert (of_camera < of_fleet).all()
     strange = z[40:] + 20 * RNG.normal(size=(20, 6))
     assert logits(Scorer(heads, weight, 0.0, own), strange).min() > of_camera.max()
+
+
+def test_the_regression_of_a_camera_is_the_fleets() -> None:
+    fleet = Scorer((HeadRef(0, 0),), RNG.normal(size=6), -1.5, fleet_of(6))
+    footage = NormalFootage.measure(5 + RNG.normal(size=(30, 6)))
+    own = camera_scorer(fleet, footage)
+    assert fleet.normality is not None
+    assert own.normality is not None
+    assert own.normality.mean == pytest.approx(camera_normality(fleet.normality, footage).mean)
+    assert own.bias == fleet.bias
+    assert (own.weight == fleet.weight).all()
+    assert own.normality.weight == fleet.normality.weight
+
+
+def test_a_scorer_without_a_distance_to_normal_stays_as_it_is() -> None:
+    logistic = Scorer((HeadRef(0, 0),), np.ones(6), 0.5)
+    assert camera_scorer(logistic, NormalFootage.measure(RNG.normal(size=(9, 6)))) is logistic
 
 
 def test_what_fits_together_badly_is_refused() -> None:

@@ -72,8 +72,9 @@ class ScriptedEngine(Engine):
         self.admitted_now = 0
         bundle, scorer = load_bundle(BUNDLE)
         self._detector = SimpleNamespace(
-            bundle=bundle, scorer=scorer, detector_id=bundle.detector_id, code="1", describes=False
+            bundle=bundle, scorer=scorer, detector_id=bundle.detector_id, code="1", describes=False, normality=None
         )
+        self._detector.at = lambda camera: self._detector
 
     def loaded(self) -> Any:
         if self.refusal is not None:
@@ -101,7 +102,7 @@ class ScriptedEngine(Engine):
             raise self.error
         yield report(video.name, options)
 
-    async def score(self, pictures: np.ndarray, fps: float) -> ScoredBatch:
+    async def score(self, pictures: np.ndarray, fps: float, camera: str = "") -> ScoredBatch:
         n_heads = len(self._detector.scorer.heads)
         return batch(0.25, shares=np.arange(float(n_heads))[None])
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -50,6 +50,9 @@ def stream_of(video: VideoState) -> ReportStream | None:
     return ReportStream(number=video.stream, of=video.streams) if len(video.streams) > 1 else None
 
 
+R = TypeVar("R", bound="Reporter")
+
+
 class Reporter:
     """A bundle without its model: makes the report of a video from its scores.
 
@@ -65,7 +68,7 @@ class Reporter:
         self.detector_id = bundle.detector_id
         self.code = scoring_code()
 
-    def at(self, camera: str | None) -> Self:
+    def at(self: R, camera: str | None) -> R:
         """The same for videos of one camera: with its own normality, where the bundle knows the camera."""
         normality = self._cameras.normality(camera)
         if normality == self.normality:

@@ -6,21 +6,22 @@ No labelled anomaly is needed; heads, regression and model stay as they are.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 
 from headhunt_svc.core.calibration import conformal
 from headhunt_svc.core.camera_normality import NormalFootage, camera_scorer
 from headhunt_svc.core.promises import check_mostly_normal
 from headhunt_svc.core.protocol import ScoredVideo
-from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.data.datasets import data_digest, load_records
-from headhunt_svc.detector.batches import ScoredBatch
+from headhunt_svc.detector.batches import FeatureBatch, ScoredBatch
 from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_golden, save_bundle
 from headhunt_svc.detector.cameras import FLEET, copy_cameras, save_camera
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.scores import scored
 from headhunt_svc.errors import ConfigError, list_problems
 from headhunt_svc.params import CalibrateParams
 from headhunt_svc.pipeline.detect import detect_videos, whole_reports
@@ -31,7 +32,6 @@ from headhunt_svc.types import LABELLED, NORMAL, CalibratedPair, CalibratedPoint
 
 MOST_GROUPS = 20
 OUT_OF_SAMPLE = "each video scored with the normality of others"
-Features = Float[np.ndarray, "segment features"]
 
 
 def _same_content(one: Path, other: Path) -> bool:
@@ -59,19 +59,29 @@ def check_footage_is_new(inputs: Sequence[Input], made_from: str, index: Path, l
         )
 
 
-def scores_of_others(fleet: Scorer, videos: Sequence[Features]) -> list[Float64[np.ndarray, " segment"]]:
+def _raw(scorer: Scorer, batches: Sequence[FeatureBatch]) -> Float64[np.ndarray, " segment"]:
+    return np.concatenate([batch.raw for batch in scored(scorer, batches)])
+
+
+def normal_footage(videos: Sequence[Sequence[FeatureBatch]]) -> NormalFootage:
+    """What is normal in the videos of a camera, each given by its batches."""
+    features = [batch.features.reshape(len(batch.features), -1) for video in videos for batch in video]
+    return NormalFootage.measure(np.concatenate(features))
+
+
+def scores_of_others(fleet: Scorer, videos: Sequence[Sequence[FeatureBatch]]) -> list[Float64[np.ndarray, " segment"]]:
     """Raw scores of every video of a camera with the normality that other videos of the camera give.
 
     A video that helped to say what is normal lies nearer to it than a new one, and would set too low a threshold. With
     many videos they are left out in groups. A single video has the fleet's normality.
     """
-    raw = [apply_scorer(fleet, z) for z in videos]
+    raw = [_raw(fleet, video) for video in videos]
     n_groups = min(len(videos), MOST_GROUPS)
     for group in range(n_groups if len(videos) > 1 else 0):
-        others = [z for i, z in enumerate(videos) if i % n_groups != group]
-        scorer = camera_scorer(fleet, NormalFootage.measure(np.concatenate(others)))
+        others = [video for i, video in enumerate(videos) if i % n_groups != group]
+        scorer = camera_scorer(fleet, normal_footage(others))
         for i in range(group, len(videos), n_groups):
-            raw[i] = apply_scorer(scorer, videos[i])
+            raw[i] = _raw(scorer, videos[i])
     return raw
 
 
@@ -110,29 +120,30 @@ def conform(
     check_name(old, name, again)
     inputs = inputs_of(normal)
     check_footage_is_new(inputs, old.data["index_sha256"], index, labels)
-    parts: dict[str, list[Features]] = {}
+    read: dict[str, list[FeatureBatch]] = {}
 
     def keep(item: Input, batch: ScoredBatch) -> None:
-        parts.setdefault(item.video_id, []).append(batch.features.reshape(len(batch.features), -1))
+        read.setdefault(item.video_id, []).append(FeatureBatch(batch.segments, batch.features))
 
     videos = []
     results = detect_videos(detector, inputs, options=Options(old.default_point), camera=FLEET, keep=keep)
     for item, report in whole_reports(results):
         record = VideoRecord(item.video_id, item.path, report.n_frames, report.fps, "validation", NORMAL, (), ())
         videos.append(scored_video(record, report, raw=True))
-    features = [np.concatenate(parts[video.record.video_id]) for video in videos]
+    footage = [read[video.record.video_id] for video in videos]
     usual = old.operating_point(old.default_point)
     check_mostly_normal([v.smoothed(usual.sigma_segments, usual.smoothing) for v in videos], usual.threshold)
     has_own = fleet.normality is not None
-    scored = [replace(v, scores=raw) for v, raw in zip(videos, scores_of_others(fleet, features), strict=True)]
-    pair = _points(scored if has_own else videos, params, OUT_OF_SAMPLE if has_own else None)
-    update = {
+    if has_own:
+        videos = [replace(v, scores=raw) for v, raw in zip(videos, scores_of_others(fleet, footage), strict=True)]
+    pair = _points(videos, params, OUT_OF_SAMPLE if has_own else None)
+    update: dict[str, Any] = {
         "operating_points": old.operating_points | {name: StoredPoint.from_calibrated(pair)},
         "unavailable": {other: why for other, why in (old.unavailable or {}).items() if other != name} or None,
     }
     copy_cameras(bundle, out, old.cameras)
     if has_own:
-        camera = save_camera(out, name, NormalFootage.measure(np.concatenate(features)))
+        camera = save_camera(out, name, normal_footage(footage))
         update["cameras"] = (old.cameras or {}) | {name: camera}
     save_bundle(out, old.relocated(bundle, out).model_copy(update=update), fleet, load_golden(bundle))
     return pair

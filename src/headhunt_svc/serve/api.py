@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 GONE_POLL_S = 0.5
-FROM_BUNDLE = {"mllm_revision", "prompt", "heads", "segmentation", "operating_points", "fingerprint", "data"}
+FROM_BUNDLE = {"mllm_revision", "prompt", "heads", "segmentation", "operating_points", "fingerprint", "data", "cameras"}
 REFUSALS = problems(400, 408, 413, 415, 422, 429, 504)
 router = APIRouter(route_class=LimitedRoute)
 
@@ -141,10 +141,13 @@ async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
     except ValueError as exc:
         raise Problem(422, "frames", str(exc)) from exc
 
-    batch = await engine.score(pictures, frames.fps)
-    detector = engine.loaded()
+    batch = await engine.score(pictures, frames.fps, frames.camera)
+    detector = engine.loaded().at(frames.camera)
     return Score(
-        detector_id=detector.detector_id, raw=float(batch.raw[0]), contributions=tuple(batch.contributions[0].tolist())
+        detector_id=detector.detector_id,
+        raw=float(batch.raw[0]),
+        contributions=tuple(batch.contributions[0].tolist()),
+        normality=detector.normality,
     )
 
 

@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, VideoError
+from headhunt_svc.names import camera_of
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import Problem
@@ -230,7 +231,8 @@ class Engine:
 
     def _detect(self, work: Work, video: Video, put: Callable[["ScoredBatch"], None]) -> Report:
         work.check()
-        detector, options, camera = work.detector, video.options.for_detector, video.options.camera
+        options, camera = video.options.for_detector, video.options.camera
+        detector = work.detector.at(camera or camera_of(video.name))
         started = scored = time.perf_counter()
 
         def passed_on(batches: Iterable["ScoredBatch"]) -> Iterator["ScoredBatch"]:
@@ -267,8 +269,10 @@ class Engine:
         metrics.EVENTS.labels(label).inc(len(report.events))
         metrics.FOOTAGE_SECONDS.labels(label).inc(report.duration_s)
 
-    async def score(self, pictures: UInt8[np.ndarray, "frame height width 3"], fps: float) -> "ScoredBatch":
-        """Score the pictures of one segment, beside those of videos."""
+    async def score(
+        self, pictures: UInt8[np.ndarray, "frame height width 3"], fps: float, camera: str = ""
+    ) -> "ScoredBatch":
+        """Score the pictures of one segment of a camera, beside those of videos."""
         from headhunt_svc.detector.batches import PixelBatch, TimedSegment
         from headhunt_svc.detector.scores import VideoScores
         from headhunt_svc.model.extractor import VisionCache
@@ -281,6 +285,6 @@ class Engine:
                 segment = Segment("", 0, FrameSpan(0, n), tuple(range(n)))
                 cache = VisionCache(work.detector.bundle.segmentation.frame_s(fps))
                 batch = PixelBatch((TimedSegment(segment, 0.0, n / fps),), pixels, cache)
-                return VideoScores(work.detector.scorer).add(work.read(batch))
+                return VideoScores(work.detector.at(camera).scorer).add(work.read(batch))
 
             return await self._loop.run_in_executor(None, run)

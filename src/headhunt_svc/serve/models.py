@@ -10,10 +10,14 @@ from jaxtyping import UInt8
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from headhunt_svc.detector.bundle import StoredPoint
+from headhunt_svc.detector.cameras import StoredCamera
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 
 MAX_PIXELS = 2048 * 2048  # of a frame
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+Camera = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{0,64}$")]
 
 
 class _Model(BaseModel):
@@ -32,7 +36,7 @@ class DetectOptions(_Model):
         False, description="The model describes every event's peak in words; only where /v1/detector says `describes`."
     )
     resolution_s: float | None = Field(None, gt=0, le=86400, description="One score for each stretch of this length.")
-    camera: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="Label of the metrics.")
+    camera: Camera = Field("", description="Label of the metrics; its normality is used where /v1/detector lists it.")
     video_id: Name | None = Field(None, description="Name in the report; default: the file's.")
 
     @property
@@ -69,6 +73,7 @@ class SegmentFrames(_Model):
     width: int = Field(gt=0, le=4096)
     height: int = Field(gt=0, le=4096)
     fps: float = Field(gt=0, le=1000, description="Of the video that the frames were sampled from.")
+    camera: Camera = Field("", description="Its normality is used where /v1/detector lists it.")
     frames: tuple[str, ...] = Field(min_length=1, max_length=64)
 
     def pictures(self, n_frames: int) -> UInt8[np.ndarray, "frame height width 3"]:
@@ -96,6 +101,7 @@ class Score(_Model):
     detector_id: str
     raw: float = Field(ge=0, le=1)
     contributions: tuple[float, ...]
+    normality: str | None = Field(None, description="`fleet` or a camera; only where the detector knows cameras.")
 
 
 class DetectorCard(_Model):
@@ -114,5 +120,6 @@ class DetectorCard(_Model):
     operating_points: dict[str, StoredPoint]
     fingerprint: dict[str, str]
     data: dict[str, Any]
+    cameras: dict[str, StoredCamera] = Field({}, description="Those with a normality of their own.")
     cautions: tuple[str, ...] = Field(description="What speaks against trusting the scores, with the way out.")
     test_metrics: dict[str, Any] | None

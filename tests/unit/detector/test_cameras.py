@@ -1,0 +1,128 @@
+"""Cameras of a bundle: files, digests, and which scorer a camera's videos have."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from conftest import ROOT
+from headhunt_svc.core.camera_normality import NormalFootage, Shrinkage, camera_scorer
+from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.detector.bundle import Bundle, load_bundle, load_golden, save_bundle
+from headhunt_svc.detector.cameras import (
+    CameraScorers,
+    StoredCamera,
+    camera_file,
+    copy_cameras,
+    load_camera,
+    save_camera,
+)
+from headhunt_svc.detector.pipeline import Reporter
+from headhunt_svc.detector.scorer_file import save_scorer
+from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.pipeline.export import export
+from headhunt_svc.storage.files import sha256
+from headhunt_svc.types import Normality, Scorer
+
+SHIPPED = ROOT / "artifacts" / "detector"
+RNG = np.random.default_rng(0)
+YARD = RNG.normal(2, 1, size=(30, 160)).astype(np.float32)
+
+
+def fleet() -> Scorer:
+    """The shipped scorer, with a distance to normal."""
+    scorer = load_bundle(SHIPPED)[1]
+    return replace(scorer, normality=Normality(np.zeros(160), np.eye(160), 0.5))
+
+
+def bundle_with_yard(folder: Path) -> Bundle:
+    """The shipped bundle with a distance to normal and a camera, in a folder."""
+    save_scorer(folder / "scorer.safetensors", fleet())
+    camera = save_camera(folder, "yard/north", NormalFootage.measure(YARD))
+    update = {"scorer_sha256": sha256(folder / "scorer.safetensors"), "cameras": {"yard/north": camera}}
+    bundle = load_bundle(SHIPPED)[0].relocated(SHIPPED, folder).model_copy(update=update)
+    save_bundle(folder, bundle, fleet(), load_golden(SHIPPED))
+    return bundle
+
+
+def test_a_camera_comes_back_as_it_was_written_and_is_small(tmp_path: Path) -> None:
+    footage = NormalFootage.measure(YARD)
+    stored = save_camera(tmp_path, "../yard", footage, Shrinkage(1, 2))
+    assert stored == StoredCamera(sha256=stored.sha256, segments=30, mean_strength=1, covariance_strength=2)
+    path = camera_file(tmp_path, "../yard")
+    assert path.parent == tmp_path / "cameras"
+    assert path.stat().st_size < (30 + 1) * 160 * 4 + 500
+    loaded = load_camera(tmp_path, "../yard", stored)
+    assert loaded.segments == 30
+    np.testing.assert_array_equal(loaded.mean, footage.mean)
+    np.testing.assert_array_equal(loaded.factor, footage.factor)
+    copy_cameras(tmp_path, tmp_path / "b", {"../yard": stored})
+    assert sha256(camera_file(tmp_path / "b", "../yard")) == stored.sha256
+
+
+def test_a_file_that_is_missing_or_of_another_bundle_is_named(tmp_path: Path) -> None:
+    stored = save_camera(tmp_path, "yard", NormalFootage.measure(YARD))
+    save_camera(tmp_path, "yard", NormalFootage.measure(YARD + 1))
+    with pytest.raises(ArtifactError, match=r"yard\.safetensors is not the one that this bundle was made with"):
+        load_camera(tmp_path, "yard", stored)
+    with pytest.raises(ArtifactError, match=r"door\.safetensors cannot be read as a camera"):
+        load_camera(tmp_path, "door", stored)
+    camera_file(tmp_path, "yard").write_bytes(b"no tensors")
+    with pytest.raises(ArtifactError, match="cannot be read as a camera"):
+        load_camera(tmp_path, "yard", stored.model_copy(update={"sha256": sha256(camera_file(tmp_path, "yard"))}))
+    other = save_camera(tmp_path, "yard", NormalFootage.measure(YARD[:, :9]))
+    with pytest.raises(ArtifactError, match="has 9 features, the scorer 160"):
+        CameraScorers.load(tmp_path, fleet(), {"yard": other})
+
+
+def test_each_camera_has_its_own_scorer_and_all_others_the_fleets() -> None:
+    footage = {"yard": (NormalFootage.measure(YARD), Shrinkage())}
+    cameras = CameraScorers(fleet(), footage)
+    assert [cameras.normality(name) for name in ("yard", "door", None)] == ["yard", "fleet", "fleet"]
+    own, z = cameras.scorer("yard"), RNG.normal(size=(9, 160))
+    np.testing.assert_array_equal(apply_scorer(own, z), apply_scorer(camera_scorer(fleet(), footage["yard"][0]), z))
+    assert cameras.scorer("yard") is own
+    assert cameras.scorer("door") is cameras.scorer(None)
+    assert CameraScorers(fleet(), {}).normality("yard") is None
+    logistic = CameraScorers(replace(fleet(), normality=None), footage)
+    assert (logistic.normality("yard"), logistic.scorer("yard").normality) == (None, None)
+
+
+def test_a_bundle_without_cameras_keeps_its_name(tmp_path: Path) -> None:
+    bundle = load_bundle(SHIPPED)[0]
+    assert "cameras" not in bundle.model_dump(mode="json")
+    assert Reporter.load(SHIPPED).normality is None
+    camera = save_camera(tmp_path, "yard", NormalFootage.measure(YARD))
+    assert bundle.model_copy(update={"cameras": {"yard": camera}}).detector_id != bundle.detector_id
+
+
+def test_a_reporter_knows_the_cameras_of_its_bundle(tmp_path: Path) -> None:
+    bundle = bundle_with_yard(tmp_path)
+    reporter = Reporter.load(tmp_path)
+    yard = reporter.at("yard/north")
+    assert (reporter.normality, yard.normality, reporter.detector_id) == ("fleet", "yard/north", bundle.detector_id)
+    assert yard.at("yard/north") is yard
+    assert reporter.at("door") is reporter
+    assert yard.at(None).scorer is reporter.scorer
+    assert yard.detector_id == reporter.detector_id
+    assert yard.scorer.normality is not None
+    np.testing.assert_allclose(yard.scorer.normality.mean, 30 / 35 * YARD.mean(0), rtol=1e-5)
+    camera_file(tmp_path, "yard/north").unlink()
+    with pytest.raises(ArtifactError, match=r"yard%2Fnorth\.safetensors cannot be read as a camera"):
+        Reporter.load(tmp_path)
+
+
+def test_the_graph_of_a_camera_scores_as_the_camera_does(tmp_path: Path) -> None:
+    bundle = bundle_with_yard(tmp_path)
+    out, z = tmp_path / "yard.onnx", RNG.normal(1, 1, size=(7, 160)).astype(np.float32)
+    export(tmp_path, out, bundle.default_point, "yard/north")
+    session = onnxruntime.InferenceSession(out)
+    expected = apply_scorer(Reporter.load(tmp_path).at("yard/north").scorer, z)
+    np.testing.assert_allclose(session.run(["raw"], {"features": z})[0], expected, atol=1e-5)
+    assert session.get_modelmeta().custom_metadata_map["normality"] == "yard/north"
+    with pytest.raises(ConfigError, match=r"no camera 'door' in .*; there are: yard/north"):
+        export(tmp_path, out, bundle.default_point, "door")
+    assert json.loads((tmp_path / "bundle.json").read_text())["cameras"]["yard/north"]["segments"] == 30

@@ -12,14 +12,14 @@ from typing import Annotated
 
 import typer
 
-from headhunt_svc.cli import bundle, demo, detect, evaluate, jobs, models, monitor, pipeline, project
+from headhunt_svc.cli import bundle, cameras, demo, detect, evaluate, jobs, models, monitor, pipeline, project
 from headhunt_svc.cli.console import note
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
 
 UNEXPECTED = "this was not expected"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (project, detect, pipeline, models, bundle, evaluate, jobs, monitor, demo):
+for group in (project, detect, pipeline, models, bundle, evaluate, cameras, jobs, monitor, demo):
     app.add_typer(group.app)
 
 

@@ -38,7 +38,7 @@ class NormalFootage:
         """From the features of normal segments, at least one."""
         wide = z.astype(np.float64)
         mean = wide.mean(0)
-        factor = np.linalg.qr(wide - mean, mode="r")
+        factor = np.asarray(np.linalg.qr(wide - mean, mode="r"))
         return cls(len(z), mean.astype(np.float32), factor.astype(np.float32))
 
 

@@ -1,6 +1,6 @@
 """Commands that measure: evaluate, evaluate-scores, benchmark, measure, ablate, generalise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -260,7 +260,7 @@ def _in_time(delay: dict[str, Any]) -> str:
 
 def print_ablation(path: Path) -> None:
     """Prints ablation.json as tables: every arm on test and hard videos, and the summary of docs/results.md."""
-    from headhunt_svc.studies.figures import with_interval, words
+    from headhunt_svc.studies.figures import learning_curves, with_interval, words
 
     result = read_json(path, "headhunt ablate")
     arms = result["arms"]
@@ -275,7 +275,16 @@ def print_ablation(path: Path) -> None:
         cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
         table.add_row(safe(words(name)), *cells)
     wide().print(table)
+    for title, curve in learning_curves(result).items():
+        _print_table(title, *curve)
     print_summary(result)
+
+
+def _print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(*map(safe, header), title=safe(title), box=None)
+    for cells in rows:
+        table.add_row(*map(safe, cells))
+    wide().print(table)
 
 
 def print_summary(result: dict[str, Any]) -> None:
@@ -283,11 +292,7 @@ def print_summary(result: dict[str, Any]) -> None:
     from headhunt_svc.studies.figures import summary, summary_columns
 
     for key in ("roc_auc", "average_precision"):
-        header, rows = summary(result, key)
-        table = Table(*header, box=None, title="[95 % interval]")
-        for cells in rows:
-            table.add_row(*map(safe, cells))
-        wide().print(table)
+        _print_table("[95 % interval]", *summary(result, key))
     for title, arm in summary_columns(result).items():
         wide().print(safe(f"{title}: {result['arms'][arm]['how']}"))
 
@@ -298,11 +303,7 @@ def print_generalisation(result: dict[str, Any]) -> None:
 
     for name, title in TITLES.items():
         if "unavailable" not in result[name]:
-            header, rows = table(result[name])
-            printed = Table(*header, title=title, box=None)
-            for cells in rows:
-                printed.add_row(*map(safe, cells))
-            wide().print(printed)
+            _print_table(title, *table(result[name]))
         for line in notes(result[name]):
             wide().print(safe(line))
     wide().print(safe(HOW))

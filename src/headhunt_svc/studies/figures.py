@@ -9,6 +9,11 @@ from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of, save
 
 Result = dict[str, Any]
 FIGURES = {"roc_auc": "ROC-AUC", "average_precision": "AP", "f1": "F1"}
+FEW_LABELS = {
+    "roc_auc": "Test ROC-AUC",
+    "average_precision": "Test AP",
+    "unseen_kinds": "Test ROC-AUC of unseen kinds, the mean of each one's beside the normal videos",
+}
 COLUMNS = {  # of the summary, beside the detector; the text answer is the strongest of its kind
     "paper": "paper",
     "random_k": "random heads",
@@ -88,6 +93,23 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def learning_curves(result: Result) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Header and rows for each figure of the learning curve: every arm that has one, and numbers of labelled videos."""
+    few = {name: row["low_label"] for name, row in result["arms"].items() if "low_label" in row}
+    first = next(iter(few.values()))
+    return {
+        title: (
+            ["labelled videos", *first],
+            [
+                [words(name), *(f"{np.mean(point[key]):.3f} ± {np.std(point[key]):.3f}" for point in row.values())]
+                for name, row in few.items()
+            ],
+        )
+        for key, title in FEW_LABELS.items()
+        if all(key in point for point in first.values())
+    }
+
+
 def markdown(result: Result) -> str:
     """Tables of the arms, the learning curve and the sweeps."""
     arms = result["arms"]
@@ -98,11 +120,6 @@ def markdown(result: Result) -> str:
         for name, row in arms.items()
     ]
     groups = _groups(arms)
-    few = {name: row["low_label"] for name, row in arms.items() if "low_label" in row}
-    sizes = list(next(iter(few.values())))
-    curve = [
-        [words(name), *(f"{row[n]['mean']:.3f} ± {row[n]['std']:.3f}" for n in sizes)] for name, row in few.items()
-    ]
     parts = [
         f"# Ablation of detector {result['detector_id']}\n",
         "Frame level, [95 % interval] over resampled videos. Choices were made on calibration and validation videos; "
@@ -113,8 +130,11 @@ def markdown(result: Result) -> str:
             if groups
             else []
         ),
-        "## With few labelled videos\n\nTest ROC-AUC, mean and standard deviation over draws.\n",
-        markdown_table(["labelled videos", *sizes], curve),
+        "## With few labelled videos\n",
+        *(
+            f"{title}, mean and standard deviation over draws.\n\n{markdown_table(*table)}"
+            for title, table in learning_curves(result).items()
+        ),
         "## Sweeps\n\nTest ROC-AUC and AP; they show, nothing is chosen from them.\n",
     ]
     for name, label in SWEEPS.items():

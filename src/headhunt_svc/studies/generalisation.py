@@ -1,13 +1,13 @@
 """generalise: how well the scorer ranks segments of kinds of anomaly, and of cameras, that it was not fitted on.
 
 Leave one kind out and leave one camera out, from calibration and validation videos alone. The heads are those that were
-chosen with all calibration videos, the left-out ones among them; the row `heads_chosen_again` chooses them without.
+chosen with all calibration videos, the left-out ones among them; the arms `heads_chosen_again` choose them without.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float64
@@ -35,7 +35,7 @@ HOW = (
 ONE_KIND = "Calibration and validation videos show fewer than two kinds of anomaly: none can be left out."
 NO_CAMERAS = "The annotations name fewer than two cameras of calibration and validation videos: none can be left out."
 BASE = "logistic"  # the arm that the others are compared with
-Fit = Callable[[Sequence[LabelledFeatures]], Scorer]  # from calibration videos under every prompt
+Fit = Callable[[Sequence[LabelledFeatures]], dict[str, Scorer]]  # every arm's, from calibration videos
 Result = dict[str, Any]
 
 
@@ -50,6 +50,13 @@ class LeftOut:
 
 def _names(records: Sequence[VideoRecord]) -> frozenset[str]:
     return frozenset(r.video_id for r in records)
+
+
+class ArmHeads(NamedTuple):
+    """Heads that were chosen with all calibration videos: the detector's, and by the method of the paper."""
+
+    detector: tuple[HeadRef, ...]
+    paper: tuple[HeadRef, ...]
 
 
 def leave_out_kinds(records: Sequence[VideoRecord]) -> list[LeftOut]:
@@ -79,20 +86,20 @@ def leave_out_cameras(records: Sequence[VideoRecord]) -> list[LeftOut]:
     ]
 
 
-def fits(heads: tuple[HeadRef, ...], params: Params) -> dict[str, Fit]:
-    """The arms: how each fits a scorer. heads: the detector's."""
-
-    def on(prompts: Sequence[LabelledFeatures], chosen: tuple[HeadRef, ...], fit: FitParams) -> Scorer:
-        return fit_heads(prompts[params.prompts.scoring], chosen, fit).scorer
-
-    def with_scorer(name: str) -> Fit:
-        return lambda prompts: on(prompts, heads, params.fit.model_copy(update={"scorer": name}))
-
-    return {
-        **{name: with_scorer(name) for name in get_args(FitParams.model_fields["scorer"].annotation)},
-        "heads_chosen_again": lambda prompts: on(prompts, identify_heads(prompts, params.identify), params.fit),
-        "all_heads": lambda prompts: on(prompts, prompts[0].features.heads, params.fit),
+def fit_arms(prompts: Sequence[LabelledFeatures], heads: ArmHeads, params: Params) -> dict[str, Scorer]:
+    """The scorer of every arm, fitted on calibration videos. prompts: these under every prompt."""
+    data, published, everything = prompts[params.prompts.scoring], params.as_published(), prompts[0].features.heads
+    again = identify_heads(prompts, params.identify)
+    logistic = params.fit.model_copy(update={"scorer": BASE})
+    scorers = get_args(FitParams.model_fields["scorer"].annotation)
+    arms: dict[str, tuple[tuple[HeadRef, ...], FitParams]] = {
+        **{name: (heads.detector, params.fit.model_copy(update={"scorer": name, "platt": True})) for name in scorers},
+        "paper": (heads.paper, published.fit),
+        "all_heads": (everything, params.fit),
+        "heads_chosen_again": (again, params.fit),
+        "heads_chosen_again,_logistic": (again, logistic),
     }
+    return {name: fit_heads(data, chosen, fit).scorer for name, (chosen, fit) in arms.items()}
 
 
 def _obstacle(left_out: LeftOut, data: LabelledFeatures) -> str | None:
@@ -106,7 +113,7 @@ def _obstacle(left_out: LeftOut, data: LabelledFeatures) -> str | None:
 
 
 def measure(
-    prompts: Sequence[LabelledFeatures], scored: LabelledFeatures, left_out: Sequence[LeftOut], arms: Mapping[str, Fit]
+    prompts: Sequence[LabelledFeatures], scored: LabelledFeatures, left_out: Sequence[LeftOut], fit: Fit
 ) -> Result:
     """Segment AUC of every arm on what is left out, one after the other; and what cannot be left out, and why.
 
@@ -115,8 +122,7 @@ def measure(
     obstacles = {group.name: _obstacle(group, scored) for group in left_out}
     rows: dict[str, Result] = {}
     for group in track([g for g in left_out if obstacles[g.name] is None], description="left out"):
-        training, tests = [data.only(group.training) for data in prompts], scored.only(group.measured)
-        scorers = {name: fit(training) for name, fit in arms.items()}
+        scorers, tests = fit([data.only(group.training) for data in prompts]), scored.only(group.measured)
         margins = {name: logits(scorer, tests.features.select(scorer.heads)) for name, scorer in scorers.items()}
         rows[group.name] = {
             "videos": len(tests.records),
@@ -167,11 +173,16 @@ def generalise(params: Params, index: Path, labels: Path, features: Path, heads:
         raise ArtifactError(f"{heads} was found in model {selection.revision}: run `headhunt identify` again")
     records = [r for split in LABELLED for r in by_split[split]]
     prompts = load_prompts(params, FeatureStore(features), records)
-    scored, arms = prompts[params.prompts.scoring], fits(selection.heads, params)
-    kinds, cameras = leave_out_kinds(records), leave_out_cameras(records)
+    calibration = [data.only(_names(by_split["calibration"])) for data in prompts]
+    chosen = ArmHeads(selection.heads, identify_heads(calibration, params.as_published().identify))
+
+    def fit(training: Sequence[LabelledFeatures]) -> dict[str, Scorer]:
+        return fit_arms(training, chosen, params)
+
+    scored, kinds, cameras = prompts[params.prompts.scoring], leave_out_kinds(records), leave_out_cameras(records)
     result = {
-        "kinds": measure(prompts, scored, kinds, arms) if len(kinds) > 1 else {"unavailable": ONE_KIND},
-        "cameras": measure(prompts, scored, cameras, arms) if len(cameras) > 1 else {"unavailable": NO_CAMERAS},
+        "kinds": measure(prompts, scored, kinds, fit) if len(kinds) > 1 else {"unavailable": ONE_KIND},
+        "cameras": measure(prompts, scored, cameras, fit) if len(cameras) > 1 else {"unavailable": NO_CAMERAS},
     }
     write_json(out, result)
     write_text(out.with_suffix(".md"), markdown(result))

@@ -3,7 +3,7 @@
 A sweep shows the effect of a parameter on the test videos; nothing is chosen from it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -11,15 +11,15 @@ import numpy as np
 from rich.progress import track
 
 from headhunt_svc.core.metrics import count_metrics
-from headhunt_svc.core.protocol import Figures, counts_of
+from headhunt_svc.core.protocol import Figures, by_kind, counts_of
 from headhunt_svc.data.feature_store import HIDDEN
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
-from headhunt_svc.studies.arms import AblationData, evaluate_heads, smooth_all, without_bootstrap
-from headhunt_svc.types import HeadRef, Metrics
+from headhunt_svc.studies.arms import AblationData, Splits, evaluate_heads, smooth_all, without_bootstrap
+from headhunt_svc.types import LABELLED, HeadRef
 
 HeadChooser = Callable[[Sequence[LabelledFeatures], np.random.Generator], tuple[HeadRef, ...]]
 MOST_TRIES = 1000  # random draws of labelled videos until enough of them hold both classes
@@ -65,13 +65,31 @@ def sweeps(data: AblationData, params: Params) -> dict[str, dict[str, Figures]]:
     return result
 
 
-def few_labels_metrics(
-    draw: Sequence[LabelledFeatures], tests: LabelledFeatures, heads: tuple[HeadRef, ...], params: Params
-) -> Metrics:
-    """Rank metrics on the test split of a scorer fitted on a few labelled videos."""
+def unseen_kinds(splits: Splits) -> tuple[str, ...]:
+    """Kinds of anomaly of the test videos that no calibration or validation video shows."""
+    seen = {kind for split in LABELLED for record in splits[split].records for kind in record.kinds}
+    return tuple(sorted({kind for record in splits["test"].records for kind in record.kinds} - seen))
+
+
+def few_labels_figures(
+    draw: Sequence[LabelledFeatures],
+    tests: LabelledFeatures,
+    heads: tuple[HeadRef, ...],
+    params: Params,
+    unseen: Collection[str] = (),
+) -> dict[str, float]:
+    """ROC-AUC and AP on the test split of a scorer fitted on a few labelled videos.
+
+    unseen: kinds of anomaly; the mean over these of the ROC-AUC of each beside the normal videos is `unseen_kinds`.
+    """
     scorer = fit_heads(draw[params.prompts.scoring], heads, params.fit).scorer
     videos = smooth_all(scored_videos(tests, raw_scores(tests, scorer)), params.ablate.low_label_sigma)
-    return count_metrics(counts_of(videos), 0, 0)
+    metrics = count_metrics(counts_of(videos), 0, 0)
+    figures = {"roc_auc": metrics.roc_auc, "average_precision": metrics.average_precision}
+    if unseen:
+        kinds = by_kind(videos, 0)
+        figures["unseen_kinds"] = float(np.mean([kinds[kind]["roc_auc"] for kind in unseen]))
+    return figures
 
 
 def draw_videos(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> list[list[LabelledFeatures]]:
@@ -92,23 +110,23 @@ def draw_videos(prompts: Sequence[LabelledFeatures], n: int, params: Params) -> 
 def few_labels(
     heads: AblationData, hidden: AblationData, learners: Mapping[str, Learner], params: Params
 ) -> dict[str, dict[str, Figures]]:
-    """The learning curve: per arm and number of labelled videos, every draw's test ROC-AUC and AP.
+    """The learning curve: per arm and number of labelled videos, the figures of every draw on the test split.
 
-    mean, std: of ROC-AUC over the draws.
+    mean, std: of ROC-AUC over the draws. unseen_kinds: those that no labelled video shows, drawn or not.
 
     An arm sees n labelled videos and nothing else; sigma is given (`ablate.low_label_sigma`), not tuned.
     """
+    unseen, tests, hidden_tests = unseen_kinds(heads.splits), heads.splits["test"], hidden.splits["test"]
     result: dict[str, dict[str, Figures]] = {name: {} for name in (*learners, "final_hidden")}
     for n in params.ablate.labelled_videos:
         draws = list(zip(*(draw_videos(d.prompts, n, params) for d in (heads, hidden)), strict=True))
-        values: dict[str, list[Metrics]] = {name: [] for name in result}
+        values: dict[str, list[dict[str, float]]] = {name: [] for name in result}
         for i, (draw, draw_hidden) in enumerate(track(draws, description=f"{n} labelled videos")):
             rng = np.random.default_rng([params.evaluate.seed, n, i])
             for name, (choose, own) in learners.items():
-                values[name].append(few_labels_metrics(draw, heads.splits["test"], choose(draw, rng), own))
-            values["final_hidden"].append(few_labels_metrics(draw_hidden, hidden.splits["test"], (HIDDEN,), params))
+                values[name].append(few_labels_figures(draw, tests, choose(draw, rng), own, unseen))
+            values["final_hidden"].append(few_labels_figures(draw_hidden, hidden_tests, (HIDDEN,), params, unseen))
         for name, drawn in values.items():
-            auc, ap = [m.roc_auc for m in drawn], [m.average_precision for m in drawn]
-            row = {"mean": float(np.mean(auc)), "std": float(np.std(auc)), "roc_auc": auc, "average_precision": ap}
-            result[name][str(n)] = row
+            row = {key: [figures[key] for figures in drawn] for key in drawn[0]}
+            result[name][str(n)] = {"mean": float(np.mean(row["roc_auc"])), "std": float(np.std(row["roc_auc"])), **row}
     return result

@@ -13,7 +13,7 @@ from headhunt_svc.pipeline.labelled_features import LabelledFeatures
 from headhunt_svc.studies.ablate import text_answers
 from headhunt_svc.studies.alternatives import Kind, fit_alternative
 from headhunt_svc.studies.arms import evaluate_heads, evaluate_scores, labelled_of, mean_figures, score_splits
-from headhunt_svc.studies.sweeps import few_labels_metrics
+from headhunt_svc.studies.sweeps import few_labels_figures
 from headhunt_svc.types import VideoRecord
 from helpers.telling import HEADS, LENGTH, N_SEGMENTS, labelled_videos
 
@@ -45,7 +45,7 @@ def test_the_telling_head_beats_the_noise(params: Params) -> None:
     draw = [splits["calibration"]] * len(params.prompts.texts)
     flat = params.model_copy(update={"ablate": params.ablate.model_copy(update={"low_label_sigma": 0.0})})
     tests = splits["test"]
-    scorer_auc = few_labels_metrics(draw, tests, (HEADS[2],), flat).roc_auc
+    scorer_auc = few_labels_figures(draw, tests, (HEADS[2],), flat)["roc_auc"]
     assert scorer_auc > 0.93
     # without smoothing, frames of a segment share a value: the frame AUC is that of segments of equal length
     telling = tests.features.values[:, 2].sum(1)

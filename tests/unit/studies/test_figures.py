@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from conftest import ROOT
-from headhunt_svc.studies.figures import SWEEPS, draw_arms, draw_sweeps, markdown, summary
+from headhunt_svc.studies.figures import SWEEPS, draw_arms, draw_sweeps, learning_curves, markdown, summary
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -33,8 +33,20 @@ RESULT: dict = {
             "test": row(0.9, groups={"unseen_kinds": row(0.8), "new_cameras": {"undefined": "no camera is stated"}}),
             "hard": row(0.7),
             "low_label": {
-                "9": {"mean": 0.6, "std": 0.1, "roc_auc": [0.5, 0.7], "average_precision": [0.2, 0.4]},
-                "18": {"mean": 0.65, "std": 0.1, "roc_auc": [0.6, 0.7], "average_precision": [0.3, 0.35]},
+                "9": {
+                    "mean": 0.6,
+                    "std": 0.1,
+                    "roc_auc": [0.5, 0.7],
+                    "average_precision": [0.2, 0.4],
+                    "unseen_kinds": [0.4, 0.5],
+                },
+                "18": {
+                    "mean": 0.65,
+                    "std": 0.1,
+                    "roc_auc": [0.6, 0.7],
+                    "average_precision": [0.3, 0.35],
+                    "unseen_kinds": [0.5, 0.5],
+                },
             },
         },
         "untrained": {
@@ -72,6 +84,16 @@ def test_the_page_shows_every_arm_on_what_is_new_and_says_what_is_not_there() ->
     text = markdown(RESULT)
     assert "| untrained | 0.450 [0.350, 0.550] | 0.225 |" in text
     assert "new cameras: no row, no camera is stated\n" in text
+
+
+def test_each_figure_of_the_learning_curve_has_a_table() -> None:
+    curves = list(learning_curves(RESULT).values())
+    assert [rows for _, rows in curves] == [
+        [["expert robust", "0.600 ± 0.100", "0.650 ± 0.050"]],
+        [["expert robust", "0.300 ± 0.100", "0.325 ± 0.025"]],
+        [["expert robust", "0.450 ± 0.050", "0.500 ± 0.000"]],
+    ]
+    assert "| expert robust | 0.450 ± 0.050 | 0.500 ± 0.000 |" in markdown(RESULT)
 
 
 def test_the_shipped_tables_and_pictures_are_those_of_the_figures(tmp_path: Path) -> None:

@@ -8,9 +8,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from headhunt_svc.params import Params, load_params
+from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures
 from headhunt_svc.studies.generalisation import (
-    fits,
+    ArmHeads,
+    Fit,
+    fit_arms,
     leave_out_cameras,
     leave_out_kinds,
     markdown,
@@ -27,6 +30,23 @@ KINDS = ("fall", "fire", "run")
 def params(root: Path) -> Params:
     params = load_params()
     return params.model_copy(update={"identify": params.identify.model_copy(update={"top_k": 1})})
+
+
+ARMS = [
+    "logistic",
+    "logistic+normality",
+    "normality",
+    "paper",
+    "all_heads",
+    "heads_chosen_again",
+    "heads_chosen_again,_logistic",
+]
+
+
+def logistic(params: Params) -> Fit:
+    """The one arm, on the head that tells."""
+    plain = params.fit.model_copy(update={"scorer": "logistic"})
+    return lambda prompts: {"logistic": fit_heads(prompts[0], (HEADS[2],), plain).scorer}
 
 
 def corpus() -> LabelledFeatures:
@@ -79,20 +99,23 @@ def test_a_camera_is_measured_on_all_its_videos_and_one_without_a_name_stays() -
 
 def test_the_distance_finds_kinds_that_the_regression_never_saw(params: Params) -> None:
     data = corpus()
-    arms = fits((HEADS[2],), params)
-    assert list(arms) == ["logistic", "logistic+normality", "normality", "heads_chosen_again", "all_heads"]
-    section = measure([data] * len(params.prompts.texts), data, leave_out_kinds(data.records), arms)
+    heads, prompts = ArmHeads((HEADS[2],), (HEADS[0],)), [data] * len(params.prompts.texts)
+    section = measure(prompts, data, leave_out_kinds(data.records), lambda training: fit_arms(training, heads, params))
     assert section["not_left_out"] == {}
     mean = section["mean"]
+    assert list(mean) == ARMS
+    assert mean["paper"]["roc_auc"] < 0.65  # its head is noise
+    assert mean["heads_chosen_again"] == mean["logistic+normality"]  # the head that tells is found again
+    assert mean["heads_chosen_again,_logistic"] == mean["logistic"]
     assert mean["normality"]["roc_auc"] > 0.85
     assert mean["normality"]["gain"] > 0.1  # each kind is along an axis of its own
     assert mean["logistic+normality"]["better"] == 3
-    auc = np.array([[row["roc_auc"][name] for name in arms] for row in section["left_out"].values()])
+    auc = np.array([[row["roc_auc"][name] for name in ARMS] for row in section["left_out"].values()])
     normality = auc[:, 2] - auc[:, 0]
     assert mean["normality"]["gain"] == pytest.approx(normality.mean())
     assert mean["normality"]["gain_error"] == pytest.approx(normality.std(ddof=1) / np.sqrt(3))
     header, rows = table(section)
-    assert header == ["left out", "logistic", "logistic+normality", "normality", "heads chosen again", "all heads"]
+    assert header == ["left out", *(name.replace("_", " ") for name in ARMS)]
     assert [row[0] for row in rows] == [*KINDS, "mean", "above logistic", "better than logistic"]
     assert rows[-1][2] == "3 of 3"
     assert rows[0][1] == f"{section['left_out']['fall']['roc_auc']['logistic']:.3f}"
@@ -101,9 +124,9 @@ def test_the_distance_finds_kinds_that_the_regression_never_saw(params: Params) 
 def test_the_auc_is_that_of_scikit_learn_on_the_left_out_segments(params: Params) -> None:
     data = corpus()
     (group, *_) = leave_out_cameras(data.records)
-    fit = {"logistic": fits((HEADS[2],), params)["logistic"]}
+    fit = logistic(params)
     section = measure([data], data, [group], fit)
-    scorer = fit["logistic"]([data.only(group.training)])
+    scorer = fit([data.only(group.training)])["logistic"]
     tests = data.only(group.measured)
     expected = roc_auc_score(tests.labels, tests.features.select(scorer.heads) @ scorer.weight)
     row = section["left_out"]["camera 0"]
@@ -115,12 +138,11 @@ def test_the_auc_is_that_of_scikit_learn_on_the_left_out_segments(params: Params
 def test_what_cannot_be_left_out_is_named_with_the_reason(params: Params) -> None:
     data = corpus()
     normal = data.only({r.video_id for r in data.records if not (r.is_anomalous and r.camera == "camera 0")})
-    arms = {"logistic": fits((HEADS[2],), params)["logistic"]}
-    section = measure([normal], normal, leave_out_cameras(normal.records), arms)
+    section = measure([normal], normal, leave_out_cameras(normal.records), logistic(params))
     assert section["not_left_out"] == {"camera 0": "its videos hold segments of one class only"}
     assert list(section["left_out"]) == ["camera 1", "camera 2", "camera 3"]
     alone = data.only({r.video_id for r in data.records if r.label in ("fall", "normal")})
-    section = measure([alone], alone, leave_out_kinds(alone.records), arms)
+    section = measure([alone], alone, leave_out_kinds(alone.records), logistic(params))
     assert "fewer than two videos" in section["not_left_out"]["fall"]
     assert section["mean"] == {}
     text = markdown({"kinds": section, "cameras": {"unavailable": "No cameras."}})

@@ -163,16 +163,22 @@ def demo_show(
 def print_rates(result: dict[str, Any]) -> None:
     """Prints the false alarms of every operating point and what it promises, and how they spread over the cameras."""
     title = f"false alarms in {result['hours']:.1f} hours of normal footage of {result['videos']} unseen cameras"
-    columns = ("alarms", "per hour [95 %]", "cameras: least, median, most", "dispersion", "its rule")
-    table = Table("operating point", "smoothing", *columns, title=title)
+    columns = ("alarms", "per hour [95 %]", "cameras: least, median, most", "dispersion")
+    windows = f"share of {result['window_s']:g} s with one"
+    table = Table("operating point", "smoothing", *columns, windows, title=title)
+    rules: dict[str, list[str]] = {}
     for name, by_smoothing in result["operating_points"].items():
         for smoothing, row in by_smoothing.items():
             low, high = row["interval"]
             cameras = [camera["per_hour"] for camera in row["per_camera"].values()]
             spread = f"{min(cameras):.1f}, {median(cameras):.1f}, {max(cameras):.1f}"
             figures = f"{row['per_hour']:.1f} [{low:.1f}, {high:.1f}]", spread, cell(row["dispersion"], 1)
-            table.add_row(safe(name), smoothing, str(row["events"]), *figures, safe(row["rule"] or "-"))
+            share = cell(row["windows_with_alarm"], 2)
+            table.add_row(safe(name), smoothing, str(row["events"]), *figures, share)
+            rules.setdefault(f"{name}: {row['rule'] or 'no rule is known'}", []).append(smoothing)
     wide().print(table)
+    for rule, smoothings in rules.items():
+        wide().print(f"{safe(rule)} ({', '.join(smoothings)})")
     for name, reason in result["unavailable"].items():
         wide().print(f"{safe(name)}: not available: {safe(reason)}")
 

@@ -185,6 +185,8 @@ def _is_there(folder: Path, video: LongVideo) -> bool:
 def make_long(folder: Path, videos: Sequence[LongVideo], processes: int = 2) -> None:
     """Write the long videos that are not in `folder` yet."""
     missing = [video for video in videos if not _is_there(folder, video)]
+    if not missing:
+        return
     with ProcessPoolExecutor(processes) as executor:
         jobs = [executor.submit(write_long, folder, video) for video in missing]
         for job in track(as_completed(jobs), "long videos", len(jobs), console=Console(stderr=True)):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from headhunt_svc.core.event_metrics import false_alarms
+from headhunt_svc.core.promises import window_peaks
 from headhunt_svc.core.protocol import Figures, ScoredVideo
 from headhunt_svc.core.rates import dispersion, poisson_interval
 from headhunt_svc.demo.footage import LongVideo, make_long
@@ -28,6 +29,7 @@ from headhunt_svc.types import NORMAL, OperatingPoint, Smoothing, VideoRecord
 
 RATES = "rates.json"
 MINUTES = 10.0  # of a video
+WINDOW_S = 16.0  # a conformal promise is about windows of about this length: the shortest normal videos of the corpus
 SMOOTHINGS: tuple[Smoothing, Smoothing] = ("offline", "causal")
 
 
@@ -43,9 +45,14 @@ def _raw(item: Input, report: Report) -> ScoredVideo:
     return scored_video(record, report, raw=True)
 
 
-def _alarms(videos: Sequence[ScoredVideo], point: OperatingPoint) -> Figures:
-    """Alarms in normal videos: all, per hour with an interval, and of every camera."""
-    detected = [v.smoothed(point.sigma_segments, point.smoothing).events(point.threshold) for v in videos]
+def _alarms(videos: Sequence[ScoredVideo], point: OperatingPoint, window_s: float) -> Figures:
+    """Alarms in normal videos: all, per hour with an interval, the share of windows with one, and of every camera.
+
+    windows_with_alarm is None where no video is as long as a window.
+    """
+    smoothed = [v.smoothed(point.sigma_segments, point.smoothing) for v in videos]
+    detected = [v.events(point.threshold) for v in smoothed]
+    peaks = np.concatenate([window_peaks(v, window_s) for v in smoothed])
     together = false_alarms(detected)
     counts = [len(v.events) for v in detected]
     hours = np.array([v.duration_s for v in videos]) / 3600
@@ -53,8 +60,9 @@ def _alarms(videos: Sequence[ScoredVideo], point: OperatingPoint) -> Figures:
         "sigma_segments": point.sigma_segments,
         "threshold": point.threshold,
         **together,
-        "interval": poisson_interval(together["events"], together["hours"]),
+        "interval": list(poisson_interval(together["events"], together["hours"])),
         "dispersion": dispersion(counts, hours),
+        "windows_with_alarm": float((peaks > point.threshold).mean()) if len(peaks) else None,
         "per_camera": {
             v.record.video_id: {"events": n, "per_hour": n / h}
             for v, n, h in zip(videos, counts, hours.tolist(), strict=True)
@@ -62,7 +70,9 @@ def _alarms(videos: Sequence[ScoredVideo], point: OperatingPoint) -> Figures:
     }
 
 
-def alarm_rates(videos: Sequence[ScoredVideo], points: Mapping[str, StoredPoint]) -> dict[str, Figures]:
+def alarm_rates(
+    videos: Sequence[ScoredVideo], points: Mapping[str, StoredPoint], window_s: float
+) -> dict[str, Figures]:
     """The alarms in normal videos, of raw scores, at every operating point and for either way of smoothing."""
     rows: dict[str, Figures] = {}
     for name, stored in points.items():
@@ -70,7 +80,7 @@ def alarm_rates(videos: Sequence[ScoredVideo], points: Mapping[str, StoredPoint]
         rows[name] = {
             smoothing: {
                 "rule": point.rule,
-                **_alarms(videos, OperatingPoint(point.sigma_segments, point.threshold, smoothing)),
+                **_alarms(videos, OperatingPoint(point.sigma_segments, point.threshold, smoothing), window_s),
             }
             for smoothing, point in pair
             if point is not None
@@ -96,8 +106,9 @@ def rates(bundle: Path, folder: Path, params: CorpusParams, hours: float, minute
         "detector_id": detector.detector_id,
         "videos": len(videos),
         "minutes": minutes,
+        "window_s": WINDOW_S,
         "hours": sum(v.duration_s for v in scored) / 3600,
-        "operating_points": alarm_rates(scored, detector.bundle.operating_points),
+        "operating_points": alarm_rates(scored, detector.bundle.operating_points, WINDOW_S),
         "unavailable": detector.bundle.unavailable or {},
     }
     write_json(folder / RATES, result)

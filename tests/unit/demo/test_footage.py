@@ -53,15 +53,15 @@ def id_of(person: Person) -> tuple[float, float, float]:
 
 def test_traffic_and_light_are_as_frequent_as_in_the_corpus() -> None:
     """Means over hours: people 0.145 a second, changes of light 0.4 in 20 s."""
-    (scene,) = itertools.islice(scenes(np.random.default_rng(5), camera(1), 36_000.0), 1)
+    (scene,) = itertools.islice(scenes(np.random.default_rng(5), camera(1), 18_000.0), 1)
     times = np.array([a.at_s for a in scene.actors if isinstance(a, Person) and abs(a.speed) > 0.01])
-    assert (times > 0).sum() / 36_000 == pytest.approx((0.05 + 0.24) / 2, rel=0.1)
-    per_minute = np.histogram(times, np.arange(0, 36_001, 60))[0]
+    assert (times > 0).sum() / 18_000 == pytest.approx((0.05 + 0.24) / 2, rel=0.15)
+    per_minute = np.histogram(times, np.arange(0, 18_001, 60))[0]
     assert per_minute.var() > 1.5 * per_minute.mean()  # busy and lonely minutes, more so than at one rate
-    brightness = scene.brightness(np.arange(36_000 * 2) / 2)
+    brightness = scene.brightness(np.arange(18_000 * 2) / 2)
     assert (brightness.min(), brightness.max()) == (pytest.approx(0.55, abs=0.02), pytest.approx(1.45, abs=0.02))
     starts = (np.abs(brightness[1:] - 1) > 1e-9) & (np.abs(brightness[:-1] - 1) <= 1e-9)
-    assert starts.sum() / 36_000 == pytest.approx(0.4 / 20, rel=0.1)
+    assert starts.sum() / 18_000 == pytest.approx(0.4 / 20, rel=0.15)
     assert not scene.anomalous(np.arange(600.0)).any()
 
 
@@ -100,11 +100,11 @@ def test_long_videos_are_made_once_and_are_the_same_bytes(tmp_path: Path) -> Non
 def test_clips_of_the_cameras_are_normal_and_none_of_the_corpus(tmp_path: Path) -> None:
     assert list(unlabelled_cameras()) == list(range(N_LABELLED_CAMERAS, N_CAMERAS))
     params = CorpusParams()
-    paths = make_camera_clips(tmp_path, params, [16, 23], n=1)
-    assert [p.relative_to(tmp_path).as_posix() for p in paths] == ["camera-17/00.mp4", "camera-24/00.mp4"]
-    assert all(160 <= len(read_times(p)[0]) <= 240 for p in paths)
+    (clip,) = make_camera_clips(tmp_path, params, [23], n=1)
+    assert clip == tmp_path / "camera-24" / "00.mp4"
+    assert 160 <= len(read_times(clip)[0]) <= 240
     (again,) = make_camera_clips(tmp_path / "again", params, [23], n=1)
-    assert again.read_bytes() == paths[1].read_bytes()
+    assert again.read_bytes() == clip.read_bytes()
     all_names = [f"cameras/camera-{i + 1:02d}/{n:02d}.mp4" for i in unlabelled_cameras() for n in range(10)]
     seeds = [seed_of(name) for name in all_names + [t.name for t in plan(params)]]
     assert len(set(seeds)) == len(seeds)

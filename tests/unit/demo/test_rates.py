@@ -30,16 +30,17 @@ def test_every_point_counts_its_alarms_and_says_what_it_promises() -> None:
         ),
         "recall": StoredPoint(sigma_segments=0.75, threshold=0.6),
     }
-    rows = alarm_rates(videos, points)
+    rows = alarm_rates(videos, points, 720.0)
     assert {name: list(row) for name, row in rows.items()} == {"f1": ["offline", "causal"], "recall": ["offline"]}
     row = rows["f1"]["offline"]
     assert (row["rule"], row["events"], row["hours"], row["per_hour"]) == ("the best", 3, 3.0, 1.0)
-    assert row["interval"] == pytest.approx((0.6187 / 3, 8.7673 / 3), rel=1e-4)  # tables of Poisson limits, 3 events
+    assert row["interval"] == pytest.approx([0.6187 / 3, 8.7673 / 3], rel=1e-4)  # tables of Poisson limits, 3 events
     assert row["per_camera"] == {
         "yard": {"events": 3, "per_hour": 3.0},
         "gate": {"events": 0, "per_hour": 0.0},
     }
     assert row["dispersion"] == pytest.approx((3 - 1) ** 2 / 1 + (0 - 2) ** 2 / 2)
+    assert row["windows_with_alarm"] == pytest.approx(6 / 28)  # two segments long: 9 in the yard, 19 at the gate
     live = rows["f1"]["causal"]
     assert (live["rule"], live["events"], live["dispersion"]) == ("the best live", 0, None)
     assert (rows["recall"]["offline"]["events"], rows["recall"]["offline"]["rule"]) == (2, None)

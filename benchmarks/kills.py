@@ -48,6 +48,7 @@ from helpers.server import Server  # noqa: E402
 BUNDLE = ROOT / "artifacts" / "detector"
 STUCK_S = 300  # nothing begun, nothing done: nobody works
 FOUND_IN = "/usr/lib/postgresql/15/bin"
+HEADHUNT = [str(Path(sys.executable).with_name("headhunt"))]
 
 
 def make_video(path: Path, seconds: int, seed: int, fps: int = 10) -> Path:
@@ -121,7 +122,7 @@ def environment(settings: JobSettings) -> dict[str, str]:
 
 def start_worker(settings: JobSettings, log: Path, name: str | None = None) -> "subprocess.Popen[bytes]":
     """`headhunt worker` as a process."""
-    command = [str(Path(sys.executable).with_name("headhunt")), "worker", "--bundle", str(BUNDLE)]
+    command = [*HEADHUNT, "worker", "--bundle", str(BUNDLE)]
     with log.open("ab") as f:
         return subprocess.Popen(
             [*command, *(["--name", name] if name else [])], env=os.environ | environment(settings), stdout=f, stderr=f

@@ -17,6 +17,8 @@ import av
 import numpy as np
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 import helpers.typechecking  # noqa: F401  (before headhunt_svc, which it checks)
 from headhunt_svc.core.protocol import ScoredVideo
@@ -59,6 +61,7 @@ LONG_MODULES = [
     ROOT / "tests" / "integration" / f"test_{name}.py"
     for name in (
         "jobs",
+        "kills",
         "pipeline",
         "service",
         "batch",
@@ -73,6 +76,23 @@ LONG_MODULES = [
         "installed",
     )
 ]
+
+
+# Modules that only ask the shared server: one process runs them all, so that one server is started.
+ASKING = ("contract/test_readme.py", "integration/test_service.py", "integration/test_service_contract.py")
+
+
+class Scopes(LoadScopeScheduling):
+    """Whole modules, and those that share the server together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return "server" if scope.endswith(ASKING) else scope
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scopes | None:
+    return Scopes(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

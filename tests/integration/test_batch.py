@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import ROOT, benchmark, until
+from conftest import COMMANDS, ROOT, benchmark, until
 from headhunt_svc.jobs.batch import BatchCounts, run
 from headhunt_svc.jobs.inputs import expand
 from headhunt_svc.jobs.models import JobOptions
@@ -22,6 +23,12 @@ from headhunt_svc.storage.tables import read_table
 BUNDLE = ROOT / "artifacts" / "detector"
 OPTIONS = JobOptions.model_validate({})
 kills = benchmark("kills")
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that scores is a fork of one that has imported torch; Ray's actors start it as they do elsewhere."""
+    monkeypatch.setattr(sys, "executable", COMMANDS.python)
 
 
 def rows(out: Path) -> list[dict[str, object]]:
@@ -59,7 +66,9 @@ def test_ray_gives_the_rows_of_one_process_also_when_an_actor_is_killed(
         assert "BatchScorer" in " ".join(actor.cmdline())
         actor.kill()
 
-    assert run(videos, str(tmp_path / "local"), BUNDLE, OPTIONS) == BatchCounts(4, 1, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", COMMANDS.python)
+        assert run(videos, str(tmp_path / "local"), BUNDLE, OPTIONS) == BatchCounts(4, 1, 0)
     with beside(kill):
         assert run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS, "ray") == BatchCounts(4, 1, 0)
     import ray
@@ -67,10 +76,12 @@ def test_ray_gives_the_rows_of_one_process_also_when_an_actor_is_killed(
     ray.shutdown()
     assert json.dumps(rows(tmp_path / "ray")) == json.dumps(rows(tmp_path / "local"))
     assert [r["state"] for r in rows(tmp_path / "ray")] == ["succeeded"] * 3 + ["failed"]
+    monkeypatch.setattr(sys, "executable", COMMANDS.python)
     assert run(videos, str(tmp_path / "ray"), BUNDLE, OPTIONS) == BatchCounts(4, 1, 3)
     assert not (tmp_path / "ray" / "work").exists()
 
 
+@pytest.mark.usefixtures("forked")
 def test_what_kills_the_process_that_scores_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADHUNT_JOBS_ATTEMPTS", "2")
     monkeypatch.setenv("HEADHUNT_JOBS_BACKOFF_S", "0.1")
@@ -92,6 +103,7 @@ def test_what_kills_the_process_that_scores_costs_itself_only(tmp_path: Path, mo
     assert errors == [f"{poison}: {error}"]
 
 
+@pytest.mark.usefixtures("forked")
 def test_results_may_go_to_an_object_store(tmp_path: Path) -> None:
     import fsspec
 
@@ -103,6 +115,7 @@ def test_results_may_go_to_an_object_store(tmp_path: Path) -> None:
         assert read_table(f).to_pylist()[0]["video_id"] == "a.mp4"
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_video_whose_store_is_unknown_is_a_row_with_its_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,10 @@
-"""The durable queue with real workers, the embedded detector, and SIGKILL."""
+"""The durable queue with a real worker and the embedded detector; test_kills.py kills workers."""
 
 import base64
 import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import ROOT, benchmark, headhunt, until
+from conftest import COMMANDS, ROOT, benchmark, headhunt, until
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import ConfigError
@@ -23,7 +22,6 @@ from headhunt_svc.jobs.queue import DONE
 from headhunt_svc.settings import JobSettings, Settings
 
 BUNDLE = ROOT / "artifacts" / "detector"
-KILLS = int(os.environ.get("HEADHUNT_TEST_KILLS", "2"))
 kills = benchmark("kills")
 
 
@@ -89,6 +87,7 @@ def store() -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def environment(hooks: object) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kills, "HEADHUNT", [COMMANDS.python, "headhunt"])
         patch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", "127.0.0.1")
         patch.setenv("HEADHUNT_JOBS_WEBHOOK_PRIVATE", "true")
         patch.setenv("HEADHUNT_JOBS_WEBHOOK_SECRET", "whsec_" + base64.b64encode(bytes(32)).decode())
@@ -277,41 +276,6 @@ def test_purge_keeps_what_another_job_needs(jobs: Jobs, tmp_path: Path) -> None:
     assert not result.exists()
     with pytest.raises(ConfigError, match="there is no job"):
         jobs.show(old.job_id)
-
-
-def test_a_worker_that_is_killed_at_any_moment_loses_nothing(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = JobSettings(folder=tmp_path / "jobs", checkpoint_s=0.2)
-    found = kills.run(settings, videos(tmp_path, 3, seconds=90), KILLS, workers=1)
-    assert found["state"] == "succeeded"
-    assert found["results"] == found["results_of_these_videos"] == 3
-    assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0
-
-
-def test_two_workers_on_postgresql_outlive_it_and_one_finishes_alone(
-    environment: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """One of them is there before the database is, and is the one that stays."""
-    with kills.postgres() as db:
-
-        def outage() -> None:
-            db.stop()
-            time.sleep(5)
-            db.start()
-
-        settings = JobSettings(folder=tmp_path / "jobs", database=db.url, checkpoint_s=0.2)
-        log = tmp_path / "early.log"
-        db.stop()
-        early = kills.start_worker(settings, log)
-        try:
-            until(lambda: "does not answer" in log.read_text())
-            db.start()
-            found = kills.run(settings, videos(tmp_path, 4, seconds=90), kills=1, workers=1, again=False, outage=outage)
-        finally:
-            early.terminate()
-            early.wait(40)
-    assert found["state"] == "succeeded"
-    assert found["results"] == found["results_of_these_videos"] == 4
-    assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0
 
 
 def test_file_names_of_any_bytes_go_through_the_queue(

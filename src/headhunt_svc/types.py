@@ -14,7 +14,7 @@ Split = Literal["calibration", "validation", "test", "hard"]
 LABELLED: tuple[Split, ...] = ("calibration", "validation")  # the splits whose labels a detector is made from
 SpanEnds = Literal["inclusive", "half_open"]  # does the frame that an annotation names as a span's end belong to it?
 Smoothing = Literal["offline", "causal", "mirrored"]  # see core/localization.smooth
-Verdict = Literal["trustworthy", "interchangeable", "not trustworthy"]
+Verdict = Literal["trustworthy", "unstable", "interchangeable", "not trustworthy"]
 
 
 class FrameSpan(NamedTuple):
@@ -140,12 +140,26 @@ class RobustSaliency:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternatives:
+    """Held-out AUC of other heads than the chosen ones, on the same halves: as many random ones (mean), and all.
+
+    random_error, all_error: standard errors of the differences to the chosen heads.
+    """
+
+    random_auc: float
+    random_error: float
+    all_auc: float
+    all_error: float
+
+
+@dataclass(frozen=True, slots=True)
 class Confidence:
     """Confidence in a choice of heads, from the same procedure on random halves of the calibration videos.
 
     frequency: for every chosen head, the share of the halves that choose it too. stability: agreement of the halves'
     choices beyond chance, 1 if all are the same. agreement: share of the best K heads that two prompts have in common.
     held_out_auc: of a probe of the heads chosen and fitted on one half, on the other; its standard error beside it.
+    alternatives: None in older files.
     """
 
     subsamples: int
@@ -156,6 +170,7 @@ class Confidence:
     held_out_error: float
     verdict: Verdict
     words: str
+    alternatives: Alternatives | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,23 +11,33 @@ from itertools import combinations, islice
 
 import numpy as np
 from jaxtyping import Bool, Float64
+from scipy.stats import t as student
 
 from headhunt_svc.core.folds import Labels, check_videos, video_samples
 from headhunt_svc.core.metrics import ranking_auc
-from headhunt_svc.core.probe import bootstrap_rows, concatenated, cross_validated_outputs, held_out_outputs
+from headhunt_svc.core.probe import (
+    bootstrap_rows,
+    concatenated,
+    cross_validated_outputs,
+    held_out_auc,
+    held_out_outputs,
+)
 from headhunt_svc.core.saliency import Values, check_labels, head_criteria, saliency, separability
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import IdentifyParams
-from headhunt_svc.types import Confidence, RobustSaliency, Verdict
+from headhunt_svc.types import Alternatives, Confidence, RobustSaliency, Verdict
 
 BOOTSTRAP = 200  # resamples of the videos for the standard error of a gain
-ONE_SIDED_95 = 1.645
+RANDOM_SETS = 10  # of as many random heads, to compare a choice with
+STABLE = 0.4  # below, agreement of choices is poor (Nogueira et al. 2018, after Fleiss)
 OFTEN = 0.9  # "chosen in over 90 % of subsamples"
 
 MEANING: dict[Verdict, str] = {
-    "trustworthy": "the choice can be trusted",
-    "interchangeable": "the heads work, but others would do as well: which ones are chosen depends on the videos",
-    "not trustworthy": "not clearly better: the choice is not trustworthy; check the labels, or label more videos",
+    "trustworthy": "the choice matters, and other videos would choose much the same: it can be trusted",
+    "unstable": "the choice matters, but other videos would choose other heads",
+    "interchangeable": "heads are interchangeable: they work, but random ones are not clearly worse",
+    "not trustworthy": "heads are at chance, not clearly better: the choice is not trustworthy; check the labels, or "
+    "label more videos",
 }
 
 Outputs = Float64[np.ndarray, "head segment"]
@@ -226,28 +236,69 @@ def prompt_agreement(table: Float64[np.ndarray, "prompt head"], top_k: int) -> f
     return float(np.mean(pairs)) if pairs else None
 
 
-def confidence(choice: HeadChoice, trials: Sequence[Trial]) -> Confidence:
-    """Confidence in a choice, in numbers and in words.
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """AUC of other heads on each of some halves: the mean of RANDOM_SETS random sets, and all usable heads."""
 
-    The choice is not trustworthy if heads chosen on half the videos are not clearly better than chance on the others:
-    at one side and 95 %, with the standard error of Nadeau and Bengio (2003), as the halves overlap. It is
-    interchangeable if they are, but fewer than half of the heads are chosen in most of the halves.
+    random: Float64[np.ndarray, " trial"]
+    everything: Float64[np.ndarray, " trial"]
+
+
+def rivals(
+    prompts: Sequence[Values],
+    labels: Labels,
+    halves: Sequence[Bool[np.ndarray, " segment"]],
+    choice: HeadChoice,
+    params: IdentifyParams,
+) -> Rivals:
+    """Measure as many random heads as were chosen, and all usable heads, as `trial` measures the chosen ones."""
+    usable, random = np.flatnonzero(np.isfinite(choice.table).all(0)), np.random.default_rng(params.seed)
+    sets = [random.choice(usable, len(choice.chosen), replace=False).tolist() for _ in range(RANDOM_SETS)]
+    tests = [np.flatnonzero(~inside) for inside in halves]
+    auc = np.mean([held_out_auc(values, labels, [*sets, usable.tolist()], tests) for values in prompts], axis=0)
+    return Rivals(auc[:, :-1].mean(1), auc[:, -1])
+
+
+def _error(values: Float64[np.ndarray, " trial"], share: float) -> float:
+    """Standard error of a mean over halves that overlap (Nadeau and Bengio 2003)."""
+    return float(values.std(ddof=1) * np.sqrt(1 / len(values) + share))
+
+
+def confidence(choice: HeadChoice, trials: Sequence[Trial], others: Rivals) -> Confidence:
+    """Confidence in a choice, in numbers and in words, from halves of the videos.
+
+    Heads are at chance (not trustworthy) if those chosen on one half are not clearly better than .5 on the other. They
+    are interchangeable if they are, but not clearly better than as many random heads on the same halves. Else the
+    choice matters: it is trustworthy if the halves' choices also agree (STABLE), and unstable if not. Clearly: by the
+    corrected resampled t test at one side and 95 % (Nadeau and Bengio 2003), as the halves overlap.
     """
     k, n = len(choice.chosen), len(trials)
     frequency = frequencies(trials, choice.table.shape[1])
     own = frequency[list(choice.chosen)]
     auc = np.array([t.auc for t in trials])
-    error = float(auc.std(ddof=1) * np.sqrt(1 / n + np.mean([t.share for t in trials])))
-    works, agreement = auc.mean() - ONE_SIDED_95 * error > 0.5, prompt_agreement(choice.table, k)
-    steady = np.mean(own > 0.5) >= 0.5
-    verdict: Verdict = "not trustworthy" if not works else "trustworthy" if steady else "interchangeable"
+    share, clear = float(np.mean([t.share for t in trials])), float(student.ppf(0.95, n - 1))
+    error, agreement = _error(auc, share), prompt_agreement(choice.table, k)
+    gain, lead = auc - others.random, others.everything - auc
+    seen = Alternatives(
+        float(others.random.mean()), _error(gain, share), float(others.everything.mean()), _error(lead, share)
+    )
+    stability = selection_stability(frequency, n)
+    if auc.mean() - clear * error <= 0.5:
+        verdict: Verdict = "not trustworthy"
+    elif gain.mean() <= clear * seen.random_error:
+        verdict = "interchangeable"
+    else:
+        verdict = "trustworthy" if stability >= STABLE else "unstable"
+    more = " All heads together are clearly better: try a larger identify.top_k."
     words = (
         f"{int((own > OFTEN).sum())} of {k} heads were chosen in over {100 * OFTEN:.0f} % of {n} subsamples (half of "
-        f"the videos each), {int((own > 0.5).sum())} in over half (chance: {100 * k / len(frequency):.0f} %). "
+        f"the videos each), {int((own > 0.5).sum())} in over half (chance: {100 * k / len(frequency):.0f} %); "
+        f"stability {stability:.2f} (poor below {STABLE:g}). "
         + (f"Two prompts agree on {100 * agreement:.0f} % of their best {k}. " if agreement is not None else "")
         + f"Heads chosen on one half rank the other half's segments with AUC {auc.mean():.2f} +- {error:.2f} "
-        f"(chance: 0.50): {MEANING[verdict]}."
+        f"(chance: 0.50), {gain.mean():+.3f} +- {seen.random_error:.3f} to as many random heads "
+        f"({seen.random_auc:.2f}), {-lead.mean():+.3f} +- {seen.all_error:.3f} to all heads ({seen.all_auc:.2f}): "
+        f"{MEANING[verdict]}." + (more if lead.mean() > clear * seen.all_error else "")
     )
     own_frequency = tuple(float(f) for f in own)
-    stability = selection_stability(frequency, n)
-    return Confidence(n, own_frequency, stability, agreement, float(auc.mean()), error, verdict, words)
+    return Confidence(n, own_frequency, stability, agreement, float(auc.mean()), error, verdict, words, seen)

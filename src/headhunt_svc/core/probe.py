@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from headhunt_svc.core.clustering import Points
+from headhunt_svc.core.clustering import Gram, Points
 from headhunt_svc.core.folds import Labels, Rows, video_folds
+from headhunt_svc.core.metrics import ranking_auc
 from headhunt_svc.core.saliency import Values, chunks, usable_heads
 from headhunt_svc.params import IdentifyParams
 
@@ -28,11 +29,13 @@ class _Fit:
     def __init__(self, x: Points, y: Float64[np.ndarray, " segment"]) -> None:
         n, d = x.shape[1:]
         self._x, self._is_whole = x, n <= d
-        products = x @ x.transpose(0, 2, 1) if self._is_whole else x.transpose(0, 2, 1) @ x
-        penalty = PENALTY * np.trace(products, axis1=1, axis2=2)[:, None, None] / n
-        inverse = np.linalg.inv(products + penalty * np.eye(min(n, d)))
-        self._left = np.eye(n) + 1 / n - penalty * inverse if self._is_whole else x @ inverse
-        fitted = self._left @ y if self._is_whole else (self._left @ (y @ x)[..., None])[..., 0] + y.mean()
+        if self._is_whole:
+            self._left = _hat(x @ x.transpose(0, 2, 1))
+            fitted = self._left @ y
+        else:
+            products = x.transpose(0, 2, 1) @ x
+            self._left = x @ np.linalg.inv(products + _penalty(products, n) * np.eye(d))
+            fitted = (self._left @ (y @ x)[..., None])[..., 0] + y.mean()
         self._residuals = y - fitted
 
     def block(self, rows: Int[np.ndarray, " row"]) -> Float64[np.ndarray, "head row row"]:
@@ -45,8 +48,31 @@ class _Fit:
         self, rows: Int[np.ndarray, " row"], y: Float64[np.ndarray, " segment"]
     ) -> Float64[np.ndarray, "head row"]:
         """Predictions for some segments by a fit to the others."""
-        left_out = np.eye(len(rows)) - self.block(rows)
-        return np.asarray(y[rows] - np.linalg.solve(left_out, self._residuals[:, rows, None])[..., 0])
+        return _left_out(self.block(rows), self._residuals[:, rows], y[rows])
+
+
+def _penalty(products: Float64[np.ndarray, "head k k"], n: int) -> Float64[np.ndarray, "head 1 1"]:
+    return np.asarray(PENALTY * np.trace(products, axis1=1, axis2=2)[:, None, None] / n)
+
+
+def _hat(gram: Gram) -> Gram:
+    """H from the products of the segments' features."""
+    n, penalty = gram.shape[1], _penalty(gram, gram.shape[1])
+    return np.asarray(np.eye(n) + 1 / n - penalty * np.linalg.inv(gram + penalty * np.eye(n)))
+
+
+def _left_out(
+    block: Float64[np.ndarray, "head row row"],
+    residuals: Float64[np.ndarray, "head row"],
+    y: Float64[np.ndarray, " row"],
+) -> Float64[np.ndarray, "head row"]:
+    """Predictions for rows by fits to the others."""
+    return np.asarray(y - np.linalg.solve(np.eye(len(y)) - block, residuals[..., None])[..., 0])
+
+
+def _standardised(x: Points) -> Points:
+    scale = x.std(1, keepdims=True)
+    return np.asarray(x / np.where(scale > 1e-8, scale, 1.0))
 
 
 def held_out_outputs(
@@ -59,14 +85,36 @@ def held_out_outputs(
     y = labels.astype(np.float64)
     result = np.full((values.shape[1], len(labels)), np.nan)
     for heads, x in chunks(values, np.flatnonzero(usable_heads(values))):
-        scale = x.std(1, keepdims=True)
-        fit = _Fit(x / np.where(scale > 1e-8, scale, 1.0), y)
+        fit = _Fit(_standardised(x), y)
         total = np.full((len(tests), *x.shape[:2]), np.nan)
         for partition, folds in zip(total, tests, strict=True):
             for rows in folds:
                 partition[:, rows] = fit.held_out(rows, y)
         result[heads] = total.mean(0)
     return result
+
+
+def held_out_auc(
+    values: Values, labels: Labels, sets: Sequence[Sequence[int]], tests: Sequence[Rows]
+) -> Float64[np.ndarray, "test set"]:
+    """AUC of the probes of some sets of heads in rows that are held out, one fit of each set for all tests.
+
+    A set's products are the sum of those of its heads, so its features are never put together.
+    """
+    y = labels.astype(np.float64)
+    member = np.zeros((len(sets), values.shape[1]))
+    for row, heads in zip(member, sets, strict=True):
+        row[list(heads)] = 1.0
+    gram = np.zeros((len(sets), len(y), len(y)))
+    for heads, x in chunks(values, np.flatnonzero(usable_heads(values) & member.any(0))):
+        x = _standardised(x)
+        for total, row in zip(gram, member, strict=True):
+            for points in x[row[heads] > 0]:
+                total += points @ points.T
+    hat = _hat(gram)
+    residuals = y - hat @ y
+    auc = [ranking_auc(_left_out(hat[:, t][:, :, t], residuals[:, t], y[t]), labels[t]) for t in tests]
+    return np.array(auc)
 
 
 def cross_validated_outputs(

@@ -111,9 +111,10 @@ def drawn_peaks(videos: Sequence[ScoredVideo], window_s: float) -> Float64[np.nd
 
 
 class WindowPromise(NamedTuple):
-    """A conformal threshold, and what it promises in words."""
+    """A conformal threshold, what the share of windows above it can be, and the promise in words."""
 
     threshold: float
+    up_to: float
     words: str
 
 
@@ -132,13 +133,14 @@ def window_promise(normal: Sequence[ScoredVideo], params: CalibrateParams) -> Wi
         )
     threshold = conformal_threshold(peaks, params.conformal_rate)
     long_enough = [s for s in lengths if s >= window_s - ROUNDING_S]
-    up_to = realised_share(len(peaks), params.conformal_rate, params.confidence)
+    # rounded up, since words have two digits
+    up_to = math.ceil(100 * realised_share(len(peaks), params.conformal_rate, params.confidence)) / 100
     words = (
         f"over many calibrations at most {params.conformal_rate:g} of windows of {window_s:.3g} s of new normal videos "
         f"alarm; with these {len(peaks)} videos of {min(long_enough):.3g} to {max(long_enough):.3g} s the share can be "
         f"up to {up_to:.2f} ({100 * params.confidence:.4g} % confidence)"
     )
-    return WindowPromise(threshold, words)
+    return WindowPromise(threshold, up_to, words)
 
 
 def check_mostly_normal(videos: Sequence[ScoredVideo], threshold: float) -> None:

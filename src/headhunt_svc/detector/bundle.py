@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_serializer, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -59,6 +59,9 @@ def model_key(mllm: MllmParams, revision: str | None = None) -> str:
     return f"{revision or model_revision(mllm)} {mllm.dtype} {mllm.attention}"
 
 
+_CONFIDENCE = TypeAdapter(Confidence)
+
+
 def save_selection(path: Path, selection: HeadSelection) -> None:
     """Write heads.json."""
     write_json(
@@ -86,7 +89,7 @@ def load_selection(path: Path) -> HeadSelection:
         heads = tuple(HeadRef(h["layer"], h["head"]) for h in raw["heads"])
         rss = tuple(float(h["rss"]) for h in raw["heads"])
         row, mllm, prompts = raw["confidence"], raw["mllm"], tuple(raw["prompts"])
-        confidence = Confidence(**row | {"frequency": tuple(row["frequency"])}) if row else None
+        confidence = _CONFIDENCE.validate_python(row) if row else None
         features = raw["features"]
         of = (mllm["id"], mllm["revision"], raw["criteria"], confidence, raw["data"])
         return HeadSelection(heads, rss, prompts, *of, features["model"], features["segmentation"])
@@ -212,7 +215,10 @@ class Bundle(BaseModel):
     @model_serializer(mode="wrap")
     def _omit_later_fields(self, handler: Callable[[object], Any]) -> dict[str, Any]:
         fields = type(self).model_fields
-        return {k: v for k, v in handler(self).items() if v is not None or fields[k].is_required()}
+        row = {k: v for k, v in handler(self).items() if v is not None or fields[k].is_required()}
+        if self.confidence is not None and self.confidence.alternatives is None:
+            del row["confidence"]["alternatives"]
+        return row
 
     @property
     def detector_id(self) -> str:

@@ -14,6 +14,7 @@ from headhunt_svc.core.identification import (
     confidence,
     frequencies,
     halves,
+    rivals,
     robust_saliency,
     trial,
 )
@@ -44,11 +45,15 @@ def _measure_confidence(
 ) -> tuple[Confidence, np.ndarray] | None:
     """Confidence in a choice, and how often each head was chosen; None if there are too few videos to measure it."""
     data, values = per_prompt[0], [d.features.values for d in per_prompt]
+    drawn = halves(data.labels, data.videos, params)
+    if not drawn:
+        return None
     trials = [
         trial(values, data.labels, data.videos, inside, len(choice.chosen), params)
-        for inside in track(halves(data.labels, data.videos, params), description="subsamples")
+        for inside in track(drawn, description="subsamples")
     ]
-    return (confidence(choice, trials), frequencies(trials, values[0].shape[1])) if trials else None
+    others = rivals(values, data.labels, drawn, choice, params)
+    return confidence(choice, trials, others), frequencies(trials, values[0].shape[1])
 
 
 def _grid(heads: Sequence[HeadRef], values: np.ndarray) -> np.ndarray:

@@ -4,19 +4,23 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from conftest import benchmark
 from headhunt_svc.core.folds import video_folds, video_samples
 from headhunt_svc.core.identification import (
     HeadChoice,
+    Rivals,
     Trial,
     choose_heads,
     confidence,
     halves,
     prompt_agreement,
+    rivals,
     selection_stability,
     trial,
 )
+from headhunt_svc.core.probe import concatenated, held_out_outputs
 from headhunt_svc.core.saliency import separability
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import IdentifyParams
@@ -40,8 +44,9 @@ def calibration(n_videos: int = 24, seed: int = 0) -> tuple[list[np.ndarray], np
 
 def tried(prompts: list[np.ndarray], labels: np.ndarray, videos: list[str], params: IdentifyParams) -> Confidence:
     choice = choose_heads(prompts, labels, videos, params)
-    k = len(choice.chosen)
-    return confidence(choice, [trial(prompts, labels, videos, h, k, params) for h in halves(labels, videos, params)])
+    drawn, k = halves(labels, videos, params), len(choice.chosen)
+    trials = [trial(prompts, labels, videos, h, k, params) for h in drawn]
+    return confidence(choice, trials, rivals(prompts, labels, drawn, choice, params))
 
 
 def test_robust_finds_planted_heads_where_the_paper_does_not() -> None:
@@ -90,7 +95,42 @@ def test_heads_that_all_know_the_same_little_are_called_interchangeable() -> Non
     measured = tried([values], labels, videos, ROBUST.model_copy(update={"top_k": 4}))
     assert measured.held_out_auc > 0.7
     assert measured.verdict == "interchangeable"
-    assert "others would do as well" in measured.words
+    assert measured.alternatives is not None
+    assert "heads are interchangeable" in measured.words
+
+
+def test_a_choice_that_matters_but_that_others_would_not_repeat_is_called_unstable() -> None:
+    """20 of 40 heads know, all the same thing with noise of their own; three are chosen."""
+    _, labels, videos = calibration()
+    knows = np.arange(40) % 2 == 0
+    values = np.random.default_rng(0).normal(size=(len(labels), 40, 8)) + 0.5 * labels[:, None, None] * knows[:, None]
+    measured = tried([values], labels, videos, ROBUST.model_copy(update={"subsamples": 30}))
+    assert measured.verdict == "unstable"
+    assert measured.stability < 0.4
+    assert measured.alternatives is not None
+    assert measured.held_out_auc > measured.alternatives.random_auc
+    assert "the choice matters, but other videos would choose other heads" in measured.words
+    assert "All heads together are clearly better" in measured.words
+
+
+def test_other_heads_are_measured_as_the_chosen_ones_are() -> None:
+    """Against the same probe of the same heads put together, half by half, and the mean over prompts by hand."""
+    prompts, labels, videos = calibration()
+    prompts[0][:, 5], prompts[1][:, 5] = 1.0, 1.0  # a constant head, which is no alternative
+    choice, drawn = choose_heads(prompts, labels, videos, ROBUST), halves(labels, videos, ROBUST)[:4]
+    usable = [i for i in range(40) if i != 5]
+    random = np.random.default_rng(ROBUST.seed)
+    sets = [random.choice(usable, 3, replace=False) for _ in range(10)]
+
+    def auc(heads: list[int], inside: np.ndarray) -> float:
+        out = np.flatnonzero(~inside)
+        rows = [held_out_outputs(concatenated(v, heads), labels, [[out]])[0, out] for v in prompts]
+        return float(np.mean([roc_auc_score(labels[out], row) for row in rows]))
+
+    others = rivals(prompts, labels, drawn, choice, ROBUST)
+    for i, inside in enumerate(drawn):
+        assert others.random[i] == pytest.approx(np.mean([auc(s.tolist(), inside) for s in sets]))
+        assert others.everything[i] == pytest.approx(auc(usable, inside))
 
 
 def test_copies_of_a_head_are_not_chosen_beside_it() -> None:
@@ -195,9 +235,27 @@ def test_what_cannot_be_chosen_from_is_named(criteria: str) -> None:
 def test_words_and_numbers_agree() -> None:
     choice = HeadChoice((0, 1), np.array([[0.9, 0.8, 0.1, 0.2]]), None)
     trials = [Trial((0, 1), 0.9, 1.0)] * 19 + [Trial((0, 2), 0.8, 1.0)]
-    measured = confidence(choice, trials)
+    auc, others = np.array([0.9] * 19 + [0.8]), Rivals(np.linspace(0.6, 0.65, 20), np.full(20, 0.85))
+    measured = confidence(choice, trials, others)
     assert measured.frequency == (1.0, 0.95)
     assert measured.words.startswith("2 of 2 heads were chosen in over 90 % of 20 subsamples")
-    auc = np.array([0.9] * 19 + [0.8])
+    assert "+0.270 +- " in measured.words
     assert measured.held_out_error == pytest.approx(auc.std(ddof=1) * np.sqrt(1 / 20 + 1))
     assert (measured.verdict, measured.agreement) == ("trustworthy", None)
+    seen = measured.alternatives
+    assert seen is not None
+    assert (seen.random_auc, seen.all_auc) == (pytest.approx(0.625), pytest.approx(0.85))
+    assert seen.random_error == pytest.approx((auc - others.random).std(ddof=1) * np.sqrt(1 / 20 + 1))
+    assert seen.all_error == pytest.approx((others.everything - auc).std(ddof=1) * np.sqrt(1 / 20 + 1))
+
+
+@pytest.mark.parametrize(("lead", "verdict"), [(1.04, "trustworthy"), (0.96, "interchangeable")])
+def test_better_than_random_heads_is_decided_by_the_corrected_t_test(lead: float, verdict: str) -> None:
+    """The mean gain just above and just below its quantile times its standard error."""
+    choice = HeadChoice((0, 1), np.array([[0.9, 0.8, 0.1, 0.2]]), None)
+    auc = np.random.default_rng(0).normal(0.9, 0.001, 8)
+    spread = np.random.default_rng(1).normal(size=8)
+    spread = 0.01 * (spread - spread.mean()) / spread.std(ddof=1)
+    needed = 1.894579 * 0.01 * np.sqrt(1 / 8 + 1)  # t with 7 degrees of freedom
+    others = Rivals(auc - lead * needed - spread, auc)
+    assert confidence(choice, [Trial((0, 1), a, 1.0) for a in auc.tolist()], others).verdict == verdict

@@ -135,6 +135,7 @@ def test_the_words_say_lengths_and_what_the_share_can_be() -> None:
         "over many calibrations at most 0.2 of windows of 10 s of new normal videos alarm; with these 9 videos of 10 "
         "to 18 s the share can be up to 0.43 (95 % confidence)"
     )
+    assert promise.up_to == 0.43 >= realised_share(9, 0.2, 0.95) > 0.42
     longer = window_promise(videos, params.model_copy(update={"conformal_window_s": 14.0}))
     assert "windows of 14 s of new normal videos alarm; with these 5 videos of 14 to 18 s" in longer.words
     with pytest.raises(FeatureError, match=r"no normal video is as long as a window of 20 s: the longest has 18 s"):

@@ -32,6 +32,7 @@ from headhunt_svc.storage import files
 from headhunt_svc.storage.files import read_json, write_json
 from headhunt_svc.storage.tables import read_table
 from headhunt_svc.types import (
+    Alternatives,
     Confidence,
     FrameSpan,
     HeadRef,
@@ -225,12 +226,18 @@ def test_features_of_another_model_prompts_or_segments_are_named(tmp_path: Path,
 
 def test_selection_round_trip(tmp_path: Path) -> None:
     sure = Confidence(50, (1.0, 0.9), 0.8, None, 0.91, 0.03, "trustworthy", "2 of 2 heads")
-    for confidence in (sure, None):
+    compared = replace(sure, alternatives=Alternatives(0.8, 0.02, 0.9, 0.01))
+    for confidence in (compared, sure, None):
         chosen = HeadSelection(
             HEADS, (0.5, 0.25), SOURCE.prompts, "m", "r", "robust", confidence, "d", "r float32", "1.6 s"
         )
         save_selection(tmp_path / "heads.json", chosen)
         assert load_selection(tmp_path / "heads.json") == chosen
+    save_selection(tmp_path / "heads.json", replace(chosen, confidence=sure))
+    raw = json.loads((tmp_path / "heads.json").read_text())
+    del raw["confidence"]["alternatives"]  # of an older version
+    (tmp_path / "heads.json").write_text(json.dumps(raw))
+    assert load_selection(tmp_path / "heads.json").confidence == sure
     (tmp_path / "heads.json").write_text('{"heads": []}')
     with pytest.raises(ArtifactError, match="run `headhunt identify`"):
         load_selection(tmp_path / "heads.json")

@@ -1,7 +1,9 @@
 """What speaks against trusting a detector: stated once, from the bundle alone, wherever its scores are read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import onnx
 import pytest
@@ -10,7 +12,7 @@ from conftest import ROOT
 from headhunt_svc.detector.bundle import Bundle, load_bundle, save_graph
 from headhunt_svc.detector.cautions import cautions, domain_of
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.types import Confidence, Verdict
+from headhunt_svc.types import Alternatives, Confidence, Verdict
 
 SHIPPED = ROOT / "artifacts" / "detector"
 
@@ -28,18 +30,22 @@ def test_a_bundle_of_before_is_written_as_it_was_read() -> None:
     assert old.cautions == ()
 
 
-@pytest.mark.parametrize("verdict", ["trustworthy", "interchangeable", "not trustworthy"])
+@pytest.mark.parametrize("verdict", ["trustworthy", "unstable", "interchangeable", "not trustworthy"])
 def test_domain_and_confidence_are_part_of_the_detector(verdict: Verdict) -> None:
     old, _ = load_bundle(SHIPPED)
     new = old.model_copy(update={"domain": "parking lots", "confidence": measured(verdict)})
     assert new.detector_id != old.detector_id
+    compared = replace(measured(verdict), alternatives=Alternatives(0.6, 0.02, 0.7, 0.01))
+    later = new.model_copy(update={"confidence": compared})
+    assert Bundle.model_validate_json(later.model_dump_json()) == later
     assert Bundle.model_validate_json(new.model_dump_json()) == new
     assert new.cautions == cautions("parking lots", measured(verdict))
 
 
 def test_every_caution_says_the_way_out() -> None:
     assert cautions(None, None) == cautions(None, measured("trustworthy")) == ()
-    assert cautions(None, measured("interchangeable")) == ()  # those heads work
+    for works in ("unstable", "interchangeable"):
+        assert cautions(None, measured(cast(Verdict, works))) == ()
     (domain,) = cautions("parking lots", None)
     assert "has seen parking lots only" in domain
     assert "name another model as mllm.id in params.yaml" in domain

@@ -84,7 +84,8 @@ def recalibrate(
     """Refit scorer and operating points to new labels from stored features, as a new bundle; runs no model."""
     from headhunt_svc.pipeline.recalibrate import recalibrate as run
 
-    print_calibration(run(load_params(params), labels, paths.INDEX, paths.LABELS, paths.FEATURES, bundle, out))
+    values = load_params(params)
+    print_calibration(run(values, labels, paths.INDEX, paths.LABELS, paths.FEATURES, bundle, out), values.fit)
     print_bundle(out, paths.METRICS)
 
 

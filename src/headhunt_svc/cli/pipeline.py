@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import cell, print_passes, safe, wide
+from headhunt_svc.cli.console import cell, note, print_passes, safe, wide
 from headhunt_svc.cli.options import PARAMS, ParamsFile
-from headhunt_svc.params import load_params, prompt_sets
+from headhunt_svc.params import FitParams, load_params, prompt_sets
 from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def fit(params: ParamsFile = PARAMS) -> None:
     """Fit the scorer on the expert heads, and report its calibration curve."""
     from headhunt_svc.pipeline.fit import fit as run
 
-    inputs = (paths.INDEX, paths.LABELS, paths.FEATURES, paths.HEADS)
-    print_calibration(run(load_params(params), *inputs, paths.SCORER))
+    inputs, values = (paths.INDEX, paths.LABELS, paths.FEATURES, paths.HEADS), load_params(params)
+    print_calibration(run(values, *inputs, paths.SCORER), values.fit)
 
 
 @app.command()
@@ -124,7 +124,23 @@ def print_selection(selection: HeadSelection, path: Path) -> None:
     console.print(confidence.words if confidence else NOT_MEASURED)
 
 
-def print_calibration(fitted: "FittedScorer") -> None:
+def grid_notes(fitted: "FittedScorer", params: FitParams) -> list[str]:
+    """What was chosen at an edge of its grid, where a wider one may hold a better choice; 0 is no such edge."""
+    choices = [("C", "fit.grid", fitted.c, params.grid)]
+    if fitted.normality is not None and fitted.normality.basis != "default":
+        weights = params.normality_weights
+        choices.append(
+            ("the weight of the distance to normal", "fit.normality_weights", fitted.normality.gamma, weights)
+        )
+    notes = []
+    for name, grid, value, values in choices:
+        for edge, word, more in ((max(values), "largest", "larger"), (min(values), "smallest", "smaller")):
+            if len(set(values)) > 1 and value == edge > 0:
+                notes.append(f"{name}, {value:g}, is the {word} of {grid}: try {more} ones")
+    return notes
+
+
+def print_calibration(fitted: "FittedScorer", params: FitParams) -> None:
     """Prints the calibration curve: predicted probabilities beside the observed share of anomalous segments."""
     curve = fitted.curve
     title = f"held-out videos: AUC of segments {fitted.held_out_auc:.3f}, Brier score {curve.brier:.3f}, C {fitted.c:g}"
@@ -134,6 +150,8 @@ def print_calibration(fitted: "FittedScorer") -> None:
     wide().print(table)
     if fitted.normality is not None:
         print_normality(fitted.normality)
+    for text in grid_notes(fitted, params):
+        note(text)
 
 
 def print_normality(choice: "NormalityChoice") -> None:

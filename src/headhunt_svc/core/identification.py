@@ -22,7 +22,7 @@ from headhunt_svc.core.probe import (
     held_out_auc,
     held_out_outputs,
 )
-from headhunt_svc.core.saliency import Values, check_labels, head_criteria, saliency, separability
+from headhunt_svc.core.saliency import Values, check_labels, head_criteria, nearly_constant, saliency, separability
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import IdentifyParams
 from headhunt_svc.types import Alternatives, Confidence, RobustSaliency, Verdict
@@ -118,7 +118,7 @@ def _choose_up_to_k(
     criteria = errors = None
     if params.criteria == "paper":
         criteria = np.stack([head_criteria(values, labels, params.seed) for values in prompts])
-        table = np.stack([saliency(c) for c in criteria])
+        table = np.stack([saliency(c, nearly_constant(v)) for c, v in zip(criteria, prompts, strict=True)])
     else:
         outputs = np.stack([cross_validated_outputs(values, labels, videos, params) for values in prompts])
         table = np.full(outputs.shape[:2], np.nan)

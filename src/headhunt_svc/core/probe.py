@@ -103,8 +103,8 @@ def held_out_auc(
     """
     y = labels.astype(np.float64)
     member = np.zeros((len(sets), values.shape[1]))
-    for row, heads in zip(member, sets, strict=True):
-        row[list(heads)] = 1.0
+    for row, members in zip(member, sets, strict=True):
+        row[list(members)] = 1.0
     gram = np.zeros((len(sets), len(y), len(y)))
     for heads, x in chunks(values, np.flatnonzero(usable_heads(values) & member.any(0))):
         x = _standardised(x)

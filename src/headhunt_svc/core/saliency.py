@@ -20,6 +20,9 @@ CRITERIA = ("lda", "kl", "mmd", "nmi")
 CHUNK_BYTES = 32 << 20  # of float64 work arrays at a time, however many heads and segments there are
 MAX_CONDITION = 1e10  # beyond it the error of a plain inverse exceeds the 1e-4 to which the criteria are exact
 
+MIN_STEPS = 8  # a step is between half of the resolution and the whole of it, relative to a number
+NEARLY_CONSTANT = 0.01
+
 Values = Float[np.ndarray, "segment head d_head"]
 
 
@@ -33,8 +36,25 @@ def check_labels(labels: Labels) -> None:
         )
 
 
+def resolution(values: Values) -> float:
+    """Distance of 1 and the next larger number in the format that features were computed in, as their bits show it.
+
+    bfloat16 and float16 are stored as float32, exactly.
+    """
+    if values.dtype == np.float64:
+        return float(np.finfo(np.float64).eps)
+    rows = [np.ascontiguousarray(row, np.float32).view(np.uint32) for row in values]
+    for unused_bits, bits in ((0xFFFF, 7), (0x1FFF, 10)):  # bits after the first: of bfloat16, of float16
+        if not any((row & unused_bits).any() for row in rows):
+            return float(2.0**-bits)
+    return float(np.finfo(np.float32).eps)
+
+
 def usable_heads(values: Values) -> Bool[np.ndarray, " head"]:
-    """Which heads are not constant (those of layer 0 at the last token can be).
+    """Which heads are not constant but for rounding (those of layer 0 at the last token can be).
+
+    In bfloat16 a nearly constant head takes a few different values, whose steps would pass for structure: a feature
+    must span more than MIN_STEPS steps of the largest.
 
     Raises:
         FeatureError: features that are not finite, or all heads constant.
@@ -46,10 +66,21 @@ def usable_heads(values: Values) -> Bool[np.ndarray, " head"]:
             f"features of heads {broken.tolist()[:8]} are not finite: re-run extract, or use dtype float32"
         )
     largest = np.maximum(np.abs(low), np.abs(high)).max(1)
-    usable = np.asarray((high - low).max(1) > 1e-6 * np.maximum(1.0, largest))
+    least = np.maximum(1e-6 * np.maximum(1.0, largest), MIN_STEPS / 2 * resolution(values) * largest)
+    usable = np.asarray((high - low).max(1) > least)
     if not usable.any():
         raise FeatureError("every head's features are constant: is the right video and model used?")
     return usable
+
+
+def nearly_constant(values: Values) -> Bool[np.ndarray, " head"]:
+    """Heads most of whose features vary by less than NEARLY_CONSTANT of their own size (root mean square)."""
+    result = np.zeros(values.shape[1], bool)
+    for head in range(values.shape[1]):
+        x = values[:, head].astype(np.float64)
+        size = np.sqrt((x**2).mean(0))
+        result[head] = np.median(x.std(0) / np.where(size > 0, size, 1.0)) < NEARLY_CONSTANT
+    return result
 
 
 def chunks(values: Values, heads: Int[np.ndarray, " usable"]) -> Iterator[tuple[Int[np.ndarray, " head"], Points]]:
@@ -215,11 +246,22 @@ def head_criteria(values: Values, labels: Labels, seed: int = 0) -> Float64[np.n
     return result
 
 
-def saliency(criteria: Float64[np.ndarray, "criterion head"]) -> Float64[np.ndarray, " head"]:
-    """Mean of the criteria after min-max normalisation over heads; NaN stays NaN."""
-    low = np.nanmin(criteria, axis=1, keepdims=True)
-    width = np.nanmax(criteria, axis=1, keepdims=True) - low
-    return np.asarray(((criteria - low) / np.where(width > 0, width, 1.0)).mean(0))
+def saliency(
+    criteria: Float64[np.ndarray, "criterion head"], without_scale: Bool[np.ndarray, " head"] | None = None
+) -> Float64[np.ndarray, " head"]:
+    """Mean of the criteria after min-max normalisation over heads; NaN stays NaN.
+
+    without_scale: heads that do not set the ends of the scale (see `nearly_constant`); beyond an end they count as at
+    it. Without others, all heads set them.
+    """
+    sets = np.isfinite(criteria).all(0)
+    if not sets.any():
+        return np.full(criteria.shape[1], np.nan)
+    if without_scale is not None and (sets & ~without_scale).any():
+        sets &= ~without_scale
+    low = criteria[:, sets].min(1, keepdims=True)
+    width = criteria[:, sets].max(1, keepdims=True) - low
+    return np.asarray(np.clip((criteria - low) / np.where(width > 0, width, 1.0), 0, 1).mean(0))
 
 
 def separability(values: Values, labels: Labels) -> Float64[np.ndarray, " head"]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headhunt_svc.cli.bundle import print_history
@@ -13,12 +14,16 @@ from headhunt_svc.cli.detect import print_report
 from headhunt_svc.cli.evaluate import print_metrics
 from headhunt_svc.cli.jobs import print_deliveries, print_job
 from headhunt_svc.cli.monitor import print_verdict
-from headhunt_svc.cli.pipeline import print_footage
+from headhunt_svc.cli.pipeline import grid_notes, print_footage, print_operating_points
+from headhunt_svc.core.normality import NormalityChoice
+from headhunt_svc.core.scoring import CalibrationCurve, FittedScorer
 from headhunt_svc.data.footage import Finding, Footage
 from headhunt_svc.detector.deployments import Version
 from headhunt_svc.jobs.models import Delivery, Job, JobOptions, JobRequest, VideoState
 from headhunt_svc.monitoring.verdicts import CameraVerdict, Verdict
+from headhunt_svc.params import FitParams
 from headhunt_svc.storage.files import write_json
+from headhunt_svc.types import CalibratedPair, CalibratedPoint, HeadRef, OperatingPoint, Scorer, Unavailable
 from helpers.reports import REPORT
 
 ODD = "[red]q[/bold]\x1b[31m\x9b2J\n\r\x07\udcfc.mp4"
@@ -116,3 +121,33 @@ def test_the_history_of_bundles(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr("headhunt_svc.cli.console.WIDTH", 400)
     print_history([Version("d", Path(ODD), "now", ODD, ODD, True, ODD)])
     assert printed(capsys).count(SHOWN) == 4
+
+
+def test_operating_points_say_the_bound_and_their_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    offline = CalibratedPoint(OperatingPoint(0.75, 0.9), "rule [a]", 0.5, 0.25, None, 2.0)
+    causal = CalibratedPoint(OperatingPoint(0.75, 0.8, "causal"), "rule b", 0.5, 0.25, 21.5)
+    print_operating_points({"budget": CalibratedPair(offline, causal), "f1": Unavailable("too few")})
+    text = printed(capsys)
+    assert "at most 2" in text
+    assert "21.500" in text
+    lines = ["budget, offline: rule [a]", "budget, causal: rule b", "f1: not available: too few"]
+    assert text.splitlines()[-3:] == lines
+
+
+def test_a_choice_at_the_edge_of_its_grid_is_noted() -> None:
+    scorer = Scorer((HeadRef(0, 0),), np.ones(1), 0.0)
+    curve = CalibrationCurve((1,), (0.5,), (0.5,), 0.2)
+    params = FitParams(grid=(0.1, 1.0), normality_weights=(0.0, 1.0))
+
+    def notes(c: float, gamma: float, basis: Any = "kinds") -> list[str]:
+        choice = NormalityChoice(gamma, basis, {0.0: 0.5, 1.0: 0.6}, ("fall",))
+        return grid_notes(FittedScorer(scorer, c, 0.9, curve, choice), params)
+
+    assert notes(1.0, 0.0) == ["C, 1, is the largest of fit.grid: try larger ones"]
+    assert notes(0.1, 1.0) == [
+        "C, 0.1, is the smallest of fit.grid: try smaller ones",
+        "the weight of the distance to normal, 1, is the largest of fit.normality_weights: try larger ones",
+    ]
+    assert notes(0.1, 1.0, "default") == notes(0.1, 0.0)
+    one = FittedScorer(scorer, 1.0, 0.9, curve)
+    assert grid_notes(one, FitParams(grid=(1.0,))) == []

@@ -136,7 +136,7 @@ def test_operating_points_say_the_bound_and_their_rules(capsys: pytest.CaptureFi
 
 def test_a_choice_at_the_edge_of_its_grid_is_noted() -> None:
     scorer = Scorer((HeadRef(0, 0),), np.ones(1), 0.0)
-    curve = CalibrationCurve((1,), (0.5,), (0.5,), 0.2)
+    curve = CalibrationCurve((0.5,), (0.5,), (1,), 0.2)
     params = FitParams(grid=(0.1, 1.0), normality_weights=(0.0, 1.0))
 
     def notes(c: float, gamma: float, basis: Any = "kinds") -> list[str]:

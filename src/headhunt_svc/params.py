@@ -235,6 +235,7 @@ class FitParams(Section):
     distance; another one of normality_weights, or 0, where that finds kinds of anomaly better that were left out.
     standardised: features of mean 0 and scale 1. balanced: both classes weigh the same. platt: held-out margins are
     turned into probabilities. The scorer of the paper has none of these (docs/adr/0014).
+    background: of a video, to which the features are relative (core/background.py).
     """
 
     grid: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -245,6 +246,7 @@ class FitParams(Section):
     standardised: bool = True
     balanced: bool = True
     platt: bool = True
+    background: Literal["none", "median", "ema"] = "none"
 
 
 class CalibrateParams(Section):

@@ -15,6 +15,7 @@ LABELLED: tuple[Split, ...] = ("calibration", "validation")  # the splits whose 
 SpanEnds = Literal["inclusive", "half_open"]  # does the frame that an annotation names as a span's end belong to it?
 Smoothing = Literal["offline", "causal", "mirrored"]  # see core/localization.smooth
 Verdict = Literal["trustworthy", "unstable", "interchangeable", "not trustworthy"]
+Background = Literal["median", "ema"]  # see core/background.py
 
 
 class FrameSpan(NamedTuple):
@@ -211,12 +212,16 @@ class Normality:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """p = sigmoid(weight . z + bias + normality.weight * distance of z to normal); the last term is optional."""
+    """p = sigmoid(weight . z + bias + normality.weight * distance of z to normal); the last term is optional.
+
+    background: where there is one, z stands for the features and their difference to the background of the video.
+    """
 
     heads: tuple[HeadRef, ...]
     weight: Float64[np.ndarray, " features"]
     bias: float
     normality: Normality | None = None
+    background: Background | None = None
 
     def __post_init__(self) -> None:
         _frozen(self.weight, 1, "weight")
@@ -224,6 +229,11 @@ class Scorer:
             raise ValueError("scorer weights are not finite")
         if self.normality is not None and self.normality.mean.shape != self.weight.shape:
             raise ValueError(f"{len(self.weight)} weights, normality of {len(self.normality.mean)} features")
+
+    @property
+    def n_features(self) -> int:
+        """Numbers of a segment, those of all its heads, before a background stands beside them."""
+        return len(self.weight) // (1 if self.background is None else 2)
 
 
 @dataclass(frozen=True, slots=True)

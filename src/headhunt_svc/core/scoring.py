@@ -167,6 +167,7 @@ def fit_scorer(
     and offset then restore the class frequencies of the calibration videos, and are folded into weights and bias.
     The method of the paper does none of this (`FitParams`).
 
+    z: as core/background.inputs makes it, for the background of the parameters.
     kinds: the kinds of anomaly of each video, () for a normal one.
 
     Raises:
@@ -190,14 +191,18 @@ def fit_scorer(
     if of_distance > 0:
         normal = NormalFeatures.fit(z[~labels])
         normality = Normality(normal.mean, normal.precision(), of_distance)
-    scorer = Scorer(heads, of_margin * weight, of_margin * bias + offset, normality)
+    background = None if params.background == "none" else params.background
+    scorer = Scorer(heads, of_margin * weight, of_margin * bias + offset, normality, background)
     curve = calibration_curve(np.asarray(expit(slope * margins + offset)), labels)
     return FittedScorer(scorer, best, float(roc_auc_score(labels, margins)), curve, choice)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalScorer:
-    """The scorer near some features: logit = weight . z + bias, with weights and bias of their own for each segment."""
+    """The scorer near some features: logit = weight . z + bias, with weights and bias of their own for each segment.
+
+    z are the features of the segment, its background counts as a constant.
+    """
 
     weight: Float64[np.ndarray, "segment features"]
     bias: Float64[np.ndarray, " segment"]
@@ -206,10 +211,13 @@ class LocalScorer:
 def linearise(scorer: Scorer, z: Z) -> LocalScorer:
     """Weights and bias at z. Exact, as the distance d is homogeneous: d = sum_i (z - mean)_i (P (z - mean))_i / d."""
     weight, bias = np.repeat(scorer.weight[None], len(z), 0), np.full(len(z), scorer.bias)
-    if scorer.normality is None:
+    if scorer.normality is not None:
+        gradient = scorer.normality.weight * _pull(scorer.normality, z)[1]
+        weight, bias = weight + gradient, bias - gradient @ scorer.normality.mean
+    if scorer.background is None:
         return LocalScorer(weight, bias)
-    gradient = scorer.normality.weight * _pull(scorer.normality, z)[1]
-    return LocalScorer(weight + gradient, bias - gradient @ scorer.normality.mean)
+    (own, relative), (features, difference) = np.split(weight, 2, 1), np.split(z, 2, 1)
+    return LocalScorer(own + relative, bias - ((features - difference) * relative).sum(1))
 
 
 def _pull(normality: Normality, z: Z) -> tuple[Z1, Float64[np.ndarray, "segment features"]]:
@@ -233,14 +241,17 @@ def apply_scorer(scorer: Scorer, z: Z) -> Float64[np.ndarray, " segment"]:
     return np.asarray(expit(logits(scorer, z)))
 
 
-def contributions(scorer: Scorer, z: Float[np.ndarray, "segment head d_head"]) -> Float64[np.ndarray, "segment head"]:
+def contributions(scorer: Scorer, z: Float[np.ndarray, "segment row d_head"]) -> Float64[np.ndarray, "segment head"]:
     """Contribution of each head to the logit; with the bias they sum to it.
 
     That is w_k . z_k and the head's rows of the quadratic form in the distance: (z - mean)_k . (P (z - mean))_k / d.
+
+    z: where there is a background, the features of all heads and then their differences to it; a head's share is of
+    both.
     """
     flat = z.reshape(len(z), -1).astype(np.float64)
     shares = flat * scorer.weight
     if scorer.normality is not None:
         gradient = _pull(scorer.normality, flat)[1]
         shares = shares + scorer.normality.weight * gradient * (flat - scorer.normality.mean)
-    return np.asarray(shares.reshape(z.shape).sum(2))
+    return np.asarray(shares.reshape(z.shape).sum(2).reshape(len(z), -1, len(scorer.heads)).sum(1))

@@ -1,6 +1,7 @@
 """Scorer and smoothing as one ONNX graph: features float32[T, K * d_head] -> raw, smoothed float32[T].
 
 The T segments follow each other without a break: give the graph what lies before and after a hole one after the other.
+With a background (core/background.py) it is that of the T segments: give it the whole video.
 """
 
 import json
@@ -10,8 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from headhunt_svc.core.background import EMA_RATE
 from headhunt_svc.core.localization import kernel
-from headhunt_svc.types import Normality, OperatingPoint, Scorer
+from headhunt_svc.types import Background, Normality, OperatingPoint, Scorer
 
 
 def node(op: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
@@ -41,6 +43,57 @@ def _distance_to_normal(normality: Normality) -> tuple[list[onnx.NodeProto], dic
     return nodes, constants
 
 
+def _moving_average() -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """features, features64 -> background: of every segment the average of the earlier ones, of the first itself."""
+    average, row, ahead = (
+        helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["features"]) for name in ("average", "row", "ahead")
+    )
+    step = [
+        node("Sub", ["row", "average"], "difference"),
+        node("Mul", ["difference", "ema_rate"], "update"),
+        node("Add", ["average", "update"], "ahead"),
+        node("Identity", ["average"], "used"),
+    ]
+    used = helper.make_tensor_value_info("used", TensorProto.DOUBLE, ["features"])
+    body = helper.make_graph(step, "moving_average", [average, row], [ahead, used])
+    nodes = [
+        node("Gather", ["features64", "first"], "average_before", axis=0),
+        helper.make_node(
+            "Scan", ["average_before", "features64"], ["average_after", "background"], body=body, num_scan_inputs=1
+        ),
+    ]
+    return nodes, {"first": np.array(0, np.int64), "ema_rate": np.array(EMA_RATE, np.float64)}
+
+
+def _median() -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """features64 -> background: the mean of the two middle values over the segments, which are one where T is odd."""
+    nodes = [
+        node("Shape", ["features64"], "n_segments", start=0, end=1),
+        helper.make_node("TopK", ["features64", "n_segments"], ["sorted", "order"], axis=0),
+        node("Sub", ["n_segments", "one_segment"], "last"),
+        node("Div", ["last", "two"], "lower"),
+        node("Div", ["n_segments", "two"], "upper"),
+        node("Concat", ["lower", "upper"], "middle", axis=0),
+        node("Gather", ["sorted", "middle"], "middle_values", axis=0),
+        node("ReduceMean", ["middle_values"], "background", axes=[0], keepdims=1),
+    ]
+    return nodes, {"one_segment": np.array([1], np.int64), "two": np.array([2], np.int64)}
+
+
+def _inputs(background: Background | None) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """features -> z, what the scorer sees."""
+    if background is None:
+        return [node("Cast", ["features"], "z", to=TensorProto.DOUBLE)], {}
+    nodes, constants = _median() if background == "median" else _moving_average()
+    nodes = [
+        node("Cast", ["features"], "features64", to=TensorProto.DOUBLE),
+        *nodes,
+        node("Sub", ["features64", "background"], "relative"),
+        node("Concat", ["features64", "relative"], "z", axis=1),
+    ]
+    return nodes, constants
+
+
 def scorer_graph(scorer: Scorer, operating_point: OperatingPoint, metadata: dict[str, Any]) -> onnx.ModelProto:
     """The graph; T is dynamic. Margin and distance to normal are computed in float64, as in core/scoring.py."""
     taps = kernel(operating_point.sigma_segments)
@@ -55,8 +108,9 @@ def scorer_graph(scorer: Scorer, operating_point: OperatingPoint, metadata: dict
         "one": np.ones((), np.float32),
     }
 
-    nodes = [
-        node("Cast", ["features"], "z", to=TensorProto.DOUBLE),
+    nodes, of_background = _inputs(scorer.background)
+    constants |= of_background
+    nodes += [
         node("MatMul", ["z", "weight"], "wz"),
         node("Add", ["wz", "bias"], "margin"),
     ]
@@ -78,7 +132,7 @@ def scorer_graph(scorer: Scorer, operating_point: OperatingPoint, metadata: dict
         node("Clip", ["mean", "zero", "one"], "clipped"),
         node("Reshape", ["clipped", "flat"], "smoothed"),
     ]
-    features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["segments", len(scorer.weight)])
+    features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["segments", scorer.n_features])
     outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["segments"]) for n in ("raw", "smoothed")]
     initialisers = [numpy_helper.from_array(v, k) for k, v in constants.items()]
     graph = helper.make_graph(nodes, "headhunt_scorer", [features], outputs, initialisers)

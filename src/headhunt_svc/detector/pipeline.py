@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from headhunt_svc.core.background import check_live
 from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch, TimedSegment, located, pixel_batches
 from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_golden
 from headhunt_svc.detector.cameras import CameraScorers
@@ -33,7 +34,7 @@ from headhunt_svc.detector.report import (
     SegmentScore,
     scoring_code,
 )
-from headhunt_svc.detector.scores import VideoScores
+from headhunt_svc.detector.scores import VideoScores, scored
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.model.generation import answer
@@ -93,8 +94,11 @@ class Reporter:
         """Smoothing and threshold for these options.
 
         Raises:
-            ConfigError: unknown operating point; lists those there are.
+            ConfigError: unknown operating point (lists those there are), or causal smoothing of scores that are not
+                known before the video has ended.
         """
+        if options.smoothing == "causal":
+            check_live(self.scorer.background, "causal smoothing")
         point = self.bundle.operating_point(options.operating_point, options.smoothing)
         return point if options.threshold is None else replace(point, threshold=options.threshold)
 
@@ -222,9 +226,10 @@ class Detector(Reporter):
         """whole: does the extractor have all layers of the model, so that it can describe events?"""
         super().__init__(bundle, scorer, cameras)
         extractor.check_heads(scorer.heads)
-        if len(scorer.weight) != len(scorer.heads) * extractor.d_head:
+        if scorer.n_features != len(scorer.heads) * extractor.d_head:
             raise ArtifactError(
-                f"the scorer has {len(scorer.weight)} weights, the model gives {len(scorer.heads)} x {extractor.d_head}"
+                f"the scorer takes {scorer.n_features} features, the model gives "
+                f"{len(scorer.heads)} x {extractor.d_head}"
             )
         self.extractor, self.batch_segments, self.describes = extractor, batch_segments, whole
 
@@ -257,7 +262,8 @@ class Detector(Reporter):
         """Check options before any video is decoded.
 
         Raises:
-            ConfigError: unknown operating point, or descriptions by a model without its last layers.
+            ConfigError: unknown operating point; descriptions by a model without its last layers; causal smoothing or
+                descriptions where scores are known only when the whole video is.
         """
         self.operating_point(options)
         if options.describe and not self.describes:
@@ -265,6 +271,8 @@ class Detector(Reporter):
                 "no descriptions: the model was loaded without the layers that scoring does not need; start with "
                 "HEADHUNT_DESCRIBE=true, or leave describe out"
             )
+        if options.describe:
+            check_live(self.scorer.background, "descriptions (their pictures would all be kept until the end)")
 
     def features(
         self, pixels: torch.Tensor, cache: VisionCache, frames: Frames
@@ -274,7 +282,13 @@ class Detector(Reporter):
         return np.asarray(per_prompt[0])
 
     def model_reader(self, explain: bool = False) -> ModelReader:
-        """Runs the model for this detector alone; with `explain` every batch has its attribution."""
+        """Runs the model for this detector alone; with `explain` every batch has its attribution.
+
+        Raises:
+            ConfigError: `explain`, and scores are known only when the whole video is.
+        """
+        if explain:
+            check_live(self.scorer.background, "shares of tokens")
         return ModelReader(self.extractor, self.bundle.prompt, self.scorer, explain)
 
     def read(
@@ -294,13 +308,13 @@ class Detector(Reporter):
             with reader.exclusive():
                 return answer(self.extractor, peak.pixels[0], self.description_prompt, peak.cache)
 
-        scores = VideoScores(self.scorer)
         with closing(batches):
-            scored = ((pixels, scores.add(features)) for pixels, features in batches)
             if options.describe:
-                yield from described(scored, self.operating_point(options), describe)
+                scores = VideoScores(self.scorer)
+                pairs = ((pixels, scores.add(features)) for pixels, features in batches)
+                yield from described(pairs, self.operating_point(options), describe)
             else:
-                yield from (batch for _, batch in scored)
+                yield from scored(self.scorer, (features for _, features in batches))
 
     def score(
         self,

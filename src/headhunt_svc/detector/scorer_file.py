@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -9,18 +10,20 @@ from safetensors.numpy import save_file
 
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.storage.files import write_file
-from headhunt_svc.types import HeadRef, Normality, Scorer
+from headhunt_svc.types import Background, HeadRef, Normality, Scorer
 
 
 def save_scorer(path: Path, scorer: Scorer) -> None:
     """Write weight float64[K * d_head], with normality its mean and precision; bias and heads as metadata.
 
-    A scorer without normality has the file that earlier versions wrote.
+    A scorer without normality and background has the file that earlier versions wrote.
     """
     tensors, facts = {"weight": scorer.weight}, {"heads": scorer.heads, "bias": scorer.bias}
     if scorer.normality is not None:
         tensors |= {"normal_mean": scorer.normality.mean, "normal_precision": scorer.normality.precision}
         facts["normality_weight"] = scorer.normality.weight
+    if scorer.background is not None:
+        facts["background"] = scorer.background
     whole = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
     write_file(path, lambda p: save_file(whole, p, metadata={"about": json.dumps(facts)}))
 
@@ -38,6 +41,9 @@ def load_scorer(path: Path) -> Scorer:
         if "normality_weight" in facts or tensors:
             mean, precision = tensors.pop("normal_mean"), tensors.pop("normal_precision")
             normality = Normality(mean, precision, float(facts["normality_weight"]))
-        return Scorer(tuple(HeadRef(*h) for h in facts["heads"]), weight, float(facts["bias"]), normality)
+        heads, background = tuple(HeadRef(*h) for h in facts["heads"]), facts.get("background")
+        if background not in (None, *get_args(Background)):
+            raise ValueError(f"unknown background {background!r}")
+        return Scorer(heads, weight, float(facts["bias"]), normality, background)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as a scorer ({exc}): run `headhunt fit`") from exc

@@ -116,7 +116,7 @@ class Recorded:
     grid: tuple[int, ...]
 
     @torch.inference_mode()
-    def attribution(self, scorer: Scorer, x: Float[np.ndarray, "segment head d_head"]) -> Attribution:
+    def attribution(self, scorer: Scorer, x: Float[np.ndarray, "segment row d_head"]) -> Attribution:
         """Shares in the logits of a scorer of the same heads; x: what it sees of the clips."""
         local = linearise(scorer, x.reshape(len(x), -1))
         weights = local.weight.reshape(self.features.shape)

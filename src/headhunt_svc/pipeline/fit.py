@@ -17,7 +17,8 @@ from headhunt_svc.types import HeadRef
 def fit_heads(data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitParams) -> FittedScorer:
     """The scorer of some heads, with its calibration curve on held-out videos."""
     kinds = {r.video_id: r.kinds for r in data.records}
-    return fit_scorer(data.features.select(heads), data.labels, data.videos, heads, params, kinds)
+    background = None if params.background == "none" else params.background
+    return fit_scorer(data.inputs(heads, background), data.labels, data.videos, heads, params, kinds)
 
 
 def fit(params: Params, index: Path, labels: Path, features: Path, heads: Path, out: Path) -> FittedScorer:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from headhunt_svc.core.background import inputs
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.core.segmentation import segment_labels
@@ -15,7 +16,17 @@ from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.detector.bundle import load_selection, model_key
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.params import Params
-from headhunt_svc.types import LABELLED, FrameSpan, HeadFeatures, HeadSelection, Scorer, Split, VideoRecord
+from headhunt_svc.types import (
+    LABELLED,
+    Background,
+    FrameSpan,
+    HeadFeatures,
+    HeadRef,
+    HeadSelection,
+    Scorer,
+    Split,
+    VideoRecord,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,10 @@ class LabelledFeatures:
         features = HeadFeatures(segments, self.features.heads, self.features.values[rows])
         records = tuple(r for r in self.records if r.video_id in video_ids)
         return LabelledFeatures(features, self.labels[rows], records, self.times[rows])
+
+    def inputs(self, heads: tuple[HeadRef, ...], background: Background | None) -> np.ndarray:
+        """What a scorer of these heads sees of every segment (core/background.py)."""
+        return np.concatenate([inputs(background, z) for z in self.per_video(self.features.select(heads))])
 
     def spans(self) -> list[list[FrameSpan]]:
         """Segment spans per video."""
@@ -101,7 +116,7 @@ def load_prompts(
 
 def raw_scores(data: LabelledFeatures, scorer: Scorer) -> list[np.ndarray]:
     """Raw scores per video."""
-    return data.per_video(apply_scorer(scorer, data.features.select(scorer.heads)))
+    return data.per_video(apply_scorer(scorer, data.inputs(scorer.heads, scorer.background)))
 
 
 def scored_videos(data: LabelledFeatures, raw: Sequence[np.ndarray]) -> list[ScoredVideo]:

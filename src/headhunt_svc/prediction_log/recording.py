@@ -8,6 +8,7 @@ Whatever goes wrong in logging is counted and logged once; it never changes or f
 """
 
 import atexit
+import logging
 import secrets
 from collections.abc import Generator
 from contextlib import closing
@@ -32,6 +33,8 @@ from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import OperatingPoint
 
+logger = logging.getLogger(__name__)
+
 
 class Recorder:
     """Logs the segments of videos; without a log it passes everything on as it is."""
@@ -39,6 +42,7 @@ class Recorder:
     def __init__(self, log: PredictionLog | None, features: Kept = "projected", probe_share: float = 0.02) -> None:
         """features: which expert-head features are logged. probe_share: of the segments, read under all prompts."""
         self.log, self.features, self.probe_share = log, features, probe_share
+        self._warned = False
 
     def close(self) -> None:
         """Write the log to its end."""
@@ -46,9 +50,19 @@ class Recorder:
             self.log.close()
 
     def probing(self, detector: Detector, reader: FeatureReader | None = None) -> FeatureReader:
-        """A reader (by default the detector's own) that also probes, where something is logged and probed."""
+        """A reader (by default the detector's own) that also probes, where something is logged and probed.
+
+        Scores relative to a background are not probed: that of another prompt is not known from single segments.
+        """
         reader = reader or detector.model_reader()
         if self.log is None or not self.probe_share:
+            return reader
+        if detector.scorer.background is not None:  # under another prompt, the background is another one, too
+            if not self._warned:
+                logger.warning(
+                    "prompts are not probed: with fit.background, single segments have no score under others"
+                )
+            self._warned = True
             return reader
         return ProbingReader(detector, reader, self.probe_share)
 

@@ -14,6 +14,7 @@ from sse_starlette.sse import AppStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headhunt_svc.core.background import check_live
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.names import printable
@@ -103,6 +104,7 @@ async def _events(
     request: Request, engine: Engine, query: DetectOptions
 ) -> AsyncGenerator[ServerSentEvent | None, None]:
     """None when the first event is known, then the events; a problem before is raised, a later one is an event."""
+    check_live(engine.loaded().scorer.background, "a stream of scores")
     async with engine.admitted() as work:
         video = await video_of(request, query, engine, work)
         async with aclosing(_detect(engine, work, video)) as items:
@@ -135,6 +137,7 @@ async def detect_stream(
 @router.post("/score", responses=problems(400, 413, 415, 422, 429))
 async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
     """Score one segment from its frames, and say what each head adds to the logit."""
+    check_live(engine.loaded().scorer.background, "the score of one segment")
     segmentation = engine.loaded().bundle.segmentation
     try:
         pictures = frames.pictures(segmentation.frames_per_segment)

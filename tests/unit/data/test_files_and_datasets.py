@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 
 from conftest import write_video
+from headhunt_svc.core.background import inputs
 from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.scoring import apply_scorer
@@ -33,6 +34,7 @@ from headhunt_svc.storage.files import read_json, write_json
 from headhunt_svc.storage.tables import read_table
 from headhunt_svc.types import (
     Alternatives,
+    Background,
     Confidence,
     FrameSpan,
     HeadRef,
@@ -256,6 +258,9 @@ def test_scorer_round_trip(tmp_path: Path) -> None:
     assert loaded.normality.weight == 1.5
     np.testing.assert_array_equal(loaded.normality.mean, np.arange(6.0))
     np.testing.assert_array_equal(loaded.normality.precision, np.diag(np.arange(6.0)))
+    assert loaded.background is None
+    save_scorer(tmp_path / "b.safetensors", replace(with_normality, background="ema"))
+    assert load_scorer(tmp_path / "b.safetensors").background == "ema"
     (tmp_path / "s.safetensors").write_bytes(b"junk")
     with pytest.raises(ArtifactError, match="headhunt fit"):
         load_scorer(tmp_path / "s.safetensors")
@@ -264,16 +269,17 @@ def test_scorer_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sigma", [0.0, 0.5, 1.5])
 @pytest.mark.parametrize("n", [1, 2, 37])
 @pytest.mark.parametrize("weight", [None, 0.8])
-def test_onnx_equals_the_core(sigma: float, n: int, weight: float | None) -> None:
-    rng = np.random.default_rng(n)
-    root = rng.normal(size=(10, 10))
-    normality = None if weight is None else Normality(rng.normal(size=10), root @ root.T, weight)
-    scorer = Scorer(HEADS, rng.normal(size=10), -1.3, normality)
+@pytest.mark.parametrize("background", [None, "ema", "median"])
+def test_onnx_equals_the_core(sigma: float, n: int, weight: float | None, background: Background | None) -> None:
+    rng, d = np.random.default_rng(n), 10 if background is None else 20
+    root = rng.normal(size=(d, d))
+    normality = None if weight is None else Normality(rng.normal(size=d), root @ root.T, weight)
+    scorer = Scorer(HEADS, rng.normal(size=d), -1.3, normality, background)
     graph = scorer_graph(scorer, OperatingPoint(sigma, 0.5), {"heads": HEADS, "prompt": "why?"})
     z = rng.normal(size=(n, 10)).astype(np.float32)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     raw, smoothed = session.run(["raw", "smoothed"], {"features": z})
-    expected = apply_scorer(scorer, z)
+    expected = apply_scorer(scorer, inputs(background, z))
     np.testing.assert_allclose(raw, expected, atol=1e-5)
     np.testing.assert_allclose(smoothed, smooth(expected, sigma), atol=1e-5)
     assert session.get_modelmeta().custom_metadata_map == {"heads": "[[0, 1], [2, 0]]", "prompt": "why?"}

@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
@@ -27,6 +28,7 @@ from headhunt_svc.detector.readers import ModelReader
 from headhunt_svc.detector.report import Report, load_report
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.settings import Settings
+from headhunt_svc.types import Background, Scorer
 from headhunt_svc.video.opening import open_video
 from helpers.detecting import batches_of
 
@@ -143,6 +145,17 @@ def test_a_resumed_video_gets_the_same_bits_and_a_stopped_one_stops(explosion: P
     assert scored == [len(b.segments) for b in batches[2:]]
     with open_video(explosion) as video, pytest.raises(ArtifactError, match="score it from the start"):
         next(detector.score(video, resume=batches[1:]))
+    weight = detector.scorer.weight[: detector.scorer.n_features]
+    for background in get_args(Background):  # is made of the features that the checkpoint keeps
+        scorer = Scorer(detector.scorer.heads, np.concatenate([weight, -2 * weight]), 0.0, background=background)
+        relative = Detector(detector.bundle, scorer, detector.extractor, detector.batch_segments)
+        with open_video(explosion) as video:
+            whole = list(relative.score(video))
+        with open_video(explosion) as video:
+            again = list(relative.score(video, resume=batches[:2]))
+        assert [b.raw.tolist() for b in again] == [b.raw.tolist() for b in whole]
+        assert [b.raw.tolist() for b in again] != [b.raw.tolist() for b in batches]
+        assert [b.resumed for b in again] == [i < 2 for i in range(len(batches))]
 
     with open_video(explosion) as video, closing(detector.score(video)) as running:
         next(running)

@@ -1,5 +1,6 @@
 """calibrate: operating points, from stored features of validation videos and the scorer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from headhunt_svc.core.calibration import operating_points
@@ -14,12 +15,18 @@ from headhunt_svc.pipeline.labelled_features import (
     records_of_selection,
     scored_videos,
 )
-from headhunt_svc.types import CalibratedPoints, Scorer
+from headhunt_svc.types import CalibratedPair, CalibratedPoints, Scorer
 
 
 def calibrate_scorer(data: LabelledFeatures, scorer: Scorer, params: CalibrateParams) -> CalibratedPoints:
     """Operating points of a scorer on some videos, and why others are unavailable."""
-    return operating_points(scored_videos(data, raw_scores(data, scorer)), params)
+    points = operating_points(scored_videos(data, raw_scores(data, scorer)), params)
+    if scorer.background != "median":
+        return points
+    return {  # live, there are no such scores
+        name: replace(point, causal=None) if isinstance(point, CalibratedPair) else point
+        for name, point in points.items()
+    }
 
 
 def calibrate(

@@ -101,14 +101,13 @@ def _detector_variants(splits: Splits, heads: tuple[HeadRef, ...], params: Param
         scores = {s: splits[s].per_video(apply(splits[s].features.select(heads))) for s in raw}
         how = f"the detector's heads, {name} as the scorer"
         rows[f"scorer_{kind}"] = {"how": how, **evaluate_scores(splits, scores, params)}
-    for other in get_args(FitParams.model_fields["scorer"].annotation):
-        if other != params.fit.scorer:
-            fit = params.fit.model_copy(update={"scorer": other})
-            how = f"the detector's heads, fit.scorer: {other}"
-            rows[f"scorer_{other.replace('+', '_')}"] = {
-                "how": how,
-                **evaluate_heads(splits, heads, params.model_copy(update={"fit": fit})),
-            }
+    for field in ("scorer", "background"):
+        for other in get_args(FitParams.model_fields[field].annotation):
+            if other != getattr(params.fit, field):
+                rows[f"{field}_{other.replace('+', '_')}"] = {
+                    "how": f"the detector's heads, fit.{field}: {other}",
+                    **evaluate_heads(splits, heads, changed(params, "fit", **{field: other})),
+                }
     rows["no_smoothing"] = {
         "how": "the detector without smoothing, the threshold tuned for that",
         **evaluate_scores(splits, raw, unsmoothed),

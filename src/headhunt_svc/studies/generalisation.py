@@ -91,9 +91,14 @@ def fit_arms(prompts: Sequence[LabelledFeatures], heads: ArmHeads, params: Param
     data, published, everything = prompts[params.prompts.scoring], params.as_published(), prompts[0].features.heads
     again = identify_heads(prompts, params.identify)
     logistic = params.fit.model_copy(update={"scorer": BASE})
-    scorers = get_args(FitParams.model_fields["scorer"].annotation)
+    scorers, backgrounds = (get_args(FitParams.model_fields[name].annotation) for name in ("scorer", "background"))
     arms: dict[str, tuple[tuple[HeadRef, ...], FitParams]] = {
         **{name: (heads.detector, params.fit.model_copy(update={"scorer": name, "platt": True})) for name in scorers},
+        **{
+            f"background_{name}": (heads.detector, params.fit.model_copy(update={"background": name}))
+            for name in backgrounds
+            if name != params.fit.background
+        },
         "paper": (heads.paper, published.fit),
         "all_heads": (everything, params.fit),
         "heads_chosen_again": (again, params.fit),
@@ -123,7 +128,8 @@ def measure(
     rows: dict[str, Result] = {}
     for group in track([g for g in left_out if obstacles[g.name] is None], description="left out"):
         scorers, tests = fit([data.only(group.training) for data in prompts]), scored.only(group.measured)
-        margins = {name: logits(scorer, tests.features.select(scorer.heads)) for name, scorer in scorers.items()}
+        seen = {name: tests.inputs(scorer.heads, scorer.background) for name, scorer in scorers.items()}
+        margins = {name: logits(scorer, seen[name]) for name, scorer in scorers.items()}
         rows[group.name] = {
             "videos": len(tests.records),
             "segments": len(tests.labels),

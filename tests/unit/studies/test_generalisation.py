@@ -36,6 +36,8 @@ ARMS = [
     "logistic",
     "logistic+normality",
     "normality",
+    "background_median",
+    "background_ema",
     "paper",
     "all_heads",
     "heads_chosen_again",

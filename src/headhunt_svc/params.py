@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pydantic.types import NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from headhunt_svc.sections import Section, read_parameters
-from headhunt_svc.types import SpanEnds, Split
+from headhunt_svc.types import Background, SpanEnds, Split
 
 DESCRIBE = "Describe in one sentence what happens in the video."
 PROMPT_SETS = Path(__file__).with_name("prompts.yaml")
@@ -248,6 +248,11 @@ class FitParams(Section):
     platt: bool = True
     background: Literal["none", "median", "ema"] = "none"
 
+    @property
+    def relative_to(self) -> Background | None:
+        """The background that the scorer has."""
+        return None if self.background == "none" else self.background
+
 
 class CalibrateParams(Section):
     """Grid for (sigma, threshold), and the aims of the operating points on validation videos (core/calibration.py).
@@ -302,7 +307,14 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
         "separability": 0.0,
         "max_redundancy": 1.0,
     },
-    "fit": {"scorer": "logistic", "grid": (1.0,), "standardised": False, "balanced": False, "platt": False},
+    "fit": {
+        "scorer": "logistic",
+        "grid": (1.0,),
+        "standardised": False,
+        "balanced": False,
+        "platt": False,
+        "background": "none",
+    },
     "calibrate": {"sigma_segments": (0.0, 0.5, 0.75, 1.0, 1.5)},
 }
 Method = Literal["default", "paper"]

@@ -18,15 +18,17 @@ from headhunt_svc.pipeline.labelled_features import (
 from headhunt_svc.types import CalibratedPair, CalibratedPoints, Scorer
 
 
+def without_live(points: CalibratedPair) -> CalibratedPair:
+    """For scores that are known only when the whole video is: there is no live use, and no point for it."""
+    return replace(points, causal=None)
+
+
 def calibrate_scorer(data: LabelledFeatures, scorer: Scorer, params: CalibrateParams) -> CalibratedPoints:
     """Operating points of a scorer on some videos, and why others are unavailable."""
     points = operating_points(scored_videos(data, raw_scores(data, scorer)), params)
     if scorer.background != "median":
         return points
-    return {  # live, there are no such scores
-        name: replace(point, causal=None) if isinstance(point, CalibratedPair) else point
-        for name, point in points.items()
-    }
+    return {name: without_live(p) if isinstance(p, CalibratedPair) else p for name, p in points.items()}
 
 
 def calibrate(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from headhunt_svc.core.background import inputs
 from headhunt_svc.core.calibration import conformal
 from headhunt_svc.core.camera_normality import NormalFootage, camera_scorer
 from headhunt_svc.core.promises import check_mostly_normal
@@ -24,11 +25,21 @@ from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.scores import scored
 from headhunt_svc.errors import ConfigError, list_problems
 from headhunt_svc.params import CalibrateParams
+from headhunt_svc.pipeline.calibrate import without_live
 from headhunt_svc.pipeline.detect import detect_videos, whole_reports
 from headhunt_svc.pipeline.evaluate import scored_video
 from headhunt_svc.pipeline.files import Input, inputs_of
 from headhunt_svc.storage.files import sha256
-from headhunt_svc.types import LABELLED, NORMAL, CalibratedPair, CalibratedPoint, Scorer, Smoothing, VideoRecord
+from headhunt_svc.types import (
+    LABELLED,
+    NORMAL,
+    Background,
+    CalibratedPair,
+    CalibratedPoint,
+    Scorer,
+    Smoothing,
+    VideoRecord,
+)
 
 MOST_GROUPS = 20
 OUT_OF_SAMPLE = "each video scored with the normality of others"
@@ -38,7 +49,7 @@ def _same_content(one: Path, other: Path) -> bool:
     return one.stat().st_size == other.stat().st_size and sha256(one) == sha256(other)
 
 
-def check_footage_is_new(inputs: Sequence[Input], made_from: str, index: Path, labels: Path) -> None:
+def check_footage_is_new(files: Sequence[Input], made_from: str, index: Path, labels: Path) -> None:
     """Raise ConfigError if a file holds a video that the detector was made from, which scores unlike new footage.
 
     made_from: digest of the labelled videos, as the bundle states it. A file is known where the project that the
@@ -50,7 +61,7 @@ def check_footage_is_new(inputs: Sequence[Input], made_from: str, index: Path, l
     if data_digest(records) != made_from:
         return
     present = [r for r in records if r.path.is_file()]
-    known = {i.video_id: r.video_id for i in inputs for r in present if _same_content(i.path, r.path)}
+    known = {i.video_id: r.video_id for i in files for r in present if _same_content(i.path, r.path)}
     if known:
         problems = [f"{name} is {video}" for name, video in sorted(known.items())]
         raise ConfigError(
@@ -63,10 +74,12 @@ def _raw(scorer: Scorer, batches: Sequence[FeatureBatch]) -> Float64[np.ndarray,
     return np.concatenate([batch.raw for batch in scored(scorer, batches)])
 
 
-def normal_footage(videos: Sequence[Sequence[FeatureBatch]]) -> NormalFootage:
-    """What is normal in the videos of a camera, each given by its batches."""
-    features = [batch.features.reshape(len(batch.features), -1) for video in videos for batch in video]
-    return NormalFootage.measure(np.concatenate(features))
+def normal_footage(videos: Sequence[Sequence[FeatureBatch]], background: Background | None) -> NormalFootage:
+    """What is normal in the videos of a camera, each given by its batches; background: of the scorer."""
+    features = [
+        np.concatenate([batch.features.reshape(len(batch.features), -1) for batch in video]) for video in videos
+    ]
+    return NormalFootage.measure(np.concatenate([inputs(background, z) for z in features]))
 
 
 def scores_of_others(fleet: Scorer, videos: Sequence[Sequence[FeatureBatch]]) -> list[Float64[np.ndarray, " segment"]]:
@@ -79,7 +92,7 @@ def scores_of_others(fleet: Scorer, videos: Sequence[Sequence[FeatureBatch]]) ->
     n_groups = min(len(videos), MOST_GROUPS)
     for group in range(n_groups if len(videos) > 1 else 0):
         others = [video for i, video in enumerate(videos) if i % n_groups != group]
-        scorer = camera_scorer(fleet, normal_footage(others))
+        scorer = camera_scorer(fleet, normal_footage(others, fleet.background))
         for i in range(group, len(videos), n_groups):
             raw[i] = _raw(scorer, videos[i])
     return raw
@@ -118,15 +131,15 @@ def conform(
     detector = Detector.load(bundle)
     old, fleet = detector.bundle, detector.scorer
     check_name(old, name, again)
-    inputs = inputs_of(normal)
-    check_footage_is_new(inputs, old.data["index_sha256"], index, labels)
+    files = inputs_of(normal)
+    check_footage_is_new(files, old.data["index_sha256"], index, labels)
     read: dict[str, list[FeatureBatch]] = {}
 
     def keep(item: Input, batch: ScoredBatch) -> None:
         read.setdefault(item.video_id, []).append(FeatureBatch(batch.segments, batch.features))
 
     videos = []
-    results = detect_videos(detector, inputs, options=Options(old.default_point), camera=FLEET, keep=keep)
+    results = detect_videos(detector, files, options=Options(old.default_point), camera=FLEET, keep=keep)
     for item, report in whole_reports(results):
         record = VideoRecord(item.video_id, item.path, report.n_frames, report.fps, "validation", NORMAL, (), ())
         videos.append(scored_video(record, report, raw=True))
@@ -137,13 +150,14 @@ def conform(
     if has_own:
         videos = [replace(v, scores=raw) for v, raw in zip(videos, scores_of_others(fleet, footage), strict=True)]
     pair = _points(videos, params, OUT_OF_SAMPLE if has_own else None)
+    pair = without_live(pair) if fleet.background == "median" else pair
     update: dict[str, Any] = {
         "operating_points": old.operating_points | {name: StoredPoint.from_calibrated(pair)},
         "unavailable": {other: why for other, why in (old.unavailable or {}).items() if other != name} or None,
     }
     copy_cameras(bundle, out, old.cameras)
     if has_own:
-        camera = save_camera(out, name, normal_footage(footage))
+        camera = save_camera(out, name, normal_footage(footage, fleet.background))
         update["cameras"] = (old.cameras or {}) | {name: camera}
     save_bundle(out, old.relocated(bundle, out).model_copy(update=update), fleet, load_golden(bundle))
     return pair

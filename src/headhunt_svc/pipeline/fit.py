@@ -17,8 +17,7 @@ from headhunt_svc.types import HeadRef
 def fit_heads(data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitParams) -> FittedScorer:
     """The scorer of some heads, with its calibration curve on held-out videos."""
     kinds = {r.video_id: r.kinds for r in data.records}
-    background = None if params.background == "none" else params.background
-    return fit_scorer(data.inputs(heads, background), data.labels, data.videos, heads, params, kinds)
+    return fit_scorer(data.inputs(heads, params.relative_to), data.labels, data.videos, heads, params, kinds)
 
 
 def fit(params: Params, index: Path, labels: Path, features: Path, heads: Path, out: Path) -> FittedScorer:

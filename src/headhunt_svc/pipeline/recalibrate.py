@@ -65,8 +65,14 @@ def recalibrate(
     Raises:
         DatasetError: labels of unknown videos, of test videos, or of segments that do not exist.
         ArtifactError: features of another model, other prompts or segments than the bundle's.
-        ConfigError: params.yaml has another method than the bundle.
+        ConfigError: params.yaml has another method than the bundle, or another background than its cameras.
     """
+    old, old_scorer = load_bundle(bundle)
+    if old.cameras and old_scorer.background != params.fit.relative_to:
+        raise ConfigError(
+            f"the bundle's cameras have fit.background: {old_scorer.background or 'none'}, params.yaml has "
+            f"{params.fit.background}: keep it, or make a new bundle and run `headhunt bundle conform` for each camera"
+        )
     new, records = read_labels(corrections), load_records(index, labels)
     splits = {r.video_id: r.split for r in records}
     if unknown := sorted(new.keys() - splits.keys()):
@@ -74,7 +80,6 @@ def recalibrate(
     check_no_leak(
         {"labels for calibration": set(new)} | {s: {v for v in splits if splits[v] == s} for s in ("test", "hard")}
     )
-    old, _ = load_bundle(bundle)
     if old.method not in (None, params.method):
         raise ConfigError(f"{bundle} was made with method {old.method}, params.yaml has method: {params.method}")
     if old.mllm_is_local:

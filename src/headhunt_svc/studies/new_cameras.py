@@ -58,7 +58,7 @@ def leave_one_camera_out(
     data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitParams, shrinkages: Mapping[str, Shrinkage | None]
 ) -> dict[str, Figures]:
     """AUC and AP of segments of left-out cameras, together and (AUC) as a mean over cameras; None: the fleet's."""
-    z, labels, names = data.features.select(heads), data.labels, np.array(data.videos)
+    z, labels, names = data.inputs(heads, params.relative_to), data.labels, np.array(data.videos)
     camera_of = {r.video_id: str(r.camera) for r in data.records}
     cameras = np.array([camera_of[name] for name in names])
     values = {name: np.zeros(len(z)) for name in shrinkages}
@@ -89,7 +89,7 @@ def _read_clips(detector: Detector, folder: Path) -> NormalFootage:
     for path in find_videos([folder]):
         with open_video(path) as video, closing(detector.score(video)) as batches:
             videos.append([FeatureBatch(batch.segments, batch.features) for batch in batches])
-    return normal_footage(videos)
+    return normal_footage(videos, detector.scorer.background)
 
 
 def _scored(

@@ -61,9 +61,18 @@ def test_a_video_is_scored_with_the_normality_of_others(n_videos: int) -> None:
     others = np.concatenate([z for i, z in enumerate(videos) if i not in left_out])
     expected = apply_scorer(camera_scorer(fleet, NormalFootage.measure(others)), videos[0])
     np.testing.assert_allclose(raw[0], expected, rtol=1e-5)
-    everything = camera_scorer(fleet, normal_footage([batches_of(z) for z in videos]))
+    everything = camera_scorer(fleet, normal_footage([batches_of(z) for z in videos], None))
     in_sample = np.concatenate([apply_scorer(everything, z) for z in videos])
     assert np.concatenate(raw).max() > in_sample.max()
+
+
+def test_normal_footage_is_relative_to_the_background_of_each_video() -> None:
+    videos = [np.random.default_rng(i).normal(9 * i, 1, size=(12, 6)).astype(np.float32) for i in range(3)]
+    footage = normal_footage([batches_of(z) for z in videos], "median")
+    expected = np.concatenate([np.hstack([z, z - np.median(z, 0)]) for z in videos])
+    np.testing.assert_allclose(footage.mean, expected.mean(0), atol=1e-5)
+    factor = footage.factor.astype(np.float64)
+    np.testing.assert_allclose(factor.T @ factor / 36, np.cov(expected.T, bias=True), atol=1e-3)
 
 
 def test_a_single_video_is_scored_with_the_fleets_normality() -> None:

@@ -33,11 +33,32 @@ app = typer.Typer()
 
 
 @app.command()
-def evaluate(params: ParamsFile = PARAMS, allow_missing: AllowMissing = False) -> None:
-    """Compare the reports of the test videos with the truth."""
+def evaluate(
+    params: ParamsFile = PARAMS,
+    allow_missing: AllowMissing = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="A detector of another data set: what it is worth here, and what each step regains."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="With --bundle: write all figures into this file.")] = None,
+) -> None:
+    """Compare the reports of the test videos with the truth; with --bundle, a detector that was made elsewhere."""
+    read = load_params(params)
+    if bundle is not None:
+        if allow_missing:
+            raise typer.BadParameter("--bundle needs the features of all test videos: leave --allow-missing out")
+        from headhunt_svc.studies.transfer import transfer
+
+        stored = (paths.INDEX, paths.LABELS, paths.FEATURES, paths.TEST_FEATURES)
+        print_transfer(transfer(read, bundle, *stored, json))
+        return
+    if json is not None:
+        raise typer.BadParameter(
+            f"--json is for --bundle; the figures of this project's detector are in {paths.METRICS}"
+        )
     from headhunt_svc.pipeline.evaluate import evaluate as run
 
-    read, inputs = load_params(params), (paths.INDEX, paths.LABELS, paths.BUNDLE, paths.REPORTS)
+    inputs = (paths.INDEX, paths.LABELS, paths.BUNDLE, paths.REPORTS)
     print_assessment(run(read.evaluate, read.dataset, *inputs, paths.METRICS, paths.PLOTS, allow_missing))
 
 
@@ -307,3 +328,24 @@ def print_generalisation(result: dict[str, Any]) -> None:
         for line in notes(result[name]):
             wide().print(safe(line))
     wide().print(safe(HOW))
+
+
+def print_transfer(result: dict[str, Any]) -> None:
+    """Prints what a bundle of another data set is worth, and what each step of making it anew regains."""
+    from headhunt_svc.studies.figures import with_interval, words
+
+    steps, videos = result["steps"], result["videos"]
+    base = steps["as_it_is"]
+    columns = ("ROC-AUC", "change", "AP", "change", "F1", "false alarms/h", "what is made anew")
+    rows = []
+    for name, row in steps.items():
+        if "unavailable" in row:
+            rows.append([words(name), *["-"] * 6, f"not available: {row['unavailable']}"])
+            continue
+        cells = [words(name)]
+        for key in ("roc_auc", "average_precision"):
+            cells += [with_interval(row, key), "" if row is base else f"{row[key] - base[key]:+.3f}"]
+        rows.append([*cells, f"{row['f1']:.3f}", cell(row["false_alarms_per_hour"], 1), row["how"]])
+    counts = f"{videos['calibration']} calibration, {videos['validation']} validation, {videos['test']} test videos"
+    title = f"detector {result['detector_id']} on another data set ({counts}): frame level [95 % interval]"
+    _print_table(title, ["", *columns], rows)

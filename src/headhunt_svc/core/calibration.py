@@ -199,9 +199,9 @@ def conformal(
     _check_constant(videos)
     normal = [v for v in videos if not v.record.is_anomalous]
     sigma = params.promise_sigma
-    if usual is not None and normal:
-        check_mostly_normal([v.smoothed(usual.sigma_segments, usual.smoothing) for v in normal], usual.threshold)
     promise = window_promise([v.smoothed(sigma, smoothing) for v in normal], params)
+    if usual is not None:
+        check_mostly_normal([v.smoothed(usual.sigma_segments, usual.smoothing) for v in normal], usual.threshold)
     threshold = promise.threshold
     point = _measure(videos, sigma, np.array([threshold]), smoothing).point(0, smoothing, promise.words)
     if threshold >= 1 or point.recall == 0:

@@ -40,7 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     demo = yaml.safe_load(DEMO_PARAMS.read_text())
     demo["corpus"] |= counts | {"size": 64}
     (folder / "demo.yaml").write_text(yaml.safe_dump(demo))
-    params["segmentation"] |= {"length_s": 2.4, "frames_per_segment": 2}  # a sixth of the work
+    params["segmentation"] |= {"length_s": 2.4, "frames_per_segment": 4}  # a quarter of the work
     params["prompts"]["texts"] = params["prompts"]["texts"][:2]
     params["evaluate"] |= {"bootstrap": 10, "random_draws": 2}
     params["ablate"] |= {

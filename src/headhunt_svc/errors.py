@@ -4,6 +4,7 @@ The exit code of a command is 2, but 3 for a VideoError: that input failed, the 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from headhunt_svc.names import printable
 
@@ -53,6 +54,11 @@ class FeatureError(HeadHuntError):
 
 class OutputError(HeadHuntError):
     """A result cannot be written (permission, disk full)."""
+
+
+def unwritable(path: Path, exc: OSError) -> OutputError:
+    """The error about a file that cannot be written."""
+    return OutputError(f"cannot write {path} ({exc.strerror or exc}): choose another place or free some space")
 
 
 class UnreachableError(HeadHuntError):

@@ -3,7 +3,6 @@
 A shard's key identifies its inputs: a shard with the same key is not computed again, so extraction resumes.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +12,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Float64
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.storage.files import text_id, write_file
+from headhunt_svc.storage.files import remove_leftovers, text_id, write_file
+from headhunt_svc.storage.tensors import load_facts, load_tensors, save_tensors
 from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment
 from headhunt_svc.video.source import VideoState
 
 HIDDEN = HeadRef(-1, 0)  # the final hidden state, where a head is expected
+TENSORS = "values", "hidden"
 _STATE = TypeAdapter(VideoState)
 
 
@@ -62,11 +61,13 @@ class FeatureStore:
         return self.folder / f"{text_id(video_id)}.safetensors"
 
     def _read(self, video_id: str, *tensors: str) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """The metadata and some tensors of a shard."""
+        """The metadata of a shard; if tensors are named, these too, after all of the shard has been checked."""
         try:
-            with safe_open(self._shard(video_id), "np") as f:
-                return json.loads(f.metadata()["about"]), [f.get_tensor(name) for name in tensors]
-        except (OSError, SafetensorError, KeyError, TypeError) as exc:
+            if not tensors:
+                return load_facts(self._shard(video_id)), []
+            facts, arrays = load_tensors(self._shard(video_id))
+            return facts, [arrays[name] for name in tensors]
+        except (ArtifactError, KeyError) as exc:
             raise ArtifactError(f"{self.folder} holds no features of {video_id} ({exc}): run `{self.made_by}`") from exc
 
     def _field(self, video_id: str, metadata: dict[str, Any], name: str) -> Any:
@@ -76,9 +77,9 @@ class FeatureStore:
         return metadata[name]
 
     def key(self, video_id: str) -> str | None:
-        """The key of the stored shard, or None if there is no readable one."""
+        """The key of the stored shard, or None if there is none that is as it was written."""
         try:
-            return str(self._read(video_id)[0]["key"])
+            return str(self._read(video_id, *TENSORS)[0]["key"])
         except (ArtifactError, KeyError):
             return None
 
@@ -93,11 +94,8 @@ class FeatureStore:
             "times": features.times.tolist(),
             "state": _STATE.dump_python(features.state, mode="json"),
             "batch_segments": features.batch_segments,
-        }  # one metadata entry: safetensors does not keep the order of several
-        text = {"about": json.dumps(metadata)}
-        # safetensors ignores strides
-        tensors = {k: np.ascontiguousarray(v) for k, v in (("values", features.values), ("hidden", features.hidden))}
-        write_file(self._shard(video_id), lambda p: save_file(tensors, p, metadata=text))
+        }
+        save_tensors(self._shard(video_id), {"values": features.values, "hidden": features.hidden}, metadata)
 
     def check(self, video_ids: Iterable[str], expected: Source) -> None:
         """Raise ArtifactError if features are of another model, prompts or segments; names the first such video."""
@@ -112,7 +110,8 @@ class FeatureStore:
                     )
 
     def finish(self, video_ids: Iterable[str]) -> None:
-        """Delete shards of other videos and write index.parquet."""
+        """Delete shards of other videos and what killed runs left, and write index.parquet."""
+        remove_leftovers(self.folder)
         kept = {self._shard(v).name: v for v in video_ids}
         for path in self.folder.glob("*.safetensors"):
             if path.name not in kept:
@@ -130,7 +129,7 @@ class FeatureStore:
         Raises:
             ArtifactError: missing or broken.
         """
-        metadata, (values, hidden) = self._read(video_id, "values", "hidden")
+        metadata, (values, hidden) = self._read(video_id, *TENSORS)
         heads = tuple(HeadRef(*h) for h in metadata["heads"])
         times = self._times(video_id, metadata)
         try:

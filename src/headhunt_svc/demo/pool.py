@@ -1,6 +1,7 @@
 """Renders the windows of pre-training once, in chunks, on all cores; chunks that exist are kept."""
 
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from rich.progress import track
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, SEEN_KINDS, WINDOW_FRAMES, Scene, SceneFacts, surveillance, window
 from headhunt_svc.demo.targets import dense_targets
+from headhunt_svc.storage.files import write_bytes, write_file
 
 CHUNK = 500
 STRIDE = 2  # the model sees every second frame of a window
@@ -49,11 +51,14 @@ def make_chunk(folder: Path, index: int, n: int, size: int, seed: int) -> None:
             frames.append(render(scene, t[::STRIDE], size))
             targets.append(dense_targets(scene, t[::STRIDE]))
             facts.append(scene.facts(t))
-    np.save(folder / f"{index}.frames.npy", np.stack(frames))
-    np.save(folder / f"{index}.targets.npy", np.stack(targets))
-    partial = facts_file.with_suffix(".part")
-    partial.write_bytes(FACTS.dump_json(facts))
-    partial.replace(facts_file)
+    for name, arrays in (("frames", frames), ("targets", targets)):
+        write_file(folder / f"{index}.{name}.npy", partial(_save_array, np.stack(arrays)))
+    write_bytes(facts_file, FACTS.dump_json(facts))
+
+
+def _save_array(array: np.ndarray, path: Path) -> None:
+    with path.open("wb") as f:  # given a path, numpy would add .npy to it
+        np.save(f, array)
 
 
 def make_pool(folder: Path, windows: int, size: int, seed: int) -> None:

@@ -8,7 +8,6 @@ matrices). Everything drawn in a step is a function of (seed, stage, step, rank)
 goes on from its last checkpoint and ends with the same weights.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from rich.console import Console
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 from transformers import AttentionInterface, InternVLForConditionalGeneration
@@ -33,6 +32,7 @@ from headhunt_svc.demo.questions import training_questions
 from headhunt_svc.demo.scenes import WINDOW_FRAMES
 from headhunt_svc.demo.skills import skills
 from headhunt_svc.demo.targets import GRID, N_CELL, N_TARGETS, OCCUPANCY, mirror
+from headhunt_svc.storage.files import write_bytes, write_json
 
 N_FRAMES = WINDOW_FRAMES // STRIDE
 HELD_OUT = 300  # windows of the pool that are never trained on
@@ -190,10 +190,8 @@ class Trainer:
     def save(self, stage: str, step: int) -> None:
         """Write a checkpoint: the state after `step` steps of `stage`."""
         tensors = {k: v.detach().contiguous() for k, v in self._tensors().items()}
-        partial = (self.work / CHECKPOINT).with_suffix(".part")
         metadata = {"stage": stage, "step": str(step), "params": self.params.model_dump_json()}
-        save_file(tensors, partial, metadata=metadata)
-        partial.replace(self.work / CHECKPOINT)
+        write_bytes(self.work / CHECKPOINT, save(tensors, metadata))
 
     def resume(self) -> tuple[str, int]:
         """Load the checkpoint of the same parameters, if there is one: (stage, steps done)."""
@@ -262,7 +260,7 @@ def export(trainer: Trainer, out: Path) -> None:
         "accuracy": {k: round(v, 4) for k, v in accuracies.items()},
         "params": params.model_dump(mode="json"),
     }
-    (out / "pretraining.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "pretraining.json", report)
 
 
 def pretrain(params: PretrainParams, work: Path, out: Path) -> None:

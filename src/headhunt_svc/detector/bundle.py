@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_serializer, model_validator
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from headhunt_svc.detector.cameras import StoredCamera
 from headhunt_svc.detector.cautions import cautions
@@ -31,7 +30,8 @@ from headhunt_svc.model.identity import (
     snapshot_folder,
 )
 from headhunt_svc.params import Method, MllmParams, SegmentationParams
-from headhunt_svc.storage.files import read_json, sha256, text_id, write_file, write_json
+from headhunt_svc.storage.files import read_json, sha256, text_id, write_bytes, write_json
+from headhunt_svc.storage.tensors import tensor_bytes
 from headhunt_svc.types import (
     CalibratedPair,
     CalibratedPoint,
@@ -322,12 +322,12 @@ def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str,
         **({"cautions": bundle.cautions} if bundle.cautions else {}),
     }
     graph = scorer_graph(scorer, bundle.operating_point(operating_point), metadata)
-    write_file(path, lambda p: p.write_bytes(graph.SerializeToString(deterministic=True)))
+    write_bytes(path, graph.SerializeToString(deterministic=True))
 
 
 def save_bundle(folder: Path, bundle: Bundle, scorer: Scorer, golden: Float32[np.ndarray, "clip features"]) -> None:
     """Write bundle.json, scorer.safetensors, golden.safetensors and scorer.onnx (at the default operating point)."""
-    write_file(folder / "golden.safetensors", lambda p: save_file({"features": np.ascontiguousarray(golden)}, p))
+    write_bytes(folder / "golden.safetensors", tensor_bytes({"features": golden}))
     save_scorer(folder / "scorer.safetensors", scorer)
     save_graph(folder / "scorer.onnx", bundle, scorer, bundle.default_point)
     write_json(folder / "bundle.json", bundle.model_dump(mode="json"))

@@ -11,7 +11,8 @@ from pathlib import Path
 from headhunt_svc.detector.bundle import check_model, load_bundle
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.storage.audit import audit, audited
-from headhunt_svc.storage.files import write_file
+from headhunt_svc.storage.files import write_link
+from headhunt_svc.storage.locks import exclusive
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +33,32 @@ class Deployed:
 
     def __init__(self, folder: Path) -> None:
         self.current, self.log = folder / "current", folder / "audit.jsonl"
+        self._lock = folder / ".lock"
 
     def activate(self, bundle: Path, why: str) -> str:
         """Point `current` to this bundle, if it is whole and its model exists; returns its detector_id.
 
         Raises:
             ArtifactError: the bundle is broken, or its model is missing or another one.
+            OutputError: it cannot be written; the bundle from before stays.
         """
+        with exclusive(self._lock):
+            return self._activate(bundle, why)
+
+    def _activate(self, bundle: Path, why: str) -> str:
         detector, _ = load_bundle(bundle)
         check_model(detector, bundle)
         folder = bundle.resolve()
-        audit(self.log, what="bundle", folder=str(folder), detector_id=detector.detector_id, why=why)
-        write_file(self.current, lambda p: _link(p, folder))
+        self.current.parent.mkdir(parents=True, exist_ok=True)
+        target = os.path.relpath(folder, self.current.parent.resolve())
+        record = {"what": "bundle", "folder": str(folder), "detector_id": detector.detector_id, "why": why}
+        write_link(self.current, target, before=lambda: audit(self.log, **record))
         return detector.detector_id
 
     def history(self) -> list[Version]:
         """Every activation, oldest first."""
-        lines, active = audited(self.log), self.current.resolve() if self.current.is_symlink() else None
+        lines = audited(self.log, "folder", "detector_id", "why")
+        active = self.current.resolve() if self.current.is_symlink() else None
         last = max((i for i, line in enumerate(lines) if Path(line["folder"]) == active), default=None)
         versions = []
         for i, line in enumerate(lines):
@@ -63,6 +73,10 @@ class Deployed:
         Raises:
             ConfigError: no such detector was active, or its folder holds another one now.
         """
+        with exclusive(self._lock):
+            return self._rollback(to, why)
+
+    def _rollback(self, to: str | None, why: str) -> Version:
         history = self.history()
         current = next((v.detector_id for v in history if v.active), None)
         candidates = [v for v in history if (v.detector_id == to if to else v.detector_id != current)]
@@ -72,13 +86,8 @@ class Deployed:
         version = candidates[-1]
         if version.problem:
             raise ConfigError(f"{version.folder}: {version.problem}; put the bundle back, or name another with --to")
-        self.activate(version.folder, why)
+        self._activate(version.folder, why)
         return version
-
-
-def _link(path: Path, folder: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.symlink_to(os.path.relpath(folder, path.parent.resolve()))
 
 
 def _problem(folder: Path, detector_id: str) -> str | None:

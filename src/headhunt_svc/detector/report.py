@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.numpy import save_file
 
 from headhunt_svc.core.localization import contiguous
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.storage.files import code_version, read_json, write_file, write_text
+from headhunt_svc.storage.files import code_version, read_json, write_bytes, write_text
+from headhunt_svc.storage.tensors import tensor_bytes
 from headhunt_svc.types import HeadRef
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -192,6 +192,5 @@ def save_shares(
     The heads' shares add up to the logit of the raw score minus the scorer's bias; so do the pictures' and the words'.
     """
     metadata = {"detector_id": report.detector_id, "video_id": report.video_id, "heads": json.dumps(heads)}
-    tensors = {"heads": of_heads, "pictures": of_pictures}
-    float32 = {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}
-    write_file(path, lambda p: save_file(float32, p, metadata=metadata))
+    tensors = {"heads": of_heads.astype(np.float32), "pictures": of_pictures.astype(np.float32)}
+    write_bytes(path, tensor_bytes(tensors, metadata))

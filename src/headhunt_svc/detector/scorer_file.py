@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.storage.files import write_file
+from headhunt_svc.storage.files import write_bytes
+from headhunt_svc.storage.tensors import tensor_bytes
 from headhunt_svc.types import Background, HeadRef, Normality, Scorer
 
 
@@ -24,8 +23,7 @@ def save_scorer(path: Path, scorer: Scorer) -> None:
         facts["normality_weight"] = scorer.normality.weight
     if scorer.background is not None:
         facts["background"] = scorer.background
-    whole = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
-    write_file(path, lambda p: save_file(whole, p, metadata={"about": json.dumps(facts)}))
+    write_bytes(path, tensor_bytes(tensors, {"about": json.dumps(facts)}))
 
 
 def load_scorer(path: Path) -> Scorer:

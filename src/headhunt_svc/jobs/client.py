@@ -15,15 +15,16 @@ from typing import Any
 from dbos import DBOSClient, WorkflowStatus
 
 from headhunt_svc.detector.bundle import load_bundle
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.jobs.inputs import Allowed, expand
 from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest, JobVideo, Row, State, VideoState
 from headhunt_svc.jobs.queue import ACTIVE, DONE, JOBS, SERIALIZER, STATES, WEBHOOKS, enqueue_options, migrate, state_of
 from headhunt_svc.jobs.rows import row
-from headhunt_svc.jobs.store import ResultStore, locked
+from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.notify.webhooks import check_host
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.files import text_id
+from headhunt_svc.storage.locks import locked
 
 
 class NoSuchJobError(ConfigError):
@@ -154,19 +155,30 @@ class Jobs:
         return self._ids(workflow_id_prefix=f"{job_id}/", name="video", status=ACTIVE, limit=limit)
 
     def retry(self, job_id: str) -> int:
-        """Put failed and cancelled videos into the queue again; returns how many."""
-        indices = [v.index for v in self.show(job_id).videos if v.state in ("failed", "cancelled")]
+        """Queue failed and cancelled videos, and those whose result is damaged, once more; returns how many."""
+        indices = [v.index for v in self.show(job_id).videos if v.state in DONE and not self._has_result(v)]
         if indices:
             submissions = self._submissions(job_id)
             self._enqueue(job_id, len(submissions), _arguments(submissions[0])[2], indices)
         return len(indices)
 
+    def _has_result(self, video: VideoState) -> bool:
+        return video.result is not None and self.store.has(video.result)
+
     def rows(self, job_id: str) -> Iterator[Row]:
-        """One row for each video that is done, in order. Raises ArtifactError."""
+        """One row for each video that is done, in order; a video whose result is damaged has failed."""
         for v in self.show(job_id).videos:
             if v.state in DONE:
-                report = None if v.result is None else self.store.result(v.result, v.video_id)
-                yield row(v.uri, v.video_id, v.state, v.error, report)
+                yield self._row(v)
+
+    def _row(self, video: VideoState) -> Row:
+        state, error, report = video.state, video.error, None
+        if video.result is not None:
+            try:
+                report = self.store.result(video.result, video.video_id)
+            except ArtifactError as exc:
+                state, error = "failed", str(exc)
+        return row(video.uri, video.video_id, state, error, report)
 
     def json_lines(self, job_id: str) -> Iterator[str]:
         """`rows` as JSON."""

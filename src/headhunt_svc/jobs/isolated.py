@@ -23,6 +23,7 @@ def outcome_of(scorer: VideoScorer, video: JobVideo, options: JobOptions) -> Att
     """Score one video in this process and turn its errors into an AttemptOutcome."""
     try:
         key = scorer.score(video, Options(**options.model_dump()))
+        return {"result": key, "events": len(scorer.store.result(key, video.video_id).events)}
     except StoppedError as exc:
         return {"stopped": str(exc)}
     except (OutputError, UnreachableError) as exc:
@@ -33,7 +34,6 @@ def outcome_of(scorer: VideoScorer, video: JobVideo, options: JobOptions) -> Att
         return {"error": f"{video.uri}: {exc.strerror}"}
     except OSError as exc:  # a disk that is full while reading, a folder that is away
         return {"trouble": f"{video.uri}: {exc.strerror or exc}"}
-    return {"result": key, "events": len(scorer.store.result(key, video.video_id).events)}
 
 
 def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.RawIOBase, answers: IO[str]) -> None:

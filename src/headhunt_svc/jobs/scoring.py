@@ -13,7 +13,7 @@ from headhunt_svc.detector.batches import FeatureBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector, ReadBatches
 from headhunt_svc.detector.report import Report
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, VideoOpenError
 from headhunt_svc.jobs.inputs import UPLOAD, local
 from headhunt_svc.jobs.models import JobVideo
 from headhunt_svc.jobs.store import ResultStore
@@ -65,6 +65,8 @@ class VideoScorer:
                 with open_video(path):  # names what is wrong
                     pass
             content = sha256(path)
+            if video.uri.startswith(UPLOAD) and content != video.uri.removeprefix(UPLOAD):
+                raise VideoOpenError(f"{video.uri} is no longer what was sent: send it again, then retry the job")
             key = result_key(content, self.detector, options)
             if self.store.has(key):
                 return key

@@ -1,55 +1,35 @@
 """Files that all workers of a queue share: results, checkpoints, uploads, locks, and the list of scorings."""
 
-import fcntl
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from pydantic import ValidationError
 
-from headhunt_svc.detector.report import Report, load_report
-from headhunt_svc.storage.files import write_file, write_text
+from headhunt_svc.detector.report import Report
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.storage.files import read_checked, write_checked
+from headhunt_svc.storage.lines import append_line
+from headhunt_svc.storage.locks import locked
+from headhunt_svc.storage.tensors import load_tensors, save_tensors
 from headhunt_svc.types import FrameSpan, Segment
 
 if TYPE_CHECKING:  # torch takes seconds to import, and looking at jobs does not need it
     from headhunt_svc.detector.batches import FeatureBatch
 
-LOCK_POLL_S = 0.1
-
-
-@contextmanager
-def locked(path: Path, busy: Callable[[], object] | None = None) -> Iterator[bool]:
-    """Hold a file lock, which the system releases when this process ends. Yields whether it is held.
-
-    busy: called repeatedly while another process holds the lock, and may raise; without it, there is no waiting.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as f:
-        held = False
-        while not held:
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held = True
-            except BlockingIOError:
-                if busy is None:
-                    break
-                busy()
-                time.sleep(LOCK_POLL_S)
-        yield held
+ADVICE = "run `headhunt jobs retry JOB`, which scores the video again"
 
 
 class ResultStore:
     """One local or network folder; it needs file locks, so it is not a storage.store.Store.
 
-    results/ab/KEY.json      a Report; written once, atomically
+    results/ab/KEY.json      a Report, and its checksum in a second line; written once, atomically and durably
     checkpoints/KEY/*        batches of a video that is being scored
     uploads/SHA256           videos that clients uploaded
     locks/                   locks, held while a result is made
@@ -66,16 +46,28 @@ class ResultStore:
         return self.folder / "results" / key[:2] / f"{key}.json"
 
     def has(self, key: str) -> bool:
-        """Whether there is a result of this key."""
-        return self.result_path(key).exists()
+        """Whether there is a result of this key that is as it was written."""
+        try:
+            self._report(key)
+        except ArtifactError:
+            return False
+        return True
+
+    def _report(self, key: str) -> Report:
+        path = self.result_path(key)
+        line = read_checked(path, ADVICE)
+        try:
+            return Report.model_validate_json(line)
+        except ValidationError as exc:
+            raise ArtifactError(f"{path} is damaged or of another version: {ADVICE}") from exc
 
     def result(self, key: str, video_id: str) -> Report:
         """A stored result, under the name that a job gives the video. Raises ArtifactError."""
-        return load_report(self.result_path(key)).model_copy(update={"video_id": video_id})
+        return self._report(key).model_copy(update={"video_id": video_id})
 
     def save(self, key: str, report: Report) -> None:
-        """Store a result and drop its checkpoint. Raises OutputError."""
-        write_text(self.result_path(key), report.model_dump_json() + "\n")
+        """Store a result, in place of a damaged one, and drop its checkpoint. Raises OutputError."""
+        write_checked(self.result_path(key), report.model_dump_json())
         self.drop_checkpoint(key)
 
     def lock(self, key: str, busy: Callable[[], object]) -> AbstractContextManager[bool]:
@@ -83,14 +75,12 @@ class ResultStore:
         return locked(self.folder / "locks" / key[:3], busy)
 
     def log_scoring(self, key: str, resumed: int) -> None:
-        """Append to the list of scorings; lines of several processes do not mix.
+        """Append to the list of scorings. Raises OutputError.
 
         resumed: number of batches from a checkpoint.
         """
-        line = json.dumps({"time": round(time.time(), 3), "pid": os.getpid(), "key": key, "resumed": resumed}) + "\n"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.scorings.open("ab", buffering=0) as f:
-            f.write(line.encode())
+        line = {"time": round(time.time(), 3), "pid": os.getpid(), "key": key, "resumed": resumed}
+        append_line(self.scorings, line)
 
     def _checkpoint(self, key: str) -> Path:
         return self.folder / "checkpoints" / key
@@ -106,17 +96,17 @@ class ResultStore:
             "frames": np.array([s.segment.frame_indices for s in segments]),
             "times": np.array([(s.start_s, s.stop_s) for s in segments]),
         }
-        write_file(self._checkpoint(key) / f"{first:08d}.safetensors", lambda path: save_file(arrays, path))
+        save_tensors(self._checkpoint(key) / f"{first:08d}.safetensors", arrays, {}, durable=True)
 
     def checkpoint(self, key: str, video_id: str) -> "list[FeatureBatch]":
-        """The batches of a checkpoint up to the first that is missing or unreadable; empty without a checkpoint."""
+        """The batches of a checkpoint up to the first that is missing or damaged; empty without a checkpoint."""
         batches: list[FeatureBatch] = []
         for path in sorted(self._checkpoint(key).glob("*.safetensors")):
             if int(path.stem) != len(batches):
                 break
             try:
-                arrays = load_file(path)
-            except (SafetensorError, OSError):
+                _, arrays = load_tensors(path)
+            except ArtifactError:
                 break
             batches += _batches(arrays, video_id)
         return batches

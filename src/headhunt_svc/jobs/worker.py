@@ -26,9 +26,10 @@ from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
 from headhunt_svc.jobs.process import ScoringProcess
 from headhunt_svc.jobs.queue import JOBS, SERIALIZER, VERSION, WEBHOOKS, enqueue_options, videos_queue
 from headhunt_svc.jobs.retry import backoff_s, retry
-from headhunt_svc.jobs.store import ResultStore, locked
+from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.notify.webhooks import post
 from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.locks import locked
 
 logger = logging.getLogger(__name__)
 PREFETCH = 2  # videos taken from the queue: the one that is being scored, and the next

@@ -5,7 +5,9 @@ baselines/active.json                              the active version of every c
 baselines/audit.jsonl                              who changed what, when and why
 """
 
+import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,15 +15,19 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import TypeAdapter, ValidationError
 
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.windows import Rows
-from headhunt_svc.storage.audit import audit
-from headhunt_svc.storage.files import read_json, sha256, write_file, write_json
+from headhunt_svc.storage.audit import audit, audited
+from headhunt_svc.storage.files import sha256, write_bytes, write_file
+from headhunt_svc.storage.locks import exclusive
 from headhunt_svc.storage.tables import parquet_bytes, read_table
 
+logger = logging.getLogger(__name__)
 TOTALS = b"headhunt_totals"
+ACTIVE = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +38,8 @@ class Baseline:
     rows: Rows
 
 
-def save_rows(path: Path, rows: Rows) -> None:
-    """Write rows to a parquet file; the same rows give the same bytes, however they were spread over files."""
+def row_bytes(rows: Rows) -> bytes:
+    """Rows as the content of a parquet file; the same rows give the same bytes, however they were spread over files."""
     totals = json.dumps({"total": rows.total, "events": rows.events})
     metadata = {**rows.metadata.as_parquet(), TOTALS.decode(): totals}
     table = rows.table.sort_by([("time", "ascending"), ("segment", "ascending")])
@@ -41,8 +47,12 @@ def save_rows(path: Path, rows: Rows) -> None:
         pc.cast(c, pa.string()).combine_chunks().dictionary_encode() if pa.types.is_dictionary(c.type) else c
         for c in table.columns
     ]
-    content = parquet_bytes(pa.Table.from_arrays(columns, schema=COLUMNS.with_metadata(metadata)))
-    write_file(path, lambda p: p.write_bytes(content))
+    return parquet_bytes(pa.Table.from_arrays(columns, schema=COLUMNS.with_metadata(metadata)))
+
+
+def save_rows(path: Path, rows: Rows) -> None:
+    """Write rows to a parquet file. Raises OutputError."""
+    write_bytes(path, row_bytes(rows))
 
 
 def load_rows(path: Path) -> Rows:
@@ -62,18 +72,38 @@ def load_rows(path: Path) -> Rows:
 
 
 class Baselines:
-    """A folder of baselines."""
+    """A folder of baselines. What changes it holds its lock, so that no change undoes another."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._active, self.log = folder, folder / "active.json", folder / "audit.jsonl"
+        self._lock = folder / ".lock"
 
     def path(self, camera: str, version: str) -> Path:
         """File of a version."""
         return self.folder / quote(camera, safe="") / f"{version}.parquet"
 
     def active(self) -> dict[str, str]:
-        """The active version of every camera that has one."""
-        return dict(read_json(self._active, "headhunt monitor rebaseline")) if self._active.exists() else {}
+        """The active version of every camera that has one; from the audit log, if the file of them is damaged."""
+        if not self._active.exists():
+            return {}
+        try:
+            return ACTIVE.validate_json(self._active.read_bytes())
+        except (OSError, ValidationError):
+            logger.warning("%s is damaged: the audit log says which baselines are active", self._active)
+            lines = audited(self.log, "camera", "to")
+            return {x["camera"]: x["to"] for x in lines if self.path(x["camera"], x["to"]).exists()}
+
+    def load(self, camera: str, version: str) -> Rows:
+        """The rows of a version, whose name ends with the beginning of their file's SHA-256.
+
+        Raises:
+            ArtifactError: missing, or not as it was written.
+        """
+        path = self.path(camera, version)
+        rows = load_rows(path)
+        if not sha256(path).startswith(version.rpartition("-")[2]):
+            raise ArtifactError(f"{path} is damaged: run `headhunt monitor rebaseline` again")
+        return rows
 
     def versions(self, camera: str) -> list[str]:
         """All versions of a camera, oldest first."""
@@ -81,13 +111,11 @@ class Baselines:
 
     def add(self, camera: str, rows: Rows, reason: str) -> str:
         """Save rows as the camera's new active baseline; returns its version."""
-        draft = self.folder / ".draft.parquet"
-        save_rows(draft, rows)
-        version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{sha256(draft)[:6]}"
-        path = self.path(camera, version)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.replace(path)
-        self.activate(camera, version, reason)
+        content = row_bytes(rows)
+        version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{hashlib.sha256(content).hexdigest()[:6]}"
+        with exclusive(self._lock):
+            write_bytes(self.path(camera, version), content, durable=True)
+            self._activate(camera, version, reason)
         return version
 
     def activate(self, camera: str, version: str, reason: str) -> None:
@@ -95,10 +123,20 @@ class Baselines:
 
         Raises:
             ConfigError: there is no such version.
+            OutputError: it cannot be written; the version from before stays active.
         """
         if version not in (versions := self.versions(camera)):
             existing = ", ".join(versions) or "none"
             raise ConfigError(f"no baseline {version!r} of camera {camera}; there are: {existing}")
+        with exclusive(self._lock):
+            self._activate(camera, version, reason)
+
+    def _activate(self, camera: str, version: str, reason: str) -> None:
         before = self.active()
-        write_json(self._active, {**before, camera: version})
-        audit(self.log, what="baseline", camera=camera, to=version, before=before.get(camera, ""), why=reason)
+        content = json.dumps({**before, camera: version}, indent=2) + "\n"
+
+        def write(path: Path) -> None:  # the record first: then nothing but the renaming is left to do
+            path.write_text(content, encoding="utf-8")
+            audit(self.log, what="baseline", camera=camera, to=version, before=before.get(camera, ""), why=reason)
+
+        write_file(self._active, write, durable=True)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from headhunt_svc.monitoring.config import DriftParams
 from headhunt_svc.monitoring.drift import Judge
 from headhunt_svc.monitoring.metrics import ALARM, LAST_RUN, LIMIT, SIGNAL
 from headhunt_svc.monitoring.verdicts import REMEDY, CameraVerdict, Comparison, Judgement, Verdict
-from headhunt_svc.prediction_log.windows import Window, WindowQuery, note_missing_days, read_window
-from headhunt_svc.storage.files import read_json, write_json
+from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, note_missing_days, read_window
+from headhunt_svc.storage.files import write_json
 from headhunt_svc.storage.store import Store
 
 VERDICT, PAGE, RUN = "verdict.json", "drift.html", "run.json"
@@ -52,16 +53,16 @@ def load_baselines(paths: Paths, detector_id: str | None = None) -> UsableBaseli
     """
     store, problems = Baselines(paths.baselines), []
 
-    def load(version: str, path: Path) -> Baseline | None:
+    def load(version: str, read: Callable[[], Rows]) -> Baseline | None:
         try:
-            return Baseline(version, load_rows(path))
+            return Baseline(version, read())
         except ArtifactError as exc:
             problems.append(str(exc))
             return None
 
-    loaded = {camera: load(version, store.path(camera, version)) for camera, version in store.active().items()}
+    loaded = {camera: load(version, partial(store.load, camera, version)) for camera, version in store.active().items()}
     cameras = {camera: baseline for camera, baseline in loaded.items() if baseline}
-    reference = load("reference", paths.reference) if paths.reference.exists() else None
+    reference = load("reference", partial(load_rows, paths.reference)) if paths.reference.exists() else None
     detectors = [b.rows.metadata.detector_id for b in (*cameras.values(), *([reference] if reference else []))]
     detector_id = detector_id or max(detectors, key=detectors.count, default=None)
     for camera, baseline in list(cameras.items()):
@@ -146,8 +147,14 @@ class Monitor:
         snapshot = take_snapshot(judgement.comparisons, figures, stop)
         folder = self.paths.out / _folder_name(stop)
         save_page(folder / PAGE, snapshot)
-        replaces = read_json(folder / RUN, "headhunt monitor run")["id"] if (folder / RUN).exists() else None
-        write_json(folder / RUN, {"id": add_run(self.paths.workspace, snapshot, replaces)})
+        write_json(folder / RUN, {"id": add_run(self.paths.workspace, snapshot, self._earlier_run(folder / RUN))})
+
+    def _earlier_run(self, path: Path) -> str | None:
+        """The id of the snapshot that an earlier run made of this window; None if its file is missing or damaged."""
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def _write_verdict(self, verdict: Verdict) -> None:
         folder = _folder_name(verdict.stop)

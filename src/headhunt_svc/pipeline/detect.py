@@ -25,7 +25,7 @@ from headhunt_svc.pipeline.plots import shares, timeline
 from headhunt_svc.pipeline.shards import shard_key
 from headhunt_svc.pipeline.stored_scores import StoringReader, stored_batches
 from headhunt_svc.prediction_log.recording import Recorder
-from headhunt_svc.storage.files import check_writable
+from headhunt_svc.storage.files import check_writable, remove_leftovers
 from headhunt_svc.types import OperatingPoint, Split
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.source import VideoFacts
@@ -310,6 +310,7 @@ def detect_stored(
     inputs, store = _inputs(index, split), FeatureStore(features, "headhunt detect --split test")
     detector = _StoredDetector(bundle, store, out, Options(operating_point))
     check_writable(out)
+    remove_leftovers(out)
     for stale in set(out.rglob("*.json")) - {report_path(out, item.video_id) for item in inputs}:
         stale.unlink()
     try:

@@ -4,7 +4,8 @@
 
 A file is named by its writer and the numbers of the flushes that it holds. A merged file is written before the small
 ones are removed, so a reader leaves out files whose numbers lie within another's (`unmerged_files`). Every file appears
-whole or not at all. kill -9 loses the rows of the last `flush_s` seconds.
+whole or not at all. kill -9 loses the rows of the last `flush_s` seconds; a power failure also what the system had not
+yet written to the disk, but never what was merged.
 """
 
 import contextlib
@@ -193,10 +194,13 @@ class PredictionLog:
         except Exception as exc:  # a merge or a sweep that failed is tried again, nothing is lost
             logger.warning("the prediction log could not be tidied: %s", exc)
 
-    def _save(self, key: tuple[Partition, LogMetadata], table: pa.Table, first: int, last: int) -> tuple[int, int, str]:
+    def _save(
+        self, key: tuple[Partition, LogMetadata], table: pa.Table, first: int, last: int, *, durable: bool = False
+    ) -> tuple[int, int, str]:
         partition, metadata = key
         name = f"{partition.folder()}/{self.writer}-{self._series[key].number:03d}-{first:06d}-{last:06d}.parquet"
-        self.store.write(name, parquet_bytes(table.replace_schema_metadata(metadata.as_parquet())))
+        content = parquet_bytes(table.replace_schema_metadata(metadata.as_parquet()))
+        self.store.write(name, content, durable=durable)
         return first, last, name
 
     def _merge(self, key: tuple[Partition, LogMetadata], series: _Series) -> None:
@@ -207,7 +211,8 @@ class PredictionLog:
             table = pa.concat_tables(
                 read_table(io.BytesIO(self.store.read(name))).cast(COLUMNS) for *_, name in small
             ).unify_dictionaries()
-            series.levels[level + 1].append(self._save(key, table, small[0][0], small[-1][1]))
+            merged = self._save(key, table, small[0][0], small[-1][1], durable=True)  # the small files go next
+            series.levels[level + 1].append(merged)
             series.levels[level] = []
             for *_, name in small:
                 self.store.remove(name)

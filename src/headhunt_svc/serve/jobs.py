@@ -23,7 +23,7 @@ from headhunt_svc.serve.openapi import BINARY, answer, problems, video_body
 from headhunt_svc.serve.problems import Handlers, Problem
 from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute
 from headhunt_svc.serve.uploads import receive_video
-from headhunt_svc.storage.files import sha256
+from headhunt_svc.storage.files import move_file, sha256
 
 PARQUET, JSON_LINES = "application/vnd.apache.parquet", "application/x-ndjson"
 router = APIRouter(prefix="/jobs", route_class=LimitedRoute)
@@ -104,7 +104,7 @@ async def upload_for_jobs(request: Request, engine: CurrentEngine, queue: Queue)
     received = await receive_video(request, folder, engine.settings.max_upload_bytes)
     size = received.path.stat().st_size
     name = await asyncio.to_thread(sha256, received.path)
-    received.path.replace(folder / name)
+    await asyncio.to_thread(move_file, received.path, folder / name)
     return Uploaded(uri=f"{UPLOAD}{name}", size=size)
 
 

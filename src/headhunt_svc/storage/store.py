@@ -10,7 +10,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from headhunt_svc.errors import ConfigError, HeadHuntError, UnreachableError
-from headhunt_svc.storage.files import write_file
+from headhunt_svc.storage.files import write_bytes
 
 
 @contextlib.contextmanager
@@ -55,14 +55,14 @@ class Store:
     def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
         return Store, (self.uri,)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file atomically; what was there is replaced.
+    def write(self, name: str, data: bytes, *, durable: bool = False) -> None:
+        """Write a file atomically; what was there is replaced. durable: on a disk, see write_file.
 
         Raises:
             OutputError: it cannot be written to the disk.
         """
         if self.folder is not None:
-            write_file(self.folder / name, lambda path: path.write_bytes(data))
+            write_bytes(self.folder / name, data, durable=durable)
             return
         path = self._path(name)
         with store_errors(f"cannot write {self.uri}/{name} now"):

@@ -9,7 +9,9 @@ import pytest
 from conftest import ROOT
 from headhunt_svc.detector.bundle import check_model, load_bundle
 from headhunt_svc.detector.deployments import Deployed
-from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.errors import ArtifactError, ConfigError, OutputError
+from helpers.disks import full_after
+from helpers.threads import in_threads
 
 
 def bundle(folder: Path, name: str, scale: float) -> Path:
@@ -59,3 +61,38 @@ def test_a_broken_bundle_is_never_activated(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not found.*put the bundle back"):
         deployed.rollback(None, "")
     assert deployed.current.resolve() == other.resolve()
+
+
+def test_half_a_line_in_the_audit_log_stops_nothing(tmp_path: Path) -> None:
+    old, new = bundle(tmp_path / "bundles", "old", 1), bundle(tmp_path / "bundles", "new", 0.9)
+    deployed = Deployed(tmp_path / "deployed")
+    ids = [deployed.activate(b, "") for b in (old, new)]
+    with deployed.log.open("a") as f:
+        f.write('{"time": "2026-03-01T00:0')
+    assert [v.detector_id for v in deployed.history()] == ids
+    assert deployed.rollback(None, "").detector_id == ids[0]
+    assert [v.detector_id for v in deployed.history()] == [*ids, ids[0]]
+    with deployed.log.open("a") as f:
+        f.write('{"time": "t", "by": "b", "what": "bundle", "why": "of another version"}\n')
+    assert [v.active for v in deployed.history()] == [False, False, True]
+
+
+def test_a_full_disk_changes_neither_the_bundle_in_use_nor_the_log(tmp_path: Path) -> None:
+    old, new = bundle(tmp_path / "bundles", "old", 1), bundle(tmp_path / "bundles", "new", 0.9)
+    deployed = Deployed(tmp_path / "deployed")
+    deployed.activate(old, "")
+    before = deployed.log.read_bytes()
+    with full_after(len(before) + 10), pytest.raises(OutputError, match=r"cannot write .*audit\.jsonl"):
+        deployed.activate(new, "")
+    assert deployed.log.read_bytes() == before
+    assert deployed.current.resolve() == old.resolve()
+    assert [v.active for v in deployed.history()] == [True]
+    assert not [p for p in deployed.current.parent.iterdir() if p.name.endswith(".part")]
+
+
+def test_bundles_that_are_activated_at_once_leave_the_last_one_of_the_log(tmp_path: Path) -> None:
+    bundles = [bundle(tmp_path / "bundles", f"b{i}", 1 - i / 100) for i in range(3)]
+    assert in_threads(3, lambda i: Deployed(tmp_path / "deployed").activate(bundles[i], "")) == []
+    history = Deployed(tmp_path / "deployed").history()
+    assert len(history) == 3
+    assert [v.active for v in history] == [False, False, True]

@@ -17,8 +17,8 @@ from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
 from headhunt_svc.jobs.client import Jobs, NoSuchJobError
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobRequest
 from headhunt_svc.jobs.queue import SERIALIZER, enqueue_options
-from headhunt_svc.jobs.store import locked
 from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.locks import locked
 from helpers.reports import REPORT
 
 BUNDLE = ROOT / "artifacts" / "detector"
@@ -165,6 +165,7 @@ def test_states_errors_and_results_of_videos(jobs: Jobs, worker: PretendedWorker
 def test_retry_runs_failed_and_cancelled_videos_only(jobs: Jobs, worker: PretendedWorker, footage: Path) -> None:
     job_id = submit(jobs, footage)
     worker.expand(job_id, 0, 0, 1, 2)
+    jobs.store.save("k" * 32, REPORT)
     worker.set(f"{job_id}/0/video/0", "SUCCESS", {"result": "k" * 32, "events": 0})
     worker.set(f"{job_id}/0/video/1", "SUCCESS", {"error": "broken"})
     jobs.cancel(job_id)
@@ -178,6 +179,25 @@ def test_retry_runs_failed_and_cancelled_videos_only(jobs: Jobs, worker: Pretend
         worker.set(f"{job_id}/1/video/{i}", "SUCCESS", {"result": "k" * 32, "events": 0})
     assert states(jobs, job_id) == ["succeeded"] * 3
     assert jobs.retry(job_id) == 0
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"schema_version": 2', None])
+def test_a_damaged_result_is_named_and_can_be_made_again(
+    jobs: Jobs, worker: PretendedWorker, footage: Path, damage: bytes | None
+) -> None:
+    job_id = submit(jobs, footage)
+    worker.expand(job_id, 0, 0, 1)
+    for i, key in enumerate(("a" * 32, "b" * 32)):
+        jobs.store.save(key, REPORT)
+        worker.set(f"{job_id}/0/video/{i}", "SUCCESS", {"result": key, "events": 1})
+    path = jobs.store.result_path("a" * 32)
+    path.unlink() if damage is None else path.write_bytes(damage)
+    rows = [*jobs.rows(job_id)]
+    assert [row["state"] for row in rows] == ["failed", "succeeded"]
+    assert "headhunt jobs retry" in rows[0]["error"]
+    assert rows[1]["threshold"] == REPORT.threshold
+    assert jobs.retry(job_id) == 1
+    assert states(jobs, job_id)[:2] == ["queued", "succeeded"]
 
 
 def test_a_job_that_is_cancelled_before_it_begins_has_cancelled_videos(jobs: Jobs, footage: Path) -> None:

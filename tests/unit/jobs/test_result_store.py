@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from headhunt_svc.detector.batches import FeatureBatch, TimedSegment
-from headhunt_svc.jobs.store import ResultStore, locked
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.storage.locks import locked
 from headhunt_svc.types import FrameSpan, Segment
+from helpers.reports import REPORT
 
 
 def batch(first: int, n: int) -> FeatureBatch:
@@ -53,7 +56,7 @@ def test_a_lock_is_held_by_one_and_ends_with_its_process(tmp_path: Path) -> None
     code = f"""
 import sys, time
 from pathlib import Path
-from headhunt_svc.jobs.store import locked
+from headhunt_svc.storage.locks import locked
 with locked(Path({str(tmp_path / "lock")!r})) as held:
     print(held, flush=True)
     time.sleep(60)
@@ -88,3 +91,41 @@ def test_lines_of_many_writers_stay_whole(tmp_path: Path) -> None:
         t.join()
     keys = [json.loads(line)["key"] for line in store.scorings.read_text().splitlines()]
     assert sorted(keys) == sorted(f"{i}-{j}" for i in range(4) for j in range(50))
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "one digit", "zeros", "another version"])
+def test_a_damaged_result_is_no_result_and_is_made_again(tmp_path: Path, damage: str) -> None:
+    store = ResultStore(tmp_path)
+    store.save("key", REPORT)
+    path, content = store.result_path("key"), store.result_path("key").read_bytes()
+    path.write_bytes(
+        {
+            "empty": b"",
+            "half": content[: len(content) // 2],
+            "one digit": content.replace(b'"raw":0.9', b'"raw":0.8'),
+            "zeros": bytes(len(content)),
+            "another version": b"{}\n",
+        }[damage]
+    )
+    assert not store.has("key")
+    with pytest.raises(ArtifactError, match="run `headhunt jobs retry JOB`"):
+        store.result("key", "v")
+    store.save("key", REPORT)
+    assert store.has("key")
+    assert store.result("key", "v") == REPORT
+
+
+def test_a_result_from_before_there_were_checksums_is_read(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.save("key", REPORT)
+    store.result_path("key").write_text(REPORT.model_dump_json() + "\n")
+    assert store.result("key", "v") == REPORT
+
+
+def test_a_checkpoint_with_a_changed_byte_is_left_out(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.save_checkpoint("key", 0, [batch(0, 3)])
+    (path,) = (tmp_path / "checkpoints" / "key").iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert store.checkpoint("key", "v") == []

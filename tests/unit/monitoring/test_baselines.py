@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.errors import ArtifactError, ConfigError, OutputError
 from headhunt_svc.monitoring.baselines import Baselines, load_rows, save_rows
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import rebaseline
 from headhunt_svc.prediction_log.windows import Rows
+from headhunt_svc.storage.audit import audited
+from helpers.disks import full_after
 from helpers.log_rows import METADATA, START, rows, write
+from helpers.threads import in_threads
 
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml")
 
@@ -60,3 +63,60 @@ def test_baselines_are_versions_that_can_be_taken_back(tmp_path: Path) -> None:
         store.activate("yard/east", "v9", "")
     with pytest.raises(ConfigError, match=r"holds 0 segments of dock .* 100 are needed"):
         rebaseline(log, store, "dock", PARAMS.query(START, START + timedelta(days=1)), PARAMS.min_segments, "")
+
+
+def test_cameras_that_are_rebaselined_at_once_keep_their_own_rows(tmp_path: Path) -> None:
+    cameras = [f"camera {i}" for i in range(6)]
+
+    def freeze(i: int) -> None:
+        Baselines(tmp_path).add(cameras[i], Rows(METADATA, rows(20 + i, cameras[i]), 20 + i, 0), "at once")
+
+    assert in_threads(len(cameras), freeze) == []
+    store = Baselines(tmp_path)
+    active = store.active()
+    assert sorted(active) == cameras
+    for i, camera in enumerate(cameras):
+        assert load_rows(store.path(camera, active[camera])).total == 20 + i
+    assert len(audited(store.log)) == len(cameras)
+
+
+def test_versions_that_are_activated_at_once_leave_a_history_without_gaps(tmp_path: Path) -> None:
+    store = Baselines(tmp_path)
+    versions = [store.add("yard", Rows(METADATA, rows(20 + i), 20 + i, 0), "") for i in range(4)]
+    assert in_threads(4, lambda i: [Baselines(tmp_path).activate("yard", versions[i], "") for _ in range(5)]) == []
+    lines = audited(store.log)
+    assert len(lines) == 24
+    assert [line["before"] for line in lines] == ["", *(line["to"] for line in lines[:-1])]
+    assert store.active() == {"yard": lines[-1]["to"]}
+
+
+def test_a_full_disk_keeps_the_active_baseline_and_records_no_change(tmp_path: Path) -> None:
+    store = Baselines(tmp_path)
+    first, second = (store.add("yard", Rows(METADATA, rows(20 + i), 20 + i, 0), "") for i in range(2))
+    before = store.log.read_bytes()
+    with full_after(20), pytest.raises(OutputError):
+        store.activate("yard", first, "")
+    assert store.active() == {"yard": second}
+    assert store.log.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"yard', b"[]", b'{"yard": 3}', b"\0" * 64])
+def test_a_damaged_list_of_active_baselines_is_made_again_from_the_audit_log(tmp_path: Path, damage: bytes) -> None:
+    store = Baselines(tmp_path)
+    versions = {camera: store.add(camera, Rows(METADATA, rows(20), 20, 0), "") for camera in ("yard", "dock")}
+    store.add("yard", Rows(METADATA, rows(21), 21, 0), "")
+    store.activate("yard", versions["yard"], "back")
+    (tmp_path / "active.json").write_bytes(damage)
+    assert store.active() == versions
+    third = store.add("gate", Rows(METADATA, rows(22), 22, 0), "")
+    assert json.loads((tmp_path / "active.json").read_text()) == {**versions, "gate": third}
+
+
+def test_a_baseline_that_is_no_longer_what_was_written_is_named(tmp_path: Path) -> None:
+    store = Baselines(tmp_path)
+    version = store.add("yard", Rows(METADATA, rows(20), 20, 0), "")
+    assert store.load("yard", version).total == 20
+    other = store.add("yard", Rows(METADATA, rows(21), 21, 0), "")
+    store.path("yard", other).rename(store.path("yard", version))  # whole, but of another version
+    with pytest.raises(ArtifactError, match=r"is damaged: run `headhunt monitor rebaseline` again"):
+        store.load("yard", version)

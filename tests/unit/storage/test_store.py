@@ -1,5 +1,6 @@
 """One folder interface for disks and object stores."""
 
+import errno
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,10 +62,16 @@ def test_an_unknown_kind_of_store_is_refused() -> None:
         Store("nowhere://bucket")
 
 
-def test_a_disk_that_cannot_be_written_is_named_and_keeps_the_old_file(tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_written_is_named_and_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(str(tmp_path))
     store.write("a.json", b"old")
-    (tmp_path / ".a.json.part").mkdir()  # in the way of the new file
+
+    def full(self: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OutputError, match=r"cannot write .*a\.json"):
         store.write("a.json", b"new")
     assert store.read("a.json") == b"old"

@@ -37,7 +37,7 @@ from headhunt_svc.data.label_studio import label_studio_rows
 from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.names import escape, path_of, uri_of
 from headhunt_svc.params import ExportParams
-from headhunt_svc.storage.files import write_file
+from headhunt_svc.storage.files import write_file, write_text
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.storage.tables import read_table
 from headhunt_svc.types import NORMAL, FrameSpan, IndexedVideo, SpanEnds, Split, VideoRecord
@@ -176,7 +176,7 @@ def read_folders(root: Path) -> list[Annotation]:
 def write_annotations(path: Path, annotations: Iterable[Annotation]) -> None:
     """Write annotations.jsonl."""
     text = "".join(a.model_dump_json() + "\n" for a in annotations)
-    write_file(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def make_record(

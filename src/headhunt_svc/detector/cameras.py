@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from headhunt_svc.core.camera_normality import SHRINKAGE, NormalFootage, Shrinkage, camera_scorer
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.names import label
-from headhunt_svc.storage.files import sha256, write_file
+from headhunt_svc.storage.files import sha256, write_bytes
+from headhunt_svc.storage.tensors import tensor_bytes
 from headhunt_svc.types import Scorer
 
 FLEET = "fleet"  # what is normal on average over all cameras; no camera may have this name
@@ -46,8 +45,7 @@ def camera_file(folder: Path, name: str) -> Path:
 def save_camera(folder: Path, name: str, footage: NormalFootage, shrinkage: Shrinkage = SHRINKAGE) -> StoredCamera:
     """Write the file of a camera into the folder of a bundle; returns what bundle.json says about it."""
     path, tensors = camera_file(folder, name), {"mean": footage.mean, "factor": footage.factor}
-    whole = {key: np.ascontiguousarray(values) for key, values in tensors.items()}
-    write_file(path, lambda p: save_file(whole, p))
+    write_bytes(path, tensor_bytes(tensors))
     return StoredCamera(
         sha256=sha256(path),
         segments=footage.segments,

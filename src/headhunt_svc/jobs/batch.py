@@ -140,12 +140,25 @@ def _score_on_ray(arguments: dict[str, Any], items: list[Item], actors: int | No
         raise HeadHuntError(f"Ray gave up ({reason}): run the same command again, what is done stays") from exc
 
 
+def _kept(store: Store) -> set[str]:
+    """The names of the rows of earlier runs, without those that a disk has damaged; object stores check theirs."""
+    names = store.glob("results/*/*.json")
+    return {name for name in names if store.folder is None or _is_row(store.read(name))}
+
+
+def _is_row(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _write_parts(store: Store, rows: Iterable[Row]) -> None:
     """Write all rows as parquet files of up to ROWS_PER_PART rows, and remove those of an earlier, longer run."""
     names = set()
     for i, table in enumerate(tables(rows, ROWS_PER_PART)):
         names.add(name := f"rows/part-{i:05d}.parquet")
-        store.write(name, parquet_bytes(table))
+        store.write(name, parquet_bytes(table), durable=True)
     for stale in set(store.glob("rows/part-*.parquet")) - names:
         store.remove(stale)
 
@@ -172,7 +185,7 @@ def run(
     store = Store(out)
     lineage = [detector.detector_id, scoring_code(), options.model_dump()]
     names = {v.uri: _row_name(v, lineage) for v in videos}
-    kept = set(store.glob("results/*/*.json"))
+    kept = _kept(store)
     todo = [{"uri": v.uri, "video_id": v.video_id, "name": names[v.uri]} for v in videos if names[v.uri] not in kept]
     errors: dict[str, str] = {}
     if todo:

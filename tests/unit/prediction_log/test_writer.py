@@ -99,7 +99,7 @@ def test_days_beyond_the_retention_are_removed(tmp_path: Path) -> None:
 def test_scoring_does_not_wait_for_a_store_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hangs, entered = threading.Event(), threading.Event()
 
-    def write_slowly(self: Store, name: str, data: bytes) -> None:
+    def write_slowly(self: Store, name: str, data: bytes, *, durable: bool = False) -> None:
         entered.set()
         assert hangs.wait(60)
 
@@ -119,14 +119,14 @@ def test_scoring_does_not_wait_for_a_store_that_hangs(tmp_path: Path, monkeypatc
 def test_a_failing_store_is_an_alarm_and_the_rows_wait_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real, full = module.write_file, [True]
+    real, full = module.write_bytes, [True]
 
-    def write_file(path: Path, write: object) -> None:
+    def write_bytes(path: Path, content: bytes, *, durable: bool) -> None:
         if full[0]:
             raise OutputError(f"cannot write {path} (No space left on device)")
-        real(path, write)  # type: ignore[arg-type]
+        real(path, content, durable=durable)
 
-    monkeypatch.setattr(module, "write_file", write_file)
+    monkeypatch.setattr(module, "write_bytes", write_bytes)
     with PredictionLog(str(tmp_path), held_rows=5, retention_days=36_500) as log:
         log.put(METADATA, rows(3))
         assert log.flush()

@@ -34,11 +34,13 @@ def print_cameras(result: dict[str, Any]) -> None:
     from headhunt_svc.studies.figures import with_interval
 
     used = "{mean:g}, {covariance:g}".format(**result["shrinkage"])
-    left_out = Table("shrinkage: mean, covariance", "AUC", "AP", "mean AUC of a camera", title="One camera left out")
+    columns = ("AUC", "AP", "mean AUC of a camera", "F1", "Brier")
+    left_out = Table("shrinkage: mean, covariance", *columns, title="One camera left out")
     for name, row in result["leave_one_camera_out"].items():
         auc = row["auc_per_camera"]
         mark = " (used)" if name == used else ""
-        left_out.add_row(f"{safe(name)}{mark}", f"{row['auc']:.4f}", f"{row['ap']:.4f}", f"{sum(auc) / len(auc):.4f}")
+        figures = (row["auc"], row["ap"], sum(auc) / len(auc), row["f1"], row["brier"])
+        left_out.add_row(f"{safe(name)}{mark}", *(f"{figure:.4f}" for figure in figures))
     wide().print(left_out)
     test = Table("videos, normality", "videos", "ROC-AUC [95 %]", "AP [95 %]", "false alarms", title="Test videos")
     for name, row in result["test"].items():

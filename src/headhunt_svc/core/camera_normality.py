@@ -4,12 +4,17 @@ A camera without a single labelled anomaly can have a distance to normal of its 
 the distance, stay those that were learnt from labelled videos (docs/adr/0018).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
+from headhunt_svc.core.scoring import distance_to_normal
 from headhunt_svc.types import Normality, Scorer
+
+MOST_GROUPS = 20
+Z = Float[np.ndarray, "segment features"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +22,14 @@ class NormalFootage:
     """Normal segments of a camera: their number and mean, and a factor R of their scatter.
 
     R'R is the sum of (z - mean)(z - mean)' over segments z. R has as many rows as there are segments, or features if
-    these are fewer, so that what is kept of a camera is small.
+    these are fewer, so that what is kept of a camera is small. typical: mean distance of the camera's normal segments
+    where their video does not count among what is normal; None where there is one video.
     """
 
     segments: int
     mean: Float32[np.ndarray, " features"]
     factor: Float32[np.ndarray, "row features"]
+    typical: float | None = None
 
     def __post_init__(self) -> None:
         rows, features = self.factor.shape
@@ -34,7 +41,7 @@ class NormalFootage:
             raise ValueError("mean or factor of normal footage are not finite")
 
     @classmethod
-    def measure(cls, z: Float[np.ndarray, "segment features"]) -> "NormalFootage":
+    def measure(cls, z: Z) -> "NormalFootage":
         """From the features of normal segments, at least one."""
         wide = z.astype(np.float64)
         mean = wide.mean(0)
@@ -61,10 +68,13 @@ def camera_normality(fleet: Normality, footage: NormalFootage, shrinkage: Shrink
     """The distance to normal of a camera; the fleet's stays where the camera has hardly any footage.
 
     mean: (n mean_c + a mean_f) / (n + a); covariance: (R'R + b covariance_f) / (n + b), n the segments of the camera.
+    The covariance of little footage makes distances larger, so their weight is such that typical ones count the same.
     """
     n, a, b = footage.segments, shrinkage.mean, shrinkage.covariance
     mean = (n * footage.mean.astype(np.float64) + a * fleet.mean) / (n + a)
-    return Normality(mean, _precision(fleet.precision, footage.factor.astype(np.float64), n, b), fleet.weight)
+    precision = _precision(fleet.precision, footage.factor.astype(np.float64), n, b)
+    unit = fleet.typical / footage.typical if fleet.typical and footage.typical else 1.0
+    return Normality(mean, precision, unit * fleet.weight, footage.typical)
 
 
 def camera_scorer(fleet: Scorer, footage: NormalFootage, shrinkage: Shrinkage = SHRINKAGE) -> Scorer:
@@ -72,6 +82,38 @@ def camera_scorer(fleet: Scorer, footage: NormalFootage, shrinkage: Shrinkage = 
     if fleet.normality is None:
         return fleet
     return replace(fleet, normality=camera_normality(fleet.normality, footage, shrinkage))
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """What is normal for a camera; and for each of its videos the scorer that its other videos give.
+
+    A video that helped to say what is normal lies nearer to it than a new one, and would promise too few alarms.
+    """
+
+    footage: NormalFootage
+    of_others: list[Scorer]
+
+
+def learn_camera(fleet: Scorer, videos: Sequence[Z], shrinkage: Shrinkage = SHRINKAGE) -> Camera | None:
+    """From the features of two or more normal videos, which are left out in groups where there are many.
+
+    None: there is one video only, or the scorer has no distance to normal.
+    """
+    if len(videos) < 2 or fleet.normality is None:
+        return None
+    n_groups = min(len(videos), MOST_GROUPS)
+    groups = [i % n_groups for i in range(len(videos))]
+    rest = [
+        NormalFootage.measure(np.concatenate([z for z, own in zip(videos, groups, strict=True) if own != group]))
+        for group in range(n_groups)
+    ]
+    normality = [camera_normality(fleet.normality, footage, shrinkage) for footage in rest]
+    distances = [distance_to_normal(normality[group], z) for group, z in zip(groups, videos, strict=True)]
+    typical = float(np.concatenate(distances).mean())
+    scorers = [camera_scorer(fleet, replace(footage, typical=typical), shrinkage) for footage in rest]
+    footage = replace(NormalFootage.measure(np.concatenate(videos)), typical=typical)
+    return Camera(footage, [scorers[group] for group in groups])
 
 
 def _precision(

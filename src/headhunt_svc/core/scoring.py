@@ -190,7 +190,8 @@ def fit_scorer(
     normality = None
     if of_distance > 0:
         normal = NormalFeatures.fit(z[~labels])
-        normality = Normality(normal.mean, normal.precision(), of_distance)
+        typical = float(held_out.distances[~labels].mean())
+        normality = Normality(normal.mean, normal.precision(), of_distance, typical)
     scorer = Scorer(heads, of_margin * weight, of_margin * bias + offset, normality, params.relative_to)
     curve = calibration_curve(np.asarray(expit(slope * margins + offset)), labels)
     return FittedScorer(scorer, best, float(roc_auc_score(labels, margins)), curve, choice)
@@ -225,6 +226,11 @@ def _pull(normality: Normality, z: Z) -> tuple[Z1, Float64[np.ndarray, "segment 
     scaled = x @ normality.precision
     distance = np.sqrt(np.maximum(np.einsum("tf,tf->t", x, scaled), 0))
     return distance, np.divide(scaled, distance[:, None], out=np.zeros_like(scaled), where=distance[:, None] > 0)
+
+
+def distance_to_normal(normality: Normality, z: Z) -> Z1:
+    """Distance of each segment."""
+    return _pull(normality, z)[0]
 
 
 def logits(scorer: Scorer, z: Z) -> Z1:

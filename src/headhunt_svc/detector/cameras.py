@@ -22,7 +22,7 @@ FLEET = "fleet"  # what is normal on average over all cameras; no camera may hav
 
 
 class StoredCamera(BaseModel):
-    """A camera in bundle.json: digest of its file, number of normal segments, and its shrinkage towards the fleet."""
+    """A camera in bundle.json: digest of its file, number of normal segments, shrinkage towards the fleet, and typical distance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,6 +30,7 @@ class StoredCamera(BaseModel):
     segments: int = Field(ge=1)
     mean_strength: float = Field(ge=0)
     covariance_strength: float = Field(gt=0)
+    typical: float | None = Field(None, gt=0, exclude_if=lambda distance: distance is None)
 
     @property
     def shrinkage(self) -> Shrinkage:
@@ -51,6 +52,7 @@ def save_camera(folder: Path, name: str, footage: NormalFootage, shrinkage: Shri
         segments=footage.segments,
         mean_strength=shrinkage.mean,
         covariance_strength=shrinkage.covariance,
+        typical=footage.typical,
     )
 
 
@@ -65,7 +67,7 @@ def load_camera(folder: Path, name: str, camera: StoredCamera) -> NormalFootage:
         if sha256(path) != camera.sha256:
             raise ArtifactError(f"{path} is not the one that this bundle was made with: run `headhunt bundle conform`")
         with safe_open(path, "np") as f:
-            return NormalFootage(camera.segments, f.get_tensor("mean"), f.get_tensor("factor"))
+            return NormalFootage(camera.segments, f.get_tensor("mean"), f.get_tensor("factor"), camera.typical)
     except (OSError, SafetensorError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as a camera ({exc}): run `headhunt bundle conform`") from exc
 

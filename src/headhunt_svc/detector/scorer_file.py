@@ -21,6 +21,8 @@ def save_scorer(path: Path, scorer: Scorer) -> None:
     if scorer.normality is not None:
         tensors |= {"normal_mean": scorer.normality.mean, "normal_precision": scorer.normality.precision}
         facts["normality_weight"] = scorer.normality.weight
+        if scorer.normality.typical is not None:
+            facts["normality_typical"] = scorer.normality.typical
     if scorer.background is not None:
         facts["background"] = scorer.background
     write_bytes(path, tensor_bytes(tensors, {"about": json.dumps(facts)}))
@@ -38,7 +40,7 @@ def load_scorer(path: Path) -> Scorer:
         weight, normality = tensors.pop("weight"), None
         if "normality_weight" in facts or tensors:
             mean, precision = tensors.pop("normal_mean"), tensors.pop("normal_precision")
-            normality = Normality(mean, precision, float(facts["normality_weight"]))
+            normality = Normality(mean, precision, float(facts["normality_weight"]), facts.get("normality_typical"))
         heads, background = tuple(HeadRef(*h) for h in facts["heads"]), facts.get("background")
         if background not in (None, *get_args(Background)):
             raise ValueError(f"unknown background {background!r}")

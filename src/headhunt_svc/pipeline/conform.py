@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from headhunt_svc.core.background import inputs
 from headhunt_svc.core.calibration import conformal
-from headhunt_svc.core.camera_normality import NormalFootage, camera_scorer
+from headhunt_svc.core.camera_normality import learn_camera
 from headhunt_svc.core.promises import check_mostly_normal
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.data.datasets import data_digest, load_records
@@ -33,7 +33,6 @@ from headhunt_svc.storage.files import sha256
 from headhunt_svc.types import (
     LABELLED,
     NORMAL,
-    Background,
     CalibratedPair,
     CalibratedPoint,
     Scorer,
@@ -41,7 +40,6 @@ from headhunt_svc.types import (
     VideoRecord,
 )
 
-MOST_GROUPS = 20
 OUT_OF_SAMPLE = "each video scored with the normality of others"
 
 
@@ -74,28 +72,10 @@ def _raw(scorer: Scorer, batches: Sequence[FeatureBatch]) -> Float64[np.ndarray,
     return np.concatenate([batch.raw for batch in scored(scorer, batches)])
 
 
-def normal_footage(videos: Sequence[Sequence[FeatureBatch]], background: Background | None) -> NormalFootage:
-    """What is normal in the videos of a camera, each given by its batches; background: of the scorer."""
-    features = [
-        np.concatenate([batch.features.reshape(len(batch.features), -1) for batch in video]) for video in videos
-    ]
-    return NormalFootage.measure(np.concatenate([inputs(background, z) for z in features]))
-
-
-def scores_of_others(fleet: Scorer, videos: Sequence[Sequence[FeatureBatch]]) -> list[Float64[np.ndarray, " segment"]]:
-    """Raw scores of every video of a camera with the normality that other videos of the camera give.
-
-    A video that helped to say what is normal lies nearer to it than a new one, and would set too low a threshold. With
-    many videos they are left out in groups. A single video has the fleet's normality.
-    """
-    raw = [_raw(fleet, video) for video in videos]
-    n_groups = min(len(videos), MOST_GROUPS)
-    for group in range(n_groups if len(videos) > 1 else 0):
-        others = [video for i, video in enumerate(videos) if i % n_groups != group]
-        scorer = camera_scorer(fleet, normal_footage(others, fleet.background))
-        for i in range(group, len(videos), n_groups):
-            raw[i] = _raw(scorer, videos[i])
-    return raw
+def inputs_to(scorer: Scorer, batches: Sequence[FeatureBatch]) -> Float[np.ndarray, "segment features"]:
+    """What the scorer sees of a video: its features, beside their difference to its background where there is one."""
+    features = np.concatenate([batch.features.reshape(len(batch.features), -1) for batch in batches])
+    return np.asarray(inputs(scorer.background, features))
 
 
 def check_name(bundle: Bundle, name: str, again: bool) -> None:
@@ -119,8 +99,8 @@ def conform(
 ) -> CalibratedPair:
     """Write to `out` the bundle with a camera `name`: its normality, and a conformal operating point of that name.
 
-    Each file counts as one video of the guarantee, which is about windows of `conformal_window_s`. A scorer without a
-    distance to normal has an operating point alone.
+    Each file counts as one video of the guarantee, which is about windows of `conformal_window_s`. From one video,
+    and with a scorer without a distance to normal, there is an operating point alone.
     index, labels: of the project, where they are. again: renew a camera that the bundle has.
 
     Raises:
@@ -146,19 +126,19 @@ def conform(
     footage = [read[video.record.video_id] for video in videos]
     usual = old.operating_point(old.default_point)
     check_mostly_normal([v.smoothed(usual.sigma_segments, usual.smoothing) for v in videos], usual.threshold)
-    has_own = fleet.normality is not None
-    if has_own:
-        videos = [replace(v, scores=raw) for v, raw in zip(videos, scores_of_others(fleet, footage), strict=True)]
-    pair = _points(videos, params, OUT_OF_SAMPLE if has_own else None)
+    camera = learn_camera(fleet, [inputs_to(fleet, batches) for batches in footage])
+    if camera is not None:
+        raw = [_raw(scorer, batches) for scorer, batches in zip(camera.of_others, footage, strict=True)]
+        videos = [replace(video, scores=scores) for video, scores in zip(videos, raw, strict=True)]
+    pair = _points(videos, params, OUT_OF_SAMPLE if camera else None)
     pair = without_live(pair) if fleet.background == "median" else pair
     update: dict[str, Any] = {
         "operating_points": old.operating_points | {name: StoredPoint.from_calibrated(pair)},
         "unavailable": {other: why for other, why in (old.unavailable or {}).items() if other != name} or None,
     }
     copy_cameras(bundle, out, old.cameras)
-    if has_own:
-        camera = save_camera(out, name, normal_footage(footage, fleet.background))
-        update["cameras"] = (old.cameras or {}) | {name: camera}
+    if camera is not None:
+        update["cameras"] = (old.cameras or {}) | {name: save_camera(out, name, camera.footage)}
     save_bundle(out, old.relocated(bundle, out).model_copy(update=update), fleet, load_golden(bundle))
     return pair
 

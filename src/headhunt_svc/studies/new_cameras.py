@@ -7,6 +7,7 @@ new cameras are scored once with the fleet's normality, and once with that of th
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from rich.console import Console
 from rich.progress import track
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from headhunt_svc.core.camera_normality import NormalFootage, Shrinkage, camera_scorer
+from headhunt_svc.core.camera_normality import SHRINKAGE, NormalFootage, Shrinkage, camera_scorer, learn_camera
 from headhunt_svc.core.event_metrics import false_alarms
 from headhunt_svc.core.protocol import Figures, ScoredVideo, rank
 from headhunt_svc.core.scoring import logits
@@ -24,10 +26,11 @@ from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.detector.batches import FeatureBatch
 from headhunt_svc.detector.bundle import model_key
+from headhunt_svc.detector.cameras import FLEET
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import DatasetError
 from headhunt_svc.params import FitParams, Params
-from headhunt_svc.pipeline.conform import normal_footage
+from headhunt_svc.pipeline.conform import inputs_to
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts
 from headhunt_svc.pipeline.stored_scores import stored_batches
@@ -38,43 +41,59 @@ from headhunt_svc.video.opening import open_video
 
 MEAN_STRENGTHS = (5.0, 20.0, 80.0)
 COVARIANCE_STRENGTHS = (20.0, 40.0, 160.0, 640.0)
-FLEET = "fleet"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A way to make a camera's normality; rescaled: are its distances in the unit of typical ones?"""
+
+    shrinkage: Shrinkage
+    rescaled: bool = True
 
 
 def _own_logits(
-    z: np.ndarray, normal: Bool[np.ndarray, " segment"], videos: np.ndarray, fleet: Scorer, shrinkage: Shrinkage
+    z: np.ndarray, normal: Bool[np.ndarray, " segment"], videos: np.ndarray, fleet: Scorer, arm: Arm
 ) -> Float64[np.ndarray, " segment"]:
     """Logits of a camera's segments, each video with the normality of the normal segments of the camera's others."""
     values = logits(fleet, z)
     for video in sorted(set(videos.tolist())):
-        others = normal & (videos != video)
-        if others.any():
-            scorer = camera_scorer(fleet, NormalFootage.measure(z[others]), shrinkage)
-            values[videos == video] = logits(scorer, z[videos == video])
+        others = [z[normal & (videos == other)] for other in sorted(set(videos.tolist())) if other != video]
+        camera = learn_camera(fleet, [rows for rows in others if len(rows)], arm.shrinkage)
+        if camera is not None:
+            footage = camera.footage if arm.rescaled else replace(camera.footage, typical=None)
+            values[videos == video] = logits(camera_scorer(fleet, footage, arm.shrinkage), z[videos == video])
     return values
 
 
 def leave_one_camera_out(
-    data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitParams, shrinkages: Mapping[str, Shrinkage | None]
+    data: LabelledFeatures, heads: tuple[HeadRef, ...], params: FitParams, arms: Mapping[str, Arm | None]
 ) -> dict[str, Figures]:
-    """AUC and AP of segments of left-out cameras, together and (AUC) as a mean over cameras; None: the fleet's."""
+    """Figures of the segments of left-out cameras, together and (AUC) as a mean over cameras; None: the fleet's.
+
+    f1: at the threshold that is best for the fleet's scores, the first arm's.
+    """
     z, labels, names = data.inputs(heads, params.relative_to), data.labels, np.array(data.videos)
     camera_of = {r.video_id: str(r.camera) for r in data.records}
     cameras = np.array([camera_of[name] for name in names])
-    values = {name: np.zeros(len(z)) for name in shrinkages}
+    values = {name: np.zeros(len(z)) for name in arms}
     for camera in track(sorted(set(cameras.tolist())), "cameras", console=Console(stderr=True)):
         inside = cameras == camera
         rest = {video for video, name in camera_of.items() if name != camera}
         fleet = fit_heads(data.only(rest), heads, params).scorer
-        for name, shrinkage in shrinkages.items():
+        for name, arm in arms.items():
             values[name][inside] = (
                 logits(fleet, z[inside])
-                if shrinkage is None
-                else _own_logits(z[inside], ~labels[inside], names[inside], fleet, shrinkage)
+                if arm is None
+                else _own_logits(z[inside], ~labels[inside], names[inside], fleet, arm)
             )
     both = [c for c in sorted(set(cameras.tolist())) if len(set(labels[cameras == c].tolist())) == 2]
+    probability = {name: np.asarray(expit(v)) for name, v in values.items()}
+    first = next(iter(probability.values()))
+    threshold = max(np.unique(first).tolist(), key=lambda t: f1_score(labels, first > t))
     return {
         name: {
+            "f1": float(f1_score(labels, probability[name] > threshold)),
+            "brier": float(np.mean((probability[name] - labels) ** 2)),
             "auc": float(roc_auc_score(labels, v)),
             "ap": float(average_precision_score(labels, v)),
             "auc_per_camera": [float(roc_auc_score(labels[cameras == c], v[cameras == c])) for c in both],
@@ -83,13 +102,17 @@ def leave_one_camera_out(
     }
 
 
-def _read_clips(detector: Detector, folder: Path) -> NormalFootage:
+def _learn(detector: Detector, folder: Path) -> NormalFootage:
     """What is normal for a camera, from clips of it."""
-    videos: list[list[FeatureBatch]] = []
+    videos = []
     for path in find_videos([folder]):
         with open_video(path) as video, closing(detector.score(video)) as batches:
-            videos.append([FeatureBatch(batch.segments, batch.features) for batch in batches])
-    return normal_footage(videos, detector.scorer.background)
+            read = [FeatureBatch(batch.segments, batch.features) for batch in batches]
+        videos.append(inputs_to(detector.scorer, read))
+    camera = learn_camera(detector.scorer, videos)
+    if camera is None:
+        raise DatasetError(f"{folder} holds one video, or the scorer has no distance to normal: nothing to compare")
+    return camera.footage
 
 
 def _scored(
@@ -130,19 +153,16 @@ def new_cameras(
     detector = Detector.load(bundle)
     fleet, point = detector.scorer, detector.bundle.operating_point(detector.bundle.default_point)
     (data,) = load_prompts(params, FeatureStore(features), labelled, [params.prompts.scoring])
-    shrinkages = {
-        FLEET: None,
-        **{f"{a:g}, {b:g}": Shrinkage(a, b) for a in MEAN_STRENGTHS for b in COVARIANCE_STRENGTHS},
-    }
-    left_out = leave_one_camera_out(data, fleet.heads, params.fit, shrinkages)
+    arms: dict[str, Arm | None] = {FLEET: None}
+    arms |= {f"{a:g}, {b:g}": Arm(Shrinkage(a, b)) for a in MEAN_STRENGTHS for b in COVARIANCE_STRENGTHS}
+    arms["as used, distances not rescaled"] = Arm(SHRINKAGE, rescaled=False)
+    left_out = leave_one_camera_out(data, fleet.heads, params.fit, arms)
 
     store, sigma = FeatureStore(tests, "headhunt detect --split test"), point.sigma_segments
     cut = detector.bundle.segmentation.model_dump_json()
     key = model_key(detector.bundle.mllm, detector.bundle.mllm_revision)
     store.check([r.video_id for r in records], Source(key, (detector.bundle.prompt,), cut))
-    footage = {
-        name: _read_clips(detector, clips / name) for name in track(names, "clips", console=Console(stderr=True))
-    }
+    footage = {name: _learn(detector, clips / name) for name in track(names, "clips", console=Console(stderr=True))}
     own = {name: camera_scorer(fleet, normal) for name, normal in footage.items()}
     new = [r for r in records if r.camera in footage]
     rows = {
@@ -152,7 +172,7 @@ def new_cameras(
     }
     result = {
         "detector_id": detector.detector_id,
-        "shrinkage": {"mean": Shrinkage().mean, "covariance": Shrinkage().covariance},
+        "shrinkage": asdict(SHRINKAGE),
         "leave_one_camera_out": left_out,
         "segments": {name: normal.segments for name, normal in footage.items()},
         "test": {name: _row(list(videos), point.threshold, params) for name, videos in rows.items()},

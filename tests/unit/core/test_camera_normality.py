@@ -1,13 +1,15 @@
 """A camera's own mean and covariance, against the formulas and sklearn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.covariance import EmpiricalCovariance
 
-from headhunt_svc.core.camera_normality import NormalFootage, Shrinkage, camera_normality, camera_scorer
+from headhunt_svc.core.camera_normality import NormalFootage, Shrinkage, camera_normality, camera_scorer, learn_camera
 from headhunt_svc.core.normality import NormalFeatures
-from headhunt_svc.core.scoring import logits
+from headhunt_svc.core.scoring import distance_to_normal, logits
 from headhunt_svc.types import HeadRef, Normality, Scorer
 
 RNG = np.random.default_rng(0)
@@ -79,3 +81,37 @@ def test_what_fits_together_badly_is_refused() -> None:
         NormalFootage(2, np.full(3, np.nan, np.float32), np.zeros((2, 3), np.float32))
     with pytest.raises(ValueError, match="shrinkage 1 of the mean, 0 of the covariance"):
         Shrinkage(1, 0)
+
+
+@pytest.mark.parametrize("n_videos", [2, 5, 23])
+def test_each_video_is_scored_with_the_normality_of_others(n_videos: int) -> None:
+    fleet = Scorer((HeadRef(0, 0),), RNG.normal(size=6), -2.0, replace(fleet_of(6), typical=2.0))
+    videos = [RNG.normal(4, 0.2, size=(12, 6)) for _ in range(n_videos)]
+    camera = learn_camera(fleet, videos)
+    assert camera is not None
+    assert fleet.normality is not None
+    left_out = range(0, n_videos, min(n_videos, 20))  # together with the first one: there are 20 groups at most
+    others = NormalFootage.measure(np.concatenate([z for i, z in enumerate(videos) if i not in left_out]))
+    first = camera.of_others[0].normality
+    assert first is not None
+    assert_allclose(first.precision, camera_normality(fleet.normality, others).precision, rtol=1e-6)
+    assert camera.footage.segments == 12 * n_videos
+    held_out = [
+        distance_to_normal(own.normality, z)
+        for own, z in zip(camera.of_others, videos, strict=True)
+        if own.normality is not None
+    ]
+    assert camera.footage.typical == pytest.approx(np.concatenate(held_out).mean())
+    own = camera_scorer(fleet, camera.footage).normality
+    assert own is not None
+    in_sample = np.concatenate([distance_to_normal(own, z) for z in videos])
+    assert camera.footage.typical > in_sample.mean()
+    # a typical distance counts the same at the camera as with the fleet
+    assert own.weight * camera.footage.typical == pytest.approx(fleet.normality.weight * 2.0)
+
+
+def test_one_video_and_a_logistic_scorer_give_no_camera() -> None:
+    fleet = Scorer((HeadRef(0, 0),), np.ones(6), 0.5, fleet_of(6))
+    z = RNG.normal(size=(9, 6))
+    assert learn_camera(fleet, [z]) is None
+    assert learn_camera(replace(fleet, normality=None), [z, z]) is None

@@ -256,8 +256,14 @@ def test_scorer_round_trip(tmp_path: Path) -> None:
     loaded = load_scorer(tmp_path / "n.safetensors")
     assert loaded.normality is not None
     assert loaded.normality.weight == 1.5
+    assert loaded.normality.typical is None
     np.testing.assert_array_equal(loaded.normality.mean, np.arange(6.0))
     np.testing.assert_array_equal(loaded.normality.precision, np.diag(np.arange(6.0)))
+    typical = replace(scorer, normality=Normality(np.arange(6.0), np.diag(np.arange(6.0)), 1.5, 12.25))
+    save_scorer(tmp_path / "t.safetensors", typical)
+    again = load_scorer(tmp_path / "t.safetensors").normality
+    assert again is not None
+    assert again.typical == 12.25
     assert loaded.background is None
     save_scorer(tmp_path / "b.safetensors", replace(with_normality, background="ema"))
     assert load_scorer(tmp_path / "b.safetensors").background == "ema"

@@ -49,14 +49,16 @@ def bundle_with_yard(folder: Path) -> Bundle:
 
 
 def test_a_camera_comes_back_as_it_was_written_and_is_small(tmp_path: Path) -> None:
-    footage = NormalFootage.measure(YARD)
+    footage = replace(NormalFootage.measure(YARD), typical=12.5)
     stored = save_camera(tmp_path, "../yard", footage, Shrinkage(1, 2))
-    assert stored == StoredCamera(sha256=stored.sha256, segments=30, mean_strength=1, covariance_strength=2)
+    assert stored == StoredCamera(
+        sha256=stored.sha256, segments=30, mean_strength=1, covariance_strength=2, typical=12.5
+    )
     path = camera_file(tmp_path, "../yard")
     assert path.parent == tmp_path / "cameras"
     assert path.stat().st_size < (30 + 1) * 160 * 4 + 500
     loaded = load_camera(tmp_path, "../yard", stored)
-    assert loaded.segments == 30
+    assert (loaded.segments, loaded.typical) == (30, 12.5)
     np.testing.assert_array_equal(loaded.mean, footage.mean)
     np.testing.assert_array_equal(loaded.factor, footage.factor)
     copy_cameras(tmp_path, tmp_path / "b", {"../yard": stored})

@@ -22,7 +22,7 @@ FLEET = "fleet"  # what is normal on average over all cameras; no camera may hav
 
 
 class StoredCamera(BaseModel):
-    """A camera in bundle.json: digest of its file, number of normal segments, shrinkage towards the fleet, and typical distance."""
+    """A camera in bundle.json: digest of its file, and what is not in it (see core/camera_normality.py)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

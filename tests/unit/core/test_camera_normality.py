@@ -104,8 +104,6 @@ def test_each_video_is_scored_with_the_normality_of_others(n_videos: int) -> Non
     assert camera.footage.typical == pytest.approx(np.concatenate(held_out).mean())
     own = camera_scorer(fleet, camera.footage).normality
     assert own is not None
-    in_sample = np.concatenate([distance_to_normal(own, z) for z in videos])
-    assert camera.footage.typical > in_sample.mean()
     # a typical distance counts the same at the camera as with the fleet
     assert own.weight * camera.footage.typical == pytest.approx(fleet.normality.weight * 2.0)
 

@@ -64,7 +64,7 @@ def bundle_conform(
     note(
         f"videos of the camera {name} have a normality of their own, of {camera.segments} segments (--camera)"
         if camera
-        else "an operating point alone: a normality takes two videos, and fit.scorer with a distance to normal"
+        else "an operating point alone: a normality takes two videos and a distance to normal (fit.scorer)"
     )
 
 

@@ -90,7 +90,7 @@ def evaluate_scores(
     threshold: float | None = None,
     labelled: Sequence[VideoRecord] | None = None,
 ) -> Figures:
-    """Figures on the test splits of raw scores for validation and test splits.
+    """Figures of raw scores on validation videos, where choices are made, and on test videos.
 
     threshold: instead of the tuned one. labelled: the calibration and validation videos, where `splits` has not both.
     """
@@ -98,9 +98,12 @@ def evaluate_scores(
     point = tune(videos["validation"], params)
     sigma, used = point.sigma_segments, point.threshold if threshold is None else threshold
     known = labelled_of(splits) if labelled is None else labelled
-    tests = {s: smooth_all(videos[s], sigma) for s in TESTS if s in videos}
-    figures: Figures = {s: _figures(smoothed, used, known, params.evaluate) for s, smoothed in tests.items()}
-    return {"sigma_segments": sigma, "threshold": used, **figures}
+    smoothed = {s: smooth_all(of_split, sigma) for s, of_split in videos.items()}
+    figures: Figures = {s: _figures(smoothed[s], used, known, params.evaluate) for s in TESTS if s in videos}
+    counts = counts_of(smoothed["validation"])
+    metrics, f1 = count_metrics(counts, 0, 0), flagged(counts, [used])[0].f1
+    chosen_on = {"roc_auc": metrics.roc_auc, "average_precision": metrics.average_precision, "f1": f1}
+    return {"sigma_segments": sigma, "threshold": used, "validation": chosen_on, **figures}
 
 
 def score_splits(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> dict[str, list[np.ndarray]]:

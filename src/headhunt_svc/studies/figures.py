@@ -155,7 +155,7 @@ def _one_by_one(arms: dict[str, Result]) -> list[str]:
         return []
     lines = [[words(name), *(f"{arms[name]['validation'][key]:.3f}" for key in FIGURES)] for name in rows]
     text = "On validation videos, where smoothing and threshold were tuned; the decisions (docs/adr) rest on these.\n"
-    return [f"## As published, one thing at a time\n\n{text}", _table(["", *FIGURES.values()], lines)]
+    return [f"## As published, one thing at a time\n\n{text}", markdown_table(["", *FIGURES.values()], lines)]
 
 
 def draw_arms(path: Path, result: Result) -> None:

@@ -149,8 +149,8 @@ def markdown(result: Result) -> str:
 
 def _one_by_one(arms: dict[str, Result]) -> list[str]:
     """The detector beside the paper's method, whole and one thing at a time, on validation videos."""
-    detector = next(iter(arms))
-    rows = [name for name in arms if name in (detector, "expert_paper", "paper") or name.startswith("published_")]
+    shown = (next(iter(arms)), "expert_paper", "paper", "scorer_logistic")
+    rows = [name for name in arms if name in shown or name.startswith("published_")]
     if any("validation" not in arms[name] for name in rows):
         return []
     lines = [[words(name), *(f"{arms[name]['validation'][key]:.3f}" for key in FIGURES)] for name in rows]

@@ -1,7 +1,7 @@
 """The method as published, whole and one thing at a time: rows of the ablation beside the detector.
 
-Each row but the first is the detector with one of its deviations from the paper taken back. The set of criteria has its
-own row, `expert_paper`.
+Each row but the first is the detector with one of its deviations from the paper taken back. Two have rows elsewhere:
+`expert_paper`, with the paper's criteria, and `scorer_logistic`, without the distance to normal.
 """
 
 from typing import Any
@@ -18,7 +18,6 @@ from headhunt_svc.types import HeadRef
 SINGLE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "published_k": ("five heads", "identify", ("top_k",)),
     "published_redundancy": ("heads are kept that repeat a better one", "identify", ("max_redundancy",)),
-    "published_scorer": ("no distance to normal", "fit", ("scorer",)),
     "published_platt": ("no Platt step, and so no distance to normal", "fit", ("platt", "scorer")),
     "published_scale": ("features of the regression as they are, not standardised", "fit", ("standardised",)),
     "published_balance": ("every segment weighs the same in the regression", "fit", ("balanced",)),

@@ -302,7 +302,9 @@ def print_ablation(path: Path) -> None:
 
 
 def _print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*map(safe, header), title=safe(title), box=None)
+    table = Table(title=safe(title), box=None)
+    for name in header:
+        table.add_column(safe(name), overflow="fold")
     for cells in rows:
         table.add_row(*map(safe, cells))
     wide().print(table)

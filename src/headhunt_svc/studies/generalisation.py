@@ -200,16 +200,20 @@ def table(section: Result) -> tuple[list[str], list[list[str]]]:
     rows, mean = section["left_out"], section["mean"]
     lines = [[name, *(f"{auc:.3f}" for auc in row["roc_auc"].values())] for name, row in rows.items()]
     if mean:
-        lines.append(["mean", *(_with_error(m["roc_auc"], m["error"]) for m in mean.values())])
-        gains = ["" if name == BASE else _with_error(m["gain"], m["gain_error"], "+") for name, m in mean.items()]
-        counts = ["" if name == BASE else f"{m['better']} of {len(rows)}" for name, m in mean.items()]
-        lines += [[f"above {BASE}", *gains], [f"better than {BASE}", *counts]]
+        others = [m for name, m in mean.items() if name != BASE]  # BASE is the first
+        lines += [
+            ["mean", *(f"{m['roc_auc']:.3f}" for m in mean.values())],
+            ["standard error", *(_error_cell(m["error"]) for m in mean.values())],
+            [f"above {BASE}", "", *(f"{m['gain']:+.3f}" for m in others)],
+            ["standard error", "", *(_error_cell(m["gain_error"]) for m in others)],
+            [f"better than {BASE}", "", *(f"{m['better']} of {len(rows)}" for m in others)],
+        ]
     return ["left out", *map(words, mean)], lines
 
 
-def _with_error(value: float, error: float | None, sign: str = "") -> str:
-    """A figure with its standard error, where there is one."""
-    return f"{value:{sign}.3f}" + ("" if error is None else f" ± {error:.3f}")
+def _error_cell(error: float | None) -> str:
+    """A standard error in a table; `-` where there is one row."""
+    return "-" if error is None else f"± {error:.3f}"
 
 
 def notes(section: Result) -> list[str]:

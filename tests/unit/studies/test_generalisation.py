@@ -118,8 +118,10 @@ def test_the_distance_finds_kinds_that_the_regression_never_saw(params: Params) 
     assert mean["normality"]["gain_error"] == pytest.approx(normality.std(ddof=1) / np.sqrt(3))
     header, rows = table(section)
     assert header == ["left out", *(name.replace("_", " ") for name in ARMS)]
-    assert [row[0] for row in rows] == [*KINDS, "mean", "above logistic", "better than logistic"]
-    assert rows[-1][2] == "3 of 3"
+    error = "standard error"
+    assert [row[0] for row in rows] == [*KINDS, "mean", error, "above logistic", error, "better than logistic"]
+    assert rows[-1][:3] == ["better than logistic", "", "3 of 3"]
+    assert rows[-2][3] == f"± {mean['normality']['gain_error']:.3f}"
     assert rows[0][1] == f"{section['left_out']['fall']['roc_auc']['logistic']:.3f}"
 
 

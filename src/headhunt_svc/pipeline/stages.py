@@ -77,6 +77,7 @@ STAGES = {
             "errors.py",
             "names.py",
             "sections.py",
+            "storage",
             *_SCENES,
             "demo/assets/tokenizer.json",
             *(

@@ -216,7 +216,7 @@ class Bundle(BaseModel):
     def _omit_later_fields(self, handler: Callable[[object], Any]) -> dict[str, Any]:
         fields = type(self).model_fields
         row = {k: v for k, v in handler(self).items() if v is not None or fields[k].is_required()}
-        if self.confidence is not None and self.confidence.alternatives is None:
+        if self.confidence is not None and self.confidence.alternatives is None and "confidence" in row:
             del row["confidence"]["alternatives"]
         return row
 

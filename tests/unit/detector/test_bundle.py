@@ -1,5 +1,6 @@
 """Operating points on disk: side by side, by name, for both ways of smoothing; older bundles keep their name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,11 @@ def test_what_later_versions_add_is_left_out_of_an_older_bundles_id() -> None:
     assert Bundle.model_validate(older.model_dump(mode="json")).detector_id == older.detector_id
     file = LockedFile(name="config.json", size=2, sha256="0" * 64)
     assert older.model_copy(update={"mllm_files": (file,)}).detector_id != older.detector_id
+
+
+def test_some_fields_of_a_bundle_can_be_asked_for() -> None:
+    shipped = load_bundle(ROOT / "artifacts" / "detector")[0]
+    assert shipped.confidence is not None
+    for confidence in (shipped.confidence, replace(shipped.confidence, alternatives=None)):
+        bundle = shipped.model_copy(update={"confidence": confidence})
+        assert bundle.model_dump(mode="json", include={"prompt"}) == {"prompt": shipped.prompt}

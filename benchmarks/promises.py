@@ -1,6 +1,6 @@
 """Do the promises of `budget` and `conformal` hold? Draws of videos from published scores of UCF-Crime.
 
-    python benchmarks/promises.py ../shared/data                      # 200 draws; about ten minutes on one core
+    python benchmarks/promises.py ../shared/data                      # 200 draws; minutes on one core
     python benchmarks/promises.py ../shared/data --json out.json      # the figures as JSON
 
 The videos of the score file are the population. A draw takes some of them with replacement, as calibration does new

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import binom, poisson
 
-from conftest import scored_video
+from conftest import benchmark, scored_video
 from headhunt_svc.core.promises import (
     allowed,
     check_mostly_normal,
@@ -24,6 +24,7 @@ from headhunt_svc.core.promises import (
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import CalibrateParams
+from headhunt_svc.types import OperatingPoint
 
 
 @given(st.integers(0, 200), st.floats(0.01, 100), st.floats(0.5, 0.999))
@@ -148,3 +149,20 @@ def test_footage_that_is_anomalous_throughout_is_refused() -> None:
     check_mostly_normal([loud], 0.85)  # half of it
     with pytest.raises(FeatureError, match=r"finds 71% of the segments of the normal videos anomalous"):
         check_mostly_normal([calm, loud], 0.5)
+
+
+def test_the_benchmark_counts_what_its_population_truly_does() -> None:
+    """Half of the videos alarm above .5 in every window, half in none; videos without an alarm keep the budget."""
+    module = benchmark("promises")
+    loud, calm = np.tile([0.9, 0.1], 20), np.full(40, 0.1)
+    normal = [scored_video(loud if i % 2 else calm, name=f"n{i}", length=100) for i in range(4)]
+    assert module.alarm_share(normal, 0.5) == 0.5
+    assert module.per_hour(normal, OperatingPoint(0.0, 0.5)) == pytest.approx(40 / (4 * 400 / 3600))
+    row = module.conformal_row(normal, 9, 0.2, 20)
+    assert row["stated_up_to"] == 0.43
+    assert 0 <= row["mean_share"] <= 0.5
+    anomalous = [scored_video(np.append(loud, 1.0), [(4000, 4100)], f"a{i}", length=100) for i in range(3)]
+    kept = module.budget_row([scored_video(calm, name="calm", length=1000)], anomalous, 50, 1.0, 2)
+    assert (kept["offered"], kept["mean_rate"], kept["over_budget"]) == (1.0, 0.0, 0.0)
+    short = module.budget_row([scored_video(calm, name="calm", length=1000)], anomalous, 2, 1.0, 2)
+    assert (short["offered"], short["mean_rate"]) == (0.0, None)

@@ -250,6 +250,16 @@ def test_one_prompt_is_nothing_to_compare_and_a_failing_probe_leaves_the_scores(
     assert not scored.prompt_readings
 
 
+def test_scores_relative_to_a_background_are_not_probed_and_the_log_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    detector, reader, active = fake_detector(), Shared(), recorder(Tables(), share=1.0)
+    assert isinstance(active.probing(detector, reader), ProbingReader)
+    detector.scorer = Scorer(HEADS, np.zeros(2 * len(HEADS) * D_HEAD), 0.0, background="ema")
+    assert [active.probing(detector, reader) for _ in range(2)] == [reader, reader]
+    assert [r.message for r in caplog.records if "not probed" in r.message] == [caplog.messages[-1]]
+
+
 def test_a_batch_whose_parts_do_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="2 segments, 1 features"):
         FeatureBatch(batch([0.1, 0.2], 0).segments, np.zeros((1, 2, 3), np.float32))

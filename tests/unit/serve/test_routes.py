@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy.exc
@@ -28,6 +29,7 @@ from headhunt_svc.serve.gate import Gate
 from headhunt_svc.serve.openapi import Application
 from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
 from headhunt_svc.serve.requests import JSON_LIMIT_BYTES
+from headhunt_svc.types import Scorer
 from helpers.routes import JOB, MP4, ScriptedEngine, ScriptedQueue, application, batch, report
 
 VIDEO = {"content-type": "video/mp4"}
@@ -308,6 +310,16 @@ def test_a_segment_is_scored_from_its_frames(service: Service) -> None:
     assert problem(service.http.post("/score", json=body | {"fps": -1}), 400, "options").startswith("fps: ")
     wrong = service.http.post("/score", json=body | {"frames": [1]})
     assert problem(wrong, 400, "options").startswith("frames.0: Input should be a valid string")
+
+
+def test_live_scores_relative_to_a_whole_video_are_refused_with_the_way_out(service: Service) -> None:
+    bundle, scorer = service.engine.loaded().bundle, service.engine.loaded().scorer
+    service.engine.loaded().scorer = Scorer(scorer.heads, np.zeros(2 * scorer.n_features), 0.0, background="median")
+    frame = base64.b64encode(bytes(16 * 16 * 3)).decode()
+    body = {"width": 16, "height": 16, "fps": 10, "frames": [frame] * bundle.segmentation.frames_per_segment}
+    assert "fit.background: ema" in problem(service.http.post("/score", json=body), 400, "options")
+    stream = service.http.post("/detect/stream", content=MP4, headers=VIDEO)
+    assert "fit.background: ema" in problem(stream, 400, "options")
 
 
 @pytest.mark.parametrize("path", ["/score", "/jobs"])

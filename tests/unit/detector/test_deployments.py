@@ -1,28 +1,15 @@
 """Bundles in use: activation, the way back and the audit log."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
 from headhunt_svc.detector.bundle import check_model, load_bundle
 from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.errors import ArtifactError, ConfigError, OutputError
+from helpers.bundles import bundle
 from helpers.disks import full_after
 from helpers.threads import in_threads
-
-
-def bundle(folder: Path, name: str, scale: float) -> Path:
-    """A copy of the shipped bundle with another name and threshold, beside a copy of its model."""
-    shutil.copytree(ROOT / "artifacts" / "detector", folder / name)
-    if not (folder / "demo_mllm").exists():
-        shutil.copytree(ROOT / "artifacts" / "demo_mllm", folder / "demo_mllm")
-    contents = json.loads((folder / name / "bundle.json").read_text())
-    contents["operating_points"]["f1"]["threshold"] *= scale
-    (folder / name / "bundle.json").write_text(json.dumps(contents))
-    return folder / name
 
 
 def test_bundles_are_activated_rolled_back_and_recorded(tmp_path: Path) -> None:

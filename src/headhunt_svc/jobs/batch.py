@@ -76,8 +76,8 @@ class BatchScorer:
         self.settings, self.store, self.options = JobSettings(), store, options
         self._temporary = tempfile.TemporaryDirectory(prefix="headhunt-")
         work = store.folder / WORK if store.folder is not None else Path(self._temporary.name)
-        self.results = ResultStore(work)
-        self.process = ScoringProcess(Path(bundle), work, self.settings.checkpoint_s)
+        self.results = ResultStore(work, durable=False)  # what a power failure takes is scored again
+        self.process = ScoringProcess(Path(bundle), self.results, self.settings.checkpoint_s)
         self.process.start()
 
     def __call__(self, item: Item) -> Item:
@@ -140,7 +140,7 @@ def _score_on_ray(arguments: dict[str, Any], items: list[Item], actors: int | No
         raise HeadHuntError(f"Ray gave up ({reason}): run the same command again, what is done stays") from exc
 
 
-def _kept(store: Store) -> set[str]:
+def rows_of_earlier_runs(store: Store) -> set[str]:
     """The names of the rows of earlier runs, without those that a disk has damaged; object stores check theirs."""
     names = store.glob("results/*/*.json")
     return {name for name in names if store.folder is None or _is_row(store.read(name))}
@@ -185,7 +185,7 @@ def run(
     store = Store(out)
     lineage = [detector.detector_id, scoring_code(), options.model_dump()]
     names = {v.uri: _row_name(v, lineage) for v in videos}
-    kept = _kept(store)
+    kept = rows_of_earlier_runs(store)
     todo = [{"uri": v.uri, "video_id": v.video_id, "name": names[v.uri]} for v in videos if names[v.uri] not in kept]
     errors: dict[str, str] = {}
     if todo:

@@ -69,12 +69,13 @@ def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.Ra
 
 
 def main() -> None:
-    """`python -m headhunt_svc.jobs.isolated BUNDLE STORE SECONDS`; what libraries print goes to standard error."""
+    """`python -m headhunt_svc.jobs.isolated BUNDLE STORE SECONDS DURABLE`; libraries print to standard error."""
     answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb", 0), write_through=True)
     os.dup2(2, 1)
     requests = io.FileIO(0)  # without a buffer, in which `wait` would miss a message
-    bundle, store, checkpoint_s = sys.argv[1:]
-    serve(Path(bundle), ResultStore(Path(store)), float(checkpoint_s), requests, answers)
+    bundle, folder, checkpoint_s, durable = sys.argv[1:]
+    store = ResultStore(Path(folder), durable=bool(int(durable)))
+    serve(Path(bundle), store, float(checkpoint_s), requests, answers)
 
 
 if __name__ == "__main__":

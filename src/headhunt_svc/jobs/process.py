@@ -18,6 +18,7 @@ from typing import Any
 
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
+from headhunt_svc.jobs.store import ResultStore
 
 POLL_S = 0.2
 END_S = 30.0  # to finish a batch and write the prediction log; then it is killed
@@ -26,9 +27,10 @@ END_S = 30.0  # to finish a batch and write the prediction log; then it is kille
 class ScoringProcess:
     """The parent's side: starts the child, and again after it died. `score` is safe to call from several threads."""
 
-    def __init__(self, bundle: Path, store: Path, checkpoint_s: float) -> None:
-        """store: folder of results and checkpoints. checkpoint_s: seconds of work between two checkpoints."""
-        self._command = [sys.executable, "-m", "headhunt_svc.jobs.isolated", str(bundle), str(store), str(checkpoint_s)]
+    def __init__(self, bundle: Path, store: ResultStore, checkpoint_s: float) -> None:
+        """store: of results and checkpoints. checkpoint_s: seconds of work between two checkpoints."""
+        arguments = [str(bundle), str(store.folder.absolute()), str(checkpoint_s), str(int(store.durable))]
+        self._command = [sys.executable, "-m", "headhunt_svc.jobs.isolated", *arguments]
         self._turn = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self.restarts = 0

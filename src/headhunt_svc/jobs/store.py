@@ -29,7 +29,7 @@ ADVICE = "run `headhunt jobs retry JOB`, which scores the video again"
 class ResultStore:
     """One local or network folder; it needs file locks, so it is not a storage.store.Store.
 
-    results/ab/KEY.json      a Report, and its checksum in a second line; written once, atomically and durably
+    results/ab/KEY.json      a Report, and its checksum in a second line; written once, atomically
     checkpoints/KEY/*        batches of a video that is being scored
     uploads/SHA256           videos that clients uploaded
     locks/                   locks, held while a result is made
@@ -37,7 +37,9 @@ class ResultStore:
     scorings.jsonl           one line for each time that a video is given to the model
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        """durable: results and checkpoints survive a power failure, which costs some milliseconds each."""
+        self.durable = durable
         self.folder, self.scorings = folder, folder / "scorings.jsonl"
         self.uploads, self.workers = folder / "uploads", folder / "workers"
 
@@ -67,7 +69,7 @@ class ResultStore:
 
     def save(self, key: str, report: Report) -> None:
         """Store a result, in place of a damaged one, and drop its checkpoint. Raises OutputError."""
-        write_checked(self.result_path(key), report.model_dump_json())
+        write_checked(self.result_path(key), report.model_dump_json(), durable=self.durable)
         self.drop_checkpoint(key)
 
     def lock(self, key: str, busy: Callable[[], object]) -> AbstractContextManager[bool]:
@@ -96,7 +98,7 @@ class ResultStore:
             "frames": np.array([s.segment.frame_indices for s in segments]),
             "times": np.array([(s.start_s, s.stop_s) for s in segments]),
         }
-        save_tensors(self._checkpoint(key) / f"{first:08d}.safetensors", arrays, {}, durable=True)
+        save_tensors(self._checkpoint(key) / f"{first:08d}.safetensors", arrays, {}, durable=self.durable)
 
     def checkpoint(self, key: str, video_id: str) -> "list[FeatureBatch]":
         """The batches of a checkpoint up to the first that is missing or damaged; empty without a checkpoint."""

@@ -129,7 +129,7 @@ class Worker:
     def __init__(self, bundle: Path, settings: JobSettings | None = None) -> None:
         self.settings = settings or JobSettings()
         self.store = ResultStore(self.settings.folder)
-        self.process = ScoringProcess(bundle, self.settings.folder.absolute(), self.settings.checkpoint_s)
+        self.process = ScoringProcess(bundle, self.store, self.settings.checkpoint_s)
         self.stopping = threading.Event()
         self.jobs: Jobs  # set when the database answers
 

@@ -150,9 +150,12 @@ def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", durable=durable)
 
 
-def write_checked(path: Path, line: str) -> None:
-    """Write a line of JSON durably, and a second line with its checksum, for `read_checked`. Raises OutputError."""
-    write_text(path, f"{line}\n{_checksum(line)}\n", durable=True)
+def write_checked(path: Path, line: str, *, durable: bool = False) -> None:
+    """Write a line of JSON, and a second line with its checksum, for `read_checked`; durable: see write_file.
+
+    Raises OutputError.
+    """
+    write_text(path, f"{line}\n{_checksum(line)}\n", durable=durable)
 
 
 def read_checked(path: Path, advice: str) -> str:

@@ -166,16 +166,20 @@ def new_cameras(
     own = {name: camera_scorer(fleet, normal) for name, normal in footage.items()}
     new = [r for r in records if r.camera in footage]
     rows = {
-        "seen cameras, fleet": _scored(store, [r for r in records if r.camera in seen], {}, fleet, sigma),
-        "new cameras, fleet": _scored(store, new, {}, fleet, sigma),
-        "new cameras, own": _scored(store, new, own, fleet, sigma),
+        "seen cameras, fleet": list(_scored(store, [r for r in records if r.camera in seen], {}, fleet, sigma)),
+        "new cameras, fleet": list(_scored(store, new, {}, fleet, sigma)),
+        "new cameras, own": list(_scored(store, new, own, fleet, sigma)),
+    }
+    kinds = {kind for r in labelled for kind in r.kinds}
+    rows |= {
+        f"{name}, labelled kinds": [v for v in vs if kinds.issuperset(v.record.kinds)] for name, vs in rows.items()
     }
     result = {
         "detector_id": detector.detector_id,
         "shrinkage": asdict(SHRINKAGE),
         "leave_one_camera_out": left_out,
         "segments": {name: normal.segments for name, normal in footage.items()},
-        "test": {name: _row(list(videos), point.threshold, params) for name, videos in rows.items()},
+        "test": {name: _row(videos, point.threshold, params) for name, videos in rows.items()},
     }
     write_json(out, result)
     return result

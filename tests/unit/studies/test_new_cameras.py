@@ -44,11 +44,15 @@ def test_a_video_is_scored_with_the_normal_segments_of_the_cameras_others() -> N
     figures = leave_one_camera_out(data, HEAD, PARAMS, {"own": arm})
     values = np.zeros(len(data.labels))
     z, names = data.features.select(HEAD), np.array(data.videos)
+    elsewhere = {
+        camera: data.only({r.video_id for r in data.records if r.camera != camera})
+        for camera in {r.camera for r in data.records}
+    }
+    fleets = {camera: fit_heads(rest, HEAD, PARAMS).scorer for camera, rest in elsewhere.items()}
     for record in data.records:
-        elsewhere = data.only({r.video_id for r in data.records if r.camera != record.camera})
+        fleet = fleets[record.camera]
         others = [r.video_id for r in data.records if r.camera == record.camera and r != record]
         normal = [z[(names == video) & ~data.labels] for video in sorted(others)]
-        fleet = fit_heads(elsewhere, HEAD, PARAMS).scorer
         camera = learn_camera(fleet, [rows for rows in normal if len(rows)], arm.shrinkage)
         assert camera is not None
         own = camera_scorer(fleet, camera.footage, arm.shrinkage)

@@ -50,6 +50,7 @@ STAGES = [
     "evaluate",
     "measure",
     "ablate",
+    "generalise",
     "report",
     "monitor reference",
 ]

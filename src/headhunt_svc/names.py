@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 UNNAMED = "unnamed"  # a video that lies in no folder
 MOST_BYTES = 200  # of a file name; file systems allow 255, and endings are added
+MOST_ID = 16_384  # characters of an id: a path of 4096 bytes, each as %XX, and some more
 # control characters, line separators, marks that turn the direction of writing, bytes that are not UTF-8
 _UNSAFE = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 _PRINTED = re.compile(_UNSAFE)
 _ESCAPED = re.compile(f"{_UNSAFE}|%(?=[0-9A-Fa-f]{{2}})")
+_MARKUP = re.compile("[<>]|%(?=[0-9A-Fa-f]{2})")
 
 
 def _percent(match: re.Match[str]) -> str:
@@ -55,9 +57,78 @@ def _part(part: str) -> str:
     return _shortened(printable(part), lambda character: len(character.encode()))
 
 
+class CameraName(str):
+    """The name of a camera as logs, baselines, bundles and pages have it: any text becomes one, a name stays as it is.
+
+    It can be printed (`printable`), is no path, and its folder's name has at most MOST_BYTES; long ones end in a hash.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "CameraName":
+        """The name that a text stands for; UNNAMED for an empty one."""
+        return super().__new__(cls, _shortened(printable(text), _quoted_bytes) or UNNAMED)
+
+    @property
+    def folder(self) -> str:
+        """The name as that of a folder or, with an ending, of a file."""
+        return quote(self, safe="")
+
+    @classmethod
+    def of_folder(cls, folder: str) -> "CameraName":
+        """The name that `folder` was made of."""
+        return cls(unquote(folder))
+
+    @property
+    def page(self) -> str:
+        """The name for a page or script of any library: < and > become %XX, and so does a % that could be mistaken."""
+        return _MARKUP.sub(_percent, self)
+
+    @classmethod
+    def of_page(cls, text: str) -> "CameraName":
+        """The name that `page` was made of."""
+        return cls(unquote(text))
+
+
+class VideoId(str):
+    """The id of a video in reports, logs and archives: any text becomes one, an id stays as it is.
+
+    It can be printed (`printable`) and has at most MOST_ID characters; longer ones end in a hash.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "VideoId":
+        """The id that a text stands for."""
+        return super().__new__(cls, _cut(printable(text), MOST_ID))
+
+    @classmethod
+    def of_file(cls, name: str) -> "VideoId":
+        """The id of a file of this name (`escape`)."""
+        return cls(escape(name))
+
+    @property
+    def file(self) -> str:
+        """Where its outputs are, below a folder (`file_name`)."""
+        return file_name(self)
+
+
 def label(camera: str) -> str:
-    """The name of a camera in logs and baselines, where it becomes the name of a folder by `urllib.parse.quote`."""
-    return _shortened(printable(camera), lambda character: len(quote(character, safe="")))
+    """See CameraName."""
+    return CameraName(camera)
+
+
+def _quoted_bytes(character: str) -> int:
+    return len(quote(character, safe=""))
+
+
+def _cut(name: str, most: int) -> str:
+    """A name of up to `most` characters; a longer one ends in a hash."""
+    return name if len(name) <= most else f"{name[: most - 17]}-{_digest(name)}"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _shortened(name: str, size: Callable[[str], int]) -> str:
@@ -67,8 +138,7 @@ def _shortened(name: str, size: Callable[[str], int]) -> str:
     sizes = list(accumulate(map(size, name)))
     if not sizes or sizes[-1] <= MOST_BYTES:
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{name[: bisect_right(sizes, MOST_BYTES - 17)]}-{digest}"
+    return f"{name[: bisect_right(sizes, MOST_BYTES - 17)]}-{_digest(name)}"
 
 
 def is_uri(text: str) -> bool:
@@ -99,7 +169,7 @@ def uri_of(path: Path) -> str:
     return text if printable(text) == text else "file://" + quote(os.fsencode(path.absolute()))
 
 
-def camera_of(video_id: str, place: str | Path | None = None) -> str:
+def camera_of(video_id: str, place: str | Path | None = None) -> CameraName:
     """The camera of a video, unless the caller knows better: the folder in its id, or else the one that it lies in.
 
     place: the path or URI of the file.
@@ -107,7 +177,7 @@ def camera_of(video_id: str, place: str | Path | None = None) -> str:
     folder = video_id.rpartition("/")[0]
     if not folder and place is not None:
         folder = "".join(_parts(str(place))[-2:-1])
-    return printable(folder) or UNNAMED
+    return CameraName(folder)
 
 
 def tell_apart(videos: Sequence[tuple[str, str]]) -> list[str]:

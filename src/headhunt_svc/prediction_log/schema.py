@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -59,7 +60,7 @@ class LogMetadata:
 
     def as_parquet(self) -> dict[str, str]:
         """As metadata of a parquet schema."""
-        return {"headhunt": json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True)}
+        return {"headhunt": _document(self)}
 
     @classmethod
     def from_parquet(cls, metadata: dict[bytes, bytes] | None, name: str) -> "LogMetadata":
@@ -77,6 +78,12 @@ class LogMetadata:
             return cls(heads=heads, prompts=tuple(raw.pop("prompts")), **raw)
         except (KeyError, TypeError, ValueError) as exc:
             raise ArtifactError(f"{name} is no prediction log ({exc!r})") from exc
+
+
+@lru_cache(maxsize=16)  # every file of a flush needs it
+def _document(metadata: LogMetadata) -> str:
+    """The metadata as JSON."""
+    return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(metadata)}, sort_keys=True)
 
 
 def projection(d_head: int) -> Float32[np.ndarray, "d_head projected"]:

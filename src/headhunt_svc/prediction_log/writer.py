@@ -10,6 +10,7 @@ yet written to the disk, but never what was merged.
 
 import contextlib
 import io
+import itertools
 import logging
 import queue
 import secrets
@@ -19,11 +20,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headhunt_svc.names import CameraName, printable
 from headhunt_svc.prediction_log.metrics import LOST_ROWS, ROWS, STOPPED
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.storage.store import Store
@@ -31,6 +32,8 @@ from headhunt_svc.storage.tables import parquet_bytes, read_table
 
 logger = logging.getLogger(__name__)
 MERGE = 32  # flushes that become one file, and such files that become one again
+OUTAGE_S = 5.0  # errors one after the other that take so long mean that the store is away: the others are tried later
+IDLE_S, MOST_SERIES = 3600.0, 1000  # cameras without rows for so long, or beyond so many, are no longer in memory
 
 
 def unmerged_files(names: Iterable[str]) -> list[str]:
@@ -54,22 +57,22 @@ class Partition:
     """A day and a camera."""
 
     day: date
-    camera: str
+    camera: CameraName
 
     def folder(self) -> str:
         """Its place below the log."""
-        return f"day={self.day.isoformat()}/camera={quote(self.camera, safe='')}"
+        return f"day={self.day.isoformat()}/camera={self.camera.folder}"
 
     @classmethod
     def of(cls, name: str) -> "Partition":
         """The partition of a file. Raises ValueError: its folders are no day and camera."""
         day, camera = name.split("/")[:2]
-        return cls(date.fromisoformat(day.removeprefix("day=")), unquote(camera.removeprefix("camera=")))
+        return cls(date.fromisoformat(day.removeprefix("day=")), CameraName.of_folder(camera.removeprefix("camera=")))
 
 
 @dataclass(slots=True)
 class Status:
-    """What became of the rows so far; `stopped`: why the log cannot be written at the moment."""
+    """What became of the rows so far; `stopped`: why the log, or a part of it, cannot be written at the moment."""
 
     written: int = 0
     lost: int = 0
@@ -78,12 +81,22 @@ class Status:
 
 @dataclass(slots=True)
 class _Series:
-    """Rows of one partition and detector: those that wait, the number of flushes, and files by level of merging."""
+    """Rows of one partition and detector: those that wait, the number of flushes, and files by level of merging.
+
+    failed: the last try to write failed. used: when rows came last (monotonic clock).
+    """
 
     number: int  # two detectors in one process write two series
     waiting: list[pa.Table] = field(default_factory=list)
     flushes: int = 0
     levels: list[list[tuple[int, int, str]]] = field(default_factory=lambda: [[], [], []])
+    failed: bool = False
+    used: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """How many wait."""
+        return sum(map(len, self.waiting))
 
 
 class PredictionLog:
@@ -109,7 +122,9 @@ class PredictionLog:
         self._held, self._lock = 0, threading.Lock()
         self._queue: queue.SimpleQueue[tuple[LogMetadata, pa.Table] | threading.Event | None] = queue.SimpleQueue()
         self._series: dict[tuple[Partition, LogMetadata], _Series] = {}
+        self._numbers = itertools.count()
         self._swept: date | None = None
+        self._stopped_in_part = False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
@@ -127,8 +142,7 @@ class PredictionLog:
                 self._held += len(rows)
                 self._queue.put((metadata, rows))
                 return True
-        self.status.lost += len(rows)
-        LOST_ROWS.labels("queue full").inc(len(rows))
+        self._lose(len(rows), "queue full")
         return False
 
     def flush(self, timeout_s: float = 30.0) -> bool:
@@ -143,6 +157,11 @@ class PredictionLog:
             self._queue.put(None)
             self._thread.join(60)
 
+    def _lose(self, n: int, reason: str) -> None:
+        with self._lock:
+            self.status.lost += n
+        LOST_ROWS.labels(reason).inc(n)
+
     # -- the writer's side ------------------------------------------------------------------------------------------
     def _run(self) -> None:
         due = time.monotonic() + self.flush_s
@@ -152,9 +171,7 @@ class PredictionLog:
             except queue.Empty:
                 item = threading.Event()  # a flush that nobody waits for
             if isinstance(item, tuple):
-                for partition, rows in _partitioned(item[1]):
-                    series = self._series.setdefault((partition, item[0]), _Series(len(self._series)))
-                    series.waiting.append(rows)
+                self._sort_in(*item)
                 continue
             self._flush()
             due = time.monotonic() + self.flush_s
@@ -162,31 +179,104 @@ class PredictionLog:
                 return
             item.set()
 
+    def _sort_in(self, metadata: LogMetadata, rows: pa.Table) -> None:
+        """Let rows wait in the series of their partitions; rows of which that cannot be told are lost."""
+        try:
+            parts = list(_partitioned(rows))
+        except Exception as exc:  # no error leaves this thread
+            logger.error("rows of the prediction log have no day and camera: %s", printable(str(exc)))
+            self._release(len(rows))
+            self._lose(len(rows), "no day and camera")
+            return
+        for partition, part in parts:
+            key = partition, metadata
+            if key not in self._series:
+                self._series[key] = _Series(next(self._numbers))
+            self._series[key].waiting.append(part)
+            self._series[key].used = time.monotonic()
+
     def _flush(self) -> None:
-        """Write all rows; what cannot be written waits for the next time. No error leaves this thread."""
-        for key, series in self._series.items():
+        """Write all rows. A partition that cannot be written waits for the next time and holds up no other."""
+        written, errors, failing_s = 0, list[str](), 0.0
+        for key, series in sorted(self._series.items(), key=lambda item: item[1].failed):  # those that failed come last
             if not series.waiting:
                 continue
-            table = pa.concat_tables(series.waiting)
+            began = time.monotonic()
             try:
-                series.levels[0].append(self._save(key, table, series.flushes, series.flushes))
+                self._write(key, series)
             except Exception as exc:  # the log must outlive whatever a store does
-                if self.status.stopped is None:
-                    logger.error("the prediction log is stopped, scoring goes on: %s", exc)
-                self.status.stopped = str(exc)
-                STOPPED.set(1)
-                return
-            series.waiting, series.flushes = [], series.flushes + 1
-            with self._lock:
-                self._held -= len(table)
-            self.status.written += len(table)
-            ROWS.inc(len(table))
+                series.failed = True
+                errors.append(printable(str(exc)))
+                failing_s += time.monotonic() - began
+                if failing_s >= OUTAGE_S:
+                    break
+            else:
+                series.failed, failing_s = False, 0.0
+                written += 1
+                self._tidy(self._merge, key, series)
+        self._note(errors, written)
+        if errors and written:
+            self._make_room()
+        self._tidy(self._sweep)
+        self._forget()
+
+    def _write(self, key: tuple[Partition, LogMetadata], series: _Series) -> None:
+        """Write what waits of one series. Raises whatever the store raises."""
+        table = pa.concat_tables(series.waiting)
+        series.levels[0].append(self._save(key, table, series.flushes, series.flushes))
+        series.waiting, series.flushes = [], series.flushes + 1
+        self._release(len(table))
+        self.status.written += len(table)
+        ROWS.inc(len(table))
+
+    def _release(self, n: int) -> None:
+        """Rows that no longer wait."""
+        with self._lock:
+            self._held -= n
+
+    def _note(self, errors: list[str], written: int) -> None:
+        """Say whether the log can be written, where that has changed."""
+        if errors:
+            part = written > 0
+            if self.status.stopped is None or part != self._stopped_in_part:
+                text = (
+                    "cannot write a part of the prediction log, the other parts are written: %s"
+                    if part
+                    else "the prediction log is stopped, scoring goes on: %s"
+                )
+                logger.error(text, errors[0])
+            self.status.stopped, self._stopped_in_part = errors[0], part
+            STOPPED.set(1)
+        elif written:
             if self.status.stopped is not None:
                 logger.warning("the prediction log is written again; %d rows were lost", self.status.lost)
-                self.status.stopped = None
+            self.status.stopped = None
             STOPPED.set(0)
-            self._tidy(self._merge, key, series)
-        self._tidy(self._sweep)
+
+    def _make_room(self) -> None:
+        """Partitions that cannot be written while others can have half of the places; their oldest rows are lost."""
+        failed = [series for series in self._series.values() if series.failed]
+        excess = sum(series.rows for series in failed) - self.held_rows // 2
+        for series in failed:
+            while excess > 0 and series.waiting:
+                n = len(series.waiting.pop(0))
+                excess -= n
+                self._release(n)
+                self._lose(n, "partition cannot be written")
+
+    def _forget(self) -> None:
+        """Drop the series of cameras that send nothing more: their number has no limit of its own."""
+        quiet = sorted((k for k, series in self._series.items() if not series.waiting), key=self._last_used)
+        surplus, since = len(self._series) - MOST_SERIES, time.monotonic() - IDLE_S
+        for i, key in enumerate(quiet):
+            idle = self._last_used(key) <= since
+            if idle:
+                self._tidy(self._merge, key, self._series[key], 2)
+            if idle or i < surplus:
+                del self._series[key]
+
+    def _last_used(self, key: tuple[Partition, LogMetadata]) -> float:
+        return self._series[key].used
 
     def _tidy(self, what: Callable[..., None], *args: Any) -> None:
         try:
@@ -203,11 +293,12 @@ class PredictionLog:
         self.store.write(name, content, durable=durable)
         return first, last, name
 
-    def _merge(self, key: tuple[Partition, LogMetadata], series: _Series) -> None:
+    def _merge(self, key: tuple[Partition, LogMetadata], series: _Series, least: int = MERGE) -> None:
+        """Make one file of the files of a level, where there are `least`."""
         for level in range(2):
             small = series.levels[level]
-            if len(small) < MERGE:
-                return
+            if len(small) < least:
+                continue
             table = pa.concat_tables(
                 read_table(io.BytesIO(self.store.read(name))).cast(COLUMNS) for *_, name in small
             ).unify_dictionaries()
@@ -238,4 +329,4 @@ def _partitioned(rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:
     keys = pa.table({"day": days, "camera": cameras}).group_by(["day", "camera"]).aggregate([]).to_pylist()
     for key in keys:
         chosen = pc.and_(pc.equal(days, pa.scalar(key["day"])), pc.equal(cameras, key["camera"]))
-        yield Partition(key["day"], key["camera"]), rows.filter(chosen)
+        yield Partition(key["day"], CameraName(key["camera"])), rows.filter(chosen)

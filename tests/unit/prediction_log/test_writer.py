@@ -20,6 +20,7 @@ from prometheus_client import REGISTRY
 
 from conftest import ROOT
 from headhunt_svc.errors import ArtifactError, OutputError
+from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.writer import MERGE, Partition, PredictionLog, unmerged_files
 from headhunt_svc.storage import store as module
@@ -40,9 +41,9 @@ def test_rows_come_back_from_partitions_of_day_and_camera(uri: str, tmp_path: Pa
     store = write(uri.format(tmp=tmp_path), *tables)
     parts = {Partition.of(n) for n in store.glob("day=*/camera=*/*.parquet")}
     assert parts == {
-        Partition(date(2026, 3, 1), "dock"),
-        Partition(date(2026, 3, 1), "yard/east gate"),
-        Partition(date(2026, 3, 2), "yard/east gate"),
+        Partition(date(2026, 3, 1), CameraName("dock")),
+        Partition(date(2026, 3, 1), CameraName("yard/east gate")),
+        Partition(date(2026, 3, 2), CameraName("yard/east gate")),
     }
     by_segment = [sorted(t.to_pylist(), key=lambda r: (r["camera"], r["segment"])) for t in (read(store), *tables)]
     assert by_segment[0] == by_segment[2] + by_segment[1]

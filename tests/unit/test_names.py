@@ -1,13 +1,25 @@
 import os
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headhunt_svc.errors import VideoOpenError
-from headhunt_svc.names import camera_of, escape, file_name, label, path_of, printable, tell_apart, unescape, uri_of
+from headhunt_svc.names import (
+    MOST_ID,
+    CameraName,
+    VideoId,
+    camera_of,
+    escape,
+    file_name,
+    path_of,
+    printable,
+    tell_apart,
+    unescape,
+    uri_of,
+)
 
 FILE_NAMES = st.binary(min_size=1, max_size=255).filter(lambda name: not {0, ord("/")} & set(name))
 PATHS = st.lists(st.sampled_from(["a", "b", "c.mp4", "%41", "\x1b", "\udcfc"]), min_size=1, max_size=4)
@@ -88,19 +100,43 @@ def test_the_folder_is_the_camera(video_id: str, place: str | None, camera: str)
 
 @given(st.text(max_size=300))
 def test_a_camera_is_a_folder_of_a_log(camera: str) -> None:
-    folder = quote(label(camera), safe="")
-    assert len(folder) <= 200
-    assert folder not in (".", "..")
+    name = CameraName(camera)
+    assert 0 < len(name.folder) <= 200
+    assert name.folder not in (".", "..")
+    assert not {"/", "\\"} & set(name.folder)
+    assert name.folder.isascii()
+    assert CameraName(name) == CameraName.of_folder(name.folder) == name
+
+
+@given(st.text(max_size=80) | st.text(alphabet="<>%&'\"2/3Cbscript ", max_size=30))
+def test_a_camera_on_a_page_is_no_markup_and_can_be_told_back(camera: str) -> None:
+    name = CameraName(camera)
+    assert not {"<", ">"} & set(name.page)
+    assert CameraName.of_page(name.page) == name
+
+
+@given(st.text(max_size=300) | st.integers(1, 5).map(lambda n: "é" * n * 5000))
+def test_any_text_becomes_an_id_that_stays(text: str) -> None:
+    video_id = VideoId(text)
+    assert VideoId(video_id) == video_id == printable(video_id)
+    assert len(video_id) <= MOST_ID
+    assert (video_id == printable(text)) == (len(printable(text)) <= MOST_ID)
+
+
+def test_the_id_of_a_file_leads_back_to_its_name() -> None:
+    assert VideoId.of_file("a%20\x1b[31m.mp4") == "a%2520%1B[31m.mp4"
+    assert VideoId("../../etc/x").file == "%2E%2E/%2E%2E/etc/x"
+    assert VideoId("a" * MOST_ID + "b") != VideoId("a" * MOST_ID + "c")
 
 
 def test_labels_of_cameras_stay_as_they_are_unless_they_must_not() -> None:
-    assert [label(c) for c in ("yard/left", "Küche 7%20", "..", "a\x1b[31m")] == [
+    assert [CameraName(c) for c in ("yard/left", "Küche 7%20", "..", "a\x1b[31m")] == [
         "yard/left",
         "Küche 7%20",
         "%2E%2E",
         "a%1B[31m",
     ]
-    long = [label("ü" * 100 + end) for end in "ab"]
+    long = [CameraName("ü" * 100 + end) for end in "ab"]
     assert long[0] != long[1]
 
 

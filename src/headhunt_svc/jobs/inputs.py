@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from headhunt_svc.errors import ConfigError, DatasetError, VideoOpenError
 from headhunt_svc.jobs.models import JobVideo
-from headhunt_svc.names import escape, is_file_uri, is_uri, path_of, printable, tell_apart, uri_of
+from headhunt_svc.names import VideoId, is_file_uri, is_uri, path_of, tell_apart, uri_of
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.storage.store import store_errors
 from headhunt_svc.video.files import find_videos
@@ -83,7 +83,7 @@ def _videos(text: str) -> list[tuple[str, str]]:
     if path.suffix.lower() in (".csv", ".jsonl"):
         return _manifest(path)
     if os.path.isdir(path):  # noqa: PTH112 - no folder either: a name that is too long
-        return [(str(video), escape(video.relative_to(path).as_posix())) for video in find_videos([path])]
+        return [(str(video), VideoId.of_file(video.relative_to(path).as_posix())) for video in find_videos([path])]
     if glob.has_magic(text) and not os.path.exists(path):  # noqa: PTH110
         names = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - absolute patterns too
         return [(name, "") for name in names if Path(name).is_file()]
@@ -119,10 +119,10 @@ def expand(inputs: Sequence[str], allowed: Allowed = lambda _: True) -> tuple[Jo
             raise ConfigError(f"{text} matches no video")
         for uri, name in matches:
             if (is_uri(uri) and not is_file_uri(uri)) or uri.startswith(UPLOAD):
-                videos.append((uri, printable(name or PurePosixPath(uri).name)))
+                videos.append((uri, VideoId(name or PurePosixPath(uri).name)))
             else:
                 file = path_of(uri).absolute()
-                videos.append((uri_of(file), printable(name) or escape(file.name)))
+                videos.append((uri_of(file), VideoId(name) or VideoId.of_file(file.name)))
     for uri, times in Counter(uri for uri, _ in videos).items():
         if times > 1:
             raise ConfigError(f"{uri} is listed {times} times: list it once")

@@ -11,13 +11,13 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.windows import Rows
 from headhunt_svc.storage.audit import audit, audited
@@ -28,6 +28,7 @@ from headhunt_svc.storage.tables import parquet_bytes, read_table
 logger = logging.getLogger(__name__)
 TOTALS = b"headhunt_totals"
 ACTIVE = TypeAdapter(dict[str, str])
+FILES = ("active.json", "audit.jsonl")  # beside the folders of the cameras
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,12 @@ class Baselines:
 
     def path(self, camera: str, version: str) -> Path:
         """File of a version."""
-        return self.folder / quote(camera, safe="") / f"{version}.parquet"
+        return self._folder(camera) / f"{version}.parquet"
+
+    def _folder(self, camera: str) -> Path:
+        """The folder of a camera's versions, which is none of our files, whatever the name is."""
+        name = CameraName(camera).folder
+        return self.folder / (name.replace(".", "%2E") if name.startswith(".") or name.lower() in FILES else name)
 
     def active(self) -> dict[str, str]:
         """The active version of every camera that has one; from the audit log, if the file of them is damaged."""
@@ -107,7 +113,7 @@ class Baselines:
 
     def versions(self, camera: str) -> list[str]:
         """All versions of a camera, oldest first."""
-        return sorted(p.stem for p in (self.folder / quote(camera, safe="")).glob("*.parquet"))
+        return sorted(p.stem for p in self._folder(camera).glob("*.parquet"))
 
     def add(self, camera: str, rows: Rows, reason: str) -> str:
         """Save rows as the camera's new active baseline; returns its version."""
@@ -132,7 +138,7 @@ class Baselines:
             self._activate(camera, version, reason)
 
     def _activate(self, camera: str, version: str, reason: str) -> None:
-        before = self.active()
+        camera, before = CameraName(camera), self.active()
         content = json.dumps({**before, camera: version}, indent=2) + "\n"
 
         def write(path: Path) -> None:  # the record first: then nothing but the renaming is left to do

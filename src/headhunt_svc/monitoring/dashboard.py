@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.monitoring.pages import Protected, hosts_of, policy, scripts_of
+from headhunt_svc.names import CameraName
 
 TABS: dict[str, dict[str, str]] = {
     "Drift": {
@@ -66,7 +68,9 @@ def _panel(title: str, signal: str, cameras: Sequence[str]) -> Any:
     column, method = NATIVE.get(signal, (signal, None))
     metric, labels = (VALUE_DRIFT, {"method": method}) if method else (SIGNAL, {})
     lines = [
-        PanelMetric(legend=camera, metric=metric, metric_labels={"column": column_of(camera, column), **labels})
+        PanelMetric(
+            legend=CameraName(camera).page, metric=metric, metric_labels={"column": column_of(camera, column), **labels}
+        )
         for camera in cameras
     ]
     return line_plot_panel(title=title, values=lines, size="half")
@@ -81,9 +85,14 @@ def serve(workspace: Path, host: str, port: int) -> None:
     os.environ["DO_NOT_TRACK"] = "1"
     if not workspace.is_dir():
         raise ArtifactError(f"{workspace} not found: run `headhunt monitor run` or `headhunt monitor simulate` first")
-    from evidently.ui.service.app import get_config, run
+    import evidently.ui.service
+    import uvicorn
+    from evidently.ui.service.app import create_app, get_config
 
     from headhunt_svc.monitoring.snapshot import cameras_of
 
     build(workspace, cameras_of(workspace))
-    run(get_config(host=host, port=port, workspace=str(workspace)))
+    index = Path(evidently.ui.service.__path__[0]) / "assets" / "index.html"
+    header = policy(scripts_of(index.read_text(encoding="utf-8")), source="'self'")
+    app = create_app(get_config(host=host, port=port, workspace=str(workspace)))
+    uvicorn.run(Protected(app, header, hosts_of(host)), host=host, port=port)

@@ -18,6 +18,7 @@ from headhunt_svc.monitoring.config import DriftParams
 from headhunt_svc.monitoring.drift import Judge
 from headhunt_svc.monitoring.metrics import ALARM, LAST_RUN, LIMIT, SIGNAL
 from headhunt_svc.monitoring.verdicts import REMEDY, CameraVerdict, Comparison, Judgement, Verdict
+from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, note_missing_days, read_window
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.storage.store import Store
@@ -211,7 +212,7 @@ def rebaseline(log: str, baselines: Baselines, camera: str, query: WindowQuery, 
     Raises:
         ConfigError: not enough rows.
     """
-    window = read_window(Store(log), query)
+    camera, window = CameraName(camera), read_window(Store(log), query)
     rows = window.cameras.get(camera)
     n = 0 if rows is None else len(rows.table)
     if rows is None or n < min_segments:

@@ -22,7 +22,9 @@ from evidently.tests import lte
 from evidently.ui.workspace import Workspace
 
 from headhunt_svc.core.drift import Sample
+from headhunt_svc.monitoring.pages import with_policy
 from headhunt_svc.monitoring.verdicts import Comparison
+from headhunt_svc.names import CameraName
 from headhunt_svc.storage.files import write_text
 
 PROJECT = "headhunt"
@@ -68,7 +70,7 @@ def column_of(camera: str, name: str) -> str:
 
     Evidently writes it into a script of its page as it is, where `</script>` would end the script.
     """
-    return f"{camera.replace('<', '%3C')}: {name}"
+    return f"{CameraName(camera).page}: {name}"
 
 
 def _dataset(samples: Mapping[str, Sample], constants: Mapping[str, float]) -> Dataset:
@@ -104,8 +106,8 @@ def take_snapshot(
 
 
 def save_page(path: Path, snapshot: Snapshot) -> None:
-    """Write a self-contained HTML file."""
-    write_text(path, str(snapshot.get_html_str(False)))
+    """Write a self-contained HTML file, which runs no script but Evidently's own and asks nobody."""
+    write_text(path, with_policy(str(snapshot.get_html_str(False))))
 
 
 def open_workspace(folder: Path) -> tuple[Workspace, Any]:
@@ -123,10 +125,10 @@ def add_run(folder: Path, snapshot: Snapshot, replaces: str | None = None) -> st
     return str(workspace.add_run(project.id, snapshot).id)
 
 
-def cameras_of(folder: Path, latest: int = 50) -> list[str]:
+def cameras_of(folder: Path, latest: int = 50) -> list[CameraName]:
     """The cameras in the latest snapshots of the workspace."""
     workspace, project = open_workspace(folder)
     runs = [workspace.get_run(project.id, i) for i in sorted(workspace.list_runs(project.id), key=str)[-latest:]]
     results = [m for r in runs if r is not None for m in r.metric_results.values()]
     columns = {str(m.metric_value_location.metric.params["column"]) for m in results}
-    return sorted({c.rpartition(": ")[0] for c in columns})
+    return sorted({CameraName.of_page(c.rpartition(": ")[0]) for c in columns})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from headhunt_svc.names import absolute, escape, file_name, tell_apart
+from headhunt_svc.names import VideoId, absolute, file_name, tell_apart
 from headhunt_svc.types import FrameSpan
 from headhunt_svc.video.files import find_videos
 
@@ -32,7 +32,7 @@ def inputs_of(paths: Sequence[Path]) -> list[Input]:
     for path in paths:
         for video in find_videos([path]):
             name = video.relative_to(path).as_posix() if video != path else video.name
-            videos.setdefault(absolute(video), (video, escape(name)))
+            videos.setdefault(absolute(video), (video, VideoId.of_file(name)))
     names = tell_apart([(name, str(place)) for place, (_, name) in videos.items()])
     return [Input(video, name) for (video, _), name in zip(videos.values(), names, strict=True)]
 

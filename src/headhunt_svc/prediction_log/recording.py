@@ -25,7 +25,7 @@ from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.readers import FeatureReader
-from headhunt_svc.names import camera_of, label, printable
+from headhunt_svc.names import CameraName, VideoId, camera_of
 from headhunt_svc.prediction_log.guard import log_errors
 from headhunt_svc.prediction_log.probe import ProbingReader
 from headhunt_svc.prediction_log.schema import COLUMNS, Kept, LogMetadata, projection
@@ -86,7 +86,7 @@ class Recorder:
         if self.log is None:
             return batches
         point = detector.operating_point(options)
-        names = {"camera": label(camera or camera_of(video_id)), "video": printable(video_id)}
+        names = {"camera": CameraName(camera or camera_of(video_id)), "video": VideoId(video_id)}
         names["pass_id"] = pass_id or secrets.token_hex(6)
         rows = PassRows(self.log, metadata_of(detector, point, self.features), point, names, recorded)
         return self._tee(batches, rows)

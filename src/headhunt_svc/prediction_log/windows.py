@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.errors import ArtifactError, UnreachableError
+from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.writer import Partition, unmerged_files
 from headhunt_svc.storage.store import Store
@@ -265,5 +266,5 @@ def note_missing_days(window: Window, cameras: Iterable[str], store: Store) -> N
     first, last = window.start.date(), (window.stop - timedelta(microseconds=1)).date()
     days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
     for camera in cameras:
-        if missing := [day for day in days if Partition(day, camera) not in partitions]:
+        if missing := [day for day in days if Partition(day, CameraName(camera)) not in partitions]:
             window.missing[camera] = missing

@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from headhunt_svc.names import escape
+from headhunt_svc.names import VideoId
 from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.models import DetectByUri, DetectOptions
 from headhunt_svc.serve.problems import Problem, parsed
@@ -68,10 +68,10 @@ async def video_of(request: Request, query: DetectOptions, engine: Engine, work:
         by_uri = parsed(DetectByUri, await work.wait(request.body()))
         path = await work.wait(fetch(by_uri.uri, work.folder, engine.settings))
         options = _override(query, by_uri)
-        return Video(path, options.video_id or escape(path.name), options)
+        return Video(path, VideoId(options.video_id) if options.video_id else VideoId.of_file(path.name), options)
     received = await work.wait(receive_video(request, work.folder, engine.settings.max_upload_bytes))
     options = _override(query, parsed(DetectOptions, received.options))
-    return Video(received.path, options.video_id or received.filename or "video", options)
+    return Video(received.path, VideoId(options.video_id or received.filename or "video"), options)
 
 
 def _override(query: DetectOptions, body: DetectOptions) -> DetectOptions:

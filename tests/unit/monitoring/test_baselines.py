@@ -11,6 +11,7 @@ from headhunt_svc.errors import ArtifactError, ConfigError, OutputError
 from headhunt_svc.monitoring.baselines import Baselines, load_rows, save_rows
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import rebaseline
+from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.windows import Rows
 from headhunt_svc.storage.audit import audited
 from helpers.disks import full_after
@@ -120,3 +121,26 @@ def test_a_baseline_that_is_no_longer_what_was_written_is_named(tmp_path: Path) 
     store.path("yard", other).rename(store.path("yard", version))  # whole, but of another version
     with pytest.raises(ArtifactError, match=r"is damaged: run `headhunt monitor rebaseline` again"):
         store.load("yard", version)
+
+
+@pytest.mark.parametrize(
+    "camera", ["..", ".", "active.json", "Active.JSON", "audit.jsonl", ".lock", "监" * 90, "a\x1b[31m/../b", "%2E%2E"]
+)
+def test_the_name_of_a_camera_leads_to_no_other_file(camera: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "baselines"
+    store = Baselines(folder)
+    version = store.add(camera, Rows(METADATA, rows(3), 3, 0), "")
+    assert store.versions(camera) == [version]
+    assert store.active() == {CameraName(camera): version}
+    assert store.path(camera, version).parent.parent == folder
+    assert list((tmp_path / "in").iterdir()) == [folder]
+    again = store.add("yard", Rows(METADATA, rows(3, seed=1), 3, 0), "")
+    assert store.active() == {CameraName(camera): version, "yard": again}
+
+
+def test_a_camera_of_any_name_is_found_by_the_name_that_it_was_given(tmp_path: Path) -> None:
+    long = "监" * 90
+    write(str(tmp_path / "log"), rows(150, long))
+    store, query = Baselines(tmp_path / "baselines"), PARAMS.query(START, START + timedelta(days=1))
+    version = rebaseline(str(tmp_path / "log"), store, long, query, PARAMS.min_segments, "")
+    assert store.active() == {CameraName(long): version}

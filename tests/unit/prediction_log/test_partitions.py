@@ -21,10 +21,10 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *cameras: str) -> list[str]:
     """Let the store refuse these cameras' folders; returns the list of them, which can be changed."""
     real, refused = Store.write, list(cameras)
 
-    def write(self: Store, name: str, data: bytes) -> None:
+    def write(self: Store, name: str, data: bytes, **options: bool) -> None:
         if any(f"camera={camera}/" in name for camera in refused):
             raise OutputError(f"cannot write {name} (quota)")
-        real(self, name, data)
+        real(self, name, data, **options)
 
     monkeypatch.setattr(Store, "write", write)
     return refused

@@ -29,6 +29,7 @@ from headhunt_svc.demo.scenes import (
     camera_name,
     surveillance,
 )
+from headhunt_svc.storage.files import remove_leftovers, write_file
 from headhunt_svc.types import LABELLED, NORMAL, Split
 
 
@@ -87,9 +88,7 @@ def make_video(folder: Path, take: Take, params: CorpusParams) -> Annotation:
     n_cameras = N_LABELLED_CAMERAS if take.split in LABELLED else N_CAMERAS
     index = int(rng.integers(n_cameras))
     scene, t = surveillance(rng, kind, camera(index), hard=take.split == "hard")
-    path = folder / take.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_mp4(path, render(scene, t, params.size), FPS)
+    write_file(folder / take.name, lambda path: write_mp4(path, render(scene, t, params.size), FPS))
     edges = np.flatnonzero(np.diff(np.concatenate([[False], scene.anomalous(t), [False]]).astype(int)))
     spans = tuple((float(a), float(b)) for a, b in edges.reshape(-1, 2))
     return Annotation(
@@ -100,6 +99,7 @@ def make_video(folder: Path, take: Take, params: CorpusParams) -> Annotation:
 def make_corpus(folder: Path, annotations_file: Path, params: CorpusParams, processes: int = 2) -> int:
     """Write all videos into `folder`, and their annotations; returns the number of videos."""
     takes = plan(params)
+    remove_leftovers(folder)
     with ProcessPoolExecutor(processes) as executor:
         jobs = [executor.submit(make_video, folder, take, params) for take in takes]
         annotations = [job.result() for job in track(jobs, description="videos")]

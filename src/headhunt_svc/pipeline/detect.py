@@ -26,6 +26,7 @@ from headhunt_svc.pipeline.shards import shard_key
 from headhunt_svc.pipeline.stored_scores import StoringReader, stored_batches
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.storage.files import check_writable, remove_leftovers
+from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.types import OperatingPoint, Split
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.source import VideoFacts
@@ -306,16 +307,18 @@ def detect_stored(
 
     Raises:
         VideoError: see detect_split.
+        OutputError: another process does the same.
     """
     inputs, store = _inputs(index, split), FeatureStore(features, "headhunt detect --split test")
     detector = _StoredDetector(bundle, store, out, Options(operating_point))
     check_writable(out)
-    remove_leftovers(out)
-    for stale in set(out.rglob("*.json")) - {report_path(out, item.video_id) for item in inputs}:
-        stale.unlink()
-    try:
-        for _ in whole_reports(_each(inputs, detector.report)):
-            pass
-    finally:
-        store.finish(detector.videos)
+    with sole_writer(out), sole_writer(features):
+        remove_leftovers(out)
+        for stale in set(out.rglob("*.json")) - {report_path(out, item.video_id) for item in inputs}:
+            stale.unlink()
+        try:
+            for _ in whole_reports(_each(inputs, detector.report)):
+                pass
+        finally:
+            store.finish(detector.videos)
     return detector.passes

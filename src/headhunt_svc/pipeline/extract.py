@@ -19,6 +19,7 @@ from headhunt_svc.params import Params, SegmentationParams
 from headhunt_svc.pipeline.files import Passes
 from headhunt_svc.pipeline.shards import Readings, shard_key
 from headhunt_svc.settings import Settings
+from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.types import LABELLED, HeadRef, IndexedVideo
 from headhunt_svc.video.opening import open_video
 
@@ -90,6 +91,7 @@ def extract(params: Params, index: Path, out: Path) -> Passes:
     model = partial(load_extractor, params.mllm, params.segmentation, Settings().device)
     store = FeatureStore(out)
     key_of_model, prompts = model_key(params.mllm), params.prompts.texts
-    passes = extract_videos(model, key_of_model, records, prompts, params.segmentation, store)
-    store.finish(r.video_id for r in records)
+    with sole_writer(out):
+        passes = extract_videos(model, key_of_model, records, prompts, params.segmentation, store)
+        store.finish(r.video_id for r in records)
     return passes

@@ -57,3 +57,22 @@ def exclusive(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         except OSError as exc:
             raise unwritable(path, exc) from exc
         yield
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Write to a folder as the only process that does; the lock lies beside the folder, whose content DVC may hash.
+
+    Raises:
+        OutputError: another process writes there, or the lock cannot be made.
+    """
+    with ExitStack() as stack:
+        place = folder.resolve()
+        path = place.with_name(f".{place.name}.lock")
+        try:
+            held = stack.enter_context(locked(path))
+        except OSError as exc:
+            raise unwritable(path, exc) from exc
+        if not held:
+            raise OutputError(f"another process writes to {folder}: wait for it, or end it")
+        yield

@@ -12,6 +12,7 @@ from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.extract import extract_videos
 from headhunt_svc.settings import Settings
+from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.types import LABELLED, IndexedVideo, Split
 
 UNTRAINED_SEED = 0
@@ -38,17 +39,18 @@ def measure(params: Params, index: Path, out: Path) -> None:
     device, segmentation, key = Settings().device, params.segmentation, model_key(params.mllm)
     scoring, texts = (params.prompts.scoring_text,), params.prompts.texts
     model = cache(partial(load_extractor, params.mllm, segmentation, device))
-    trained, untrained, answers = (FeatureStore(out / name) for name in ("trained", "untrained", "asked"))
-    hard = records.get("hard", [])
-    extract_videos(model, key, hard, scoring, segmentation, trained)
-    trained.finish(r.video_id for r in hard)
-    questioned = records["validation"] + tests
-    extract_videos(
-        model, key, questioned, (*params.ablate.specific, *params.ablate.generic), segmentation, answers, heads=()
-    )
-    answers.finish(r.video_id for r in questioned)
-    key = f"untrained {key}"
-    model = cache(partial(load_extractor, params.mllm, segmentation, device, untrained_seed=UNTRAINED_SEED))
-    extract_videos(model, key, records["calibration"], texts, segmentation, untrained)
-    extract_videos(model, key, records["validation"] + tests, scoring, segmentation, untrained)
-    untrained.finish(r.video_id for r in labelled_videos + tests)
+    with sole_writer(out):
+        trained, untrained, answers = (FeatureStore(out / name) for name in ("trained", "untrained", "asked"))
+        hard = records.get("hard", [])
+        extract_videos(model, key, hard, scoring, segmentation, trained)
+        trained.finish(r.video_id for r in hard)
+        questioned = records["validation"] + tests
+        extract_videos(
+            model, key, questioned, (*params.ablate.specific, *params.ablate.generic), segmentation, answers, heads=()
+        )
+        answers.finish(r.video_id for r in questioned)
+        key = f"untrained {key}"
+        model = cache(partial(load_extractor, params.mllm, segmentation, device, untrained_seed=UNTRAINED_SEED))
+        extract_videos(model, key, records["calibration"], texts, segmentation, untrained)
+        extract_videos(model, key, records["validation"] + tests, scoring, segmentation, untrained)
+        untrained.finish(r.video_id for r in labelled_videos + tests)

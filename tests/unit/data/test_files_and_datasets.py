@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from conftest import write_video
 from headhunt_svc.core.background import inputs
@@ -289,6 +291,30 @@ def test_onnx_equals_the_core(sigma: float, n: int, weight: float | None, backgr
     np.testing.assert_allclose(raw, expected, atol=1e-5)
     np.testing.assert_allclose(smoothed, smooth(expected, sigma), atol=1e-5)
     assert session.get_modelmeta().custom_metadata_map == {"heads": "[[0, 1], [2, 0]]", "prompt": "why?"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a changed number", "empty", "no checksum"])
+def test_a_damaged_shard_is_extracted_again_and_never_read(tmp_path: Path, damage: str) -> None:
+    segments = tuple(Segment("v", i, FrameSpan(4 * i, 4 * i + 4), (4 * i, 4 * i + 2)) for i in range(3))
+    values = np.random.default_rng(0).normal(size=(2, 3, 2, 5)).astype(np.float32)
+    features = VideoFeatures(segments, TIMES, HEADS, values, values[:, :, 0], STATE, 2)
+    store = FeatureStore(tmp_path)
+    store.save("v", features, "k1", SOURCE)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    if damage == "no checksum":  # as earlier versions wrote them
+        with safe_open(path, "np") as f:
+            about = {k: v for k, v in json.loads(f.metadata()["about"]).items() if k != "crc32"}
+        path.write_bytes(save({"values": values, "hidden": values[:, :, 0].copy()}, {"about": json.dumps(about)}))
+    else:
+        changed = content[:-9] + bytes([content[-9] ^ 64]) + content[-8:]
+        path.write_bytes({"truncated": content[:-1], "a changed number": changed, "empty": b""}[damage])
+    assert store.key("v") is None
+    with pytest.raises(ArtifactError, match=r"holds no features of v \(.*\): run `headhunt extract`"):
+        store.load("v")
+    store.save("v", features, "k1", SOURCE)
+    assert store.key("v") == "k1"
+    assert path.read_bytes() == content
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

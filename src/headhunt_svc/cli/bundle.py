@@ -15,6 +15,7 @@ from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
 from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.detector.deployments import Deployed, Version
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.names import CameraName
 from headhunt_svc.params import CalibrateParams, Method, load_params
 from headhunt_svc.storage.files import read_json
 
@@ -56,6 +57,7 @@ def bundle_conform(
     if not 0 < rate < 1:
         raise typer.BadParameter("--rate must be between 0 and 1, both excluded")
     check_bundle(bundle)
+    name = CameraName(name)
     from headhunt_svc.pipeline.conform import conform as run
 
     params = CalibrateParams(conformal_rate=rate, conformal_window_s=window_s, promise_sigma=sigma)

@@ -24,6 +24,7 @@ from headhunt_svc.cli.options import (
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.report import Report, ReportGap, save_report
 from headhunt_svc.errors import EXIT_SOME_FAILED, VideoError, VideoOpenError
+from headhunt_svc.names import CameraName
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import check_writable
 from headhunt_svc.types import Split
@@ -107,7 +108,8 @@ def detect(
     else:
         cautions = check_bundle(bundle, operating_point, smoothing).cautions
         note_cautions(cautions)
-        results = _by_detector(bundle, inputs, Outputs(out, plot, explain, resume), options, camera)
+        name = CameraName(camera) if camera else None
+        results = _by_detector(bundle, inputs, Outputs(out, plot, explain, resume), options, name)
     with closing(results):
         n_bad = _print_results(results, out, json, cautions)
     if n_bad:

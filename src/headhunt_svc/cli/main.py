@@ -15,6 +15,7 @@ import typer
 from headhunt_svc.cli import bundle, cameras, demo, detect, evaluate, jobs, models, monitor, pipeline, project
 from headhunt_svc.cli.console import note
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
+from headhunt_svc.names import printable
 
 UNEXPECTED = "this was not expected"
 
@@ -52,8 +53,25 @@ def _quieten_imports() -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
+class _Printable(logging.Formatter):
+    """Log lines in which names cannot steer a terminal or pass for other lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = [record.getMessage()]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).split("\n")
+        return "\n".join(map(printable, lines))
+
+
+def _safe_logging() -> None:
+    """Log lines of loggers without a handler go through the last one that Python has."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Printable())
+
+
 def main() -> None:
     """Runs a command, and turns errors into one line and an exit code."""
+    _safe_logging()
     _quieten_imports()
     try:
         app()

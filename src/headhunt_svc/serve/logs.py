@@ -4,8 +4,12 @@ import json
 import logging
 import sys
 import time
+import traceback
 from contextvars import ContextVar
 
+from headhunt_svc.names import printable
+
+MOST_CAUSES = 10  # of an error, in a log line
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -16,8 +20,20 @@ class _Json(logging.Formatter):
         line |= {"request_id": request_id.get()} if request_id.get() else {}
         line |= getattr(record, "fields", {})
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = _traceback(record.exc_info[1])
         return json.dumps(line)
+
+
+def _traceback(error: BaseException | None) -> str:
+    """Where an error comes from; its message, which may name a file, only in a debug log."""
+    debugs = logging.getLogger("headhunt_svc").isEnabledFor(logging.DEBUG)
+    lines: list[str] = []
+    while error is not None and len(lines) < MOST_CAUSES:
+        frames = traceback.format_tb(error.__traceback__)
+        what = traceback.format_exception_only(error) if debugs else [type(error).__name__]
+        lines[:0] = ["".join([*frames, *map(printable, what)])]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\nthen:\n".join(lines)
 
 
 def configure(level: str) -> None:

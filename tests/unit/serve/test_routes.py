@@ -90,6 +90,15 @@ def test_a_report_is_answered_as_the_detector_writes_it(service: Service) -> Non
     assert service.engine.calls == [(MP4, "yard", Options(), "gate")]
 
 
+@pytest.mark.parametrize(
+    ("given", "video_id"),
+    [("a\x9b2J.mp4", "a%C2%9B2J.mp4"), ("\u202egpj.mp4", "%E2%80%AEgpj.mp4"), ("Küche 100%/7", "Küche 100%/7")],
+)
+def test_the_name_of_a_video_can_be_printed(service: Service, given: str, video_id: str) -> None:
+    answer = service.http.post("/detect", params={"video_id": given}, content=MP4, headers=VIDEO)
+    assert answer.json()["video_id"] == service.engine.calls[0][1] == video_id
+
+
 @pytest.mark.parametrize("way", ["query", "form", "json"])
 def test_options_come_by_query_form_or_json(service: Service, tmp_path: Path, way: str) -> None:
     (tmp_path / "a.mp4").write_bytes(MP4)

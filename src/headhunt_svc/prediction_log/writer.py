@@ -299,14 +299,22 @@ class PredictionLog:
             small = series.levels[level]
             if len(small) < least:
                 continue
-            table = pa.concat_tables(
-                read_table(io.BytesIO(self.store.read(name))).cast(COLUMNS) for *_, name in small
-            ).unify_dictionaries()
-            merged = self._save(key, table, small[0][0], small[-1][1], durable=True)  # the small files go next
-            series.levels[level + 1].append(merged)
+            tables = {name: table for *_, name in small if (table := self._read(name)) is not None}
+            if tables:
+                whole = pa.concat_tables(tables.values()).unify_dictionaries()
+                merged = self._save(key, whole, small[0][0], small[-1][1], durable=True)  # the small files go next
+                series.levels[level + 1].append(merged)
             series.levels[level] = []
-            for *_, name in small:
+            for name in tables:
                 self.store.remove(name)
+
+    def _read(self, name: str) -> pa.Table | None:
+        """The rows of a file; None if it is damaged or gone, which must not keep the others from being merged."""
+        try:
+            return read_table(io.BytesIO(self.store.read(name))).cast(COLUMNS)
+        except (OSError, ValueError, pa.ArrowException) as exc:
+            logger.warning("the prediction log: %s is damaged, its rows are left out (%s)", name, exc)
+            return None
 
     def _sweep(self) -> None:
         """Remove days that are older than the retention, once a day."""

@@ -74,6 +74,20 @@ def test_many_flushes_become_one_file_and_none_is_counted_twice(tmp_path: Path) 
     assert log.status.written == len(table)
 
 
+@pytest.mark.parametrize("damage", [b"", b"PAR1" * 100, None])
+def test_a_damaged_file_does_not_keep_the_others_from_being_merged(tmp_path: Path, damage: bytes | None) -> None:
+    with PredictionLog(str(tmp_path), retention_days=36_500) as log:
+        for i in range(MERGE):
+            log.put(METADATA, rows(2, video=f"{i}.mp4"))
+            if i == MERGE - 1:
+                damaged = tmp_path / log.store.glob("day=*/camera=*/*.parquet")[3]
+                damaged.unlink() if damage is None else damaged.write_bytes(damage)
+            assert log.flush()
+    files = [*tmp_path.rglob("*.parquet")]
+    assert sorted(files, key=str)[1:] == ([] if damage is None else [damaged])
+    assert len(read(log.store)) == 2 * (MERGE - 1)
+
+
 @given(st.integers(1, 40), st.data())
 def test_merged_files_hide_exactly_what_they_hold(n: int, data: st.DataObject) -> None:
     """However many merges happened and whichever small files were not removed yet, every flush is there once."""

@@ -1,4 +1,4 @@
-"""The durable queue with a real worker and the embedded detector; test_kills.py kills workers."""
+"""The durable queue with a real worker and the embedded detector; test_job_kills.py kills workers."""
 
 import base64
 import json

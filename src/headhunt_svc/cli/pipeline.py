@@ -14,8 +14,8 @@ from headhunt_svc.params import FitParams, load_params, prompt_sets
 from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
 
 if TYPE_CHECKING:
+    from headhunt_svc.core.fitting import FittedScorer
     from headhunt_svc.core.normality import NormalityChoice
-    from headhunt_svc.core.scoring import FittedScorer
     from headhunt_svc.data.footage import Footage
 
 app = typer.Typer()

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from headhunt_svc.core.scoring import FittedScorer, fit_scorer
+from headhunt_svc.core.fitting import FittedScorer, fit_scorer
 from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import model_revision
 from headhunt_svc.detector.scorer_file import save_scorer

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from headhunt_svc.core.scoring import CalibrationCurve
+from headhunt_svc.core.fitting import CalibrationCurve
 from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of, tidy
 from headhunt_svc.storage.files import write_text
 from headhunt_svc.types import HeadRef, HeadSelection

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headhunt_svc.core.scoring import FittedScorer
+from headhunt_svc.core.fitting import FittedScorer
 from headhunt_svc.core.splitting import check_no_leak
 from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures

@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from headhunt_svc.core.fitting import CalibrationCurve
 from headhunt_svc.core.identification import learning_curve
-from headhunt_svc.core.scoring import CalibrationCurve
 from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import load_selection

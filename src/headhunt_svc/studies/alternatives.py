@@ -1,6 +1,6 @@
 """Scorers that the detector does not use, on the same features: a linear SVM and a small MLP.
 
-Tuned and calibrated like the logistic regression (core/scoring.py): the strength of the regularisation by
+Tuned and calibrated like the logistic regression (core/fitting.py): the strength of the regularisation by
 cross-validated AUC with folds grouped by video, slope and offset of the probability from held-out margins.
 """
 
@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.class_weight import compute_sample_weight
 
+from headhunt_svc.core.fitting import platt
 from headhunt_svc.core.folds import video_folds
-from headhunt_svc.core.scoring import platt
 from headhunt_svc.params import FitParams
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures
 

@@ -15,8 +15,8 @@ from headhunt_svc.cli.evaluate import print_metrics
 from headhunt_svc.cli.jobs import print_deliveries, print_job
 from headhunt_svc.cli.monitor import print_verdict
 from headhunt_svc.cli.pipeline import grid_notes, print_footage, print_operating_points
+from headhunt_svc.core.fitting import CalibrationCurve, FittedScorer
 from headhunt_svc.core.normality import NormalityChoice
-from headhunt_svc.core.scoring import CalibrationCurve, FittedScorer
 from headhunt_svc.data.footage import Finding, Footage
 from headhunt_svc.detector.deployments import Version
 from headhunt_svc.jobs.models import Delivery, Job, JobOptions, JobRequest, VideoState

@@ -6,8 +6,9 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
+from headhunt_svc.core.fitting import fit_scorer
 from headhunt_svc.core.normality import Measured, NormalFeatures, choose_gamma, leave_one_kind_out
-from headhunt_svc.core.scoring import apply_scorer, contributions, fit_scorer, linearise, logits
+from headhunt_svc.core.scoring import apply_scorer, contributions, linearise, logits
 from headhunt_svc.params import FitParams
 from headhunt_svc.types import HeadRef, Normality, Scorer
 

@@ -12,9 +12,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from headhunt_svc.core.fitting import calibration_curve, fit_scorer
 from headhunt_svc.core.folds import video_folds
 from headhunt_svc.core.localization import contiguous, events, smooth
-from headhunt_svc.core.scoring import apply_scorer, calibration_curve, fit_scorer
+from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import PUBLISHED, FitParams
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Smoothing

@@ -35,6 +35,8 @@ from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import CalibrateParams
 from headhunt_svc.types import CalibratedPair, CalibratedPoint, CalibratedPoints, OperatingPoint, Smoothing, Unavailable
 
+RULES = ("f1", "budget", "recall", "conformal")  # the names of their operating points
+
 
 @dataclass(frozen=True, slots=True)
 class _Grid:

@@ -69,11 +69,13 @@ def camera_normality(fleet: Normality, footage: NormalFootage, shrinkage: Shrink
 
     mean: (n mean_c + a mean_f) / (n + a); covariance: (R'R + b covariance_f) / (n + b), n the segments of the camera.
     The covariance of little footage makes distances larger, so their weight is such that typical ones count the same.
+    Distances that are smaller, of footage with little variety, keep the fleet's weight: a larger one would turn every
+    difference from that footage into an alarm.
     """
     n, a, b = footage.segments, shrinkage.mean, shrinkage.covariance
     mean = (n * footage.mean.astype(np.float64) + a * fleet.mean) / (n + a)
     precision = _precision(fleet.precision, footage.factor.astype(np.float64), n, b)
-    unit = fleet.typical / footage.typical if fleet.typical and footage.typical else 1.0
+    unit = min(1.0, fleet.typical / footage.typical) if fleet.typical and footage.typical else 1.0
     return Normality(mean, precision, unit * fleet.weight, footage.typical)
 
 

@@ -1,9 +1,11 @@
-"""Cameras of a bundle whose normal footage is known: cameras/NAME.safetensors each, and the scorer of each.
+"""Cameras of a bundle whose normal footage is known: cameras/NAME-DIGEST.safetensors each, and the scorer of each.
 
 A file has the mean and the factor of core/camera_normality.NormalFootage; bundle.json has its digest and how strongly
-it is shrunk towards the fleet. It is of features, so it stays when the scorer is fitted anew.
+it is shrunk towards the fleet. It is of features, so it stays when the scorer is fitted anew. The digest in its name
+lets the file of a renewed camera lie beside the old one until bundle.json names it.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +21,7 @@ from headhunt_svc.storage.tensors import tensor_bytes
 from headhunt_svc.types import Scorer
 
 FLEET = "fleet"  # what is normal on average over all cameras; no camera may have this name
+DIGITS = 12  # of the digest in the name of a file
 
 
 class StoredCamera(BaseModel):
@@ -38,17 +41,18 @@ class StoredCamera(BaseModel):
         return Shrinkage(self.mean_strength, self.covariance_strength)
 
 
-def camera_file(folder: Path, name: str) -> Path:
-    """The file of a camera in the folder of a bundle, whatever its name is."""
-    return folder / "cameras" / f"{quote(label(name), safe='')}.safetensors"
+def camera_file(folder: Path, name: str, digest: str) -> Path:
+    """The file of a camera in the folder of a bundle, whatever its name is; digest: of its content."""
+    return folder / "cameras" / f"{quote(label(name), safe='')}-{digest[:DIGITS]}.safetensors"
 
 
 def save_camera(folder: Path, name: str, footage: NormalFootage, shrinkage: Shrinkage = SHRINKAGE) -> StoredCamera:
     """Write the file of a camera into the folder of a bundle; returns what bundle.json says about it."""
-    path, tensors = camera_file(folder, name), {"mean": footage.mean, "factor": footage.factor}
-    write_bytes(path, tensor_bytes(tensors))
+    content = tensor_bytes({"mean": footage.mean, "factor": footage.factor})
+    digest = hashlib.sha256(content).hexdigest()
+    write_bytes(camera_file(folder, name, digest), content)
     return StoredCamera(
-        sha256=sha256(path),
+        sha256=digest,
         segments=footage.segments,
         mean_strength=shrinkage.mean,
         covariance_strength=shrinkage.covariance,
@@ -62,7 +66,7 @@ def load_camera(folder: Path, name: str, camera: StoredCamera) -> NormalFootage:
     Raises:
         ArtifactError: missing, broken, or of another bundle.
     """
-    path = camera_file(folder, name)
+    path = camera_file(folder, name, camera.sha256)
     try:
         if sha256(path) != camera.sha256:
             raise ArtifactError(f"{path} is not the one that this bundle was made with: run `headhunt bundle conform`")
@@ -80,6 +84,14 @@ def copy_cameras(folder: Path, out: Path, cameras: Mapping[str, StoredCamera] | 
     """
     for name, camera in (cameras or {}).items():
         save_camera(out, name, load_camera(folder, name, camera), camera.shrinkage)
+
+
+def remove_other_cameras(folder: Path, cameras: Mapping[str, StoredCamera] | None) -> None:
+    """Delete the files of cameras that bundle.json, already written, names no more."""
+    named = {camera_file(folder, name, camera.sha256) for name, camera in (cameras or {}).items()}
+    for path in (folder / "cameras").glob("*.safetensors"):
+        if path not in named:
+            path.unlink()
 
 
 class CameraScorers:
@@ -101,8 +113,8 @@ class CameraScorers:
             normal = load_camera(folder, name, camera)
             if len(normal.mean) != len(fleet.weight):
                 raise ArtifactError(
-                    f"{camera_file(folder, name)} has {len(normal.mean)} features, the scorer {len(fleet.weight)}: run "
-                    "`headhunt bundle conform`"
+                    f"{camera_file(folder, name, camera.sha256)} has {len(normal.mean)} features, the scorer "
+                    f"{len(fleet.weight)}: run `headhunt bundle conform`"
                 )
             footage[name] = normal, camera.shrinkage
         return cls(fleet, footage)

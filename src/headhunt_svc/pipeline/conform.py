@@ -3,6 +3,7 @@
 No labelled anomaly is needed; heads, regression and model stay as they are.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,19 +13,20 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from headhunt_svc.core.background import inputs
-from headhunt_svc.core.calibration import conformal
-from headhunt_svc.core.camera_normality import learn_camera
-from headhunt_svc.core.promises import check_mostly_normal
+from headhunt_svc.core.calibration import RULES, conformal
+from headhunt_svc.core.camera_normality import NormalFootage, learn_camera
+from headhunt_svc.core.promises import ROUNDING_S, check_mostly_normal
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.detector.batches import FeatureBatch, ScoredBatch
 from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_golden, save_bundle
-from headhunt_svc.detector.cameras import FLEET, copy_cameras, save_camera
+from headhunt_svc.detector.cameras import FLEET, copy_cameras, remove_other_cameras, save_camera
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.scores import scored
-from headhunt_svc.errors import ConfigError, list_problems
-from headhunt_svc.params import CalibrateParams
+from headhunt_svc.errors import ConfigError, VideoError, list_problems
+from headhunt_svc.names import UNNAMED, CameraName
+from headhunt_svc.params import CalibrateParams, SegmentationParams
 from headhunt_svc.pipeline.calibrate import without_live
 from headhunt_svc.pipeline.detect import detect_videos, whole_reports
 from headhunt_svc.pipeline.evaluate import scored_video
@@ -68,6 +70,42 @@ def check_footage_is_new(files: Sequence[Input], made_from: str, index: Path, la
         )
 
 
+def check_no_copies(files: Sequence[Input]) -> None:
+    """Raise ConfigError if two files have the same content: a copy is no further video for the guarantee."""
+    sizes = Counter(item.path.stat().st_size for item in files)
+    firsts: dict[str, str] = {}
+    copies = []
+    for item in files:
+        if sizes[item.path.stat().st_size] > 1:  # others have no copy, and need not be read
+            first = firsts.setdefault(sha256(item.path), item.video_id)
+            copies += [] if first == item.video_id else [f"{item.video_id} is {first}"]
+    if copies:
+        raise ConfigError(
+            f"{len(copies)} of {len(files)} files are copies of others, and each counts as an independent video: "
+            f"{list_problems(copies)}: give every video once"
+        )
+
+
+def check_lengths(videos: Sequence[ScoredVideo], segmentation: SegmentationParams) -> None:
+    """Raise VideoError if a video is shorter than one segment: the shortest video is the window of the promise."""
+    if segmentation.length_s is not None:
+        least, unit = segmentation.length_s, "s"
+        lengths = [video.duration_s for video in videos]
+    else:
+        least, unit = segmentation.length, "frames"
+        lengths = [float(video.record.n_frames) for video in videos]
+    short = [
+        f"{video.record.video_id} has {length:.3g} {unit}"
+        for video, length in zip(videos, lengths, strict=True)
+        if length < least - ROUNDING_S
+    ]
+    if short:
+        raise VideoError(
+            f"{len(short)} of {len(videos)} videos are shorter than one segment of {least:g} {unit}: "
+            f"{list_problems(short)}: take longer ones, or leave them out"
+        )
+
+
 def _raw(scorer: Scorer, batches: Sequence[FeatureBatch]) -> Float64[np.ndarray, " segment"]:
     return np.concatenate([batch.raw for batch in scored(scorer, batches)])
 
@@ -80,11 +118,15 @@ def inputs_to(scorer: Scorer, batches: Sequence[FeatureBatch]) -> Float[np.ndarr
 
 def check_name(bundle: Bundle, name: str, again: bool) -> None:
     """Raise ConfigError if a camera cannot have this name; again: may it have it already?"""
+    if not name.strip() or CameraName(name) == UNNAMED:
+        raise ConfigError(f"{UNNAMED!r}, or no name, is what videos without a camera have: choose another name")
+    if name in RULES:
+        raise ConfigError(f"{name!r} is the operating point of a rule (docs/evaluation.md): choose another name")
     if name == FLEET:
         raise ConfigError(f"{FLEET!r} is what the average of all cameras is called: choose another name")
-    if name in bundle.operating_points and not (again and name in (bundle.cameras or {})):
-        way_out = ", or give --again to renew this camera" if name in (bundle.cameras or {}) else ""
-        raise ConfigError(f"the bundle has an operating point {name!r}: choose another name{way_out}")
+    has = "an operating point" if name in bundle.operating_points else "a camera"
+    if not again and (name in bundle.operating_points or name in (bundle.cameras or {})):
+        raise ConfigError(f"the bundle has {has} {name!r}: choose another name, or give --again to renew this camera")
 
 
 def conform(
@@ -100,18 +142,20 @@ def conform(
     """Write to `out` the bundle with a camera `name`: its normality, and a conformal operating point of that name.
 
     Each file counts as one video of the guarantee, which is about windows of `conformal_window_s`. From one video,
-    and with a scorer without a distance to normal, there is an operating point alone.
+    and with a scorer without a distance to normal, there is an operating point alone: a renewed camera then has no
+    normality any more, as the threshold is not of scores with the one it had.
     index, labels: of the project, where they are. again: renew a camera that the bundle has.
 
     Raises:
-        ConfigError: the name is taken, or the bundle was made from one of the videos.
+        ConfigError: the name is taken, a video is given twice, or the bundle was made from one of the videos.
         FeatureError: too few videos for the rate, or most of the footage is anomalous to the detector.
-        VideoError: a video cannot be scored whole.
+        VideoError: a video cannot be scored whole, or is shorter than a segment.
     """
     detector = Detector.load(bundle)
     old, fleet = detector.bundle, detector.scorer
     check_name(old, name, again)
     files = inputs_of(normal)
+    check_no_copies(files)
     check_footage_is_new(files, old.data["index_sha256"], index, labels)
     read: dict[str, list[FeatureBatch]] = {}
 
@@ -123,6 +167,7 @@ def conform(
     for item, report in whole_reports(results):
         record = VideoRecord(item.video_id, item.path, report.n_frames, report.fps, "validation", NORMAL, (), ())
         videos.append(scored_video(record, report, raw=True))
+    check_lengths(videos, old.segmentation)
     footage = [read[video.record.video_id] for video in videos]
     usual = old.operating_point(old.default_point)
     check_mostly_normal([v.smoothed(usual.sigma_segments, usual.smoothing) for v in videos], usual.threshold)
@@ -136,11 +181,24 @@ def conform(
         "operating_points": old.operating_points | {name: StoredPoint.from_calibrated(pair)},
         "unavailable": {other: why for other, why in (old.unavailable or {}).items() if other != name} or None,
     }
-    copy_cameras(bundle, out, old.cameras)
-    if camera is not None:
-        update["cameras"] = (old.cameras or {}) | {name: save_camera(out, name, camera.footage)}
-    save_bundle(out, old.relocated(bundle, out).model_copy(update=update), fleet, load_golden(bundle))
+    new = old.relocated(bundle, out).model_copy(update=update)
+    write_conformed(bundle, out, new, fleet, name, camera.footage if camera else None)
     return pair
+
+
+def write_conformed(
+    bundle: Path, out: Path, new: Bundle, fleet: Scorer, name: str, footage: NormalFootage | None
+) -> None:
+    """Write a bundle of `bundle`'s other cameras and the camera `name`; footage None: it has no normality of its own.
+
+    In place, what an interruption leaves can be read: the camera's old file goes after bundle.json is written.
+    """
+    cameras = {other: stored for other, stored in (new.cameras or {}).items() if other != name}
+    copy_cameras(bundle, out, cameras)
+    if footage is not None:
+        cameras[name] = save_camera(out, name, footage)
+    save_bundle(out, new.model_copy(update={"cameras": cameras or None}), fleet, load_golden(bundle))
+    remove_other_cameras(out, cameras)
 
 
 def _points(videos: Sequence[ScoredVideo], params: CalibrateParams, note: str | None) -> CalibratedPair:

@@ -85,7 +85,7 @@ def test_what_fits_together_badly_is_refused() -> None:
 
 @pytest.mark.parametrize("n_videos", [2, 5, 23])
 def test_each_video_is_scored_with_the_normality_of_others(n_videos: int) -> None:
-    fleet = Scorer((HeadRef(0, 0),), RNG.normal(size=6), -2.0, replace(fleet_of(6), typical=2.0))
+    fleet = Scorer((HeadRef(0, 0),), RNG.normal(size=6), -2.0, replace(fleet_of(6), typical=0.1))
     videos = [RNG.normal(4, 0.2, size=(12, 6)) for _ in range(n_videos)]
     camera = learn_camera(fleet, videos)
     assert camera is not None
@@ -104,8 +104,27 @@ def test_each_video_is_scored_with_the_normality_of_others(n_videos: int) -> Non
     assert camera.footage.typical == pytest.approx(np.concatenate(held_out).mean())
     own = camera_scorer(fleet, camera.footage).normality
     assert own is not None
-    # a typical distance counts the same at the camera as with the fleet
-    assert own.weight * camera.footage.typical == pytest.approx(fleet.normality.weight * 2.0)
+    # a typical distance, larger than the fleet's, counts the same at the camera as with the fleet
+    assert own.weight * camera.footage.typical == pytest.approx(fleet.normality.weight * 0.1)
+
+
+@pytest.mark.parametrize(("camera", "unit"), [(40.0, 0.5), (20.0, 1.0), (3.0, 1.0)])
+def test_larger_distances_count_less_and_smaller_ones_no_more_than_the_fleets(camera: float, unit: float) -> None:
+    fleet = replace(fleet_of(6), typical=20.0)
+    footage = replace(NormalFootage.measure(RNG.normal(size=(30, 6))), typical=camera)
+    assert camera_normality(fleet, footage).weight == pytest.approx(unit * fleet.weight)
+
+
+def test_still_clips_do_not_raise_the_weight_of_the_distance() -> None:
+    fleet = Scorer((HeadRef(0, 0),), np.zeros(6), 0.0, replace(fleet_of(6), typical=6.0))
+    assert fleet.normality is not None
+    camera = learn_camera(fleet, [fleet.normality.mean + 1e-3 * RNG.normal(size=(8, 6)) for _ in range(4)])
+    assert camera is not None
+    assert camera.footage.typical is not None
+    assert camera.footage.typical < 1
+    for own in (camera_scorer(fleet, camera.footage), *camera.of_others):
+        assert own.normality is not None
+        assert own.normality.weight == fleet.normality.weight
 
 
 def test_one_video_and_a_logistic_scorer_give_no_camera() -> None:

@@ -1,5 +1,6 @@
 """Cameras of a bundle: files, digests, and which scorer a camera's videos have."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from headhunt_svc.detector.cameras import (
     camera_file,
     copy_cameras,
     load_camera,
+    remove_other_cameras,
     save_camera,
 )
 from headhunt_svc.detector.pipeline import Reporter
@@ -54,7 +56,7 @@ def test_a_camera_comes_back_as_it_was_written_and_is_small(tmp_path: Path) -> N
     assert stored == StoredCamera(
         sha256=stored.sha256, segments=30, mean_strength=1, covariance_strength=2, typical=12.5
     )
-    path = camera_file(tmp_path, "../yard")
+    path = camera_file(tmp_path, "../yard", stored.sha256)
     assert path.parent == tmp_path / "cameras"
     assert path.stat().st_size < (30 + 1) * 160 * 4 + 500
     loaded = load_camera(tmp_path, "../yard", stored)
@@ -62,22 +64,35 @@ def test_a_camera_comes_back_as_it_was_written_and_is_small(tmp_path: Path) -> N
     np.testing.assert_array_equal(loaded.mean, footage.mean)
     np.testing.assert_array_equal(loaded.factor, footage.factor)
     copy_cameras(tmp_path, tmp_path / "b", {"../yard": stored})
-    assert sha256(camera_file(tmp_path / "b", "../yard")) == stored.sha256
+    assert sha256(camera_file(tmp_path / "b", "../yard", stored.sha256)) == stored.sha256
 
 
 def test_a_file_that_is_missing_or_of_another_bundle_is_named(tmp_path: Path) -> None:
     stored = save_camera(tmp_path, "yard", NormalFootage.measure(YARD))
-    save_camera(tmp_path, "yard", NormalFootage.measure(YARD + 1))
-    with pytest.raises(ArtifactError, match=r"yard\.safetensors is not the one that this bundle was made with"):
+    path = camera_file(tmp_path, "yard", stored.sha256)
+    other = save_camera(tmp_path, "yard", NormalFootage.measure(YARD + 1))
+    path.write_bytes(camera_file(tmp_path, "yard", other.sha256).read_bytes())
+    with pytest.raises(ArtifactError, match=r"yard-[0-9a-f]{12}\.safetensors is not the one that this bundle"):
         load_camera(tmp_path, "yard", stored)
-    with pytest.raises(ArtifactError, match=r"door\.safetensors cannot be read as a camera"):
+    with pytest.raises(ArtifactError, match=r"door-[0-9a-f]{12}\.safetensors cannot be read as a camera"):
         load_camera(tmp_path, "door", stored)
-    camera_file(tmp_path, "yard").write_bytes(b"no tensors")
+    digest = hashlib.sha256(b"no tensors").hexdigest()
+    camera_file(tmp_path, "yard", digest).write_bytes(b"no tensors")
     with pytest.raises(ArtifactError, match="cannot be read as a camera"):
-        load_camera(tmp_path, "yard", stored.model_copy(update={"sha256": sha256(camera_file(tmp_path, "yard"))}))
+        load_camera(tmp_path, "yard", stored.model_copy(update={"sha256": digest}))
     other = save_camera(tmp_path, "yard", NormalFootage.measure(YARD[:, :9]))
     with pytest.raises(ArtifactError, match="has 9 features, the scorer 160"):
         CameraScorers.load(tmp_path, fleet(), {"yard": other})
+
+
+def test_a_renewed_camera_leaves_the_old_one_readable_until_the_bundle_names_the_new_one(tmp_path: Path) -> None:
+    old = save_camera(tmp_path, "yard", NormalFootage.measure(YARD))
+    new = save_camera(tmp_path, "yard", NormalFootage.measure(YARD + 1))
+    np.testing.assert_array_equal(load_camera(tmp_path, "yard", old).mean, NormalFootage.measure(YARD).mean)
+    remove_other_cameras(tmp_path, {"yard": new})
+    assert list((tmp_path / "cameras").iterdir()) == [camera_file(tmp_path, "yard", new.sha256)]
+    remove_other_cameras(tmp_path, None)
+    assert list((tmp_path / "cameras").iterdir()) == []
 
 
 def test_each_camera_has_its_own_scorer_and_all_others_the_fleets() -> None:
@@ -112,8 +127,9 @@ def test_a_reporter_knows_the_cameras_of_its_bundle(tmp_path: Path) -> None:
     assert yard.detector_id == reporter.detector_id
     assert yard.scorer.normality is not None
     np.testing.assert_allclose(yard.scorer.normality.mean, 30 / 35 * YARD.mean(0), rtol=1e-5)
-    camera_file(tmp_path, "yard/north").unlink()
-    with pytest.raises(ArtifactError, match=r"yard%2Fnorth\.safetensors cannot be read as a camera"):
+    assert bundle.cameras is not None
+    camera_file(tmp_path, "yard/north", bundle.cameras["yard/north"].sha256).unlink()
+    with pytest.raises(ArtifactError, match=r"yard%2Fnorth-[0-9a-f]{12}\.safetensors cannot be read as a camera"):
         Reporter.load(tmp_path)
 
 

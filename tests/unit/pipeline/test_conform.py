@@ -1,5 +1,6 @@
 """conform: footage and names that it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -7,14 +8,28 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
+from headhunt_svc.core.calibration import RULES, points_for_smoothing
+from headhunt_svc.core.camera_normality import NormalFootage
+from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.data.datasets import data_digest, save_index, save_labels
 from headhunt_svc.detector.batches import FeatureBatch, TimedSegment
-from headhunt_svc.detector.bundle import load_bundle
-from headhunt_svc.detector.cameras import StoredCamera
-from headhunt_svc.errors import ConfigError
-from headhunt_svc.pipeline.conform import check_footage_is_new, check_name, inputs_to
+from headhunt_svc.detector.bundle import Bundle, load_bundle, load_golden, save_bundle
+from headhunt_svc.detector.cameras import StoredCamera, save_camera
+from headhunt_svc.detector.pipeline import Reporter
+from headhunt_svc.detector.scorer_file import save_scorer
+from headhunt_svc.errors import ConfigError, VideoError
+from headhunt_svc.params import CalibrateParams, SegmentationParams
+from headhunt_svc.pipeline.conform import (
+    check_footage_is_new,
+    check_lengths,
+    check_name,
+    check_no_copies,
+    inputs_to,
+    write_conformed,
+)
 from headhunt_svc.pipeline.files import inputs_of
-from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, Scorer, Segment, VideoRecord
+from headhunt_svc.storage.files import sha256
+from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, Normality, Scorer, Segment, VideoRecord
 
 
 def test_footage_that_the_detector_was_made_from_is_refused(tmp_path: Path) -> None:
@@ -58,11 +73,92 @@ def test_a_name_is_taken_once_and_a_camera_can_be_renewed() -> None:
     camera = StoredCamera(sha256="0", segments=9, mean_strength=5, covariance_strength=40)
     points = bundle.operating_points | {"yard": bundle.operating_points[bundle.default_point]}
     with_yard = bundle.model_copy(update={"cameras": {"yard": camera}, "operating_points": points})
+    recalibrated = bundle.model_copy(update={"cameras": {"yard": camera}})
+    of_one_clip = bundle.model_copy(update={"operating_points": points})
     check_name(bundle, "yard", again=False)
-    check_name(with_yard, "yard", again=True)
-    with pytest.raises(ConfigError, match="has an operating point 'yard': choose another name, or give --again"):
-        check_name(with_yard, "yard", again=False)
-    with pytest.raises(ConfigError, match=r"has an operating point 'f1': choose another name$"):
-        check_name(with_yard, "f1", again=True)
+    for taken, has in (
+        (with_yard, "an operating point"),
+        (recalibrated, "a camera"),
+        (of_one_clip, "an operating point"),
+    ):
+        check_name(taken, "yard", again=True)
+        with pytest.raises(ConfigError, match=f"has {has} 'yard': choose another name, or give --again"):
+            check_name(taken, "yard", again=False)
     with pytest.raises(ConfigError, match="'fleet' is what the average of all cameras is called"):
         check_name(bundle, "fleet", again=True)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_names_that_mean_something_else_are_refused(again: bool) -> None:
+    bundle = load_bundle(ROOT / "artifacts" / "detector")[0]
+    no_points = bundle.model_copy(update={"operating_points": {"yard": bundle.operating_points["f1"]}})
+    rules = points_for_smoothing([], CalibrateParams())
+    assert tuple(rules) == RULES
+    for name in rules:
+        with pytest.raises(ConfigError, match=f"'{name}' is the operating point of a rule .*: choose another name$"):
+            check_name(no_points, name, again)
+    for name in ("", "  ", "unnamed"):
+        with pytest.raises(ConfigError, match="'unnamed', or no name, is what videos without a camera have: choose"):
+            check_name(bundle, name, again)
+
+
+def test_copies_are_no_independent_videos(tmp_path: Path) -> None:
+    for name, content in (("a.mp4", b"1"), ("b.mp4", b"2"), ("c.mp4", b"long")):
+        (tmp_path / name).write_bytes(content)
+    check_no_copies(inputs_of([tmp_path]))
+    (tmp_path / "d.mp4").write_bytes(b"1")
+    with pytest.raises(ConfigError, match=r"1 of 4 files are copies .*: d\.mp4 is a\.mp4: give every video once"):
+        check_no_copies(inputs_of([tmp_path]))
+
+
+@pytest.mark.parametrize("unit", ["s", "frames"])
+def test_a_video_shorter_than_a_segment_is_refused(unit: str) -> None:
+    length = {"length_s": 2.0} if unit == "s" else {"length_frames": 20}
+    segmentation = SegmentationParams.model_validate({**length, "frames_per_segment": 8})
+
+    def video(name: str, n: int) -> ScoredVideo:
+        record = VideoRecord(name, Path(name), n, 10.0, "validation", NORMAL, ())
+        return ScoredVideo(record, (FrameSpan(0, n),), np.zeros(1))
+
+    check_lengths([video("a", 20), video("b", 90)], segmentation)
+    with pytest.raises(VideoError, match=r"1 of 2 videos are shorter than one segment .*: c has .*: take longer ones"):
+        check_lengths([video("a", 20), video("c", 19)], segmentation)
+
+
+def conformed(folder: Path, z: np.ndarray | None) -> Bundle:
+    """Write cameras yard and door into a bundle, then `yard` anew from features, or None: without a normality."""
+    shipped = ROOT / "artifacts" / "detector"
+    old, scorer = load_bundle(shipped)
+    fleet = replace(scorer, normality=Normality(np.zeros(160), np.eye(160), 0.5))
+    save_scorer(folder / "scorer.safetensors", fleet)
+    footage = NormalFootage.measure(np.random.default_rng(0).normal(size=(9, 160)))
+    cameras = {name: save_camera(folder, name, footage) for name in ("yard", "door")}
+    update = {"scorer_sha256": sha256(folder / "scorer.safetensors"), "cameras": cameras}
+    bundle = old.relocated(shipped, folder).model_copy(update=update)
+    save_bundle(folder, bundle, fleet, load_golden(shipped))
+    write_conformed(folder, folder, bundle, fleet, "yard", None if z is None else NormalFootage.measure(z))
+    Reporter.load(folder)
+    return load_bundle(folder)[0]
+
+
+def test_a_camera_renewed_without_a_normality_has_none_any_more(tmp_path: Path) -> None:
+    bundle = conformed(tmp_path, None)
+    assert set(bundle.cameras or {}) == {"door"}
+    assert Reporter.load(tmp_path).at("yard").normality == "fleet"
+    assert len(list((tmp_path / "cameras").iterdir())) == 1
+
+
+def test_a_camera_renewed_in_place_has_the_new_normality(tmp_path: Path) -> None:
+    bundle = conformed(tmp_path, np.random.default_rng(1).normal(size=(12, 160)))
+    assert {name: camera.segments for name, camera in (bundle.cameras or {}).items()} == {"door": 9, "yard": 12}
+    assert len(list((tmp_path / "cameras").iterdir())) == 2
+
+
+def test_an_interrupted_renewal_in_place_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headhunt_svc.pipeline.conform.save_bundle", killed)
+    with pytest.raises(KeyboardInterrupt):
+        conformed(tmp_path, np.random.default_rng(1).normal(size=(12, 160)))
+    assert Reporter.load(tmp_path).at("yard").normality == "yard"

@@ -13,6 +13,7 @@ from headhunt_svc.cli.console import note, note_cautions, safe, wide
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
 from headhunt_svc.detector.bundle import Bundle, load_bundle
+from headhunt_svc.detector.cameras import StoredCamera, load_camera
 from headhunt_svc.detector.deployments import Deployed, Version
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.names import CameraName
@@ -86,9 +87,14 @@ def recalibrate(
     """Refit scorer and operating points to new labels from stored features, as a new bundle; runs no model."""
     from headhunt_svc.pipeline.recalibrate import recalibrate as run
 
-    values = load_params(params)
+    values, cameras = load_params(params), check_bundle(bundle).cameras
     print_calibration(run(values, labels, paths.INDEX, paths.LABELS, paths.FEATURES, bundle, out), values.fit)
     print_bundle(out, paths.METRICS)
+    if cameras and not check_bundle(out).cameras:
+        note(
+            f"the cameras {', '.join(sorted(cameras))} are left out: the new scorer has no distance to normal "
+            f"(fit.scorer: {values.fit.scorer})"
+        )
 
 
 @app.command()
@@ -102,7 +108,7 @@ def export(
     check_bundle(bundle, operating_point)
     from headhunt_svc.pipeline.export import export as run
 
-    run(bundle, out, operating_point, camera)
+    run(bundle, out, operating_point, CameraName(camera) if camera else None)
 
 
 @app.command()
@@ -165,12 +171,21 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
         text = f"{step['labels']} labels ({step['labels_sha256']}), from detector {step['from']}"
         lines.append(("recalibrated", text))
     for name, camera in (bundle.cameras or {}).items():
-        lines.append((f"normality {name}", f"of {camera.segments} normal segments of this camera"))
+        lines.append((f"normality {name}", _normality(folder, name, camera)))
     lines += [*_point_lines(bundle), *_test_lines(bundle, metrics_file)]
     lines += [("caution", caution) for caution in bundle.cautions]
     console, width = Console(highlight=False, soft_wrap=True), max(len(key) for key, _ in lines) + 2
     for key, value in lines:
         console.print(f"[bold]{safe(key):{width}}[/bold]{safe(value)}")
+
+
+def _normality(folder: Path, name: str, camera: StoredCamera) -> str:
+    """What a camera's normality is of, or why its file cannot be used."""
+    try:
+        footage = load_camera(folder, name, camera)
+    except ArtifactError as exc:
+        return f"cannot be used: {exc}"
+    return f"of {footage.segments} normal segments of this camera"
 
 
 def _point_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:

@@ -100,21 +100,30 @@ def detect(
     if out is not None:
         check_writable(out)
     cautions: tuple[str, ...] = ()
+    name = CameraName(camera) if camera else None
     results: Generator[Report | VideoError]
     if not any(os.path.exists(item.path) for item in inputs):  # noqa: PTH110 - no reason to load a model
         results = (VideoOpenError(f"{item.path}: no such file") for item in inputs)
     elif server is not None:
-        results = _by_service(server, inputs, options, out, camera)
+        results = _by_service(server, inputs, options, out, name)
     else:
-        cautions = check_bundle(bundle, operating_point, smoothing).cautions
+        detector = check_bundle(bundle, operating_point, smoothing)
+        cautions = detector.cautions
         note_cautions(cautions)
-        name = CameraName(camera) if camera else None
+        _note_unknown(name, detector.cameras or {})
         results = _by_detector(bundle, inputs, Outputs(out, plot, explain, resume), options, name)
     with closing(results):
         n_bad = _print_results(results, out, json, cautions)
     if n_bad:
         note(f"{n_bad} of {len(inputs)} videos failed or have gaps")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _note_unknown(camera: str | None, cameras: Iterable[str]) -> None:
+    """Notes that the bundle has cameras, but not the one that all videos are of."""
+    names = sorted(cameras)
+    if camera and names and camera not in names:
+        note(f"the fleet's normality is used: the bundle has no camera {camera!r}; there are: {', '.join(names)}")
 
 
 def _point_for_split(folder: Path, split: Split, out: Path | None, point: str) -> str:

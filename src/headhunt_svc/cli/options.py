@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
-from headhunt_svc.detector.bundle import Bundle, load_bundle
+from headhunt_svc.detector.bundle import Bundle, check_point, load_bundle
+from headhunt_svc.names import label
 from headhunt_svc.params import DatasetParams, ExportParams
 from headhunt_svc.types import SpanEnds
 
@@ -40,7 +41,12 @@ ToolFps = Annotated[
 ]
 
 # how a video is scored and reported: the same on detect, batch and jobs submit
-PointName = Annotated[str, typer.Option("--operating-point", help="Name of an operating point of the bundle.")]
+PointName = Annotated[
+    str,
+    typer.Option(
+        "--operating-point", help="Name of an operating point of the bundle.", callback=lambda name: str(label(name))
+    ),
+]
 Threshold = Annotated[
     float | None, typer.Option("--threshold", help="Instead of the operating point's threshold: 0 to 1.")
 ]
@@ -89,7 +95,7 @@ def check_bundle(
     folder: Path, operating_point: str | None = None, smoothing: Literal["offline", "causal"] = "offline"
 ) -> Bundle:
     """Reads a bundle; refuses a missing or broken bundle, or an unknown operating point, before a model is imported."""
-    bundle, _ = load_bundle(folder)
+    bundle, scorer = load_bundle(folder)
     if operating_point is not None:
-        bundle.operating_point(operating_point, smoothing)
+        check_point(bundle, scorer, operating_point, smoothing)
     return bundle

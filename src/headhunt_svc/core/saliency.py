@@ -54,7 +54,7 @@ def usable_heads(values: Values) -> Bool[np.ndarray, " head"]:
     """Which heads are not constant but for rounding (those of layer 0 at the last token can be).
 
     In bfloat16 a nearly constant head takes a few different values, whose steps would pass for structure: a feature
-    must span more than MIN_STEPS steps of the largest.
+    must span more than MIN_STEPS steps of its own largest value.
 
     Raises:
         FeatureError: features that are not finite, or all heads constant.
@@ -65,9 +65,9 @@ def usable_heads(values: Values) -> Bool[np.ndarray, " head"]:
         raise FeatureError(
             f"features of heads {broken.tolist()[:8]} are not finite: re-run extract, or use dtype float32"
         )
-    largest = np.maximum(np.abs(low), np.abs(high)).max(1)
+    largest = np.maximum(np.abs(low), np.abs(high))
     least = np.maximum(1e-6 * np.maximum(1.0, largest), MIN_STEPS / 2 * resolution(values) * largest)
-    usable = np.asarray((high - low).max(1) > least)
+    usable = np.asarray((high - low > least).any(1))
     if not usable.any():
         raise FeatureError("every head's features are constant: is the right video and model used?")
     return usable

@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_serializer, model_validator
 from safetensors import SafetensorError, safe_open
 
+from headhunt_svc.core.background import check_live
 from headhunt_svc.detector.cameras import StoredCamera
 from headhunt_svc.detector.cautions import cautions
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
@@ -232,9 +233,10 @@ class Bundle(BaseModel):
 
     @property
     def default_point(self) -> str:
-        """Name of the ONNX graph's operating point: f1, or without labelled anomalies the first of all."""
+        """Name of the ONNX graph's operating point: f1, or without labelled anomalies the first that is no camera's."""
         points = self.operating_points
-        return DEFAULT_OPERATING_POINT if DEFAULT_OPERATING_POINT in points else min(points)
+        fleet = points.keys() - (self.cameras or {}).keys()
+        return DEFAULT_OPERATING_POINT if DEFAULT_OPERATING_POINT in points else min(fleet or points)
 
     def operating_point(
         self, operating_point: str, smoothing: Literal["offline", "causal"] = "offline"
@@ -301,6 +303,13 @@ class Bundle(BaseModel):
             return self
         where = os.path.relpath(self.mllm_at(folder).id, out)
         return self.model_copy(update={"mllm": self.mllm.model_copy(update={"id": where})})
+
+
+def check_point(bundle: Bundle, scorer: Scorer, name: str, smoothing: Literal["offline", "causal"]) -> OperatingPoint:
+    """The operating point of that name. Raises ConfigError if there is none, or no causal smoothing of these scores."""
+    if smoothing == "causal":
+        check_live(scorer.background, "causal smoothing")
+    return bundle.operating_point(name, smoothing)
 
 
 def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str, normality: str | None = None) -> None:

@@ -8,7 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from headhunt_svc.detector.bundle import check_model, load_bundle
+from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle
+from headhunt_svc.detector.cameras import CameraScorers
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.storage.audit import audit, audited
 from headhunt_svc.storage.files import write_link
@@ -39,15 +40,14 @@ class Deployed:
         """Point `current` to this bundle, if it is whole and its model exists; returns its detector_id.
 
         Raises:
-            ArtifactError: the bundle is broken, or its model is missing or another one.
+            ArtifactError: the bundle or the file of a camera is broken, or its model is missing or another one.
             OutputError: it cannot be written; the bundle from before stays.
         """
         with exclusive(self._lock):
             return self._activate(bundle, why)
 
     def _activate(self, bundle: Path, why: str) -> str:
-        detector, _ = load_bundle(bundle)
-        check_model(detector, bundle)
+        detector = _whole(bundle)
         folder = bundle.resolve()
         self.current.parent.mkdir(parents=True, exist_ok=True)
         target = os.path.relpath(folder, self.current.parent.resolve())
@@ -90,10 +90,17 @@ class Deployed:
         return version
 
 
+def _whole(folder: Path) -> Bundle:
+    """The bundle of a folder. Raises ArtifactError unless all that a service reads when it starts is there."""
+    detector, scorer = load_bundle(folder)
+    CameraScorers.load(folder, scorer, detector.cameras)
+    check_model(detector, folder)
+    return detector
+
+
 def _problem(folder: Path, detector_id: str) -> str | None:
     try:
-        detector, _ = load_bundle(folder)
-        check_model(detector, folder)
+        detector = _whole(folder)
     except ArtifactError as exc:
         return str(exc)
     now = detector.detector_id

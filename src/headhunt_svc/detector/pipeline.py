@@ -3,6 +3,7 @@
 docs/architecture.md shows how `score` and `report` follow each other.
 """
 
+import shlex
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from copy import copy
@@ -16,7 +17,7 @@ from jaxtyping import Float32
 
 from headhunt_svc.core.background import check_live
 from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch, TimedSegment, located, pixel_batches
-from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle, load_golden
+from headhunt_svc.detector.bundle import Bundle, check_model, check_point, load_bundle, load_golden
 from headhunt_svc.detector.cameras import CameraScorers
 from headhunt_svc.detector.describing import described
 from headhunt_svc.detector.fingerprint import check
@@ -97,10 +98,22 @@ class Reporter:
             ConfigError: unknown operating point (lists those there are), or causal smoothing of scores that are not
                 known before the video has ended.
         """
-        if options.smoothing == "causal":
-            check_live(self.scorer.background, "causal smoothing")
-        point = self.bundle.operating_point(options.operating_point, options.smoothing)
+        point = check_point(self.bundle, self.scorer, options.operating_point, options.smoothing)
         return point if options.threshold is None else replace(point, threshold=options.threshold)
+
+    def check_normality(self, options: Options) -> None:
+        """Refuse a camera's operating point for scores with another normality, of which it promises nothing.
+
+        Raises:
+            ConfigError: names the way out.
+        """
+        name = options.operating_point
+        if self.normality not in (None, name) and name in (self.bundle.cameras or {}):
+            raise ConfigError(
+                f"the operating point {name!r} was calibrated for scores with the normality of the camera {name!r}, "
+                f"this video is scored with that of {self.normality!r}: score it with `--camera {shlex.quote(name)}` "
+                "(of a request: `camera`; of a job: the video's folder), or choose another operating point"
+            )
 
     @property
     def description_prompt(self) -> str:
@@ -125,8 +138,9 @@ class Reporter:
         options: those that the batches were scored with.
 
         Raises:
-            ConfigError: unknown operating point; told before anything is scored.
+            ConfigError: unknown operating point, or that of another camera; told before anything is scored.
         """
+        self.check_normality(options)
         point = self.operating_point(options)
         segments: list[TimedSegment] = []
         raws: list[np.ndarray] = []

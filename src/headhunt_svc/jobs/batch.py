@@ -22,7 +22,7 @@ import fsspec
 from rich.console import Console
 from rich.progress import track
 
-from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.bundle import check_point, load_bundle
 from headhunt_svc.detector.report import scoring_code
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError, name_video
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo, Row
@@ -180,8 +180,8 @@ def run(
         ConfigError: options, engine or `out` cannot be used. ArtifactError: no bundle.
         OutputError, UnreachableError: `out` cannot be written.
     """
-    detector, _ = load_bundle(bundle)
-    detector.operating_point(options.operating_point, options.smoothing)
+    detector, scorer = load_bundle(bundle)
+    check_point(detector, scorer, options.operating_point, options.smoothing)
     store = Store(out)
     lineage = [detector.detector_id, scoring_code(), options.model_dump()]
     names = {v.uri: _row_name(v, lineage) for v in videos}

@@ -14,7 +14,7 @@ from typing import Any
 
 from dbos import DBOSClient, WorkflowStatus
 
-from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.bundle import check_point, load_bundle
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.jobs.inputs import Allowed, expand
 from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest, JobVideo, Row, State, VideoState
@@ -61,8 +61,8 @@ class Jobs:
         Raises:
             ConfigError: inputs or options cannot be used. ArtifactError: no bundle.
         """
-        detector, _ = load_bundle(bundle)
-        detector.operating_point(request.options.operating_point, request.options.smoothing)
+        detector, scorer = load_bundle(bundle)
+        check_point(detector, scorer, request.options.operating_point, request.options.smoothing)
         if request.webhook is not None:
             check_host(request.webhook, self.settings)
         job_id = text_id(f"{detector.detector_id} {request.model_dump_json()}")

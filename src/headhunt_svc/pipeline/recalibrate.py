@@ -5,6 +5,7 @@ name keep the labels of the index, so a file holds all corrections, not only the
 come from calibration and validation videos, as in `fit` and `calibrate`.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -18,6 +19,8 @@ from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.data.labels import read_labels
 from headhunt_svc.detector.bundle import (
+    Bundle,
+    StoredPoints,
     check_model,
     load_bundle,
     load_golden,
@@ -55,6 +58,16 @@ def relabelled(record: VideoRecord, features: VideoFeatures, labels: Mapping[int
         at_frame |= {s.span.start: t for s, t in zip(features.segments, features.times[:, 0].tolist(), strict=True)}
         starts_s = tuple(at_frame[span.start] for span in spans_now)
     return replace(record, true_spans=spans_now, label=label, span_starts_s=starts_s)
+
+
+def _to_conform_again(old: Bundle, points: StoredPoints) -> dict[str, str]:
+    """Operating points of `bundle conform`, whose thresholds are of the scorer before, and what to do about each."""
+    names = {*old.operating_points, *(old.unavailable or {})} - {*points.points, *points.unavailable}
+    return {
+        name: "calibrated for the scorer before: run `headhunt bundle conform --again --name "
+        f"{shlex.quote(name)}` on normal videos of the camera"
+        for name in sorted(names)
+    }
 
 
 def recalibrate(
@@ -98,12 +111,15 @@ def recalibrate(
     fitted = fit_heads(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
     save_operating_points(out / "locator.json", calibrate_scorer(data["validation"], fitted.scorer, params.calibrate))
     save_scorer(out / "scorer.safetensors", fitted.scorer)
-    copy_cameras(bundle, out, old.cameras)
+    cameras = old.cameras if fitted.scorer.normality else None  # without a distance to normal they have no effect
+    copy_cameras(bundle, out, cameras)
+    points = load_operating_points(out / "locator.json")
     step = {"from": old.detector_id, "labels_sha256": sha256(corrections)[:16], "labels": sum(map(len, new.values()))}
     recalibrated = old.relocated(bundle, out).model_copy(
         update={
             "scorer_sha256": sha256(out / "scorer.safetensors"),
-            **load_operating_points(out / "locator.json").fields,
+            **points._replace(unavailable=points.unavailable | _to_conform_again(old, points)).fields,
+            "cameras": cameras,
             "data": {**old.data, "recalibrated": [*old.data.get("recalibrated", []), step]},
             "package_version": version("headhunt-svc"),
         }

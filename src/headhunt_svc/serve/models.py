@@ -7,17 +7,23 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from headhunt_svc.detector.bundle import StoredPoint
 from headhunt_svc.detector.cameras import StoredCamera
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
+from headhunt_svc.names import CameraName
 
 MAX_PIXELS = 2048 * 2048  # of a frame
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-Camera = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{0,64}$")]
+def _camera(text: str) -> str:
+    """The name that `bundle conform` gives a camera; empty: none is named."""
+    return str(CameraName(text)) if text else text
+
+
+Camera = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_camera)]
 
 
 class _Model(BaseModel):

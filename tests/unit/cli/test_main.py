@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 import typer
 import typer.core
@@ -17,12 +19,18 @@ from headhunt_svc.cli import main as cli
 from headhunt_svc.cli.bundle import print_bundle
 from headhunt_svc.cli.console import clock
 from headhunt_svc.cli.detect import notices, print_report, sparkline
+from headhunt_svc.cli.options import check_bundle
+from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.cameras import StoredCamera
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Report, ReportGap
+from headhunt_svc.detector.scorer_file import save_scorer
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.jobs.models import JobOptions
+from headhunt_svc.names import CameraName
 from headhunt_svc.pipeline.files import Passes
 from headhunt_svc.serve.models import DetectOptions
+from headhunt_svc.storage.files import sha256
 from helpers.reports import REPORT
 
 
@@ -265,3 +273,51 @@ def test_a_bundle_whose_parts_do_not_fit_is_refused(
     code, text = run(capsys, monkeypatch, "bundle", "show", "--bundle", str(without_f1))
     assert code == 2
     assert re.search(r"^error: .*bundle\.json: .*: run `headhunt bundle make`$", text.strip())
+
+
+@pytest.mark.parametrize("smoothing", ["offline", "causal"])
+def test_causal_smoothing_of_scores_relative_to_a_median_is_refused_with_the_way_out(
+    smoothing: Literal["offline", "causal"], tmp_path: Path
+) -> None:
+    shipped = ROOT / "artifacts" / "detector"
+    bundle, scorer = load_bundle(shipped)
+    save_scorer(
+        tmp_path / "scorer.safetensors",
+        replace(scorer, background="median", weight=np.ones(2 * len(scorer.weight)), normality=None),
+    )
+    f1 = bundle.operating_points["f1"].model_copy(update={"causal": None})
+    update = {"scorer_sha256": sha256(tmp_path / "scorer.safetensors"), "operating_points": {"f1": f1}}
+    (tmp_path / "bundle.json").write_text(bundle.model_copy(update=update).model_dump_json())
+    if smoothing == "offline":
+        assert check_bundle(tmp_path, "f1", smoothing).operating_points == {"f1": f1}
+    else:
+        with pytest.raises(ConfigError, match=r"causal smoothing: .* median of the whole video.*fit\.background: ema"):
+            check_bundle(tmp_path, "f1", smoothing)
+
+
+def test_export_names_cameras_and_points_as_conform_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[tuple[object, ...]] = []
+    points: list[str | None] = []
+    monkeypatch.setattr("headhunt_svc.pipeline.export.export", lambda *args: calls.append(args))
+    monkeypatch.setattr("headhunt_svc.cli.bundle.check_bundle", lambda _, point: points.append(point))
+    out, odd, name = tmp_path / "a.onnx", "yard\x1b" + "y" * 300, CameraName("yard\x1b" + "y" * 300)
+    assert name != odd
+    assert run(capsys, monkeypatch, "export", str(out), "--camera", odd, "--operating-point", odd)[0] == 0
+    assert [call[1:] for call in calls] == [(out, name, name)]
+    assert points == [name]
+
+
+def test_a_camera_that_the_bundle_has_not_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle = load_bundle(ROOT / "artifacts" / "detector")[0]
+    camera = StoredCamera(sha256="0", segments=9, mean_strength=5, covariance_strength=40)
+    with_yard = bundle.model_copy(update={"cameras": {"yard": camera}})
+    monkeypatch.setattr("headhunt_svc.cli.detect.check_bundle", lambda *_: with_yard)
+    monkeypatch.setattr("headhunt_svc.cli.detect._by_detector", lambda *_: (r for r in (REPORT,)))
+    (tmp_path / "a.mp4").write_bytes(b"0")
+    for name, noted in (("nosuch", True), ("yard", False)):
+        _, text = run(capsys, monkeypatch, "detect", str(tmp_path / "a.mp4"), "--camera", name)
+        assert ("fleet's normality is used: the bundle has no camera 'nosuch'; there are: yard" in text) == noted, text

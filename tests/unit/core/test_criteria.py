@@ -72,6 +72,15 @@ def test_steps_of_bfloat16_are_no_structure() -> None:
     assert np.flatnonzero(~usable_heads(coarse)).tolist() == [3]
 
 
+def test_a_large_constant_feature_hides_no_structure_of_others() -> None:
+    """Language models have such features."""
+    values, _ = _planted([1])
+    values[:, 3, 0] = 300.0
+    assert usable_heads(rounded(values)).all()
+    values[:, 3, 1:] = 1.0
+    assert np.flatnonzero(~usable_heads(rounded(values))).tolist() == [3]
+
+
 def test_a_nearly_constant_head_does_not_set_the_scale_of_a_criterion() -> None:
     """Its KL is far above that of heads that know, whose differences it would press together."""
     values, labels = _planted([2, 17])

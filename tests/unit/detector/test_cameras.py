@@ -22,12 +22,14 @@ from headhunt_svc.detector.cameras import (
     remove_other_cameras,
     save_camera,
 )
+from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Reporter
 from headhunt_svc.detector.scorer_file import save_scorer
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.pipeline.export import export
 from headhunt_svc.storage.files import sha256
 from headhunt_svc.types import Normality, Scorer
+from headhunt_svc.video.source import VideoFacts
 
 SHIPPED = ROOT / "artifacts" / "detector"
 RNG = np.random.default_rng(0)
@@ -131,6 +133,31 @@ def test_a_reporter_knows_the_cameras_of_its_bundle(tmp_path: Path) -> None:
     camera_file(tmp_path, "yard/north", bundle.cameras["yard/north"].sha256).unlink()
     with pytest.raises(ArtifactError, match=r"yard%2Fnorth-[0-9a-f]{12}\.safetensors cannot be read as a camera"):
         Reporter.load(tmp_path)
+
+
+def test_a_cameras_operating_point_is_refused_for_scores_with_another_normality(tmp_path: Path) -> None:
+    bundle = bundle_with_yard(tmp_path)
+    f1, names = bundle.operating_points["f1"], ("yard/north", "a point alone")
+    points = bundle.operating_points | dict.fromkeys(names, f1)
+    bundle = bundle.model_copy(update={"operating_points": points})
+    footage = {name: (NormalFootage.measure(YARD), Shrinkage()) for name in ("yard/north", "door")}
+    reporter = Reporter(bundle, fleet(), CameraScorers(fleet(), footage))
+    for camera in (None, "door"):
+        with pytest.raises(ConfigError, match=r"the operating point 'yard/north' .* `--camera yard/north`"):
+            reporter.at(camera).report(VideoFacts(video_id="v"), iter(()), Options("yard/north"))
+        reporter.at(camera).check_normality(Options("a point alone"))
+    reporter.at("yard/north").check_normality(Options("yard/north"))
+    reporter.at("yard/north").check_normality(Options("f1"))
+    logistic = replace(fleet(), normality=None)
+    Reporter(bundle, logistic, CameraScorers(logistic, footage)).check_normality(Options("yard/north"))
+
+
+def test_the_default_point_is_no_cameras(tmp_path: Path) -> None:
+    bundle = bundle_with_yard(tmp_path)
+    f1, (camera,) = bundle.operating_points["f1"], (bundle.cameras or {}).values()
+    points = dict.fromkeys(("a camera", "conformal"), f1)
+    update = {"operating_points": points, "cameras": {"a camera": camera}}
+    assert bundle.model_copy(update=update).default_point == "conformal"
 
 
 def test_the_graph_of_a_camera_scores_as_the_camera_does(tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """Bundles in use: activation, the way back and the audit log."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from headhunt_svc.cli.bundle import print_bundle
+from headhunt_svc.core.camera_normality import NormalFootage
 from headhunt_svc.detector.bundle import check_model, load_bundle
+from headhunt_svc.detector.cameras import camera_file, save_camera
 from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.errors import ArtifactError, ConfigError, OutputError
 from helpers.bundles import bundle
@@ -48,6 +53,32 @@ def test_a_broken_bundle_is_never_activated(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not found.*put the bundle back"):
         deployed.rollback(None, "")
     assert deployed.current.resolve() == other.resolve()
+
+
+def test_a_bundle_without_the_file_of_a_camera_is_never_activated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, yard = bundle(tmp_path / "bundles", "good", 1), bundle(tmp_path / "bundles", "yard", 0.9)
+    camera = save_camera(yard, "yard", NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 160))))
+    contents = json.loads((yard / "bundle.json").read_text())
+    (yard / "bundle.json").write_text(json.dumps(contents | {"cameras": {"yard": camera.model_dump()}}))
+    deployed = Deployed(tmp_path / "deployed")
+    yard_id = deployed.activate(yard, "")
+    deployed.activate(good, "")
+    print_bundle(yard, tmp_path / "none.json")
+    assert "of 30 normal segments of this camera" in capsys.readouterr().out
+    path = camera_file(yard, "yard")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    for says in ("is not the one that this bundle was made with", "cannot be read as a camera"):
+        with pytest.raises(ArtifactError, match=rf"yard\.safetensors {says}"):
+            deployed.activate(yard, "")
+        with pytest.raises(ConfigError, match=rf"yard\.safetensors {says}"):
+            deployed.rollback(yard_id, "")
+        print_bundle(yard, tmp_path / "none.json")
+        assert f"cannot be used: {path} {says}" in capsys.readouterr().out
+        path.unlink(missing_ok=True)
+    assert deployed.current.resolve() == good.resolve()
 
 
 def test_half_a_line_in_the_audit_log_stops_nothing(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from conftest import ROOT
+from headhunt_svc import paths
 from headhunt_svc.cli.bundle import print_bundle
+from headhunt_svc.cli.bundle import recalibrate as recalibrate_command
 from headhunt_svc.cli.pipeline import print_selection
+from headhunt_svc.core.camera_normality import NormalFootage
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.data.datasets import (
     Annotation,
@@ -37,6 +41,7 @@ from headhunt_svc.detector.bundle import (
     model_key,
     save_bundle,
 )
+from headhunt_svc.detector.cameras import save_camera
 from headhunt_svc.detector.scorer_file import load_scorer
 from headhunt_svc.errors import ArtifactError, ConfigError, DatasetError
 from headhunt_svc.model.identity import ModelLock, write_lock
@@ -104,6 +109,11 @@ def folder(params: Params, tmp_path: Path) -> Path:
 
 def inputs_of(folder: Path) -> tuple[Path, Path, Path]:
     return folder / "index.parquet", folder / "labels.parquet", folder / "features"
+
+
+def paths_of(folder: Path) -> dict[str, Path]:
+    """The same as the commands name them."""
+    return dict(zip(("INDEX", "LABELS", "FEATURES"), inputs_of(folder), strict=True))
 
 
 def run(params: Params, folder: Path) -> None:
@@ -286,6 +296,37 @@ def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
     assert (folder / "new" / "golden.safetensors").read_bytes() == (bundle / "golden.safetensors").read_bytes()
     print_bundle(folder / "new", folder / "none.json")
     assert f"192 labels ({sha256(path)[:16]}), from detector {old.detector_id}" in capsys.readouterr().out
+
+
+def test_recalibrate_keeps_cameras_and_says_which_points_are_to_be_conformed_again(
+    params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, scorer = load_bundle(bundle)
+    camera = save_camera(bundle, "north yard", NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 8))))
+    points = old.operating_points | dict.fromkeys(("north yard", "door"), old.operating_points["f1"])
+    update = {"cameras": {"north yard": camera}, "operating_points": points}
+    save_bundle(bundle, old.model_copy(update=update), scorer, np.ones((2, 8), np.float32))
+    (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
+    recalibrate(params, folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
+    new, _ = load_bundle(folder / "new")
+    assert new.cameras == {"north yard": camera}
+    assert new.operating_points.keys() == old.operating_points.keys()
+    with pytest.raises(ConfigError, match="before: run `headhunt bundle conform --again --name 'north yard'`"):
+        new.operating_point("north yard")
+    recalibrate(params, folder / "labels.csv", *inputs_of(folder), folder / "new", folder / "again")
+    again, _ = load_bundle(folder / "again")
+    assert again.unavailable == new.unavailable
+    assert {"north yard", "door"} <= (again.unavailable or {}).keys()
+
+    logistic = params.model_copy(update={"fit": params.fit.model_copy(update={"scorer": "logistic"})})
+    monkeypatch.setattr("headhunt_svc.cli.bundle.load_params", lambda _: logistic)
+    monkeypatch.setattr("headhunt_svc.cli.bundle.paths", SimpleNamespace(**vars(paths) | paths_of(folder)))
+    recalibrate_command(folder / "labels.csv", folder / "plain", bundle)
+    assert load_bundle(folder / "plain")[0].cameras is None
+    assert not (folder / "plain" / "cameras").exists()
+    captured = capsys.readouterr()
+    assert "the cameras north yard are left out: the new scorer has no distance to normal" in captured.err
+    assert "normality north yard" not in captured.out
 
 
 def test_a_bundle_names_the_prompt_set(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,9 +23,11 @@ from starlette.routing import Mount
 from conftest import ROOT
 from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import ArtifactError, ConfigError, UnreachableError, VideoDecodeError
+from headhunt_svc.names import CameraName
 from headhunt_svc.serve.auth import Keys
 from headhunt_svc.serve.engine import Video
 from headhunt_svc.serve.gate import Gate
+from headhunt_svc.serve.models import DetectOptions, SegmentFrames
 from headhunt_svc.serve.openapi import Application
 from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
 from headhunt_svc.serve.requests import JSON_LIMIT_BYTES
@@ -124,6 +126,13 @@ def test_options_in_the_body_override_the_querys(service: Service, tmp_path: Pat
     assert [call[1:3] for call in service.engine.calls] == [("yard", Options(threshold=0.2)), ("yard", Options())]
 
 
+@pytest.mark.parametrize("name", ["north yard", "Hof-Süd", "y" * 80, "", "a\x1bb", "y" * 300])
+def test_a_camera_may_have_any_name_that_conform_gives(name: str) -> None:
+    assert DetectOptions.model_validate({"camera": name}).camera == (CameraName(name) if name else "")
+    frames = {"width": 16, "height": 16, "fps": 1.0, "camera": name, "frames": ("",)}
+    assert SegmentFrames.model_validate(frames).camera == (CameraName(name) if name else "")
+
+
 @pytest.mark.parametrize(
     ("query", "body", "says"),
     [
@@ -131,7 +140,7 @@ def test_options_in_the_body_override_the_querys(service: Service, tmp_path: Pat
         ("?threshold=1.5", {}, "threshold: Input should be less than or equal to 1"),
         ("?threshold=nan", {}, "threshold: "),
         ("?smoothing=none", {}, "smoothing: Input should be 'offline' or 'causal'"),
-        ("?camera=a%20b", {}, "camera: "),
+        ("?camera=" + "a" * 4097, {}, "camera: "),
         ("?resolution_s=0", {}, "resolution_s: "),
         ("?stream=-1", {}, "stream: "),
         ("", {"data": {"loud": "1"}}, "loud: Extra inputs are not permitted; there are: operating_point"),

@@ -93,7 +93,7 @@ def recalibrate(
     if cameras and not check_bundle(out).cameras:
         note(
             f"the cameras {', '.join(sorted(cameras))} are left out: the new scorer has no distance to normal "
-            f"(fit.scorer: {values.fit.scorer})"
+            f"(fit.scorer: {values.fit.scorer}{'' if values.fit.scorer == 'logistic' else ', weight 0 was chosen'})"
         )
 
 

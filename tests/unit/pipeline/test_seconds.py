@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
 from conftest import write_video
 from headhunt_svc.core.frame_times import FrameTimes
@@ -18,6 +16,7 @@ from headhunt_svc.pipeline.evaluate import scored_video
 from headhunt_svc.pipeline.extract import extract_videos
 from headhunt_svc.pipeline.labelled_features import load_labelled, scored_videos
 from headhunt_svc.pipeline.recalibrate import relabelled
+from headhunt_svc.storage.tensors import load_tensors, save_tensors
 from headhunt_svc.types import HeadRef, VideoRecord
 from headhunt_svc.video.files import read_times
 from helpers.models import tiny
@@ -61,10 +60,9 @@ def test_features_know_when_their_segments_are(stored: tuple[FeatureStore, Video
 def test_features_without_times_are_refused(stored: tuple[FeatureStore, VideoRecord], tmp_path: Path) -> None:
     store, _ = stored
     (shard,) = store.folder.glob("*.safetensors")
-    with safe_open(shard, "np") as f:
-        about = f.metadata()["about"]
+    facts, tensors = load_tensors(shard)
     before = FeatureStore(tmp_path)
-    save_file(load_file(shard), tmp_path / shard.name, metadata={"about": about.replace('"times"', '"other"')})
+    save_tensors(tmp_path / shard.name, tensors, {name: fact for name, fact in facts.items() if name != "times"})
     with pytest.raises(ArtifactError, match=r"features of v\.mkv have no times: run `headhunt extract`"):
         before.load("v.mkv")
 

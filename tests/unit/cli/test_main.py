@@ -223,13 +223,13 @@ def test_a_split_is_scored_at_the_point_that_the_bundle_has(
     monkeypatch.setattr("sys.argv", ["headhunt", "detect", "--split", "test", "--bundle", str(without_f1)])
     with pytest.raises(SystemExit) as stop:
         cli.main()
-    assert (stop.value.code, points) == (0, ["budget"])
+    assert (stop.value.code, points) == (0, ["conformal"])
     first, *_, last = capsys.readouterr().err.splitlines()
-    assert first == "operating point budget, as the bundle has no f1: no true span is found"
-    assert last.startswith("reports of the split test at operating point budget: ")
+    assert first == "operating point conformal, as the bundle has no f1: no true span is found"
+    assert last.startswith("reports of the split test at operating point conformal: ")
     code, text = run(capsys, monkeypatch, "detect", str(without_f1 / "bundle.json"), "--bundle", str(without_f1))
     assert code == 2
-    assert text.startswith("error: no operating point 'f1' in this bundle (no true span is found); there are: budget")
+    assert text.startswith("error: no operating point 'f1' in this bundle (no true span is found); there are: conformal")
 
 
 def test_a_bundle_shows_which_points_it_lacks(

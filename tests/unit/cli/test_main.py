@@ -229,7 +229,9 @@ def test_a_split_is_scored_at_the_point_that_the_bundle_has(
     assert last.startswith("reports of the split test at operating point conformal: ")
     code, text = run(capsys, monkeypatch, "detect", str(without_f1 / "bundle.json"), "--bundle", str(without_f1))
     assert code == 2
-    assert text.startswith("error: no operating point 'f1' in this bundle (no true span is found); there are: conformal")
+    assert text.startswith(
+        "error: no operating point 'f1' in this bundle (no true span is found); there are: conformal"
+    )
 
 
 def test_a_bundle_shows_which_points_it_lacks(

@@ -60,7 +60,7 @@ def test_ray_gives_the_rows_of_one_process_also_when_an_actor_is_killed(
     videos = expand([str(tmp_path / "footage")])
 
     def kill() -> None:
-        until(lambda: len(scorings(tmp_path / "ray")) > 1)
+        until(lambda: len(scorings(tmp_path / "ray")) > 1, 300)  # Ray itself takes a minute where other tests run
         actor = psutil.Process(int(str(scorings(tmp_path / "ray")[-1]["pid"]))).parent()
         assert actor is not None
         assert "BatchScorer" in " ".join(actor.cmdline())

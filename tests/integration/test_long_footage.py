@@ -39,4 +39,4 @@ def test_alarms_are_the_events_of_the_detectors_reports(tmp_path: Path, capsys: 
     assert [f.stat().st_mtime_ns for f in files] == times
     printed = capsys.readouterr().out
     for name, by_smoothing in result["operating_points"].items():
-        assert f"{name}: {by_smoothing['offline']['rule']}" in printed.replace("\n", " ")
+        assert f"{name}: {by_smoothing['offline']['rule']}" in " ".join(printed.split())

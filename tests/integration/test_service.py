@@ -178,9 +178,8 @@ def test_file_names_of_any_bytes_reach_the_service(server: Server, footage: Path
         httpx.post(f"{server.url}/v1/detect", json={"uri": f"file://{footage}/%FC%1B.mp4"}), 422, "%FC%1B.mp4 is not"
     )
     assert 'camera="yard"' in httpx.get(f"{server.url}/metrics").text
-    refused = headhunt("detect", clip, "--server", server.url, "--camera", "[red] yard")
-    assert refused.returncode == 2
-    assert "camera" in refused.stderr
+    of_any_name = headhunt("detect", clip, "--server", server.url, "--camera", "[red] yard")
+    assert of_any_name.returncode == 0, of_any_name.stderr
 
 
 def test_many_at_once_get_the_same_bits_and_share_batches(server: Server, clip: Path, detector: Detector) -> None:

@@ -103,5 +103,5 @@ class Protected:
             name, source = urlsplit(f"//{host}").hostname, urlsplit(origin or "").netloc
         except ValueError:
             return False
-        known = self._hosts is None or name in self._hosts
-        return known and (scope["method"] in ("GET", "HEAD") or origin is None or source == host)
+        is_own_host = self._hosts is None or name in self._hosts
+        return is_own_host and (scope["method"] in ("GET", "HEAD") or origin is None or source == host)

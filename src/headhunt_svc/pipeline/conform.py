@@ -61,11 +61,11 @@ def check_footage_is_new(files: Sequence[Input], made_from: str, index: Path, la
     if data_digest(records) != made_from:
         return
     present = [r for r in records if r.path.is_file()]
-    known = {i.video_id: r.video_id for i in files for r in present if _same_content(i.path, r.path)}
-    if known:
-        problems = [f"{name} is {video}" for name, video in sorted(known.items())]
+    labelled_by_name = {i.video_id: r.video_id for i in files for r in present if _same_content(i.path, r.path)}
+    if labelled_by_name:
+        problems = [f"{name} is {video}" for name, video in sorted(labelled_by_name.items())]
         raise ConfigError(
-            f"the detector was made from {len(known)} of these videos, which it scores unlike new footage: "
+            f"the detector was made from {len(labelled_by_name)} of these videos, which it scores unlike new footage: "
             f"{list_problems(problems)}: take other normal footage of the camera"
         )
 

@@ -31,8 +31,8 @@ def save_tensors(
     path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any], *, durable: bool = False
 ) -> None:
     """Write arrays and facts atomically, with a checksum of both. durable: see write_file. Raises OutputError."""
-    about = {**facts, CHECKSUM: _checksum(tensors, facts)}
-    write_bytes(path, tensor_bytes(tensors, {"about": json.dumps(about)}), durable=durable)
+    facts_with_checksum = {**facts, CHECKSUM: _checksum(tensors, facts)}
+    write_bytes(path, tensor_bytes(tensors, {"about": json.dumps(facts_with_checksum)}), durable=durable)
 
 
 def load_facts(path: Path) -> dict[str, Any]:

@@ -97,9 +97,9 @@ def evaluate_scores(
     videos = {s: scored_videos(splits[s], raw[s]) for s in ("validation", *TESTS) if s in splits}
     point = tune(videos["validation"], params)
     sigma, used = point.sigma_segments, point.threshold if threshold is None else threshold
-    known = labelled_of(splits) if labelled is None else labelled
+    labelled = labelled_of(splits) if labelled is None else labelled
     smoothed = {s: smooth_all(of_split, sigma) for s, of_split in videos.items()}
-    figures: Figures = {s: _figures(smoothed[s], used, known, params.evaluate) for s in TESTS if s in videos}
+    figures: Figures = {s: _figures(smoothed[s], used, labelled, params.evaluate) for s in TESTS if s in videos}
     counts = counts_of(smoothed["validation"])
     metrics, f1 = count_metrics(counts, 0, 0), flagged(counts, [used])[0].f1
     chosen_on = {"roc_auc": metrics.roc_auc, "average_precision": metrics.average_precision, "f1": f1}

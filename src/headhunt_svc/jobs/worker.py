@@ -123,6 +123,29 @@ def _locked_name(folder: Path, name: str | None) -> Iterator[str]:
             raise ConfigError(f"a worker {name} is at work: choose another --name")
 
 
+class StopRequest:
+    """Whether the process shall end. A signal handler sets it, so it holds no lock: the code that a signal interrupts
+    may wait for this very request, and a threading.Event would then never be set."""
+
+    def __init__(self) -> None:
+        self._requested = False
+
+    def set(self) -> None:
+        """Ask the process to end."""
+        self._requested = True
+
+    def is_set(self) -> bool:
+        """Was it asked to?"""
+        return self._requested
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the request, at most so long. Returns whether it came."""
+        end = time.monotonic() + timeout_s
+        while not self._requested and (left_s := end - time.monotonic()) > 0:
+            time.sleep(min(0.1, left_s))
+        return self._requested
+
+
 class Worker:
     """One process with one detector. SIGTERM and SIGINT stop it; a crash loses the work since the last checkpoint."""
 
@@ -130,7 +153,7 @@ class Worker:
         self.settings = settings or JobSettings()
         self.store = ResultStore(self.settings.folder)
         self.process = ScoringProcess(bundle, self.store, self.settings.checkpoint_s)
-        self.stopping = threading.Event()
+        self.stopping = StopRequest()
         self.jobs: Jobs  # set when the database answers
 
     def score(self, workflow_id: str, item: JobVideo, options: JobOptions) -> AttemptOutcome:

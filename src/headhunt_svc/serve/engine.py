@@ -162,15 +162,19 @@ class Engine:
         return self.detector
 
     def drain(self) -> None:
-        """No new work; what runs has grace_s to finish."""
+        """No new work; what runs has grace_s to finish. For a signal handler: it takes no lock, because the code that
+        a signal interrupts may hold it (a metric's, at the end of every request)."""
         self.stopping = True
-        metrics.READY.set(0)
 
         def end() -> None:
             for work in list(self._works):
                 work.stop(Problem(503, "stopping", "the service stopped before this video was scored: send it again"))
 
-        self._loop.call_soon_threadsafe(self._loop.call_later, self.settings.grace_s, end)
+        def begin() -> None:
+            metrics.READY.set(0)
+            self._loop.call_later(self.settings.grace_s, end)
+
+        self._loop.call_soon_threadsafe(begin)
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[Work]:

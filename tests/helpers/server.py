@@ -28,9 +28,9 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
-        self._log = home / f"{self.port}.log"
+        self.log_file = home / f"{self.port}.log"
         quiet = {"BENTOML_DO_NOT_TRACK": "True", "HF_HUB_OFFLINE": "1", "BENTOML_HOME": str(home)}
-        with self._log.open("wb") as log:
+        with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 self._command(what), cwd=cwd, env=os.environ | quiet | env, stdout=log, stderr=log
             )
@@ -52,7 +52,7 @@ class Server:
 
     @property
     def log(self) -> str:
-        return self._log.read_text(encoding="utf-8")
+        return self.log_file.read_text(encoding="utf-8")
 
     @property
     def lines(self) -> list[dict[str, Any]]:

@@ -15,13 +15,14 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from conftest import ROOT, benchmark, headhunt, until, write_video
+from conftest import ROOT, headhunt, until, write_video
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import ConfigError, ServerError, VideoError
 from headhunt_svc.serve.client import Client
 from headhunt_svc.video.reader import VideoReader
+from helpers.attacks import Target, attack, expected
 from helpers.hostile import HOSTILE_FILES, REFUSED, Trap
 from helpers.server import Server, serving
 
@@ -203,17 +204,17 @@ def _metrics(server: Server) -> dict[str, float]:
 def test_clients_at_once_with_corrupt_videos_among_them(
     server: Server, clip: Path, tmp_path: Path, detector: Detector
 ) -> None:
-    """benchmarks/soak.py, short; by hand it runs for minutes on real clips."""
-    soak, data = benchmark("soak"), clip.read_bytes()
+    """What benchmarks/soak.py sends for half an hour, for some seconds: hang-ups, odd names and requests among them."""
+    data = clip.read_bytes()
     write_video(tmp_path / "short.mp4", 20)
     for name, content in {"whole": data, "cut": data[: len(data) // 2], "text": b"this is no video"}.items():
         (tmp_path / f"{name}.mp4").write_bytes(content)
     (tmp_path / "holes.mp4").write_bytes(data[: len(data) // 2] + bytes(3000) + data[len(data) // 2 + 3000 :])
-    clips = {path: soak.expected(detector, path) for path in sorted(tmp_path.iterdir())}
-    assert None in clips.values()
-    answers, _ = soak.soak(server, clips, seconds=5, clients=16)
-    assert not [answer for answer in answers if answer.startswith("WRONG")]
-    assert answers["right report"]
+    target = Target(server.url, {path: expected(detector, path) for path in sorted(tmp_path.iterdir())})
+    assert None in target.clips.values()
+    attack(target, seconds=5, clients=16)
+    assert not target.faults
+    assert target.seconds
 
 
 def test_hostile_uploads_are_refused_or_partial_and_touch_nothing(server: Server, tmp_path: Path) -> None:

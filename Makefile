@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo demo-project monitor-demo serve test check format docs clean
+.PHONY: help setup demo demo-project monitor-demo serve test fuzz check format docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ monitor-demo: setup ## three cameras that change within 14 days, and the dashboa
 test: setup ## all tests, fast ones first, a process more than cores, as many wait for servers; COVERAGE=1: how much of src they run
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(if $(COVERAGE),COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml) \
 	python -m pytest -n $$(python -c 'import os; print(os.cpu_count() + 1)') --dist loadscope --no-loadscope-reorder $(if $(COVERAGE),--cov --cov-report=term)
+
+fuzz: setup ## every parser of what comes from outside on damaged and hostile input, for minutes; `make test` does it for seconds
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m pytest tests/fuzz --hypothesis-profile fuzz
 
 check: setup ## format, lint, types, layers
 	ruff format --check src tests benchmarks

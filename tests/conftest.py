@@ -27,6 +27,7 @@ from helpers.forked import Commands
 from helpers.server import Server, serving
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.register_profile("fuzz", deadline=None, max_examples=20_000)
 settings.load_profile("untimed")
 
 ROOT = Path(__file__).parent.parent

@@ -10,6 +10,7 @@ from headhunt_svc.errors import ConfigError, list_problems
 
 AnySection = TypeVar("AnySection", bound="Section")
 MOST_PAIRS, MOST_PROBLEMS = 10_000, 10
+MOST_NESTED = 100  # lists and objects within each other; Python itself gives up at some hundreds
 
 
 class Section(BaseModel):
@@ -28,8 +29,6 @@ def read_parameters(path: Path, kind: type[AnySection], option: str = "--params"
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader, with limits
     except FileNotFoundError as exc:
         raise ConfigError(f"{path} not found: run from the project's root, or give {option} PATH") from exc
-    except RecursionError as exc:
-        raise ConfigError(f"{path} cannot be read as YAML: it is nested too deeply") from exc
     except (OSError, yaml.YAMLError, *WRONG_SCALARS) as exc:
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):
@@ -42,7 +41,17 @@ def read_parameters(path: Path, kind: type[AnySection], option: str = "--params"
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, but no name may stand twice, and anchors cannot grow to more than memory holds."""
+    """PyYAML's safe loader, but no name may stand twice, and nesting and what anchors grow to have limits."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MOST_NESTED:
+            raise yaml.composer.ComposerError(None, None, f"nested more than {MOST_NESTED} deep", self.get_mark())
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -61,6 +70,11 @@ class _Loader(yaml.SafeLoader):
 
 # what PyYAML raises for values such as !!int x, !!bool x, !!timestamp x, 2001-99-99, and numbers of 5000 digits
 WRONG_SCALARS = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+
+
+def first_problem(exc: ValidationError) -> str:
+    """The first of pydantic's errors, without the value that is wrong."""
+    return _problem(exc.errors(include_url=False, include_input=False)[0])
 
 
 def _problem(error: Any) -> str:

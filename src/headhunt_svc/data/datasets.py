@@ -26,10 +26,19 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.data.cvat import cvat_rows
@@ -37,6 +46,7 @@ from headhunt_svc.data.label_studio import label_studio_rows
 from headhunt_svc.errors import ArtifactError, DatasetError
 from headhunt_svc.names import escape, path_of, uri_of
 from headhunt_svc.params import ExportParams
+from headhunt_svc.sections import first_problem
 from headhunt_svc.storage.files import write_file, write_text
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.storage.tables import read_table
@@ -259,7 +269,34 @@ def save_labels(path: Path, records: Sequence[VideoRecord]) -> None:
     write_file(path, lambda p: pd.DataFrame(rows).to_parquet(p, index=False))
 
 
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, strict=True)
+
+
+AnyRow = TypeVar("AnyRow", bound=_Row)
+
+
+class _IndexRow(_Row):
+    """A row of index.parquet."""
+
+    video_id: str
+    path: str
+    n_frames: Annotated[int, Field(ge=0)]
+    fps: Annotated[float, Field(gt=0)]
+    split: Split
+    camera: str | None = None
+
+
+class _LabelRow(_Row):
+    """A row of labels.parquet."""
+
+    video_id: str
+    label: str
+    true_spans: Json[tuple[tuple[int, int], ...]]
+    span_starts_s: Json[tuple[float, ...] | None] | None = None
+
+
+def _rows(path: Path, model: type[AnyRow]) -> list[AnyRow]:
     """The rows of index.parquet or labels.parquet.
 
     Raises:
@@ -269,9 +306,16 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         table = read_table(path)
     except (OSError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read ({exc}): run `headhunt index` first") from exc
-    if missing := [name for name in columns if name not in table.column_names]:
+    needed = [name for name, field in model.model_fields.items() if field.is_required()]
+    columns = [name for name in model.model_fields if name in table.column_names]
+    if missing := [name for name in needed if name not in columns]:
         raise ArtifactError(f"{path} has no column {missing[0]}: run `headhunt index` again")
-    return list(table.to_pylist())
+    try:
+        return [model.model_validate(row) for row in table.select(columns).to_pylist()]
+    except ValidationError as exc:
+        raise ArtifactError(f"{path} is damaged ({first_problem(exc)}): run `headhunt index` again") from exc
+    except (ValueError, KeyError, OverflowError) as exc:  # text that is no UTF-8, a time that Python has not, ...
+        raise ArtifactError(f"{path} is damaged: run `headhunt index` again") from exc
 
 
 def load_index(path: Path, split: Split | None = None) -> list[IndexedVideo]:
@@ -281,16 +325,9 @@ def load_index(path: Path, split: Split | None = None) -> list[IndexedVideo]:
         ArtifactError: missing or broken.
     """
     return [
-        IndexedVideo(
-            row["video_id"],
-            path_of(row["path"]),
-            int(row["n_frames"]),
-            float(row["fps"]),
-            row["split"],
-            camera=row.get("camera"),
-        )
-        for row in _rows(path, ("video_id", "path", "n_frames", "fps", "split"))
-        if split is None or row["split"] == split
+        IndexedVideo(row.video_id, path_of(row.path), row.n_frames, row.fps, row.split, camera=row.camera)
+        for row in _rows(path, _IndexRow)
+        if split is None or row.split == split
     ]
 
 
@@ -300,26 +337,18 @@ def load_records(index: Path, labels: Path, split: Split | None = None) -> list[
     Raises:
         ArtifactError: one of them is missing or broken, or they are not of the same videos.
     """
-    by_video = {row["video_id"]: row for row in _rows(labels, ("video_id", "label", "true_spans"))}
+    by_video = {row.video_id: row for row in _rows(labels, _LabelRow)}
     records = []
     for video in load_index(index, split):
         row = by_video.get(video.video_id)
         if row is None:
             raise ArtifactError(f"{labels} has no label of {video.video_id}: run `headhunt index` again")
-        starts_s = json.loads(row.get("span_starts_s", "null"))
-        records.append(
-            VideoRecord(
-                video.video_id,
-                video.path,
-                video.n_frames,
-                video.fps,
-                video.split,
-                row["label"],
-                tuple(FrameSpan(*span) for span in json.loads(row["true_spans"])),
-                None if starts_s is None else tuple(starts_s),
-                camera=video.camera,
-            )
-        )
+        spans = tuple(FrameSpan(*span) for span in row.true_spans)
+        facts = (video.video_id, video.path, video.n_frames, video.fps, video.split)
+        try:
+            records.append(VideoRecord(*facts, row.label, spans, row.span_starts_s, camera=video.camera))
+        except ValueError as exc:
+            raise ArtifactError(f"{labels} does not fit {index} ({exc}): run `headhunt index` again") from exc
     return records
 
 

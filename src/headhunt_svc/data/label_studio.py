@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from headhunt_svc.data.exports import ExportedVideo, Region, export_rows
 from headhunt_svc.params import ExportParams
+from headhunt_svc.storage.json_text import check_depth
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.video.files import SUFFIXES
 
@@ -106,6 +107,7 @@ def _values(file: RowFile) -> Iterator[tuple[int, Any]]:
         begin = line_at(place)
         try:
             value, place = decoder.raw_decode(text, place)
+            check_depth(value)
         except (ValueError, RecursionError) as exc:
             file.add(begin, f"this is no JSON ({exc})")
             return

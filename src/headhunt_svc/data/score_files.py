@@ -10,8 +10,8 @@ given, and the last one to the end of the video; the first frame, 0, must be giv
 without the ending of a video file.
 """
 
-import json
 import re
+import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.errors import DatasetError, list_problems
+from headhunt_svc.storage.json_text import parse_json
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.types import FrameSpan, VideoRecord
 from headhunt_svc.video.files import SUFFIXES
@@ -137,14 +138,15 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
-    except RecursionError as exc:
-        raise ValueError("it is nested too deeply") from exc
+    return parse_json(path.read_text(encoding="utf-8-sig"), _unique)
 
 
 def _read_npy(path: Path) -> Any:
-    return np.load(path, allow_pickle=False)
+    """An array, mapped first: a header that promises more than the file holds takes no memory; no archive is read."""
+    try:
+        return np.array(np.lib.format.open_memmap(path, mode="r"))
+    except (TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError, OverflowError) as exc:
+        raise ValueError(f"no array of NumPy ({type(exc).__name__})") from exc
 
 
 def _read_csv(path: Path) -> Any:

@@ -31,6 +31,7 @@ from headhunt_svc.model.identity import (
     snapshot_folder,
 )
 from headhunt_svc.params import Method, MllmParams, SegmentationParams
+from headhunt_svc.sections import first_problem
 from headhunt_svc.storage.files import read_json, sha256, text_id, write_bytes, write_json
 from headhunt_svc.storage.tensors import tensor_bytes
 from headhunt_svc.types import (
@@ -38,7 +39,6 @@ from headhunt_svc.types import (
     CalibratedPoint,
     CalibratedPoints,
     Confidence,
-    HeadRef,
     HeadSelection,
     OperatingPoint,
     Scorer,
@@ -60,7 +60,7 @@ def model_key(mllm: MllmParams, revision: str | None = None) -> str:
     return f"{revision or model_revision(mllm)} {mllm.dtype} {mllm.attention}"
 
 
-_CONFIDENCE = TypeAdapter(Confidence)
+_SELECTION = TypeAdapter(HeadSelection)
 
 
 def save_selection(path: Path, selection: HeadSelection) -> None:
@@ -87,15 +87,21 @@ def load_selection(path: Path) -> HeadSelection:
     """
     raw = read_json(path, "headhunt identify")
     try:
-        heads = tuple(HeadRef(h["layer"], h["head"]) for h in raw["heads"])
-        rss = tuple(float(h["rss"]) for h in raw["heads"])
-        row, mllm, prompts = raw["confidence"], raw["mllm"], tuple(raw["prompts"])
-        confidence = _CONFIDENCE.validate_python(row) if row else None
-        features = raw["features"]
-        of = (mllm["id"], mllm["revision"], raw["criteria"], confidence, raw["data"])
-        return HeadSelection(heads, rss, prompts, *of, features["model"], features["segmentation"])
-    except (KeyError, TypeError, ValueError) as exc:
-        raise ArtifactError(f"{path} cannot be read as chosen heads ({exc!r}): run `headhunt identify`") from exc
+        mllm, features = raw["mllm"], raw["features"]
+        row = {
+            "heads": [(h["layer"], h["head"]) for h in raw["heads"]],
+            "rss": [h["rss"] for h in raw["heads"]],
+            "mllm_id": mllm["id"],
+            "revision": mllm["revision"],
+            "model": features["model"],
+            "segmentation": features["segmentation"],
+            **{name: raw[name] for name in ("prompts", "criteria", "confidence", "data")},
+        }
+        return _SELECTION.validate_python(row)
+    except ValidationError as exc:
+        raise ArtifactError(f"{path} holds no chosen heads ({first_problem(exc)}): run `headhunt identify`") from exc
+    except (KeyError, TypeError) as exc:
+        raise ArtifactError(f"{path} holds no chosen heads ({exc!r}): run `headhunt identify`") from exc
 
 
 class StoredPoint(BaseModel):
@@ -352,9 +358,7 @@ def load_bundle(folder: Path) -> tuple[Bundle, Scorer]:
     try:
         bundle = Bundle.model_validate(raw)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ArtifactError(f"{folder}/bundle.json: {where}: {first['msg']}: run `headhunt bundle make`") from exc
+        raise ArtifactError(f"{folder}/bundle.json: {first_problem(exc)}: run `headhunt bundle make`") from exc
     scorer = load_scorer(folder / "scorer.safetensors")
     if sha256(folder / "scorer.safetensors") != bundle.scorer_sha256:
         raise ArtifactError(f"{folder}: scorer.safetensors is not the one this bundle was made with")
@@ -369,8 +373,11 @@ def load_golden(folder: Path) -> Float32[np.ndarray, "clip features"]:
     """
     try:
         with safe_open(folder / "golden.safetensors", "np") as f:
-            return np.asarray(f.get_tensor("features"))
-    except (OSError, SafetensorError) as exc:
+            golden = np.asarray(f.get_tensor("features"))
+        if golden.ndim != 2 or golden.dtype != np.float32:
+            raise ValueError(f"{golden.dtype} in {golden.ndim} dimensions")
+        return golden
+    except (OSError, SafetensorError, ValueError) as exc:
         raise ArtifactError(f"{folder} holds no golden features ({exc}): run `headhunt bundle make`") from exc
 
 

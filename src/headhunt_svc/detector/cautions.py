@@ -1,10 +1,10 @@
 """What a user must know before trusting a detector's scores; `bundle show`, `detect` and every report say it."""
 
-import json
 from pathlib import Path
 
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.model.identity import TRAINING_RECORD
+from headhunt_svc.storage.json_text import parse_json
 from headhunt_svc.types import Confidence
 
 
@@ -18,8 +18,8 @@ def domain_of(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as exc:
+        record = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as JSON ({exc}): repair it, or remove it") from exc
     domain = record.get("domain") if isinstance(record, dict) else None
     if domain is None:

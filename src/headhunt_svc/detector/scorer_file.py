@@ -2,14 +2,29 @@
 
 import json
 from pathlib import Path
-from typing import get_args
+from typing import Annotated
 
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.sections import first_problem
 from headhunt_svc.storage.files import write_bytes
 from headhunt_svc.storage.tensors import tensor_bytes
 from headhunt_svc.types import Background, HeadRef, Normality, Scorer
+
+
+class _Facts(BaseModel):
+    """What stands beside the tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    heads: Annotated[tuple[HeadRef, ...], Field(min_length=1)]
+    bias: float
+    normality_weight: float | None = None
+    normality_typical: float | None = None
+    background: Background | None = None
 
 
 def save_scorer(path: Path, scorer: Scorer) -> None:
@@ -36,14 +51,20 @@ def load_scorer(path: Path) -> Scorer:
     """
     try:
         with safe_open(path, "np") as f:
-            facts, tensors = json.loads(f.metadata()["about"]), {name: f.get_tensor(name) for name in f.keys()}
+            facts, tensors = _Facts.model_validate_json(f.metadata()["about"]), {n: f.get_tensor(n) for n in f.keys()}
+        size = tensors["weight"].size
+        for name, values in tensors.items():
+            shape = (size, size) if name == "normal_precision" else (size,)
+            if values.dtype != np.float64 or values.shape != shape:
+                raise ValueError(f"{name} is {values.dtype}{list(values.shape)}")
         weight, normality = tensors.pop("weight"), None
-        if "normality_weight" in facts or tensors:
+        if facts.normality_weight is not None or tensors:
+            if facts.normality_weight is None:
+                raise ValueError("no weight of the distance to normal")
             mean, precision = tensors.pop("normal_mean"), tensors.pop("normal_precision")
-            normality = Normality(mean, precision, float(facts["normality_weight"]), facts.get("normality_typical"))
-        heads, background = tuple(HeadRef(*h) for h in facts["heads"]), facts.get("background")
-        if background not in (None, *get_args(Background)):
-            raise ValueError(f"unknown background {background!r}")
-        return Scorer(heads, weight, float(facts["bias"]), normality, background)
+            normality = Normality(mean, precision, facts.normality_weight, facts.normality_typical)
+        return Scorer(facts.heads, weight, facts.bias, normality, facts.background)
+    except ValidationError as exc:
+        raise ArtifactError(f"{path} cannot be read as a scorer ({first_problem(exc)}): run `headhunt fit`") from exc
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as a scorer ({exc}): run `headhunt fit`") from exc

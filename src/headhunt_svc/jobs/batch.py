@@ -32,6 +32,7 @@ from headhunt_svc.jobs.rows import row, tables
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.names import is_file_uri, path_of
 from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.json_text import parse_json
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import parquet_bytes
 
@@ -148,8 +149,8 @@ def rows_of_earlier_runs(store: Store) -> set[str]:
 
 def _is_row(content: bytes) -> bool:
     try:
-        return isinstance(json.loads(content), dict)
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(content), dict)
+    except ValueError:
         return False
 
 
@@ -199,7 +200,7 @@ def run(
     def rows() -> Iterator[Row]:
         for v in videos:
             name = names[v.uri]
-            yield row(v.uri, v.video_id, "failed", errors[name]) if name in errors else json.loads(store.read(name))
+            yield row(v.uri, v.video_id, "failed", errors[name]) if name in errors else parse_json(store.read(name))
 
     _write_parts(store, rows())
     if store.folder is not None:

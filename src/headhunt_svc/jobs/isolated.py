@@ -17,6 +17,7 @@ from headhunt_svc.jobs.inputs import StoppedError
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
 from headhunt_svc.jobs.scoring import VideoScorer
 from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.storage.json_text import parse_json
 
 
 def outcome_of(scorer: VideoScorer, video: JobVideo, options: JobOptions) -> AttemptOutcome:
@@ -43,7 +44,7 @@ def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.Ra
     def check() -> None:
         if not stop and wait([requests.fileno()], 0):
             line = requests.readline()
-            stop.append(json.loads(line)["stop"] if line else "the process that asked for it has ended")
+            stop.append(parse_json(line)["stop"] if line else "the process that asked for it has ended")
         if stop:
             raise StoppedError(stop[0])
 
@@ -55,7 +56,7 @@ def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.Ra
         detector = Detector.load(bundle)
         answer({"detector_id": detector.detector_id})
         for line in requests:
-            message = json.loads(line)
+            message = parse_json(line)
             if "stop" in message:  # came when the video was done
                 continue
             stop.clear()

@@ -19,6 +19,7 @@ from typing import Any
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
 from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.storage.json_text import parse_json
 
 POLL_S = 0.2
 END_S = 30.0  # to finish a batch and write the prediction log; then it is killed
@@ -71,7 +72,7 @@ class ScoringProcess:
     def _answer(self) -> Any:
         """The next message of the child; None when it has ended."""
         line = self._answers.readline()
-        return json.loads(line) if line else None
+        return parse_json(line) if line else None
 
     def score(self, video: JobVideo, options: JobOptions, stop: Callable[[], str | None]) -> AttemptOutcome:
         """Score a video.

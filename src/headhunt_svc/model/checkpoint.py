@@ -3,7 +3,6 @@
 Here: supported or not, its size in heads, whether files are whole. Not here: loading it.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headhunt_svc.errors import HeadHuntError, ModelError
+from headhunt_svc.storage.json_text import parse_json
 
 if TYPE_CHECKING:
     from headhunt_svc.model.families import Family
@@ -35,10 +35,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise ModelError(f"{folder} has no config.json, so it is no model that transformers can load") from exc
-    except (OSError, ValueError, RecursionError) as exc:
+    except (OSError, ValueError) as exc:
         raise ModelError(f"{path} cannot be read as a model's configuration ({exc}): get it again") from exc
     if not isinstance(config, dict):
         raise ModelError(f"{path} is not a model's configuration: get it again")

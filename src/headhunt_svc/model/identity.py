@@ -6,7 +6,6 @@ Light to import: no model library, no client of a hub.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatch
@@ -20,6 +19,7 @@ from headhunt_svc.errors import ArtifactError, ModelError
 from headhunt_svc.params import MllmParams
 from headhunt_svc.sections import Section
 from headhunt_svc.storage.files import read_json, sha256, write_json
+from headhunt_svc.storage.json_text import parse_json
 
 LOCK = Path("artifacts/model.json")  # paths.MODEL_LOCK; every stage that asks for the model would depend on paths.py
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -117,8 +117,8 @@ def weight_files(names: Iterable[str], folder: Path, mllm_id: str) -> list[str]:
         have = f"only {pickled[0]}, which can run code and is never loaded" if pickled else "no *.safetensors"
         raise ModelError(f"{mllm_id} has no {WEIGHTS} ({have}): take a checkpoint in the format of safetensors")
     try:
-        parts = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as exc:
+        parts = sorted(set(parse_json((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as exc:
         raise ModelError(f"{folder / INDEX} cannot be read as an index of weights ({exc}): get it again") from exc
     if missing := [name for name in parts if name not in listed]:
         raise ModelError(

@@ -1,7 +1,6 @@
 """Loads a checkpoint, from a folder or the hub's cache, as an Extractor: always the files that were locked."""
 
 import importlib
-import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import Family
 from headhunt_svc.model.identity import ModelLock, current_lock, difference, weight_files
 from headhunt_svc.params import MllmParams, SegmentationParams
+from headhunt_svc.storage.json_text import parse_json
 
 NOMINAL_FPS = 25.0  # for clips that belong to no video
 
@@ -178,8 +178,8 @@ def _preprocessing(folder: Path) -> dict[str, Any]:
         if not path.is_file():
             continue
         try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as exc:
+            settings = parse_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as exc:
             raise ModelError(f"{path} cannot be read as JSON ({exc}): get it again") from exc
         if not isinstance(settings, dict):
             raise ModelError(f"{path} holds no settings: get it again")

@@ -11,22 +11,25 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
-from headhunt_svc.prediction_log.windows import Rows
+from headhunt_svc.prediction_log.windows import Rows, as_logged, vectors_fit
 from headhunt_svc.storage.audit import audit, audited
 from headhunt_svc.storage.files import sha256, write_bytes, write_file
+from headhunt_svc.storage.json_text import parse_json
 from headhunt_svc.storage.locks import exclusive
 from headhunt_svc.storage.tables import parquet_bytes, read_table
 
 logger = logging.getLogger(__name__)
 TOTALS = b"headhunt_totals"
+_TOTALS = TypeAdapter(dict[Literal["total", "events"], Annotated[int, Field(ge=0)]])
 ACTIVE = TypeAdapter(dict[str, str])
 FILES = ("active.json", "audit.jsonl")  # beside the folders of the cameras
 
@@ -64,8 +67,11 @@ def load_rows(path: Path) -> Rows:
     """
     try:
         table = read_table(path)
-        totals = json.loads(table.schema.metadata[TOTALS])
-        return Rows(LogMetadata.from_parquet(table.schema.metadata, str(path)), table.cast(COLUMNS), **totals)
+        totals = parse_json(table.schema.metadata[TOTALS])
+        metadata, logged = LogMetadata.from_parquet(table.schema.metadata, str(path)), as_logged(table)
+        if not vectors_fit(logged, metadata).all():
+            raise ValueError("vectors of another length")
+        return Rows(metadata, logged, **_TOTALS.validate_python(totals))
     except FileNotFoundError as exc:
         raise ArtifactError(f"{path} not found: run `headhunt monitor reference` (or `dvc repro reference`)") from exc
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as exc:

@@ -1,6 +1,5 @@
 """One run of the monitor: reads log and baselines; writes verdict, page, workspace and gauges."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from headhunt_svc.monitoring.verdicts import REMEDY, CameraVerdict, Comparison, 
 from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, note_missing_days, read_window
 from headhunt_svc.storage.files import write_json
+from headhunt_svc.storage.json_text import parse_json
 from headhunt_svc.storage.store import Store
 
 VERDICT, PAGE, RUN = "verdict.json", "drift.html", "run.json"
@@ -133,7 +133,7 @@ class Monitor:
         earlier = [name for name in self._windows() if name < _folder_name(stop)]
         try:
             path = self.paths.out / max(earlier) / VERDICT
-            return dict(json.loads(path.read_text(encoding="utf-8"))["cameras"])
+            return dict(parse_json(path.read_text(encoding="utf-8"))["cameras"])
         except (OSError, ValueError, KeyError):
             return {}
 
@@ -153,7 +153,7 @@ class Monitor:
     def _earlier_run(self, path: Path) -> str | None:
         """The id of the snapshot that an earlier run made of this window; None if its file is missing or damaged."""
         try:
-            return str(json.loads(path.read_text(encoding="utf-8"))["id"])
+            return str(parse_json(path.read_text(encoding="utf-8"))["id"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

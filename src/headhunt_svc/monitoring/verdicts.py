@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.monitoring.config import Kind
+from headhunt_svc.storage.json_text import parse_json
 
 Status = Literal["fine", "drift", "not enough data", "no data"]
 FLEET = "all cameras"  # the name of the verdict on all cameras together
@@ -109,7 +110,7 @@ class Verdict:
 
     def as_json(self) -> dict[str, Any]:
         """As verdict.json holds it: times as text, derived fields written out."""
-        document: dict[str, Any] = json.loads(json.dumps(asdict(self), default=datetime.isoformat))
+        document: dict[str, Any] = parse_json(json.dumps(asdict(self), default=datetime.isoformat))
         for name, verdict in self.cameras.items():
             document["cameras"][name] |= {"over": list(verdict.over), "remedy": verdict.remedy}
         return {"schema_version": 1, **document}

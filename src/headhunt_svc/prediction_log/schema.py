@@ -3,13 +3,16 @@
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.sections import first_problem
+from headhunt_svc.storage.json_text import parse_json
 from headhunt_svc.types import HeadRef
 
 SCHEMA_VERSION = 1
@@ -49,9 +52,11 @@ COLUMNS = pa.schema(
 class LogMetadata:
     """The detector and settings that all rows of a file share; rows that differ in them are never mixed."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
     detector_id: str
     code: str
-    heads: tuple[HeadRef, ...]
+    heads: Annotated[tuple[HeadRef, ...], Field(min_length=1)]
     prompts: tuple[str, ...]
     prompt: str
     threshold: float
@@ -70,14 +75,20 @@ class LogMetadata:
             ArtifactError: no prediction log, or of another schema.
         """
         try:
-            raw: dict[str, Any] = json.loads((metadata or {})[b"headhunt"])
+            raw = parse_json((metadata or {})[b"headhunt"])
+            if not isinstance(raw, dict):
+                raise ValueError("no object")
             version = raw.pop("schema_version")
             if version != SCHEMA_VERSION:
                 raise ArtifactError(f"{name}: schema {version}, this version reads {SCHEMA_VERSION}")
-            heads = tuple(HeadRef(*h) for h in raw.pop("heads"))
-            return cls(heads=heads, prompts=tuple(raw.pop("prompts")), **raw)
-        except (KeyError, TypeError, ValueError) as exc:
+            return _METADATA.validate_python(raw)
+        except ValidationError as exc:
+            raise ArtifactError(f"{name} is no prediction log ({first_problem(exc)})") from exc
+        except (KeyError, ValueError) as exc:
             raise ArtifactError(f"{name} is no prediction log ({exc!r})") from exc
+
+
+_METADATA = TypeAdapter(LogMetadata)
 
 
 @lru_cache(maxsize=16)  # every file of a flush needs it

@@ -27,7 +27,7 @@ from headhunt_svc.storage.tables import open_parquet, read_table
 BACKWARDS_S = 1.0  # within a pass, times may go back by this much
 FUTURE_S = 300.0  # the writer's clock may be ahead of ours by this much
 PASS_STRIDE = 1 << 24  # more than the blocks of any pass
-_INDEX_COLUMNS = ["time", "pass_id", "segment", "in_event"]
+_INDEX = pa.schema([COLUMNS.field(name) for name in ("time", "pass_id", "segment", "in_event")])
 _PASS = COLUMNS.field("pass_id").type
 
 
@@ -115,11 +115,12 @@ def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str
             with store.open(name) as f:
                 parquet = open_parquet(f)
                 metadata = LogMetadata.from_parquet(parquet.schema_arrow.metadata, name)
-                index = read_table(parquet, _INDEX_COLUMNS)
+                as_logged(parquet.schema_arrow.empty_table())
+                index = read_table(parquet, _INDEX.names).cast(_INDEX)
         except ArtifactError as exc:
             excluded[str(exc).removeprefix(f"{name}: ").removeprefix(f"{name} ")] += 1
             continue
-        except (OSError, UnreachableError, pa.ArrowException):
+        except (OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
             excluded["unreadable file"] += 1
             continue
         seconds = _seconds(index)
@@ -154,9 +155,44 @@ def _rows(store: Store, files: Sequence[_File], query: WindowQuery, excluded: Co
     parts, stops = [], np.cumsum([len(f.inside) for f in files])
     for file, rows in zip(files, np.split(drawn, stops[:-1]), strict=True):
         if rows.any():
-            table = read_table(io.BytesIO(store.read(file.name)))
-            parts.append(table.select(COLUMNS.names).cast(COLUMNS).take(pa.array(np.flatnonzero(rows))))
-    return Rows(files[0].metadata, pa.concat_tables(parts).unify_dictionaries(), total, events) if parts else None
+            content = store.read(file.name)
+            try:
+                table = as_logged(read_table(io.BytesIO(content)))
+            except (OSError, ValueError, KeyError, pa.ArrowException):  # its other columns are damaged
+                excluded["unreadable file"] += 1
+                continue
+            parts.append(table.take(pa.array(np.flatnonzero(rows))))
+    if not parts:
+        return None
+    table = pa.concat_tables(parts).unify_dictionaries()
+    fitting = vectors_fit(table, files[0].metadata)
+    if n := int((~fitting).sum()):
+        excluded["vectors of another length"] += n
+        table = table.filter(pa.array(fitting))
+    return Rows(files[0].metadata, table, total, events) if len(table) else None
+
+
+def as_logged(table: pa.Table) -> pa.Table:
+    """The columns of the log, whatever else is in the table. Raises ValueError, KeyError or pyarrow.ArrowException."""
+    return table.select(COLUMNS.names).cast(COLUMNS)
+
+
+def vectors_fit(table: pa.Table, metadata: LogMetadata) -> Bool[np.ndarray, " row"]:
+    """Which rows have vectors of the lengths that heads, prompts and, for layouts and features, most rows have."""
+    k, m = len(metadata.heads), len(metadata.prompts)
+    fitting = np.ones(len(table), bool)
+    for name, length in {"contributions": k, "prompt_scores": m, "prompt_contributions": m * k}.items():
+        fitting &= _lengths(table, name, length) == length
+    for name, multiple in (("features", k), ("layout", 1)):
+        lengths = _lengths(table, name, -1)
+        usual = np.bincount(lengths[lengths >= 0]).argmax() if (lengths >= 0).any() else 0
+        fitting &= (lengths == -1) | ((lengths == usual) & (usual % multiple == 0))
+    return fitting
+
+
+def _lengths(table: pa.Table, name: str, missing: int) -> Int[np.ndarray, " row"]:
+    """The length of each vector of a column; `missing` where there is none."""
+    return np.asarray(pc.fill_null(pc.list_value_length(table[name]), missing).to_numpy(), np.int64)
 
 
 def _valid(

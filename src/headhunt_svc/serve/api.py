@@ -1,7 +1,6 @@
 """The application under /v1: typed routes, their documents by FastAPI."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from headhunt_svc.serve.models import DetectOptions, DetectorCard, Score, Scored
 from headhunt_svc.serve.openapi import DETECT_BODY, EVENT_NAMES, EVENTS, Application, answer, problems
 from headhunt_svc.serve.problems import HANDLERS, Problem, ProblemBody, problem_of
 from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute, video_of
+from headhunt_svc.storage.json_text import parse_json
 
 if TYPE_CHECKING:
     from headhunt_svc.detector.batches import ScoredBatch
@@ -176,7 +176,7 @@ def _test_metrics(bundle: Path, detector_id: str) -> dict[str, Any] | None:
     """metrics.json of this very detector, if it lies in or beside the bundle."""
     for path in (bundle / "metrics.json", bundle.parent / "metrics.json"):
         with suppress(OSError, ValueError):
-            metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            metrics: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
             if metrics.get("detector_id") == detector_id:
                 return metrics
     return None

@@ -4,7 +4,6 @@ with Client("http://127.0.0.1:3000") as client:
     report = client.detect(Path("yard.mp4"))
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ConfigError, HeadHuntError, ServerError, VideoDecodeError, VideoOpenError
 from headhunt_svc.names import escape
+from headhunt_svc.storage.json_text import parse_json
 
 TIMEOUT_S = 3600.0
 
@@ -60,14 +60,14 @@ class Client:
                     data = line.removeprefix("data: ")
                     if event == "error":
                         raise self._error(
-                            data.encode(), json.loads(data)["status"], path, video_id or escape(path.name)
+                            data.encode(), parse_json(data)["status"], path, video_id or escape(path.name)
                         )
-                    yield Report.model_validate_json(data) if event == "report" else json.loads(data)
+                    yield Report.model_validate_json(data) if event == "report" else parse_json(data)
 
     def detector(self) -> dict[str, Any]:
         """The service's detector: model, heads, operating points, figures."""
         with self._request("GET", "/v1/detector") as response:
-            card: dict[str, Any] = json.loads(response.read())
+            card: dict[str, Any] = parse_json(response.read())
             return card
 
     @contextmanager
@@ -103,7 +103,7 @@ class Client:
     def _error(self, body: bytes, status: int, path: Path | None, name: str) -> HeadHuntError:
         """The error that a problem document stands for; a video is named by its path here."""
         try:
-            problem = json.loads(body)
+            problem = parse_json(body)
             kind, detail = problem["kind"], problem["detail"]
         except (ValueError, KeyError, TypeError):
             return ServerError(f"{self._url} answers {status}: is it this service?")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from headhunt_svc.errors import ArtifactError, unwritable
+from headhunt_svc.storage.json_text import parse_json
 
 _LEFTOVER_S = 3600.0  # no writer is silent for so long: it was killed
 _UNFINISHED = re.compile(r"\.headhunt-[0-9a-f]{16}\.part")  # nothing of a user is named so
@@ -179,8 +180,8 @@ def read_checked(path: Path, advice: str) -> str:
 
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        parse_json(line)
+    except ValueError:
         return False
     return True
 
@@ -198,10 +199,10 @@ def read_json(path: Path, made_by: str) -> Any:
         ArtifactError: it is missing or broken.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise ArtifactError(f"{path} not found: run `{made_by}` first") from exc
-    except (OSError, ValueError, RecursionError) as exc:
+    except (OSError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as JSON ({exc}): run `{made_by}` again") from exc
 
 

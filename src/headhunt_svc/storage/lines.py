@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headhunt_svc.errors import unwritable
+from headhunt_svc.storage.json_text import parse_json
 from headhunt_svc.storage.locks import exclusive
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError):
+            yield number, parse_json(line)
+        except ValueError:
             report_damage(path, number)
 
 

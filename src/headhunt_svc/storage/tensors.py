@@ -15,6 +15,7 @@ from safetensors.numpy import save
 
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.storage.files import write_bytes
+from headhunt_svc.storage.json_text import parse_json
 
 CHECKSUM = "crc32"  # against damage, not against a forger; several times as fast as a SHA-256
 
@@ -61,9 +62,9 @@ def _read(path: Path, names: Collection[str] | None) -> tuple[dict[str, Any], di
     """names: of the arrays to read, all by default."""
     try:
         with safe_open(path, "np") as f:
-            facts = json.loads(f.metadata()["about"])
+            facts = parse_json(f.metadata()["about"])
             tensors = {name: f.get_tensor(name) for name in (f.keys() if names is None else names)}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as exc:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as exc:
         raise ArtifactError(str(exc)) from exc
     if not isinstance(facts, dict):
         raise ArtifactError("its facts are no object")

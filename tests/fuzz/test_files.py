@@ -1,0 +1,345 @@
+"""Every file that comes from outside or lies where others write: read, or refused with an error of errors.py.
+
+`make fuzz` gives every target two hundred times the examples.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from conftest import ROOT
+from headhunt_svc.data.benchmarks import SPANS, read_benchmark
+from headhunt_svc.data.datasets import load_index, load_records, read_annotations
+from headhunt_svc.data.labels import read_labels
+from headhunt_svc.data.score_files import load_scores, match_scores
+from headhunt_svc.detector.bundle import load_bundle, load_golden, load_operating_points, load_selection
+from headhunt_svc.detector.cautions import domain_of
+from headhunt_svc.detector.deployments import Deployed
+from headhunt_svc.detector.report import load_report
+from headhunt_svc.detector.scorer_file import load_scorer
+from headhunt_svc.errors import HeadHuntError
+from headhunt_svc.jobs.inputs import expand
+from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.model.checkpoint import check_whole, read_config
+from headhunt_svc.model.identity import read_lock, weight_files
+from headhunt_svc.monitoring.baselines import Baselines, load_rows
+from headhunt_svc.monitoring.config import load_drift
+from headhunt_svc.params import ExportParams, load_params
+from headhunt_svc.prediction_log.windows import WindowQuery, read_window, sample_of
+from headhunt_svc.serve.auth import Keys
+from headhunt_svc.settings import Settings
+from headhunt_svc.storage.audit import audited
+from headhunt_svc.storage.files import read_json
+from headhunt_svc.storage.store import Store
+from headhunt_svc.storage.tables import open_parquet, parquet_bytes
+from headhunt_svc.storage.tensors import load_facts, load_tensors, save_tensors, tensor_bytes
+from helpers.exports import Labelled, cvat_project, label_studio_task, timeline
+from helpers.log_rows import METADATA, START, rows
+from helpers.reports import REPORT
+
+ARTIFACTS = ROOT / "artifacts"
+SHIPPED = ARTIFACTS / "detector"
+DEPTHS = (60, 900, 20_000)
+NESTED = [text for n in DEPTHS for text in ("[" * n + "]" * n, '{"a":' * n + "1" + "}" * n, "[" * n)]
+FEW = settings.default.max_examples // 5 if settings.default else 20
+few = settings(max_examples=FEW, suppress_health_check=list(HealthCheck))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parser: the path of its file below a folder, what the file may hold, and how it is read from that folder."""
+
+    name: str
+    seed: Callable[[], bytes]
+    read: Callable[[Path], object]
+
+
+def _shipped(path: str) -> Callable[[], bytes]:
+    return (ARTIFACTS / path).read_bytes
+
+
+@cache
+def _log_file() -> bytes:
+    table = rows(20)
+    return parquet_bytes(table.replace_schema_metadata(METADATA.as_parquet()))
+
+
+def _window(folder: Path) -> None:
+    window = read_window(Store(str(folder)), WindowQuery(START, START + timedelta(days=1)))
+    for of_camera in window.cameras.values():
+        sample_of(of_camera, 4)
+
+
+def _tensors(folder: Path) -> None:
+    load_facts(folder / "a.safetensors")
+    load_tensors(folder / "a.safetensors")
+
+
+@cache
+def _tensor_file() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.safetensors"
+        save_tensors(path, {"values": np.zeros(4, np.float32)}, {"key": "a", "heads": [[0, 1]]})
+        return path.read_bytes()
+
+
+def _scores(folder: Path) -> None:
+    records = load_records(ARTIFACTS / "index.parquet", ARTIFACTS / "labels.parquet", "test")
+    match_scores(folder, load_scores(folder), records, 16)
+
+
+def _keys(folder: Path) -> None:
+    (folder / "keys").chmod(0o600)
+    Keys.load(Settings(api_keys_file=folder / "keys"))
+
+
+def _benchmark(folder: Path) -> None:
+    (folder / "test_frame_counts.txt").write_text("Abuse028_x264 0 1411 Abuse\n")
+    read_benchmark("ucf_crime", folder).records("inclusive")
+
+
+def _npy() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([0.1, 0.5]))
+    return buffer.getvalue()
+
+
+def _bundle(folder: Path) -> None:
+    (folder / "scorer.safetensors").write_bytes((SHIPPED / "scorer.safetensors").read_bytes())
+    load_bundle(folder)
+
+
+def _label_studio() -> bytes:
+    return json.dumps([label_studio_task(1, "yard/0412.mp4", timeline("fight", [(10, 20)]))]).encode()
+
+
+LOG_FILE = f"day={START:%Y-%m-%d}/camera=yard/20260301T000000-aaaaaa-000-000000-000019.parquet"
+FIGHT = Labelled("yard/0412.mp4", "test", 100, ((10, 20), (90, 100)))
+AUDIT = b'{"time": "t", "by": "me", "folder": "/x", "detector_id": "a", "why": "so", "camera": "yard", "to": "v"}\n'
+TARGETS = {
+    "parameters": Target("params.yaml", (ROOT / "params.yaml").read_bytes, lambda f: load_params(f / "params.yaml")),
+    "limits of drift": Target(
+        "drift.yaml", (ROOT / "monitoring" / "drift.yaml").read_bytes, lambda f: load_drift(f / "drift.yaml")
+    ),
+    "annotations as JSON lines": Target(
+        "a.jsonl",
+        lambda: b'{"video": "a.mp4", "split": "test", "label": "fall", "spans": [[1, 2]], "unit": "frames"}\n',
+        lambda f: read_annotations(f / "a.jsonl"),
+    ),
+    "annotations as CSV": Target(
+        "a.csv",
+        lambda: b"video,split,label,start,stop,unit\na.mp4,test,fall,1,2,seconds\nb.mp4,test,normal,,,seconds\n",
+        lambda f: read_annotations(f / "a.csv"),
+    ),
+    "export of CVAT": Target("a.xml", lambda: cvat_project([FIGHT]).encode(), lambda f: read_annotations(f / "a.xml")),
+    "export of Label Studio": Target(
+        "a.json", _label_studio, lambda f: read_annotations(f / "a.json", ExportParams(split="test"))
+    ),
+    "benchmark": Target(SPANS["ucf_crime"], lambda: b"Abuse028_x264.mp4  Abuse  165  240  -1  -1\n", _benchmark),
+    "labels of segments": Target(
+        "l.csv", lambda: b"segment,label\na.mp4:7,anomalous\n", lambda f: read_labels(f / "l.csv")
+    ),
+    "manifest": Target("m.csv", lambda: b"uri,video_id\na.mp4,a\n", lambda f: expand([str(f / "m.csv")])),
+    "scores as JSON": Target("a.json", lambda: b"[0.1, 0.5]", _scores),
+    "scores as CSV": Target("a.csv", lambda: b"frame,score\n0,0.5\n16,0.1\n", _scores),
+    "scores as an array": Target("a.npy", _npy, _scores),
+    "index": Target("index.parquet", _shipped("index.parquet"), lambda f: load_index(f / "index.parquet")),
+    "labels of videos": Target(
+        "labels.parquet",
+        _shipped("labels.parquet"),
+        lambda f: load_records(ARTIFACTS / "index.parquet", f / "labels.parquet"),
+    ),
+    "prediction log": Target(LOG_FILE, _log_file, _window),
+    "baseline": Target("b.parquet", _shipped("reference.parquet"), lambda f: load_rows(f / "b.parquet")),
+    "active baselines": Target("active.json", lambda: b'{"yard": "v"}', lambda f: Baselines(f).active()),
+    "audit log": Target("audit.jsonl", lambda: AUDIT, lambda f: [*Deployed(f).history(), *audited(f / "audit.jsonl")]),
+    "bundle": Target("bundle.json", _shipped("detector/bundle.json"), _bundle),
+    "scorer": Target(
+        "scorer.safetensors", _shipped("scorer.safetensors"), lambda f: load_scorer(f / "scorer.safetensors")
+    ),
+    "golden features": Target("golden.safetensors", _shipped("detector/golden.safetensors"), load_golden),
+    "heads": Target("heads.json", _shipped("heads.json"), lambda f: load_selection(f / "heads.json")),
+    "operating points": Target("l.json", _shipped("locator.json"), lambda f: load_operating_points(f / "l.json")),
+    "tensors with facts": Target("a.safetensors", _tensor_file, _tensors),
+    "any JSON": Target("metrics.json", _shipped("metrics.json"), lambda f: read_json(f / "metrics.json", "x")),
+    "report": Target("r.json", lambda: REPORT.model_dump_json().encode(), lambda f: load_report(f / "r.json")),
+    "result of a job": Target(
+        "results/ke/key.json",
+        lambda: REPORT.model_dump_json().encode() + b"\n",
+        lambda f: ResultStore(f).result("key", "a.mp4"),
+    ),
+    "configuration of a model": Target("config.json", _shipped("demo_mllm/config.json"), read_config),
+    "weights of a model": Target("w.safetensors", _tensor_file, lambda f: check_whole(f, ["w.safetensors"])),
+    "index of weights": Target(
+        "model.safetensors.index.json",
+        lambda: b'{"weight_map": {"a": "w.safetensors"}}',
+        lambda f: weight_files(["w.safetensors", "model.safetensors.index.json"], f, "m"),
+    ),
+    "lock of a model": Target("model.json", _shipped("model.json"), lambda f: read_lock(f / "model.json")),
+    "training record": Target("pretraining.json", _shipped("demo_mllm/pretraining.json"), domain_of),
+    "file of keys": Target("keys", lambda: b"gate:0123456789abcdef0123\n", _keys),
+}
+
+
+def _read(target: Target, folder: Path, content: bytes) -> None:
+    """Read the content; an error that is not one of ours, or has no message, fails the test."""
+    path = folder / target.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    message = "none"
+    try:
+        target.read(folder)
+    except HeadHuntError as exc:
+        message = str(exc)
+    assert 0 < len(message) < 20_000
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_these_tests_damage_can_be_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / TARGETS[name].name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(TARGETS[name].seed())
+    if name not in ("scores as JSON", "scores as CSV", "scores as an array"):  # of none of the demo's videos
+        TARGETS[name].read(tmp_path)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_is_nested_too_deeply(tmp_path: Path, name: str) -> None:
+    for text in NESTED:
+        _read(TARGETS[name], tmp_path, text.encode())
+
+
+PIECES = [
+    b"",
+    b"\n",
+    b",",
+    b'"',
+    b"{",
+    b"[",
+    b"}",
+    b"]",
+    b"<",
+    b"&",
+    b"null",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"\0",
+    b"\xff\xfe",
+]
+bits = st.binary(max_size=6) | st.sampled_from([*PIECES, b"\xff\xfe", b"9" * 5000])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@few
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    content = TARGETS[name].seed()
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(content)))
+        stop = data.draw(st.integers(start, min(start + 60, len(content))))
+        content = content[:start] + data.draw(bits) + content[stop:]
+    _read(TARGETS[name], tmp_path, content)
+
+
+odd = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.just([]), st.just({}),
+    st.sampled_from([10**30, -1, 2**63, [[1, 2, 3]], {"a": None}, "\ud800", "../..", [None], "a" * 3000, "[" * 2000]),
+)  # fmt: skip
+
+
+def _replaced(data: st.DataObject, value: Any) -> Any:
+    """A JSON value with one place in it changed, dropped or added."""
+    if isinstance(value, dict) and value and data.draw(st.integers(0, 5)):
+        name = data.draw(st.sampled_from(sorted(value)))
+        return {**value, name: _replaced(data, value[name])}
+    if isinstance(value, list) and value and data.draw(st.integers(0, 5)):
+        i = data.draw(st.integers(0, len(value) - 1))
+        return [*value[:i], _replaced(data, value[i]), *value[i + 1 :]]
+    return data.draw(odd)
+
+
+JSON_TARGETS = [name for name, target in TARGETS.items() if target.name.endswith(".json")]
+
+
+@pytest.mark.parametrize("name", JSON_TARGETS)
+@few
+@given(st.data())
+def test_no_value_in_a_file_is_too_odd(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    value = _replaced(data, json.loads(TARGETS[name].seed()))
+    _read(TARGETS[name], tmp_path, json.dumps(value).encode() + b"\n")
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.name.endswith(".safetensors")])
+@few
+@given(st.data())
+def test_no_fact_beside_tensors_is_too_odd(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    path = tmp_path / "seed.safetensors"
+    path.write_bytes(TARGETS[name].seed())
+    with safe_open(path, "np") as f:
+        facts, tensors = f.metadata() or {}, {key: f.get_tensor(key) for key in f.keys()}
+    path.unlink()
+    changed = data.draw(st.sampled_from(sorted(tensors)))
+    tensors[changed] = data.draw(
+        st.sampled_from([np.zeros(0), np.zeros((2, 2)), np.full(3, np.nan), np.zeros(3, np.int8), np.array(0.0)])
+    )
+    if "about" in facts:
+        facts["about"] = json.dumps(_replaced(data, json.loads(facts["about"])))
+    _read(TARGETS[name], tmp_path, tensor_bytes(tensors, facts))
+
+
+columns = st.sampled_from(
+    [
+        lambda n: pa.nulls(n),
+        lambda n: pa.array([None] * n, pa.string()),
+        lambda n: pa.array(["[" * 5000] * n),
+        lambda n: pa.array(["null"] * n),
+        lambda n: pa.array(['[["a", 2]]'] * n),
+        lambda n: pa.array(["{}"] * n),
+        lambda n: pa.array([b"\xff"] * n, pa.binary()),
+        lambda n: pa.array([float("nan")] * n),
+        lambda n: pa.array([2**63 - 1] * n),
+        lambda n: pa.array([-(2**63)] * n, pa.timestamp("us", "UTC")),
+        lambda n: pa.array([[1.0]] * n),
+        lambda n: pa.array([[1.0] * (i % 3) for i in range(n)], pa.list_(pa.float32())),
+        lambda n: pa.array([{"a": 1}] * n),
+        lambda n: pa.array([True] * n),
+    ]
+)
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.name.endswith(".parquet")])
+@few
+@given(st.data())
+def test_no_column_of_a_table_is_too_odd(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    table = open_parquet(io.BytesIO(TARGETS[name].seed())).read(use_threads=False)
+    i = data.draw(st.integers(0, table.num_columns - 1))
+    kind = data.draw(st.sampled_from(["drop", "change", "twice", "metadata"]))
+    if kind == "drop":
+        table = table.remove_column(i)
+    elif kind == "change":
+        table = table.set_column(i, table.column_names[i], data.draw(columns)(len(table)))
+    elif kind == "twice":
+        table = table.append_column(table.column_names[i], table.column(i))
+    else:
+        metadata = table.schema.metadata or {}
+        changed = {
+            key: json.dumps(_replaced(data, json.loads(value))) if value.startswith(b"{") else value
+            for key, value in metadata.items()
+        }
+        table = table.replace_schema_metadata(changed)
+    _read(TARGETS[name], tmp_path, parquet_bytes(table))

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 UNNAMED = "unnamed"  # a video that lies in no folder
+ALL_CAMERAS = "all cameras"  # what the monitor calls all of them together; a camera of this name is all%20cameras
 MOST_BYTES = 200  # of a file name; file systems allow 255, and endings are added
 MOST_ID = 16_384  # characters of an id: a path of 4096 bytes, each as %XX, and some more
 # control characters, line separators, marks that turn the direction of writing, bytes that are not UTF-8
@@ -67,7 +68,8 @@ class CameraName(str):
 
     def __new__(cls, text: str) -> "CameraName":
         """The name that a text stands for; UNNAMED for an empty one."""
-        return super().__new__(cls, _shortened(printable(text), _quoted_bytes) or UNNAMED)
+        name = _shortened(printable(text), _quoted_bytes) or UNNAMED
+        return super().__new__(cls, name.replace(" ", "%20") if name == ALL_CAMERAS else name)
 
     @property
     def folder(self) -> str:

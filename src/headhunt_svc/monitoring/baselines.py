@@ -99,7 +99,8 @@ class Baselines:
         if not self._active.exists():
             return {}
         try:
-            return ACTIVE.validate_json(self._active.read_bytes())
+            active = ACTIVE.validate_json(self._active.read_bytes())
+            return {CameraName(camera): version for camera, version in active.items()}
         except (OSError, ValidationError):
             logger.warning("%s is damaged: the audit log says which baselines are active", self._active)
             lines = audited(self.log, "camera", "to")
@@ -122,13 +123,21 @@ class Baselines:
         return sorted(p.stem for p in self._folder(camera).glob("*.parquet"))
 
     def add(self, camera: str, rows: Rows, reason: str) -> str:
-        """Save rows as the camera's new active baseline; returns its version."""
+        """Save rows as the camera's new active baseline; returns its version. The same rows are the same version."""
         content = row_bytes(rows)
-        version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{hashlib.sha256(content).hexdigest()[:6]}"
         with exclusive(self._lock):
-            write_bytes(self.path(camera, version), content, durable=True)
+            version = self._version_of(camera, content)
+            if version is None:
+                version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{hashlib.sha256(content).hexdigest()[:6]}"
+                write_bytes(self.path(camera, version), content, durable=True)
             self._activate(camera, version, reason)
         return version
+
+    def _version_of(self, camera: str, content: bytes) -> str | None:
+        """The version with this content, if there is one: also what a killed process has saved and not made active."""
+        ending = f"-{hashlib.sha256(content).hexdigest()[:6]}"
+        same = (v for v in self.versions(camera) if v.endswith(ending) and self.path(camera, v).read_bytes() == content)
+        return next(same, None)
 
     def activate(self, camera: str, version: str, reason: str) -> None:
         """Make an existing version the active one.

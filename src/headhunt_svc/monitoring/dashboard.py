@@ -7,7 +7,6 @@ from typing import Any
 
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.monitoring.pages import Protected, hosts_of, policy, scripts_of
-from headhunt_svc.names import CameraName
 
 TABS: dict[str, dict[str, str]] = {
     "Drift": {
@@ -63,13 +62,13 @@ def _panel(title: str, signal: str, cameras: Sequence[str]) -> Any:
     from evidently.sdk.models import PanelMetric
     from evidently.sdk.panels import line_plot_panel
 
-    from headhunt_svc.monitoring.snapshot import NATIVE, SIGNAL, VALUE_DRIFT, column_of
+    from headhunt_svc.monitoring.snapshot import NATIVE, SIGNAL, VALUE_DRIFT, column_of, page_name
 
     column, method = NATIVE.get(signal, (signal, None))
     metric, labels = (VALUE_DRIFT, {"method": method}) if method else (SIGNAL, {})
     lines = [
         PanelMetric(
-            legend=CameraName(camera).page, metric=metric, metric_labels={"column": column_of(camera, column), **labels}
+            legend=page_name(camera), metric=metric, metric_labels={"column": column_of(camera, column), **labels}
         )
         for camera in cameras
     ]

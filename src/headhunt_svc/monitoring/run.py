@@ -15,15 +15,15 @@ from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.monitoring.baselines import Baseline, Baselines, load_rows
 from headhunt_svc.monitoring.config import DriftParams
 from headhunt_svc.monitoring.drift import Judge
-from headhunt_svc.monitoring.metrics import ALARM, LAST_RUN, LIMIT, SIGNAL
-from headhunt_svc.monitoring.verdicts import REMEDY, CameraVerdict, Comparison, Judgement, Verdict
+from headhunt_svc.monitoring.metrics import LAST_RUN, show
+from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, Judgement, Verdict
 from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, note_missing_days, read_window
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.storage.json_text import parse_json
 from headhunt_svc.storage.store import Store
 
-VERDICT, PAGE, RUN = "verdict.json", "drift.html", "run.json"
+VERDICT, PAGE = "verdict.json", "drift.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,16 @@ class Monitor:
         self._judge = Judge(params)
 
     def run(self, stop: datetime | None = None, now: datetime | None = None) -> Verdict:
-        """Judge the window that ends at `stop` (default: now). Raises OutputError."""
-        stop = stop or datetime.now(UTC)
+        """Judge the window that ends at `stop` (default: now); the same window again replaces what is there.
+
+        The verdict is written first: it needs neither page nor workspace.
+
+        Raises:
+            OutputError: something cannot be written.
+            ArtifactError: the workspace cannot be read.
+        """
+        clock = now or datetime.now(UTC)
+        stop = stop or clock
         start = stop - timedelta(hours=self.params.window_h)
         baselines = load_baselines(self.paths, self.detector_id)
         store = Store(self.paths.log)
@@ -96,10 +104,11 @@ class Monitor:
         note_missing_days(window, baselines.cameras, store)
         judgement = self._judge.judge(window, baselines.cameras, baselines.reference)
         verdict = self._verdict(window, baselines, judgement.cameras)
+        self._write_verdict(verdict, clock)
+        LAST_RUN.set(datetime.now(UTC).timestamp())
+        show(verdict.cameras)
         if self.pages and judgement.comparisons:
             self._write_page(judgement, stop)
-        self._write_verdict(verdict)
-        _set_gauges(verdict)
         return verdict
 
     def run_every(self, minutes: float, report: Callable[[Verdict], object]) -> None:
@@ -148,19 +157,14 @@ class Monitor:
         snapshot = take_snapshot(judgement.comparisons, figures, stop)
         folder = self.paths.out / _folder_name(stop)
         save_page(folder / PAGE, snapshot)
-        write_json(folder / RUN, {"id": add_run(self.paths.workspace, snapshot, self._earlier_run(folder / RUN))})
+        add_run(self.paths.workspace, snapshot, stop)
 
-    def _earlier_run(self, path: Path) -> str | None:
-        """The id of the snapshot that an earlier run made of this window; None if its file is missing or damaged."""
-        try:
-            return str(parse_json(path.read_text(encoding="utf-8"))["id"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def _write_verdict(self, verdict: Verdict) -> None:
+    def _write_verdict(self, verdict: Verdict, now: datetime) -> None:
+        """now: a window that ends later was judged while a clock was wrong, and is not the latest for ever."""
         folder = _folder_name(verdict.stop)
         write_json(self.paths.out / folder / VERDICT, verdict.as_json())
-        if folder == max(self._windows()):  # an earlier window that is judged again is not the latest
+        until = max(folder, _folder_name(now))
+        if folder == max(name for name in self._windows() if name <= until):  # and no earlier one, judged again
             write_json(self.paths.out / VERDICT, verdict.as_json())
 
 
@@ -194,16 +198,6 @@ def _figures(comparison: Comparison) -> dict[str, float]:
     if len(current.probed) > 1:
         figures |= {f"mean_{name}": value for name, value in prompt_figures(current, comparison.threshold).items()}
     return {name: value for name, value in figures.items() if np.isfinite(value)}
-
-
-def _set_gauges(verdict: Verdict) -> None:
-    LAST_RUN.set(datetime.now(UTC).timestamp())
-    for camera, result in verdict.cameras.items():
-        for name, signal in result.signals.items():
-            SIGNAL.labels(camera, name).set(signal.value)
-            LIMIT.labels(camera, name).set(signal.limit)
-        for kind in REMEDY:
-            ALARM.labels(camera, kind).set(float(result.kind == kind))
 
 
 def rebaseline(log: str, baselines: Baselines, camera: str, query: WindowQuery, min_segments: int, reason: str) -> str:

@@ -6,10 +6,13 @@ computes their distances itself (by the same definitions); of all other signals 
 Import it late: Evidently takes seconds.
 """
 
-from collections.abc import Mapping
+import contextlib
+import io
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid5
 
 import numpy as np
 import pandas as pd
@@ -19,13 +22,16 @@ from evidently.core.metric_types import SingleValue, SingleValueCalculation, Sin
 from evidently.core.report import Context, Snapshot
 from evidently.metrics import ValueDrift
 from evidently.tests import lte
+from evidently.ui.service.storage.fslocation import FSLocation
 from evidently.ui.workspace import Workspace
 
 from headhunt_svc.core.drift import Sample
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.monitoring.pages import with_policy
-from headhunt_svc.monitoring.verdicts import Comparison
+from headhunt_svc.monitoring.verdicts import FLEET, Comparison
 from headhunt_svc.names import CameraName
 from headhunt_svc.storage.files import write_text
+from headhunt_svc.storage.locks import exclusive
 
 PROJECT = "headhunt"
 COLUMNS = ("raw", "brightness", "sharpness")
@@ -70,7 +76,17 @@ def column_of(camera: str, name: str) -> str:
 
     Evidently writes it into a script of its page as it is, where `</script>` would end the script.
     """
-    return f"{CameraName(camera).page}: {name}"
+    return f"{page_name(camera)}: {name}"
+
+
+def page_name(camera: str) -> str:
+    """A camera's name, or that of all cameras together, for pages and scripts of Evidently (CameraName.page)."""
+    return camera if camera == FLEET else CameraName(camera).page
+
+
+def _of_page(name: str) -> str:
+    """What `page_name` was made of."""
+    return name if name == FLEET else CameraName.of_page(name)
 
 
 def _dataset(samples: Mapping[str, Sample], constants: Mapping[str, float]) -> Dataset:
@@ -110,25 +126,56 @@ def save_page(path: Path, snapshot: Snapshot) -> None:
     write_text(path, with_policy(str(snapshot.get_html_str(False))))
 
 
+class _WholeFiles(FSLocation):
+    """The files of a workspace, each written whole or not at all: Evidently reads none of them if one is half."""
+
+    @contextlib.contextmanager
+    def open(self, path: str, mode: str = "r") -> Iterator[Any]:
+        """See FSLocation."""
+        if mode != "w":
+            with super().open(path, mode) as file:
+                yield file
+            return
+        text = io.StringIO()
+        yield text
+        target = Path(self.base_path) / path
+        write_text(target, text.getvalue(), durable=True)
+        target.touch()  # a dashboard that is being served looks for changed files, not for renamed ones
+
+
 def open_workspace(folder: Path) -> tuple[Workspace, Any]:
-    """The workspace and its one project; both are created if they are missing."""
-    workspace = Workspace.create(str(folder))
-    project = next(iter(workspace.search_project(PROJECT)), None)
-    return workspace, project or workspace.create_project(PROJECT, "Scores, prompts and heads over time")
+    """The workspace and its one project; both are created if they are missing.
+
+    Raises:
+        ArtifactError: a file in it is damaged.
+    """
+    with exclusive(folder / ".lock"):
+        try:
+            workspace = Workspace.create(str(folder))
+            workspace.state.location = _WholeFiles(str(folder))
+            # a killed process may leave the folder of a project without its file, on which `search_project` fails
+            projects = [project for project in workspace.list_projects() if project is not None]
+            project = next((project for project in projects if project.name == PROJECT), None)
+        except ValueError as exc:  # of JSON or pydantic
+            raise ArtifactError(
+                f"{folder} cannot be read as Evidently's workspace ({exc}): move it away, the next run makes a new one"
+            ) from exc
+        return workspace, project or workspace.create_project(PROJECT, "Scores, prompts and heads over time")
 
 
-def add_run(folder: Path, snapshot: Snapshot, replaces: str | None = None) -> str:
-    """Add a snapshot to the workspace, in place of an earlier one of the same window; returns its id."""
+def add_run(folder: Path, snapshot: Snapshot, stop: datetime) -> None:
+    """Add the snapshot of the window that ends at `stop` to the workspace, in place of an earlier one.
+
+    Its id depends on nothing but the window, so that a run that was killed and is repeated leaves no second one.
+    """
     workspace, project = open_workspace(folder)
-    if replaces is not None and replaces in map(str, workspace.list_runs(project.id)):
-        workspace.delete_run(project.id, replaces)
-    return str(workspace.add_run(project.id, snapshot).id)
+    workspace.state.write_snapshot(project.id, uuid5(project.id, stop.isoformat()), snapshot.to_snapshot_model())
 
 
-def cameras_of(folder: Path, latest: int = 50) -> list[CameraName]:
-    """The cameras in the latest snapshots of the workspace."""
+def cameras_of(folder: Path, latest: int = 50) -> list[str]:
+    """The cameras in the latest snapshots of the workspace, and FLEET."""
     workspace, project = open_workspace(folder)
-    runs = [workspace.get_run(project.id, i) for i in sorted(workspace.list_runs(project.id), key=str)[-latest:]]
-    results = [m for r in runs if r is not None for m in r.metric_results.values()]
-    columns = {str(m.metric_value_location.metric.params["column"]) for m in results}
-    return sorted({CameraName.of_page(c.rpartition(": ")[0]) for c in columns})
+    stored = [workspace.get_run(project.id, run_id) for run_id in workspace.list_runs(project.id)]
+    runs = sorted((run for run in stored if run is not None), key=lambda run: run.timestamp)[-latest:]
+    columns = {str(m.metric_value_location.metric.params["column"]) for r in runs for m in r.metric_results.values()}
+    return sorted({_of_page(column.rpartition(": ")[0]) for column in columns})

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.monitoring.config import Kind
+from headhunt_svc.names import ALL_CAMERAS
 from headhunt_svc.storage.json_text import parse_json
 
 Status = Literal["fine", "drift", "not enough data", "no data"]
-FLEET = "all cameras"  # the name of the verdict on all cameras together
+FLEET = ALL_CAMERAS  # the name of the verdict on all cameras together
 REMEDY: dict[Kind, str] = {
     "lighting": "look at the camera (lamp, aperture, season); if it stays so, `headhunt monitor rebaseline --camera`",
     "view": "was the camera moved? turn it back, or recalibrate on its new view and `headhunt monitor rebaseline`",

@@ -1,22 +1,28 @@
 """A run of the monitor with Evidently: verdict, pages, workspace, gauges, and a dashboard that is built once."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 
 from conftest import ROOT
 from headhunt_svc.core.drift import Sample, signals
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
+from headhunt_svc.monitoring.metrics import MOST_CAMERAS, show
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
-from headhunt_svc.monitoring.verdicts import Comparison, SignalResult
+from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, SignalResult
 from headhunt_svc.prediction_log.windows import Rows, sample_of
+from helpers.kills import runs_killed_at
 from helpers.log_rows import METADATA, START, rows, write
+from helpers.threads import in_threads
 
 pytestmark = pytest.mark.usefixtures("evidently")
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml").model_copy(update={"draws": 12})
@@ -164,3 +170,89 @@ def test_baselines_of_another_detector_are_named(paths: Paths) -> None:
     assert "is of detector aaaaaaaaaaaa, not ffffffffffff" in verdict.problems[0]
     assert verdict.excluded == {"detector aaaaaaaaaaaa": 640}
     assert "all rows are of detector aaaaaaaaaaaa" in verdict.alarms[0]
+
+
+def runs_of(workspace: Path) -> list[dict]:
+    """The runs of a workspace as files; all of them are whole."""
+    return [json.loads(path.read_text()) for path in workspace.glob("*/snapshots/*.json")]
+
+
+def test_a_killed_run_leaves_a_workspace_that_can_be_read_and_the_next_one_makes_no_second_point(
+    paths: Paths, tmp_path: Path
+) -> None:
+    """Killed at every step that changes the disk; the dashboard needs all files of the workspace whole."""
+    from headhunt_svc.monitoring.snapshot import add_run, cameras_of, take_snapshot
+
+    reference, current = sample(0, "yard"), sample(1, "yard")
+    snapshot = take_snapshot({"yard": compare(reference, current, 99.0)}, {}, START)
+    step = 0
+    while runs_killed_at(step, partial(add_run, workspace := tmp_path / str(step), snapshot, START)):
+        assert len(runs_of(workspace)) <= 1
+        add_run(workspace, snapshot, START)
+        assert len(runs_of(workspace)) == 1, step
+        assert cameras_of(workspace) == ["yard"]
+        step += 1
+    assert step > 5
+
+
+def test_monitors_that_begin_at_once_share_one_project(paths: Paths, tmp_path: Path) -> None:
+    from headhunt_svc.monitoring.snapshot import add_run, take_snapshot
+
+    snapshot = take_snapshot({"yard": compare(sample(0, "yard"), sample(1, "yard"), 99.0)}, {}, START)
+    add = lambda i: add_run(tmp_path / "workspace", snapshot, START + i * DAY)  # noqa: E731
+    assert in_threads(4, add) == []
+    assert len({path.parent for path in (tmp_path / "workspace").glob("*/snapshots")}) == 1
+    assert len(runs_of(tmp_path / "workspace")) == 4
+
+
+def test_a_damaged_workspace_is_named_and_keeps_no_verdict_from_being_written(paths: Paths, tmp_path: Path) -> None:
+    places = replace(paths, out=tmp_path / "out", workspace=tmp_path / "workspace")
+    Monitor(places, PARAMS).run(START + 2 * DAY)
+    (run,) = places.workspace.glob("*/snapshots/*.json")
+    run.write_text(run.read_text()[:1000])
+    with pytest.raises(ArtifactError, match=r"cannot be read as Evidently's workspace .*: move it away"):
+        Monitor(places, PARAMS).run(START + 3 * DAY)
+    assert json.loads((places.out / "verdict.json").read_text())["cameras"]["dock"]["kind"] == "lighting"
+
+
+def test_a_window_of_a_wrong_clock_does_not_stay_the_latest(paths: Paths, tmp_path: Path) -> None:
+    places = replace(paths, out=tmp_path / "out", workspace=tmp_path / "workspace")
+    monitor, ahead = Monitor(places, PARAMS, pages=False), START + timedelta(days=3650)
+    monitor.run(ahead, now=ahead)
+    right = monitor.run(START + 3 * DAY, now=START + 3 * DAY)
+    assert json.loads((places.out / "verdict.json").read_text())["stop"] == right.stop.isoformat()
+
+
+def test_a_camera_may_be_named_like_the_verdict_on_all_cameras(tmp_path: Path) -> None:
+    """Two cameras, one of them with that name: three verdicts, gauges and lines."""
+    places = Paths(str(tmp_path / "log"), tmp_path / "b", tmp_path / "none", tmp_path / "out", tmp_path / "workspace")
+    dark = {"brightness": np.full(16, 0.2)}
+    tables = [t for n in (0, 1) for t in day(n, "all cameras", **(dark if n else {}))]
+    write(places.log, *tables, *day(0, "yard"), *day(1, "yard"))
+    for camera in ("all cameras", "yard"):
+        query = PARAMS.query(START, START + DAY)
+        rebaseline(places.log, Baselines(places.baselines), camera, query, PARAMS.min_segments, "")
+    verdict = Monitor(places, PARAMS).run(START + 2 * DAY)
+    assert {name: v.kind for name, v in verdict.cameras.items()} == {
+        "all%20cameras": "lighting", "yard": None, "all cameras": None
+    }  # fmt: skip
+    from headhunt_svc.monitoring.snapshot import cameras_of
+
+    assert cameras_of(places.workspace) == sorted(verdict.cameras)
+
+
+def test_gauges_are_those_of_the_last_run_and_of_a_bounded_number_of_cameras() -> None:
+    over = {"brightness": SignalResult(2.0, 1.0, 0.0)}
+    dark = CameraVerdict("zzz", "drift", signals=over, kind="lighting")
+    show({"gone": dark, "yard": CameraVerdict("yard", "fine", signals=over)})
+    many = {name: CameraVerdict(name, "fine", signals=over) for name in (f"camera {i}" for i in range(3000))}
+    show(many | {"zzz": dark})
+    names = {line for line in generate_latest().decode().splitlines() if line.startswith("headhunt_monitor_alarm{")}
+    assert not any('camera="gone"' in line for line in names)
+    assert len(names) == 5 * MOST_CAMERAS
+    gauge = REGISTRY.get_sample_value
+    assert gauge("headhunt_monitor_alarm", {"camera": "zzz", "kind": "lighting"}) == 1  # alarms come first
+    assert gauge("headhunt_monitor_cameras_left_out") == 3001 - MOST_CAMERAS
+    show({"zzz": CameraVerdict("zzz", "no data")})
+    assert gauge("headhunt_monitor_alarm", {"camera": "zzz", "kind": "lighting"}) == 0
+    assert gauge("headhunt_monitor_signal", {"camera": "zzz", "signal": "brightness"}) is None

@@ -21,6 +21,7 @@ from prometheus_client import REGISTRY
 from conftest import ROOT
 from headhunt_svc.errors import ArtifactError, OutputError
 from headhunt_svc.names import CameraName
+from headhunt_svc.prediction_log import writer
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.writer import MERGE, Partition, PredictionLog, unmerged_files
 from headhunt_svc.storage import store as module
@@ -109,6 +110,40 @@ def test_days_beyond_the_retention_are_removed(tmp_path: Path) -> None:
             log.put(METADATA, rows(1, start=START + timedelta(days=day)))
     left = sorted(p.name for p in tmp_path.iterdir())
     assert left == ["day=2026-03-06", "day=2026-03-10"]
+
+
+def test_a_clock_that_jumps_ahead_removes_nothing_until_it_has_run_on_for_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a running process, and in one that starts with a wrong clock; a clock that is right removes at once."""
+    now = {"today": date(2026, 3, 10), "seconds": 0.0}
+    monkeypatch.setattr(writer, "monotonic", lambda: now["seconds"])
+    days = lambda: sorted(p.name.removeprefix("day=") for p in tmp_path.glob("day=*"))  # noqa: E731
+
+    def step(log: PredictionLog, today: date, hours: float, day: int) -> None:
+        now.update(today=today, seconds=now["seconds"] + 3600 * hours)
+        log.put(METADATA, rows(1, video=f"{today}", start=START + timedelta(days=day)))
+        assert log.flush()
+
+    def open_log() -> PredictionLog:
+        return PredictionLog(str(tmp_path), flush_s=1000, retention_days=5, today=lambda: now["today"])
+
+    with open_log() as log:
+        for day in (6, 7, 8):
+            step(log, date(2026, 3, 10), 0, day)
+        step(log, date(2036, 1, 1), 0.5, 8)
+        assert days() == ["2026-03-07", "2026-03-08", "2026-03-09"]
+        step(log, date(2026, 3, 10), 0.5, 8)  # the clock is right again
+        step(log, date(2026, 3, 13), 72, 8)
+        assert days() == ["2026-03-08", "2026-03-09"]
+    now["today"] = date(2036, 1, 1)
+    with open_log() as log:
+        step(log, date(2036, 1, 1), 0.1, 3593)
+        assert days() == ["2026-03-08", "2026-03-09", "2036-01-01"]
+        step(log, date(2036, 1, 1), 0.8, 3593)
+        assert len(days()) == 3
+        step(log, date(2036, 1, 1), 0.3, 3593)
+        assert days() == ["2036-01-01"]
 
 
 def test_scoring_does_not_wait_for_a_store_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

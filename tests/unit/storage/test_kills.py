@@ -1,15 +1,19 @@
 """kill -9 at every step of a writer: what is there stays readable, and the same call again gives the same end."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.monitoring import baselines
 from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.prediction_log.windows import Rows
 from headhunt_svc.storage.audit import audit, audited
@@ -17,7 +21,7 @@ from headhunt_svc.types import FrameSpan, HeadRef, Segment
 from headhunt_svc.video.source import VideoState
 from helpers.bundles import bundle
 from helpers.kills import runs_killed_at
-from helpers.log_rows import METADATA, rows
+from helpers.log_rows import METADATA, START, rows
 from helpers.reports import REPORT
 
 VALUES = np.ones((1, 1, 1, 3), np.float32)
@@ -77,7 +81,11 @@ def test_a_line_of_an_audit_log(tmp_path: Path) -> None:
     assert all(audited(folder / "audit.jsonl")[-1]["what"] == "new" for folder in tmp_path.iterdir())
 
 
-def test_a_baseline(tmp_path: Path) -> None:
+def test_a_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed try has written is what the next one uses: the same rows are one version."""
+    times = count()
+    monkeypatch.setattr(baselines, "datetime", SimpleNamespace(now=lambda _: START + timedelta(seconds=next(times))))
+
     def add(folder: Path) -> None:
         Baselines(folder).add("yard", Rows(METADATA, rows(20), 20, 0), "why")
 
@@ -88,6 +96,7 @@ def test_a_baseline(tmp_path: Path) -> None:
 
     assert at_every_step(tmp_path, add, check) > 10
     assert all([*Baselines(folder).active()] == ["yard"] for folder in tmp_path.iterdir())
+    assert {len(Baselines(folder).versions("yard")) for folder in tmp_path.iterdir()} == {1}
 
 
 def test_the_bundle_in_use(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
-"""Kill workers, and the service, with SIGKILL at random moments while a job runs, and count what that costs.
+"""Kill workers, the service, or commands with SIGKILL at random moments, and count what that costs.
 
 python benchmarks/kills.py --kills 20 --service                        # SQLite; every kill hits a worker or the service
 python benchmarks/kills.py --kills 20 --service --database postgres    # a PostgreSQL of its own, on loopback
 python benchmarks/kills.py --kills 20 --database postgres --workers 2
 python benchmarks/kills.py --kills 0 --database postgres --outage 60   # the database is gone for a minute
+python benchmarks/kills.py --of commands      # bundles activate, monitor rebaseline, monitor run: 20 kills each
+python benchmarks/kills.py --of repro         # dvc repro of a small project
 
+Exit code 1: something was lost, is double or cannot be read, or another result came of it.
 With --service the job is submitted and watched over HTTP, by a client that asks again until it is answered.
 """
 
@@ -301,9 +304,25 @@ def run(
     }
 
 
+def kill_commands(which: str, kills: int, seed: int) -> int:
+    """Print the figures of commands that are killed; returns the exit code."""
+    from kill_commands import COMMANDS, kill_command, kill_repro
+
+    figures: dict[str, dict[str, object]] = {}
+    with tempfile.TemporaryDirectory(prefix="headhunt-kills-") as folder:
+        for name, command in COMMANDS.items() if which == "commands" else ():
+            (place := Path(folder, name)).mkdir()
+            figures[name] = kill_command(command, place, kills, seed)
+        if which == "repro":
+            figures["dvc repro"] = kill_repro(Path(folder), kills, seed)
+    print(json.dumps(figures, indent=1))
+    return int(any(f["different_from_undisturbed"] or f["unreadable_or_double"] for f in figures.values()))
+
+
 def main() -> None:
     """Print the figures as JSON; exit code 1 where something was lost."""
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--of", choices=("job", "commands", "repro"), default="job", help="what is killed")
     parse.add_argument("--kills", type=int, default=20)
     parse.add_argument("--videos", type=int, default=30)
     parse.add_argument("--seconds", type=int, default=90, help="length of a video")
@@ -313,6 +332,8 @@ def main() -> None:
     parse.add_argument("--database", default="sqlite", help="sqlite, postgres (its own), or a URL")
     parse.add_argument("--seed", type=int, default=0)
     args = parse.parse_args()
+    if args.of != "job":
+        sys.exit(kill_commands(args.of, args.kills, args.seed))
     with tempfile.TemporaryDirectory(prefix="headhunt-kills-") as folder:
         videos = [make_video(Path(folder) / f"{i:02d}.mp4", args.seconds, i) for i in range(args.videos)]
 

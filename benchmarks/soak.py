@@ -8,7 +8,8 @@ up at random moments, name cameras oddly, ask without a key, name URIs that may 
 connections stay open beside them. One worker is killed or stopped, and the database taken away, again and again. Every
 report is compared with that of the bare detector. The time is spent in laps; after each the clients pause, and what
 service and the other worker hold at rest is measured. The first lap warms up. Exit code 1 if anything is wrong: a wrong
-report, a status that is not documented, an error in a log, a job that does not end, a file left, or a leak.
+report, a status that is not documented, an error in a log, a job that does not end, a file left, or a leak. At the end
+the service is killed, started again and stopped while clients send.
 """
 
 import argparse
@@ -235,8 +236,7 @@ def at_rest(target: Target, server: Server, worker: Worker, home: Path) -> dict[
                 jobs = http.get(f"{target.url}/v1/jobs").json()["jobs"]
                 open_jobs = [job["job_id"] for job in jobs if job["state"] in ("queued", "running")]
                 places = gauges(http.get(f"{target.url}/metrics").text)
-                files = [p for p in (home / "tmp").rglob("*") if not p.is_dir()]
-                files += [p for p in home.rglob("*.part")]
+                files = left(home, "at rest")
                 service = Held(**(asdict(held_by(server.process.pid)) | {"files": len(files), "places": places}))
                 if not open_jobs and not places and not files:
                     break
@@ -249,6 +249,32 @@ def at_rest(target: Target, server: Server, worker: Worker, home: Path) -> dict[
     time.sleep(3)
     again = asdict(held_by(server.process.pid)) | {"files": service.files, "places": service.places}
     return {"service": Held(**again), "worker": held_by(worker.process.pid)}
+
+
+def left(home: Path, when: str) -> list[str]:
+    """Temporary files that nobody uses any more."""
+    files = [p for p in (home / "tmp").rglob("*") if not p.is_dir()]
+    return [f"left {when}: {p.relative_to(home)}" for p in sorted([*files, *home.rglob("*.part")])]
+
+
+def stopped_at_work(target: Target, server: Server, home: Path, env: dict[str, str], clients: int) -> list[str]:
+    """Kill the service while clients send, start it again, and stop it while clients send: what is wrong then."""
+    wrong = []
+    for kind in ("SIGKILL", "SIGTERM"):
+        ended = Target(server.url, target.clips, KEY, target.root, jobs=True)  # clients that find nobody are no fault
+        work = threading.Thread(target=attack, args=(ended, 8, clients))
+        work.start()
+        time.sleep(4)
+        if kind == "SIGKILL":
+            server.kill()
+            work.join()
+            server = Server(".", ROOT, home / "bentoml", **env).wait_ready()
+            wrong += left(home, "by a killed service, when it has started again")
+        else:
+            if code := server.terminate():
+                wrong.append(f"exit code {code} of the service after SIGTERM during requests")
+            work.join()
+    return wrong
 
 
 def make_clips(folder: Path, given: Path | None) -> dict[Path, Report | None]:
@@ -342,13 +368,10 @@ def main() -> None:
             job_faults(target, http)
         if touched := trap.sprung:
             target.fault(f"a hostile file reached a {touched}")
-        exits = {
-            "service": server.terminate(),
-            "worker": steady.stop(signal.SIGTERM),
-            "restarted": restarted.stop(signal.SIGTERM),
-        }
-        wrong = [f"exit code {code} of {name} after SIGTERM" for name, code in exits.items() if code]
-        wrong += [f"left after the end: {p.relative_to(home)}" for p in sorted((home / "tmp").iterdir())]
+        wrong = stopped_at_work(target, server, home, env, args.clients)
+        exits = {worker.name: worker.stop(signal.SIGTERM) for worker in (steady, restarted)}
+        wrong += [f"exit code {code} of the worker {name} after SIGTERM" for name, code in exits.items() if code]
+        wrong += left(home, "after the end")
         wrong += damage(home, server, [steady.log, restarted.log, server.log_file])
     wrong += [f"{n} times: {text}" for text, n in target.faults.most_common()]
     wrong += [leak for name, rows in measured.items() for leak in leaks(name, rows)]

@@ -184,7 +184,7 @@ class Visitor:
         head += "".join(f"{name}: {value}\r\n" for name, value in self.target.headers.items())
         with self._connection() as connection, suppress(OSError):
             connection.sendall(head.encode() + b"\r\n" + data[: self.random.randrange(len(data))])
-            time.sleep(self.random.uniform(0, 0.5))
+            time.sleep(self.random.choice([0, 0.1, 0.5, 5]))
             if self.random.random() < 0.5:  # a reset instead of an end
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.target.count("upload, hung up", "gone")

@@ -21,7 +21,7 @@ from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest, JobVideo
 from headhunt_svc.jobs.queue import ACTIVE, DONE, JOBS, SERIALIZER, STATES, WEBHOOKS, enqueue_options, migrate, state_of
 from headhunt_svc.jobs.rows import row
 from headhunt_svc.jobs.store import ResultStore
-from headhunt_svc.notify.webhooks import check_host
+from headhunt_svc.notify.webhooks import check_url
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.files import text_id
 from headhunt_svc.storage.locks import locked
@@ -64,7 +64,7 @@ class Jobs:
         detector, scorer = load_bundle(bundle)
         check_point(detector, scorer, request.options.operating_point, request.options.smoothing)
         if request.webhook is not None:
-            check_host(request.webhook, self.settings)
+            check_url(request.webhook, self.settings)
         job_id = text_id(f"{detector.detector_id} {request.model_dump_json()}")
         if not self._status(f"{job_id}/0"):
             job = {

@@ -10,25 +10,29 @@ import socket
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from standardwebhooks import Webhook
 
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.settings import JobSettings
-from headhunt_svc.storage.addresses import PrivateAddressError, resolve_address
+from headhunt_svc.storage.addresses import Endpoint, PrivateAddressError, parse_endpoint, resolve_address
 
 TIMEOUT_S = 10
 KEY_BYTES = range(24, 65)  # as Standard Webhooks has it
 
 
-def check_host(url: str, settings: JobSettings) -> str:
-    """The host of a URL, if webhooks may go there and can be signed. Raises ConfigError."""
-    host = urlsplit(url).hostname or ""
-    if host not in settings.webhook_hosts:
-        raise ConfigError(f"webhooks may not go to {host or url}: see HEADHUNT_JOBS_WEBHOOK_HOSTS")
+def check_url(url: str, settings: JobSettings) -> Endpoint:
+    """The parts of a URL, if webhooks may go there and can be signed. Raises ConfigError."""
+    try:
+        if not url.isascii():
+            raise ValueError("it has characters that are not ASCII: write them as %XX")
+        endpoint = parse_endpoint(url)
+    except ValueError as exc:
+        raise ConfigError(f"the webhook is no URL that can be called ({exc}): write https://host/path") from exc
+    if endpoint.host not in {host.lower() for host in settings.webhook_hosts}:
+        raise ConfigError(f"webhooks may not go to {endpoint.host}: see HEADHUNT_JOBS_WEBHOOK_HOSTS")
     _signer(settings)
-    return host
+    return endpoint
 
 
 def _signer(settings: JobSettings) -> Webhook:
@@ -50,10 +54,10 @@ def post(url: str, body: Mapping[str, object], delivery_id: str, settings: JobSe
     delivery_id: the same for every attempt at a delivery, so that the receiver can drop a second copy.
 
     Raises:
-        ConfigError: the host may not be called. OSError: it did not answer, or not with 2xx.
+        ConfigError: the URL may not be called. OSError: it did not answer, or not with 2xx.
     """
-    host, parts = check_host(url, settings), urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    endpoint = check_url(url, settings)
+    host, port = endpoint.host, endpoint.port
     try:
         address = resolve_address(host, port, allow_private=settings.webhook_private)
     except PrivateAddressError as exc:
@@ -68,9 +72,9 @@ def post(url: str, body: Mapping[str, object], delivery_id: str, settings: JobSe
     call = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
         call.sock = socket.create_connection((address, port), timeout=TIMEOUT_S)  # not resolved a second time
-        if parts.scheme == "https":
+        if endpoint.scheme == "https":
             call.sock = ssl.create_default_context().wrap_socket(call.sock, server_hostname=host)
-        call.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), text.encode(), headers)
+        call.request("POST", endpoint.target, text.encode(), headers)
         status = call.getresponse().status
     except http.client.HTTPException as exc:
         raise OSError(f"no HTTP answer ({type(exc).__name__})") from exc

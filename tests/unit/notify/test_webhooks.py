@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from conftest import ROOT
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.notify.webhooks import check_host, post
+from headhunt_svc.notify.webhooks import check_url, post
 from headhunt_svc.settings import JobSettings
 
 KEY = bytes(range(32))
@@ -103,9 +103,9 @@ def test_private_addresses_are_refused_unless_allowed(receiver) -> None:
 
 def test_hosts_that_are_not_listed_and_missing_secrets_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"may not go to example\.org"):
-        check_host("https://example.org/", settings())
+        check_url("https://example.org/", settings())
     with pytest.raises(ConfigError, match="set HEADHUNT_JOBS_WEBHOOK_SECRET"):
-        check_host("http://localhost/", settings(webhook_secret=None))
+        check_url("http://localhost/", settings(webhook_secret=None))
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,25 @@ def test_hosts_that_are_not_listed_and_missing_secrets_are_refused() -> None:
 )
 def test_a_secret_that_receivers_could_not_use_is_refused(secret: str) -> None:
     with pytest.raises(ConfigError, match="24 to 64 bytes in base64"):
-        check_host("http://localhost/", settings(webhook_secret=secret))
+        check_url("http://localhost/", settings(webhook_secret=secret))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::",
+        "https://localhost:99999/",
+        "https://localhost:x/",
+        "https://user:pass@localhost/",
+        "https://localhost/a b",
+        "https://localhost/\u00e4",
+        "https://localhost/a\r\nX: y",
+    ],
+)
+def test_a_url_that_cannot_be_called_is_refused_when_the_job_is_submitted(url: str) -> None:
+    with pytest.raises(ConfigError, match="no URL that can be called"):
+        check_url(url, settings())
+
+
+def test_hosts_are_compared_without_their_case() -> None:
+    assert check_url("https://LOCALHOST/x", settings(webhook_hosts=["LocalHost"])).host == "localhost"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,7 +53,7 @@ class Work:
     """One request; `stopped` is set when it is over."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.seconds = folder, {"model": 0.25}
+        self.folder, self.files, self.seconds = folder, ExitStack(), {"model": 0.25}
 
     async def wait(self, result: Any) -> Any:
         return await result
@@ -85,9 +85,11 @@ class ScriptedEngine(Engine):
     async def admitted(self) -> AsyncIterator[Work]:
         self.loaded()
         self.admitted_now += 1
+        work = Work(self.folder)
         try:
-            yield Work(self.folder)
+            yield work
         finally:
+            work.files.close()
             self.admitted_now -= 1
 
     async def detect(self, work: Work, video: Video) -> AsyncGenerator[ScoredBatch | Report, None]:
@@ -98,6 +100,8 @@ class ScriptedEngine(Engine):
                 await item.wait()
             else:
                 yield item
+        if isinstance(self.error, HeadHuntError):  # {} in its text: the file that is read
+            raise type(self.error)(str(self.error).replace("{}", str(video.path)))
         if self.error is not None:
             raise self.error
         yield report(video.name, options)

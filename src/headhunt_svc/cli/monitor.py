@@ -56,14 +56,14 @@ def monitor_run(
     from headhunt_svc.monitoring.config import load_drift
     from headhunt_svc.monitoring.metrics import serve
     from headhunt_svc.monitoring.run import Monitor, Paths
-    from headhunt_svc.notify.webhooks import check_host, post
+    from headhunt_svc.notify.webhooks import check_url, post
 
     monitor = Monitor(
         Paths(_log_folder(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
     )
     hooks = JobSettings()
     if webhook is not None:
-        check_host(webhook, hooks)
+        check_url(webhook, hooks)
 
     def report(verdict: "Verdict") -> None:
         print(json_lib.dumps(verdict.as_json())) if json else print_verdict(verdict)

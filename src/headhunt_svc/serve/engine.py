@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,6 +55,7 @@ class Work:
     detector: "Detector"
     runner: "Runner"
     folder: Path
+    files: ExitStack = field(default_factory=ExitStack)  # open until the work is over
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     why: BaseException | None = None
     waiting: "asyncio.Future[Any] | None" = None  # an upload, or a place in the line: what `stop` may cancel
@@ -193,6 +194,7 @@ class Engine:
         def leave(_: object = None) -> None:
             timer.cancel()
             self._works.discard(work)
+            work.files.close()
             shutil.rmtree(folder, ignore_errors=True)
 
         try:

@@ -66,8 +66,10 @@ async def video_of(request: Request, query: DetectOptions, engine: Engine, work:
     assert isinstance(request, JsonRequest)
     if request.is_json:
         by_uri = parsed(DetectByUri, await work.wait(request.body()))
-        path = await work.wait(fetch(by_uri.uri, work.folder, engine.settings))
-        options = _override(query, by_uri)
+        fetched = await work.wait(fetch(by_uri.uri, work.folder, engine.settings))
+        if fetched.file is not None:
+            work.files.enter_context(fetched.file)
+        path, options = fetched.path, _override(query, by_uri)
         return Video(path, VideoId(options.video_id) if options.video_id else VideoId.of_file(path.name), options)
     received = await work.wait(receive_video(request, work.folder, engine.settings.max_upload_bytes))
     options = _override(query, parsed(DetectOptions, received.options))

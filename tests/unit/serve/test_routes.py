@@ -175,8 +175,7 @@ def test_an_error_names_the_video_as_the_client_does(
     path = tmp_path / "a.mp4"
     path.write_bytes(MP4)
     shown = "yard" if not isinstance(error, Problem) else str(path)  # a problem is not about the file
-    message = (error.detail if isinstance(error, Problem) else str(error)).format(path)
-    service.engine.error = Problem(status, kind, message) if isinstance(error, Problem) else type(error)(message)
+    service.engine.error = Problem(status, kind, error.detail.format(path)) if isinstance(error, Problem) else error
     body = {"uri": str(path), "video_id": "yard"}
     assert problem(service.http.post("/detect", json=body), status, kind).startswith(f"{shown}: ")
     assert problem(service.http.post("/detect/stream", json=body), status, kind).startswith(f"{shown}: ")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from headhunt_svc.serve import uris
 from headhunt_svc.serve.uris import UriError, fetch
 from headhunt_svc.settings import Settings
+from headhunt_svc.storage import download
 
 VIDEO = bytes(range(256)) * 40
 
@@ -34,7 +34,11 @@ def resolve(uri: str, root: Path, hosts: tuple[str, ...] = (), limit: int = 2**2
     folder = root.parent / "downloads"
     folder.mkdir(exist_ok=True)
     settings = Settings(uri_roots=(root,), uri_hosts=hosts, max_upload_bytes=limit)
-    return asyncio.run(fetch(uri, folder, settings))
+    fetched = asyncio.run(fetch(uri, folder, settings))
+    path = fetched.path.resolve()
+    if fetched.file is not None:
+        fetched.file.close()
+    return path
 
 
 @pytest.mark.parametrize(
@@ -79,6 +83,17 @@ def test_a_file_below_a_root_is_found(root: Path, form: str) -> None:
 def test_anything_else_is_refused(root: Path, form: str) -> None:
     with pytest.raises(UriError):
         resolve(form.format(root), root)
+
+
+def test_a_file_that_is_exchanged_after_it_was_checked_is_not_read(root: Path) -> None:
+    (root.parent / "downloads").mkdir()
+    fetched = asyncio.run(fetch(f"{root}/fine.mp4", root.parent / "downloads", Settings(uri_roots=(root,))))
+    (root.parent / "secret.mp4").write_bytes(b"secret")
+    for path in (root / "fine.mp4", root / "sub" / "a b.mp4"):
+        path.unlink()
+        path.symlink_to(root.parent / "secret.mp4")
+    assert fetched.path.read_bytes() == VIDEO
+    fetched.file.close()
 
 
 def test_what_is_hidden_and_what_is_missing_look_the_same(root: Path) -> None:
@@ -171,7 +186,7 @@ def test_a_listed_name_may_not_lead_inside(root: Path, server: ThreadingHTTPServ
 def test_a_name_is_looked_up_once(root: Path, server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a name means later cannot lead elsewhere: the address is in the request, the name in its Host line."""
 
-    monkeypatch.setattr(uris, "resolve_address", lambda host, port: "127.0.0.1")
+    monkeypatch.setattr(download, "resolve_address", lambda host, port: "127.0.0.1")
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda host, *a, _real=socket.getaddrinfo, **k: _real(numeric(host), *a, **k)
     )
@@ -190,4 +205,8 @@ def test_without_settings_nothing_is_fetched(root: Path) -> None:
         with pytest.raises(UriError):
             asyncio.run(fetch(uri, root.parent, Settings()))
     settings = Settings.model_validate({"uri_roots": f"/nowhere,{root}"})
-    assert asyncio.run(fetch(f"file://{root}/fine.mp4", root.parent, settings)) == root / "sub" / "a b.mp4"
+    fetched = asyncio.run(fetch(f"file://{root}/fine.mp4", root.parent, settings))
+    assert fetched.path.name == "a b.mp4"
+    assert fetched.path.read_bytes() == VIDEO
+    assert fetched.file is not None
+    fetched.file.close()

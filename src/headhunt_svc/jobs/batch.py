@@ -63,7 +63,7 @@ def _row_name(video: JobVideo, lineage: Sequence[object]) -> str:
         version = [str(info.get(k)) for k in ("size", "mtime", "ETag", "LastModified", "md5Hash", "created")]
     except Exception:  # every store's library has its own; fetching the video will report the cause
         version = [secrets.token_hex()]
-    key = hashlib.sha256(json.dumps([video.model_dump(), version, lineage]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([video.model_dump(exclude_none=True), version, lineage]).encode()).hexdigest()[:32]
     return f"results/{key[:2]}/{key}.json"
 
 

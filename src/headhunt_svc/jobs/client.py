@@ -55,8 +55,10 @@ class Jobs:
         """Disconnect from the database."""
         self._db.destroy()
 
-    def submit(self, request: JobRequest, bundle: Path, allowed: Allowed = lambda _: True) -> str:
+    def submit(self, request: JobRequest, bundle: Path, allowed: Allowed | None = None) -> str:
         """Put a job into the queue and return its id; the same request, detector and key give the same job.
+
+        allowed: what its inputs may be, where they come over HTTP.
 
         Raises:
             ConfigError: inputs or options cannot be used. ArtifactError: no bundle.
@@ -65,7 +67,8 @@ class Jobs:
         check_point(detector, scorer, request.options.operating_point, request.options.smoothing)
         if request.webhook is not None:
             check_url(request.webhook, self.settings)
-        job_id = text_id(f"{detector.detector_id} {request.model_dump_json()}")
+        bounded = " over HTTP" if allowed is not None else ""  # the same request of a user may read more
+        job_id = text_id(f"{detector.detector_id} {request.model_dump_json()}{bounded}")
         if not self._status(f"{job_id}/0"):
             job = {
                 "detector_id": detector.detector_id,

@@ -33,10 +33,14 @@ class JobOptions(_Model):
 
 
 class JobVideo(_Model):
-    """One video: a path, `upload:SHA256` or a URI, and its name in the results."""
+    """One video: a path, `upload:SHA256` or a URI, and its name in the results.
+
+    below: of a job over HTTP, the folder or prefix that the video may not leave; it is then decoded within limits.
+    """
 
     uri: StoredText
     video_id: StoredText
+    below: StoredText | None = None
 
 
 class JobRequest(_Model):

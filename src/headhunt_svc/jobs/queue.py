@@ -12,7 +12,7 @@ from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
 from headhunt_svc.jobs.models import State
 from headhunt_svc.settings import JobSettings
 
-VERSION = "jobs-2"  # of the workflows' arguments: a worker takes only what it understands
+VERSION = "jobs-3"  # of the workflows' arguments: a worker takes only what it understands
 JOBS, WEBHOOKS = "jobs", "webhooks"
 SERIALIZER = DBOSPortableJSONSerializer()
 ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]

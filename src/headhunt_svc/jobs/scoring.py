@@ -60,7 +60,8 @@ class VideoScorer:
         return replace(self, detector=self.detector.at(_camera(video)))._score(video, options)
 
     def _score(self, video: JobVideo, options: Options) -> str:
-        with local(video.uri, self.store.uploads, self.check) as path:
+        limit = Settings().max_upload_bytes
+        with local(video.uri, self.store.uploads, self.check, below=video.below, limit_bytes=limit) as path:
             if not os.path.isfile(path):  # noqa: PTH113 - no file either: a name that is too long
                 with open_video(path):  # names what is wrong
                     pass
@@ -83,7 +84,8 @@ class VideoScorer:
     def _report(self, key: str, path: Path, video: JobVideo, options: Options) -> Report:
         recorder, resume = shared_recorder(Settings()), self.store.checkpoint(key, video.video_id)
         self.store.log_scoring(key, len(resume))
-        sandbox = Settings() if video.uri.startswith(UPLOAD) else None  # a client sent it, who may be hostile
+        is_outside = video.uri.startswith(UPLOAD) or video.below is not None  # a client sent or named it
+        sandbox = Settings() if is_outside else None
         with open_video(path, video.video_id, sandbox, options.stream) as source:
             reader = recorder.probing(self.detector)
             read = self._kept(key, self.detector.read(source, reader, resume), len(resume))

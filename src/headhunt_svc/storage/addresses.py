@@ -1,4 +1,4 @@
-"""The one check of addresses that somebody else names: URLs as they are meant, hosts resolved once, no private networks."""
+"""Checks of addresses that somebody else names: URLs as they are meant, hosts resolved once, no private networks."""
 
 import ipaddress
 import socket

@@ -49,18 +49,18 @@ def open_below(path: Path, roots: Sequence[Path]) -> tuple[BinaryIO, Path]:
     if not path.is_absolute() or ".." in path.parts or folder_of(path, roots) is None:
         raise refused  # before anything is opened
     try:
-        file = open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, _FLAGS))  # noqa: PTH123, SIM115
+        file = open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, _FLAGS))
     except (OSError, ValueError) as exc:
         raise refused from exc
     try:
-        opened = Path(os.readlink(f"/proc/self/fd/{file.fileno()}"))  # as the system has it: no link is followed again
+        opened = Path(f"/proc/self/fd/{file.fileno()}").readlink()  # as the system has it: no link is followed again
         is_below = any(opened.is_relative_to(root.resolve()) for root in roots)
         if not is_below or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise refused
     except BaseException:
         file.close()
         raise
-    return file, opened  # type: ignore[return-value]  # without a buffer it is a FileIO
+    return file, opened
 
 
 def link_to(file: BinaryIO, folder: Path, name: str) -> Path:

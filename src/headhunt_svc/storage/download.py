@@ -65,7 +65,7 @@ async def _address(host: str, port: int) -> str:
     try:
         return await asyncio.to_thread(resolve_address, host, port)
     except PrivateAddressError as exc:
-        raise RefusedError(f"{host} is inside this network: list its address in place of its name if that is meant") from exc
+        raise RefusedError(f"{host} is inside this network: list its address, not its name, if that is meant") from exc
     except OSError as exc:
         raise UnreachableError(f"{host} has no address: try again later") from exc
 

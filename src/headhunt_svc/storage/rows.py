@@ -36,17 +36,17 @@ def _names(header: str, separator: str) -> list[str]:
 class RowFile:
     """One file: its text, and the problems that its reader and its user note, to raise them all at once.
 
-    advice: the way out, for the message about a file that cannot be read.
+    advice: the way out, for the message about a file that cannot be read. content: of the file, where it was read.
 
     Raises:
         DatasetError: the file cannot be read.
     """
 
-    def __init__(self, path: Path, advice: str) -> None:
+    def __init__(self, path: Path, advice: str, content: bytes | None = None) -> None:
         self.path = path
         self._problems: list[tuple[int, str]] = []
         try:
-            content = path.read_bytes()
+            content = path.read_bytes() if content is None else content
         except (OSError, ValueError) as exc:
             raise DatasetError(f"{path} cannot be read ({exc}): {advice}") from exc
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"

@@ -15,6 +15,7 @@ from dbos import DBOSClient
 from conftest import ROOT
 from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
 from headhunt_svc.jobs.client import Jobs, NoSuchJobError
+from headhunt_svc.jobs.inputs import within
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobRequest
 from headhunt_svc.jobs.queue import SERIALIZER, enqueue_options
 from headhunt_svc.settings import JobSettings
@@ -110,7 +111,7 @@ def test_what_cannot_be_scored_is_refused_when_it_is_submitted(jobs: Jobs, foota
         with pytest.raises(ConfigError, match=message):
             submit(jobs, footage, **more)
     with pytest.raises(ConfigError, match="HEADHUNT_JOBS_ROOTS"):
-        jobs.submit(JobRequest.model_validate({"inputs": [str(footage)]}), BUNDLE, lambda _: False)
+        jobs.submit(JobRequest.model_validate({"inputs": [str(footage)]}), BUNDLE, within([], []))
     assert jobs.all() == []
 
 

@@ -1,5 +1,8 @@
 import json
 import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -7,7 +10,7 @@ import pytest
 from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.memory import MemoryFileSystem
 
-from headhunt_svc.errors import ConfigError, UnreachableError, VideoOpenError
+from headhunt_svc.errors import ConfigError, UnreachableError, VideoLimitError, VideoOpenError
 from headhunt_svc.jobs.inputs import StoppedError, expand, local, within
 from headhunt_svc.jobs.models import JobVideo
 
@@ -174,3 +177,190 @@ def test_a_download_is_ended_by_what_check_raises(tmp_path: Path) -> None:
 
     with pytest.raises(StoppedError, match="cancelled"), local("memory://archive/long.mp4", tmp_path, check):
         pass
+
+
+# what comes over HTTP
+
+PREFIXES = (
+    "s3://bucket/day",
+    "http://cameras.example/archive/",
+    "https://other.example",
+    "file:///srv/",
+    "local:///srv/",
+)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/day2/1.mp4",
+        "s3://bucket/day/../secret.mp4",
+        "s3://bucket/day/%2e%2e/secret.mp4",
+        "s3://bucket/day/%252e%252e/secret.mp4",
+        "s3://bucket/day/..%2fsecret.mp4",
+        "s3://bucket/day/..\\secret.mp4",
+        "s3://bucket/day/..;x/secret.mp4",
+        "s3://bucket/day/a.zip::file:///etc/passwd",
+        "s3://user@bucket/day/1.mp4",
+        "s3://buck*/day/1.mp4",
+        "http://cameras.example/archive/%2e%2e/secret.mp4",
+        "http://cameras.example:81/archive/1.mp4",
+        "http://cameras.example.evil.example/archive/1.mp4",
+        "http://user:pass@cameras.example/archive/1.mp4",
+        "https://cameras.example/archive/1.mp4",
+        "https://other.example.evil.example/1.mp4",
+        "https://other.example@evil.example/1.mp4",
+        "https://other.example\\@evil.example/1.mp4",
+        "http://[::/archive/1.mp4",
+        "file:///srv/1.mp4",
+        "local:///srv/1.mp4",
+        "FILE:///srv/1.mp4",
+        "upload:../../etc/passwd",
+        "upload:",
+    ],
+)
+def test_no_uri_leaves_its_prefix(uri: str) -> None:
+    allowed = within([], PREFIXES)
+    assert allowed(uri) is None
+    with pytest.raises(ConfigError, match="may read"):
+        expand([uri], allowed)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/day/1.mp4",
+        "s3://bucket/day/a b..c/50%.mp4",
+        "http://CAMERAS.example:80/archive/1.mp4?token=1",
+        "https://other.example/x/1.mp4",
+        f"upload:{64 * 'a'}",
+    ],
+)
+def test_what_is_below_a_prefix_is_allowed(uri: str) -> None:
+    (video,) = expand([uri], within([], PREFIXES))
+    assert video.uri == uri
+    assert video.below in (*PREFIXES, "upload:")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}/a/loop.mp4",
+        "{}/a/loop/*.mp4",
+        "file://{}/a/x%00.mp4",
+        "{}/a/*/" + 1000 * "y/" + "*",
+        "{}/a/" + 300 * "x" + "*",
+        "{}/a/**/**/*.mp4",
+        "{}/a/fifo.csv",
+        "{}/a/nothing.csv",
+        "{}/a/folder.csv",
+        "{}/a/one.mp4/*",
+    ],
+)
+def test_an_input_that_cannot_be_read_is_a_named_error(footage: Path, text: str) -> None:
+    (footage / "a" / "loop.mp4").symlink_to("loop.mp4")
+    (footage / "a" / "loop").symlink_to("loop")
+    (footage / "a" / "folder.csv").mkdir()
+    os.mkfifo(footage / "a" / "fifo.csv")
+    with pytest.raises(ConfigError):
+        expand([text.format(footage)], within([footage / "a"], []))
+
+
+def test_a_refusal_does_not_tell_what_lies_elsewhere_or_in_a_file(footage: Path) -> None:
+    (footage / "a" / "link").symlink_to(footage / "b")
+    (footage / "a" / "m.csv").write_text("path\n../b/a-secret\n")
+    refusals = set()
+    for text in ("link/two.mp4", "link/nothing.mp4", "li*k/tw*", "li*k/noth*", "m.csv"):
+        with pytest.raises(ConfigError, match="that jobs may read") as raised:
+            expand([f"{footage}/a/{text}"], within([footage / "a"], []))
+        refusals.add(str(raised.value).replace(text, "x").replace("matches no video", "is not"))
+    assert len(refusals) == 1
+    assert "secret" not in refusals.pop()
+
+
+def test_a_manifest_row_that_no_job_can_name_is_an_error_of_the_input(footage: Path) -> None:
+    for uri in ("s3://x/" + 20_000 * "y", "s3://x/a\nb.mp4"):
+        (footage / "m.jsonl").write_text(json.dumps({"uri": uri}))
+        with pytest.raises(ConfigError, match="the path, URI or name of a video"):
+            expand([str(footage / "m.jsonl")])
+
+
+def test_a_path_that_is_none_is_an_error_on_the_command_line_too() -> None:
+    assert expand(["file:///a%00b.mp4"])[0].video_id == "a%00b.mp4"
+
+
+def test_a_file_that_was_exchanged_for_a_link_is_not_read_from_elsewhere(footage: Path) -> None:
+    (video,) = expand([f"{footage}/a/one.mp4"], within([footage / "a"], []))
+    assert video.below == str(footage / "a")
+    with local(video.uri, footage, below=video.below) as path:
+        (footage / "a" / "one.mp4").unlink()
+        (footage / "a" / "one.mp4").symlink_to(footage / "b" / "two.mp4")
+        (footage / "b" / "two.mp4").write_bytes(b"secret")
+        assert path.read_bytes() == b"x"
+        with pytest.raises(VideoOpenError, match=f"^{footage}/a/one.mp4: broken"), local(video.uri, footage) as path:
+            raise VideoOpenError(f"{path}: broken")
+    (footage / "a" / "two.mp4").write_bytes(b"y")
+    for name in ("one.mp4", "nothing.mp4"):
+        with pytest.raises(VideoOpenError, match="no such video"):
+            with local(f"{footage}/a/{name}", footage, below=video.below):
+                pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.server.requests.append(self.path)
+            moved = self.path == "/archive/moved.mp4"
+            status = 302 if moved else 503 if self.path == "/archive/busy.mp4" else 200
+            self.send_response(status)
+            if moved:
+                self.send_header("Location", "/secret.mp4")
+            self.send_header("Content-Length", "8")
+            self.end_headers()
+            self.wfile.write(b"pictures")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.requests = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_host_of_a_job_over_http_cannot_lead_elsewhere(tmp_path: Path, server: ThreadingHTTPServer) -> None:
+    below = f"http://127.0.0.1:{server.server_port}/archive/"
+
+    def read(name: str, limit: int = 100, host: str = "127.0.0.1") -> bytes:
+        limits = {"below": below.replace("127.0.0.1", host), "limit_bytes": limit}
+        with local(f"{below}{name}".replace("127.0.0.1", host), tmp_path, **limits) as path:
+            return path.read_bytes()
+
+    assert read("1.mp4") == b"pictures"
+    for name, limit, host, error, says in (
+        ("moved.mp4", 100, "127.0.0.1", VideoOpenError, "redirects are not followed"),
+        ("busy.mp4", 100, "127.0.0.1", UnreachableError, "answered 503"),
+        ("1.mp4", 7, "127.0.0.1", VideoOpenError, "longer than 7 bytes"),
+        ("1.mp4", 100, "localhost", VideoOpenError, "inside this network"),
+        ("%2e%2e/1.mp4", 100, "127.0.0.1", VideoOpenError, "allowed to read"),
+    ):
+        with pytest.raises(error, match=says):
+            read(name, limit, host)
+    assert server.requests == ["/archive/1.mp4", "/archive/moved.mp4", "/archive/busy.mp4", "/archive/1.mp4"]
+
+
+def test_a_video_of_a_store_has_a_limit_in_jobs_over_http(tmp_path: Path) -> None:
+    fsspec.filesystem("memory").pipe_file("/limited/x.mp4", b"pictures")
+    with local("memory://limited/x.mp4", tmp_path, below="memory://limited", limit_bytes=8) as path:
+        assert path.read_bytes() == b"pictures"
+    with (
+        pytest.raises(VideoLimitError, match="longer than 7 bytes"),
+        local("memory://limited/x.mp4", tmp_path, below="memory://limited", limit_bytes=7),
+    ):
+        pass
+    with local("memory://limited/x.mp4", tmp_path, limit_bytes=7) as path:  # the user's own
+        assert path.read_bytes() == b"pictures"

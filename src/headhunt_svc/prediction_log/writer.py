@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -28,14 +27,13 @@ import pyarrow.compute as pc
 from headhunt_svc.names import CameraName, printable
 from headhunt_svc.prediction_log.metrics import LOST_ROWS, ROWS, STOPPED
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
+from headhunt_svc.storage.retention import Retention
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import parquet_bytes, read_table
 
 logger = logging.getLogger(__name__)
 MERGE = 32  # flushes that become one file, and such files that become one again
 OUTAGE_S = 5.0  # errors one after the other that take so long mean that the store is away: the others are tried later
-SETTLE_S = 3600.0  # no day is removed until a clock that seems to have jumped ahead has run on for so long
-JUMP_DAYS = 2  # more than the clock of the process says
 IDLE_S, MOST_SERIES = 3600.0, 1000  # cameras without rows for so long, or beyond so many, are no longer in memory
 
 
@@ -126,8 +124,8 @@ class PredictionLog:
         self._queue: queue.SimpleQueue[tuple[LogMetadata, pa.Table] | threading.Event | None] = queue.SimpleQueue()
         self._series: dict[tuple[Partition, LogMetadata], _Series] = {}
         self._numbers = itertools.count()
-        self._swept: tuple[date, float] | None = None  # when days were last removed, by both clocks
-        self._jumped: tuple[date, float] | None = None  # the same of a jump of the clock
+        self._swept: date | None = None
+        self._retention = Retention(retention_days)
         self._stopped_in_part = False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
@@ -323,44 +321,21 @@ class PredictionLog:
     def _sweep(self) -> None:
         """Remove days that are older than the retention, once a day."""
         today = self.today()
-        if self._swept is not None and self._swept[0] == today:
-            self._jumped = None
+        if self._swept == today:
             return
         oldest, folders = today - timedelta(days=self.retention_days), dict[date, str]()
         for folder in self.store.glob("day=*"):
             with contextlib.suppress(ValueError):  # a folder that is not ours
                 folders[date.fromisoformat(folder.removeprefix("day="))] = folder
         old = [day for day in folders if day < oldest]
-        if old and not self._is_settled(today, oldest, folders):
+        earlier = max((day.toordinal() for day in folders if day < today), default=None)
+        if not self._retention.may_remove(today.toordinal(), earlier):
             return
-        self._swept, self._jumped = (today, monotonic()), None
+        self._swept = today
         for day in old:
             self.store.remove(folders[day], recursive=True)
         for key in [k for k in self._series if k[0].day < oldest]:
             self._series[key].levels = [[], [], []]
-
-    def _is_settled(self, today: date, oldest: date, days: Iterable[date]) -> bool:
-        """Is today's date believed? One that a jump of the clock has brought is not until SETTLE_S later.
-
-        A jump is more than JUMP_DAYS within a process; when it starts, a date for which all earlier days are too old.
-        """
-        if self._swept is not None:
-            jumped = (today - self._swept[0]).days - (monotonic() - self._swept[1]) / 86_400 > JUMP_DAYS
-        else:
-            newest = max((day for day in days if day < today), default=oldest)
-            jumped = self._jumped is not None or newest < oldest
-        if not jumped:
-            return True
-        if self._jumped is None or self._jumped[0] != today:
-            self._jumped = today, monotonic()
-            logger.warning(
-                "the clock says %s, as after a jump: days of the prediction log before %s are removed if it still says "
-                "so in %g minutes",
-                today,
-                oldest,
-                SETTLE_S / 60,
-            )
-        return monotonic() - self._jumped[1] >= SETTLE_S
 
 
 def _partitioned(rows: pa.Table) -> Iterator[tuple[Partition, pa.Table]]:

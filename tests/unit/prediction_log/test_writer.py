@@ -21,9 +21,9 @@ from prometheus_client import REGISTRY
 from conftest import ROOT
 from headhunt_svc.errors import ArtifactError, OutputError
 from headhunt_svc.names import CameraName
-from headhunt_svc.prediction_log import writer
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.writer import MERGE, Partition, PredictionLog, unmerged_files
+from headhunt_svc.storage import retention
 from headhunt_svc.storage import store as module
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import read_table
@@ -117,7 +117,7 @@ def test_a_clock_that_jumps_ahead_removes_nothing_until_it_has_run_on_for_an_hou
 ) -> None:
     """In a running process, and in one that starts with a wrong clock; a clock that is right removes at once."""
     now = {"today": date(2026, 3, 10), "seconds": 0.0}
-    monkeypatch.setattr(writer, "monotonic", lambda: now["seconds"])
+    monkeypatch.setattr(retention, "monotonic", lambda: now["seconds"])
     days = lambda: sorted(p.name.removeprefix("day=") for p in tmp_path.glob("day=*"))  # noqa: E731
 
     def step(log: PredictionLog, today: date, hours: float, day: int) -> None:

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     max_waiting: int = Field(default=32, ge=0)  # beyond: 429
     deadline_s: float = Field(default=600, gt=0, le=3000)  # of one request, upload included
     grace_s: float = Field(default=30, ge=0)  # to finish after SIGTERM
+    max_connections: int = Field(default=512, gt=0)  # open at once, half of them with a request
     max_upload_bytes: int = Field(default=2 * 1024**3, gt=0)
     upload_folder: Path | None = None  # default: the system's
 
@@ -72,6 +73,7 @@ class JobSettings(BaseSettings):
     attempts: int = Field(default=3, gt=0)  # how often a video may kill the process that scores it
     backoff_s: float = Field(default=1, gt=0)  # first wait after a trouble that may pass; doubles
     backoff_most_s: float = Field(default=60, gt=0)
+    upload_bytes: int = Field(default=256 * 1024**3, gt=0)  # of all videos that were uploaded for jobs
     keep_days: float = Field(default=30, gt=0)  # finished jobs, then purged
     webhook_hosts: Names = ()  # where webhooks may go; none: nowhere
     webhook_private: bool = False  # may such a host have a private address?

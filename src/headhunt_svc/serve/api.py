@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 GONE_POLL_S = 0.5
 FROM_BUNDLE = {"mllm_revision", "prompt", "heads", "segmentation", "operating_points", "fingerprint", "data", "cameras"}
-REFUSALS = problems(400, 408, 413, 415, 422, 429, 504)
+REFUSALS = problems(400, 408, 413, 415, 422, 429, 504, 507)
 router = APIRouter(route_class=LimitedRoute)
 
 
@@ -134,7 +134,7 @@ async def detect_stream(
     return EventSourceResponse(events, sep="\n")
 
 
-@router.post("/score", responses=problems(400, 413, 415, 422, 429))
+@router.post("/score", responses=problems(400, 408, 413, 415, 422, 429))
 async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
     """Score one segment from its frames, and say what each head adds to the logit."""
     check_live(engine.loaded().scorer.background, "the score of one segment")

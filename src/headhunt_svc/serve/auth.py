@@ -3,13 +3,17 @@
 import hashlib
 import hmac
 import ipaddress
+import logging
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from time import monotonic
 
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.settings import Settings
 
+logger = logging.getLogger(__name__)
+_POLL_S = 1.0  # how often the file of keys is looked at
 _MIN_CHARS = 16  # characters of a key
 
 
@@ -93,3 +97,41 @@ def keys_for(settings: Settings, addresses: list[str]) -> Keys | None:
             "HEADHUNT_API_KEYS_FILE, or listen on 127.0.0.1"
         )
     return keys
+
+
+class CurrentKeys:
+    """The keys that count now: a changed HEADHUNT_API_KEYS_FILE is read again, so that keys change without a restart.
+
+    While the file is missing or wrong, the keys before still count, and the log says so.
+    """
+
+    def __init__(self, settings: Settings, addresses: list[str]) -> None:
+        self._settings, self._addresses = settings, addresses
+        self._state, self._next_look = self._file_state(), monotonic() + _POLL_S
+        self._keys = keys_for(settings, addresses)
+
+    def __call__(self) -> Keys | None:
+        """The keys; None where none are needed."""
+        if self._settings.api_keys_file is not None and monotonic() >= self._next_look:
+            self._next_look = monotonic() + _POLL_S
+            state = self._file_state()
+            if state != self._state:
+                self._state = state
+                self._read_again()
+        return self._keys
+
+    def _file_state(self) -> tuple[int, ...]:
+        """What changes when the file does."""
+        try:
+            state = self._settings.api_keys_file.stat() if self._settings.api_keys_file is not None else None
+        except OSError:
+            return ()
+        return (state.st_mtime_ns, state.st_size, state.st_ino, state.st_mode) if state is not None else ()
+
+    def _read_again(self) -> None:
+        try:
+            self._keys = keys_for(self._settings, self._addresses)
+        except ConfigError as exc:
+            logger.error("the changed API keys do not count, those before do: %s", exc)
+        else:
+            logger.info("API keys were read again")

@@ -1,18 +1,22 @@
 """Middleware before every route: request ids, keys, one log line, metrics, and problems instead of plain errors."""
 
+import asyncio
 import logging
 import re
 import time
 import uuid
 from collections.abc import Callable
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.auth import Keys
+from headhunt_svc.serve.connections import LIMITS
 from headhunt_svc.serve.logs import request_id
-from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
+from headhunt_svc.serve.problems import MEDIA_TYPE, RETRY, Problem
 
 logger = logging.getLogger(__name__)
 PROBES = ("/livez", "/readyz", "/healthz")
@@ -25,6 +29,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, keys: Callable[[], Keys | None]) -> None:
         self._app, self._keys = app, keys
+        self._requests = 0  # now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -35,6 +40,7 @@ class Gate:
         id_ = own_id if REQUEST_ID.fullmatch(own_id) else uuid.uuid4().hex
         token = request_id.set(id_)
         started, status, key = time.perf_counter(), 0, None
+        self._requests += 1
         replaced = False  # a problem was sent instead of the answer
 
         async def send_answer(message: Message) -> None:
@@ -56,19 +62,15 @@ class Gate:
         try:
             keys = self._keys()
             key = keys.name_of(Headers(scope=scope).get("authorization")) if keys is not None else None
-            if keys is not None and key is None:
-                way_out = "send a key that this service knows as `Authorization: Bearer KEY`"
-                refusal = Problem(401, "key", way_out, {"WWW-Authenticate": "Bearer"})
-                await refusal.response()(scope, receive, send_answer)
-            else:
-                await self._app(scope, receive, send_answer)
+            await self._answer(scope, keys is None or key is not None)(scope, receive, send_answer)
         except Exception:
             logger.exception("a request failed")
-            if status:
-                raise
-            await send_problem(500)
-            status = 500
+            if not status:
+                await send_problem(500)
+                status = 500
+            # otherwise the server closes the connection; it would log the text of what is raised
         finally:
+            self._requests -= 1
             seconds = time.perf_counter() - started
             route = scope["path"] if scope["path"] in ROUTES else "other"
             route = "/v1/jobs" if scope["path"].startswith("/v1/jobs") else route
@@ -77,3 +79,22 @@ class Gate:
             fields = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 4)}
             logger.info("request", extra={"fields": fields | ({"key": key} if key else {})})
             request_id.reset(token)
+
+    def _answer(self, scope: Scope, known: bool) -> ASGIApp:
+        """What answers this request; `known`: its key is one of ours, or none is needed."""
+        if not known:
+            way_out = "send a key that this service knows as `Authorization: Bearer KEY`"
+            return Problem(401, "key", way_out, {"WWW-Authenticate": "Bearer"}).response()
+        if self._requests > LIMITS.requests:
+            detail = f"{LIMITS.requests} requests are being answered: try again later"
+            return Problem(503, "busy", detail, RETRY).response()
+        return _metrics if scope["path"] == "/metrics" else self._app
+
+
+async def _metrics(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with all metrics of the service, and none of BentoML's: those have a label for every path asked for."""
+    if scope["method"] not in ("GET", "HEAD"):
+        await Problem(405, "route", "GET /metrics", {"Allow": "GET, HEAD"}).response()(scope, receive, send)
+        return
+    text = await asyncio.to_thread(metrics.exposition)
+    await Response(text, media_type=CONTENT_TYPE_LATEST)(scope, receive, send)

@@ -1,6 +1,7 @@
 """The routes under /v1/jobs: batch jobs that `headhunt worker` scores."""
 
 import asyncio
+import sqlite3
 import tempfile
 from pathlib import Path
 from threading import Lock
@@ -20,13 +21,15 @@ from headhunt_svc.jobs.inputs import UPLOAD, within
 from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest
 from headhunt_svc.jobs.rows import save_parquet
 from headhunt_svc.serve.openapi import BINARY, answer, problems, video_body
-from headhunt_svc.serve.problems import Handlers, Problem
+from headhunt_svc.serve.problems import RETRY, Handlers, Problem, disk_full
+from headhunt_svc.serve.quota import Quota
 from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute
 from headhunt_svc.serve.uploads import receive_video
 from headhunt_svc.storage.files import move_file, sha256
 
 PARQUET, JSON_LINES = "application/vnd.apache.parquet", "application/x-ndjson"
 router = APIRouter(prefix="/jobs", route_class=LimitedRoute)
+REFUSALS = problems(400, 408, 413, 415, 422, 429, 504, 507)
 _lock = Lock()
 
 
@@ -66,14 +69,22 @@ JobId = Annotated[str, PathParameter(json_schema_extra={"pattern": f"^{JOB_ID}$"
 async def _on_error(_: Request, exc: Exception) -> Response:
     if isinstance(exc, NoSuchJobError):
         return Problem(404, "job", str(exc)).response()
-    detail = "the database of the jobs does not answer: try again later"
-    return Problem(503, "database", detail, {"Retry-After": "5"}).response()
+    cause = exc.orig if isinstance(exc, sqlalchemy.exc.DBAPIError) else exc
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", None) == "53100":
+        return disk_full().response()
+    if isinstance(exc, (UnreachableError, sqlalchemy.exc.OperationalError)):
+        detail = "the database of the jobs does not answer: try again later"
+    else:
+        detail = "the database of the jobs is damaged: restore it from a backup, or let jobs begin with a new one"
+    return Problem(503, "database", detail, RETRY).response()
 
 
-HANDLERS: Handlers = dict.fromkeys((NoSuchJobError, UnreachableError, sqlalchemy.exc.OperationalError), _on_error)
+HANDLERS: Handlers = dict.fromkeys(
+    (NoSuchJobError, UnreachableError, sqlalchemy.exc.DatabaseError, sqlite3.DatabaseError), _on_error
+)
 
 
-@router.post("", status_code=202, responses=problems(400, 413, 415, 422))
+@router.post("", status_code=202, responses=problems(400, 408, 413, 415, 422, 507))
 def submit_job(
     job_request: JobRequest,
     response: Response,
@@ -96,15 +107,21 @@ def jobs(queue: Queue) -> JobList:
     return JobList(jobs=tuple(queue.all()))
 
 
-@router.post("/uploads", status_code=201, responses=problems(400, 408, 413, 415, 422), openapi_extra=video_body())
+@router.post("/uploads", status_code=201, responses=REFUSALS, openapi_extra=video_body())
 async def upload_for_jobs(request: Request, engine: CurrentEngine, queue: Queue) -> Uploaded:
     """Send a video that a job can name: as the body, or as the field `video`."""
     folder = queue.store.uploads
     folder.mkdir(parents=True, exist_ok=True)
-    received = await receive_video(request, folder, engine.settings.max_upload_bytes)
-    size = received.path.stat().st_size
-    name = await asyncio.to_thread(sha256, received.path)
-    await asyncio.to_thread(move_file, received.path, folder / name)
+    state = request.app.state
+    if not hasattr(state, "quota"):
+        state.quota = Quota(folder)
+    quota: Quota = state.quota
+    async with engine.admitted() as work:  # a deadline, a limited number at once, and an end when the service stops
+        with quota.taking(queue.settings.upload_bytes) as take:
+            received = await work.wait(receive_video(request, folder, engine.settings.max_upload_bytes, take))
+            size = received.path.stat().st_size
+            name = await asyncio.to_thread(sha256, received.path)
+            await asyncio.to_thread(move_file, received.path, folder / name)
     return Uploaded(uri=f"{UPLOAD}{name}", size=size)
 
 

@@ -1,6 +1,10 @@
 """Every Prometheus metric of the service; the rules and dashboards in monitoring/ use these names."""
 
-from prometheus_client import Counter, Gauge, Histogram
+import os
+from pathlib import Path
+
+import psutil
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 SCORES = tuple(i / 20 for i in range(1, 21))
@@ -35,3 +39,24 @@ def camera(name: str) -> str:
         _cameras.add(name)
         return name
     return "other"
+
+
+def exposition() -> bytes:
+    """All metrics in the text format of Prometheus, of all processes where BentoML has set that up."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def forget_dead_processes() -> None:
+    """Drop what processes that have ended say about now; a worker that was killed cannot do it itself."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return
+    for path in Path(folder).glob("*.db"):
+        pid = path.stem.rpartition("_")[2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            multiprocess.mark_process_dead(int(pid), folder)  # type: ignore[no-untyped-call]

@@ -22,8 +22,9 @@ _STATUS = {
     415: "Wrong content type.",
     422: "No such video can be scored.",
     429: "Too many wait; see Retry-After.",
-    503: "Not ready, or stopping.",
+    503: "Not ready, busy, or stopping.",
     504: "Not done within the deadline.",
+    507: "A disk is full, or the quota of uploads is used.",
 }
 
 Responses = dict[int | str, dict[str, Any]]

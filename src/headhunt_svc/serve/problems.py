@@ -1,5 +1,6 @@
 """Errors as HTTP answers: application/problem+json (RFC 9457), with what is wrong and the way out."""
 
+import errno
 import typing
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
@@ -16,6 +17,8 @@ from headhunt_svc.names import printable
 from headhunt_svc.serve.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room on the disk
+RETRY = {"Retry-After": "5"}
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -60,6 +63,8 @@ def problem_of(error: HTTPException | HeadHuntError) -> Problem:
         return Problem(422, "video", str(error))
     if isinstance(error, ConfigError):
         return Problem(400, "options", str(error))
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+        return disk_full()
     kind = "detector" if isinstance(error, ArtifactError) else "internal"
     return Problem(500, kind, str(error))
 
@@ -98,5 +103,21 @@ async def _on_error(_: Request, exc: HTTPException | HeadHuntError) -> Response:
     return problem_of(exc).response()
 
 
+def disk_full() -> Problem:
+    """The answer where nothing more can be written."""
+    return Problem(507, "storage", "a disk of this service is full: tell who runs it, or try again later", RETRY)
+
+
+async def _on_os_error(_: Request, exc: OSError) -> Response:
+    if exc.errno not in FULL:
+        raise exc
+    return disk_full().response()
+
+
 Handlers = dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]
-HANDLERS: Handlers = {RequestValidationError: _on_invalid, HeadHuntError: _on_error, HTTPException: _on_error}
+HANDLERS: Handlers = {
+    RequestValidationError: _on_invalid,
+    HeadHuntError: _on_error,
+    HTTPException: _on_error,
+    OSError: _on_os_error,
+}

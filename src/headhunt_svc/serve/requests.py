@@ -1,11 +1,12 @@
 """What the routes take from a request: the engine, JSON within a limit, a video with its options."""
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from headhunt_svc.names import VideoId
@@ -16,6 +17,7 @@ from headhunt_svc.serve.uploads import receive_video
 from headhunt_svc.serve.uris import fetch
 
 JSON_LIMIT_BYTES = 16 * 1024**2
+JSON_S = 60.0  # for the whole of it
 
 
 class JsonRequest(Request):
@@ -26,18 +28,33 @@ class JsonRequest(Request):
         """Does the content type say so?"""
         return self.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"
 
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """The body in pieces. Raises Problem (408) where the client hangs up."""
+        try:
+            async for chunk in super().stream():
+                yield chunk
+        except ClientDisconnect as exc:
+            raise Problem(408, "gone", "the client hung up") from exc
+
     async def body(self) -> bytes:
-        """The body. Raises Problem (415, 413)."""
+        """The body. Raises Problem (415, 413, 408)."""
         if not hasattr(self, "_body"):
             if not self.is_json:
                 raise Problem(415, "upload", "send the body as application/json")
-            body = bytearray()
-            async for chunk in self.stream():
-                body += chunk
-                if len(body) > JSON_LIMIT_BYTES:
-                    raise Problem(413, "upload", f"a JSON body may have {JSON_LIMIT_BYTES} bytes")
-            self._body = bytes(body)
+            try:
+                async with asyncio.timeout(JSON_S):
+                    self._body = await self._whole()
+            except TimeoutError as exc:
+                raise Problem(408, "slow", f"the JSON body did not arrive within {JSON_S:g} s: send it again") from exc
         return self._body
+
+    async def _whole(self) -> bytes:
+        body = bytearray()
+        async for chunk in self.stream():
+            body += chunk
+            if len(body) > JSON_LIMIT_BYTES:
+                raise Problem(413, "upload", f"a JSON body may have {JSON_LIMIT_BYTES} bytes")
+        return bytes(body)
 
 
 class LimitedRoute(APIRoute):

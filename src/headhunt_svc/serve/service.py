@@ -4,19 +4,22 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import bentoml
 import psutil
+from bentoml._internal.server.http import traffic
+from starlette.types import ASGIApp
 
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.model import fetch_model
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.serve import logs
+from headhunt_svc.serve import connections, logs, metrics
 from headhunt_svc.serve.api import create_app
-from headhunt_svc.serve.auth import Keys, keys_for
+from headhunt_svc.serve.auth import CurrentKeys, Keys
 from headhunt_svc.serve.engine import Engine
 from headhunt_svc.serve.gate import Gate
 from headhunt_svc.serve.packaging import MODEL
@@ -54,7 +57,12 @@ def _exit(exc: Exception) -> NoReturn:
 class ProcessKeys:
     """Set once the service knows where it listens; until then no key is accepted."""
 
-    keys: Keys | None = Keys(())
+    keys: Callable[[], Keys | None] = staticmethod(lambda: Keys(()))
+
+
+def _no_timeout(app: ASGIApp, timeout: float) -> ASGIApp:
+    """In the place of BentoML's timeout, which keeps a timer for all of its time after each request, however short."""
+    return app
 
 
 @bentoml.service(
@@ -63,7 +71,7 @@ class ProcessKeys:
     resources={"gpu": 1} if os.environ.get("CUDA_VISIBLE_DEVICES") else {},
     traffic={"timeout": TIMEOUT_S},
     logging={"access": {"enabled": False}},
-    metrics={"enabled": True},
+    metrics={"enabled": False},  # they have a label for every path that anybody asks for; see Gate
 )
 @bentoml.asgi_app(app, path="/v1")
 class HeadHunt:
@@ -73,7 +81,9 @@ class HeadHunt:
         settings = Settings()
         logs.configure("INFO" if settings.log_level == "WARNING" else settings.log_level)
         try:
-            ProcessKeys.keys = keys_for(settings, _listening_addresses())
+            ProcessKeys.keys = CurrentKeys(settings, _listening_addresses())
+            connections.LIMITS.set(settings.max_connections)
+            metrics.forget_dead_processes()
             self.engine = Engine(settings, bundle_folder(settings))
         except (HeadHuntError, bentoml.exceptions.NotFound) as exc:
             _exit(exc)
@@ -103,4 +113,6 @@ class HeadHunt:
             raise SystemExit(f"error: cannot serve: {exc}") from exc
 
 
-HeadHunt.add_asgi_middleware(Gate, keys=lambda: ProcessKeys.keys)  # type: ignore[attr-defined]  # added by the decorator
+HeadHunt.add_asgi_middleware(Gate, keys=lambda: ProcessKeys.keys())  # type: ignore[attr-defined]  # added by the decorator
+traffic.TimeoutMiddleware = _no_timeout  # type: ignore[assignment,misc]
+connections.install()

@@ -1,7 +1,7 @@
 """Stream the video in a request's body (multipart or raw) to a file, without holding it in memory."""
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -58,8 +58,12 @@ def looks_like_video(head: bytes) -> bool:
     )
 
 
-async def receive_video(request: Request, folder: Path, limit_bytes: int) -> Received:
+async def receive_video(
+    request: Request, folder: Path, limit_bytes: int, take: Callable[[int], object] = lambda n: None
+) -> Received:
     """Stream the body to a new file in `folder`; multipart: the field `video` is the file, others are options.
+
+    take: called with the size of each piece before it is written; may raise.
 
     Raises:
         UploadError: 413 longer than limit_bytes, 400 empty or broken, 415 not a video, 422 wrong fields. Nothing is
@@ -73,10 +77,11 @@ async def receive_video(request: Request, folder: Path, limit_bytes: int) -> Rec
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes + _FORM_OVERHEAD * multipart:
         raise _too_large(limit_bytes)
-    with NamedTemporaryFile(dir=folder, prefix="video-", delete=False) as f:
-        path = Path(f.name)
-        try:
-            target = _Target(f, limit_bytes)
+    file = NamedTemporaryFile(dir=folder, prefix="video-", delete=False)  # closed below
+    path = Path(file.name)
+    try:
+        with file as f:  # to close it may fail, too: the disk may be full
+            target = _Target(f, limit_bytes, take)
             filename, options = None, dict[str, str]()
             if multipart:
                 form = _Form(request, target)
@@ -86,9 +91,9 @@ async def receive_video(request: Request, folder: Path, limit_bytes: int) -> Rec
                 async for chunk in request.stream():
                     target.write(chunk)
             target.check()
-        except BaseException:
-            path.unlink()
-            raise
+    except BaseException:
+        path.unlink()
+        raise
     return Received(path, filename, options)
 
 
@@ -102,6 +107,7 @@ class _Target:
 
     file: IO[bytes]
     limit_bytes: int
+    take: Callable[[int], object]
     size: int = 0
     head: bytes = b""
 
@@ -109,6 +115,7 @@ class _Target:
         self.size += len(data)
         if self.size > self.limit_bytes:
             raise _too_large(self.limit_bytes)
+        self.take(len(data))
         if len(self.head) < _HEAD:
             self.head = (self.head + data)[:_HEAD]
             if len(self.head) == _HEAD:

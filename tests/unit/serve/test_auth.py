@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.serve.auth import Keys, keys_for, required
+from headhunt_svc.serve.auth import CurrentKeys, Keys, keys_for, required
 from headhunt_svc.settings import Settings
 
 ONE, TWO = "k" * 20, "another-key-of-length"
@@ -103,3 +103,30 @@ def test_without_keys_only_loopback_is_served() -> None:
     assert keys_for(settings(f"gate:{ONE}"), ["127.0.0.1"]) is not None
     with pytest.raises(ConfigError, match=r"listening on 0\.0\.0\.0 needs API keys"):
         keys_for(settings(), ["127.0.0.1", "0.0.0.0"])
+
+
+def test_a_changed_file_of_keys_counts_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("headhunt_svc.serve.auth.monotonic", lambda: now[0])
+    file = tmp_path / "keys"
+    file.write_text(f"yard:{ONE}\n")
+    file.chmod(0o600)
+    current = CurrentKeys(settings(file=file), ["0.0.0.0"])
+
+    def names() -> list[str | None]:
+        now[0] += 10
+        return [current().name_of(f"Bearer {key}") for key in (ONE, TWO)]
+
+    assert names() == ["yard", None]
+    file.write_text(f"yard:{ONE}\ngate:{TWO}\n")
+    assert names() == ["yard", "gate"]
+    file.write_text(f"gate:{TWO}\n")
+    assert names() == [None, "gate"]
+    for broken in ("", "nonsense", f"gate:{ONE}\ngate:{TWO}\n"):  # half a file, a slip: those before still count
+        file.write_text(broken)
+        assert names() == [None, "gate"]
+    file.unlink()
+    assert names() == [None, "gate"]
+    file.write_text(f"yard:{ONE}\n")
+    file.chmod(0o600)
+    assert names() == ["yard", None]

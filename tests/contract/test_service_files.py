@@ -34,6 +34,6 @@ def test_the_bento_requires_what_the_package_requires() -> None:
 
 def test_before_the_service_knows_where_it_listens_no_key_opens() -> None:
     """In a process of its own: importing the service is what a server does first."""
-    code = "from headhunt_svc.serve.service import ProcessKeys; assert ProcessKeys.keys().name_of('Bearer x' * 9) is None"
+    code = "from headhunt_svc.serve.service import ProcessKeys as P; assert P.keys().name_of('Bearer x' * 9) is None"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ the service is killed, started again and stopped while clients send.
 """
 
 import argparse
+import json
 import os
 import random
 import re
@@ -295,13 +296,15 @@ def make_clips(folder: Path, given: Path | None) -> dict[Path, Report | None]:
     return {clip: expected(detector, clip) for clip in sorted(folder.iterdir())}
 
 
-def damage(home: Path, server: Server, logs: list[Path]) -> list[str]:
+def damage(home: Path, logs: list[Path]) -> list[str]:
     """Errors in the logs, and files of the prediction log that cannot be read."""
+    services = sorted((home / "bentoml").glob("*.log"))
+    entries = [json.loads(line) for log in services for line in log.read_text().splitlines() if line.startswith("{")]
     texts = (
-        f"{line['message']}: {line.get('traceback', '')[-200:]}" for line in server.lines if line["level"] in ERRORS
+        f"{entry['message']}: {entry.get('traceback', '')[-200:]}" for entry in entries if entry["level"] in ERRORS
     )
     wrong = [f"{n} times in the service's log: {text}" for text, n in Counter(texts).items()]
-    for log in logs:
+    for log in [*logs, *services]:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         print(f"{log.name}: {len(lines)} lines")
         raised = Counter(line.split(":")[0] for line in lines if RAISED.match(line))
@@ -372,7 +375,7 @@ def main() -> None:
         exits = {worker.name: worker.stop(signal.SIGTERM) for worker in (steady, restarted)}
         wrong += [f"exit code {code} of the worker {name} after SIGTERM" for name, code in exits.items() if code]
         wrong += left(home, "after the end")
-        wrong += damage(home, server, [steady.log, restarted.log, server.log_file])
+        wrong += damage(home, [steady.log, restarted.log])
     wrong += [f"{n} times: {text}" for text, n in target.faults.most_common()]
     wrong += [leak for name, rows in measured.items() for leak in leaks(name, rows)]
     for answer, n in sorted(target.answers.items()):

@@ -22,6 +22,7 @@ from prometheus_client import start_http_server
 from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.jobs import metrics
 from headhunt_svc.jobs.client import Jobs
+from headhunt_svc.jobs.logs import shorten
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
 from headhunt_svc.jobs.process import ScoringProcess
 from headhunt_svc.jobs.queue import JOBS, SERIALIZER, VERSION, WEBHOOKS, enqueue_options, videos_queue
@@ -182,6 +183,7 @@ class Worker:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stopping.set())
+        shorten(logging.getLogger("dbos"))
         with _locked_name(self.store.workers, name) as locked_name:
             self.jobs = self._with_database(locked_name, lambda: Jobs(self.settings))
             self.process.start()

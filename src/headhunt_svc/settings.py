@@ -50,10 +50,11 @@ class Settings(BaseSettings):
     upload_folder: Path | None = None  # default: the system's
 
     # what a video that comes over the network may be and use (docs/security.md)
+    memory_mib: int | None = Field(default=None, ge=512)  # of all videos together; default: half of the machine's
     max_duration_s: float = Field(default=3600, gt=0)
     max_pixels: int = Field(default=2**25, gt=0)  # of one picture: 7680 x 4320 fits
     max_frames: int = Field(default=500_000, gt=0)
-    decode_memory_mib: int = Field(default=2048, gt=0)
+    decode_memory_mib: int = Field(default=6144, gt=0)  # 7680 x 4320 at 30 frames a second fits
     decode_cpu_s: int = Field(default=3600, gt=0)
     decode_stall_s: float = Field(default=60, gt=0)
     api_keys: SecretStr | None = None  # name:key,name:key

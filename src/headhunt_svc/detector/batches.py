@@ -118,7 +118,8 @@ def pixel_batches(
 ) -> Generator[PixelBatch]:
     """A video's segments, `size` at a time, preprocessed.
 
-    Decoding and preprocessing run up to two batches ahead of the model; memory does not grow with the video.
+    Decoding and preprocessing run up to two batches ahead of the model; memory does not grow with the video
+    (video/memory.py estimates it).
     """
     cache = VisionCache(params.frame_s(video.fps))
 
@@ -129,9 +130,14 @@ def pixel_batches(
             quality = picture_quality(piece.pictures)
             segment = TimedSegment(piece.segment, piece.start_s, piece.stop_s, quality, lost - lost_before)
             lost_before = lost
-            yield segment, extractor.preprocess(piece.pictures)
+            pixels = extractor.preprocess(piece.pictures)
+            del piece  # else its pictures stay while the next ones arrive
+            yield segment, pixels
+            del pixels
 
     with closing(prefetch(preprocessed(), 2 * size)) as ready:
         while group := list(islice(ready, size)):
-            segments = tuple(segment for segment, _ in group)
-            yield PixelBatch(segments, torch.stack([pixels for _, pixels in group]), cache)
+            batch = PixelBatch(tuple(s for s, _ in group), torch.stack([pixels for _, pixels in group]), cache)
+            del group  # else its pixels stay beside their copy in the batch
+            yield batch
+            del batch

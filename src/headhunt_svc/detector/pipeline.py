@@ -43,6 +43,7 @@ from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import DESCRIBE
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import OperatingPoint, Scorer
+from headhunt_svc.video.memory import PictureSize, reader_mib
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.source import VideoFacts, VideoSource, VideoState
 
@@ -287,6 +288,11 @@ class Detector(Reporter):
             )
         if options.describe:
             check_live(self.scorer.background, "descriptions (their pictures would all be kept until the end)")
+
+    def reader_mib(self, size: PictureSize) -> int:
+        """What scoring a video of such pictures needs beside its decoder and the model."""
+        prepared_bytes = self.extractor.prepared_bytes(size.height, size.width)
+        return reader_mib(size, self.bundle.segmentation, prepared_bytes, self.batch_segments)
 
     def features(
         self, pixels: torch.Tensor, cache: VisionCache, frames: Frames

@@ -19,6 +19,7 @@ from headhunt_svc.model.prefix import SharedPrefix, common_prefix
 from headhunt_svc.types import HeadRef
 
 logger = logging.getLogger(__name__)
+_COPIED_BYTES = 2**24  # of pictures that are resized at the same time
 
 Clips = torch.Tensor | Sequence[torch.Tensor]  # float[segment, frame, 3, h, w], or one float[frame, 3, h, w] a segment
 Frames = Sequence[tuple[int, ...]]  # every segment's frame numbers in its video
@@ -118,12 +119,24 @@ class Extractor:
     def preprocess(
         self, pictures: UInt8[np.ndarray, "frame height width 3"]
     ) -> Float32[torch.Tensor, "frame 3 resized_height resized_width"]:
-        """Resize (antialiased bicubic, on uint8) and normalise pictures as the checkpoint wants them."""
-        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
-        for size in self.family.resize_steps(self.config, self.preprocessing, x.shape[2], x.shape[3]):
-            if tuple(x.shape[-2:]) != size:
-                x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
-        return torch.as_tensor((x.float() / 255 - self.mean) / self.std)
+        """Resize (antialiased bicubic, on uint8) and normalise pictures as the checkpoint wants them.
+
+        Large pictures one by one: all at once give the same, but with a copy of them all in memory.
+        """
+        steps = self.family.resize_steps(self.config, self.preprocessing, *pictures.shape[1:3])
+        resized = []
+        for some in torch.from_numpy(pictures).split(max(_COPIED_BYTES // pictures[0].nbytes, 1)):
+            x = some.permute(0, 3, 1, 2).contiguous()
+            for size in steps:
+                if tuple(x.shape[-2:]) != size:
+                    x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
+            resized.append(x)
+        return torch.as_tensor((torch.cat(resized).float() / 255 - self.mean) / self.std)
+
+    def prepared_bytes(self, height: int, width: int) -> int:
+        """The size in memory of a picture of this size after `preprocess`."""
+        rows, columns = self.family.resize_steps(self.config, self.preprocessing, height, width)[-1]
+        return 4 * 3 * rows * columns
 
     def clip(
         self, pixels: Float[torch.Tensor, "*segment frame 3 height width"], cache: VisionCache | None = None

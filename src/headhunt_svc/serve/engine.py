@@ -21,12 +21,15 @@ from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, VideoError
 from headhunt_svc.names import camera_of
 from headhunt_svc.serve import metrics
+from headhunt_svc.serve.memory import MemoryBudget, available_mib
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, Segment
-from headhunt_svc.video.opening import open_video
-from headhunt_svc.video.sandbox import start
+from headhunt_svc.video.memory import OPENING_MIB
+from headhunt_svc.video.memory import decoder_mib as decoder_mib_of
+from headhunt_svc.video.opening import sandboxed
+from headhunt_svc.video.sandbox import SandboxedReader, start
 
 if TYPE_CHECKING:  # BentoML's supervisor imports this, too, and needs no torch: `Engine.load` imports it
     from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch
@@ -125,6 +128,7 @@ class Engine:
         self.stopping = False
         self._runner: Runner | None = None
         self._slots = asyncio.Semaphore(settings.max_videos)
+        self._memory = MemoryBudget(settings.memory_mib or available_mib() // 2)
         self._pool = ThreadPoolExecutor(settings.max_videos, "video")
         self._works: set[Work] = set()
         self._loop = asyncio.get_running_loop()
@@ -249,7 +253,7 @@ class Engine:
             scored = time.perf_counter()
 
         try:
-            with open_video(video.path, video.name, self.settings, options.stream) as source:
+            with self._opened(work, video) as source:
                 batches = detector.score(source, self.recorder.probing(detector, work), options=options)
                 batches = self.recorder.record(detector, video.name, batches, options, camera=camera or None)
                 with closing(batches):
@@ -263,6 +267,28 @@ class Engine:
         work.seconds["decode"] = scored - started - work.seconds.get("model", 0.0)
         self._count(work, report, camera)
         return report
+
+    @contextmanager
+    def _opened(self, work: Work, video: Video) -> Iterator[SandboxedReader]:
+        """The video, once there is memory for it; raises VideoLimitError where there never is."""
+        needed_mib = 0  # not known before the file is open
+        while True:
+            share_mib = needed_mib or OPENING_MIB
+            with (
+                self._memory.share(share_mib, work.check, video.name) as share,
+                sandboxed(video.path, video.name, self.settings, video.options.stream) as source,
+            ):
+                reader_mib = work.detector.reader_mib(source.size)
+                decoder_mib = min(
+                    decoder_mib_of(source.size, work.detector.bundle.segmentation),
+                    self.settings.decode_memory_mib,
+                    max(self._memory.total_mib - reader_mib, OPENING_MIB),
+                )
+                needed_mib = reader_mib + decoder_mib
+                if share.grow(needed_mib):
+                    source.allow(decoder_mib)
+                    yield source
+                    return
 
     def _count(self, work: Work, report: Report, camera: str) -> None:
         for stage in ("decode", "model", "locate"):

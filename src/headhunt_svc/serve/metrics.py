@@ -24,6 +24,9 @@ BATCH_SEGMENTS = Histogram(
 )
 MODEL_SECONDS = Histogram("headhunt_model_seconds", "One model call.", buckets=SECONDS)
 GPU_MEMORY_BYTES = Gauge("headhunt_gpu_memory_bytes", "Allocated on the GPU.", multiprocess_mode="livesum")
+MEMORY_RESERVED_BYTES = Gauge(
+    "headhunt_memory_reserved_bytes", "Reserved for the videos being scored.", multiprocess_mode="livesum"
+)
 READY = Gauge("headhunt_ready", "1 once the model reproduced its golden vectors.", multiprocess_mode="livemin")
 DECODE_FAILURES = Counter("headhunt_decode_failures", "Videos refused, or with gaps, by cause.", ["cause"])
 SCORE = Histogram("headhunt_score", "Smoothed scores of segments.", ["camera"], buckets=SCORES)

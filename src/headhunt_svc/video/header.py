@@ -1,5 +1,6 @@
 """Compares what a file states with the limits, and with what was read of it."""
 
+import math
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import av
 
 from headhunt_svc.errors import VideoLimitError
 from headhunt_svc.video.container import VideoLimits
+from headhunt_svc.video.memory import PictureSize
 from headhunt_svc.video.source import Gap
 
 _WITH_SECONDS_ONLY = ("asf", "flv", "matroska,webm")  # containers whose headers count no pictures
@@ -28,6 +30,15 @@ def checked_codec(path: Path, stream: av.VideoStream, limits: VideoLimits) -> av
             f"{path}: {size} is more than {limits.max_pixels} pixels; scale it down or raise max_pixels"
         )
     return codec
+
+
+def stated_size(codec: av.VideoCodecContext, fps: float, limits: VideoLimits) -> PictureSize:
+    """What the file states about its pictures; where it does not state a size, the largest that is allowed."""
+    if not codec.width * codec.height or codec.format is None:
+        side = math.isqrt(limits.max_pixels)
+        return PictureSize(side, side, 3 * side * side, fps)
+    decoded_bytes = codec.width * codec.height * codec.format.padded_bits_per_pixel // 8
+    return PictureSize(codec.width, codec.height, decoded_bytes, fps)
 
 
 def lost_by_header(

@@ -26,8 +26,13 @@ def open_video(
     name = video_id or escape(path.name)
     if sandbox is None:
         return VideoReader(path, number=stream, video_id=name)
+    return sandboxed(path, name, sandbox, stream)
+
+
+def sandboxed(path: Path, video_id: str, settings: Settings, stream: int | None = None) -> SandboxedReader:
+    """Open a video file in a separate process: see `open_video`."""
     limits = VideoLimits(
-        max_duration_s=sandbox.max_duration_s, max_pixels=sandbox.max_pixels, max_frames=sandbox.max_frames
+        max_duration_s=settings.max_duration_s, max_pixels=settings.max_pixels, max_frames=settings.max_frames
     )
-    process = ProcessLimits(sandbox.decode_memory_mib, sandbox.decode_cpu_s, sandbox.decode_stall_s)
-    return SandboxedReader(path, limits, process, stream, video_id=name)
+    process = ProcessLimits(settings.decode_memory_mib, settings.decode_cpu_s, settings.decode_stall_s)
+    return SandboxedReader(path, limits, process, stream, video_id=video_id)

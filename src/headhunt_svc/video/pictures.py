@@ -1,10 +1,12 @@
 """Turns decoded frames into upright RGB pictures."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import av
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer, Type
+from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 
@@ -13,6 +15,7 @@ class Orientation:
 
     def __init__(self) -> None:
         self._turns: dict[int, tuple[bool, bool, bool]] = {}
+        self._converter = VideoReformatter()  # of its own, each frame would start 16 threads, with 8 MiB of stack each
 
     def _of(self, frame: av.VideoFrame) -> tuple[bool, bool, bool]:
         """What the container's display matrix asks for: transpose, then mirror left-right, then top-bottom.
@@ -32,7 +35,7 @@ class Orientation:
 
     def upright(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
         """The picture as RGB, turned and mirrored as the container asks for."""
-        picture = frame.to_ndarray(format="rgb24")
+        picture = self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         transposed, mirrored, upside_down = self._of(frame)
         if transposed:
             picture = picture.transpose(1, 0, 2)
@@ -41,6 +44,14 @@ class Orientation:
         if upside_down:
             picture = picture[::-1]
         return np.ascontiguousarray(picture)
+
+    def all_upright(self, frames: Sequence[av.VideoFrame]) -> UInt8[np.ndarray, "frame height width 3"]:
+        """The pictures of a segment, which may repeat; memory holds them once, and one more."""
+        width, height = self.upright_size(frames[0])
+        pictures = np.empty((len(frames), height, width, 3), np.uint8)
+        for i, frame in enumerate(frames):
+            pictures[i] = pictures[i - 1] if i and frame is frames[i - 1] else self.upright(frame)
+        return pictures
 
 
 def _turns(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

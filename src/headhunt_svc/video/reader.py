@@ -32,7 +32,8 @@ from headhunt_svc.video.container import (
     open_file,
     video_streams,
 )
-from headhunt_svc.video.header import checked_codec, lost_by_header
+from headhunt_svc.video.header import checked_codec, lost_by_header, stated_size
+from headhunt_svc.video.memory import PictureSize
 from headhunt_svc.video.packets import CheckedPacket, Packets
 from headhunt_svc.video.pictures import Orientation
 from headhunt_svc.video.source import Gap, SegmentPictures, VideoSource
@@ -132,6 +133,11 @@ class VideoReader(VideoSource):
             self._check_duration((self._container.duration or 0) / 1e6)
         codec.options = {"max_pixels": str(self.limits.max_pixels), "err_detect": _STRICT}
         self.stream, self.streams = self._stream.index, tuple(s.index for s in video_streams(self._container))
+
+    @property
+    def size(self) -> PictureSize:
+        """What the file states about its pictures, once it is open."""
+        return stated_size(self._stream.codec_context, self.fps, self.limits)
 
     def _check_duration(self, duration_s: float) -> None:
         limit = self.limits.max_duration_s
@@ -305,12 +311,10 @@ class VideoReader(VideoSource):
         base, clock = 0, self._clock
 
         def with_pictures(segment: Segment) -> SegmentPictures:
-            pictures = {i: self._orientation.upright(buffer[i - base][1]) for i in segment.frame_indices}
+            pictures = self._orientation.all_upright([buffer[i - base][1] for i in segment.frame_indices])
             start, stop = (i - base for i in segment.span)
             stop_s = buffer[stop][0] if stop < len(buffer) else buffer[-1][0] + clock.step_s
-            return SegmentPictures(
-                segment, np.stack([pictures[i] for i in segment.frame_indices]), buffer[start][0], stop_s
-            )
+            return SegmentPictures(segment, pictures, buffer[start][0], stop_s)
 
         for timestamp, frame in self._frames():
             if clock.push(timestamp):

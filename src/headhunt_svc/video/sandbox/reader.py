@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from headhunt_svc.names import escape, printable
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import FrameSpan, Segment
 from headhunt_svc.video.container import VideoLimits, open_file
+from headhunt_svc.video.memory import OPENING_MIB, PictureSize
 from headhunt_svc.video.sandbox import wire
 from headhunt_svc.video.sandbox.wire import ProcessLimits
 from headhunt_svc.video.source import SegmentPictures, VideoSource
@@ -52,7 +54,11 @@ class _Starter:
                     [sys.executable, "-m", "headhunt_svc.video.sandbox.worker", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
-                    env={"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"},
+                    env={
+                        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+                        "OMP_NUM_THREADS": "1",
+                        "MALLOC_ARENA_MAX": "2",  # each takes 64 MiB of the address space that is limited
+                    },
                     start_new_session=True,  # a signal to the server's group must not end it before its requests
                 )
             self._owner = os.getpid()
@@ -93,14 +99,17 @@ class SandboxedReader(VideoSource):
     limits: VideoLimits = field(default_factory=VideoLimits)
     process: ProcessLimits = field(default_factory=ProcessLimits)
     number: int | None = None
+    size: PictureSize = field(init=False)  # what the file states, once it is open
     _data: socket.socket = field(init=False, repr=False)
     _status: socket.socket = field(init=False, repr=False)  # closing it ends the process; its exit status comes here
+    _allowed_mib: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.video_id = self.video_id or escape(self.path.name)
 
     def __enter__(self) -> "SandboxedReader":
         video = open_file(self.path)
+        self._allowed_mib = min(OPENING_MIB, self.process.memory_mib)
         try:
             self._data, data = socket.socketpair()
             self._status, status = socket.socketpair()
@@ -120,6 +129,7 @@ class SandboxedReader(VideoSource):
             if not isinstance(opened, wire.Opened):
                 raise self._invalid()
             self._update(opened.progress)
+            self.size = opened.size
         except BaseException:
             self._close()
             raise
@@ -135,8 +145,28 @@ class SandboxedReader(VideoSource):
         self._data.close()
         self._status.close()
 
+    def allow(self, memory_mib: int) -> None:
+        """Let the process use so much memory, at most that of its limits; before `segments`, which allows that.
+
+        Raises:
+            See the class.
+        """
+        more_mib = min(memory_mib, self.process.memory_mib) - self._allowed_mib
+        if more_mib <= 0:
+            return
+        try:
+            self._status.sendall(wire.NUMBER.pack(more_mib))
+        except OSError:
+            raise self._died() from None
+        status = self._next_status()
+        if status != wire.ALLOWED:
+            raise self._error_of(status)
+        self._allowed_mib += more_mib
+
     def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """See VideoReader."""
+        if self._allowed_mib == min(OPENING_MIB, self.process.memory_mib):
+            self.allow(self.process.memory_mib)
         with contextlib.suppress(BrokenPipeError):  # _receive raises the reason
             wire.send(self._data, wire.Cut(params=params))
         while isinstance(message := self._receive(), wire.Piece):
@@ -144,11 +174,20 @@ class SandboxedReader(VideoSource):
             height, width = message.shape[1:3]
             if message.shape[0] != params.frames_per_segment or height * width > self.limits.max_pixels:
                 raise self._invalid()
+            if height * width > self.size.width * self.size.height:
+                stated = f"{self.size.width} x {self.size.height}"
+                raise VideoLimitError(
+                    f"{self.path}: pictures of {width} x {height}, larger than the file states ({stated}); "
+                    "re-encode it with ffmpeg"
+                )
             pictures = np.empty(message.shape, np.uint8)
             self._fill(pictures)
             span = FrameSpan(message.start, message.stop)
             segment = Segment(self.video_id, message.index, span, message.frame_indices)
-            yield SegmentPictures(segment, pictures, message.start_s, message.stop_s)
+            piece = SegmentPictures(segment, pictures, message.start_s, message.stop_s)
+            del pictures  # else they stay while the next ones arrive
+            yield piece
+            del piece
         if not isinstance(message, wire.End):
             raise self._invalid()
         self._update(message.progress)
@@ -183,10 +222,20 @@ class SandboxedReader(VideoSource):
             raise self._stalled() from None
 
     def _died(self) -> Exception:
-        """The error for the exit status of a decoding process that has ended."""
+        """The error of a decoding process that has ended."""
+        return self._error_of(self._next_status())
+
+    def _next_status(self) -> int | None:
+        """The next number from the process that decoding processes are forked from; None if it has ended, too."""
         try:
-            status = int(self._status.recv(16))
-        except (ValueError, OSError):
+            (status,) = wire.NUMBER.unpack(self._status.recv(wire.NUMBER.size))
+        except (struct.error, OSError):
+            return None
+        return int(status)
+
+    def _error_of(self, status: int | None) -> Exception:
+        """The error for the exit status of a decoding process."""
+        if status is None:
             return VideoDecodeError(f"{self.path}: the decoding process was stopped; try again")
         if status == -signal.SIGXCPU:
             return VideoLimitError(
@@ -201,10 +250,11 @@ class SandboxedReader(VideoSource):
         return RuntimeError(f"{self.path}: the decoding process ended with status {status} and said nothing")
 
     def _too_much_memory(self) -> VideoError:
-        return VideoLimitError(
-            f"{self.path}: decoding needs more than {self.process.memory_mib} MiB; "
-            "scale it down or raise decode_memory_mib"
-        )
+        if self._allowed_mib == self.process.memory_mib:
+            way_out = "scale it down or raise decode_memory_mib"
+        else:
+            way_out = "re-encode it at a constant rate (ffmpeg -r 25), scale it down, or raise memory_mib"
+        return VideoLimitError(f"{self.path}: decoding needs more than {self._allowed_mib} MiB; {way_out}")
 
     def _stalled(self) -> VideoError:
         return VideoLimitError(

@@ -14,22 +14,26 @@ from pydantic.dataclasses import dataclass
 
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.video.container import VideoLimits
+from headhunt_svc.video.memory import PictureSize
 from headhunt_svc.video.source import VideoState
 
 _HEADER = struct.Struct("!I")  # bytes of JSON that follow
 _MAX_JSON = 2**22
 OUT_OF_MEMORY = 3  # exit status of a process without enough memory for a message
+NUMBER = struct.Struct("!i")  # to the starter: MiB more for a process; from it: ALLOWED, or the process's exit status
+ALLOWED = 2**16  # no exit status
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
     """Resources that decoding one video may use.
 
-    memory_mib: address space beyond that of the process at its start. cpu_s: processor time for the whole video.
-    stall_s: wall-clock time that a reader waits for the next segment.
+    memory_mib: address space beyond that of the process at its start; OPENING_MIB of it until the file is open, then
+    as much as `SandboxedReader.allow` says. cpu_s: processor time for the whole video. stall_s: wall-clock time that a
+    reader waits for the next segment.
     """
 
-    memory_mib: PositiveInt = 2048
+    memory_mib: PositiveInt = 6144
     cpu_s: PositiveInt = 3600
     stall_s: Annotated[float, Field(gt=0)] = 60.0
 
@@ -61,10 +65,11 @@ class Progress(_Message):
 
 
 class Opened(_Message):
-    """From the decoding process: the file is a video within the limits."""
+    """From the decoding process: the file is a video within the limits, whose pictures have this size."""
 
     kind: Literal["opened"] = "opened"
     progress: Progress
+    size: PictureSize
 
 
 class Piece(_Message):

@@ -9,6 +9,7 @@ import resource
 import selectors
 import signal
 import socket
+import struct
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Never
 import av
 
 from headhunt_svc.errors import VideoDecodeError, VideoLimitError, VideoOpenError
+from headhunt_svc.video.memory import OPENING_MIB
 from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.sandbox import seccomp, wire
 
@@ -54,7 +56,7 @@ def main(control_fd: int) -> None:
                     if not text:
                         return  # and the decoding processes with it (PDEATHSIG)
                     _begin(text, fds, events)
-                else:
+                elif key.fileobj != key.data.status or not _allow(key.data):
                     _end(key.data, events)
 
 
@@ -71,6 +73,20 @@ def _begin(text: bytes, fds: list[int], events: selectors.BaseSelector) -> None:
     events.register(started.status, selectors.EVENT_READ, started)  # its reader has closed
 
 
+def _allow(started: _Started) -> bool:
+    """Give a decoding process the memory that its reader asks for, within its hard limit; False: the reader is gone."""
+    if started.ended:
+        return True
+    try:
+        (more_mib,) = wire.NUMBER.unpack(started.status.recv(wire.NUMBER.size))
+        soft, hard = resource.prlimit(started.pid, resource.RLIMIT_AS)
+        resource.prlimit(started.pid, resource.RLIMIT_AS, (min(soft + more_mib * 2**20, hard), hard))
+        started.status.sendall(wire.NUMBER.pack(wire.ALLOWED))
+    except (OSError, struct.error):
+        return False
+    return True
+
+
 def _end(started: _Started, events: selectors.BaseSelector) -> None:
     """Kill a decoding process if it still runs, and send its exit status."""
     if started.ended:
@@ -82,7 +98,7 @@ def _end(started: _Started, events: selectors.BaseSelector) -> None:
     events.unregister(started.status)
     os.close(started.process)
     with contextlib.suppress(OSError), started.status as reader:  # which may have closed
-        reader.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+        reader.sendall(wire.NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
 def _decoding_process(text: bytes, video: int, data: int) -> Never:
@@ -112,9 +128,9 @@ def _decoding_process(text: bytes, video: int, data: int) -> Never:
 def _limit(limits: wire.ProcessLimits) -> None:
     """Set resource limits and, where there is one, the filter of system calls."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    memory = used + limits.memory_mib * 2**20
+    opening, memory = (used + mib * 2**20 for mib in (min(OPENING_MIB, limits.memory_mib), limits.memory_mib))
     for resource_id, soft, hard in (
-        (resource.RLIMIT_AS, memory, memory),
+        (resource.RLIMIT_AS, opening, memory),  # `_allow` raises it; a confined process cannot
         (resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1),
         (resource.RLIMIT_NOFILE, _MAX_FILES, _MAX_FILES),
         (resource.RLIMIT_FSIZE, 0, 0),
@@ -138,7 +154,7 @@ def _decode(job: wire.Job, data: socket.socket) -> None:
 
     try:
         with VideoReader(Path(job.path), job.video, _VIDEO, job.stream) as reader:
-            wire.send(data, wire.Opened(progress=progress(reader)))
+            wire.send(data, wire.Opened(progress=progress(reader), size=reader.size))
             cut = wire.Cut.model_validate_json(wire.receive_text(data))
             for piece in reader.segments(cut.params):
                 message = wire.Piece(
@@ -152,6 +168,7 @@ def _decode(job: wire.Job, data: socket.socket) -> None:
                     shape=piece.pictures.shape,
                 )
                 wire.send(data, message, piece.pictures)
+                del piece  # else its pictures stay while the next segment is decoded
             wire.send(data, wire.End(progress=progress(reader)))
     except EOFError:
         return
@@ -161,7 +178,7 @@ def _decode(job: wire.Job, data: socket.socket) -> None:
         _fail(data, "VideoDecodeError", str(exc))
     except VideoLimitError as exc:
         _fail(data, "VideoLimitError", str(exc))
-    except MemoryError:
+    except (MemoryError, BlockingIOError):  # EAGAIN: no memory for the stack of one of FFmpeg's threads
         _fail(data, "memory", "")
     except Exception as exc:
         _fail(data, "bug", f"{type(exc).__name__}: {exc}")

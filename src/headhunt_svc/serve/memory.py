@@ -1,0 +1,96 @@
+"""Admits videos by the memory that they need: what all of them use at the same time has a bound."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from headhunt_svc.errors import VideoLimitError
+from headhunt_svc.serve import metrics
+
+_POLL_S = 0.2  # how often a video that waits looks whether it must stop
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_mib(cgroup: Path = _CGROUP, own: Path = Path("/proc/self/cgroup")) -> int:
+    """The memory of the machine, or of the container if that is less."""
+    sizes = [int(psutil.virtual_memory().total)]
+    names = [line.split(":", 2) for line in own.read_text().splitlines()] if own.is_file() else []
+    for _, controllers, name in names:
+        kind, file = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        group = cgroup / kind / name.strip("/")
+        for folder in (group, *group.parents):
+            limit = folder / file
+            if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+                sizes.append(int(text))
+            if folder in (cgroup, cgroup / kind):
+                break
+    return min(sizes) // 2**20
+
+
+class Share:
+    """What one video may use of the budget."""
+
+    def __init__(self, budget: "MemoryBudget", mib: int) -> None:
+        self._budget, self.mib = budget, mib
+
+    def grow(self, mib: int) -> bool:
+        """Take as much as this in all, if there is room now."""
+        with self._budget.changed:
+            if mib - self.mib > self._budget.free_mib:
+                return False
+            self._budget.give(self.mib - mib)
+            self.mib = mib
+            return True
+
+
+class MemoryBudget:
+    """Hands out shares of `total_mib`, in the order of asking: what needs much is not overtaken for ever."""
+
+    def __init__(self, total_mib: int) -> None:
+        self.total_mib = self.free_mib = total_mib
+        self.changed = threading.Condition()
+        self._line: deque[object] = deque()
+
+    def give(self, mib: int) -> None:
+        """Give back so much, or take it where it is less than 0; `changed` is held."""
+        self.free_mib += mib
+        metrics.MEMORY_RESERVED_BYTES.set((self.total_mib - self.free_mib) * 2**20)
+        self.changed.notify_all()
+
+    @contextmanager
+    def share(self, mib: int, check: Callable[[], object], name: str = "") -> Iterator[Share]:
+        """Wait for so much memory, and hold it.
+
+        check: called while waiting; raises if the work must stop. name: of the video, for the error.
+
+        Raises:
+            VideoLimitError: more than there is in all.
+        """
+        if mib > self.total_mib:
+            raise VideoLimitError(
+                f"{name}: needs about {mib} MiB of memory, more than all videos together may use ({self.total_mib}); "
+                "scale it down or raise memory_mib"
+            )
+        place = object()
+        with self.changed:
+            self._line.append(place)
+            try:
+                while self._line[0] is not place or mib > self.free_mib:
+                    check()
+                    self.changed.wait(_POLL_S)
+                self.give(-mib)
+            finally:
+                self._line.remove(place)
+                self.changed.notify_all()
+        share = Share(self, mib)
+        try:
+            yield share
+        finally:
+            with self.changed:
+                self.give(share.mib)

@@ -173,6 +173,30 @@ def _endless_gif(path: Path, trap: Trap) -> Path:
     return path
 
 
+def _sample_sizes(size: int) -> Callable[[Path, Trap], Path]:
+    """A table of 2^32 - 1 sizes of pictures, which is not there; or one size for all of them."""
+
+    def make(path: Path, trap: Trap) -> Path:
+        table = bytes(4) + struct.pack(">II", size, 2**32 - 1)
+        place = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz")
+        path.write_bytes(_rewritten(write_video(path, 10).read_bytes(), place, lambda _: table))
+        return path
+
+    return make
+
+
+def _with_attachment(path: Path, trap: Trap) -> Path:
+    """A Matroska file that brings along another file, under the name of one that is there."""
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.add_attachment(str(trap.canary), "text/html", b"<script>")
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
 def _at(make: Callable[[Path, str], Path], target: str) -> Callable[[Path, Trap], Path]:
     return lambda path, trap: make(path, str(getattr(trap, target)))
 
@@ -194,6 +218,8 @@ REFUSED: dict[str, Callable[[Path, Trap], Path]] = {
     "gif of 65535 x 65535": _huge_gif,
     "header of 100 000 x 100 000": _huge_avi(raw=True),
     "endless gif": _endless_gif,
+    "2^32 sizes of pictures": _sample_sizes(0),
+    "2^32 pictures of one byte": _sample_sizes(1),
 }
 
 
@@ -221,6 +247,7 @@ def _mutated(seed: int) -> Callable[[Path, Trap], Path]:
 PARTIAL: dict[str, Callable[[Path, Trap], Path]] = {
     "data reference to a URL": _dref_url,
     "data reference to a file": dref_alias,
+    "attachment in Matroska": _with_attachment,
     "header of 100 000 x 100 000 that lies": _huge_avi(raw=False),
     **{
         f"{suffix} cut at {tenth}0 %": _truncated(suffix, codec, tenth)

@@ -41,8 +41,11 @@ def outcome(reader: Reader, path: Path) -> object:
 def test_a_hostile_file_gets_nothing(tmp_path: Path, name: str, reader: Reader) -> None:
     with Trap(tmp_path) as trap:
         path = HOSTILE_FILES[name](tmp_path / "clip.mp4", trap)
+        canary, before = trap.canary.stat(), set(tmp_path.iterdir())
         found = outcome(reader, path)
         assert trap.sprung == []
+        assert set(tmp_path.iterdir()) == before
+        assert trap.canary.stat() == canary
     if name in REFUSED:
         assert issubclass(found[0], VideoError)
         assert str(path) in found[1]

@@ -1,6 +1,8 @@
 """identify, fit, calibrate, recalibrate and split on stored features that are made up: no model, no videos."""
 
 import base64
+import csv
+import re
 import json
 import re
 from html.parser import HTMLParser
@@ -205,6 +207,11 @@ def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, pa
     assert confidence is not None
     assert confidence.words in page.text
     assert page.links == []
+    assert "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:;" in text
+    with (folder / "saliency.csv").open() as f:  # a spreadsheet finds numbers in it, no formula
+        names, *rows = csv.reader(f)
+    assert all(re.fullmatch("[a-z][a-z_0-9]*", name) for name in names)
+    assert all(np.isfinite(float(cell or 0)) for row in rows for cell in row)
     assert len(page.images) == 6
     for image in page.images:
         kind, data = image.split(",", 1)

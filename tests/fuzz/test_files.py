@@ -54,8 +54,7 @@ ARTIFACTS = ROOT / "artifacts"
 SHIPPED = ARTIFACTS / "detector"
 DEPTHS = (60, 900, 20_000)
 NESTED = [text for n in DEPTHS for text in ("[" * n + "]" * n, '{"a":' * n + "1" + "}" * n, "[" * n)]
-FEW = settings.default.max_examples // 5 if settings.default else 20
-few = settings(max_examples=FEW, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=settings().max_examples // 5, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Client:
         """The error that a problem document stands for; a video is named by its path here."""
         try:
             problem = parse_json(body)
-            kind, detail = problem["kind"], problem["detail"]
+            kind, detail = str(problem["kind"]), str(problem["detail"])
         except (ValueError, KeyError, TypeError):
             return ServerError(f"{self._url} answers {status}: is it this service?")
         if kind in ("video", "upload") and path is not None:

@@ -9,7 +9,8 @@ _LENGTH = 12  # offset in a frame
 def is_whole(fd: int, position: int) -> bool:
     """Does the frame at a position of an open file end where it says?"""
     length = os.pread(fd, 4, position + _LENGTH)
-    return os.pread(fd, 8, position + int.from_bytes(length, "little") - 8) == b"dhav" + length
+    end = position + int.from_bytes(length, "little") - 8
+    return end >= 0 and os.pread(fd, 8, end) == b"dhav" + length
 
 
 def cut_frame(tail: bytes) -> str | None:

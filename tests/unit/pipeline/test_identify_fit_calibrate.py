@@ -2,7 +2,6 @@
 
 import base64
 import csv
-import re
 import json
 import re
 from html.parser import HTMLParser

@@ -48,6 +48,7 @@ KINDS = [
     "",
     "multipart/form-data; boundary=" + "b" * 300,
 ]
+CLIENT = Client("http://127.0.0.1:1")
 CHANGES = st.lists(st.tuples(st.integers(0, len(FORM)), st.integers(0, 40), PIECES), max_size=3)
 DEEP = ["[" * 20_000, '{"uri":' * 20_000, '{"frames": ' + "[" * 900 + "]" * 900 + "}"]
 
@@ -123,7 +124,7 @@ def test_any_beginning_is_looked_at(head: bytes) -> None:
 
 @few
 @given(
-    st.text() | st.sampled_from(["..", ".", "/", "%2e%2e/", "\0", "\ud800", "a/" * 3000, "漢" * 300, "<script>", "\u202e"])
+    st.text() | st.sampled_from(["..", ".", "/", "%2e%2e/", "\0", "\ud800", "a/" * 3000, "漢" * 300, "<p>", "\u202e"])
 )
 def test_any_text_is_a_name(text: str) -> None:
     camera, video = CameraName(text), VideoId(text)
@@ -184,7 +185,6 @@ def test_any_input_of_a_job_is_a_video_or_refused(tmp_path: Path, text: str) -> 
     )
 )
 def test_any_answer_of_a_service_is_an_error(body: bytes) -> None:
-    with Client("http://127.0.0.1:1") as client:
-        error = client._error(body, 500, Path("a.mp4"), "a.mp4")
+    error = CLIENT._error(body, 500, Path("a.mp4"), "a.mp4")
     assert isinstance(error, HeadHuntError)
     assert str(error)

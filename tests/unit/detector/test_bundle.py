@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from pydantic import ValidationError
 
@@ -136,3 +137,10 @@ def test_some_fields_of_a_bundle_can_be_asked_for() -> None:
     for confidence in (shipped.confidence, replace(shipped.confidence, alternatives=None)):
         bundle = shipped.model_copy(update={"confidence": confidence})
         assert bundle.model_dump(mode="json", include={"prompt"}) == {"prompt": shipped.prompt}
+
+
+def test_the_graph_refers_to_no_other_file() -> None:
+    graph = onnx.load(str(ROOT / "artifacts" / "detector" / "scorer.onnx"), load_external_data=False)
+    tensors = [*graph.graph.initializer, *(a.t for node in graph.graph.node for a in node.attribute if a.HasField("t"))]
+    assert tensors
+    assert not any(onnx.external_data_helper.uses_external_data(tensor) for tensor in tensors)

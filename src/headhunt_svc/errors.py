@@ -18,6 +18,11 @@ def list_problems(problems: Sequence[str], most: int = MOST_LISTED) -> str:
     return "; ".join([*problems[:most], *more])
 
 
+def reason_of(exc: BaseException) -> str:
+    """Why a library failed, in one line: the first of its message, or the error's name where it has no message."""
+    return next((line.strip() for line in str(exc).splitlines() if line.strip()), type(exc).__name__)
+
+
 def name_video(video_id: str, place: str, reason: str) -> str:
     """A reason why a video failed, with its id and where it lies, each once."""
     where = printable(place)

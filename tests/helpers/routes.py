@@ -128,13 +128,15 @@ class ScriptedQueue(Jobs):
         self.settings, self.store = JobSettings(), SimpleNamespace(uploads=folder / "uploads")
         self.requests: list[JobRequest] = []
         self.done: list[str] = []
+        self.pages: list[tuple[int, int | None]] = []
         self.error: Exception | None = None
 
     def submit(self, request: JobRequest, bundle: Path, allowed: Callable[[str], bool]) -> str:
         self.requests.append(request)
         return JOB
 
-    def show(self, job_id: str) -> Job:
+    def show(self, job_id: str, offset: int = 0, limit: int | None = None, *, notable: bool = False) -> Job:
+        self.pages.append((offset, limit))
         if self.error is not None:
             raise self.error
         if job_id != JOB:
@@ -145,7 +147,7 @@ class ScriptedQueue(Jobs):
         )
 
     def all(self) -> list[Job]:
-        return [self.show(JOB)]
+        return [self.show(JOB, limit=0)]
 
     def cancel(self, job_id: str) -> None:
         self.show(job_id)

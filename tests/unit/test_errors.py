@@ -2,7 +2,7 @@
 
 import pytest
 
-from headhunt_svc.errors import list_problems, name_video
+from headhunt_svc.errors import list_problems, name_video, reason_of
 
 
 def test_the_first_problems_are_listed_and_the_others_counted() -> None:
@@ -23,3 +23,11 @@ def test_the_first_problems_are_listed_and_the_others_counted() -> None:
 )
 def test_a_failed_video_is_named_once(video_id: str, place: str, reason: str, message: str) -> None:
     assert name_video(video_id, place, reason) == message
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [("away", "away"), ("\n  first\nsecond", "first"), ("", "KeyboardInterrupt"), (" \n\n", "KeyboardInterrupt")],
+)
+def test_a_reason_is_one_line_also_without_a_message(message: str, reason: str) -> None:
+    assert reason_of(KeyboardInterrupt(message)) == reason

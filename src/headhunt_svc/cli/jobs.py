@@ -37,6 +37,7 @@ app.add_typer(jobs_app, name="jobs")
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 Inputs = Annotated[list[str], typer.Argument(help="Videos, folders, globs, manifests (.csv, .jsonl), URIs.")]
 WATCH_S = 1.0
+MOST_SHOWN = 1000  # videos of a job
 
 
 @jobs_app.command()
@@ -73,11 +74,10 @@ def list_jobs() -> None:
 def show_job(job_id: JobId, json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False) -> None:
     """State of a job, its errors and events."""
     with _queue() as jobs:
-        job = jobs.show(job_id)
         if json:
-            typer.echo(job.model_dump_json())
+            typer.echo(jobs.show(job_id).model_dump_json())
             return
-        print_job(job)
+        print_job(jobs.show(job_id, limit=MOST_SHOWN + 1, notable=True))
         print_deliveries(jobs.deliveries(job_id))
 
 
@@ -88,12 +88,12 @@ def watch(job_id: JobId) -> None:
 
     printed = ""
     with _queue() as jobs:
-        while (job := jobs.show(job_id)).state not in DONE:
+        while (job := jobs.show(job_id, limit=0)).state not in DONE:
             if (progress := f"{job.state}, {job.percent:.0f} %") != printed:
                 left = f", {clock(job.eta_s)} left" if job.eta_s else ""
                 note((printed := progress) + left)
             time.sleep(WATCH_S)
-        print_job(job)
+        print_job(jobs.show(job_id, limit=MOST_SHOWN + 1, notable=True))
     if job.state != "succeeded":
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -199,11 +199,13 @@ def print_job(job: Job) -> None:
     counts = ", ".join(f"{n} {state}" for state, n in job.counts.items() if n)
     left = f", {clock(job.eta_s)} left" if job.eta_s else ""
     console.print(f"[bold]{job.job_id}[/bold]  {job.state}, {job.percent:.0f} %: {counts}{left}")
-    for v in job.videos:
+    for v in job.videos[:MOST_SHOWN]:
         problem = v.error or (f"attempt {v.trouble.attempt}: {v.trouble.reason}" if v.trouble else "")
         if problem or v.events:
             text = f"{v.events} events" if v.events else safe(problem)
             console.print(f"  {v.state:9}  {safe(v.video_id)}  {text}")
+    if len(job.videos) > MOST_SHOWN:
+        console.print(f"  and more: all are in `headhunt jobs results {job.job_id}`")
 
 
 def print_deliveries(deliveries: Sequence[Delivery]) -> None:

@@ -137,7 +137,7 @@ def _score_on_ray(arguments: dict[str, Any], items: list[Item], actors: int | No
     try:
         yield from scored.iter_rows()
     except ray.exceptions.RayError as exc:
-        reason = str(exc).strip().splitlines()[-1]
+        reason = (str(exc).strip().splitlines() or [type(exc).__name__])[-1]
         raise HeadHuntError(f"Ray gave up ({reason}): run the same command again, what is done stays") from exc
 
 

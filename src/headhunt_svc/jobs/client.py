@@ -12,19 +12,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOSClient, WorkflowStatus
+from dbos import WorkflowStatus
 
 from headhunt_svc.detector.bundle import check_point, load_bundle
 from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.jobs.database import Database, Tally
 from headhunt_svc.jobs.inputs import Allowed, expand
 from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest, JobVideo, Row, State, VideoState
-from headhunt_svc.jobs.queue import ACTIVE, DONE, JOBS, SERIALIZER, STATES, WEBHOOKS, enqueue_options, migrate, state_of
+from headhunt_svc.jobs.queue import ACTIVE, DONE, JOBS, STATES, WEBHOOKS, enqueue_options, migrate, state_of
 from headhunt_svc.jobs.rows import row
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.notify.webhooks import check_url
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.files import text_id
 from headhunt_svc.storage.locks import locked
+
+PAGE = 1000  # videos that are loaded at once
 
 
 class NoSuchJobError(ConfigError):
@@ -43,7 +46,7 @@ class Jobs:
         self.settings = settings or JobSettings()
         self.store = ResultStore(self.settings.folder)
         url = migrate(self.settings)
-        self._db = DBOSClient(system_database_url=url, serializer=SERIALIZER, retry_connection_errors=False)
+        self._db = Database(url)
 
     def __enter__(self) -> "Jobs":
         return self
@@ -53,7 +56,7 @@ class Jobs:
 
     def close(self) -> None:
         """Disconnect from the database."""
-        self._db.destroy()
+        self._db.close()
 
     def submit(self, request: JobRequest, bundle: Path, allowed: Allowed | None = None) -> str:
         """Put a job into the queue and return its id; the same request, detector and key give the same job.
@@ -83,7 +86,7 @@ class Jobs:
 
     def _submissions(self, job_id: str) -> list[WorkflowStatus]:
         """The workflows JOB/0, JOB/1, ...: the job as submitted, and its retries. Raises NoSuchJobError."""
-        workflows = self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="job", load_output=False)
+        workflows = self._db.workflows(workflow_id_prefix=f"{job_id}/", name="job", load_output=False)
         if not re.fullmatch(JOB_ID, job_id) or not workflows:
             raise NoSuchJobError(f"there is no job {job_id}: see `headhunt jobs list`")
         return sorted(workflows, key=lambda w: int(w.workflow_id.split("/")[1]))
@@ -94,21 +97,30 @@ class Jobs:
 
     def _ids(self, **filters: Any) -> list[str]:
         """Ids of workflows; filters: see DBOSClient.list_workflows."""
-        return [w.workflow_id for w in self._db.list_workflows(**filters, load_input=False, load_output=False)]
+        return [w.workflow_id for w in self._db.workflows(**filters, load_input=False, load_output=False)]
 
     def all(self) -> list[Job]:
         """All jobs, the newest first, without their videos."""
-        return [self.show(job_id).model_copy(update={"videos": ()}) for job_id in self._job_ids()]
+        return [self.show(job_id, limit=0) for job_id in self._job_ids()]
 
-    def show(self, job_id: str) -> Job:
-        """A job with its videos. Raises NoSuchJobError."""
+    def show(self, job_id: str, offset: int = 0, limit: int | None = None, *, notable: bool = False) -> Job:
+        """A job with its videos: all, or `limit` of them from number `offset` on; the counts are of all.
+
+        notable: only videos that have events or an error, or are at work.
+
+        Raises:
+            NoSuchJobError: no job has this id.
+        """
         submissions = self._submissions(job_id)
         job = _arguments(submissions[0])[2]
-        attempts = self._attempts(job_id, len(submissions) - 1, set(_arguments(submissions[-1])[3]))
-        submitted = submissions[-1].status
-        videos = [self._video(i, JobVideo(**v), attempts.get(i), submitted) for i, v in enumerate(job["videos"])]
-        counts = Counter(v.state for v in videos)
+        n = len(job["videos"])
+        tallies = self._tallies(job_id, submissions)
+        counts = _by_state(tallies)
+        not_enqueued: State = "cancelled" if submissions[-1].status == "CANCELLED" else "queued"
+        counts[not_enqueued] += n - counts.total()
         n_done = sum(counts[s] for s in DONE)
+        indices = self._notable(job_id, submissions) if notable else range(n)
+        page = indices[offset : None if limit is None else offset + limit]
         return Job(
             job_id=job_id,
             state=state_of(counts),
@@ -116,19 +128,33 @@ class Jobs:
             detector_id=job["detector_id"],
             request=JobRequest.model_validate(job["request"]),
             counts={s: counts[s] for s in ("queued", "running", *DONE)},
-            percent=100 * n_done / len(videos),
-            eta_s=_eta_s(list(attempts.values()), len(videos) - n_done),
-            videos=tuple(videos),
+            percent=100 * n_done / n,
+            eta_s=_eta_s(tallies, n - n_done),
+            videos=tuple(self._videos(submissions, page)),
         )
 
-    def _attempts(self, job_id: str, last: int, retried: set[int]) -> dict[int, WorkflowStatus]:
-        """The newest workflow of each video by index; none for those that submission `last` has yet to enqueue."""
-        attempts: list[tuple[int, int, WorkflowStatus]] = []
-        for w in self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="video", load_input=False):
-            _, number, _, index = w.workflow_id.split("/")
-            attempts.append((int(number), int(index), w))
-        attempts.sort(key=lambda attempt: attempt[0])
-        return {i: w for number, i, w in attempts if number == last or i not in retried}
+    def _tallies(self, job_id: str, submissions: Sequence[WorkflowStatus]) -> list[Tally]:
+        """The states of the newest workflow of each video."""
+        if len(submissions) == 1:
+            return self._db.tallies(job_id)
+        newest = _newest(submissions)
+        return [t for t in self._db.tallies(job_id, each=True) if _is_newest(t.workflow_id, newest)]
+
+    def _notable(self, job_id: str, submissions: Sequence[WorkflowStatus]) -> list[int]:
+        newest = _newest(submissions)
+        return sorted(int(w.split("/")[3]) for w in self._db.notable(job_id) if _is_newest(w, newest))
+
+    def _videos(self, submissions: Sequence[WorkflowStatus], indices: Sequence[int]) -> Iterator[VideoState]:
+        """Videos of a job, loaded page by page."""
+        job_id, _, job, _ = _arguments(submissions[0])
+        newest = _newest(submissions)
+        for start in range(0, len(indices), PAGE):
+            ids = {i: f"{job_id}/{newest[i]}/video/{i}" for i in indices[start : start + PAGE]}
+            page = self._db.workflows(workflow_ids=[*ids.values()], load_input=False)
+            workflows = {w.workflow_id: w for w in page}
+            for i, workflow_id in ids.items():
+                video = JobVideo(**job["videos"][i])
+                yield self._video(i, video, workflows.get(workflow_id), submissions[newest[i]].status)
 
     def _video(self, index: int, video: JobVideo, workflow: WorkflowStatus | None, submitted: str) -> VideoState:
         """submitted: status of the workflow that enqueues the video."""
@@ -144,14 +170,14 @@ class Jobs:
             error=error,
             result=outcome.get("result"),
             events=outcome.get("events"),
-            trouble=self._db.get_event(workflow.workflow_id, "trouble", 0) if state == "running" else None,
+            trouble=self._db.event(workflow.workflow_id, "trouble") if state == "running" else None,
         )
 
     def cancel(self, job_id: str) -> None:
         """Stop a job: waiting videos are not begun, a running one ends within one batch, results stay."""
-        self._db.cancel_workflows([w.workflow_id for w in self._submissions(job_id)])
+        self._db.cancel([w.workflow_id for w in self._submissions(job_id)])
         if active := self._active(job_id):
-            self._db.cancel_workflows(active)
+            self._db.cancel(active)
 
     def _active(self, job_id: str, limit: int | None = None) -> list[str]:
         """Ids of the workflows of videos that are not done."""
@@ -159,9 +185,10 @@ class Jobs:
 
     def retry(self, job_id: str) -> int:
         """Queue failed and cancelled videos, and those whose result is damaged, once more; returns how many."""
-        indices = [v.index for v in self.show(job_id).videos if v.state in DONE and not self._has_result(v)]
+        submissions = self._submissions(job_id)
+        videos = self._videos(submissions, _indices(submissions))
+        indices = [v.index for v in videos if v.state in DONE and not self._has_result(v)]
         if indices:
-            submissions = self._submissions(job_id)
             self._enqueue(job_id, len(submissions), _arguments(submissions[0])[2], indices)
         return len(indices)
 
@@ -170,7 +197,8 @@ class Jobs:
 
     def rows(self, job_id: str) -> Iterator[Row]:
         """One row for each video that is done, in order; a video whose result is damaged has failed."""
-        for v in self.show(job_id).videos:
+        submissions = self._submissions(job_id)
+        for v in self._videos(submissions, _indices(submissions)):
             if v.state in DONE:
                 yield self._row(v)
 
@@ -192,28 +220,28 @@ class Jobs:
         return self._status(workflow_id) in (None, "CANCELLED")
 
     def _status(self, workflow_id: str) -> str | None:
-        workflows = self._db.list_workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
+        workflows = self._db.workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
         return workflows[0].status if workflows else None
 
     def adopt(self, worker: str) -> None:
         """Put the videos of dead workers back into their queues; worker: the name of the caller, which is alive."""
         by_worker: dict[str, list[WorkflowStatus]] = {}
-        for w in self._db.list_workflows(status="PENDING", load_input=False, load_output=False):
+        for w in self._db.workflows(status="PENDING", load_input=False, load_output=False):
             if w.executor_id and w.executor_id != worker:
                 by_worker.setdefault(w.executor_id, []).append(w)
         for name, workflows in by_worker.items():
             with locked(self.store.workers / name) as is_dead:
                 for w in workflows if is_dead else ():
-                    self._db.resume_workflow(w.workflow_id, queue_name=w.queue_name)
+                    self._db.resume(w.workflow_id, w.queue_name)
 
     def announce(self, announced: set[str]) -> None:
         """Enqueue the webhook of each submission that has ended; adds those dealt with to `announced`."""
-        ended = self._db.list_workflows(name="job", status=["SUCCESS", "CANCELLED"], load_input=False)
+        ended = self._db.workflows(name="job", status=["SUCCESS", "CANCELLED"], load_input=False)
         for w in ended:
             job_id = w.workflow_id.split("/")[0]
             if w.workflow_id in announced or self._active(job_id, limit=1):
                 continue
-            job = self.show(job_id)
+            job = self.show(job_id, limit=0)
             if job.state not in DONE:
                 continue
             announced.add(w.workflow_id)
@@ -224,23 +252,20 @@ class Jobs:
 
     def by_state(self) -> tuple[Counter[State], Counter[State], float]:
         """Number of jobs and of videos by state, and the age in seconds of the video that has waited longest."""
-        videos: Counter[State] = Counter()
-        by_job: dict[str, Counter[State]] = {}
-        oldest = now = time.time()
-        for w in self._db.list_workflows(name="video", load_input=False):
-            state: State = "failed" if _output(w).get("error") else STATES[w.status]
-            videos[state] += 1
-            by_job.setdefault(w.workflow_id.split("/")[0], Counter())[state] += 1
-            if state == "queued":
-                oldest = min(oldest, (w.created_at or 0) / 1000)
-        return Counter(state_of(states) for states in by_job.values()), videos, now - oldest
+        tallies = self._db.tallies()
+        by_job: dict[str, list[Tally]] = {}
+        for t in tallies:
+            by_job.setdefault(t.job_id, []).append(t)
+        now = time.time()
+        oldest = min((t.created_ms / 1000 for t in tallies if _state(t) == "queued"), default=now)
+        return Counter(state_of(_by_state(own)) for own in by_job.values()), _by_state(tallies), now - oldest
 
     def deliveries(self, job_id: str) -> list[Delivery]:
         """The job's webhooks."""
         deliveries = []
-        for w in self._db.list_workflows(workflow_id_prefix=f"{job_id}/", name="deliver"):
+        for w in self._db.workflows(workflow_id_prefix=f"{job_id}/", name="deliver"):
             output = _output(w)
-            tried = self._db.get_event(w.workflow_id, "tried", timeout_seconds=0) or {}
+            tried = self._db.event(w.workflow_id, "tried") or {}
             state: State = "failed" if output.get("error") else STATES[w.status]
             event = str(_arguments(w)[-1]["event"])
             latest = {"attempts": 0, **tried, **output}
@@ -255,7 +280,7 @@ class Jobs:
         for job_id in self._job_ids():
             job = self.show(job_id)
             if job.created < before and job.state in DONE:
-                self._db.delete_workflows(self._ids(workflow_id_prefix=f"{job_id}/"))
+                self._db.delete(self._ids(workflow_id_prefix=f"{job_id}/"))
                 n += 1
             else:
                 results |= {v.result for v in job.videos}
@@ -275,10 +300,38 @@ def _output(workflow: WorkflowStatus) -> dict[str, Any]:
     return workflow.output if isinstance(workflow.output, dict) else {}
 
 
-def _eta_s(workflows: Sequence[WorkflowStatus], n_left: int) -> float | None:
+def _indices(submissions: Sequence[WorkflowStatus]) -> range:
+    """The numbers of a job's videos."""
+    return range(len(_arguments(submissions[0])[2]["videos"]))
+
+
+def _newest(submissions: Sequence[WorkflowStatus]) -> dict[int, int]:
+    """The number of the newest submission of each video, by index."""
+    return {i: number for number, w in enumerate(submissions) for i in _arguments(w)[3]}
+
+
+def _is_newest(workflow_id: str, newest: dict[int, int]) -> bool:
+    """Whether no retry has taken the place of a video's workflow."""
+    _, number, _, index = workflow_id.split("/")
+    return newest[int(index)] == int(number)
+
+
+def _state(tally: Tally) -> State:
+    return "failed" if tally.has_error else STATES[tally.status]
+
+
+def _by_state(tallies: Sequence[Tally]) -> Counter[State]:
+    """Numbers of videos."""
+    counts: Counter[State] = Counter()
+    for t in tallies:
+        counts[_state(t)] += t.n
+    return counts
+
+
+def _eta_s(tallies: Sequence[Tally], n_left: int) -> float | None:
     """Seconds until the end at the pace since the first video was begun; None while no video is done."""
-    starts = [w.dequeued_at for w in workflows if w.dequeued_at]
-    n_done = sum(w.status == "SUCCESS" for w in workflows)
+    starts = [t.begun_ms for t in tallies if t.begun_ms]
+    n_done = sum(t.n for t in tallies if t.status == "SUCCESS")
     if not n_left:
         return 0.0
     return n_left * (time.time() - min(starts) / 1000) / n_done if n_done and starts else None

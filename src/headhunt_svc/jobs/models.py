@@ -6,7 +6,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstrain
 
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
 
-JOB_ID = "[0-9a-f]{12}"
+JOB_ID_LENGTH = 12
+JOB_ID = f"[0-9a-f]{{{JOB_ID_LENGTH}}}"
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=_PRINTABLE)]

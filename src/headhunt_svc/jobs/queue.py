@@ -2,13 +2,14 @@
 
 import sqlite3
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
-import sqlalchemy.exc
 from dbos import DBOS, DBOSPortableJSONSerializer, EnqueueOptions
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
+from headhunt_svc.errors import ConfigError, OutputError, UnreachableError, reason_of
 from headhunt_svc.jobs.models import State
 from headhunt_svc.settings import JobSettings
 
@@ -26,6 +27,7 @@ STATES: dict[str, State] = {
     "CANCELLED": "cancelled",
 }
 DONE: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+FAILURES = (SQLAlchemyError, sqlite3.Error)
 
 
 def videos_queue(detector_id: str) -> str:
@@ -44,6 +46,22 @@ def enqueue_options(queue: str, workflow: str, workflow_id: str, priority: int |
     return options if priority is None else {**options, "priority": priority}
 
 
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turns what the libraries of databases raise into one error.
+
+    Raises:
+        UnreachableError: the database does not answer, is locked, full or damaged.
+    """
+    try:
+        yield
+    except FAILURES as exc:
+        raise UnreachableError(
+            f"the database of the jobs does not answer ({reason_of(exc)}): is it running, its disk full or its file "
+            "damaged? see docs/jobs.md"
+        ) from exc
+
+
 def migrate(settings: JobSettings) -> str:
     """Create or update the tables of the database; returns its URL.
 
@@ -53,18 +71,16 @@ def migrate(settings: JobSettings) -> str:
     url = settings.database_url
     try:
         parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            settings.folder.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(str(parsed.database), timeout=30)) as db:
-                db.execute("PRAGMA journal_mode=WAL")  # readers do not wait for writers; stays with the file
-        DBOS.migrate(url)
-    except sqlalchemy.exc.ArgumentError as exc:
+        with database_errors():
+            if parsed.get_backend_name() == "sqlite":
+                settings.folder.mkdir(parents=True, exist_ok=True)
+                with closing(sqlite3.connect(str(parsed.database), timeout=30)) as db:
+                    db.execute("PRAGMA journal_mode=WAL")  # readers do not wait for writers; stays with the file
+            DBOS.migrate(url)
+    except ArgumentError as exc:
         raise ConfigError("HEADHUNT_JOBS_DATABASE is no database URL: postgresql://user:password@host/name") from exc
     except OSError as exc:
         raise OutputError(f"cannot make {settings.folder} ({exc.strerror}): set HEADHUNT_JOBS_FOLDER") from exc
-    except sqlalchemy.exc.SQLAlchemyError as exc:
-        reason = str(exc).splitlines()[0]
-        raise UnreachableError(f"the database of the jobs does not answer ({reason}): is it running?") from exc
     return url
 
 

@@ -15,17 +15,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-import sqlalchemy.exc
 from dbos import DBOS, DBOSConfig
 from prometheus_client import start_http_server
 
-from headhunt_svc.errors import ConfigError, UnreachableError
+from headhunt_svc.errors import ConfigError, OutputError, UnreachableError, reason_of
 from headhunt_svc.jobs import metrics
 from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.logs import shorten
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
 from headhunt_svc.jobs.process import ScoringProcess
-from headhunt_svc.jobs.queue import JOBS, SERIALIZER, VERSION, WEBHOOKS, enqueue_options, videos_queue
+from headhunt_svc.jobs.queue import FAILURES, JOBS, SERIALIZER, VERSION, WEBHOOKS, enqueue_options, videos_queue
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.notify.webhooks import post
@@ -165,7 +164,7 @@ class Worker:
                 return "the worker stops"
             try:
                 return "cancelled" if self.jobs.is_cancelled(workflow_id) else None
-            except sqlalchemy.exc.SQLAlchemyError:
+            except UnreachableError:
                 return None  # scoring goes on while the database is away
 
         outcome = self.process.score(item, options, stop)
@@ -201,11 +200,11 @@ class Worker:
         while True:
             try:
                 return action()
-            except (UnreachableError, sqlalchemy.exc.SQLAlchemyError) as exc:
+            except (UnreachableError, *FAILURES) as exc:
                 attempt += 1
                 wait_s = backoff_s(attempt, self.settings)
                 metrics.DATABASE_ERRORS.inc()
-                logger.warning("worker %s: %s (again in %g s)", name, str(exc).splitlines()[0], wait_s)
+                logger.warning("worker %s: %s (again in %g s)", name, reason_of(exc), wait_s)
                 if self.stopping.wait(wait_s):
                     self._exit()
 
@@ -236,9 +235,9 @@ class Worker:
         announced: set[str] = set()
         metrics_time = purge_time = -PURGE_S
         while not self.stopping.wait(HOUSEKEEPING_S):
-            (self.store.workers / name).touch()
             metrics.HEARTBEAT.labels(name).set(time.time())
             try:
+                (self.store.workers / name).touch()
                 self.jobs.adopt(name)
                 self.jobs.announce(announced)
                 now = time.monotonic()
@@ -248,9 +247,9 @@ class Worker:
                 if now - purge_time >= PURGE_S:
                     purge_time = now
                     self.jobs.purge()
-            except (sqlalchemy.exc.SQLAlchemyError, OSError) as exc:
+            except (UnreachableError, OutputError, OSError) as exc:
                 metrics.DATABASE_ERRORS.inc()
-                logger.warning("worker %s: %s", name, str(exc).splitlines()[0])
+                logger.warning("worker %s: %s", name, reason_of(exc))
 
     def _update_metrics(self) -> None:
         jobs, videos, age_s = self.jobs.by_state()

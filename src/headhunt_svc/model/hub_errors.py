@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headhunt_svc.errors import ConfigError, ModelError, UnreachableError
+from headhunt_svc.errors import ConfigError, ModelError, UnreachableError, reason_of
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -62,7 +62,7 @@ def explained(mllm_id: str, revision: str | None) -> Iterator[None]:
     except errors.HTTPError as exc:  # type: ignore[attr-defined]  # of the transport: no connection, cut, timeout
         raise UnreachableError(_unreachable(exc)) from exc
     except ValueError as exc:  # a name of a file that leads elsewhere, a file that needs another way of download
-        raise ModelError(f"{mllm_id} cannot be downloaded: {_reason(exc)}") from exc
+        raise ModelError(f"{mllm_id} cannot be downloaded: {reason_of(exc)}") from exc
     except OSError as exc:
         raise _not_written(exc) from exc
 
@@ -91,13 +91,9 @@ def _offline(mllm_id: str, revision: str | None) -> str:
 
 def _unreachable(exc: BaseException) -> str:
     return (
-        f"{endpoint()} does not answer or broke off ({_reason(exc)}): check the connection or HF_ENDPOINT and run it "
+        f"{endpoint()} does not answer or broke off ({reason_of(exc)}): check the connection or HF_ENDPOINT and run it "
         "again; whole files are kept"
     )
-
-
-def _reason(exc: BaseException) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
 
 def _refused(mllm_id: str, exc: "HfHubHTTPError") -> ModelError | UnreachableError:

@@ -93,5 +93,5 @@ def serve(workspace: Path, host: str, port: int) -> None:
     build(workspace, cameras_of(workspace))
     index = Path(evidently.ui.service.__path__[0]) / "assets" / "index.html"
     header = policy(scripts_of(index.read_text(encoding="utf-8")), source="'self'")
-    app = create_app(get_config(host=host, port=port, workspace=str(workspace)))
+    app = create_app(get_config(host=host, port=port, workspace=str(workspace.resolve())))
     uvicorn.run(Protected(app, header, hosts_of(host)), host=host, port=port)

@@ -151,8 +151,9 @@ def open_workspace(folder: Path) -> tuple[Workspace, Any]:
     """
     with exclusive(folder / ".lock"):
         try:
-            workspace = Workspace.create(str(folder))
-            workspace.state.location = _WholeFiles(str(folder))
+            place = str(folder.resolve())  # Evidently refuses `..`, and takes `a:b` for a URI
+            workspace = Workspace.create(place)
+            workspace.state.location = _WholeFiles(place)
             # a killed process may leave the folder of a project without its file, on which `search_project` fails
             projects = [project for project in workspace.list_projects() if project is not None]
             project = next((project for project in projects if project.name == PROJECT), None)

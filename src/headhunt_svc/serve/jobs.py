@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Annotated, Literal
 
 import sqlalchemy.exc
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from headhunt_svc.errors import UnreachableError
-from headhunt_svc.jobs.client import Jobs, NoSuchJobError
+from headhunt_svc.jobs.client import PAGE, Jobs, NoSuchJobError
 from headhunt_svc.jobs.inputs import UPLOAD, within
 from headhunt_svc.jobs.models import JOB_ID, Delivery, Job, JobRequest
 from headhunt_svc.jobs.rows import save_parquet
@@ -30,6 +30,7 @@ from headhunt_svc.storage.files import move_file, sha256
 PARQUET, JSON_LINES = "application/vnd.apache.parquet", "application/x-ndjson"
 router = APIRouter(prefix="/jobs", route_class=LimitedRoute)
 REFUSALS = problems(400, 408, 413, 415, 422, 429, 504, 507)
+MOST_SHOWN = 10_000  # videos in one answer
 _lock = Lock()
 
 
@@ -96,7 +97,7 @@ def submit_job(
     if idempotency_key:
         job_request = job_request.model_copy(update={"key": idempotency_key})
     allowed = within(queue.settings.roots, queue.settings.uri_prefixes)
-    job = queue.show(queue.submit(job_request, engine.bundle, allowed))
+    job = queue.show(queue.submit(job_request, engine.bundle, allowed), limit=PAGE)
     response.headers["Location"] = f"/v1/jobs/{job.job_id}"
     return job
 
@@ -125,24 +126,31 @@ async def upload_for_jobs(request: Request, engine: CurrentEngine, queue: Queue)
     return Uploaded(uri=f"{UPLOAD}{name}", size=size)
 
 
-@router.get("/{job_id}", responses=problems(404))
-def job(job_id: JobId, queue: Queue) -> Job:
-    """A job and its videos."""
-    return queue.show(job_id)
+@router.get("/{job_id}", responses=problems(400, 404))
+def job(
+    job_id: JobId,
+    queue: Queue,
+    offset: Annotated[int, Query(ge=0, description="The first video shown, by its `index`.")] = 0,
+    limit: Annotated[
+        int, Query(ge=0, le=MOST_SHOWN, description="How many videos are shown; counts are of all.")
+    ] = PAGE,
+) -> Job:
+    """A job and a page of its videos."""
+    return queue.show(job_id, offset, limit)
 
 
 @router.post("/{job_id}/cancel", responses=problems(404))
 def cancel_job(job_id: JobId, queue: Queue) -> Job:
     """Stop a job; what is done stays."""
     queue.cancel(job_id)
-    return queue.show(job_id)
+    return queue.show(job_id, limit=PAGE)
 
 
 @router.post("/{job_id}/retry", responses=problems(404))
 def retry_job(job_id: JobId, queue: Queue) -> Job:
     """Run failed and cancelled videos again."""
     queue.retry(job_id)
-    return queue.show(job_id)
+    return queue.show(job_id, limit=PAGE)
 
 
 @router.get(
@@ -155,7 +163,7 @@ def retry_job(job_id: JobId, queue: Queue) -> Job:
 )
 def job_results(job_id: JobId, queue: Queue, format: Literal["jsonl", "parquet"] = "jsonl") -> Response:
     """The results so far, as JSON lines or parquet."""
-    queue.show(job_id)
+    queue.show(job_id, limit=0)
     if format == "jsonl":
         lines = (f"{line}\n" for line in queue.json_lines(job_id))
         return StreamingResponse(lines, media_type=JSON_LINES)
@@ -172,5 +180,5 @@ def job_results(job_id: JobId, queue: Queue, format: Literal["jsonl", "parquet"]
 @router.get("/{job_id}/deliveries", responses=problems(404))
 def job_deliveries(job_id: JobId, queue: Queue) -> DeliveryList:
     """The webhooks of a job."""
-    queue.show(job_id)
+    queue.show(job_id, limit=0)
     return DeliveryList(deliveries=tuple(queue.deliveries(job_id)))

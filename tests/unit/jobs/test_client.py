@@ -163,6 +163,75 @@ def test_states_errors_and_results_of_videos(jobs: Jobs, worker: PretendedWorker
     ]
 
 
+def test_a_page_of_a_job_has_the_counts_of_all_its_videos(jobs: Jobs, worker: PretendedWorker, footage: Path) -> None:
+    job_id = submit(jobs, footage)
+    worker.expand(job_id, 0, 0, 1, 2)
+    jobs.store.save("k" * 32, REPORT)
+    worker.set(f"{job_id}/0/video/0", "SUCCESS", {"error": "broken"})
+    worker.set(f"{job_id}/0/video/1", "SUCCESS", {"result": "k" * 32, "events": 0})
+    worker.set(f"{job_id}/0/video/2", "SUCCESS", {"result": "k" * 32, "events": 2})
+    whole = jobs.show(job_id)
+    for offset, limit in ((0, 0), (0, 2), (1, 1), (2, 9), (9, 1)):
+        page = jobs.show(job_id, offset, limit)
+        assert page.videos == whole.videos[offset : offset + limit]
+        assert page.model_copy(update={"videos": whole.videos}) == whole
+    assert [v.index for v in jobs.show(job_id, notable=True).videos] == [0, 2]
+    assert jobs.retry(job_id) == 1
+    worker.expand(job_id, 1, 0)
+    worker.set(f"{job_id}/1/video/0", "SUCCESS", {"result": "k" * 32, "events": 0})
+    page = jobs.show(job_id, limit=1)  # the retry has taken the place of the failure
+    assert (page.state, page.counts["succeeded"], page.counts["failed"]) == ("succeeded", 3, 0)
+    assert [v.index for v in jobs.show(job_id, notable=True).videos] == [2]
+
+
+def test_a_page_of_a_big_job_loads_this_page_only(
+    jobs: Jobs, worker: PretendedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured in workflows loaded, not in seconds: a job of 100,000 videos took 7 s to show."""
+    job_id = submit(jobs, *(Path(f"/nowhere/{i}.mp4") for i in range(300)))
+    worker.expand(job_id, 0, *range(300))
+    loaded = 0
+    real = DBOSClient.list_workflows
+
+    def counting(*args: Any, **filters: Any) -> list[Any]:
+        nonlocal loaded
+        workflows = real(*args, **filters)
+        loaded += len(workflows)
+        return workflows
+
+    monkeypatch.setattr(DBOSClient, "list_workflows", counting)
+    assert len(jobs.show(job_id, limit=10).videos) == 10
+    assert loaded <= 11
+    loaded = 0
+    assert (len(jobs.all()), jobs.by_state()[1]) == (1, {"queued": 300})
+    assert loaded <= 2
+
+
+def test_a_database_that_breaks_is_named_by_every_method(jobs: Jobs, footage: Path) -> None:
+    job_id = submit(jobs, footage)
+    with closing(sqlite3.connect(jobs.settings.folder / "jobs.sqlite")) as db:
+        db.execute("drop table workflow_status")
+    for call in (
+        jobs.all,
+        jobs.by_state,
+        jobs.purge,
+        lambda: jobs.adopt("w"),
+        lambda: jobs.announce(set()),
+        lambda: jobs.is_cancelled(f"{job_id}/0/video/0"),
+        *(lambda method=method: method(job_id) for method in (jobs.show, jobs.cancel, jobs.retry, jobs.deliveries)),
+        lambda: [*jobs.rows(job_id)],
+        lambda: submit(jobs, footage),
+    ):
+        with pytest.raises(UnreachableError, match="database of the jobs"):
+            call()
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "jobs.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(UnreachableError, match="file is not a database"):
+        Jobs(JobSettings(folder=tmp_path))
+
+
 def test_retry_runs_failed_and_cancelled_videos_only(jobs: Jobs, worker: PretendedWorker, footage: Path) -> None:
     job_id = submit(jobs, footage)
     worker.expand(job_id, 0, 0, 1, 2)

@@ -1,10 +1,18 @@
 """A worker that is asked to stop."""
 
 import signal
+import sqlite3
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
-from headhunt_svc.jobs.worker import StopRequest
+import pytest
+import sqlalchemy.exc
+
+from headhunt_svc.errors import OutputError, UnreachableError
+from headhunt_svc.jobs.worker import StopRequest, Worker
+from headhunt_svc.settings import JobSettings
 
 
 def test_a_signal_at_any_moment_of_waiting_stops_it() -> None:
@@ -30,3 +38,51 @@ def test_another_thread_may_ask() -> None:
     request = StopRequest()
     threading.Timer(0.05, request.set).start()
     assert request.wait(5)
+
+
+TROUBLES = [
+    sqlite3.OperationalError("disk I/O error"),
+    sqlite3.DatabaseError(""),
+    sqlalchemy.exc.OperationalError("select", {}, Exception("away")),
+    sqlalchemy.exc.TimeoutError(),
+    UnreachableError("away"),
+]
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Worker:
+    return Worker(tmp_path / "bundle", JobSettings(folder=tmp_path, backoff_s=0.001, backoff_most_s=0.001))
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda t: f"{type(t).__module__}.{type(t).__name__}")
+def test_a_worker_waits_for_its_database_whatever_it_raises(worker: Worker, trouble: Exception) -> None:
+    troubles = [trouble, trouble]
+
+    def action() -> str:
+        if troubles:
+            raise troubles.pop()
+        return "done"
+
+    assert worker._with_database("w", action) == "done"
+
+
+@pytest.mark.parametrize(
+    "trouble", [UnreachableError("away"), OutputError(""), OSError(), OSError(28, "No space left")], ids=repr
+)
+def test_housekeeping_goes_on_after_trouble(
+    worker: Worker, trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headhunt_svc.jobs.worker.HOUSEKEEPING_S", 0.001)
+    worker.store.workers.mkdir()
+    rounds = 0
+
+    def adopt(_: str) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            worker.stopping.set()
+        raise trouble
+
+    worker.jobs = SimpleNamespace(adopt=adopt)  # type: ignore[assignment]
+    worker._housekeeping("w")
+    assert rounds == 3

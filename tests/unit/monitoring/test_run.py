@@ -138,6 +138,20 @@ def test_an_alarm_keeps_its_date_and_a_repeated_run_replaces_its_snapshots(paths
     assert cameras_of(paths.workspace) == ["all cameras", "dock", "yard"]
 
 
+@pytest.mark.parametrize("name", ["../elsewhere", "a:b", "./here"])
+def test_a_workspace_is_the_folder_that_its_name_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from headhunt_svc.monitoring.snapshot import cameras_of, open_workspace
+
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    _, project = open_workspace(Path(name))
+    assert open_workspace(Path(name))[1].id == project.id
+    assert (tmp_path / "work" / name / str(project.id)).is_dir()
+    assert cameras_of(Path(name)) == []
+
+
 def test_an_earlier_window_that_is_judged_again_is_not_the_latest(paths: Paths) -> None:
     monitor = Monitor(paths, PARAMS, pages=False)
     dark = monitor.run(START + 3 * DAY)

@@ -405,6 +405,19 @@ def test_a_job_is_shown_cancelled_and_run_again(service: Service) -> None:
     assert service.http.get(f"/jobs/{JOB}/deliveries").json()["deliveries"][0]["event"] == "finished"
 
 
+def test_videos_of_a_job_come_in_pages(service: Service) -> None:
+    """A job may have 100,000 videos: no answer holds all of them."""
+    for query, page in (("", (0, 1000)), ("?offset=5&limit=7", (5, 7)), ("?limit=0", (0, 0))):
+        assert service.http.get(f"/jobs/{JOB}{query}").status_code == 200
+        assert service.queue.pages[-1] == page
+    for query in ("limit=10001", "limit=-1", "offset=-1"):
+        problem(service.http.get(f"/jobs/{JOB}?{query}"), 400, "options")
+    service.queue.pages.clear()
+    service.http.post("/jobs", json={"inputs": ["a"]})
+    service.http.get("/jobs")
+    assert all(limit is not None for _, limit in service.queue.pages)
+
+
 def test_results_come_as_json_lines_or_parquet(service: Service) -> None:
     lines = service.http.get(f"/jobs/{JOB}/results")
     assert lines.headers["content-type"] == "application/x-ndjson"

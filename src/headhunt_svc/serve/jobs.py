@@ -32,6 +32,8 @@ router = APIRouter(prefix="/jobs", route_class=LimitedRoute)
 REFUSALS = problems(400, 408, 413, 415, 422, 429, 504, 507)
 MOST_SHOWN = 10_000  # videos in one answer
 _lock = Lock()
+OUTAGES = (sqlalchemy.exc.OperationalError, sqlite3.OperationalError)
+DAMAGES = (sqlalchemy.exc.DatabaseError, sqlite3.DatabaseError)  # outages are among them
 
 
 class Uploaded(BaseModel):
@@ -70,19 +72,18 @@ JobId = Annotated[str, PathParameter(json_schema_extra={"pattern": f"^{JOB_ID}$"
 async def _on_error(_: Request, exc: Exception) -> Response:
     if isinstance(exc, NoSuchJobError):
         return Problem(404, "job", str(exc)).response()
-    cause = exc.orig if isinstance(exc, sqlalchemy.exc.DBAPIError) else exc
+    error = exc.__cause__ if isinstance(exc, UnreachableError) and exc.__cause__ is not None else exc
+    cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
     if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", None) == "53100":
         return disk_full().response()
-    if isinstance(exc, (UnreachableError, sqlalchemy.exc.OperationalError)):
-        detail = "the database of the jobs does not answer: try again later"
-    else:
+    if isinstance(error, DAMAGES) and not isinstance(error, OUTAGES):
         detail = "the database of the jobs is damaged: restore it from a backup, or let jobs begin with a new one"
+    else:
+        detail = "the database of the jobs does not answer: try again later"
     return Problem(503, "database", detail, RETRY).response()
 
 
-HANDLERS: Handlers = dict.fromkeys(
-    (NoSuchJobError, UnreachableError, sqlalchemy.exc.DatabaseError, sqlite3.DatabaseError), _on_error
-)
+HANDLERS: Handlers = dict.fromkeys((NoSuchJobError, UnreachableError, *DAMAGES), _on_error)
 
 
 @router.post("", status_code=202, responses=problems(400, 408, 413, 415, 422, 507))

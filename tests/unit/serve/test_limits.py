@@ -26,6 +26,8 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from conftest import until
+from headhunt_svc.errors import UnreachableError
+from headhunt_svc.jobs.queue import database_errors
 from headhunt_svc.serve import connections, requests, uploads
 from headhunt_svc.serve.auth import Keys
 from headhunt_svc.serve.connections import LIMITS
@@ -352,11 +354,18 @@ def test_a_broken_database_or_full_disk_is_a_problem_with_a_way_out(
     tmp_path: Path, error: Exception, status: int
 ) -> None:
     app, _, queue = application(tmp_path)
-    queue.error = error
-    answer = TestClient(app).get("/jobs")
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == MEDIA_TYPE
-    assert "footage" not in answer.text
+    raised = [error]
+    try:
+        with database_errors():  # as the queue's client raises it
+            raise error
+    except (UnreachableError, OSError) as exc:
+        raised.append(exc)
+    for queue.error in raised:
+        answer = TestClient(app).get("/jobs")
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"] == MEDIA_TYPE
+        assert "footage" not in answer.text
+        assert ("damaged" in answer.text) == (status == 503)
 
 
 # uploads for jobs

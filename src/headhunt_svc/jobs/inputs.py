@@ -40,7 +40,10 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What jobs over HTTP may read: uploads, files below folders (links are followed), URIs below prefixes."""
+    """What jobs over HTTP may read: uploads, files below folders (links are followed), URIs below prefixes.
+
+    roots: real paths.
+    """
 
     roots: tuple[Path, ...]
     prefixes: tuple[str, ...]
@@ -57,7 +60,7 @@ class Allowed:
 
 def within(roots: Sequence[Path], prefixes: Sequence[str]) -> Allowed:
     """The check for jobs over HTTP."""
-    return Allowed(tuple(roots), tuple(prefixes))
+    return Allowed(tuple(root.resolve() for root in roots), tuple(prefixes))
 
 
 def _is_remote(text: str) -> bool:
@@ -162,7 +165,8 @@ class _Match:
 def _matches(text: str, allowed: Allowed | None) -> list[_Match]:
     """The videos of one input. A refusal names the input only: neither what is in a file, nor what lies elsewhere."""
     refused = ConfigError(f"{text} is not in a folder or store that jobs may read: see HEADHUNT_JOBS_ROOTS")
-    if allowed is not None and allowed(text) is None:
+    boundary = None if allowed is None else allowed(text)
+    if allowed is not None and boundary is None:
         raise refused
     try:
         videos = _videos(text, allowed)
@@ -179,7 +183,7 @@ def _matches(text: str, allowed: Allowed | None) -> list[_Match]:
         else:
             file = path_of(uri).absolute()
             place, video_id = uri_of(file), VideoId(name) or VideoId.of_file(file.name)
-        below = None if allowed is None else allowed(place)
+        below = boundary if allowed is None or place == text else allowed(place)
         if allowed is not None and below is None:
             raise refused
         matches.append(_Match(place, video_id, below))

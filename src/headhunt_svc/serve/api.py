@@ -194,7 +194,7 @@ def create_app() -> Application:
         redoc_url=None,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: to_camel(route.name),
-        responses=problems(401, 503),
+        responses=problems(401, 403, 503),
         exception_handlers=HANDLERS | jobs.HANDLERS,
     )
     app.include_router(router)

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headhunt_svc.serve import metrics
+from headhunt_svc.serve import metrics, sites
 from headhunt_svc.serve.auth import Keys
 from headhunt_svc.serve.connections import LIMITS
 from headhunt_svc.serve.logs import request_id
@@ -62,7 +62,7 @@ class Gate:
         try:
             keys = self._keys()
             key = keys.name_of(Headers(scope=scope).get("authorization")) if keys is not None else None
-            await self._answer(scope, keys is None or key is not None)(scope, receive, send_answer)
+            await self._answer(scope, keys is not None, key)(scope, receive, send_answer)
         except Exception:
             logger.exception("a request failed")
             if not status:
@@ -80,9 +80,11 @@ class Gate:
             logger.info("request", extra={"fields": fields | ({"key": key} if key else {})})
             request_id.reset(token)
 
-    def _answer(self, scope: Scope, known: bool) -> ASGIApp:
-        """What answers this request; `known`: its key is one of ours, or none is needed."""
-        if not known:
+    def _answer(self, scope: Scope, is_key_needed: bool, key: str | None) -> ASGIApp:
+        """What answers this request; `key`: the name of its key, if that is one of ours."""
+        if not is_key_needed and (problem := sites.refusal(Headers(scope=scope))) is not None:
+            return problem.response()
+        if is_key_needed and key is None:
             way_out = "send a key that this service knows as `Authorization: Bearer KEY`"
             return Problem(401, "key", way_out, {"WWW-Authenticate": "Bearer"}).response()
         if self._requests > LIMITS.requests:

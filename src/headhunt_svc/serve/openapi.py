@@ -16,6 +16,7 @@ _STREAMED: tuple[type[BaseModel], ...] = (DetectByUri, ScoredSegments, Report, P
 _STATUS = {
     400: "An option is wrong.",
     401: "The key is missing or wrong.",
+    403: "No keys are set, and this comes from a page of another site or under another host name than loopback's.",
     404: "No such job.",
     408: "The client hung up.",
     413: "Too large.",

@@ -29,11 +29,9 @@ def real_path(path: Path) -> Path | None:
 
 
 def folder_of(path: Path, roots: Iterable[Path]) -> Path | None:
-    """The first of these folders that holds a path, after all links; None if none does."""
+    """The first of these folders, which are real paths, that holds a path after all links; None if none does."""
     real = real_path(path)
-    if real is None:
-        return None
-    return next((root for root in map(Path.resolve, roots) if real.is_relative_to(root)), None)
+    return None if real is None else next((root for root in roots if real.is_relative_to(root)), None)
 
 
 def open_below(path: Path, roots: Sequence[Path]) -> tuple[BinaryIO, Path]:
@@ -46,7 +44,8 @@ def open_below(path: Path, roots: Sequence[Path]) -> tuple[BinaryIO, Path]:
         RefusedError: it is elsewhere, not there, or no ordinary file.
     """
     refused = RefusedError(f"{path} is no file below a folder that may be read")
-    if not path.is_absolute() or ".." in path.parts or folder_of(path, roots) is None:
+    folders = [root.resolve() for root in roots]
+    if not path.is_absolute() or ".." in path.parts or folder_of(path, folders) is None:
         raise refused  # before anything is opened
     try:
         file = open(path, "rb", buffering=0, opener=lambda name, _: os.open(name, _FLAGS))
@@ -54,7 +53,7 @@ def open_below(path: Path, roots: Sequence[Path]) -> tuple[BinaryIO, Path]:
         raise refused from exc
     try:
         opened = Path(f"/proc/self/fd/{file.fileno()}").readlink()  # as the system has it: no link is followed again
-        is_below = any(opened.is_relative_to(root.resolve()) for root in roots)
+        is_below = any(opened.is_relative_to(folder) for folder in folders)
         if not is_below or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise refused
     except BaseException:

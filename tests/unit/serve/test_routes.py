@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import os
 import re
 import tracemalloc
 from collections.abc import AsyncGenerator, Callable
@@ -23,7 +24,10 @@ from starlette.routing import Mount
 from conftest import ROOT
 from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import ArtifactError, ConfigError, UnreachableError, VideoDecodeError
+from headhunt_svc.jobs.inputs import Allowed, expand
+from headhunt_svc.jobs.models import JobRequest
 from headhunt_svc.names import CameraName
+from headhunt_svc.notify.webhooks import check_url
 from headhunt_svc.serve.auth import Keys
 from headhunt_svc.serve.engine import Video
 from headhunt_svc.serve.gate import Gate
@@ -31,6 +35,7 @@ from headhunt_svc.serve.models import DetectOptions, SegmentFrames
 from headhunt_svc.serve.openapi import Application
 from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
 from headhunt_svc.serve.requests import JSON_LIMIT_BYTES
+from headhunt_svc.settings import JobSettings
 from headhunt_svc.types import Scorer
 from helpers.routes import JOB, MP4, ScriptedEngine, ScriptedQueue, application, batch, report
 
@@ -544,6 +549,75 @@ def test_an_error_of_the_program_is_a_problem_without_its_text(service: Service)
     service.queue.error = RuntimeError("a secret")
     before = counted("/v1/jobs", 500)
     app = Gate(Starlette(routes=[Mount("/v1", service.app)]), lambda: None)
-    answer = TestClient(app, raise_server_exceptions=False).get("/v1/jobs")
+    answer = TestClient(app, "http://localhost", raise_server_exceptions=False).get("/v1/jobs")
     assert "secret" not in problem(answer, 500, "internal")
     assert counted("/v1/jobs", 500) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "127.0.0.1:3000"}, 200),
+        ({"Host": "[::1]:3000", "Origin": "http://[::1]:3000", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Host": "evil.example:3000"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "[::"}, 403),
+        ({"Host": "localhost:3000", "Origin": "http://evil.example"}, 403),
+        ({"Host": "localhost:3000", "Origin": "null"}, 403),
+        ({"Host": "localhost:3000", "Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+def test_without_keys_no_page_of_another_site_is_answered(
+    service: Service, headers: dict[str, str], status: int
+) -> None:
+    app = Gate(Starlette(routes=[Mount("/v1", service.app)]), lambda: None)
+    answer = TestClient(app, "http://localhost").post("/v1/detect", content=MP4, headers=VIDEO | headers)
+    assert answer.status_code == status
+    assert len(service.engine.calls) == (status == 200)
+    if status == 403:
+        assert "HEADHUNT_API_KEYS" in problem(answer, 403, "host")
+
+
+def test_with_a_key_a_request_may_come_under_any_name(gated: TestClient) -> None:
+    assert gated.get("/v1/detector", headers={"Host": "vad.example", "Origin": "http://vad.example"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"inputs": [text]}
+        for text in (
+            "{}/loop.mp4",
+            "{}/" + 300 * "x" + "/*",
+            "{}/*/" + 1000 * "y/" + "*",
+            "file://{}/x%00.mp4",
+            "{}/fifo.csv",
+            "http://[::",
+            "http://[::/*",
+            "s3://bucket/%2e%2e/x",
+            "upload:../x",
+            "/etc/passwd",
+        )
+    ]
+    + [{"inputs": ["{}/a.mp4"], "webhook": f"http://{host}"} for host in ("[::", "localhost:99999", "localhost/a b")],
+)
+def test_a_job_that_names_what_cannot_be_read_or_called_is_a_400(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    hooks = {"webhook_hosts": ["localhost"], "webhook_secret": "whsec_" + base64.b64encode(bytes(32)).decode()}
+    service.queue.settings = JobSettings.model_validate({"roots": [tmp_path], **hooks})
+
+    def submit(request: JobRequest, bundle: Path, allowed: Allowed) -> str:  # as the queue does before it writes
+        if request.webhook is not None:
+            check_url(request.webhook, service.queue.settings)
+        expand(request.inputs, allowed)
+        return JOB
+
+    monkeypatch.setattr(service.queue, "submit", submit)
+    (tmp_path / "a.mp4").write_bytes(MP4)
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    os.mkfifo(tmp_path / "fifo.csv")
+    body = {**body, "inputs": [text.format(tmp_path) for text in body["inputs"]]}
+    assert problem(service.http.post("/jobs", json=body), 400, "options")
+    assert service.http.post("/jobs", json={"inputs": [str(tmp_path / "a.mp4")]}).status_code == 202

@@ -306,7 +306,8 @@ def run(
 
 def kill_commands(which: str, kills: int, seed: int) -> int:
     """Print the figures of commands that are killed; returns the exit code."""
-    from kill_commands import COMMANDS, kill_command, kill_repro
+    from kill_commands import COMMANDS, kill_command
+    from kill_repro import kill_repro
 
     figures: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory(prefix="headhunt-kills-") as folder:

@@ -84,6 +84,10 @@ class ResultStore:
         line = {"time": round(time.time(), 3), "pid": os.getpid(), "key": key, "resumed": resumed}
         append_line(self.scorings, line)
 
+    def last_scoring_day(self) -> float | None:
+        """When a video was last given to the model, in days; None if none was."""
+        return self.scorings.stat().st_mtime / 86_400 if self.scorings.exists() else None
+
     def _checkpoint(self, key: str) -> Path:
         return self.folder / "checkpoints" / key
 

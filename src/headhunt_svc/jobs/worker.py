@@ -30,6 +30,7 @@ from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.notify.webhooks import post
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.locks import locked
+from headhunt_svc.storage.retention import Retention
 
 logger = logging.getLogger(__name__)
 PREFETCH = 2  # videos taken from the queue: the one that is being scored, and the next
@@ -155,6 +156,7 @@ class Worker:
         self.process = ScoringProcess(bundle, self.store, self.settings.checkpoint_s)
         self.stopping = StopRequest()
         self.jobs: Jobs  # set when the database answers
+        self._retention = Retention(self.settings.keep_days)
 
     def score(self, workflow_id: str, item: JobVideo, options: JobOptions) -> AttemptOutcome:
         """One attempt at a video; ends early if it is cancelled or the worker stops."""
@@ -246,10 +248,15 @@ class Worker:
                     self._update_metrics()
                 if now - purge_time >= PURGE_S:
                     purge_time = now
-                    self.jobs.purge()
+                    self._purge()
             except (UnreachableError, OutputError, OSError) as exc:
                 metrics.DATABASE_ERRORS.inc()
                 logger.warning("worker %s: %s", name, reason_of(exc))
+
+    def _purge(self) -> None:
+        """Forget old jobs and results; not at once where a clock that jumped ahead makes all of them old."""
+        if self._retention.may_remove(time.time() / 86_400, self.store.last_scoring_day()):
+            self.jobs.purge()
 
     def _update_metrics(self) -> None:
         jobs, videos, age_s = self.jobs.by_state()

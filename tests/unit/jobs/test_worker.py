@@ -11,8 +11,10 @@ import pytest
 import sqlalchemy.exc
 
 from headhunt_svc.errors import OutputError, UnreachableError
+from headhunt_svc.jobs import worker as module
 from headhunt_svc.jobs.worker import StopRequest, Worker
 from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage import retention
 
 
 def test_a_signal_at_any_moment_of_waiting_stops_it() -> None:
@@ -86,3 +88,36 @@ def test_housekeeping_goes_on_after_trouble(
     worker.jobs = SimpleNamespace(adopt=adopt)  # type: ignore[assignment]
     worker._housekeeping("w")
     assert rounds == 3
+
+
+def test_a_clock_that_jumps_ahead_forgets_no_jobs_until_it_has_run_on_for_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a worker that runs, and in one that starts with a wrong clock."""
+    now = {"days": time.time() / 86_400, "seconds": 0.0}
+    monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: 86_400 * now["days"]))
+    monkeypatch.setattr(retention, "monotonic", lambda: now["seconds"])
+    purges: list[float] = []
+
+    def start() -> Worker:
+        started = Worker(tmp_path / "bundle", JobSettings(folder=tmp_path / "jobs", keep_days=30))
+        started.jobs = SimpleNamespace(purge=lambda: purges.append(now["days"]))  # type: ignore[assignment]
+        return started
+
+    def purged(one: Worker, days: float, hours: float) -> bool:
+        n = len(purges)
+        now.update(days=now["days"] + days, seconds=now["seconds"] + 3600 * hours)
+        one._purge()
+        return len(purges) > n
+
+    running = start()
+    running.store.log_scoring("key", 0)
+    assert purged(running, 0, 0)
+    assert purged(running, 1, 24)
+    assert not purged(running, 3650, 1)
+    assert purged(running, -3650, 1)
+    assert not purged(running, 3650, 0.5)
+    late = start()
+    assert not purged(late, 0, 0)
+    assert not purged(late, 0, 0.9)
+    assert purged(late, 0, 0.2)

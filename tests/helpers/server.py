@@ -77,6 +77,13 @@ class Server:
         return self.process.wait(60)
 
 
+class Public(Server):
+    """A server that listens on all addresses."""
+
+    def _command(self, what: str) -> list[str]:
+        return [*super()._command(what), "--host", "0.0.0.0"]  # the last one counts
+
+
 class Made(Server):
     """`make serve`: the service and a worker, of the environment that the tests run in."""
 

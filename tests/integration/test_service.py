@@ -24,7 +24,7 @@ from headhunt_svc.serve.client import Client
 from headhunt_svc.video.reader import VideoReader
 from helpers.attacks import Target, attack, expected
 from helpers.hostile import HOSTILE_FILES, REFUSED, Trap
-from helpers.server import Server, serving
+from helpers.server import Public, Server, serving
 
 
 @pytest.fixture(scope="module")
@@ -317,8 +317,11 @@ def test_a_bundle_that_does_not_load_ends_the_server_with_one_line(tmp_path: Pat
     golden = load_file(bundle / "golden.safetensors")
     save_file({"features": golden["features"] + 1}, bundle / "golden.safetensors")
     other = Server(".", ROOT, tmp_path / "b", HEADHUNT_BUNDLE=str(bundle))
+    public = Public(".", ROOT, tmp_path / "c")
     assert server.process.wait(120) != 0
     assert "error: cannot serve" in server.log
-    other.process.wait(120)
+    assert other.process.wait(120) == 1
     assert "cannot serve: " in other.log
+    assert public.process.wait(120) == 1
+    assert "listening on 0.0.0.0 needs API keys" in public.log
     assert "ready" not in [x["message"] for x in other.lines]

@@ -52,10 +52,11 @@ class Connection(_Protocol):  # type: ignore[misc]  # uvicorn chooses it by what
         """See asyncio.Protocol; makes room where there are too many."""
         super().connection_made(transport)
         self._watch()
-        others = [c for c in self.connections if isinstance(c, Connection) and c is not self]
-        waiting = [c for c in others if not c.busy and not c.transport.is_closing()]
-        if len(self.connections) > LIMITS.connections and waiting:
-            min(waiting, key=lambda c: c._idle_since).transport.close()
+        if len(self.connections) > LIMITS.connections:
+            others = [c for c in self.connections if isinstance(c, Connection) and c is not self]
+            idle = [c for c in others if not c.busy and not c.transport.is_closing()]
+            if idle:
+                min(idle, key=lambda c: c._idle_since).transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""

@@ -63,11 +63,14 @@ class Work:
     why: BaseException | None = None
     waiting: "asyncio.Future[Any] | None" = None  # an upload, or a place in the line: what `stop` may cancel
     future: "asyncio.Future[Report] | None" = None
+    source: SandboxedReader | None = None  # while it is decoded
 
     def stop(self, why: BaseException) -> None:
-        """End the work, at its next batch if it is being scored; what waits for the model is dropped."""
+        """End the work: its decoder at once, a call of the model when it is done; what waits for either is dropped."""
         if self.why is None:
             self.why = why
+            if self.source is not None:
+                self.source.stop()
             self.runner.forget(self, why)
             if self.waiting is not None:
                 self.waiting.cancel()
@@ -259,6 +262,7 @@ class Engine:
                 with closing(batches):
                     report = detector.report(source, passed_on(batches), options)
         except VideoError as exc:
+            work.check()  # it was stopped: no fault of the video
             metrics.DECODE_FAILURES.labels(type(exc).__name__).inc()
             raise
         finally:
@@ -274,10 +278,7 @@ class Engine:
         needed_mib = 0  # not known before the file is open
         while True:
             share_mib = needed_mib or OPENING_MIB
-            with (
-                self._memory.share(share_mib, work.check, video.name) as share,
-                sandboxed(video.path, video.name, self.settings, video.options.stream) as source,
-            ):
+            with self._memory.share(share_mib, work.check, video.name) as share, self._decoder(work, video) as source:
                 reader_mib = work.detector.reader_mib(source.size)
                 decoder_mib = min(
                     decoder_mib_of(source.size, work.detector.bundle.segmentation),
@@ -289,6 +290,17 @@ class Engine:
                     source.allow(decoder_mib)
                     yield source
                     return
+
+    @contextmanager
+    def _decoder(self, work: Work, video: Video) -> Iterator[SandboxedReader]:
+        """The opened video; `Work.stop` ends its decoding, however long a picture takes."""
+        work.source = source = sandboxed(video.path, video.name, self.settings, video.options.stream)
+        try:
+            work.check()
+            with source:
+                yield source
+        finally:
+            work.source = None
 
     def _count(self, work: Work, report: Report, camera: str) -> None:
         for stage in ("decode", "model", "locate"):

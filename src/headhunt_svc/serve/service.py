@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.model import fetch_model
 from headhunt_svc.errors import HeadHuntError
-from headhunt_svc.serve import connections, logs, metrics
+from headhunt_svc.serve import connections, logs, metrics, supervisor
 from headhunt_svc.serve.api import create_app
 from headhunt_svc.serve.auth import CurrentKeys, Keys
 from headhunt_svc.serve.engine import Engine
@@ -46,12 +46,9 @@ def _listening_addresses() -> list[str]:
 
 
 def _exit(exc: Exception) -> NoReturn:
-    """End the worker and its supervisor, which would otherwise restart the worker for ever."""
+    """End the worker and its supervisor."""
     logger.critical("cannot serve: %s", exc)
-    parent = psutil.Process().parent()
-    if parent is not None and any("bentoml" in word for word in parent.cmdline()):
-        parent.send_signal(signal.SIGTERM)
-    os._exit(1)
+    supervisor.leave_for_good()
 
 
 class ProcessKeys:
@@ -79,6 +76,7 @@ class HeadHunt:
 
     def __init__(self) -> None:
         settings = Settings()
+        supervisor.end_with_supervisor()
         logs.configure("INFO" if settings.log_level == "WARNING" else settings.log_level)
         try:
             ProcessKeys.keys = CurrentKeys(settings, _listening_addresses())
@@ -106,6 +104,7 @@ class HeadHunt:
     @staticmethod
     def check() -> None:
         """Before a worker starts: a bundle or model that does not load ends the server with one line."""
+        supervisor.exit_like_workers()
         try:
             folder = bundle_folder(Settings())
             fetch_model(load_bundle(folder)[0], folder)

@@ -12,9 +12,11 @@ import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import sqlalchemy.exc
 import uvicorn
@@ -25,14 +27,20 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from conftest import until
-from headhunt_svc.errors import UnreachableError
+from conftest import until, write_video
+from headhunt_svc.errors import UnreachableError, VideoDecodeError
 from headhunt_svc.jobs.queue import database_errors
+from headhunt_svc.params import SegmentationParams
 from headhunt_svc.serve import connections, requests, uploads
 from headhunt_svc.serve.auth import Keys
 from headhunt_svc.serve.connections import LIMITS
+from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.gate import Gate
+from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
+from headhunt_svc.settings import Settings
+from headhunt_svc.video.sandbox import SandboxedReader
+from headhunt_svc.video.sandbox.reader import _starter
 from helpers.routes import MP4, application
 
 KEY = "k" * 20
@@ -366,6 +374,60 @@ def test_a_broken_database_or_full_disk_is_a_problem_with_a_way_out(
         assert answer.headers["content-type"] == MEDIA_TYPE
         assert "footage" not in answer.text
         assert ("damaged" in answer.text) == (status == 503)
+
+
+# work that nobody waits for
+
+
+def test_decoding_ends_with_the_request(tmp_path: Path) -> None:
+    """At the next batch is too late: 60 clients that hung up kept their places for as long as 60 batches take."""
+    video = Video(write_video(tmp_path / "a.avi", 400, 25, (640, 480), "mpeg4"), "a.avi", DetectOptions())
+    cut = SegmentationParams(length_s=1.6, frames_per_segment=8)
+
+    def score(source: Any, *_: object, **options: object) -> Iterator[Any]:
+        yield from source.segments(cut)
+
+    def report(source: Any, batches: Any, *_: object) -> int:
+        return len(list(batches))
+
+    detector = SimpleNamespace(
+        bundle=SimpleNamespace(segmentation=cut), reader_mib=lambda size: 1, score=score, report=report
+    )
+    detector.at = lambda camera: detector
+    passing = SimpleNamespace(probing=lambda *_: None, record=lambda d, name, batches, options, camera: batches)
+
+    async def service() -> None:
+        engine = Engine(Settings(), tmp_path)
+        engine.recorder = passing
+        work = Work(detector, SimpleNamespace(forget=lambda *_: None), tmp_path)
+        stopped = threading.Event()
+
+        def stop_decoder(batch: object) -> None:
+            """With the first batch the decoder hangs, as with a picture that takes long."""
+            if not stopped.is_set():
+                starter = psutil.Process(_starter._process.pid)
+                (decoder,) = [child for child in starter.children() if child.status() != psutil.STATUS_ZOMBIE]
+                decoder.suspend()
+                stopped.set()
+
+        scoring = asyncio.to_thread(engine._detect, work, video, stop_decoder)
+        future = asyncio.ensure_future(scoring)
+        await asyncio.to_thread(stopped.wait, 20)
+        started = time.monotonic()
+        work.stop(Problem(408, "gone", "the client hung up"))
+        with pytest.raises(Problem, match="hung up"):
+            await asyncio.wait_for(future, 10)
+        assert time.monotonic() - started < 5
+        assert engine._memory.free_mib == engine._memory.total_mib
+
+    asyncio.run(service())
+
+
+def test_a_reader_can_be_stopped_before_it_is_open(tmp_path: Path) -> None:
+    reader = SandboxedReader(write_video(tmp_path / "a.mp4", 20))
+    reader.stop()
+    with pytest.raises(VideoDecodeError, match="was stopped"), reader:
+        pass
 
 
 # uploads for jobs

@@ -103,6 +103,8 @@ class SandboxedReader(VideoSource):
     _data: socket.socket = field(init=False, repr=False)
     _status: socket.socket = field(init=False, repr=False)  # closing it ends the process; its exit status comes here
     _allowed_mib: int = field(init=False, repr=False)
+    _ends: list[socket.socket] = field(init=False, repr=False, default_factory=list)  # what `stop` shuts down
+    _stopped: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
         self.video_id = self.video_id or escape(self.path.name)
@@ -124,6 +126,9 @@ class SandboxedReader(VideoSource):
                 socket.send_fds(_starter.ensure(), [job.model_dump_json().encode()], fds)
         finally:
             os.close(video)
+        self._ends[:] = [self._data, self._status]
+        if self._stopped:
+            self.stop()
         try:
             opened = self._receive()
             if not isinstance(opened, wire.Opened):
@@ -139,6 +144,13 @@ class SandboxedReader(VideoSource):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
+
+    def stop(self) -> None:
+        """End decoding from another thread, at once: whoever waits for pictures gets a VideoDecodeError."""
+        self._stopped = True
+        for end in list(self._ends):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                end.shutdown(socket.SHUT_RDWR)
 
     def _close(self) -> None:
         """End the decoding process if it still runs."""

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import logging
+import math
 import shutil
 import tempfile
 import threading
@@ -26,7 +27,7 @@ from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, Segment
-from headhunt_svc.video.memory import OPENING_MIB
+from headhunt_svc.video.memory import OPENING_MIB, PictureSize
 from headhunt_svc.video.memory import decoder_mib as decoder_mib_of
 from headhunt_svc.video.opening import sandboxed
 from headhunt_svc.video.sandbox import SandboxedReader, start
@@ -150,12 +151,27 @@ class Engine:
                 failed(exc)
                 return
             self.recorder = recorder_of(self.settings)
+            self._warn_of_limits(detector)
             self._runner, self.detector = Runner(detector), detector
             metrics.READY.set(1)
             logger.info("ready", extra={"fields": {"detector_id": detector.detector_id}})
 
         start()
         threading.Thread(target=load, name="load", daemon=True).start()
+
+    def _warn_of_limits(self, detector: "Detector") -> None:
+        """Say so where the largest pictures that are allowed need more memory than is allowed."""
+        side = math.isqrt(self.settings.max_pixels)
+        largest = PictureSize(side, side, side * side * 3 // 2, 30.0)
+        in_decoder = decoder_mib_of(largest, detector.bundle.segmentation)
+        in_all = in_decoder + detector.reader_mib(largest)
+        if in_decoder > self.settings.decode_memory_mib or in_all > self._memory.total_mib:
+            logger.warning(
+                "videos of %d pixels (max_pixels) at 30 frames a second need about %d MiB, %d of them to decode; "
+                "memory_mib is %d, decode_memory_mib %d: the largest may fail",
+                *(self.settings.max_pixels, in_all, in_decoder),
+                *(self._memory.total_mib, self.settings.decode_memory_mib),
+            )
 
     @property
     def ready(self) -> bool:

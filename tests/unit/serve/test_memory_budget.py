@@ -132,6 +132,15 @@ def test_two_large_videos_are_not_decoded_at_the_same_time(tmp_path: Path) -> No
     asyncio.run(service())
 
 
+@pytest.mark.parametrize(("memory_mib", "warned"), [(4000, True), (8000, False)])
+def test_limits_that_do_not_agree_are_said_at_the_start(tmp_path, caplog, memory_mib, warned) -> None:
+    async def service() -> None:
+        Engine(Settings(memory_mib=memory_mib), tmp_path)._warn_of_limits(work(tmp_path).detector)
+
+    asyncio.run(service())
+    assert (f"memory_mib is {memory_mib}, decode_memory_mib 6144" in caplog.text) is warned
+
+
 def test_a_video_that_waits_for_memory_ends_with_its_request(tmp_path: Path) -> None:
     video = Video(write_video(tmp_path / "a.avi", 20, 10, (640, 480), "mpeg4"), "a.avi", DetectOptions())
 

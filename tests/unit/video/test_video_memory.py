@@ -111,10 +111,10 @@ def test_a_decoder_that_dies_while_it_is_allowed_more_is_an_error_of_its_video(v
             taken(source.segments(S))
 
 
-@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "mp4"), ("mpeg4", "avi"), ("libvpx-vp9", "webm")])
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "mp4"), ("mpeg4", "avi")])
 def test_a_decoder_stays_within_its_estimate_which_is_no_more_than_twice_what_it_needs(tmp_path, codec, suffix) -> None:
-    params = SegmentationParams(length_s=1.6, frames_per_segment=32)
-    path = write_video(tmp_path / f"a.{suffix}", 110, 30, (1280, 720), codec)
+    params = SegmentationParams(length_s=0.8, frames_per_segment=32)
+    path = write_video(tmp_path / f"a.{suffix}", 60, 30, (1280, 720), codec)
     with SandboxedReader(path) as source:
         before, pieces = decoder_peak_mib(), source.segments(params)
         for _ in range(2):

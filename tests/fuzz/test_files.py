@@ -3,6 +3,7 @@
 `make fuzz` gives every target two hundred times the examples.
 """
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -23,9 +24,11 @@ from safetensors import safe_open
 from conftest import ROOT
 from headhunt_svc.data.benchmarks import SPANS, read_benchmark
 from headhunt_svc.data.datasets import load_index, load_records, read_annotations
+from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.data.labels import read_labels
 from headhunt_svc.data.score_files import load_scores, match_scores
 from headhunt_svc.detector.bundle import load_bundle, load_golden, load_operating_points, load_selection
+from headhunt_svc.detector.cameras import StoredCamera, camera_file, load_camera
 from headhunt_svc.detector.cautions import domain_of
 from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.detector.report import load_report
@@ -37,15 +40,19 @@ from headhunt_svc.model.checkpoint import check_whole, read_config
 from headhunt_svc.model.identity import read_lock, weight_files
 from headhunt_svc.monitoring.baselines import Baselines, load_rows
 from headhunt_svc.monitoring.config import load_drift
+from headhunt_svc.monitoring.run import VERDICT, Monitor, Paths
 from headhunt_svc.params import ExportParams, load_params
 from headhunt_svc.prediction_log.windows import WindowQuery, read_window, sample_of
+from headhunt_svc.serve import api
 from headhunt_svc.serve.auth import Keys
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.audit import audited
-from headhunt_svc.storage.files import read_json
+from headhunt_svc.storage.files import read_json, text_id
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import open_parquet, parquet_bytes
-from headhunt_svc.storage.tensors import load_facts, load_tensors, save_tensors, tensor_bytes
+from headhunt_svc.storage.tensors import CHECKSUM, load_facts, load_tensors, save_tensors, tensor_bytes
+from headhunt_svc.types import FrameSpan, HeadRef, Segment
+from headhunt_svc.video.source import VideoState
 from helpers.exports import Labelled, cvat_project, label_studio_task, timeline
 from helpers.log_rows import METADATA, START, rows
 from helpers.reports import REPORT
@@ -126,6 +133,70 @@ def _label_studio() -> bytes:
 
 
 LOG_FILE = f"day={START:%Y-%m-%d}/camera=yard/20260301T000000-aaaaaa-000-000000-000019.parquet"
+
+
+def _file(write: Callable[[Path], object]) -> bytes:
+    """The one file that is written."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        return next(path for path in Path(folder).rglob("*") if path.is_file()).read_bytes()
+
+
+def _video_features() -> VideoFeatures:
+    segments = (Segment("a", 0, FrameSpan(0, 4), (0, 2)),)
+    values = np.zeros((1, 1, 2, 3), np.float32)
+    state = VideoState(fps=10.0, n_frames=4, duration_s=0.4)
+    hidden = np.zeros((1, 1, 4), np.float32)
+    return VideoFeatures(segments, np.array([[0.0, 0.4]]), (HeadRef(0, 0), HeadRef(0, 1)), values, hidden, state, 1)
+
+
+SOURCE = Source("model", ("what?",), "{}")
+
+
+@cache
+def _features() -> bytes:
+    return _file(lambda f: FeatureStore(f).save("a", _video_features(), "key", SOURCE))
+
+
+def _load_features(folder: Path) -> None:
+    store = FeatureStore(folder)
+    store.key("a")
+    store.check(["a"], SOURCE)
+    store.times(["a"])
+    store.under_prompt(["a"], 0)
+    store.under_prompt(["a"], 0, hidden=True)
+    store.finish(["a"])
+
+
+def _camera() -> bytes:
+    return tensor_bytes({"mean": np.zeros(3, np.float32), "factor": np.zeros((2, 3), np.float32)})
+
+
+def _load_camera(folder: Path) -> None:
+    path = folder / "cameras" / "yard-x.safetensors"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.rename(camera_file(folder, "yard", digest))
+    load_camera(folder, "yard", StoredCamera(sha256=digest, segments=5, mean_strength=1, covariance_strength=1))
+
+
+@cache
+def _checkpoint() -> bytes:
+    arrays = {
+        "sizes": np.array([1]),
+        "features": np.zeros((1, 2, 3), np.float32),
+        "index": np.array([0]),
+        "span": np.array([(0, 4)]),
+        "frames": np.array([(0, 2)]),
+        "times": np.array([(0.0, 0.4)]),
+    }
+    return _file(lambda f: save_tensors(f / "a.safetensors", arrays, {}))
+
+
+def _earlier(folder: Path) -> None:
+    paths = Paths(log="", baselines=folder, reference=folder, workspace=folder, out=folder / "out")
+    Monitor(paths, load_drift(ROOT / "monitoring" / "drift.yaml"))._earlier_cameras(START + timedelta(days=9))
+
+
 FIGHT = Labelled("yard/0412.mp4", "test", 100, ((10, 20), (90, 100)))
 AUDIT = b'{"time": "t", "by": "me", "folder": "/x", "detector_id": "a", "why": "so", "camera": "yard", "to": "v"}\n'
 TARGETS = {
@@ -189,6 +260,17 @@ TARGETS = {
     ),
     "lock of a model": Target("model.json", _shipped("model.json"), lambda f: read_lock(f / "model.json")),
     "training record": Target("pretraining.json", _shipped("demo_mllm/pretraining.json"), domain_of),
+    "features of a video": Target(f"{text_id('a')}.safetensors", _features, _load_features),
+    "camera of a bundle": Target("cameras/yard-x.safetensors", _camera, _load_camera),
+    "checkpoint of a job": Target(
+        "checkpoints/key/00000000.safetensors", _checkpoint, lambda f: ResultStore(f).checkpoint("key", "a.mp4")
+    ),
+    "figures of the service's detector": Target(
+        "metrics.json", _shipped("metrics.json"), lambda f: api._test_metrics(f, "none")
+    ),
+    "verdict of an earlier window": Target(
+        f"out/20260301T000000/{VERDICT}", lambda: b'{"cameras": {"yard": {"since": "2026-03-01T00:00:00"}}}', _earlier
+    ),
     "file of keys": Target("keys", lambda: b"gate:0123456789abcdef0123\n", _keys),
 }
 
@@ -297,7 +379,13 @@ def test_no_fact_beside_tensors_is_too_odd(tmp_path: Path, name: str, data: st.D
         st.sampled_from([np.zeros(0), np.zeros((2, 2)), np.full(3, np.nan), np.zeros(3, np.int8), np.array(0.0)])
     )
     if "about" in facts:
-        facts["about"] = json.dumps(_replaced(data, json.loads(facts["about"])))
+        about = json.loads(facts["about"])
+        if about.pop(CHECKSUM, None) is not None:  # whoever writes a file also writes its checksum
+            changed_facts = _replaced(data, about)
+            save_tensors(path, tensors, changed_facts if isinstance(changed_facts, dict) else about)
+            _read(TARGETS[name], tmp_path, path.read_bytes())
+            return
+        facts["about"] = json.dumps(_replaced(data, about))
     _read(TARGETS[name], tmp_path, tensor_bytes(tensors, facts))
 
 

@@ -6,14 +6,15 @@ A shard's key identifies its inputs: a shard with the same key is not computed a
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Float64
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.sections import first_problem
 from headhunt_svc.storage.files import remove_leftovers, text_id, write_file
 from headhunt_svc.storage.tensors import load_facts, load_tensors, save_tensors
 from headhunt_svc.types import FrameSpan, HeadFeatures, HeadRef, Segment
@@ -22,6 +23,10 @@ from headhunt_svc.video.source import VideoState
 HIDDEN = HeadRef(-1, 0)  # the final hidden state, where a head is expected
 TENSORS = "values", "hidden"
 _STATE = TypeAdapter(VideoState)
+_COUNT = TypeAdapter(int)
+_PAIRS = TypeAdapter(tuple[tuple[int, int], ...])
+_TIMES = TypeAdapter(tuple[tuple[float, float], ...])
+_ROWS = TypeAdapter(tuple[Annotated[tuple[int, ...], Field(min_length=2)], ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +75,18 @@ class FeatureStore:
         except (ArtifactError, KeyError) as exc:
             raise ArtifactError(f"{self.folder} holds no features of {video_id} ({exc}): run `{self.made_by}`") from exc
 
-    def _field(self, video_id: str, metadata: dict[str, Any], name: str) -> Any:
-        """A field of a shard's metadata that older shards lack."""
+    def _field(self, video_id: str, metadata: dict[str, Any], name: str, kind: Any) -> Any:
+        """A field of a shard's metadata; kind: its TypeAdapter.
+
+        Raises:
+            ArtifactError: an older shard lacks it, or it is something else.
+        """
         if name not in metadata:
             raise ArtifactError(f"{self.folder}: features of {video_id} have no {name}: run `{self.made_by}`")
-        return metadata[name]
+        try:
+            return kind.validate_python(metadata[name])
+        except ValidationError as exc:
+            raise self._damaged(video_id, f"{name}: {first_problem(exc)}") from exc
 
     def key(self, video_id: str) -> str | None:
         """The key of the stored shard, or None if there is none that is as it was written."""
@@ -100,8 +112,10 @@ class FeatureStore:
     def check(self, video_ids: Iterable[str], expected: Source) -> None:
         """Raise ArtifactError if features are of another model, prompts or segments; names the first such video."""
         for video_id in video_ids:
-            stored = self._read(video_id)[0].get("source") or {}
-            stored["prompts"] = tuple(stored.get("prompts", ()))
+            source = self._read(video_id)[0].get("source")
+            stored = dict(source) if isinstance(source, dict) else {}
+            prompts = stored.get("prompts")
+            stored["prompts"] = tuple(prompts) if isinstance(prompts, list) else ()
             for name, needed in asdict(expected).items():
                 if stored.get(name) != needed:
                     raise ArtifactError(
@@ -130,19 +144,23 @@ class FeatureStore:
             ArtifactError: missing or broken.
         """
         metadata, (values, hidden) = self._read(video_id, *TENSORS)
-        heads = tuple(HeadRef(*h) for h in metadata["heads"])
-        times = self._times(video_id, metadata)
-        try:
-            state = _STATE.validate_python(self._field(video_id, metadata, "state"))
-        except ValidationError as exc:
-            raise ArtifactError(f"{self.folder}: facts of {video_id} cannot be read: run `{self.made_by}`") from exc
-        batch_segments = int(self._field(video_id, metadata, "batch_segments"))
-        return VideoFeatures(self._segments(video_id, metadata), times, heads, values, hidden, state, batch_segments)
+        heads = tuple(HeadRef(*pair) for pair in self._field(video_id, metadata, "heads", _PAIRS))
+        segments, times = self._segments(video_id, metadata), self._times(video_id, metadata)
+        state = self._field(video_id, metadata, "state", _STATE)
+        batch_segments = self._field(video_id, metadata, "batch_segments", _COUNT)
+        if values.ndim != 4 or hidden.ndim != 3 or {values.dtype, hidden.dtype} != {np.dtype(np.float32)}:
+            raise self._damaged(video_id, f"values {values.dtype}{list(values.shape)}")
+        shape = (values.shape[0], len(segments), len(heads))
+        if values.shape[:3] != shape or hidden.shape[:2] != shape[:2] or len(times) != len(segments):
+            raise self._damaged(video_id, f"values {list(values.shape)} of {len(segments)} segments")
+        return VideoFeatures(segments, times, heads, values, hidden, state, batch_segments)
+
+    def _damaged(self, video_id: str, reason: str) -> ArtifactError:
+        return ArtifactError(f"{self.folder}: features of {video_id} are damaged ({reason}): run `{self.made_by}`")
 
     def _segments(self, video_id: str, metadata: dict[str, Any]) -> tuple[Segment, ...]:
-        return tuple(
-            Segment(video_id, i, FrameSpan(s[0], s[1]), tuple(s[2:])) for i, s in enumerate(metadata["segments"])
-        )
+        rows = self._field(video_id, metadata, "segments", _ROWS)
+        return tuple(Segment(video_id, i, FrameSpan(s[0], s[1]), s[2:]) for i, s in enumerate(rows))
 
     def times(self, video_ids: Iterable[str]) -> Float64[np.ndarray, "segment 2"]:
         """When each segment of several videos begins and ends, seconds from the first frame of its video.
@@ -153,7 +171,7 @@ class FeatureStore:
         return np.concatenate([self._times(v, self._read(v)[0]) for v in video_ids])
 
     def _times(self, video_id: str, metadata: dict[str, Any]) -> Float64[np.ndarray, "segment 2"]:
-        return np.array(self._field(video_id, metadata, "times"), np.float64).reshape(-1, 2)
+        return np.array(self._field(video_id, metadata, "times", _TIMES), np.float64).reshape(-1, 2)
 
     def under_prompt(self, video_ids: Iterable[str], prompt: int, hidden: bool = False) -> HeadFeatures:
         """Features of several videos under one prompt; with `hidden`, final hidden states as the one head HIDDEN."""

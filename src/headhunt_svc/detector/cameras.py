@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
@@ -71,7 +72,10 @@ def load_camera(folder: Path, name: str, camera: StoredCamera) -> NormalFootage:
         if sha256(path) != camera.sha256:
             raise ArtifactError(f"{path} is not the one that this bundle was made with: run `headhunt bundle conform`")
         with safe_open(path, "np") as f:
-            return NormalFootage(camera.segments, f.get_tensor("mean"), f.get_tensor("factor"), camera.typical)
+            mean, factor = f.get_tensor("mean"), f.get_tensor("factor")
+        if (mean.ndim, factor.ndim) != (1, 2) or {mean.dtype, factor.dtype} != {np.dtype(np.float32)}:
+            raise ValueError(f"mean {mean.dtype}{list(mean.shape)}, factor {factor.dtype}{list(factor.shape)}")
+        return NormalFootage(camera.segments, mean, factor, camera.typical)
     except (OSError, SafetensorError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as a camera ({exc}): run `headhunt bundle conform`") from exc
 

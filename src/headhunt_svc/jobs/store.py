@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,14 @@ from headhunt_svc.types import FrameSpan, Segment
 if TYPE_CHECKING:  # torch takes seconds to import, and looking at jobs does not need it
     from headhunt_svc.detector.batches import FeatureBatch
 
+_ARRAYS = {  # of a checkpoint: dimensions and type
+    "sizes": (1, np.int64),
+    "features": (3, np.float32),
+    "index": (1, np.int64),
+    "span": (2, np.int64),
+    "frames": (2, np.int64),
+    "times": (2, np.float64),
+}
 ADVICE = "run `headhunt jobs retry JOB`, which scores the video again"
 
 
@@ -111,10 +119,9 @@ class ResultStore:
             if int(path.stem) != len(batches):
                 break
             try:
-                _, arrays = load_tensors(path)
-            except ArtifactError:
+                batches += _batches(load_tensors(path)[1], video_id)
+            except (ArtifactError, KeyError, TypeError, ValueError):
                 break
-            batches += _batches(arrays, video_id)
         return batches
 
     def drop_checkpoint(self, key: str) -> None:
@@ -131,16 +138,18 @@ class ResultStore:
                 path.unlink(missing_ok=True)
 
 
-def _batches(arrays: dict[str, np.ndarray], video_id: str) -> "Iterator[FeatureBatch]":
-    """Batches from the arrays of one checkpoint file."""
+def _batches(arrays: dict[str, np.ndarray], video_id: str) -> "list[FeatureBatch]":
+    """Batches from the arrays of one checkpoint file. Raises KeyError, TypeError or ValueError."""
     from headhunt_svc.detector.batches import FeatureBatch, TimedSegment
 
+    for name, (dimensions, kind) in _ARRAYS.items():
+        if arrays[name].ndim != dimensions or arrays[name].dtype != np.dtype(kind):
+            raise ValueError(f"{name} is {arrays[name].dtype}{list(arrays[name].shape)}")
     segments = [
         TimedSegment(Segment(video_id, index, FrameSpan(*span), tuple(frames)), *times)
         for index, span, frames, times in zip(
             *(arrays[name].tolist() for name in ("index", "span", "frames", "times")), strict=True
         )
     ]
-    stops = np.cumsum(arrays["sizes"]).tolist()
-    for start, stop in pairwise([0, *stops]):
-        yield FeatureBatch(tuple(segments[start:stop]), arrays["features"][start:stop])
+    features, stops = arrays["features"], np.cumsum(arrays["sizes"]).tolist()
+    return [FeatureBatch(tuple(segments[i:j]), features[i:j]) for i, j in pairwise([0, *stops])]

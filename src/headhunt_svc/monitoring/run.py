@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import AwareDatetime, BaseModel
 
 from headhunt_svc.core.drift import prompt_figures
 from headhunt_svc.errors import ArtifactError, ConfigError
@@ -20,7 +20,6 @@ from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, Judgemen
 from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, note_missing_days, read_window
 from headhunt_svc.storage.files import write_json
-from headhunt_svc.storage.json_text import parse_json
 from headhunt_svc.storage.store import Store
 
 VERDICT, PAGE = "verdict.json", "drift.html"
@@ -35,6 +34,17 @@ class Paths:
     reference: Path
     out: Path
     workspace: Path
+
+
+class _Earlier(BaseModel):
+    """What is read of a camera in an earlier verdict."""
+
+    kind: str | None = None
+    since: AwareDatetime | None = None
+
+
+class _EarlierVerdict(BaseModel):
+    cameras: dict[str, _Earlier]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,7 @@ class Monitor:
 
     def _verdict(self, window: Window, baselines: UsableBaselines, cameras: Mapping[str, CameraVerdict]) -> Verdict:
         earlier = self._earlier_cameras(window.stop)
-        dated = {name: _dated(verdict, earlier.get(name, {}), window.start) for name, verdict in cameras.items()}
+        dated = {name: _dated(verdict, earlier.get(name), window.start) for name, verdict in cameras.items()}
         alarms = [_alarm(name, verdict) for name, verdict in dated.items() if verdict.kind]
         others = sorted(d for d, n in window.detectors.items() if d != baselines.detector_id and n)
         if baselines.detector_id and others and not window.cameras:
@@ -137,13 +147,13 @@ class Monitor:
             problems=baselines.problems,
         )
 
-    def _earlier_cameras(self, stop: datetime) -> dict[str, Any]:
+    def _earlier_cameras(self, stop: datetime) -> dict[str, _Earlier]:
         """The cameras of the latest verdict on an earlier window; empty if there is none that can be read."""
         earlier = [name for name in self._windows() if name < _folder_name(stop)]
         try:
             path = self.paths.out / max(earlier) / VERDICT
-            return dict(parse_json(path.read_text(encoding="utf-8"))["cameras"])
-        except (OSError, ValueError, KeyError):
+            return _EarlierVerdict.model_validate_json(path.read_bytes()).cameras
+        except (OSError, ValueError):
             return {}
 
     def _windows(self) -> list[str]:
@@ -173,12 +183,12 @@ def _folder_name(stop: datetime) -> str:
     return f"{stop:%Y%m%dT%H%M%S}"
 
 
-def _dated(verdict: CameraVerdict, earlier: Mapping[str, Any], start: datetime) -> CameraVerdict:
+def _dated(verdict: CameraVerdict, earlier: _Earlier | None, start: datetime) -> CameraVerdict:
     """The verdict with the date since which it has this kind."""
     if verdict.kind is None:
         return verdict
-    goes_on = earlier.get("kind") == verdict.kind and earlier.get("since")
-    return replace(verdict, since=datetime.fromisoformat(earlier["since"]) if goes_on else start)
+    since = earlier.since if earlier is not None and earlier.kind == verdict.kind else None
+    return replace(verdict, since=since or start)
 
 
 def _alarm(name: str, verdict: CameraVerdict) -> str:

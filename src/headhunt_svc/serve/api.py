@@ -176,8 +176,8 @@ def _test_metrics(bundle: Path, detector_id: str) -> dict[str, Any] | None:
     """metrics.json of this very detector, if it lies in or beside the bundle."""
     for path in (bundle / "metrics.json", bundle.parent / "metrics.json"):
         with suppress(OSError, ValueError):
-            metrics: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-            if metrics.get("detector_id") == detector_id:
+            metrics = parse_json(path.read_text(encoding="utf-8"))
+            if isinstance(metrics, dict) and metrics.get("detector_id") == detector_id:
                 return metrics
     return None
 

@@ -84,10 +84,14 @@ class Database:
         """
         workflows = self._workflows.c
         job = sa.func.substr(workflows.workflow_uuid, 1, JOB_ID_LENGTH).label("job")
-        one = workflows.workflow_uuid if each else sa.literal_column("''").label("one")
-        groups = [job, one, workflows.status, self._outcome("error").is_not(None).label("has_error")]
+        groups = [job, workflows.status, self._outcome("error").is_not(None).label("has_error")]
+        one: sa.ColumnElement[str] = sa.literal("")  # PostgreSQL groups by no constant
+        if each:
+            one = workflows.workflow_uuid
+            groups.append(one)
         figures = [sa.func.count(), sa.func.min(workflows.created_at), sa.func.min(workflows.started_at_epoch_ms)]
-        return [Tally(*row) for row in self._rows(sa.select(*groups, *figures).group_by(*groups), job_id)]
+        columns = [groups[0], one, *groups[1:3], *figures]
+        return [Tally(*row) for row in self._rows(sa.select(*columns).group_by(*groups), job_id)]
 
     def notable(self, job_id: str) -> list[str]:
         """The workflows of a job's videos that have events or an error, or are at work."""

@@ -76,14 +76,13 @@ class Repro:
                 start_new_session=True,
             )  # fmt: skip
 
-    def repair(self) -> bool:
-        """Remove a dvc.lock that DVC, killed, has left half, as docs/operations.md says; returns whether it was so."""
-        command = [*DVC, "stage", "list"]
-        done = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True)
-        if "dvc.lock" not in done.stderr:
-            return False
-        (self.folder / "dvc.lock").unlink()
-        return True
+    def repair(self) -> list[str]:
+        """Remove the files that DVC, killed, has left empty, as docs/operations.md says; returns their names."""
+        files = [self.folder / "dvc.lock", self.folder / ".dvc" / "tmp" / "rwlock"]
+        empty = [path for path in files if path.exists() and not path.stat().st_size]
+        for path in empty:
+            path.unlink()
+        return [path.name for path in empty]
 
     def outcome(self) -> dict[str, str]:
         """The content of all that the stages make, and dvc.lock."""
@@ -151,7 +150,8 @@ def kill_repro(folder: Path, kills: int, seed: int = 0) -> dict[str, object]:
         assert repro.start().wait(600) == 0, (folder / "dvc.log").read_text()[-3000:]
         seconds, expected = time.monotonic() - began, repro.outcome()
         repro.again()
-        killed = runs = different = refused = repaired = 0
+        killed = runs = different = refused = 0
+        repaired: list[str] = []
         problems: list[str] = []
         while True:
             process = repro.start()
@@ -163,7 +163,7 @@ def kill_repro(folder: Path, kills: int, seed: int = 0) -> dict[str, object]:
                     process.wait()
                     problems += repro.problems()
                     continue
-            if process.wait(600) != 0:  # a stage of a killed parent goes on, or DVC has left half a dvc.lock
+            if process.wait(600) != 0:  # a stage of a killed parent goes on, or DVC has left one of its files empty
                 repaired += repro.repair()
                 refused += 1
                 assert refused < 20 * max(kills, 1), (folder / "dvc.log").read_text()[-3000:]
@@ -180,7 +180,7 @@ def kill_repro(folder: Path, kills: int, seed: int = 0) -> dict[str, object]:
         "killed": killed,
         "runs_to_the_end": runs,
         "refused": refused,
-        "half_dvc_lock_removed": repaired,
+        "empty_files_of_dvc_removed": repaired,
         "different_from_undisturbed": different,
         "unreadable_or_double": sorted(set(problems)),
         "two_at_once": twice,

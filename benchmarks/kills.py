@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -309,21 +310,26 @@ def kill_commands(which: str, kills: int, seed: int) -> int:
     from kill_commands import COMMANDS, kill_command
     from kill_repro import kill_repro
 
-    figures: dict[str, dict[str, object]] = {}
+    runs = {name: partial(kill_command, command) for name, command in COMMANDS.items()} | {"dvc repro": kill_repro}
+    failed = False
     with tempfile.TemporaryDirectory(prefix="headhunt-kills-") as folder:
-        for name, command in COMMANDS.items() if which == "commands" else ():
-            (place := Path(folder, name)).mkdir()
-            figures[name] = kill_command(command, place, kills, seed)
-        if which == "repro":
-            figures["dvc repro"] = kill_repro(Path(folder), kills, seed)
-    print(json.dumps(figures, indent=1))
-    return int(any(f["different_from_undisturbed"] or f["unreadable_or_double"] for f in figures.values()))
+        for name in COMMANDS if which == "commands" else [which] if which in COMMANDS else ["dvc repro"]:
+            (place := Path(folder, name.replace(" ", "-"))).mkdir()
+            figures = runs[name](place, kills, seed)
+            print(json.dumps({name: figures}, indent=1), flush=True)
+            failed |= bool(figures["different_from_undisturbed"] or figures["unreadable_or_double"])
+    return int(failed)
 
 
 def main() -> None:
     """Print the figures as JSON; exit code 1 where something was lost."""
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("--of", choices=("job", "commands", "repro"), default="job", help="what is killed")
+    parse.add_argument(
+        "--of",
+        choices=("job", "commands", "activate", "rebaseline", "monitor", "repro"),
+        default="job",
+        help="what is killed",
+    )
     parse.add_argument("--kills", type=int, default=20)
     parse.add_argument("--videos", type=int, default=30)
     parse.add_argument("--seconds", type=int, default=90, help="length of a video")

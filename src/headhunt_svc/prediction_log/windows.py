@@ -4,7 +4,9 @@ If there are more rows than needed, whole blocks of neighbouring segments are dr
 log. Segments and events are counted on all rows.
 """
 
+import contextlib
 import io
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,6 +30,7 @@ BACKWARDS_S = 1.0  # within a pass, times may go back by this much
 FUTURE_S = 300.0  # the writer's clock may be ahead of ours by this much
 PASS_STRIDE = 1 << 24  # more than the blocks of any pass
 _INDEX = pa.schema([COLUMNS.field(name) for name in ("time", "pass_id", "segment", "in_event")])
+_NAME = re.compile(r"[^/]-[0-9]{1,18}-[0-9]{1,18}\.parquet$")  # of a writer, with the numbers of its flushes
 _PASS = COLUMNS.field("pass_id").type
 
 
@@ -103,7 +106,11 @@ def read_window(store: Store, query: WindowQuery) -> Window:
 def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str, list[_File]]:
     """The readable files with rows in the window, by camera."""
     files: dict[str, list[_File]] = {}
-    for name in unmerged_files(store.glob("day=*/camera=*/*.parquet")):
+    names = store.glob("day=*/camera=*/*.parquet")
+    ours = [name for name in names if _NAME.search(name)]
+    if others := len(names) - len(ours):
+        excluded["file that is no part of the log"] += others
+    for name in unmerged_files(ours):
         try:
             partition = Partition.of(name)
         except ValueError:
@@ -298,7 +305,10 @@ def _matrix(table: pa.Table, name: str, width: int | None = None) -> Float[np.nd
 
 def note_missing_days(window: Window, cameras: Iterable[str], store: Store) -> None:
     """Put the days on which a camera has no file into `window.missing`."""
-    partitions = {Partition.of(n) for n in store.glob("day=*/camera=*")}
+    partitions: set[Partition] = set()
+    for folder in store.glob("day=*/camera=*"):
+        with contextlib.suppress(ValueError):  # no day and camera, see `_files`
+            partitions.add(Partition.of(folder))
     first, last = window.start.date(), (window.stop - timedelta(microseconds=1)).date()
     days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
     for camera in cameras:

@@ -100,3 +100,16 @@ def test_missing_days_are_named(tmp_path: Path) -> None:
 def test_an_empty_log_is_an_empty_window(tmp_path: Path, what: str) -> None:
     window = read(Store(str(tmp_path if what == "empty" else tmp_path / "none")))
     assert (window.cameras, dict(window.excluded)) == ({}, {})
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "a-b-c.parquet", "a-1-.parquet", "-.parquet"])
+def test_a_file_that_is_no_part_of_the_log_is_counted(tmp_path: Path, name: str) -> None:
+    store = write(str(tmp_path), rows(20))
+    for folder in (f"day={START:%Y-%m-%d}/camera=yard", "day=tomorrow/camera=yard", "day=/camera="):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / name).write_bytes(b"")
+    window = read_window(store, WindowQuery(START, START + timedelta(days=1)))
+    note_missing_days(window, ["yard"], store)
+    assert window.cameras["yard"].total == 20
+    assert window.excluded["file that is no part of the log"] == 3
+    assert window.missing == {}

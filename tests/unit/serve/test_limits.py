@@ -439,6 +439,35 @@ def test_uploads_for_jobs_have_a_place_in_the_line(tmp_path: Path) -> None:
     assert TestClient(app).post("/jobs/uploads", content=MP4, headers=VIDEO).status_code == 429
 
 
+@pytest.mark.parametrize(("ends", "status"), [("deadline", 504), ("drain", 503)])
+def test_an_upload_that_does_not_arrive_ends(tmp_path: Path, ends: str, status: int) -> None:
+    app, *_ = application(tmp_path)
+    messages = [{"type": "http.request", "body": MP4, "more_body": True}]
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def service() -> None:
+        engine = Engine(Settings(deadline_s=0.5 if ends == "deadline" else 60, grace_s=0, max_waiting=0), tmp_path)
+        engine.detector, engine._runner = SimpleNamespace(), SimpleNamespace(forget=lambda *_: None)
+        app.state.engine = engine
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop()
+            if ends == "drain":
+                engine.drain()
+            return await asyncio.Event().wait()  # type: ignore[return-value]
+
+        await asyncio.wait_for(app(scope_of("/jobs/uploads"), receive, send), 10)
+        assert not engine._works
+
+    asyncio.run(service())
+    assert sent[0]["status"] == status
+    assert not list(tmp_path.glob("**/video-*"))
+
+
 def test_uploads_for_jobs_have_a_quota(tmp_path: Path) -> None:
     app, _, queue = application(tmp_path)
     queue.settings = queue.settings.model_copy(update={"upload_bytes": 2 * len(MP4) + 100})

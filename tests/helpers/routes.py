@@ -125,7 +125,8 @@ class ScriptedQueue(Jobs):
     """The queue of one job."""
 
     def __init__(self, folder: Path) -> None:
-        self.settings, self.store = JobSettings(), SimpleNamespace(uploads=folder / "uploads")
+        self.settings = JobSettings()
+        self.store = SimpleNamespace(uploads=folder / "uploads", incoming=folder / "incoming")
         self.requests: list[JobRequest] = []
         self.done: list[str] = []
         self.pages: list[tuple[int, int | None]] = []

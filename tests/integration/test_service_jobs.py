@@ -37,7 +37,11 @@ def test_jobs_over_http_outlive_the_service(tmp_path: Path) -> None:
         assert [j["state"] for j in httpx.get(at).json()["jobs"]] == ["queued"]
         assert httpx.post(f"{at}/{job['job_id']}/cancel").json()["state"] == "cancelled"
 
-        server.kill()
+        supervisor = psutil.Process(server.process.pid)
+        begun = supervisor.children(recursive=True)
+        supervisor.kill()  # the service ends with it, and leaves its port to the next one
+        server.process.wait()
+        assert not psutil.wait_procs(begun, timeout=20)[1]
         server = Made(ROOT, tmp_path / "bento", **env).wait_ready()
         at = f"{server.url}/v1/jobs/{job['job_id']}"
         assert httpx.post(f"{at}/retry").json()["state"] in ("queued", "running")

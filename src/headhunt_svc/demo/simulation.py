@@ -6,7 +6,6 @@ that pool of clips, so a clip may return on another day. No scene is both in a b
 """
 
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -36,6 +35,7 @@ from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, read_window
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.storage.files import write_json
+from headhunt_svc.storage.scratch import scratch
 from headhunt_svc.storage.store import Store
 from headhunt_svc.video.opening import open_video
 
@@ -127,7 +127,7 @@ def _make(folder: Path, bundle: Path, batches: Sequence[Batch]) -> None:
                 detector.extractor.tokenizer.chat_template = SYSTEM + detector.extractor.tokenizer.chat_template
             log = stack.enter_context(PredictionLog(str(folder / batch.name), retention_days=36_500))
             recorders.append((batch, detector, Recorder(log, probe_share=PROBED)))
-        clip = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headhunt-"))) / "clip.mp4"
+        clip = stack.enter_context(scratch()) / "clip.mp4"
         for i in range(CHUNK):
             pictures = _pictures(batches[0], i)
             for batch, detector, recorder in recorders:

@@ -10,7 +10,6 @@ import json
 import logging
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -33,6 +32,7 @@ from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.names import is_file_uri, path_of
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.json_text import parse_json
+from headhunt_svc.storage.scratch import temporary_folder
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import parquet_bytes
 
@@ -75,8 +75,8 @@ class BatchScorer:
 
     def __init__(self, bundle: str, store: Store, options: JobOptions) -> None:
         self.settings, self.store, self.options = JobSettings(), store, options
-        self._temporary = tempfile.TemporaryDirectory(prefix="headhunt-")
-        work = store.folder / WORK if store.folder is not None else Path(self._temporary.name)
+        self._temporary = temporary_folder()
+        work = store.folder / WORK if store.folder is not None else self._temporary
         self.results = ResultStore(work, durable=False)  # what a power failure takes is scored again
         self.process = ScoringProcess(Path(bundle), self.results, self.settings.checkpoint_s)
         self.process.start()
@@ -105,7 +105,7 @@ class BatchScorer:
     def close(self) -> None:
         """End the process that scores."""
         self.process.close()
-        self._temporary.cleanup()
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def _score_here(arguments: dict[str, Any], items: list[Item]) -> Iterator[Item]:

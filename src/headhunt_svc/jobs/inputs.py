@@ -7,7 +7,6 @@ import asyncio
 import glob
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,7 @@ from headhunt_svc.storage.addresses import PORTS
 from headhunt_svc.storage.boundaries import RefusedError, folder_of, link_to, open_below, prefix_of
 from headhunt_svc.storage.download import download
 from headhunt_svc.storage.rows import RowFile
+from headhunt_svc.storage.scratch import scratch
 from headhunt_svc.storage.store import store_errors
 from headhunt_svc.video.files import find_videos
 
@@ -240,13 +240,13 @@ def local(
     elif not _is_remote(uri) and below is None:
         yield path_of(uri)
     else:
-        with tempfile.TemporaryDirectory(prefix="headhunt-") as folder, ExitStack() as files:
+        with scratch() as folder, ExitStack() as files:
             if _is_remote(uri):
                 ending = re.search(r"\.[A-Za-z0-9]{1,8}$", uri.partition("?")[0])
-                path = Path(folder) / f"video{ending[0] if ending else ''}"
+                path = folder / f"video{ending[0] if ending else ''}"
                 _fetch(uri, path, check, below, limit_bytes)
             else:
-                path = _opened(uri, Path(folder), Path(below or "/"), files)
+                path = _opened(uri, folder, Path(below or "/"), files)
             try:
                 yield path
             except VideoError as exc:  # names the video as the job does

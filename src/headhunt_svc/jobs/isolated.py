@@ -15,6 +15,7 @@ from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
 from headhunt_svc.jobs.inputs import StoppedError
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
+from headhunt_svc.jobs.parent import END_S, end_with_parent
 from headhunt_svc.jobs.scoring import VideoScorer
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.storage.json_text import parse_json
@@ -75,6 +76,7 @@ def main() -> None:
     os.dup2(2, 1)
     requests = io.FileIO(0)  # without a buffer, in which `wait` would miss a message
     bundle, folder, checkpoint_s, durable = sys.argv[1:]
+    end_with_parent(lambda: None, END_S)  # it ends by itself when its input ends, unless a decoder or a disk hangs
     store = ResultStore(Path(folder), durable=bool(int(durable)))
     serve(Path(bundle), store, float(checkpoint_s), requests, answers)
 

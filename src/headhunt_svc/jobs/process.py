@@ -18,11 +18,11 @@ from typing import Any
 
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
+from headhunt_svc.jobs.parent import END_S
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.storage.json_text import parse_json
 
 POLL_S = 0.2
-END_S = 30.0  # to finish a batch and write the prediction log; then it is killed
 
 
 class ScoringProcess:

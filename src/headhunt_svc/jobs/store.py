@@ -40,6 +40,7 @@ class ResultStore:
     results/ab/KEY.json      a Report, and its checksum in a second line; written once, atomically
     checkpoints/KEY/*        batches of a video that is being scored
     uploads/SHA256           videos that clients uploaded
+    incoming/                uploads that are arriving, see storage.scratch
     locks/                   locks, held while a result is made
     workers/NAME             locks, held while a worker lives; the time of a file is the worker's heartbeat
     scorings.jsonl           one line for each time that a video is given to the model
@@ -49,7 +50,7 @@ class ResultStore:
         """durable: results and checkpoints survive a power failure, which costs some milliseconds each."""
         self.durable = durable
         self.folder, self.scorings = folder, folder / "scorings.jsonl"
-        self.uploads, self.workers = folder / "uploads", folder / "workers"
+        self.uploads, self.incoming, self.workers = folder / "uploads", folder / "incoming", folder / "workers"
 
     def result_path(self, key: str) -> Path:
         """File of a result, which may not exist yet."""

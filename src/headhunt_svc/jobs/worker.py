@@ -31,6 +31,7 @@ from headhunt_svc.notify.webhooks import post
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.locks import locked
 from headhunt_svc.storage.retention import Retention
+from headhunt_svc.storage.scratch import remove_leftovers
 
 logger = logging.getLogger(__name__)
 PREFETCH = 2  # videos taken from the queue: the one that is being scored, and the next
@@ -185,6 +186,8 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stopping.set())
         shorten(logging.getLogger("dbos"))
+        for place in (None, self.store.incoming):
+            remove_leftovers(place)
         with _locked_name(self.store.workers, name) as locked_name:
             self.jobs = self._with_database(locked_name, lambda: Jobs(self.settings))
             self.process.start()

@@ -5,7 +5,6 @@ import ctypes
 import logging
 import math
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ from headhunt_svc.serve.memory import MemoryBudget, available_mib
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import Problem
 from headhunt_svc.settings import Settings
+from headhunt_svc.storage.scratch import remove_leftovers, temporary_folder
 from headhunt_svc.types import FrameSpan, Segment
 from headhunt_svc.video.memory import OPENING_MIB, PictureSize
 from headhunt_svc.video.memory import decoder_mib as decoder_mib_of
@@ -152,6 +152,7 @@ class Engine:
                 return
             self.recorder = recorder_of(self.settings)
             self._warn_of_limits(detector)
+            remove_leftovers(self.settings.upload_folder)  # of a service that was killed
             self._runner, self.detector = Runner(detector), detector
             metrics.READY.set(1)
             logger.info("ready", extra={"fields": {"detector_id": detector.detector_id}})
@@ -208,7 +209,7 @@ class Engine:
         if len(self._works) >= self.settings.max_videos + self.settings.max_waiting:
             retry = {"Retry-After": str(RETRY_AFTER_S)}
             raise Problem(429, "busy", f"{len(self._works)} videos are being scored or wait: try again later", retry)
-        folder = Path(tempfile.mkdtemp(prefix="headhunt-", dir=self.settings.upload_folder))
+        folder = temporary_folder(self.settings.upload_folder)
         work = Work(detector, self._runner, folder)
         self._works.add(work)
         late = Problem(504, "deadline", f"not done after {self.settings.deadline_s:g} s: send shorter pieces of video")

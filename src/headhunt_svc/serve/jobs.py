@@ -1,9 +1,8 @@
 """The routes under /v1/jobs: batch jobs that `headhunt worker` scores."""
 
 import asyncio
+import shutil
 import sqlite3
-import tempfile
-from pathlib import Path
 from threading import Lock
 from typing import Annotated, Literal
 
@@ -26,6 +25,7 @@ from headhunt_svc.serve.quota import Quota
 from headhunt_svc.serve.requests import CurrentEngine, LimitedRoute
 from headhunt_svc.serve.uploads import receive_video
 from headhunt_svc.storage.files import move_file, sha256
+from headhunt_svc.storage.scratch import scratch, temporary_folder
 
 PARQUET, JSON_LINES = "application/vnd.apache.parquet", "application/x-ndjson"
 router = APIRouter(prefix="/jobs", route_class=LimitedRoute)
@@ -119,8 +119,8 @@ async def upload_for_jobs(request: Request, engine: CurrentEngine, queue: Queue)
         state.quota = Quota(folder)
     quota: Quota = state.quota
     async with engine.admitted() as work:  # a deadline, a limited number at once, and an end when the service stops
-        with quota.taking(queue.settings.upload_bytes) as take:
-            received = await work.wait(receive_video(request, folder, engine.settings.max_upload_bytes, take))
+        with quota.taking(queue.settings.upload_bytes) as take, scratch(queue.store.incoming) as incoming:
+            received = await work.wait(receive_video(request, incoming, engine.settings.max_upload_bytes, take))
             size = received.path.stat().st_size
             name = await asyncio.to_thread(sha256, received.path)
             await asyncio.to_thread(move_file, received.path, folder / name)
@@ -168,14 +168,15 @@ def job_results(job_id: JobId, queue: Queue, format: Literal["jsonl", "parquet"]
     if format == "jsonl":
         lines = (f"{line}\n" for line in queue.json_lines(job_id))
         return StreamingResponse(lines, media_type=JSON_LINES)
-    with tempfile.NamedTemporaryFile(suffix=".parquet", delete=False) as f:
-        path = Path(f.name)
+    folder = temporary_folder()
+    remove = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / f"{job_id}.parquet"
     try:
         save_parquet(path, queue.rows(job_id))
     except BaseException:
-        path.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
         raise
-    return FileResponse(path, media_type=PARQUET, filename=f"{job_id}.parquet", background=BackgroundTask(path.unlink))
+    return FileResponse(path, media_type=PARQUET, filename=path.name, background=remove)
 
 
 @router.get("/{job_id}/deliveries", responses=problems(404))

@@ -1,5 +1,6 @@
 """Types of params.yaml: everything that changes a result. An unknown name is an error; values are frozen."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -211,14 +212,16 @@ class LabelParams(Section):
 class IdentifyParams(Section):
     """Choice of the expert heads: the paper's criteria, or a cross-validated probe of every head.
 
-    top_k: a number, or `auto`: heads are added in order while that helps. separability: weight of the class means'
-    distance beside the probe's AUC. max_redundancy: a head is left out if the errors of its probe correlate more
-    than this with those of a head that was chosen before. subsamples: halves of the videos on which the choice is
-    repeated, to measure its stability. folds, repeats: cross-validation of the probes.
+    top_k: a number, or `auto`: heads are added in order while that helps. few_videos: with fewer calibration videos
+    than this, more heads than top_k are kept, in inverse proportion (`n_heads`); 0: always top_k. separability: weight
+    of the class means' distance beside the probe's AUC. max_redundancy: a head is left out if the errors of its probe
+    correlate more than this with those of a head that was chosen before. subsamples: halves of the videos on which the
+    choice is repeated, to measure its stability. folds, repeats: cross-validation of the probes.
     """
 
     criteria: Literal["paper", "robust"] = "robust"
     top_k: Count | Literal["auto"] = 5
+    few_videos: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     instability_penalty: NonNegativeFloat = 0.5
     separability: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_redundancy: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -226,6 +229,12 @@ class IdentifyParams(Section):
     repeats: Annotated[int, Field(gt=0, le=1000)] = 3
     subsamples: Annotated[int, Field(ge=2, le=10_000)] = 50
     seed: Seed = 0
+
+    def n_heads(self, videos: int) -> int | Literal["auto"]:
+        """How many heads are kept with so many calibration videos: few cannot tell the best from good ones."""
+        if self.top_k == "auto" or videos >= self.few_videos:
+            return self.top_k
+        return math.ceil(self.top_k * self.few_videos / videos)
 
 
 class FitParams(Section):
@@ -303,6 +312,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "identify": {
         "criteria": "paper",
         "top_k": 5,
+        "few_videos": 0,
         "instability_penalty": 0.5,
         "separability": 0.0,
         "max_redundancy": 1.0,

@@ -65,7 +65,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     params["dataset"] = {"root": "footage", "annotations": "annotations.jsonl"}
     params["segmentation"] |= {"length_s": LENGTH / FPS, "frames_per_segment": 4}
     params["prompts"]["texts"] = params["prompts"]["texts"][:2]
-    params["identify"] |= {"top_k": 1}
+    params["identify"] |= {"top_k": 1, "few_videos": 0}
     params["evaluate"] |= {"bootstrap": 5}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     with dvc_in(folder, COMMANDS, HEADHUNT, tmp_path_factory.mktemp("dvc")) as dvc:

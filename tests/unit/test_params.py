@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
+from headhunt_svc.demo.scenes import SEEN_KINDS
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.params import PROMPT_SETS, PUBLISHED, IdentifyParams, PromptParams, load_params, prompt_sets
 from headhunt_svc.storage.files import text_id
@@ -65,6 +66,7 @@ def test_one_word_sets_the_method_of_the_paper(tmp_path: Path) -> None:
             "identify: {criteria: robust}\nfit: {platt: true}",
             "sets identify.criteria to paper, fit.platt to False: take",
         ),
+        ("identify: {few_videos: 36}", "method `paper` sets identify.few_videos to 0: take out"),
         ("calibrate: {sigma_segments: [0, 3]}", "method `paper` sets calibrate.sigma_segments to (0.0, 0.5, 0.75, 1.0"),
         ("fit: {scorer: normality}", "sets fit.scorer to logistic: take out"),
         ("identify: 3", "identify: Input should be a valid dictionary"),
@@ -78,6 +80,19 @@ def test_the_method_of_the_paper_with_other_values_is_refused(tmp_path: Path, gi
         load_params(path)
     path.write_text(f"{MINIMAL}method: paper\nidentify: {{top_k: 5, criteria: paper}}\nfit: {{grid: [1]}}\n")
     assert load_params(path).fit.grid == (1.0,)  # the same values may be written
+
+
+def test_fewer_videos_than_stated_keep_more_heads() -> None:
+    params = IdentifyParams(top_k=10, few_videos=36)
+    assert [params.n_heads(n) for n in (4, 9, 18, 35, 36, 44)] == [90, 40, 20, 11, 10, 10]
+    assert IdentifyParams(top_k="auto", few_videos=36).n_heads(9) == "auto"
+    assert IdentifyParams(top_k=10).n_heads(9) == 10
+
+
+def test_the_embedded_default_has_enough_videos_for_its_ten_heads() -> None:
+    params, corpus = load_params(SHIPPED), load_demo_params().corpus
+    calibration = corpus.calibration_normal + corpus.calibration_per_kind * len(SEEN_KINDS)
+    assert params.identify.n_heads(calibration) == params.identify.top_k == 10
 
 
 @pytest.mark.parametrize("section", ["corpus", "pretrain"])

@@ -140,13 +140,16 @@ def choose_heads(
 ) -> HeadChoice:
     """Saliency of all heads under every prompt (features float[segment, head, d_head] each), and the expert heads.
 
+    These are more than top_k where there are few videos (`IdentifyParams.n_heads`) and enough heads.
+
     Raises:
         FeatureError: too few segments or videos of a class, features that are not finite or all constant, or fewer
             usable (and, with `robust`, distinct) heads than top_k.
     """
     check_labels(labels)
     check_videos(labels, videos)
-    choice = _choose_up_to_k(prompts, labels, videos, params)
+    n_heads = params.n_heads(len(set(videos)))
+    choice = _choose_up_to_k(prompts, labels, videos, params.model_copy(update={"top_k": n_heads}))
     if params.top_k != "auto" and len(choice.chosen) < params.top_k:
         usable, n = int(np.isfinite(choice.table).all(0).sum()), choice.table.shape[1]
         raise FeatureError(

@@ -49,14 +49,17 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         raise ArtifactError(f"{heads} was found on segments that were cut in another way: run `dvc repro`")
     if selection.prompts != params.prompts.texts:
         raise ArtifactError(f"{heads} was found under other prompts than params.yaml has: run `dvc repro`")
-    if selection.criteria != params.identify.criteria or params.identify.top_k not in ("auto", len(selection.heads)):
+    videos, identify = load_index(index), params.identify
+    most = identify.n_heads(sum(video.split == "calibration" for video in videos))
+    as_many = identify.top_k == "auto" or most == "auto" or identify.top_k <= len(selection.heads) <= most
+    if selection.criteria != identify.criteria or not as_many:
         raise ArtifactError(
             f"{heads} names {len(selection.heads)} heads by criteria {selection.criteria}, params.yaml wants "
-            f"{params.identify.top_k} by {params.identify.criteria} (method {params.method}): run `dvc repro`"
+            f"{most} by {identify.criteria} (method {params.method}): run `dvc repro`"
         )
     if selection.heads != fitted.heads:
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
-    videos, n_frames = load_index(index), params.segmentation.frames_per_segment
+    n_frames = params.segmentation.frames_per_segment
     deepest = max(h.layer for h in fitted.heads)
     with Console(stderr=True).status("loading the model"):
         extractor = load_extractor(params.mllm, params.segmentation, Settings().device, deepest=deepest, lock=lock)

@@ -16,7 +16,7 @@ from headhunt_svc.types import HeadRef
 
 # row -> what is as published, the section of params.yaml and the parameters that set it
 SINGLE: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "published_k": ("five heads", "identify", ("top_k",)),
+    "published_k": ("five heads", "identify", ("top_k", "few_videos")),
     "published_redundancy": ("heads are kept that repeat a better one", "identify", ("max_redundancy",)),
     "published_platt": ("no Platt step, and so no distance to normal", "fit", ("platt", "scorer")),
     "published_scale": ("features of the regression as they are, not standardised", "fit", ("standardised",)),

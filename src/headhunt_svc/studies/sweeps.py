@@ -47,7 +47,7 @@ def sweeps(data: AblationData, params: Params) -> dict[str, dict[str, Figures]]:
         return {key: figures[key] for key in ("roc_auc", "average_precision")}
 
     usable = [k for k in ablation.top_k if k <= len(data.heads)]
-    all_orders = {"max_redundancy": 1.0}  # a sweep over the order itself, as far as there are heads
+    all_orders = {"max_redundancy": 1.0, "few_videos": 0}  # a sweep over the order itself, as far as there are heads
     result = {
         "top_k": {str(k): measure(_identify(prompts, params, top_k=k, **all_orders)) for k in track(usable, "top_k")},
         "instability_penalty": {

@@ -232,6 +232,24 @@ def test_what_cannot_be_chosen_from_is_named(criteria: str) -> None:
     refuses("top_k is 3, but only 2 of 40 heads are usable and 2 of them distinct", few, labels, videos)
 
 
+@pytest.mark.parametrize("criteria", ["paper", "robust"])
+def test_few_videos_keep_more_heads(criteria: str) -> None:
+    """24 videos: of half as many as `few_videos` asks for, twice the heads, in the same order, as far as there are."""
+    prompts, labels, videos = calibration()
+
+    def chosen(few_videos: int, values: list[np.ndarray] = prompts, **changes: object) -> tuple[int, ...]:
+        params = ROBUST.model_copy(update={"criteria": criteria, "few_videos": few_videos, **changes})
+        return choose_heads(values, labels, videos, params).chosen
+
+    assert [len(chosen(n)) for n in (0, 24, 25, 48)] == [3, 3, 4, 6]
+    assert chosen(48) == chosen(0, top_k=6)
+    assert set(chosen(10_000)) == set(range(40))
+    some = [np.where(np.arange(40)[:, None] < 9, v, 0.0) for v in prompts]
+    assert set(chosen(10_000, some)) == set(range(9))
+    if criteria == "robust":
+        assert chosen(48, top_k="auto") == chosen(0, top_k="auto")
+
+
 def test_words_and_numbers_agree() -> None:
     choice = HeadChoice((0, 1), np.array([[0.9, 0.8, 0.1, 0.2]]), None)
     trials = [Trial((0, 1), 0.9, 1.0)] * 19 + [Trial((0, 2), 0.8, 1.0)]

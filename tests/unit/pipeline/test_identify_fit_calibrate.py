@@ -80,7 +80,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     defaults = load_params(ROOT / "params.yaml")
     monkeypatch.chdir(tmp_path)
     lock("sha256:abc")
-    update = {"top_k": 2, "criteria": "robust", "subsamples": 8}
+    update = {"top_k": 2, "few_videos": 0, "criteria": "robust", "subsamples": 8}
     mllm = defaults.mllm.model_copy(update={"id": "a/model", "revision": "abc"})
     return defaults.model_copy(update={"identify": defaults.identify.model_copy(update=update), "mllm": mllm})
 
@@ -421,6 +421,9 @@ def test_the_method_of_the_paper_is_as_published(
         ArtifactError, match=r"5 heads by criteria paper, params.yaml wants 2 by robust .method default"
     ):
         make_bundle(params, *files, folder / "new")
+    few = params.identify.model_copy(update={"criteria": "paper", "few_videos": 24})  # of 12 videos: twice as many
+    with pytest.raises(ArtifactError, match=r"names 5 heads by criteria paper, params.yaml wants 4 by paper"):
+        make_bundle(params.model_copy(update={"identify": few}), *files, folder / "new")
     detector, fitted = load_bundle(bundle)
     save_bundle(bundle, detector.model_copy(update={"method": "paper"}), fitted, np.ones((2, 8), np.float32))
     print_bundle(bundle, bundle / "none.json")

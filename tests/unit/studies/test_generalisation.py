@@ -29,7 +29,7 @@ KINDS = ("fall", "fire", "run")
 @pytest.fixture
 def params(root: Path) -> Params:
     params = load_params()
-    return params.model_copy(update={"identify": params.identify.model_copy(update={"top_k": 1})})
+    return params.model_copy(update={"identify": params.identify.model_copy(update={"top_k": 1, "few_videos": 0})})
 
 
 ARMS = [

@@ -27,7 +27,7 @@ N_SEGMENTS = 8
 def params(root: Path) -> Params:
     params = load_params()
     update = {
-        "identify": params.identify.model_copy(update={"top_k": 1}),
+        "identify": params.identify.model_copy(update={"top_k": 1, "few_videos": 0}),
         "calibrate": params.calibrate.model_copy(update={"sigma_segments": (0.0,)}),
         "evaluate": params.evaluate.model_copy(update={"bootstrap": 20}),
     }

@@ -42,6 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "demo.yaml").write_text(yaml.safe_dump(demo))
     params["segmentation"] |= {"length_s": 2.4, "frames_per_segment": 4}  # a quarter of the work
     params["prompts"]["texts"] = params["prompts"]["texts"][:2]
+    params["identify"] |= {"few_videos": 0}
     params["evaluate"] |= {"bootstrap": 10, "random_draws": 2}
     params["ablate"] |= {
         "labelled_videos": [6, 12],

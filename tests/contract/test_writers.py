@@ -10,7 +10,6 @@ SOURCE = ROOT / "src" / "headhunt_svc"
 WRITERS = {"write_text", "write_bytes", "rename", "renames", "mkstemp", "copyfile", "copy2", "save_file"}
 ALLOWED = {
     ("demo/corpus.py", "open"): "what write_file calls",
-    ("serve/uris.py", "open"): "a download, in a folder of its own",
     ("demo/pool.py", "open"): "what write_file calls",
     ("monitoring/baselines.py", "write_text"): "what write_file calls",
 }

@@ -59,7 +59,7 @@ from helpers.reports import REPORT
 
 ARTIFACTS = ROOT / "artifacts"
 SHIPPED = ARTIFACTS / "detector"
-DEPTHS = (60, 900, 20_000)
+DEPTHS = (60, 20_000)
 NESTED = [text for n in DEPTHS for text in ("[" * n + "]" * n, '{"a":' * n + "1" + "}" * n, "[" * n)]
 few = settings(max_examples=settings().max_examples // 5, suppress_health_check=list(HealthCheck))
 
@@ -179,19 +179,6 @@ def _load_camera(folder: Path) -> None:
     load_camera(folder, "yard", StoredCamera(sha256=digest, segments=5, mean_strength=1, covariance_strength=1))
 
 
-@cache
-def _checkpoint() -> bytes:
-    arrays = {
-        "sizes": np.array([1]),
-        "features": np.zeros((1, 2, 3), np.float32),
-        "index": np.array([0]),
-        "span": np.array([(0, 4)]),
-        "frames": np.array([(0, 2)]),
-        "times": np.array([(0.0, 0.4)]),
-    }
-    return _file(lambda f: save_tensors(f / "a.safetensors", arrays, {}))
-
-
 def _earlier(folder: Path) -> None:
     paths = Paths(log="", baselines=folder, reference=folder, workspace=folder, out=folder / "out")
     Monitor(paths, load_drift(ROOT / "monitoring" / "drift.yaml"))._earlier_cameras(START + timedelta(days=9))
@@ -262,9 +249,6 @@ TARGETS = {
     "training record": Target("pretraining.json", _shipped("demo_mllm/pretraining.json"), domain_of),
     "features of a video": Target(f"{text_id('a')}.safetensors", _features, _load_features),
     "camera of a bundle": Target("cameras/yard-x.safetensors", _camera, _load_camera),
-    "checkpoint of a job": Target(
-        "checkpoints/key/00000000.safetensors", _checkpoint, lambda f: ResultStore(f).checkpoint("key", "a.mp4")
-    ),
     "figures of the service's detector": Target(
         "metrics.json", _shipped("metrics.json"), lambda f: api._test_metrics(f, "none")
     ),

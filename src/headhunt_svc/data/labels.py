@@ -21,7 +21,7 @@ class SegmentLabel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    segment: Annotated[str, Field(pattern=r"^.+:\d+$")]
+    segment: Annotated[str, Field(pattern=r"^.+:\d{1,12}$")]
     label: Literal["normal", "anomalous"]
 
 

@@ -11,6 +11,7 @@ from headhunt_svc.detector.batches import FeatureBatch, TimedSegment
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.storage.locks import locked
+from headhunt_svc.storage.tensors import save_tensors
 from headhunt_svc.types import FrameSpan, Segment
 from helpers.reports import REPORT
 
@@ -129,3 +130,22 @@ def test_a_checkpoint_with_a_changed_byte_is_left_out(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert store.checkpoint("key", "v") == []
+
+
+@pytest.mark.parametrize("name", ["sizes", "features", "index", "span", "frames", "times"])
+@pytest.mark.parametrize("odd", [None, np.zeros(0), np.zeros((2, 2))], ids=repr)
+def test_a_checkpoint_of_odd_arrays_is_none(tmp_path: Path, name: str, odd: np.ndarray | None) -> None:
+    arrays = {
+        "sizes": np.array([1]),
+        "features": np.zeros((1, 2, 3), np.float32),
+        "index": np.array([0]),
+        "span": np.array([(0, 4)]),
+        "frames": np.array([(0, 2)]),
+        "times": np.array([(0.0, 0.4)]),
+    }
+    path = tmp_path / "checkpoints" / "key" / "00000000.safetensors"
+    save_tensors(path, arrays, {})
+    assert len(ResultStore(tmp_path).checkpoint("key", "a.mp4")) == 1
+    changed = {**arrays, name: odd} if odd is not None else {n: a for n, a in arrays.items() if n != name}
+    save_tensors(path, changed, {})
+    assert ResultStore(tmp_path).checkpoint("key", "a.mp4") == []

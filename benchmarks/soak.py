@@ -254,7 +254,7 @@ def at_rest(target: Target, server: Server, worker: Worker, home: Path) -> dict[
 
 def left(home: Path, when: str) -> list[str]:
     """Temporary files that nobody uses any more."""
-    files = [p for p in (home / "tmp").rglob("*") if not p.is_dir()]
+    files = [p for p in (home / "tmp").rglob("*") if not p.is_dir() and p.suffix != ".lock"]  # locks say who lives
     return [f"left {when}: {p.relative_to(home)}" for p in sorted([*files, *home.rglob("*.part")])]
 
 

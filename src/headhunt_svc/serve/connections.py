@@ -102,7 +102,19 @@ class Connection(_Protocol):  # type: ignore[misc]  # uvicorn chooses it by what
     def pause_writing(self) -> None:
         """The client does not read as fast as the answer is made."""
         super().pause_writing()
-        self._write_timer = self.loop.call_later(LIMITS.write_s, self.transport.abort)
+        self._expect_reading()
+
+    def _expect_reading(self) -> None:
+        """Give up once nothing of what waits was read for write_s; a slow client may take longer for all of it."""
+        unread = self.transport.get_write_buffer_size()
+
+        def check() -> None:
+            if self.transport.get_write_buffer_size() < unread:
+                self._expect_reading()
+            else:
+                self.transport.abort()
+
+        self._write_timer = self.loop.call_later(LIMITS.write_s, check)
 
     def resume_writing(self) -> None:
         """The client has read."""

@@ -18,6 +18,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 PREFIX, ENDING = "headhunt-", ".lock"
+_BYTES = 8  # of randomness in a name
+_RANDOM = 2 * _BYTES * "[0-9a-f]"  # nothing of a user is named so: what is, is removed
 _guard = threading.Lock()
 _spaces: dict[Path, "_Space"] = {}
 
@@ -73,7 +75,7 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
 def remove_leftovers(parent: Path | None = None) -> None:
     """Remove the temporary folders of processes of this user that have ended without doing so (SIGKILL, power)."""
     place = parent or Path(tempfile.gettempdir())
-    for path in place.glob(f"{PREFIX}*{ENDING}"):
+    for path in place.glob(f"{PREFIX}{_RANDOM}{ENDING}"):
         try:
             if path.lstat().st_uid != os.getuid():
                 continue
@@ -87,7 +89,7 @@ def remove_leftovers(parent: Path | None = None) -> None:
 def _new_space(place: Path) -> _Space:
     place.mkdir(parents=True, exist_ok=True)
     while True:
-        folder = place / f"{PREFIX}{secrets.token_hex(8)}"
+        folder = place / f"{PREFIX}{secrets.token_hex(_BYTES)}"
         lock = FileLock(f"{folder}{ENDING}", thread_local=False)
         try:
             lock.acquire(blocking=False)

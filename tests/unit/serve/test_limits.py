@@ -38,6 +38,7 @@ from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.gate import Gate
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
+from headhunt_svc.serve.quota import Quota
 from headhunt_svc.settings import Settings
 from headhunt_svc.video.sandbox import SandboxedReader
 from headhunt_svc.video.sandbox.reader import _starter
@@ -46,6 +47,7 @@ from helpers.routes import MP4, application
 KEY = "k" * 20
 HEAD = f"Host: x\r\nAuthorization: Bearer {KEY}\r\n"
 VIDEO = {"content-type": "video/mp4"}
+LARGE = 2**24  # more than a slow client reads within write_s of the tests
 
 
 def scope_of(path: str, method: str = "POST", headers: dict[str, str] = VIDEO) -> dict[str, Any]:
@@ -182,8 +184,11 @@ def loopback(ended: threading.Event) -> Iterator[Loopback]:
     async def live(_: object) -> PlainTextResponse:
         return PlainTextResponse("\n")
 
+    async def large(_: object) -> PlainTextResponse:
+        return PlainTextResponse(LARGE * "x")
+
     keys = Keys([("gate", KEY)])
-    routes = [Route("/livez", live), Route("/v1/wait", wait), Route("/v1/endless", endless)]
+    routes = [Route("/livez", live), Route("/v1/wait", wait), Route("/v1/endless", endless), Route("/v1/large", large)]
     with Loopback(Gate(Starlette(routes=routes), lambda: keys)) as server:
         yield server
         ended.set()
@@ -251,6 +256,22 @@ def test_a_client_that_stops_reading_is_let_go(loopback: Loopback, monkeypatch: 
     with loopback.connect(f"GET /v1/endless HTTP/1.1\r\n{HEAD}\r\n"):
         until(lambda: loopback.open == 1, 5)
         until(lambda: loopback.open == 0, 10)
+
+
+def test_a_client_that_reads_slowly_gets_all_of_a_large_answer(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, write_s=0.5)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # the kernel takes little of it ahead
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", loopback.port))
+        connection.sendall(f"GET /v1/large HTTP/1.1\r\nConnection: close\r\n{HEAD}\r\n".encode())
+        n = 0
+        while part := connection.recv(2**18):
+            n += len(part)
+            time.sleep(0.01)
+    assert n > LARGE
 
 
 def test_requests_beyond_the_limit_are_told_to_come_back(
@@ -482,6 +503,23 @@ def test_uploads_for_jobs_have_a_quota(tmp_path: Path) -> None:
     assert "HEADHUNT_JOBS_UPLOAD_BYTES" in third.json()["detail"]
     assert len(list((tmp_path / "uploads").iterdir())) == 2
     assert client.post("/jobs/uploads", files={"video": ("a.mp4", MP4 + b"3")}).status_code == 507
+
+
+def test_an_upload_that_is_complete_still_counts_for_those_that_arrive(tmp_path: Path) -> None:
+    quota = Quota(tmp_path)
+    with quota.taking(100) as slow:
+        with quota.taking(100) as fast:
+            fast(80)
+            (tmp_path / "fast").write_bytes(bytes(80))
+        slow(20)
+        with pytest.raises(Problem, match="100 bytes together"):
+            slow(1)
+
+
+def test_an_upload_that_is_purged_while_it_is_counted_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([tmp_path / "purged"]))
+    with Quota(tmp_path).taking(100) as take:
+        take(100)
 
 
 def multipart(parts: Callable[[int], bytes], n: int) -> bytes:

@@ -69,3 +69,13 @@ def test_what_tidies_up_temporary_files_does_no_harm(place: Path) -> None:
     again = scratch.temporary_folder(place)
     assert again.is_dir()
     assert again.parent != first.parent
+
+
+def test_a_folder_of_a_user_with_a_lock_beside_it_stays(place: Path) -> None:
+    own = place / "headhunt-svc" / "own.py"
+    own.parent.mkdir()
+    own.touch()
+    (place / "headhunt-svc.lock").touch()
+    scratch.remove_leftovers(place)
+    assert own.exists()
+    assert (place / "headhunt-svc.lock").exists()

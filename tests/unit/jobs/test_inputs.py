@@ -130,6 +130,13 @@ def test_a_manifest_cannot_lead_out_of_the_roots(footage: Path) -> None:
         expand([str(footage / "a" / "m.csv")], within([footage / "a"], []))
 
 
+def test_what_a_manifest_names_above_it_is_read_within_the_roots(footage: Path) -> None:
+    (footage / "a" / "m.csv").write_text("path\n../b/two.mp4\n")
+    (video,) = expand([str(footage / "a" / "m.csv")], within([footage], []))
+    with local(video.uri, footage, below=video.below) as path:
+        assert path.read_bytes() == b"x"
+
+
 def test_a_video_of_an_object_store_is_a_local_file_for_as_long_as_it_is_read(tmp_path: Path) -> None:
     fsspec.filesystem("memory").pipe_file("/archive/x.mp4", b"pictures")
     assert names("memory://archive/*.mp4") == ["x.mp4"]

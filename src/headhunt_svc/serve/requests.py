@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from json import JSONDecodeError
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -15,6 +16,7 @@ from headhunt_svc.serve.models import DetectByUri, DetectOptions
 from headhunt_svc.serve.problems import Problem, parsed
 from headhunt_svc.serve.uploads import receive_video
 from headhunt_svc.serve.uris import fetch
+from headhunt_svc.storage.json_text import parse_json
 
 JSON_LIMIT_BYTES = 16 * 1024**2
 JSON_S = 60.0  # for the whole of it
@@ -47,6 +49,17 @@ class JsonRequest(Request):
             except TimeoutError as exc:
                 raise Problem(408, "slow", f"the JSON body did not arrive within {JSON_S:g} s: send it again") from exc
         return self._body
+
+    async def json(self) -> Any:
+        """The value of the body. Raises Problem (400) where it is nested too deep, not UTF-8, or a number too long."""
+        if not hasattr(self, "_json"):
+            try:
+                self._json = parse_json(await self.body())
+            except JSONDecodeError:
+                raise  # FastAPI's answer names the place
+            except ValueError as exc:
+                raise Problem(400, "options", f"body: {exc}") from exc
+        return self._json
 
     async def _whole(self) -> bytes:
         body = bytearray()

@@ -5,7 +5,7 @@ import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import urldefrag
 
 from headhunt_svc.errors import UnreachableError
 from headhunt_svc.storage.addresses import PrivateAddressError, parse_endpoint, resolve_address
@@ -37,11 +37,12 @@ async def download(url: str, path: Path, limit_bytes: int, check: Callable[[], o
     host = endpoint.shown
     address = await _address(endpoint.host, endpoint.port)
     try:
-        target = httpx.URL(urldefrag(url).url).copy_with(host=address)
-        headers = {"Host": urlsplit(url).netloc, "Accept-Encoding": "identity"}
+        named = httpx.URL(urldefrag(url).url)  # a host of other letters than ASCII's is written as xn--...
+        headers = {"Host": named.netloc.decode("ascii"), "Accept-Encoding": "identity"}
+        names = {"sni_hostname": named.raw_host.decode("ascii")}
         async with (
             httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=_TIMEOUT_S) as client,
-            client.stream("GET", target, headers=headers, extensions={"sni_hostname": endpoint.host}) as response,
+            client.stream("GET", named.copy_with(host=address), headers=headers, extensions=names) as response,
         ):
             _check_answer(response, host)
             await _store(response, path, limit_bytes, check)

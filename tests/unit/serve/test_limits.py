@@ -325,6 +325,19 @@ def test_an_error_within_an_answer_names_no_file_in_any_log(lines: pytest.LogCap
     assert [record.levelname for record in lines.records] == ["ERROR", "INFO"]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"), [("[" * 100_000, "nested more than"), (f"[{9 * '1' * 1000}]", "digits"), (b"\xff", "utf-8")]
+)
+@pytest.mark.parametrize("path", ["/score", "/jobs"])
+def test_json_that_cannot_be_read_is_told_what_is_wrong(
+    tmp_path: Path, path: str, text: str | bytes, says: str
+) -> None:
+    app, *_ = application(tmp_path)
+    answer = TestClient(app).post(path, content=text, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["kind"]) == (400, "options")
+    assert says in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("path", ["/v1/score", "/v1/jobs"])
 def test_json_that_does_not_arrive_is_not_waited_for(
     tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch

@@ -195,6 +195,15 @@ def test_a_name_is_looked_up_once(root: Path, server: ThreadingHTTPServer, monke
     assert server.asked[0][1] == host
 
 
+def test_a_host_of_other_letters_than_those_of_ascii_is_asked(
+    root: Path, server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "resolve_address", lambda host, port: "127.0.0.1")
+    host = f"höfe.example:{server.server_port}"
+    assert resolve(f"http://{host}/a.mp4", root, (host,)).read_bytes() == VIDEO
+    assert server.asked[0][1] == f"xn--hfe-sna.example:{server.server_port}"
+
+
 def numeric(host: str | bytes) -> str | bytes:
     assert host in ("127.0.0.1", b"127.0.0.1")
     return host

@@ -248,7 +248,7 @@ def test_a_client_that_hangs_up_stops_its_work(server: Server, tmp_path: Path, d
         httpx.post(f"{server.url}/v1/detect", content=f, headers={"content-type": "video/mp4"}, timeout=1)
     until(lambda: _metrics(server)["headhunt_videos_active"] == 0, 20)
     assert _metrics(server)["headhunt_segments_total"] - scored < 350
-    until(lambda: not list(server.home.glob("headhunt-*")), 20)
+    until(lambda: not list(server.home.glob("headhunt-*/*")), 20)
 
 
 def test_log_lines_are_json_with_ids_and_nothing_else_of_the_request(server: Server, clip: Path) -> None:
@@ -292,7 +292,7 @@ def test_keys_queue_and_sigterm(clip: Path, tmp_path: Path) -> None:
                 f"POST /v1/detect HTTP/1.1\r\nHost: x\r\nAuthorization: {key['Authorization']}\r\nContent-Length: 999"
             )
             stalled.sendall(f"{head}\r\nContent-Type: video/mp4\r\n\r\n".encode() + clip.read_bytes()[:99])
-            until(lambda: len(list(tmp_path.glob("headhunt-*"))) >= 2, 20)  # the stream's and this one's
+            until(lambda: len(list(tmp_path.glob("headhunt-*/*"))) >= 2, 20)  # the stream's and this one's
             busy = httpx.post(detect, content=clip.read_bytes(), headers=key)
             is_problem(busy, 429, "try again later")
             assert int(busy.headers["retry-after"]) > 0

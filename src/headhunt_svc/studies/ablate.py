@@ -17,7 +17,7 @@ from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import FitParams, IdentifyParams, Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
-from headhunt_svc.pipeline.labelled_features import load_labelled, raw_scores, scored_videos
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, raw_scores, scored_videos
 from headhunt_svc.storage.files import write_json, write_text
 from headhunt_svc.studies.alternatives import HIDDEN_UNITS, Kind, fit_alternative
 from headhunt_svc.studies.arms import (
@@ -161,11 +161,16 @@ def _chooser(params: IdentifyParams) -> HeadChooser:
 def _learners(heads: tuple[HeadRef, ...], k: int, params: Params) -> dict[str, Learner]:
     """The arms of the learning curve: how each chooses heads, and the parameters of its scorer."""
     published = params.as_published()
+
+    def as_many_at_random(draw: Sequence[LabelledFeatures], rng: np.random.Generator) -> tuple[HeadRef, ...]:
+        kept = params.identify.n_heads(len(draw[0].records))
+        return draw_heads(heads, k if kept == "auto" else min(kept, len(heads)), rng)
+
     experts = {f"expert_{c}": changed(params, "identify", criteria=c) for c in _criteria(params)}
     return {
         **{name: Learner(_chooser(p.identify), p) for name, p in experts.items()},
         **({"paper": Learner(_chooser(published.identify), published)} if params.method != "paper" else {}),
-        "random_k": Learner(lambda draw, rng: draw_heads(heads, k, rng), params),
+        "random_k": Learner(as_many_at_random, params),
         "all_heads": Learner(lambda draw, rng: heads, params),
     }
 

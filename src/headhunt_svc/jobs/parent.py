@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 POLL_S = 0.5
-END_S = 30.0  # for a scoring process to finish a batch and write the prediction log; then it is killed
+END_S = 30.0  # to finish a batch and write the prediction log; then the process ends in any case
 
 
 def end_with_parent(stop: Callable[[], object], grace_s: float) -> None:

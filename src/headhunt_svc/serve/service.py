@@ -76,7 +76,7 @@ class HeadHunt:
 
     def __init__(self) -> None:
         settings = Settings()
-        supervisor.end_with_supervisor()
+        supervisor.end_with_supervisor(settings.grace_s)
         logs.configure("INFO" if settings.log_level == "WARNING" else settings.log_level)
         try:
             ProcessKeys.keys = CurrentKeys(settings, _listening_addresses())

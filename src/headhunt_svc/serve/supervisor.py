@@ -5,14 +5,14 @@ import os
 import signal
 import sys
 import threading
-import time
 from types import FrameType
 from typing import NoReturn
 
 import psutil
 
+from headhunt_svc.jobs.parent import END_S, end_with_parent
+
 _CANNOT_SERVE = signal.SIGUSR2  # from worker to supervisor; after SIGTERM alone it would end with exit code 0
-_POLL_S = 1.0
 
 
 def exit_like_workers() -> None:
@@ -43,18 +43,13 @@ def leave_for_good() -> NoReturn:
     os._exit(1)
 
 
-def end_with_supervisor() -> None:
-    """For a worker: end as after SIGTERM when its supervisor has ended without a word."""
-    parent = _supervisor()
-    if parent is None:
-        return
+def end_with_supervisor(grace_s: float) -> None:
+    """For a worker: end as after SIGTERM when its supervisor has ended without a word.
 
-    def watch() -> None:
-        while os.getppid() == parent.pid:
-            time.sleep(_POLL_S)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="supervisor", daemon=True).start()
+    grace_s: what its requests then have to finish; END_S after that it ends in any case.
+    """
+    if _supervisor() is not None:
+        end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM), grace_s + END_S)
 
 
 def _supervisor() -> psutil.Process | None:

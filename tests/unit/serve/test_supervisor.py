@@ -12,7 +12,7 @@ from conftest import until
 WORKER = """
 import time
 from headhunt_svc.serve import supervisor
-supervisor.end_with_supervisor()
+supervisor.end_with_supervisor(1)
 print("up", flush=True)
 time.sleep(60)
 """

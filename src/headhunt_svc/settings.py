@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -87,3 +88,43 @@ class JobSettings(BaseSettings):
     def database_url(self) -> str:
         """The URL for DBOS."""
         return self.database or f"sqlite:///{self.folder.resolve() / 'jobs.sqlite'}"
+
+
+class EventSettings(BaseSettings):
+    """Where events are stored, and for how long. `folder` holds pictures, clips, features and, by default, the database."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADHUNT_EVENTS_", frozen=True)
+
+    folder: Path = Path("data/events")  # needs file locks (local disk, NFSv4)
+    database: SecretStr | None = None  # postgresql://user:password@host/name; default: SQLite in the folder
+    record: Names = ()  # what stores its events beside `detect --events` and `watch`: jobs, service, archives
+    merge_s: float = Field(default=10, ge=0)  # events of one camera that are closer are one
+    clip_margin_s: float = Field(default=5, ge=0)  # of footage before and behind the event
+    keep_days: float = Field(default=90, gt=0)  # after that an event is deleted, whatever its state is
+    keep_bytes: int = Field(default=20 * 1024**3, ge=0)  # of clips and pictures: the oldest are deleted first
+    name_pattern: str | None = None  # the time in a file's name: yard_%Y%m%d_%H%M%S
+    time_zone: str = "UTC"  # of the cameras: what times in file names mean, and how times are shown
+
+    @field_validator("record")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in ("jobs", "service", "archives")]
+        if unknown:
+            raise ValueError(f"{unknown[0]} is none of jobs, service, archives")
+        return names
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as exc:  # unknown; no name of a file; a folder
+            raise ValueError(f"{name!r} is no time zone, such as Europe/Berlin") from exc
+        return name
+
+    @property
+    def database_url(self) -> str:
+        """The URL for SQLAlchemy."""
+        if self.database is not None:
+            return self.database.get_secret_value()
+        return f"sqlite:///{self.folder.resolve() / 'events.sqlite'}"

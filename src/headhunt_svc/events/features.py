@@ -1,0 +1,60 @@
+"""The head features of an event and of normal segments beside it: what feedback can learn from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.storage.tensors import load_tensors, save_tensors
+from headhunt_svc.types import HeadRef
+
+
+@dataclass(frozen=True, slots=True)
+class EventFeatures:
+    """Outputs of the expert heads, whole, for segments of the event and for a sample of normal segments of its video.
+
+    start_s: when each segment of the event begins, in seconds from the video's first picture; normal_start_s likewise.
+    raw, normal_raw: raw scores.
+    """
+
+    detector_id: str
+    heads: tuple[HeadRef, ...]
+    values: Float32[np.ndarray, "segment head d_head"]
+    start_s: Float64[np.ndarray, " segment"]
+    raw: Float64[np.ndarray, " segment"]
+    normal: Float32[np.ndarray, "normal head d_head"]
+    normal_start_s: Float64[np.ndarray, " normal"]
+    normal_raw: Float64[np.ndarray, " normal"]
+
+
+_ARRAYS = ("values", "start_s", "raw", "normal", "normal_start_s", "normal_raw")
+
+
+def save_features(path: Path, features: EventFeatures) -> None:
+    """Write features, durably. Raises OutputError."""
+    facts = {"detector_id": features.detector_id, "heads": [list(head) for head in features.heads]}
+    save_tensors(path, {name: getattr(features, name) for name in _ARRAYS}, facts, durable=True)
+
+
+def load_features(path: Path) -> EventFeatures:
+    """Read features. Raises ArtifactError: missing or damaged; the message is the reason."""
+    facts, arrays = load_tensors(path)
+    try:
+        heads = tuple(HeadRef(int(layer), int(head)) for layer, head in facts["heads"])
+        return EventFeatures(str(facts["detector_id"]), heads, *(arrays[name] for name in _ARRAYS))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ArtifactError(f"not the features of an event ({exc})") from exc
+
+
+def joined(first: EventFeatures, more: EventFeatures) -> EventFeatures:
+    """The features of an event that has become longer: all of its segments, and the normal ones of both.
+
+    Raises:
+        ArtifactError: they are of different heads.
+    """
+    if (first.detector_id, first.heads) != (more.detector_id, more.heads):
+        raise ArtifactError("the features of one event are of different detectors")
+    arrays = {name: np.concatenate([getattr(first, name), getattr(more, name)]) for name in _ARRAYS}
+    return EventFeatures(first.detector_id, first.heads, **arrays)

@@ -1,0 +1,49 @@
+"""The files of events: a JPEG of the peak, a clip, and the features; named by the event's id."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from headhunt_svc.storage.files import write_bytes, write_file
+
+_NAME = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})\.(jpg|safetensors|mp4|mkv)")
+
+
+class Media:
+    """The files below `folder`/media, in 256 folders, as no folder should hold too many."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "media"
+
+    def path(self, event_id: str, suffix: str) -> Path:
+        """Where a file of an event is."""
+        return self.folder / event_id[-2:] / f"{event_id}{suffix}"
+
+    def write(self, event_id: str, suffix: str, content: bytes) -> None:
+        """Write a file, durably. Raises OutputError."""
+        write_bytes(self.path(event_id, suffix), content, durable=True)
+
+    def take(self, event_id: str, path: Path) -> None:
+        """Copy a file, durably, then remove it where it was. Raises OutputError."""
+        write_file(self.path(event_id, path.suffix), lambda partial: shutil.copyfile(path, partial), durable=True)
+        path.unlink()
+
+    def size(self, event_id: str, suffix: str) -> int:
+        """Bytes of a file; 0 where somebody has deleted it."""
+        try:
+            return self.path(event_id, suffix).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def remove(self, event_id: str, suffix: str) -> None:
+        """Remove a file, if it is there."""
+        self.path(event_id, suffix).unlink(missing_ok=True)
+
+    def files(self) -> Iterator[tuple[str, Path, float]]:
+        """The event of every file, its path, and when it was written."""
+        for path in self.folder.glob("*/*"):
+            if match := _NAME.fullmatch(path.name):
+                with suppress(FileNotFoundError):
+                    yield match[1], path, path.stat().st_mtime

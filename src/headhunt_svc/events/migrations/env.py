@@ -1,0 +1,13 @@
+"""What Alembic runs: the migrations, in the connection that events/database.py passes."""
+
+from alembic import context
+
+from headhunt_svc.events.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,  # SQLite changes a table by copying it
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,399 @@
+"""Stores events: live, jobs, archives, the service and `detect --events` all write through `EventStore.add`.
+
+Every change is one transaction. Files are written before the row that names them, so a row never names a file that is
+missing; what a crash leaves behind is removed by `purge`.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+
+from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.events.database import WRITES, connect, database_errors
+from headhunt_svc.events.features import EventFeatures, joined, load_features, save_features
+from headhunt_svc.events.media import Media
+from headhunt_svc.events.records import (
+    MOST_NOTE,
+    EventFilter,
+    EventRecord,
+    EventState,
+    Mark,
+    NewEvent,
+    TimeBasis,
+    place_of,
+)
+from headhunt_svc.events.retention import Purged, purge
+from headhunt_svc.events.tables import EventRow, MarkRow, PartRow
+from headhunt_svc.names import printable
+from headhunt_svc.settings import EventSettings
+
+PAGE = 100
+Change = Literal["opened", "grew", "closed"]
+Listener = Callable[[Session, EventRecord, Change], None]  # called within the transaction of the change
+_CAMERA_LOCK = 7_411_902  # the class of PostgreSQL's advisory locks of cameras
+
+
+class NoSuchEventError(ConfigError):
+    """No event has this id."""
+
+
+def new_id() -> str:
+    """An id that sorts by time: a UUID of version 7 (RFC 9562), which Python has from 3.14 on."""
+    number = int(time.time() * 1000) << 80 | secrets.randbits(80)
+    number = number & ~(0xF << 76) | 0x7 << 76
+    text = f"{number & ~(0x3 << 62) | 0x2 << 62:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def record_of(row: EventRow) -> EventRecord:
+    """A row as a record."""
+    fields = {name: getattr(row, name) for name in EventRecord.model_fields if name not in ("contributions", "clip")}
+    return EventRecord(**fields, contributions=tuple(row.contributions), clip=row.clip is not None)
+
+
+class EventStore:
+    """The events of a folder or database; use it in a `with`. Threads may share it.
+
+    Every method raises UnreachableError where the database does not answer, and OutputError where a file cannot be
+    written.
+    """
+
+    def __init__(self, engine: Engine, settings: EventSettings, changed: Listener | None = None) -> None:
+        self.settings, self.media = settings, Media(settings.folder)
+        self._engine, self._changed = engine, changed
+        self._writing_engine = engine.execution_options(**WRITES)
+
+    @classmethod
+    def open(cls, settings: EventSettings, changed: Listener | None = None) -> "EventStore":
+        """Open the events, with all tables.
+
+        changed: called with every event that opens, grows or closes, in the transaction that stores the change.
+
+        Raises:
+            ConfigError, OutputError, UnreachableError: see database.connect.
+        """
+        return cls(connect(settings), settings, changed)
+
+    def __enter__(self) -> "EventStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close_store()
+
+    def close_store(self) -> None:
+        """Disconnect."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _session(self, writes: bool = False) -> Iterator[Session]:
+        """One transaction."""
+        with (
+            database_errors(),
+            Session(self._writing_engine if writes else self._engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    # what is found
+
+    def add(
+        self,
+        event: NewEvent,
+        *,
+        merge_s: float,
+        picture: bytes | None = None,
+        features: EventFeatures | None = None,
+    ) -> EventRecord:
+        """Store an event, or make it part of the camera's event that is closer than merge_s; returns what is stored.
+
+        An event whose key is there already changes nothing. Only events of one detector are joined, and those of
+        different files only where their times can be compared (TimeBasis.compares_files).
+
+        picture: JPEG of the peak.
+        """
+        with self._session(writes=True) as session:
+            self._lock_camera(session, event.camera)
+            part = session.get(PartRow, event.key)
+            if part is not None:
+                return record_of(self._row(session, part.event_id))
+            near = self._near(session, event, merge_s)
+            row = near[0] if near else self._insert(session, event)
+            session.add(PartRow(key=event.key, event_id=row.id))
+            if not near:
+                self._write_files(row, picture, features, True)
+                return self._tell(session, row, "opened")
+            was_open = row.stop is None
+            for other in near[1:]:
+                self._absorb(session, row, other)
+            is_higher = self._grow(row, event)
+            self._write_files(row, picture, features, is_higher)
+            change: Change = "closed" if was_open and row.stop is not None else "grew"
+            return self._tell(session, row, "opened" if row.stop is None and not was_open else change)
+
+    def extend(
+        self,
+        event_id: str,
+        *,
+        stop: datetime,
+        peak: datetime,
+        score: float,
+        contributions: Sequence[float] = (),
+        picture: bytes | None = None,
+        features: EventFeatures | None = None,
+    ) -> EventRecord:
+        """An open event goes on, at least until `stop`; peak and what belongs to it count where the score is higher.
+
+        Raises:
+            NoSuchEventError: there is none of this id.
+        """
+        with self._session(writes=True) as session:
+            row = self._row(session, event_id, for_update=True)
+            if row.stop is not None:
+                row.stop = max(row.stop, stop)
+            is_higher = score > row.score
+            if is_higher:
+                row.score, row.peak, row.contributions = score, peak, list(contributions)
+            self._write_files(row, picture, features, is_higher)
+            return self._tell(session, row, "grew")
+
+    def close(self, event_id: str, *, stop: datetime, interrupted: bool = False) -> EventRecord:
+        """An open event has ended. interrupted: what scored it ended first. One that is closed stays as it is.
+
+        Raises:
+            NoSuchEventError: there is none of this id.
+        """
+        with self._session(writes=True) as session:
+            row = self._row(session, event_id, for_update=True)
+            if row.stop is not None:
+                return record_of(row)
+            row.stop, row.interrupted = max(stop, row.start), interrupted
+            return self._tell(session, row, "closed")
+
+    def attach_clip(self, event_id: str, path: Path) -> EventRecord:
+        """Take over a file as the event's clip; an earlier one is replaced.
+
+        Raises:
+            NoSuchEventError: there is none of this id.
+        """
+        with self._session(writes=True) as session:
+            row = self._row(session, event_id, for_update=True)
+            old = row.clip
+            row.clip = path.suffix
+            self.media.take(row.id, path)
+            if old is not None and old != path.suffix:
+                self.media.remove(row.id, old)
+            self._count_media(row)
+            return record_of(row)
+
+    # what is read
+
+    def get(self, event_id: str) -> EventRecord:
+        """An event. Raises NoSuchEventError."""
+        with self._session() as session:
+            return record_of(self._row(session, event_id))
+
+    def list(
+        self, which: EventFilter = EventFilter(), after: str | None = None, limit: int = PAGE
+    ) -> "list[EventRecord]":
+        """Events, the latest first. after: the cursor of the last one of the page before. Raises ConfigError."""
+        query = sa.select(EventRow).where(*_conditions(which))
+        if after is not None:
+            start, event_id = place_of(after)
+            query = query.where(
+                sa.or_(EventRow.start < start, sa.and_(EventRow.start == start, EventRow.id < event_id))
+            )
+        query = query.order_by(EventRow.start.desc(), EventRow.id.desc()).limit(limit)
+        with self._session() as session:
+            return [record_of(row) for row in session.scalars(query)]
+
+    def open_events(self) -> "list[EventRecord]":
+        """Events that have not ended."""
+        query = sa.select(EventRow).where(EventRow.stop.is_(None)).order_by(EventRow.start, EventRow.id)
+        with self._session() as session:
+            return [record_of(row) for row in session.scalars(query)]
+
+    def marks(self, event_id: str) -> "list[Mark]":
+        """What people have said about an event, the oldest first. Raises NoSuchEventError."""
+        query = sa.select(MarkRow).where(MarkRow.event_id == event_id).order_by(MarkRow.id)
+        with self._session() as session:
+            self._row(session, event_id)
+            rows = session.scalars(query)
+            return [Mark(time=m.time, by=m.by, state=EventState(m.state), note=m.note) for m in rows]
+
+    def picture(self, event_id: str) -> Path | None:
+        """The JPEG of an event's peak, if it has one. Raises NoSuchEventError."""
+        return self.media.path(event_id, ".jpg") if self.get(event_id).picture else None
+
+    def clip(self, event_id: str) -> Path | None:
+        """The clip of an event, if it has one. Raises NoSuchEventError."""
+        with self._session() as session:
+            suffix = self._row(session, event_id).clip
+        return None if suffix is None else self.media.path(event_id, suffix)
+
+    def features(self, event_id: str) -> EventFeatures | None:
+        """The features of an event, if it has some.
+
+        Raises:
+            NoSuchEventError: there is none of this id. ArtifactError: the file is damaged.
+        """
+        if not self.get(event_id).features:
+            return None
+        path = self.media.path(event_id, ".safetensors")
+        try:
+            return load_features(path)
+        except ArtifactError as exc:
+            raise ArtifactError(f"{path}: {exc}") from exc
+
+    # what people do
+
+    def mark(self, event_id: str, state: EventState, by: str, note: str | None = None) -> EventRecord:
+        """Say what an event was. note: None leaves the note as it is.
+
+        Raises:
+            NoSuchEventError: there is none of this id. ConfigError: the note is too long.
+        """
+        if note is not None and len(note) > MOST_NOTE:
+            raise ConfigError(f"a note has at most {MOST_NOTE} characters, this one {len(note)}")
+        now = datetime.now(UTC)
+        with self._session(writes=True) as session:
+            row = self._row(session, event_id, for_update=True)
+            row.state, row.marked_by, row.marked = state.value, printable(by), now
+            row.note = row.note if note is None else note
+            session.add(MarkRow(event_id=row.id, time=now, by=row.marked_by, state=row.state, note=row.note))
+            return record_of(row)
+
+    def purge(self, now: datetime | None = None) -> Purged:
+        """Delete what is too old, and the oldest clips and pictures beyond the size that is kept."""
+        with self._session(writes=True) as session:
+            return purge(session, self.media, self.settings, now or datetime.now(UTC))
+
+    # within a transaction
+
+    def _tell(self, session: Session, row: EventRow, change: Change) -> EventRecord:
+        record = record_of(row)
+        if self._changed is not None:
+            session.flush()
+            self._changed(session, record, change)
+        return record
+
+    def _lock_camera(self, session: Session, camera: str) -> None:
+        """One writer for each camera, or two would store the same event; SQLite has one writer anyway."""
+        if self._engine.dialect.name == "postgresql":
+            lock = sa.select(sa.func.pg_advisory_xact_lock(_CAMERA_LOCK, sa.func.hashtext(camera)))
+            session.execute(lock)
+
+    def _row(self, session: Session, event_id: str, for_update: bool = False) -> EventRow:
+        row = session.get(EventRow, event_id, with_for_update=for_update or None)
+        if row is None:
+            raise NoSuchEventError(f"there is no event {event_id!r}: `headhunt events list` shows which there are")
+        return row
+
+    def _near(self, session: Session, event: NewEvent, merge_s: float) -> "Sequence[EventRow]":
+        """The events that this one belongs to: first one that a person has marked, then the earliest."""
+        distance = timedelta(seconds=merge_s)
+        conditions = [
+            EventRow.camera == event.camera,
+            EventRow.detector_id == event.detector_id,
+            sa.or_(EventRow.stop.is_(None), EventRow.stop > event.start - distance),
+        ]
+        if event.stop is not None:
+            conditions.append(EventRow.start < event.stop + distance)
+        of_this_file = EventRow.video_id == event.video_id
+        if event.time_basis.compares_files:
+            comparable = [basis.value for basis in TimeBasis if basis.compares_files]
+            conditions.append(sa.or_(of_this_file, EventRow.time_basis.in_(comparable)))
+        else:
+            conditions += [of_this_file, EventRow.time_basis == event.time_basis.value]
+        is_new = EventRow.state == EventState.NEW.value
+        query = sa.select(EventRow).where(*conditions).order_by(is_new, EventRow.start, EventRow.id)
+        return session.scalars(query).all()
+
+    def _insert(self, session: Session, event: NewEvent) -> EventRow:
+        fields = event.model_dump()
+        fields |= {"contributions": list(event.contributions), "time_basis": event.time_basis.value}
+        row = EventRow(
+            **fields,
+            id=new_id(),
+            created=datetime.now(UTC),
+            state=EventState.NEW.value,
+            note="",
+            picture=False,
+            features=False,
+            interrupted=False,
+            media_bytes=0,
+        )
+        session.add(row)
+        session.flush()
+        return row
+
+    def _grow(self, row: EventRow, event: NewEvent) -> bool:
+        """Make an event reach as far as one that belongs to it; returns whether that one's peak is the higher one."""
+        row.start = min(row.start, event.start)
+        row.stop = None if row.stop is None or event.stop is None else max(row.stop, event.stop)
+        is_higher = event.score > row.score
+        if is_higher:
+            row.score, row.peak, row.contributions = event.score, event.peak, list(event.contributions)
+            row.description = event.description or row.description
+        return is_higher
+
+    def _absorb(self, session: Session, row: EventRow, other: EventRow) -> None:
+        """Two events that a third one joins become one."""
+        row.start = min(row.start, other.start)
+        row.stop = None if row.stop is None or other.stop is None else max(row.stop, other.stop)
+        row.interrupted = row.interrupted or other.interrupted
+        row.note = "\n".join(note for note in (row.note, other.note) if note)
+        features = load_features(self.media.path(other.id, ".safetensors")) if other.features else None
+        if other.score > row.score:
+            row.score, row.peak, row.contributions = other.score, other.peak, other.contributions
+            picture = self.media.path(other.id, ".jpg").read_bytes() if other.picture else None
+            self._write_files(row, picture, features, True)
+        else:
+            self._write_files(row, None, features, False)
+        for table in (PartRow, MarkRow):
+            session.execute(sa.update(table).where(table.event_id == other.id).values(event_id=row.id))
+        session.delete(other)
+        session.flush()
+
+    def _write_files(
+        self, row: EventRow, picture: bytes | None, features: EventFeatures | None, is_higher: bool
+    ) -> None:
+        """Write an event's picture, where its peak is the highest, and add the features to those that it has."""
+        if picture is not None and (is_higher or not row.picture):
+            self.media.write(row.id, ".jpg", picture)
+            row.picture = True
+        if features is not None:
+            path = self.media.path(row.id, ".safetensors")
+            save_features(path, joined(load_features(path), features) if row.features else features)
+            row.features = True
+        self._count_media(row)
+
+    def _count_media(self, row: EventRow) -> None:
+        suffixes = [suffix for suffix in (row.clip, ".jpg" if row.picture else None) if suffix is not None]
+        row.media_bytes = sum(self.media.size(row.id, suffix) for suffix in suffixes)
+
+
+def _conditions(which: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
+    equal = {
+        EventRow.camera: which.camera,
+        EventRow.state: None if which.state is None else which.state.value,
+        EventRow.detector_id: which.detector_id,
+        EventRow.origin: which.origin,
+    }
+    yield from (column == value for column, value in equal.items() if value is not None)
+    if which.since is not None:
+        yield EventRow.start >= which.since
+    if which.until is not None:
+        yield EventRow.start < which.until
+    if which.min_score is not None:
+        yield EventRow.score >= which.min_score

@@ -1,0 +1,99 @@
+"""The tables of the events' database."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, MetaData, String, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from headhunt_svc.names import MOST_ID
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A time with its zone; SQLite keeps none, so it is UTC there."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """What is stored."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """What was stored."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables; the names of constraints are the same in every database, so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class EventRow(Base):
+    """An event. clip: the ending of its file. media_bytes: of picture and clip."""
+
+    __tablename__ = "events"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    key: Mapped[str] = mapped_column(String(128))
+    camera: Mapped[str] = mapped_column(String(800))
+    video_id: Mapped[str] = mapped_column(String(MOST_ID))
+    start: Mapped[datetime] = mapped_column(UtcTime)
+    stop: Mapped[datetime | None] = mapped_column(UtcTime)
+    peak: Mapped[datetime] = mapped_column(UtcTime)
+    time_basis: Mapped[str] = mapped_column(String(16))
+    time_zone: Mapped[str] = mapped_column(String(64))
+    score: Mapped[float] = mapped_column(Double)
+    threshold: Mapped[float] = mapped_column(Double)
+    detector_id: Mapped[str] = mapped_column(String(64))
+    contributions: Mapped[list[Any]] = mapped_column(JSON)
+    origin: Mapped[str] = mapped_column(String(16))
+    source: Mapped[str | None] = mapped_column(Text)
+    start_s: Mapped[float | None] = mapped_column(Double)
+    description: Mapped[str | None] = mapped_column(Text)
+    created: Mapped[datetime] = mapped_column(UtcTime)
+    state: Mapped[str] = mapped_column(String(16))
+    note: Mapped[str] = mapped_column(Text)
+    marked_by: Mapped[str | None] = mapped_column(String(200))
+    marked: Mapped[datetime | None] = mapped_column(UtcTime)
+    picture: Mapped[bool]
+    clip: Mapped[str | None] = mapped_column(String(8))
+    features: Mapped[bool]
+    interrupted: Mapped[bool]
+    media_bytes: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index(None, "start", "id"), Index(None, "camera", "start"), Index(None, "created"))
+
+
+class PartRow(Base):
+    """What was found and belongs to an event: one, or several that were close to each other."""
+
+    __tablename__ = "event_parts"
+
+    key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    event_id: Mapped[str] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"), index=True)
+
+
+class MarkRow(Base):
+    """A change of an event by a person."""
+
+    __tablename__ = "event_marks"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    event_id: Mapped[str] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"), index=True)
+    time: Mapped[datetime] = mapped_column(UtcTime)
+    by: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(16))
+    note: Mapped[str] = mapped_column(Text)

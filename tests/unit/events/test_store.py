@@ -1,0 +1,365 @@
+"""Events stored, joined, marked, listed and deleted, in a real SQLite file."""
+
+import multiprocessing
+import os
+import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from headhunt_svc.errors import ConfigError, UnreachableError
+from headhunt_svc.events.database import connect
+from headhunt_svc.events.features import EventFeatures
+from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
+from headhunt_svc.events.store import Change, EventStore, NoSuchEventError, new_id
+from headhunt_svc.events.tables import Base
+from headhunt_svc.settings import EventSettings
+from headhunt_svc.types import HeadRef
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def new(start: float = 0, stop: float | None = 8, **fields: Any) -> NewEvent:
+    """An event, seconds after noon."""
+    default: dict[str, Any] = {
+        "camera": "yard",
+        "video_id": "yard.mp4",
+        "start": NOON + timedelta(seconds=start),
+        "stop": None if stop is None else NOON + timedelta(seconds=stop),
+        "peak": NOON + timedelta(seconds=start),
+        "time_basis": TimeBasis.FILE_NAME,
+        "score": 0.9,
+        "threshold": 0.5,
+        "detector_id": "d" * 12,
+        "contributions": (1.0, -0.5),
+        "origin": "detect",
+        "key": f"{fields.get('video_id', '')} {start}",
+    }
+    return NewEvent(**default | fields)
+
+
+def features(value: float, n: int = 2) -> EventFeatures:
+    values, numbers = np.full((n, 1, 3), value, np.float32), np.arange(n, dtype=np.float64)
+    return EventFeatures("d" * 12, (HeadRef(1, 2),), values, numbers, numbers, values, numbers, numbers)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> EventSettings:
+    return EventSettings(folder=tmp_path / "events")
+
+
+@pytest.fixture
+def store(settings: EventSettings) -> Any:
+    with EventStore.open(settings) as store:
+        yield store
+
+
+def test_the_migrations_make_the_tables_that_the_code_has(settings: EventSettings) -> None:
+    engine = connect(settings)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_version_is_refused(settings: EventSettings) -> None:
+    EventStore.open(settings).close_store()
+    with sqlite3.connect(settings.folder / "events.sqlite") as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999'")
+    db.close()
+    with pytest.raises(ConfigError, match="newer version of headhunt-svc.*9999"):
+        EventStore.open(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("nonsense", ConfigError, "no database URL"),
+        ("mysql://a@b/c", ConfigError, "neither sqlite nor postgresql"),
+        ("postgresql://a@127.0.0.1:1/b", UnreachableError, "does not answer"),
+    ],
+)
+def test_a_database_that_cannot_be_used(tmp_path: Path, url: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        EventStore.open(EventSettings.model_validate({"folder": tmp_path, "database": url}))
+
+
+def test_an_event_is_stored_with_picture_and_features(store: EventStore) -> None:
+    added = store.add(new(), merge_s=5, picture=b"jpeg", features=features(1))
+    found = store.get(added.id)
+    assert found == added
+    assert (found.state, found.picture, found.features, found.clip) == (EventState.NEW, True, True, False)
+    assert found.start == NOON
+    path = store.picture(found.id)
+    assert path is not None
+    assert path.read_bytes() == b"jpeg"
+    stored = store.features(found.id)
+    assert stored is not None
+    np.testing.assert_array_equal(stored.values, features(1).values)
+    assert stored.heads == (HeadRef(1, 2),)
+
+
+def test_scored_twice_is_stored_once(store: EventStore) -> None:
+    first = store.add(new(), merge_s=0, picture=b"1")
+    moved = new(start=5000, stop=5009, key=first.key, time_basis=TimeBasis.MODIFIED)  # the file was copied
+    assert store.add(moved, merge_s=0, picture=b"2") == first
+    assert store.list() == [first]
+
+
+@pytest.mark.parametrize(("gap", "n"), [(4.9, 1), (5, 2), (6, 2), (-3, 1)])
+def test_events_closer_than_the_distance_are_one(store: EventStore, gap: float, n: int) -> None:
+    store.add(new(0, 8), merge_s=5)
+    later = store.add(new(8 + gap, 20, score=0.95, contributions=(3.0, 4.0)), merge_s=5, picture=b"higher")
+    assert len(store.list()) == n
+    if n == 1:
+        (event,) = store.list()
+        assert (event.start, event.stop) == (NOON, NOON + timedelta(seconds=20))
+        assert (event.score, event.contributions, event.peak) == (0.95, (3.0, 4.0), NOON + timedelta(seconds=8 + gap))
+        assert event == later
+        again = store.add(new(8 + gap, 20, score=0.95), merge_s=5)  # its key is a part of the event
+        assert again == event
+
+
+def test_the_picture_is_of_the_highest_peak(store: EventStore) -> None:
+    event = store.add(new(0, 8, score=0.9), merge_s=5, picture=b"high", features=features(1))
+    store.add(new(9, 12, score=0.6), merge_s=5, picture=b"low", features=features(2, 3))
+    path = store.picture(event.id)
+    assert path is not None
+    assert path.read_bytes() == b"high"
+    stored = store.features(event.id)
+    assert stored is not None
+    assert stored.values[:, 0, 0].tolist() == [1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"camera": "door"},
+        {"detector_id": "e" * 12},
+        {"video_id": "b.mp4", "time_basis": TimeBasis.MODIFIED},
+        {"video_id": "b.mp4", "time_basis": TimeBasis.CONTAINER},
+    ],
+)
+def test_what_is_not_the_same_happening_stays_apart(store: EventStore, other: dict[str, Any]) -> None:
+    store.add(new(0, 8), merge_s=60)
+    store.add(new(2, 9, key="other", **other), merge_s=60)
+    assert len(store.list()) == 2
+
+
+def test_files_with_comparable_times_are_joined_across_their_border(store: EventStore) -> None:
+    store.add(new(0, 8, video_id="12.mp4"), merge_s=5)
+    store.add(new(8, 11, video_id="13.mp4", time_basis=TimeBasis.STREAM, key="k"), merge_s=5)
+    assert [(e.start, e.stop) for e in store.list()] == [(NOON, NOON + timedelta(seconds=11))]
+
+
+def test_copies_written_at_the_same_time_are_not_joined(store: EventStore) -> None:
+    """Unpacked files have one modification time: that says nothing about when their footage is of."""
+    for name in "abc":
+        store.add(new(0, 8, video_id=f"{name}.mp4", time_basis=TimeBasis.MODIFIED), merge_s=60)
+    assert len(store.list()) == 3
+
+
+def test_an_event_between_two_makes_them_one_and_keeps_what_people_said(store: EventStore) -> None:
+    left = store.add(new(0, 8), merge_s=5, picture=b"left", features=features(1))
+    right = store.add(new(16, 24, score=0.99), merge_s=5, picture=b"right", features=features(2))
+    store.mark(right.id, EventState.CONFIRMED, "anna", "a fall")
+    store.mark(left.id, EventState.NEW, "otto", "what is this")
+    joined = store.add(new(9, 15, score=0.7), merge_s=5, features=features(3))
+    assert store.list() == [joined]
+    assert (joined.id, joined.state, joined.marked_by) == (right.id, EventState.CONFIRMED, "anna")
+    assert joined.note == "a fall\nwhat is this"
+    assert [m.by for m in store.marks(joined.id)] == ["anna", "otto"]
+    stored = store.features(joined.id)
+    assert stored is not None
+    assert sorted(stored.values[:, 0, 0].tolist()) == [1, 1, 2, 2, 3, 3]
+    with pytest.raises(NoSuchEventError):
+        store.get(left.id)
+    assert store.add(new(0, 8), merge_s=5) == joined  # the parts of both are known
+
+
+def test_a_live_event_opens_grows_and_closes(settings: EventSettings) -> None:
+    changes: list[tuple[str, Change]] = []
+
+    def changed(session: object, event: EventRecord, change: Change) -> None:
+        changes.append((event.id, change))
+
+    with EventStore.open(settings, changed) as store:
+        event = store.add(new(0, None, origin="live"), merge_s=5, picture=b"1")
+        assert store.open_events() == [event]
+        at = NOON + timedelta(seconds=6)
+        grown = store.extend(event.id, stop=at, peak=at, score=0.97, contributions=(9.0, 0.0), picture=b"2")
+        assert (grown.score, grown.peak, grown.contributions, grown.stop) == (0.97, at, (9.0, 0.0), None)
+        lower = store.extend(event.id, stop=at, peak=NOON, score=0.6, contributions=(0.0, 0.0), picture=b"3")
+        assert lower == grown
+        path = store.picture(event.id)
+        assert path is not None
+        assert path.read_bytes() == b"2"
+        closed = store.close(event.id, stop=at)
+        assert (closed.stop, closed.interrupted) == (at, False)
+        assert store.close(event.id, stop=NOON + timedelta(seconds=60), interrupted=True) == closed
+        assert store.open_events() == []
+        reopened = store.add(new(8, None, origin="live"), merge_s=5)
+        assert (reopened.id, reopened.stop) == (event.id, None)
+    assert changes == [(event.id, c) for c in ("opened", "grew", "grew", "closed", "opened")]
+
+
+def test_what_was_open_is_closed_as_interrupted(store: EventStore) -> None:
+    event = store.add(new(0, None), merge_s=5)
+    assert store.close(event.id, stop=NOON + timedelta(seconds=3), interrupted=True).interrupted
+    assert store.get(event.id).stop == NOON + timedelta(seconds=3)
+
+
+def test_what_a_listener_raises_leaves_nothing_stored(settings: EventSettings) -> None:
+    def refuse(session: object, event: EventRecord, change: Change) -> None:
+        raise ConfigError("no such channel")
+
+    with EventStore.open(settings, refuse) as store:
+        with pytest.raises(ConfigError, match="no such channel"):
+            store.add(new(), merge_s=0)
+        assert store.list() == []
+
+
+def test_every_mark_is_kept(store: EventStore) -> None:
+    event = store.add(new(), merge_s=0)
+    store.mark(event.id, EventState.FALSE_ALARM, "anna", "a cat")
+    marked = store.mark(event.id, EventState.CONFIRMED, "bo\x1bb")
+    assert (marked.state, marked.note, marked.marked_by) == (EventState.CONFIRMED, "a cat", "bo%1Bb")
+    assert [(m.by, m.state, m.note) for m in store.marks(event.id)] == [
+        ("anna", EventState.FALSE_ALARM, "a cat"),
+        ("bo%1Bb", EventState.CONFIRMED, "a cat"),
+    ]
+    with pytest.raises(ConfigError, match="4000 characters"):
+        store.mark(event.id, EventState.NEW, "anna", "x" * 4001)
+    with pytest.raises(NoSuchEventError, match="no event 'x'"):
+        store.mark("x", EventState.NEW, "anna")
+
+
+def test_pages_hold_every_event_once_whatever_is_added_meanwhile(store: EventStore) -> None:
+    starts = [0, 100, 100, 200, 300, 300, 300]
+    stored = [store.add(new(s, s + 1, video_id=f"{i}.mp4", camera=f"c{i}"), merge_s=0) for i, s in enumerate(starts)]
+    pages: list[list[EventRecord]] = []
+    after = None
+    while page := store.list(after=after, limit=3):
+        pages.append(page)
+        after = page[-1].cursor
+        store.add(new(1000 + len(pages), 1001 + len(pages), video_id="later"), merge_s=0)
+    listed = [event for page in pages for event in page]
+    assert listed == sorted(stored, key=lambda e: (e.start, e.id), reverse=True)
+    for wrong in ("x", "1", "1e9.x", "9" * 40 + ".x"):
+        with pytest.raises(ConfigError, match="no place in a list"):
+            store.list(after=wrong)
+
+
+def test_filters(store: EventStore) -> None:
+    a = store.add(new(0, 8, camera="a"), merge_s=0)
+    b = store.add(new(60, 68, camera="b", score=0.6, origin="live", detector_id="e" * 12), merge_s=0)
+    store.mark(b.id, EventState.CONFIRMED, "anna")
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, [b.id, a.id]),
+        ({"camera": "a"}, [a.id]),
+        ({"state": "confirmed"}, [b.id]),
+        ({"since": NOON + timedelta(seconds=1)}, [b.id]),
+        ({"until": NOON + timedelta(seconds=60)}, [a.id]),
+        ({"since": NOON, "until": NOON + timedelta(seconds=61)}, [b.id, a.id]),
+        ({"min_score": 0.7}, [a.id]),
+        ({"detector_id": "e" * 12}, [b.id]),
+        ({"origin": "detect"}, [a.id]),
+        ({"camera": "a", "origin": "live"}, []),
+    ]
+    for fields, ids in cases:
+        assert [e.id for e in store.list(EventFilter(**fields))] == ids, fields
+
+
+def test_old_events_and_large_files_go(settings: EventSettings, tmp_path: Path) -> None:
+    limited = settings.model_copy(update={"keep_days": 10, "keep_bytes": 25})
+    with EventStore.open(limited) as store:
+        events = [store.add(new(100 * i, 100 * i + 8), merge_s=0, picture=b"p" * 10) for i in range(3)]
+        open_event = store.add(new(900, None), merge_s=0, features=features(1))
+        for event in events[:2]:
+            clip = tmp_path / "clip.mp4"
+            clip.write_bytes(b"c" * 10)
+            assert store.attach_clip(event.id, clip).clip
+            assert not clip.exists()
+        now = datetime.now(UTC)
+        purged = store.purge(now)  # 50 bytes: both clips go, then one picture
+        assert (purged.events, purged.clips, purged.pictures) == (0, 2, 1)
+        kept = {e.id: (e.clip, e.picture) for e in store.list()}
+        assert [kept[e.id] for e in events] == [(False, False), (False, True), (False, True)]
+        assert sorted(p.suffix for p in store.media.folder.rglob("*.*")) == [".jpg", ".jpg", ".safetensors"]
+        orphan = store.media.path(new_id(), ".jpg")
+        orphan.parent.mkdir(exist_ok=True)
+        orphan.write_bytes(b"left by a crash")
+        assert store.purge(now).orphans == 0  # it may be about to be stored
+        os.utime(orphan, (time.time() - 7200, time.time() - 7200))
+        assert store.purge(now).orphans == 1
+        assert store.purge(now + timedelta(days=11)).events == 3
+        assert [e.id for e in store.list()] == [open_event.id]
+        assert [p.suffix for p in store.media.folder.rglob("*.*")] == [".safetensors"]
+
+
+def _add(folder: Path, worker: int) -> None:
+    with EventStore.open(EventSettings(folder=folder)) as store:
+        for i in range(20):
+            store.add(new(30 * i, 30 * i + 8, video_id="v", key=f"v {i}"), merge_s=5, picture=b"p")
+            store.add(new(30 * i, 30 * i + 8, camera=f"c{worker}", key=f"{worker} {i}"), merge_s=5)
+
+
+def test_many_processes_store_each_event_once(tmp_path: Path) -> None:
+    """All make the tables at once, and all find the same events of one camera, and some of their own."""
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_add, args=(tmp_path, n)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    with EventStore.open(EventSettings(folder=tmp_path)) as store:
+        assert len(store.list(EventFilter(camera="yard"), limit=1000)) == 20
+        assert len(store.list(limit=1000)) == 80
+
+
+def test_ids_sort_by_time_and_are_uuids_of_version_7() -> None:
+    import uuid
+
+    before = int(time.time() * 1000)
+    one = uuid.UUID(new_id())
+    assert one.version == 7
+    assert one.variant == uuid.RFC_4122
+    assert before <= one.int >> 80 <= before + 5000
+    assert len({new_id() for _ in range(1000)}) == 1000
+
+
+def test_times_are_utc_whatever_they_were(store: EventStore) -> None:
+    from zoneinfo import ZoneInfo
+
+    local = NOON.astimezone(ZoneInfo("Asia/Tokyo"))
+    event = store.add(new().model_copy(update={}).__class__(**{**new().model_dump(), "start": local}), merge_s=0)
+    assert store.get(event.id).start == NOON
+    assert store.get(event.id).start.utcoffset() == timedelta(0)
+    with pytest.raises(ValueError):
+        NewEvent(**{**new().model_dump(), "start": datetime(2026, 1, 1)})
+    with pytest.raises(ValueError, match="stop is before start"):
+        new(5, 4)
+
+
+def test_the_database_keeps_what_a_killed_process_has_stored(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    worker = context.Process(target=_add, args=(tmp_path, 0))
+    worker.start()
+    with EventStore.open(EventSettings(folder=tmp_path)) as store:
+        while not store.list():
+            time.sleep(0.01)
+        worker.kill()
+        worker.join()
+        for event in store.list(limit=1000):
+            path = store.picture(event.id)
+            assert path is None or path.read_bytes() == b"p"
+        n_parts = store._engine.connect().execute(sa.text("SELECT COUNT(*) FROM event_parts")).scalar()
+        assert n_parts == len(store.list(limit=1000))

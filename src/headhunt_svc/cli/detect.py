@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +25,7 @@ from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.report import Report, ReportGap, save_report
 from headhunt_svc.errors import EXIT_SOME_FAILED, VideoError, VideoOpenError
 from headhunt_svc.names import CameraName
-from headhunt_svc.settings import Settings
+from headhunt_svc.settings import EventSettings, Settings
 from headhunt_svc.storage.files import check_writable
 from headhunt_svc.types import Split
 
@@ -66,6 +66,9 @@ def detect(
         ),
     ] = None,
     bundle: BundleFolder = paths.BUNDLE,
+    events: Annotated[
+        bool, typer.Option("--events", help="Store the events with pictures and clips (`headhunt events`).")
+    ] = False,
     server: Annotated[
         str | None, typer.Option(help="Address of a service that scores them instead; key in HEADHUNT_API_KEY.")
     ] = None,
@@ -77,6 +80,8 @@ def detect(
         if requested and out is None:
             raise typer.BadParameter(f"{flag} needs --out DIR, the folder for its files")
     options = Options(operating_point, threshold, smoothing, contributions, stream, describe)
+    if events and (split is not None or server is not None or resume):
+        raise typer.BadParameter("--events goes with neither --split, --server nor --resume: the videos are scored here")
     if split is not None:
         if options != Options(operating_point):
             raise typer.BadParameter(
@@ -111,7 +116,7 @@ def detect(
         cautions = detector.cautions
         note_cautions(cautions)
         _note_unknown(name, detector.cameras or {})
-        results = _by_detector(bundle, inputs, Outputs(out, plot, explain, resume), options, name)
+        results = _by_detector(bundle, inputs, Outputs(out, plot, explain, resume), options, name, events)
     with closing(results):
         n_bad = _print_results(results, out, json, cautions)
     if n_bad:
@@ -140,15 +145,28 @@ def _point_for_split(folder: Path, split: Split, out: Path | None, point: str) -
 
 
 def _by_detector(
-    bundle: Path, inputs: "Sequence[Input]", outputs: "Outputs", options: Options, camera: str | None
+    bundle: Path,
+    inputs: "Sequence[Input]",
+    outputs: "Outputs",
+    options: Options,
+    camera: str | None,
+    stores_events: bool,
 ) -> Generator[Report | VideoError]:
     """Scores the videos with a bundle in this process."""
+    from headhunt_svc.events.recording import EventRecorder
     from headhunt_svc.pipeline.detect import detect_videos, load_detector
     from headhunt_svc.prediction_log.recording import recorder_of
 
-    with closing(recorder_of(Settings())) as recorder:
+    with ExitStack() as stack:
+        recorder = stack.enter_context(closing(recorder_of(Settings())))
+        events = None
+        if stores_events:
+            events = stack.enter_context(closing(EventRecorder.open(EventSettings(), "detect")))
         detector = load_detector(bundle, whole=options.describe)
-        for _, result in detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera):
+        results = detect_videos(
+            detector, inputs, outputs, options, recorder=recorder, camera=camera, events=events
+        )
+        for _, result in results:
             yield result
 
 

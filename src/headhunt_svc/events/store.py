@@ -37,6 +37,7 @@ from headhunt_svc.names import printable
 from headhunt_svc.settings import EventSettings
 
 PAGE = 100
+_KEYS = 500  # in one query
 Change = Literal["opened", "grew", "closed"]
 Listener = Callable[[Session, EventRecord, Change], None]  # called within the transaction of the change
 _CAMERA_LOCK = 7_411_902  # the class of PostgreSQL's advisory locks of cameras
@@ -216,6 +217,12 @@ class EventStore:
         query = query.order_by(EventRow.start.desc(), EventRow.id.desc()).limit(limit)
         with self._session() as session:
             return [record_of(row) for row in session.scalars(query)]
+
+    def stored(self, keys: Sequence[str]) -> set[str]:
+        """Those of these keys that are stored."""
+        pages = [keys[i : i + _KEYS] for i in range(0, len(keys), _KEYS)]
+        with self._session() as session:
+            return {key for page in pages for key in session.scalars(sa.select(PartRow.key).where(PartRow.key.in_(page)))}
 
     def open_events(self) -> "list[EventRecord]":
         """Events that have not ended."""

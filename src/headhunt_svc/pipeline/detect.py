@@ -18,8 +18,9 @@ from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.pipeline import Detector, Reporter, stream_of
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
 from headhunt_svc.errors import ArtifactError, VideoError, list_problems, name_video
+from headhunt_svc.events.recording import EventRecorder, Footage
 from headhunt_svc.model.attribution import Attribution
-from headhunt_svc.names import camera_of
+from headhunt_svc.names import absolute, camera_of, uri_of
 from headhunt_svc.pipeline.files import Input, Outputs, Passes, report_path
 from headhunt_svc.pipeline.plots import shares, timeline
 from headhunt_svc.pipeline.shards import shard_key
@@ -98,8 +99,9 @@ def detect_video(
     progress: Progress,
     task: TaskID,
     keep: Callable[[Input, ScoredBatch], None] | None = None,
+    events: EventRecorder | None = None,
 ) -> Report:
-    """Score one video and write its report, unless that is there already; keep: see detect_videos."""
+    """Score one video and write its report, unless that is there already; keep, events: see detect_videos."""
     target = report_path(outputs.folder, item.video_id) if outputs.folder is not None else None
     name = camera or _camera(item)
     detector = detector.at(name)
@@ -120,10 +122,15 @@ def detect_video(
 
     with open_video(item.path, item.video_id, stream=options.stream) as video:
         reader = recorder.probing(detector, detector.model_reader(outputs.explain))
-        batches = detector.score(video, reader, options=options)
+        event_watch = None if events is None else events.watch(detector, options)
+        source = video if event_watch is None else event_watch.source(video)
+        batches = detector.score(source, reader, options=options)
         batches = recorder.record(detector, item.video_id, batches, options, camera=name)
+        batches = batches if event_watch is None else event_watch.record(batches)
         with closing(batches):
             report = detector.report(video, watched(batches), options)
+    if event_watch is not None:
+        event_watch.store(report, Footage(item.path, name, uri_of(absolute(item.path)), item.path.name))
     if target is not None:
         save_report(target, report)
         if outputs.plot:
@@ -142,11 +149,12 @@ def detect_videos(
     recorder: Recorder | None = None,
     camera: str | None = None,
     keep: Callable[[Input, ScoredBatch], None] | None = None,
+    events: EventRecorder | None = None,
 ) -> Iterator[tuple[Input, Report | VideoError]]:
     """Score every input, in order; a bad video never stops the others.
 
     recorder: logs every segment. camera: of all videos; else of each as its input states or names.camera_of says.
-    keep: called with every batch.
+    keep: called with every batch. events: stores the events of every video that is scored.
 
     Raises:
         ConfigError: see Detector.check; told before any video is decoded.
@@ -157,7 +165,7 @@ def detect_videos(
     logging = recorder or Recorder(None)
 
     def report_of(item: Input, progress: Progress, task: TaskID) -> Report:
-        return detect_video(detector, item, outputs, options, logging, camera, progress, task, keep)
+        return detect_video(detector, item, outputs, options, logging, camera, progress, task, keep, events)
 
     return _each(inputs, report_of)
 

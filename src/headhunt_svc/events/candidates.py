@@ -1,0 +1,149 @@
+"""Follows the scores of a video, and keeps of its events and of some normal segments what is to be stored.
+
+A segment counts once its smoothed score is final. Memory does not grow with the video: of an event that goes on, the
+picture of the highest score so far is kept, and the features of a limited number of segments.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float32
+
+from headhunt_svc.core.localization import contiguous, kernel, smooth
+from headhunt_svc.detector.batches import ScoredBatch
+from headhunt_svc.detector.report import ReportEvent
+from headhunt_svc.events.features import EventFeatures
+from headhunt_svc.types import HeadRef, OperatingPoint
+
+MOST_SEGMENTS = 512  # of an event, whose features are kept; of a longer one, every second, fourth, ...
+NORMAL_SEGMENTS = 32  # of a video
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """A segment; features: a copy, as a part of a batch would keep the whole batch in memory."""
+
+    index: int
+    start_s: float
+    stop_s: float
+    raw: float
+    features: Float32[np.ndarray, "head d_head"]
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Segments in a row whose smoothed scores are above the threshold: an event."""
+
+    start_s: float
+    stop_s: float
+    peak: float = -1.0
+    picture: bytes | None = None
+    kept: list[_Scored] = field(default_factory=list)
+    _step: int = 1  # every how many segments' features are kept
+    _n: int = 0
+
+    def add(self, segment: _Scored, smoothed: float, picture: bytes | None) -> None:
+        """The next segment."""
+        self.stop_s = segment.stop_s
+        if smoothed > self.peak:
+            self.peak, self.picture = smoothed, picture
+        if self._n % self._step == 0:
+            self.kept.append(segment)
+        self._n += 1
+        if len(self.kept) > MOST_SEGMENTS:
+            self.kept, self._step = self.kept[::2], 2 * self._step
+
+
+class Candidates:
+    """The runs of one video so far, and a sample of its normal segments."""
+
+    def __init__(
+        self, point: OperatingPoint, detector_id: str, heads: tuple[HeadRef, ...], take: Callable[[int], bytes | None]
+    ) -> None:
+        """take: the picture of a segment of this index, which is asked for once."""
+        self._point, self._detector_id, self._heads, self._take = point, detector_id, heads, take
+        half = len(kernel(point.sigma_segments)) // 2
+        self._behind, self._ahead = half, 0 if point.smoothing == "causal" else half
+        self._raw: deque[float] = deque()  # of the segments that smoothing still needs
+        self._edges: deque[tuple[float, float]] = deque()
+        self._waiting: deque[_Scored] = deque()  # their smoothed scores are not final
+        self._runs: list[Run] = []
+        self._open: Run | None = None
+        self._normal: list[_Scored] = []
+        self._n_normal = 0
+        self._random = random.Random(detector_id)  # the same sample of the same video
+
+    def add(self, batch: ScoredBatch) -> None:
+        """The next segments."""
+        for i, timed in enumerate(batch.segments):
+            raw = float(batch.raw[i])
+            self._raw.append(raw)
+            self._edges.append((timed.start_s, timed.stop_s))
+            features = np.array(batch.features[i])
+            self._waiting.append(_Scored(timed.segment.index, timed.start_s, timed.stop_s, raw, features))
+        self._settle(len(self._waiting) - self._ahead)
+
+    def finish(self) -> None:
+        """No segment follows."""
+        self._settle(len(self._waiting))
+
+    def _settle(self, n: int) -> None:
+        """The smoothed scores of the first n segments that wait are final."""
+        if n <= 0:
+            return
+        first = len(self._raw) - len(self._waiting)
+        edges = np.array(self._edges)
+        goes_on = contiguous(edges)
+        smoothed = smooth(np.array(self._raw), self._point.sigma_segments, self._point.smoothing, goes_on)
+        for i in range(first, first + n):
+            follows = i > 0 and bool(goes_on[i - 1])
+            self._place(self._waiting.popleft(), float(smoothed[i]), follows)
+        for _ in range(max(first + n - self._behind - 1, 0)):  # one more, to see whether the next one follows
+            self._raw.popleft()
+            self._edges.popleft()
+
+    def _place(self, segment: _Scored, smoothed: float, follows: bool) -> None:
+        picture = self._take(segment.index)
+        if smoothed <= self._point.threshold:
+            self._open = None
+            self._sample(segment)
+            return
+        if self._open is None or not follows:
+            self._open = Run(segment.start_s, segment.stop_s)
+            self._runs.append(self._open)
+        self._open.add(segment, smoothed, picture)
+
+    def _sample(self, segment: _Scored) -> None:
+        """Every normal segment has the same chance to be in the sample (reservoir sampling)."""
+        self._n_normal += 1
+        if len(self._normal) < NORMAL_SEGMENTS:
+            self._normal.append(segment)
+        elif (place := self._random.randrange(self._n_normal)) < NORMAL_SEGMENTS:
+            self._normal[place] = segment
+
+    def run(self, event: ReportEvent) -> Run | None:
+        """The run of an event of the report; the last bits of smoothed scores may differ, so the one that overlaps."""
+
+        def overlap(run: Run) -> float:
+            return min(run.stop_s, event.stop_s) - max(run.start_s, event.start_s)
+
+        best = max(self._runs, key=overlap, default=None)
+        return best if best is not None and overlap(best) > 0 else None
+
+    def features(self, run: Run) -> EventFeatures:
+        """Features of a run, and those of normal segments."""
+        normal = sorted(self._normal, key=lambda segment: segment.index)
+        shape = (0, *run.kept[0].features.shape)
+        return EventFeatures(
+            self._detector_id,
+            self._heads,
+            np.stack([s.features for s in run.kept]),
+            np.array([s.start_s for s in run.kept]),
+            np.array([s.raw for s in run.kept]),
+            np.stack([s.features for s in normal]) if normal else np.empty(shape, np.float32),
+            np.array([s.start_s for s in normal], np.float64),
+            np.array([s.raw for s in normal], np.float64),
+        )

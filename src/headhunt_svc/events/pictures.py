@@ -1,0 +1,65 @@
+"""Keeps one small picture of every segment while a video is read, until it is known which of them is a peak."""
+
+import io
+from collections.abc import Iterator
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from headhunt_svc.params import SegmentationParams
+from headhunt_svc.video.source import SegmentPictures, VideoSource
+
+LONGEST_SIDE = 960  # pixels
+_QUALITY = 85
+_MOST_KEPT = 4096  # pictures, about 200 MB: only where scores are known when the whole video is
+
+
+def jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """A picture as JPEG, scaled down to LONGEST_SIDE."""
+    image = Image.fromarray(picture)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BILINEAR)
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=_QUALITY)
+    return content.getvalue()
+
+
+class PeakPictures(VideoSource):
+    """A video source like the one that it reads from, which keeps the middle picture of every segment.
+
+    `take` removes a picture; where nobody takes them, the oldest go first.
+    """
+
+    __slots__ = ("_pictures", "_source")
+
+    def __init__(self, source: VideoSource) -> None:
+        super().__init__(video_id=source.video_id)
+        self._source = source
+        self._pictures: dict[int, bytes] = {}  # by the segment's index
+        self.update(source.state())
+
+    def __enter__(self) -> "PeakPictures":
+        self._source.__enter__()
+        self.update(self._source.state())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._source.__exit__(kind, error, trace)
+
+    def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
+        """The source's segments."""
+        for piece in self._source.segments(params):
+            self.update(self._source.state())
+            self._pictures[piece.segment.index] = jpeg(piece.pictures[len(piece.pictures) // 2])
+            while len(self._pictures) > _MOST_KEPT:
+                del self._pictures[next(iter(self._pictures))]
+            yield piece
+            del piece  # else its pictures stay while the next ones arrive
+        self.update(self._source.state())
+
+    def take(self, index: int) -> bytes | None:
+        """The picture of a segment, which is no longer kept then."""
+        return self._pictures.pop(index, None)

@@ -14,7 +14,6 @@ from jaxtyping import Float32
 
 from headhunt_svc.core.localization import contiguous, kernel, smooth
 from headhunt_svc.detector.batches import ScoredBatch
-from headhunt_svc.detector.report import ReportEvent
 from headhunt_svc.events.features import EventFeatures
 from headhunt_svc.types import HeadRef, OperatingPoint
 
@@ -30,16 +29,22 @@ class _Scored:
     start_s: float
     stop_s: float
     raw: float
+    contributions: tuple[float, ...]
     features: Float32[np.ndarray, "head d_head"]
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """Segments in a row whose smoothed scores are above the threshold: an event."""
+    """Segments in a row whose smoothed scores are above the threshold: an event.
+
+    peak: the highest smoothed score; peak_s: in the middle of its segment.
+    """
 
     start_s: float
     stop_s: float
     peak: float = -1.0
+    peak_s: float = 0.0
+    contributions: tuple[float, ...] = ()
     picture: bytes | None = None
     kept: list[_Scored] = field(default_factory=list)
     _step: int = 1  # every how many segments' features are kept
@@ -50,6 +55,7 @@ class Run:
         self.stop_s = segment.stop_s
         if smoothed > self.peak:
             self.peak, self.picture = smoothed, picture
+            self.peak_s, self.contributions = (segment.start_s + segment.stop_s) / 2, segment.contributions
         if self._n % self._step == 0:
             self.kept.append(segment)
         self._n += 1
@@ -61,9 +67,18 @@ class Candidates:
     """The runs of one video so far, and a sample of its normal segments."""
 
     def __init__(
-        self, point: OperatingPoint, detector_id: str, heads: tuple[HeadRef, ...], take: Callable[[int], bytes | None]
+        self,
+        point: OperatingPoint,
+        detector_id: str,
+        heads: tuple[HeadRef, ...],
+        take: Callable[[int], bytes | None],
+        span_s: tuple[float, float] | None = None,
     ) -> None:
-        """take: the picture of a segment of this index, which is asked for once."""
+        """take: the picture of a segment of this index, which is asked for once.
+
+        span_s: where somebody says that the one event is, whatever the scores are.
+        """
+        self._span_s = span_s
         self._point, self._detector_id, self._heads, self._take = point, detector_id, heads, take
         half = len(kernel(point.sigma_segments)) // 2
         self._behind, self._ahead = half, 0 if point.smoothing == "causal" else half
@@ -82,8 +97,9 @@ class Candidates:
             raw = float(batch.raw[i])
             self._raw.append(raw)
             self._edges.append((timed.start_s, timed.stop_s))
-            features = np.array(batch.features[i])
-            self._waiting.append(_Scored(timed.segment.index, timed.start_s, timed.stop_s, raw, features))
+            parts = tuple(batch.contributions[i].tolist())
+            where = (timed.segment.index, timed.start_s, timed.stop_s)
+            self._waiting.append(_Scored(*where, raw, parts, np.array(batch.features[i])))
         self._settle(len(self._waiting) - self._ahead)
 
     def finish(self) -> None:
@@ -107,9 +123,14 @@ class Candidates:
 
     def _place(self, segment: _Scored, smoothed: float, follows: bool) -> None:
         picture = self._take(segment.index)
-        if smoothed <= self._point.threshold:
+        is_above = smoothed > self._point.threshold
+        is_event = is_above
+        if self._span_s is not None:
+            is_event = segment.start_s < self._span_s[1] and self._span_s[0] < segment.stop_s
+        if not is_event:
             self._open = None
-            self._sample(segment)
+            if not is_above:
+                self._sample(segment)
             return
         if self._open is None or not follows:
             self._open = Run(segment.start_s, segment.stop_s)
@@ -124,11 +145,11 @@ class Candidates:
         elif (place := self._random.randrange(self._n_normal)) < NORMAL_SEGMENTS:
             self._normal[place] = segment
 
-    def run(self, event: ReportEvent) -> Run | None:
+    def run(self, start_s: float, stop_s: float) -> Run | None:
         """The run of an event of the report; the last bits of smoothed scores may differ, so the one that overlaps."""
 
         def overlap(run: Run) -> float:
-            return min(run.stop_s, event.stop_s) - max(run.start_s, event.start_s)
+            return min(run.stop_s, stop_s) - max(run.start_s, start_s)
 
         best = max(self._runs, key=overlap, default=None)
         return best if best is not None and overlap(best) > 0 else None

@@ -66,7 +66,7 @@ def _copy(
             if shift is None:
                 if not packet.is_keyframe:
                     continue
-                shift = packet.dts
+                shift = packet.pts
             if packet.dts >= stop:
                 break
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift

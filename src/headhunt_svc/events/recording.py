@@ -152,7 +152,7 @@ class WatchedVideo:
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
     def _add(self, report: Report, event: ReportEvent, footage: Footage, begun: Started, key: str) -> EventRecord:
-        run, store = self._candidates.run(event), self._recorder.store
+        run, store = self._candidates.run(event.start_s, event.stop_s), self._recorder.store
         return store.add(
             NewEvent(
                 camera=CameraName(footage.camera),

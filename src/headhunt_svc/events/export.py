@@ -1,0 +1,85 @@
+"""Writes events into a table, or into a folder with their pictures, clips and features."""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.events.records import EventFilter, EventRecord
+from headhunt_svc.events.store import EventStore
+from headhunt_svc.storage.files import write_file, write_text
+
+TABLE = "events.jsonl"
+_PAGE = 500
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run cells that begin so
+_KINDS: dict[str, pa.DataType] = {
+    **dict.fromkeys(("start", "stop", "peak", "created", "marked"), pa.timestamp("us", "UTC")),
+    **dict.fromkeys(("score", "threshold", "start_s"), pa.float64()),
+    **dict.fromkeys(("picture", "clip", "features", "interrupted"), pa.bool_()),
+    "contributions": pa.list_(pa.float64()),
+}
+SCHEMA = pa.schema([(name, _KINDS.get(name, pa.string())) for name in EventRecord.model_fields])
+
+
+def all_events(store: EventStore, which: EventFilter) -> Iterator[EventRecord]:
+    """All events, the latest first, page by page."""
+    after: str | None = None
+    while page := store.list(which, after, _PAGE):
+        yield from page
+        after = page[-1].cursor
+
+
+def export_events(store: EventStore, which: EventFilter, out: Path) -> int:
+    """Write events; returns their number.
+
+    out: a .csv, .jsonl or .parquet file; any other name is that of a folder, which also gets the files of the events.
+
+    Raises:
+        ConfigError: another ending. OutputError: it cannot be written.
+    """
+    events = list(all_events(store, which))
+    if not out.suffix or out.is_dir():
+        for event in events:
+            _copy_files(store, event, out)
+        out = out / TABLE
+    if out.suffix == ".jsonl":
+        write_text(out, "".join(f"{event.model_dump_json()}\n" for event in events))
+    elif out.suffix == ".csv":
+        write_text(out, _csv(events))
+    elif out.suffix == ".parquet":
+        table = pa.Table.from_pylist([event.model_dump() for event in events], SCHEMA)
+        write_file(out, lambda partial: pq.write_table(table, partial))
+    else:
+        raise ConfigError(f"{out}: events are written as .csv, .jsonl or .parquet, or into a folder")
+    return len(events)
+
+
+def _copy_files(store: EventStore, event: EventRecord, folder: Path) -> None:
+    features = store.media.path(event.id, ".safetensors") if event.features else None
+    for path in (store.picture(event.id), store.clip(event.id), features):
+        if path is not None:
+            source = path
+            write_file(folder / path.name, lambda partial, source=source: shutil.copyfile(source, partial))
+
+
+def _csv(events: list[EventRecord]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(EventRecord.model_fields), lineterminator="\n")
+    writer.writeheader()
+    for event in events:
+        writer.writerow({name: _cell(value) for name, value in event.model_dump(mode="json").items()})
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return json.dumps(value) if isinstance(value, list) else value

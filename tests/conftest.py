@@ -144,6 +144,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, footage: Path) -> Iterator[
     """The service from the source tree with the bundle that ships: one process for all tests that only ask it."""
     home = tmp_path_factory.mktemp("bentoml")
     jobs = {"HEADHUNT_JOBS_FOLDER": str(home / "jobs"), "HEADHUNT_JOBS_ROOTS": str(footage)}
+    jobs |= {"HEADHUNT_EVENTS_FOLDER": str(home / "events"), "HEADHUNT_EVENTS_RECORD": "service,jobs"}
     with serving(
         ".", ROOT, home, HEADHUNT_URI_ROOTS=str(footage), HEADHUNT_DESCRIBE="true", TMPDIR=str(home), **jobs
     ) as found:

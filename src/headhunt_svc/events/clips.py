@@ -1,8 +1,8 @@
 """Cuts clips out of video files without encoding anew: from the key frame before to the end of the last picture."""
 
-import logging
-from fractions import Fraction
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 import av.error
@@ -11,9 +11,9 @@ from headhunt_svc.errors import VideoError
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.events.opening import opened
 
-logger = logging.getLogger(__name__)
 _IN_MP4 = frozenset({"h264", "hevc", "av1", "mpeg4"})  # browsers play most of these; others go into Matroska
-ENDINGS = (".mp4", ".mkv")
+_MOST_WAITING = 64  # more pictures than any codec reorders
+Packet: TypeAlias = "av.Packet[av.VideoStream]"
 
 
 class ClipError(VideoError):
@@ -48,29 +48,21 @@ def _copy(
     target: Path,
     ending: str,
 ) -> None:
-    base = pictures.time_base
-    if base is None:
+    if pictures.time_base is None:
         raise ClipError("the stream has no clock")
     origin = _first_time(container, pictures)
-    start, stop = origin + Fraction(start_s) / base, origin + Fraction(stop_s) / base
-    container.seek(max(int(start), origin), stream=pictures, backward=True)
+    start, stop = (origin + int(seconds / pictures.time_base) for seconds in (start_s, stop_s))
     options = {"movflags": "faststart"} if ending == ".mp4" else {}
+    packets = _with_times(_from_key_frame(container, pictures, start, origin))
     with av.open(str(target), "w", format="mp4" if ending == ".mp4" else "matroska", options=options) as output:
         copied = output.add_stream_from_template(pictures)
-        shift: int | None = None
-        for packet in container.demux(pictures):
-            if packet.pts is None or packet.dts is None:
-                if packet.size:
-                    raise ClipError("a picture has no time")
-                continue
-            if shift is None:
-                if not packet.is_keyframe:
-                    continue
-                shift = packet.pts
-            if packet.dts >= stop:
+        shift = last = None
+        for packet, pts, dts in packets:
+            shift = pts if shift is None else shift
+            if last is not None and dts >= stop and pts > last:  # the pictures before need none that follows
                 break
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            packet.stream = copied
+            last = pts if last is None else max(last, pts)
+            packet.pts, packet.dts, packet.stream = pts - shift, dts - shift, copied
             output.mux(packet)
         if shift is None:
             raise ClipError("no key frame there")
@@ -85,3 +77,44 @@ def _first_time(container: av.container.InputContainer, pictures: av.VideoStream
     if first is None:
         raise ClipError("no picture has a time")
     return first
+
+
+def _from_key_frame(
+    container: av.container.InputContainer, pictures: av.VideoStream, start: int, origin: int
+) -> Iterator[Packet]:
+    """The packets from the last key frame before `start` on; where there is none, from the first one behind it.
+
+    In containers without an index FFmpeg may land behind: then it looks further ahead.
+    """
+    assert pictures.time_base is not None
+    back, step = 0, int(1 / pictures.time_base)
+    while True:
+        place = max(start - back, origin)
+        container.seek(place, stream=pictures, backward=True)
+        packets = (packet for packet in container.demux(pictures) if packet.size)
+        first = next((packet for packet in packets if packet.is_keyframe), None)
+        if place == origin or (first is not None and first.pts is not None and first.pts <= start):
+            break
+        back = 2 * back + step
+    if first is not None:
+        yield first
+        yield from packets
+
+
+def _with_times(packets: Iterable[Packet]) -> Iterator[tuple[Packet, int, int]]:
+    """Packets with the times when they are shown and decoded.
+
+    Matroska states no decoding times, and FFmpeg does not know the first ones: they are just before the first that it
+    knows, in order.
+    """
+    waiting: list[Packet] = []
+    for packet in packets:
+        if packet.pts is None or len(waiting) > _MOST_WAITING:
+            raise ClipError("a picture has no time")
+        waiting.append(packet)
+        if packet.dts is not None:
+            for i, one in enumerate(waiting):
+                yield one, one.pts or 0, packet.dts - (len(waiting) - 1 - i)
+            waiting.clear()
+    if waiting:
+        raise ClipError("a picture has no time")

@@ -25,14 +25,18 @@ _BUSY_S = 60  # how long one writer of SQLite waits for another
 WRITES = {"writes": True}  # execution options of a connection that will write
 
 
+class EventsUnreachableError(UnreachableError):
+    """The database of the events does not answer."""
+
+
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turns what the libraries of databases raise into one error. Raises UnreachableError."""
+    """Turns what the libraries of databases raise into one error. Raises EventsUnreachableError."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as exc:
         cause = getattr(exc, "orig", None) or exc
-        raise UnreachableError(
+        raise EventsUnreachableError(
             f"the database of the events does not answer ({reason_of(cause)}): is it running, its disk full or its "
             "file damaged?"
         ) from exc

@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Literal
 
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
@@ -66,6 +67,12 @@ class EventRecorder:
     def open(cls, settings: EventSettings, origin: Origin) -> "EventRecorder":
         """A recorder as the environment says. Raises ConfigError, OutputError, UnreachableError: see EventStore."""
         return cls(EventStore.open(settings), origin)
+
+    @classmethod
+    def requested(cls, settings: EventSettings, origin: Literal["job", "service", "archive"]) -> "EventRecorder | None":
+        """A recorder, where HEADHUNT_EVENTS_RECORD says that this part stores its events. Raises: see `open`."""
+        name = origin if origin == "service" else f"{origin}s"
+        return cls.open(settings, origin) if name in settings.record else None
 
     def close(self) -> None:
         """Disconnect from the database."""

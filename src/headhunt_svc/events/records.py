@@ -7,11 +7,19 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.names import CameraName, VideoId
+from headhunt_svc.names import CameraName, VideoId, printable
 
 Origin = Literal["live", "job", "service", "detect", "archive", "manual"]
 Utc = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
 MOST_NOTE = 4000  # characters
+
+
+def plain(text: str) -> str:
+    """Text of several lines that every database can store and every terminal can show (names.printable)."""
+    return "\n".join(printable(line) for line in text.splitlines())
+
+
+Text = Annotated[str, AfterValidator(plain)]
 
 
 class EventState(StrEnum):
@@ -64,9 +72,9 @@ class NewEvent(BaseModel):
     origin: Origin
     key: str = Field(min_length=1, max_length=128)
     time_zone: str = "UTC"
-    source: str | None = None  # path or URI of the file
+    source: Text | None = None  # path or URI of the file
     start_s: float | None = None
-    description: str | None = None
+    description: Text | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> "NewEvent":
@@ -103,12 +111,12 @@ class EventFilter(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    camera: str | None = None
+    camera: Annotated[str, AfterValidator(CameraName)] | None = None
     state: EventState | None = None
     since: Utc | None = None
     until: Utc | None = None
     min_score: float | None = Field(default=None, ge=0, le=1)
-    detector_id: str | None = None
+    detector_id: Text | None = None
     origin: Origin | None = None
 
 
@@ -135,7 +143,7 @@ def place_of(cursor: str) -> tuple[datetime, str]:
     """The start and the id of the event that `EventRecord.cursor` stands for. Raises ConfigError."""
     start, dot, event_id = cursor.partition(".")
     try:
-        if not dot:
+        if not dot or not cursor.isascii() or not cursor.isprintable():
             raise ValueError(cursor)
         return _EPOCH + timedelta(microseconds=int(start)), event_id
     except (ValueError, OverflowError) as exc:

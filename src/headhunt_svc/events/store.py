@@ -30,6 +30,7 @@ from headhunt_svc.events.records import (
     NewEvent,
     TimeBasis,
     place_of,
+    plain,
 )
 from headhunt_svc.events.retention import Purged, purge
 from headhunt_svc.events.tables import EventRow, MarkRow, PartRow
@@ -270,6 +271,7 @@ class EventStore:
         Raises:
             NoSuchEventError: there is none of this id. ConfigError: the note is too long.
         """
+        note = None if note is None else plain(note)
         if note is not None and len(note) > MOST_NOTE:
             raise ConfigError(f"a note has at most {MOST_NOTE} characters, this one {len(note)}")
         now = datetime.now(UTC)
@@ -301,7 +303,8 @@ class EventStore:
             session.execute(lock)
 
     def _row(self, session: Session, event_id: str, for_update: bool = False) -> EventRow:
-        row = session.get(EventRow, event_id, with_for_update=for_update or None)
+        known = event_id.isprintable() and event_id.isascii()  # no database is asked for a zero byte
+        row = session.get(EventRow, event_id, with_for_update=for_update or None) if known else None
         if row is None:
             raise NoSuchEventError(f"there is no event {event_id!r}: `headhunt events list` shows which there are")
         return row

@@ -78,7 +78,7 @@ class BatchScorer:
         self._temporary = temporary_folder()
         work = store.folder / WORK if store.folder is not None else self._temporary
         self.results = ResultStore(work, durable=False)  # what a power failure takes is scored again
-        self.process = ScoringProcess(Path(bundle), self.results, self.settings.checkpoint_s)
+        self.process = ScoringProcess(Path(bundle), self.results, self.settings.checkpoint_s, "archive")
         self.process.start()
 
     def __call__(self, item: Item) -> Item:

@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
+from headhunt_svc.events.recording import EventRecorder
 from headhunt_svc.jobs.inputs import StoppedError
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
 from headhunt_svc.jobs.parent import END_S, end_with_parent
 from headhunt_svc.jobs.scoring import VideoScorer
 from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.json_text import parse_json
 
 
@@ -38,7 +40,14 @@ def outcome_of(scorer: VideoScorer, video: JobVideo, options: JobOptions) -> Att
         return {"trouble": f"{video.uri}: {exc.strerror or exc}"}
 
 
-def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.RawIOBase, answers: IO[str]) -> None:
+def serve(
+    bundle: Path,
+    store: ResultStore,
+    checkpoint_s: float,
+    origin: Literal["job", "archive"],
+    requests: io.RawIOBase,
+    answers: IO[str],
+) -> None:
     """The child's side: answers until `requests` ends, which also happens when the parent dies."""
     stop: list[str] = []
 
@@ -54,6 +63,7 @@ def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.Ra
             answers.write(json.dumps(message) + "\n")
 
     try:
+        events = EventRecorder.requested(EventSettings(), origin)
         detector = Detector.load(bundle)
         answer({"detector_id": detector.detector_id})
         for line in requests:
@@ -65,20 +75,21 @@ def serve(bundle: Path, store: ResultStore, checkpoint_s: float, requests: io.Ra
             if options.describe and not detector.describes:
                 del detector  # frees its memory for the same model with all layers, which then stays
                 detector = Detector.load(bundle, whole=True)
-            answer(outcome_of(VideoScorer(detector, store, checkpoint_s, check), video, options))
+            answer(outcome_of(VideoScorer(detector, store, checkpoint_s, check, events), video, options))
     except HeadHuntError as exc:  # the model cannot be loaded
         answer({"error": str(exc)})
 
 
 def main() -> None:
-    """`python -m headhunt_svc.jobs.isolated BUNDLE STORE SECONDS DURABLE`; libraries print to standard error."""
+    """`python -m headhunt_svc.jobs.isolated BUNDLE STORE SECONDS DURABLE ORIGIN`; libraries print to standard error."""
     answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb", 0), write_through=True)
     os.dup2(2, 1)
     requests = io.FileIO(0)  # without a buffer, in which `wait` would miss a message
-    bundle, folder, checkpoint_s, durable = sys.argv[1:]
+    bundle, folder, checkpoint_s, durable, origin = sys.argv[1:]
     end_with_parent(lambda: None, END_S)  # it ends by itself when its input ends, unless a decoder or a disk hangs
     store = ResultStore(Path(folder), durable=bool(int(durable)))
-    serve(Path(bundle), store, float(checkpoint_s), requests, answers)
+    assert origin in ("job", "archive")
+    serve(Path(bundle), store, float(checkpoint_s), origin, requests, answers)
 
 
 if __name__ == "__main__":

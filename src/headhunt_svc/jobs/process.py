@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
@@ -28,9 +28,14 @@ POLL_S = 0.2
 class ScoringProcess:
     """The parent's side: starts the child, and again after it died. `score` is safe to call from several threads."""
 
-    def __init__(self, bundle: Path, store: ResultStore, checkpoint_s: float) -> None:
-        """store: of results and checkpoints. checkpoint_s: seconds of work between two checkpoints."""
-        arguments = [str(bundle), str(store.folder.absolute()), str(checkpoint_s), str(int(store.durable))]
+    def __init__(
+        self, bundle: Path, store: ResultStore, checkpoint_s: float, origin: Literal["job", "archive"] = "job"
+    ) -> None:
+        """store: of results and checkpoints. checkpoint_s: seconds of work between two checkpoints.
+
+        origin: whose events these are, where they are stored.
+        """
+        arguments = [str(bundle), str(store.folder.absolute()), str(checkpoint_s), str(int(store.durable)), origin]
         self._command = [sys.executable, "-m", "headhunt_svc.jobs.isolated", *arguments]
         self._turn = threading.Lock()
         self._child: subprocess.Popen[str] | None = None

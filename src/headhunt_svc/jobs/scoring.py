@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from headhunt_svc.detector.batches import FeatureBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector, ReadBatches
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ArtifactError, VideoOpenError
+from headhunt_svc.events.recording import EventRecorder, Footage
 from headhunt_svc.jobs.inputs import UPLOAD, local
 from headhunt_svc.jobs.models import JobVideo
 from headhunt_svc.jobs.store import ResultStore
-from headhunt_svc.names import camera_of
+from headhunt_svc.names import camera_of, path_of
 from headhunt_svc.prediction_log.recording import shared_recorder
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
@@ -42,12 +43,14 @@ class VideoScorer:
 
     checkpoint_s: seconds of work between two checkpoints.
     check: called during downloads and between batches; what it raises stops the work, which is kept for the next time.
+    events: stores the events of what is scored; a result that is there already is not scored.
     """
 
     detector: Detector
     store: ResultStore
     checkpoint_s: float
     check: Callable[[], None]
+    events: EventRecorder | None = None
 
     def score(self, video: JobVideo, options: Options) -> str:
         """Score a video from its checkpoint on, unless its result is there; returns the result's key.
@@ -74,25 +77,32 @@ class VideoScorer:
             with self.store.lock(key, self.check):
                 if not self.store.has(key):
                     try:
-                        report = self._report(key, path, video, options)
+                        report = self._report(key, content, path, video, options)
                     except ArtifactError:  # the checkpoint does not fit the video, whatever made it
                         self.store.drop_checkpoint(key)
-                        report = self._report(key, path, video, options)
+                        report = self._report(key, content, path, video, options)
                     self.store.save(key, report.model_copy(update={"video_id": content}))
         return key
 
-    def _report(self, key: str, path: Path, video: JobVideo, options: Options) -> Report:
+    def _report(self, key: str, content: str, path: Path, video: JobVideo, options: Options) -> Report:
         recorder, resume = shared_recorder(Settings()), self.store.checkpoint(key, video.video_id)
         self.store.log_scoring(key, len(resume))
         is_outside = video.uri.startswith(UPLOAD) or video.below is not None  # a client sent or named it
         sandbox = Settings() if is_outside else None
         with open_video(path, video.video_id, sandbox, options.stream) as source:
             reader = recorder.probing(self.detector)
-            read = self._kept(key, self.detector.read(source, reader, resume), len(resume))
+            watch = None if self.events is None else self.events.watch(self.detector, options)
+            read_from = source if watch is None else watch.source(source)
+            read = self._kept(key, self.detector.read(read_from, reader, resume), len(resume))
             batches = self.detector.scored(read, reader, options)
             batches = recorder.record(self.detector, video.video_id, batches, options, camera=_camera(video))
+            batches = batches if watch is None else watch.record(batches)
             with closing(batches):
-                return self.detector.report(source, batches, options)
+                report = self.detector.report(source, batches, options)
+        if watch is not None:
+            name = None if video.uri.startswith(UPLOAD) else PurePath(path_of(video.uri)).name
+            watch.store(report, Footage(path, _camera(video), video.uri, name, content, is_own=not is_outside))
+        return report
 
     def _kept(self, key: str, batches: ReadBatches, n_kept: int) -> ReadBatches:
         """The same batches; keeps a checkpoint every checkpoint_s, and one when the work is stopped."""

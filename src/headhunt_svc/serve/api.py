@@ -17,7 +17,7 @@ from headhunt_svc.core.background import check_live
 from headhunt_svc.detector.report import Report, coarser
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.names import printable
-from headhunt_svc.serve import jobs
+from headhunt_svc.serve import events, jobs
 from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.models import DetectOptions, DetectorCard, Score, ScoredSegment, ScoredSegments, SegmentFrames
 from headhunt_svc.serve.openapi import DETECT_BODY, EVENT_NAMES, EVENTS, Application, answer, problems
@@ -195,8 +195,9 @@ def create_app() -> Application:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: to_camel(route.name),
         responses=problems(401, 403, 503),
-        exception_handlers=HANDLERS | jobs.HANDLERS,
+        exception_handlers=HANDLERS | jobs.HANDLERS | events.HANDLERS,
     )
     app.include_router(router)
     app.include_router(jobs.router)
+    app.include_router(events.router)
     return app

@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from headhunt_svc.detector.report import Report
-from headhunt_svc.errors import HeadHuntError, VideoError
+from headhunt_svc.errors import HeadHuntError, UnreachableError, VideoError
 from headhunt_svc.names import camera_of
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.memory import MemoryBudget, available_mib
 from headhunt_svc.serve.models import DetectOptions
-from headhunt_svc.serve.problems import Problem
-from headhunt_svc.settings import Settings
+from headhunt_svc.serve.problems import RETRY, Problem
+from headhunt_svc.settings import EventSettings, Settings
 from headhunt_svc.storage.scratch import remove_leftovers, temporary_folder
 from headhunt_svc.types import FrameSpan, Segment
 from headhunt_svc.video.memory import OPENING_MIB, PictureSize
@@ -35,6 +35,7 @@ from headhunt_svc.video.sandbox import SandboxedReader, start
 if TYPE_CHECKING:  # BentoML's supervisor imports this, too, and needs no torch: `Engine.load` imports it
     from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch
     from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.events.recording import EventRecorder, WatchedVideo
     from headhunt_svc.prediction_log.recording import Recorder
     from headhunt_svc.serve.runner import Runner
 
@@ -122,6 +123,20 @@ def _give_back_memory() -> None:
         trim(0)
 
 
+def _store_events(watch: "WatchedVideo", report: Report, video: Video) -> None:
+    """Store the events of a video that a client has sent or named: without a clip, as it is opened in no process of
+    ours. Raises Problem (503): the database does not answer."""
+    from headhunt_svc.events.recording import Footage
+
+    camera = video.options.camera or camera_of(video.name)
+    name = video.name.rpartition("/")[2]
+    try:
+        watch.store(report, Footage(video.path, camera, video.name, name, is_own=False))
+    except UnreachableError as exc:
+        logger.error("events were not stored: %s", exc)
+        raise Problem(503, "database", "the events cannot be stored now: try again later", RETRY) from exc
+
+
 class Engine:
     """The detector of one process, and who may use it."""
 
@@ -129,6 +144,7 @@ class Engine:
         self.settings, self.bundle = settings, bundle
         self.detector: Detector | None = None
         self.recorder: Recorder  # set before the detector is
+        self.events: EventRecorder | None = None  # where the service stores its events
         self.stopping = False
         self._runner: Runner | None = None
         self._slots = asyncio.Semaphore(settings.max_videos)
@@ -142,10 +158,12 @@ class Engine:
 
         def load() -> None:
             from headhunt_svc.detector.pipeline import Detector
+            from headhunt_svc.events.recording import EventRecorder
             from headhunt_svc.prediction_log.recording import recorder_of
             from headhunt_svc.serve.runner import Runner
 
             try:
+                self.events = EventRecorder.requested(EventSettings(), "service")
                 detector = Detector.load(self.bundle, self.settings)
             except HeadHuntError as exc:
                 failed(exc)
@@ -274,8 +292,11 @@ class Engine:
 
         try:
             with self._opened(work, video) as source:
-                batches = detector.score(source, self.recorder.probing(detector, work), options=options)
+                watch = None if self.events is None else self.events.watch(detector, options)
+                read_from = source if watch is None else watch.source(source)
+                batches = detector.score(read_from, self.recorder.probing(detector, work), options=options)
                 batches = self.recorder.record(detector, video.name, batches, options, camera=camera or None)
+                batches = batches if watch is None else watch.record(batches)
                 with closing(batches):
                     report = detector.report(source, passed_on(batches), options)
         except VideoError as exc:
@@ -284,6 +305,8 @@ class Engine:
             raise
         finally:
             _give_back_memory()
+        if watch is not None:
+            _store_events(watch, report, video)
         work.seconds["locate"] = time.perf_counter() - scored
         work.seconds["decode"] = scored - started - work.seconds.get("model", 0.0)
         self._count(work, report, camera)

@@ -21,6 +21,7 @@ from headhunt_svc.serve.problems import MEDIA_TYPE, RETRY, Problem
 logger = logging.getLogger(__name__)
 PROBES = ("/livez", "/readyz", "/healthz")
 ROUTES = frozenset({"/v1/detect", "/v1/detect/stream", "/v1/score", "/v1/detector", "/v1/openapi.json", "/metrics"})
+GROUPS = ("/v1/jobs", "/v1/events")  # routes with ids in their paths
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -62,6 +63,7 @@ class Gate:
         try:
             keys = self._keys()
             key = keys.name_of(Headers(scope=scope).get("authorization")) if keys is not None else None
+            scope.setdefault("state", {})["key_name"] = key
             await self._answer(scope, keys is not None, key)(scope, receive, send_answer)
         except Exception:
             logger.exception("a request failed")
@@ -73,7 +75,7 @@ class Gate:
             self._requests -= 1
             seconds = time.perf_counter() - started
             route = scope["path"] if scope["path"] in ROUTES else "other"
-            route = "/v1/jobs" if scope["path"].startswith("/v1/jobs") else route
+            route = next((group for group in GROUPS if scope["path"].startswith(group)), route)
             metrics.REQUESTS.labels(route, str(status)).inc()
             metrics.REQUEST_SECONDS.labels(route).observe(seconds)
             fields = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 4)}

@@ -17,7 +17,7 @@ _STATUS = {
     400: "An option is wrong.",
     401: "The key is missing or wrong.",
     403: "No keys are set, and this comes from a page of another site or under another host name than loopback's.",
-    404: "No such job.",
+    404: "No such job or event, or the event has no such file.",
     408: "The client hung up.",
     413: "Too large.",
     415: "Wrong content type.",

@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import sqlite3
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -16,39 +18,12 @@ from alembic.runtime.migration import MigrationContext
 
 from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.events.database import connect
-from headhunt_svc.events.features import EventFeatures
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
 from headhunt_svc.events.store import Change, EventStore, NoSuchEventError, new_id
 from headhunt_svc.events.tables import Base
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.types import HeadRef
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def new(start: float = 0, stop: float | None = 8, **fields: Any) -> NewEvent:
-    """An event, seconds after noon."""
-    default: dict[str, Any] = {
-        "camera": "yard",
-        "video_id": "yard.mp4",
-        "start": NOON + timedelta(seconds=start),
-        "stop": None if stop is None else NOON + timedelta(seconds=stop),
-        "peak": NOON + timedelta(seconds=start),
-        "time_basis": TimeBasis.FILE_NAME,
-        "score": 0.9,
-        "threshold": 0.5,
-        "detector_id": "d" * 12,
-        "contributions": (1.0, -0.5),
-        "origin": "detect",
-        "key": f"{fields.get('video_id', '')} {start}",
-    }
-    return NewEvent(**default | fields)
-
-
-def features(value: float, n: int = 2) -> EventFeatures:
-    values, numbers = np.full((n, 1, 3), value, np.float32), np.arange(n, dtype=np.float64)
-    return EventFeatures("d" * 12, (HeadRef(1, 2),), values, numbers, numbers, values, numbers, numbers)
-
+from helpers.events import NOON, features, new
 
 @pytest.fixture
 def settings(tmp_path: Path) -> EventSettings:
@@ -326,8 +301,6 @@ def test_many_processes_store_each_event_once(tmp_path: Path) -> None:
 
 
 def test_ids_sort_by_time_and_are_uuids_of_version_7() -> None:
-    import uuid
-
     before = int(time.time() * 1000)
     one = uuid.UUID(new_id())
     assert one.version == 7
@@ -337,10 +310,8 @@ def test_ids_sort_by_time_and_are_uuids_of_version_7() -> None:
 
 
 def test_times_are_utc_whatever_they_were(store: EventStore) -> None:
-    from zoneinfo import ZoneInfo
-
     local = NOON.astimezone(ZoneInfo("Asia/Tokyo"))
-    event = store.add(new().model_copy(update={}).__class__(**{**new().model_dump(), "start": local}), merge_s=0)
+    event = store.add(NewEvent(**{**new().model_dump(), "start": local}), merge_s=0)
     assert store.get(event.id).start == NOON
     assert store.get(event.id).start.utcoffset() == timedelta(0)
     with pytest.raises(ValueError):

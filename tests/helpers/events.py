@@ -1,0 +1,36 @@
+"""Events as tests store them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from headhunt_svc.events.features import EventFeatures
+from headhunt_svc.events.records import NewEvent, TimeBasis
+from headhunt_svc.types import HeadRef
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def new(start: float = 0, stop: float | None = 8, **fields: Any) -> NewEvent:
+    """An event, seconds after noon."""
+    default: dict[str, Any] = {
+        "camera": "yard",
+        "video_id": "yard.mp4",
+        "start": NOON + timedelta(seconds=start),
+        "stop": None if stop is None else NOON + timedelta(seconds=stop),
+        "peak": NOON + timedelta(seconds=start),
+        "time_basis": TimeBasis.FILE_NAME,
+        "score": 0.9,
+        "threshold": 0.5,
+        "detector_id": "d" * 12,
+        "contributions": (1.0, -0.5),
+        "origin": "detect",
+        "key": f"{fields.get('video_id', '')} {start}",
+    }
+    return NewEvent(**default | fields)
+
+
+def features(value: float, n: int = 2) -> EventFeatures:
+    values, numbers = np.full((n, 1, 3), value, np.float32), np.arange(n, dtype=np.float64)
+    return EventFeatures("d" * 12, (HeadRef(1, 2),), values, numbers, numbers, values, numbers, numbers)

@@ -91,7 +91,7 @@ class JobSettings(BaseSettings):
 
 
 class EventSettings(BaseSettings):
-    """Where events are stored, and for how long. `folder` holds pictures, clips, features and, by default, the database."""
+    """Where events are stored, and for how long. `folder`: pictures, clips, features and, by default, the database."""
 
     model_config = SettingsConfigDict(env_prefix="HEADHUNT_EVENTS_", frozen=True)
 

@@ -81,7 +81,9 @@ def detect(
             raise typer.BadParameter(f"{flag} needs --out DIR, the folder for its files")
     options = Options(operating_point, threshold, smoothing, contributions, stream, describe)
     if events and (split is not None or server is not None or resume):
-        raise typer.BadParameter("--events goes with neither --split, --server nor --resume: the videos are scored here")
+        raise typer.BadParameter(
+            "--events goes with neither --split, --server nor --resume: the videos are scored here"
+        )
     if split is not None:
         if options != Options(operating_point):
             raise typer.BadParameter(
@@ -124,6 +126,14 @@ def detect(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
+def _check_events(events: bool, is_elsewhere: bool) -> None:
+    """Refuses --events where videos are not scored in this process, or reports are kept."""
+    if events and is_elsewhere:
+        raise typer.BadParameter(
+            "--events goes with neither --split, --server nor --resume: the videos are scored here"
+        )
+
+
 def _note_unknown(camera: str | None, cameras: Iterable[str]) -> None:
     """Notes that the bundle has cameras, but not the one that all videos are of."""
     names = sorted(cameras)
@@ -163,9 +173,7 @@ def _by_detector(
         if stores_events:
             events = stack.enter_context(closing(EventRecorder.open(EventSettings(), "detect")))
         detector = load_detector(bundle, whole=options.describe)
-        results = detect_videos(
-            detector, inputs, outputs, options, recorder=recorder, camera=camera, events=events
-        )
+        results = detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera, events=events)
         for _, result in results:
             yield result
 

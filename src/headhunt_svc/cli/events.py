@@ -1,7 +1,6 @@
 """Commands on stored events: `headhunt events ...`."""
 
 import getpass
-
 import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -136,7 +135,9 @@ def add(
 
 @events_app.command()
 def export(
-    out: Annotated[Path, typer.Argument(help="A .csv, .jsonl or .parquet file, or a folder for pictures and clips too.")],
+    out: Annotated[
+        Path, typer.Argument(help="A .csv, .jsonl or .parquet file, or a folder for pictures and clips too.")
+    ],
     camera: CameraFilter = None,
     state: StateFilter = None,
     since: Since = None,
@@ -159,7 +160,9 @@ def purge() -> None:
     """Delete what is older or larger than HEADHUNT_EVENTS_KEEP_DAYS and HEADHUNT_EVENTS_KEEP_BYTES say."""
     with _store() as store:
         done = store.purge()
-    note(f"deleted: {done.events} events, {done.clips} clips, {done.pictures} pictures, {done.orphans} files of no event")
+    note(
+        f"deleted: {done.events} events, {done.clips} clips, {done.pictures} pictures, {done.orphans} files of no event"
+    )
 
 
 def _store() -> "EventStore":

@@ -8,8 +8,8 @@ import av
 import av.error
 
 from headhunt_svc.errors import VideoError
-from headhunt_svc.storage.files import write_file
 from headhunt_svc.events.opening import opened
+from headhunt_svc.storage.files import write_file
 
 _IN_MP4 = frozenset({"h264", "hevc", "av1", "mpeg4"})  # browsers play most of these; others go into Matroska
 _MOST_WAITING = 64  # more pictures than any codec reorders

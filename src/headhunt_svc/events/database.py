@@ -120,6 +120,6 @@ def _is_current(engine: Engine, scripts: ScriptDirectory) -> bool:
         return revision is not None
     if revision not in {script.revision for script in scripts.walk_revisions()}:
         raise ConfigError(
-            f"the events' database is of a newer version of headhunt-svc (its tables are at {revision}): update this one"
+            f"the events' database is of a newer version of headhunt-svc (tables at {revision}): update this one"
         )
     return False

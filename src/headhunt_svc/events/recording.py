@@ -1,10 +1,10 @@
 """Stores the events of videos that are scored: `detect --events`, jobs, archives and the service.
 
-    events = recorder.watch(detector, options)
-    with open_video(path) as video:
-        batches = events.record(detector.score(events.source(video), options=options))
-        report = detector.report(video, batches, options)
-    events.store(report, footage)
+events = recorder.watch(detector, options)
+with open_video(path) as video:
+    batches = events.record(detector.score(events.source(video), options=options))
+    report = detector.report(video, batches, options)
+events.store(report, footage)
 """
 
 import hashlib

@@ -223,7 +223,9 @@ class EventStore:
         """Those of these keys that are stored."""
         pages = [keys[i : i + _KEYS] for i in range(0, len(keys), _KEYS)]
         with self._session() as session:
-            return {key for page in pages for key in session.scalars(sa.select(PartRow.key).where(PartRow.key.in_(page)))}
+            return {
+                key for page in pages for key in session.scalars(sa.select(PartRow.key).where(PartRow.key.in_(page)))
+            }
 
     def open_events(self) -> "list[EventRecord]":
         """Events that have not ended."""

@@ -10,8 +10,8 @@ import av
 import av.error
 
 from headhunt_svc.errors import ConfigError, VideoError
-from headhunt_svc.events.records import TimeBasis
 from headhunt_svc.events.opening import opened
+from headhunt_svc.events.records import TimeBasis
 
 # what strptime reads of each directive
 _DIRECTIVES = {

@@ -25,6 +25,7 @@ from headhunt_svc.settings import EventSettings
 from headhunt_svc.types import HeadRef
 from helpers.events import NOON, features, new
 
+
 @pytest.fixture
 def settings(tmp_path: Path) -> EventSettings:
     return EventSettings(folder=tmp_path / "events")
@@ -49,7 +50,7 @@ def test_a_database_of_a_newer_version_is_refused(settings: EventSettings) -> No
     with sqlite3.connect(settings.folder / "events.sqlite") as db:
         db.execute("UPDATE alembic_version SET version_num = '9999'")
     db.close()
-    with pytest.raises(ConfigError, match="newer version of headhunt-svc.*9999"):
+    with pytest.raises(ConfigError, match=r"newer version of headhunt-svc.*9999"):
         EventStore.open(settings)
 
 

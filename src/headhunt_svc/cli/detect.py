@@ -80,10 +80,7 @@ def detect(
         if requested and out is None:
             raise typer.BadParameter(f"{flag} needs --out DIR, the folder for its files")
     options = Options(operating_point, threshold, smoothing, contributions, stream, describe)
-    if events and (split is not None or server is not None or resume):
-        raise typer.BadParameter(
-            "--events goes with neither --split, --server nor --resume: the videos are scored here"
-        )
+    _check_events(events, split is not None or server is not None or resume)
     if split is not None:
         if options != Options(operating_point):
             raise typer.BadParameter(
@@ -129,9 +126,7 @@ def detect(
 def _check_events(events: bool, is_elsewhere: bool) -> None:
     """Refuses --events where videos are not scored in this process, or reports are kept."""
     if events and is_elsewhere:
-        raise typer.BadParameter(
-            "--events goes with neither --split, --server nor --resume: the videos are scored here"
-        )
+        raise typer.BadParameter("--events goes with neither --split, --server nor --resume")
 
 
 def _note_unknown(camera: str | None, cameras: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def export_events(store: EventStore, which: EventFilter, out: Path) -> int:
         write_text(out, _csv(events))
     elif out.suffix == ".parquet":
         table = pa.Table.from_pylist([event.model_dump() for event in events], SCHEMA)
-        write_file(out, lambda partial: pq.write_table(table, partial))
+        write_file(out, lambda path: pq.write_table(table, path))
     else:
         raise ConfigError(f"{out}: events are written as .csv, .jsonl or .parquet, or into a folder")
     return len(events)
@@ -65,8 +66,7 @@ def _copy_files(store: EventStore, event: EventRecord, folder: Path) -> None:
     features = store.media.path(event.id, ".safetensors") if event.features else None
     for path in (store.picture(event.id), store.clip(event.id), features):
         if path is not None:
-            source = path
-            write_file(folder / path.name, lambda partial, source=source: shutil.copyfile(source, partial))
+            write_file(folder / path.name, partial(shutil.copyfile, path))
 
 
 def _csv(events: list[EventRecord]) -> str:

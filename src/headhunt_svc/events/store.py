@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -39,6 +39,8 @@ from headhunt_svc.settings import EventSettings
 
 PAGE = 100
 _KEYS = 500  # in one query
+Records: TypeAlias = list[EventRecord]  # the class has a method `list`
+Marks: TypeAlias = list[Mark]
 Change = Literal["opened", "grew", "closed"]
 Listener = Callable[[Session, EventRecord, Change], None]  # called within the transaction of the change
 _CAMERA_LOCK = 7_411_902  # the class of PostgreSQL's advisory locks of cameras
@@ -205,9 +207,7 @@ class EventStore:
         with self._session() as session:
             return record_of(self._row(session, event_id))
 
-    def list(
-        self, which: EventFilter = EventFilter(), after: str | None = None, limit: int = PAGE
-    ) -> "list[EventRecord]":
+    def list(self, which: EventFilter = EventFilter(), after: str | None = None, limit: int = PAGE) -> Records:
         """Events, the latest first. after: the cursor of the last one of the page before. Raises ConfigError."""
         query = sa.select(EventRow).where(*_conditions(which))
         if after is not None:
@@ -227,13 +227,13 @@ class EventStore:
                 key for page in pages for key in session.scalars(sa.select(PartRow.key).where(PartRow.key.in_(page)))
             }
 
-    def open_events(self) -> "list[EventRecord]":
+    def open_events(self) -> Records:
         """Events that have not ended."""
         query = sa.select(EventRow).where(EventRow.stop.is_(None)).order_by(EventRow.start, EventRow.id)
         with self._session() as session:
             return [record_of(row) for row in session.scalars(query)]
 
-    def marks(self, event_id: str) -> "list[Mark]":
+    def marks(self, event_id: str) -> Marks:
         """What people have said about an event, the oldest first. Raises NoSuchEventError."""
         query = sa.select(MarkRow).where(MarkRow.event_id == event_id).order_by(MarkRow.id)
         with self._session() as session:

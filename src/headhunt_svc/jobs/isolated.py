@@ -88,8 +88,8 @@ def main() -> None:
     bundle, folder, checkpoint_s, durable, origin = sys.argv[1:]
     end_with_parent(lambda: None, END_S)  # it ends by itself when its input ends, unless a decoder or a disk hangs
     store = ResultStore(Path(folder), durable=bool(int(durable)))
-    assert origin in ("job", "archive")
-    serve(Path(bundle), store, float(checkpoint_s), origin, requests, answers)
+    whose: Literal["job", "archive"] = "archive" if origin == "archive" else "job"
+    serve(Path(bundle), store, float(checkpoint_s), whose, requests, answers)
 
 
 if __name__ == "__main__":

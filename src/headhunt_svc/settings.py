@@ -129,3 +129,15 @@ class EventSettings(BaseSettings):
         if self.database is not None:
             return self.database.get_secret_value()
         return f"sqlite:///{self.folder.resolve() / 'events.sqlite'}"
+
+
+class NotifySettings(BaseSettings):
+    """Where notifications go, and how long they are tried; they wait in the database of events."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADHUNT_NOTIFY_", frozen=True)
+
+    file: Path = Path("notify.yaml")  # the channels (docs/notifications.md)
+    backoff_s: float = Field(default=5, gt=0)  # first wait after a failed attempt; doubles
+    backoff_most_s: float = Field(default=900, gt=0)
+    give_up_h: float = Field(default=72, gt=0)
+    keep_days: float = Field(default=30, gt=0)  # messages that were sent or given up, then forgotten

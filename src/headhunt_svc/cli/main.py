@@ -12,7 +12,20 @@ from typing import Annotated
 
 import typer
 
-from headhunt_svc.cli import bundle, cameras, demo, detect, evaluate, events, jobs, models, monitor, pipeline, project
+from headhunt_svc.cli import (
+    bundle,
+    cameras,
+    demo,
+    detect,
+    evaluate,
+    events,
+    jobs,
+    models,
+    monitor,
+    notify,
+    pipeline,
+    project,
+)
 from headhunt_svc.cli.console import note
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
 from headhunt_svc.names import printable
@@ -20,7 +33,7 @@ from headhunt_svc.names import printable
 UNEXPECTED = "this was not expected"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (project, detect, pipeline, models, bundle, evaluate, cameras, jobs, events, monitor, demo):
+for group in (project, detect, pipeline, models, bundle, evaluate, cameras, jobs, events, monitor, notify, demo):
     app.add_typer(group.app)
 
 

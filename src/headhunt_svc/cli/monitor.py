@@ -1,7 +1,8 @@
 """Commands on drift: `headhunt monitor ...`."""
 
 import json as json_lib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from headhunt_svc import paths
 from headhunt_svc.cli.console import note, safe, wide
 from headhunt_svc.cli.options import BundleFolder
 from headhunt_svc.errors import EXIT_DRIFT
-from headhunt_svc.settings import JobSettings, Settings
+from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def monitor_run(
     detector: Annotated[str | None, typer.Option(help="Judge the rows of this detector_id.")] = None,
     every: Annotated[float | None, typer.Option(min=0.1, help="Run again every so many minutes.")] = None,
     port: Annotated[int | None, typer.Option(help="Serve Prometheus gauges on this port of loopback.")] = None,
-    webhook: Annotated[
-        str | None, typer.Option(help="Send verdicts with an alarm there, signed; hosts and secret as for jobs.")
+    notify: Annotated[
+        list[str] | None, typer.Option(help="A channel of notify.yaml for alarms that begin or end; may be repeated.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
@@ -56,31 +57,52 @@ def monitor_run(
     from headhunt_svc.monitoring.config import load_drift
     from headhunt_svc.monitoring.metrics import serve
     from headhunt_svc.monitoring.run import Monitor, Paths
-    from headhunt_svc.notify.webhooks import check_url, post
 
     monitor = Monitor(
         Paths(_log_folder(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
     )
-    hooks = JobSettings()
-    if webhook is not None:
-        check_url(webhook, hooks)
+    with ExitStack() as stack:
+        tell = stack.enter_context(_telling(notify)) if notify else None
 
-    def report(verdict: "Verdict") -> None:
-        print(json_lib.dumps(verdict.as_json())) if json else print_verdict(verdict)
-        if webhook is not None and verdict.drifted:
-            try:
-                post(webhook, verdict.as_json(), f"drift-{verdict.stop:%Y%m%dT%H%M%S}", hooks)
-            except OSError as exc:
-                note(f"{webhook} was not notified: {exc}")
+        def report(verdict: "Verdict") -> None:
+            print(json_lib.dumps(verdict.as_json())) if json else print_verdict(verdict)
+            if tell is not None:
+                tell(verdict)
 
-    if port is not None:
-        serve(port)
-    if every is not None:
-        monitor.run_every(every, report)
-    verdict = monitor.run(at.replace(tzinfo=UTC) if at else None)
-    report(verdict)
+        if port is not None:
+            serve(port)
+        if every is not None:
+            monitor.run_every(every, report)
+        verdict = monitor.run(at.replace(tzinfo=UTC) if at else None)
+        report(verdict)
     if verdict.drifted:
         raise typer.Exit(EXIT_DRIFT)
+
+
+@contextmanager
+def _telling(names: list[str]) -> "Iterator[Callable[[Verdict], None]]":
+    """Tells channels of the alarms of verdicts, and sends again what they did not take; once more at the end."""
+    from headhunt_svc.cli.notify import open_outbox
+    from headhunt_svc.errors import UnreachableError
+    from headhunt_svc.monitoring.alarms import SOURCE, alarms_of, unknown_in
+    from headhunt_svc.notify.alarms import AlarmBook
+    from headhunt_svc.notify.deliverer import Deliverer
+
+    with open_outbox(names) as (engine, outbox):
+        book = AlarmBook(engine, outbox, SOURCE, names)
+
+        def tell(verdict: "Verdict") -> None:
+            try:
+                book.update(alarms_of(verdict), verdict.stop, datetime.now(UTC), unknown_in(verdict))
+            except UnreachableError as exc:
+                note(f"alarms are not told: {exc}; the next run does")  # the monitor goes on
+
+        with Deliverer(outbox):
+            yield tell
+        outbox.deliver_due(datetime.now(UTC))
+        for channel in outbox.status():
+            if channel.waiting:
+                note(f"channel {channel.channel}: {channel.waiting} messages wait: {channel.error}")
 
 
 @monitor_app.command("reference")

@@ -132,8 +132,10 @@ class Monitor:
         earlier = self._earlier_cameras(window.stop)
         dated = {name: _dated(verdict, earlier.get(name), window.start) for name, verdict in cameras.items()}
         alarms = [_alarm(name, verdict) for name, verdict in dated.items() if verdict.kind]
-        others = sorted(d for d, n in window.detectors.items() if d != baselines.detector_id and n)
-        if baselines.detector_id and others and not window.cameras:
+        others: list[str] = []
+        if baselines.detector_id and not window.cameras:
+            others = sorted(d for d, n in window.detectors.items() if d != baselines.detector_id and n)
+        if others:
             names = ", ".join(others)
             alarms.append(f"all rows are of detector {names}, not {baselines.detector_id}: rebaseline, or roll back")
         return Verdict(
@@ -145,6 +147,7 @@ class Monitor:
             missing={camera: [d.isoformat() for d in days] for camera, days in window.missing.items()},
             alarms=tuple(alarms),
             problems=baselines.problems,
+            other_detectors=tuple(others),
         )
 
     def _earlier_cameras(self, stop: datetime) -> dict[str, _Earlier]:

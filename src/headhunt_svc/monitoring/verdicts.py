@@ -93,7 +93,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of one monitor run; alarms: one line for every camera whose window drifted."""
+    """The result of one monitor run; alarms: one line for every camera whose window drifted.
+
+    other_detectors: of which all rows are, where none can be judged for that.
+    """
 
     start: datetime
     stop: datetime
@@ -103,6 +106,7 @@ class Verdict:
     missing: dict[str, list[str]]
     alarms: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    other_detectors: tuple[str, ...] = ()
 
     @property
     def drifted(self) -> bool:

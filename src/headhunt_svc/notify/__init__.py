@@ -1,4 +1,4 @@
-"""Notifications to other systems: webhooks.
+"""Notifications: messages, where they go (Apprise's services, signed webhooks), the outbox they wait in, alarms.
 
-Belongs here: signing and sending. Does not: deciding what is sent, and when it is sent again.
+Belongs here: sending, trying again, once per thing, cooldown. Does not: what an event or an alarm is.
 """

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from headhunt_svc.errors import ConfigError
@@ -22,34 +23,40 @@ KEY_BYTES = range(24, 65)  # as Standard Webhooks has it
 
 
 def check_url(url: str, settings: JobSettings) -> Endpoint:
-    """The parts of a URL, if webhooks may go there and can be signed. Raises ConfigError."""
-    try:
-        if not url.isascii():
-            raise ValueError("it has characters that are not ASCII: write them as %XX")
-        endpoint = parse_endpoint(url)
-    except ValueError as exc:
-        raise ConfigError(f"the webhook is no URL that can be called ({exc}): write https://host/path") from exc
+    """The parts of a URL, if webhooks of jobs may go there and can be signed. Raises ConfigError."""
+    endpoint = endpoint_of(url)
     if endpoint.host not in {host.lower() for host in settings.webhook_hosts}:
         raise ConfigError(f"webhooks may not go to {endpoint.host}: see HEADHUNT_JOBS_WEBHOOK_HOSTS")
-    _signer(settings)
+    signer(settings.webhook_secret, "HEADHUNT_JOBS_WEBHOOK_SECRET")
     return endpoint
 
 
-def _signer(settings: JobSettings) -> Webhook:
-    if settings.webhook_secret is None:
-        raise ConfigError("webhooks are signed: set HEADHUNT_JOBS_WEBHOOK_SECRET")
-    prefix, _, encoded = settings.webhook_secret.get_secret_value().partition("_")
+def endpoint_of(url: str) -> Endpoint:
+    """The parts of a URL, if a webhook can call it. Raises ConfigError."""
+    try:
+        if not url.isascii():
+            raise ValueError("it has characters that are not ASCII: write them as %XX")
+        return parse_endpoint(url)
+    except ValueError as exc:
+        raise ConfigError(f"the webhook is no URL that can be called ({exc}): write https://host/path") from exc
+
+
+def signer(secret: SecretStr | None, setting: str) -> Webhook:
+    """What signs webhooks. setting: where the secret comes from, for messages. Raises ConfigError."""
+    if secret is None:
+        raise ConfigError(f"webhooks are signed: set {setting}")
+    prefix, _, encoded = secret.get_secret_value().partition("_")
     try:
         key = base64.b64decode(encoded, validate=True)
     except ValueError:
         key = b""
     if prefix != "whsec" or len(key) not in KEY_BYTES:
-        raise ConfigError("HEADHUNT_JOBS_WEBHOOK_SECRET is not whsec_ and 24 to 64 bytes in base64: see docs/jobs.md")
+        raise ConfigError(f"{setting} is not whsec_ and 24 to 64 bytes in base64: see docs/jobs.md")
     return Webhook(key)
 
 
 def post(url: str, body: Mapping[str, object], delivery_id: str, settings: JobSettings) -> None:
-    """Send one webhook, without following redirects.
+    """Send one webhook of a job, without following redirects.
 
     delivery_id: the same for every attempt at a delivery, so that the receiver can drop a second copy.
 
@@ -57,17 +64,30 @@ def post(url: str, body: Mapping[str, object], delivery_id: str, settings: JobSe
         ConfigError: the URL may not be called. OSError: it did not answer, or not with 2xx.
     """
     endpoint = check_url(url, settings)
-    host, port = endpoint.host, endpoint.port
+    key = signer(settings.webhook_secret, "HEADHUNT_JOBS_WEBHOOK_SECRET")
     try:
-        address = resolve_address(host, port, allow_private=settings.webhook_private)
+        send_signed(endpoint, body, delivery_id, key, allow_private=settings.webhook_private)
     except PrivateAddressError as exc:
         raise ConfigError(f"{exc}: see HEADHUNT_JOBS_WEBHOOK_PRIVATE") from exc
+
+
+def send_signed(
+    endpoint: Endpoint, body: Mapping[str, object], delivery_id: str, key: Webhook, *, allow_private: bool
+) -> None:
+    """Send one webhook, without following redirects, to the address that is checked here.
+
+    Raises:
+        PrivateAddressError: its address is private, and that is not allowed.
+        OSError: it did not answer, or not with 2xx.
+    """
+    host, port = endpoint.host, endpoint.port
+    address = resolve_address(host, port, allow_private=allow_private)
     text, now = json.dumps(body), datetime.now(UTC)
     headers = {
         "Content-Type": "application/json",
         "webhook-id": delivery_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": _signer(settings).sign(delivery_id, now, text),
+        "webhook-signature": key.sign(delivery_id, now, text),
     }
     call = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:

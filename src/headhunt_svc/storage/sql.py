@@ -1,0 +1,88 @@
+"""Databases through SQLAlchemy: times in UTC, one error for whatever fails, SQLite with several writers."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Dialect, Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeDecorator
+
+from headhunt_svc.errors import ConfigError, UnreachableError, reason_of
+
+BUSY_S = 60  # how long one writer of SQLite waits for another
+WRITES = {"writes": True}  # execution options of a connection that will write
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A time with its zone; SQLite keeps none, so it is UTC there."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """What is stored."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """What was stored."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+@contextmanager
+def database_errors(what: str) -> Iterator[None]:
+    """Turns what the libraries of databases raise into one error. what: `the database of the events`.
+
+    Raises:
+        UnreachableError: it does not answer, or is damaged.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as exc:
+        cause = getattr(exc, "orig", None) or exc
+        raise UnreachableError(
+            f"{what} does not answer ({reason_of(cause)}): is it running, its disk full or its file damaged?"
+        ) from exc
+
+
+def open_engine(url: str, setting: str) -> Engine:
+    """An engine for SQLite or PostgreSQL; connects later. setting: where the URL comes from, for messages.
+
+    Raises:
+        ConfigError: not such a URL, or its driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise ConfigError(f"{setting} is no database URL: postgresql://user:password@host/name") from exc
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        try:
+            return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        except ImportError as exc:
+            raise ConfigError(f"{setting}: PostgreSQL needs its driver: pip install 'headhunt-svc[jobs]'") from exc
+    if backend != "sqlite":
+        raise ConfigError(f"{setting}: {backend} is neither sqlite nor postgresql")
+    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_S, "check_same_thread": False})
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # `_begin_sqlite` begins
+    connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for writers
+    connection.execute("PRAGMA synchronous=FULL")  # what is stored survives a power failure
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """A writer locks at once: one that has read before could not wait for another."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import SecretStr
 from standardwebhooks import Webhook
@@ -25,6 +25,7 @@ class DeliveryError(HeadHuntError):
     """A channel did not take a message; it may later."""
 
 
+@runtime_checkable
 class Channel(Protocol):
     """One place that messages go to."""
 
@@ -66,9 +67,11 @@ class AppriseChannel:
         """Raises ConfigError: no URL of Apprise, or Apprise is not installed."""
         try:
             import apprise
+            from apprise.attachment.file import AttachFile
         except ImportError as exc:
             raise ConfigError("channels of Apprise need it: pip install 'headhunt-svc[notify]'") from exc
-        self._apprise, self._pictures, self._link, self._secrets = apprise, pictures, link, secrets
+        self._apprise, self._attach = apprise, AttachFile
+        self._pictures, self._link, self._secrets = pictures, link, secrets
         self._service: Any = apprise.Apprise.instantiate(url)
         if self._service is None:
             raise ConfigError("this is no URL that Apprise can use: see https://appriseit.com/services/")
@@ -82,7 +85,7 @@ class AppriseChannel:
         else:
             kind = kinds.INFO if message.kind in (MessageKind.EVENT, MessageKind.TEST) else kinds.SUCCESS
         path = _picture(message) if self._pictures else None
-        attached = None if path is None else apprise.attachment.AttachFile(str(path))
+        attached = None if path is None else self._attach(str(path))
         sender = apprise.Apprise(servers=[self._service])
         result = sender.notify(
             body=message.body(self._link),

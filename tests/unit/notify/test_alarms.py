@@ -1,0 +1,120 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import Engine
+
+from headhunt_svc.notify.alarms import Alarm, AlarmBook
+from headhunt_svc.notify.channels import DeliveryError
+from headhunt_svc.notify.messages import Message, MessageKind
+from headhunt_svc.notify.outbox import Outbox
+from headhunt_svc.notify.tables import connect
+from headhunt_svc.settings import NotifySettings
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class Inbox:
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.is_away = False
+
+    def send(self, message: Message) -> None:
+        if self.is_away:
+            raise DeliveryError("away")
+        self.sent.append(message)
+
+    @property
+    def titles(self) -> list[str]:
+        return [message.title for message in self.sent]
+
+
+class Office:
+    """A database, an outbox with one channel, and the alarms of one source."""
+
+    def __init__(self, engine: Engine, settings: NotifySettings) -> None:
+        self.engine, self.settings, self.inbox = engine, settings, Inbox()
+        self.start()
+
+    def start(self, source: str = "monitor") -> AlarmBook:
+        """As after a restart: nothing is known but what is in the database."""
+        self.outbox = Outbox(self.engine, {"ops": self.inbox}, self.settings)
+        self.book = AlarmBook(self.engine, self.outbox, source, ["ops"])
+        return self.book
+
+    def update(self, hour: int, *alarms: Alarm, **more: object) -> None:
+        moment = NOON + hour * HOUR
+        self.book.update(alarms, moment, moment, **more)
+        self.outbox.deliver_due(moment)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    settings = NotifySettings(folder=tmp_path)
+    engine = connect(settings)
+    yield Office(engine, settings)
+    engine.dispose()
+
+
+def dark(camera: str | None = "yard", **more: object) -> Alarm:
+    return Alarm(f"lighting/{camera}", MessageKind.DRIFT, "lighting: look", NOON - HOUR, camera, **more)
+
+
+def test_one_message_when_an_alarm_begins_and_one_when_it_is_over(office: Office) -> None:
+    for hour in range(3):
+        office.update(hour, dark())
+        office.start()
+    office.update(3)
+    office.update(4)
+    assert office.inbox.titles == ["yard: drift", "resolved: yard: drift"]
+    begin, end = office.inbox.sent
+    assert begin.id == end.id
+    assert (begin.start, end.stop) == (NOON - HOUR, NOON + 3 * HOUR)
+    office.update(5, dark())  # the same again is another one
+    assert len({message.id for message in office.inbox.sent}) == 2
+
+
+def test_failed_posts_are_sent_after_a_restart(office: Office) -> None:
+    office.inbox.is_away = True
+    office.update(0, dark())
+    assert office.inbox.titles == []
+    office.inbox.is_away = False
+    office.start()
+    office.update(1, dark())
+    assert office.inbox.titles == ["yard: drift"]
+
+
+def test_an_alarm_of_which_nothing_is_known_stays_open(office: Office) -> None:
+    office.update(0, dark(), dark("dock"))
+    office.update(1, is_unknown=lambda key: key == "lighting/yard")
+    assert [alarm.key for alarm in office.book.open_alarms()] == ["lighting/yard"]
+    assert office.inbox.titles[2:] == ["resolved: dock: drift"]
+
+
+def test_an_alarm_that_another_covers_does_not_begin_but_goes_on(office: Office) -> None:
+    office.update(0, dark())
+    office.update(1, dark(is_covered=True), dark("dock", is_covered=True), dark(None))
+    assert {alarm.camera for alarm in office.book.open_alarms()} == {"yard", None}
+    office.update(2, dark(), dark("dock"))
+    assert office.inbox.titles[2:] == ["resolved: headhunt: drift", "dock: drift"]
+
+
+def test_an_older_window_that_is_judged_again_changes_nothing(office: Office) -> None:
+    office.update(10, dark())
+    office.book.update([], NOON + HOUR, NOON + 10 * HOUR)
+    assert len(office.book.open_alarms()) == 1
+
+
+def test_what_was_judged_by_a_clock_that_was_ahead_does_not_stop_alarms(office: Office) -> None:
+    office.update(10_000, dark())
+    office.update(1)
+    assert office.book.open_alarms() == []
+
+
+def test_sources_do_not_end_each_others_alarms(office: Office) -> None:
+    office.update(0, dark())
+    office.start("watch")
+    office.update(1)
+    assert office.start("monitor").open_alarms() != []

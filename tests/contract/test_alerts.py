@@ -1,7 +1,9 @@
-"""Alert rules and dashboards of monitoring/ use only metrics and labels that the code exports."""
+"""Alert rules and dashboards of monitoring/ use metrics and labels that the code exports, and fire when they should."""
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,34 @@ import yaml
 from conftest import ROOT
 from headhunt_svc.jobs import metrics as jobs
 from headhunt_svc.monitoring import metrics as monitoring
+from headhunt_svc.notify import metrics as notify
 from headhunt_svc.prediction_log import metrics as prediction_log
 from headhunt_svc.serve import metrics as service
 from helpers.prometheus_series import exported
 
 FILES = sorted([*(ROOT / "monitoring").glob("alerts*.yml"), *(ROOT / "monitoring").glob("grafana*.json")])
+
+PROMETHEUS = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())
+PROMTOOL = shutil.which("promtool")
+NEEDS_PROMTOOL = pytest.mark.skipif(PROMTOOL is None, reason="needs promtool")
+
+
+def promtool(*args: object) -> None:
+    assert PROMTOOL is not None
+    done = subprocess.run([PROMTOOL, *map(str, args)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@NEEDS_PROMTOOL
+def test_the_example_for_prometheus_has_all_rules() -> None:
+    promtool("check", "config", ROOT / "monitoring" / "prometheus.yml")
+    assert {ROOT / "monitoring" / name for name in PROMETHEUS["rule_files"]} == {p for p in FILES if p.suffix == ".yml"}
+
+
+@NEEDS_PROMTOOL
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/contract/alerts").glob("*.yml")), ids=lambda p: p.stem)
+def test_rules_fire_when_a_process_is_gone_and_at_first_bursts(path: Path) -> None:
+    promtool("test", "rules", path)
 
 
 def expressions(path: Path) -> list[str]:
@@ -34,16 +59,18 @@ def without_suffix(names: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_every_rule_and_panel_uses_metrics_and_labels_that_exist(path: Path) -> None:
-    series = exported(jobs, monitoring, prediction_log, service)
+    series = exported(jobs, monitoring, notify, prediction_log, service)
     assert expressions(path)
     for expression in expressions(path):
         names = re.findall(r"headhunt_\w+", expression)
         assert names, expression
+        jobs_of_up = set(re.findall(r'up\{job="([^"]+)"\}', expression))
+        assert jobs_of_up <= {config["job_name"] for config in PROMETHEUS["scrape_configs"]}, expression
         assert set(names) <= series.keys(), expression
         labels = {label for name in names for label in series[name]}
         grouped = {label for group in re.findall(r"by \(([^)]*)\)", expression) for label in re.split(r",\s*", group)}
         matched = set(re.findall(r"(\w+)[=!]~?\"", expression))
-        assert grouped | matched <= labels, expression
+        assert grouped | matched <= labels | ({"job"} if jobs_of_up else set()), expression
 
 
 def test_every_metric_of_the_service_has_a_rule_or_a_panel() -> None:

@@ -11,7 +11,7 @@ from email.message import EmailMessage
 
 @dataclass
 class Sink:
-    """port: on loopback. messages: in the order of arrival. refusals: how many of the next ones are answered with 451."""
+    """port: on loopback. messages: in the order of arrival. refusals: how many of the next are answered with 451."""
 
     port: int = 0
     messages: list[EmailMessage] = field(default_factory=list)

@@ -86,7 +86,7 @@ class AppriseChannel:
             kind = kinds.INFO if message.kind in (MessageKind.EVENT, MessageKind.TEST) else kinds.SUCCESS
         path = _picture(message) if self._pictures else None
         attached = None if path is None else self._attach(str(path))
-        sender = apprise.Apprise(servers=[self._service])
+        sender = apprise.Apprise(self._service)
         result = sender.notify(
             body=message.body(self._link),
             title=message.title,

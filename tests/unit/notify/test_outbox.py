@@ -74,9 +74,9 @@ def test_each_channel_gets_a_message_once_beginning_before_end(engine: Engine, s
 
 def test_a_message_is_in_the_outbox_only_if_what_it_reports_is_stored(engine: Engine, settings: NotifySettings) -> None:
     outbox = Outbox(engine, {"a": Recording()}, settings)
-    with pytest.raises(ZeroDivisionError), Session(engine.execution_options(**WRITES)) as session, session.begin():
+    with Session(engine.execution_options(**WRITES)) as session:
         outbox.put(session, message("e1"), ["a"])
-        1 / 0  # noqa: B018 - the transaction fails
+        session.rollback()
     assert outbox.deliver_due(NOW) == 0
     assert outbox.status() == []
 

@@ -9,15 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from email.message import Message
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +38,7 @@ from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.store import Store
 from helpers.detecting import batches_of, detect_logged
+from helpers.receiver import http_receiver
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
@@ -324,27 +321,7 @@ def run_monitor(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return headhunt("monitor", "run", *places, *args)
 
 
-@contextmanager
-def listening() -> Iterator[tuple[str, list[tuple[Message, bytes]]]]:
-    """A server that takes what is posted to it."""
-    told: list[tuple[Message, bytes]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            told.append((self.headers, self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/drift", told
-        server.shutdown()
-
-
-def test_the_monitor_as_a_command(monitored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_monitor_as_a_command(monitored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for camera in ("dock", "gate"):
         done = headhunt(
             "monitor", "rebaseline", "--camera", camera, "--from", "2026-03-01", "--to", "2026-03-02", "--log",
@@ -358,14 +335,28 @@ def test_the_monitor_as_a_command(monitored: Path, monkeypatch: pytest.MonkeyPat
         assert {n: c["status"] for n, c in verdict["cameras"].items()} == {
             "dock": "fine", "gate": "fine", "all cameras": "fine"
         }  # fmt: skip
-    with listening() as (url, told):
-        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_HOSTS", "127.0.0.1")
-        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_SECRET", WEBHOOK_SECRET)
-        monkeypatch.setenv("HEADHUNT_JOBS_WEBHOOK_PRIVATE", "true")
-        late = run_monitor(monitored, "--at", "2026-03-10", "--webhook", url)
-    headers, body = told[0]
-    verdict = Webhook(WEBHOOK_SECRET).verify(body, dict(headers))
-    assert verdict["cameras"]["dock"]["kind"] == "pipeline"
+    monkeypatch.setenv("HEADHUNT_NOTIFY_FOLDER", str(tmp_path / "notify"))
+    monkeypatch.setenv("HEADHUNT_NOTIFY_FILE", str(tmp_path / "notify.yaml"))
+    monkeypatch.setenv("HEADHUNT_NOTIFY_BACKOFF_S", "0.01")
+    with http_receiver() as receiver:
+        channel = f"{{webhook: '{receiver.url}', secret: {WEBHOOK_SECRET}}}"
+        (tmp_path / "notify.yaml").write_text(f"channels: {{ops: {channel}}}")
+        receiver.answers += [503] * 9  # the receiver is away while the alarm begins
+        late = run_monitor(monitored, "--at", "2026-03-10", "--notify", "ops")
+        receiver.answers.clear()
+        tried = len(receiver.posts)
+        again = run_monitor(monitored, "--at", "2026-03-10T01:00:00", "--notify", "ops")  # it is sent by the next run
+        once = run_monitor(monitored, "--at", "2026-03-10T02:00:00", "--notify", "ops")
+    assert 1 <= tried <= 9
+    assert "channel ops: 1 messages wait: answered 503" in late.stderr
+    assert "wait" not in again.stderr
+    assert once.returncode == 4
+    (headers, body) = receiver.posts[-1]
+    message = Webhook(WEBHOOK_SECRET).verify(body, headers)
+    assert len(receiver.posts) == tried + 1
+    assert {h["webhook-id"] for h, _ in receiver.posts} == {message["delivery_id"]}
+    assert (message["kind"], message["phase"]) == ("log", "begin")  # neither camera has rows: one alarm
+    assert "no rows of any of 2 cameras" in message["text"]
     assert late.returncode == 4
     assert "no rows of dock on 2026-03-09" in late.stdout
     assert "dock: pipeline since" in late.stdout

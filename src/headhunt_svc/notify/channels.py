@@ -70,7 +70,8 @@ class AppriseChannel:
             from apprise.attachment.file import AttachFile
         except ImportError as exc:
             raise ConfigError("channels of Apprise need it: pip install 'headhunt-svc[notify]'") from exc
-        self._apprise, self._attach = apprise, AttachFile
+        self._apprise = apprise
+        self._attach: Any = AttachFile  # untyped
         self._pictures, self._link, self._secrets = pictures, link, secrets
         self._service: Any = apprise.Apprise.instantiate(url)
         if self._service is None:

@@ -269,7 +269,10 @@ class Outbox:
         query = sa.select(DeliveryRow.channel, waiting, sent, given_up, held_back, oldest)
         with database_errors(DATABASE), Session(self._engine) as session:
             rows = session.execute(query.group_by(DeliveryRow.channel).order_by(DeliveryRow.channel)).all()
-            return [ChannelStatus(*row, self._last_error(session, row[0])) for row in rows]
+            return [
+                ChannelStatus(name, n[0], n[1], n[2], n[3], since, self._last_error(session, name))
+                for name, *n, since in (tuple(row) for row in rows)
+            ]
 
     def _last_error(self, session: Session, channel: str) -> str | None:
         query = sa.select(DeliveryRow.error).where(

@@ -1,0 +1,49 @@
+from datetime import UTC, datetime, timedelta
+
+from headhunt_svc.monitoring.alarms import alarms_of, unknown_in
+from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, Verdict
+from headhunt_svc.notify.messages import MessageKind
+
+STOP = datetime(2026, 3, 2, tzinfo=UTC)
+START = STOP - timedelta(days=1)
+
+
+def camera(name: str, status: str, kind: str | None = None, segments: int = 0) -> CameraVerdict:
+    return CameraVerdict(name, status, kind=kind, since=START if kind else None, segments=segments)
+
+
+def verdict(*cameras: CameraVerdict, others: tuple[str, ...] = ()) -> Verdict:
+    return Verdict(START, STOP, "d", {c.camera: c for c in cameras}, {}, {}, other_detectors=others)
+
+
+def test_drift_of_all_cameras_covers_that_of_single_ones() -> None:
+    alarms = alarms_of(
+        verdict(camera("a", "drift", "model"), camera("b", "drift", "view"), camera(FLEET, "drift", "model"))
+    )
+    assert {(alarm.key, alarm.camera, alarm.is_covered) for alarm in alarms} == {
+        ("model/a", "a", True), ("view/b", "b", False), (f"model/{FLEET}", None, False)
+    }  # fmt: skip
+
+
+def test_one_silent_camera_is_an_alarm_of_its_own_and_all_of_them_one_together() -> None:
+    silent, fine = camera("a", "no data", "pipeline"), camera("b", "fine", segments=100)
+    (one,) = alarms_of(verdict(silent, fine))
+    assert (one.key, one.kind, one.is_covered) == ("silence/a", MessageKind.SILENCE, False)
+    together, covered = alarms_of(verdict(silent))
+    assert (together.key, together.kind, covered.is_covered) == ("log", MessageKind.LOG, True)
+    other, covered = alarms_of(verdict(silent, others=("d2",)))
+    assert (other.key, covered.is_covered) == ("detector", True)
+    assert "detector d2, not d" in other.text
+
+
+def test_an_alarm_ends_when_its_camera_is_known_to_be_well() -> None:
+    cameras = (
+        camera("fine", "fine", segments=9),
+        camera("few", "not enough data", segments=2),
+        camera("none", "no data"),
+    )
+    is_unknown = unknown_in(verdict(*cameras))
+    assert [name for name in ("fine", "few", "none", "gone") if is_unknown(f"view/{name}")] == ["few", "none", "gone"]
+    assert [name for name in ("fine", "few", "none", "gone") if is_unknown(f"silence/{name}")] == ["none", "gone"]
+    assert not is_unknown("log")
+    assert unknown_in(verdict())("log")  # no camera at all: nothing is known

@@ -16,6 +16,7 @@ SpanEnds = Literal["inclusive", "half_open"]  # does the frame that an annotatio
 Smoothing = Literal["offline", "causal", "mirrored"]  # see core/localization.smooth
 Verdict = Literal["trustworthy", "unstable", "interchangeable", "not trustworthy"]
 Background = Literal["median", "ema"]  # see core/background.py
+Polygon = tuple[tuple[float, float], ...]  # corners (x, y) as shares of the upright picture, from its top left
 
 
 class FrameSpan(NamedTuple):

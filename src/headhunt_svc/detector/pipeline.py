@@ -157,7 +157,7 @@ class Reporter:
         return Report(
             detector_id=self.detector_id,
             code=self.code,
-            lineage=self.lineage,
+            lineage=self.lineage.model_copy(update={"masks": video.masks}),
             video_id=video.video_id,
             fps=video.fps,
             n_frames=video.n_frames,

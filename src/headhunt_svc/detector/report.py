@@ -13,7 +13,7 @@ from headhunt_svc.core.localization import contiguous
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.storage.files import code_version, read_json, write_bytes, write_text
 from headhunt_svc.storage.tensors import tensor_bytes
-from headhunt_svc.types import HeadRef
+from headhunt_svc.types import HeadRef, Polygon
 
 SCHEMA_VERSION: Literal[2] = 2
 
@@ -91,7 +91,10 @@ class ReportStream(_Model):
 
 
 class Lineage(_Model):
-    """Where the scores come from: model, prompt, heads as (layer, head) with the scorer's bias, data of calibration."""
+    """Where the scores come from: model, prompt, heads as (layer, head) with the scorer's bias, data of calibration.
+
+    masks: what was black in all pictures, as polygons of (x, y) in shares of the picture; only where there are any.
+    """
 
     mllm: str
     mllm_revision: str
@@ -99,6 +102,7 @@ class Lineage(_Model):
     heads: tuple[tuple[int, int], ...]
     bias: float
     data_sha256: str
+    masks: tuple[Polygon, ...] = Field((), exclude_if=lambda masks: not masks)
 
 
 class Report(_Model):

@@ -28,14 +28,14 @@ from headhunt_svc.pipeline.stored_scores import StoringReader, stored_batches
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.storage.files import check_writable, remove_leftovers
 from headhunt_svc.storage.locks import sole_writer
-from headhunt_svc.types import OperatingPoint, Split
+from headhunt_svc.types import OperatingPoint, Polygon, Split
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.source import VideoFacts
 
 SHARES = ".shares.safetensors"
 
 
-def _kept(path: Path, reporter: Reporter, options: Options) -> Report | None:
+def _kept(path: Path, reporter: Reporter, options: Options, masks: tuple[Polygon, ...] = ()) -> Report | None:
     """The report of an earlier run of this detector with these options, if it is there and readable."""
     try:
         report = load_report(path)
@@ -47,6 +47,7 @@ def _kept(path: Path, reporter: Reporter, options: Options) -> Report | None:
     contributions = any(s.contributions is not None for s in report.scores)
     prompt = reporter.description_prompt if options.describe else None
     same = contributions == options.contributions and report.description_prompt == prompt
+    same &= report.lineage.masks == masks
     return report if same and source == (*current, reporter.operating_point(options)) else None
 
 
@@ -56,13 +57,13 @@ def _is_newer(video: Path, report: Path) -> bool:
     return max(video.stat().st_ctime_ns, video.lstat().st_ctime_ns) >= report.stat().st_mtime_ns
 
 
-def _finished(path: Path, video: Path, reporter: Reporter, options: Options) -> Report | None:
+def _finished(path: Path, item: Input, reporter: Reporter, options: Options) -> Report | None:
     """The report of an earlier run, if it is also of the file and the stream that this run would read."""
-    report = _kept(path, reporter, options)
-    if report is None or not video.exists() or _is_newer(video, path):
+    report = _kept(path, reporter, options, item.masks)
+    if report is None or not item.path.exists() or _is_newer(item.path, path):
         return None
     if report.stream is not None or options.stream is not None:
-        with open_video(video, stream=options.stream) as opened:
+        with open_video(item.path, stream=options.stream) as opened:
             if stream_of(opened) != report.stream:
                 return None
     return report
@@ -106,7 +107,7 @@ def detect_video(
     name = camera or _camera(item)
     detector = detector.at(name)
     if outputs.resume and target is not None:
-        report = _finished(target, item.path, detector, options)
+        report = _finished(target, item, detector, options)
         if report is not None and (not outputs.explain or target.with_suffix(SHARES).exists()):
             return report
     attributions: list[Attribution] = []
@@ -120,7 +121,7 @@ def detect_video(
                 attributions.append(batch.attribution)
             yield batch
 
-    with open_video(item.path, item.video_id, stream=options.stream) as video:
+    with open_video(item.path, item.video_id, stream=options.stream, masks=item.masks) as video:
         reader = recorder.probing(detector, detector.model_reader(outputs.explain))
         event_watch = None if events is None else events.watch(detector, options)
         source = video if event_watch is None else event_watch.source(video)
@@ -159,13 +160,15 @@ def detect_videos(
     Raises:
         ConfigError: see Detector.check; told before any video is decoded.
     """
-    detector.check(options)
+    for each in {options, *(item.options for item in inputs if item.options)}:
+        detector.check(each)
     if outputs.folder is not None:
         check_writable(outputs.folder)
     logging = recorder or Recorder(None)
 
     def report_of(item: Input, progress: Progress, task: TaskID) -> Report:
-        return detect_video(detector, item, outputs, options, logging, camera, progress, task, keep, events)
+        chosen = item.options or options
+        return detect_video(detector, item, outputs, chosen, logging, camera, progress, task, keep, events)
 
     return _each(inputs, report_of)
 

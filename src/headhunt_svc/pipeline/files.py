@@ -5,19 +5,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from headhunt_svc.detector.options import Options
 from headhunt_svc.names import VideoId, absolute, file_name, tell_apart
-from headhunt_svc.types import FrameSpan
+from headhunt_svc.types import FrameSpan, Polygon
 from headhunt_svc.video.files import find_videos
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A video, its name in the report, its true spans where they are known (for the plot only), and its camera."""
+    """A video, its name in the report, its true spans where they are known (for the plot only), and its camera.
+
+    masks: what is black in its pictures. options: instead of those for all videos.
+    """
 
     path: Path
     video_id: str
     truth: tuple[FrameSpan, ...] = ()
     camera: str | None = None  # None: as names.camera_of says
+    masks: tuple[Polygon, ...] = ()
+    options: Options | None = None
 
 
 def inputs_of(paths: Sequence[Path]) -> list[Input]:

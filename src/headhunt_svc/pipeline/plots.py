@@ -62,7 +62,7 @@ def _peaks(video: Path, report: Report, params: SegmentationParams) -> list[tupl
     peak_times = {s.index: e.peak_s for e in strongest for s in report.scores if s.start_s <= e.peak_s < s.stop_s}
     pieces: list[tuple[float, SegmentPictures]] = []
     number = report.stream.number if report.stream is not None else None
-    with open_video(video, report.video_id, stream=number) as reader:
+    with open_video(video, report.video_id, stream=number, masks=report.lineage.masks) as reader:
         for piece in reader.segments(params):
             if piece.segment.index in peak_times:
                 pieces.append((peak_times[piece.segment.index], piece))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.types import Segment
+from headhunt_svc.types import Polygon, Segment
 from headhunt_svc.video.clock import Discontinuity, Hole
 
 
@@ -62,9 +62,13 @@ class VideoState:
 
 @dataclass(slots=True, kw_only=True)
 class VideoFacts(VideoState):
-    """What a report says about a video beside its scores: its name in reports and logs, and what is known about it."""
+    """What a report says about a video beside its scores: its name in reports and logs, and what is known about it.
+
+    masks: what is black in its pictures (video/masks.py).
+    """
 
     video_id: str = ""
+    masks: tuple[Polygon, ...] = ()
 
     def state(self) -> VideoState:
         """What is known so far."""

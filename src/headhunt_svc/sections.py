@@ -1,5 +1,6 @@
 """Files of parameters: how a YAML file is read into typed sections, and every mistake in it named."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,19 @@ def read_parameters(path: Path, kind: type[AnySection], option: str = "--params"
     Raises:
         ConfigError: the file is missing, not YAML, or has an unknown or wrong value (each named).
     """
+    raw = read_mapping(path, option, [name for name, field in kind.model_fields.items() if field.is_required()])
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as exc:
+        raise ConfigError(f"{path}: {list_problems(problems_of(exc), MOST_PROBLEMS)}") from exc
+
+
+def read_mapping(path: Path, option: str, sections: Sequence[str]) -> dict[Any, Any]:
+    """Read a YAML file of named sections; nothing in it is checked yet.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or holds something else; the message names the sections.
+    """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader, with limits
     except FileNotFoundError as exc:
@@ -32,12 +46,14 @@ def read_parameters(path: Path, kind: type[AnySection], option: str = "--params"
     except (OSError, yaml.YAMLError, *WRONG_SCALARS) as exc:
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):
-        sections = ", ".join(name for name, field in kind.model_fields.items() if field.is_required())
-        raise ConfigError(f"{path} holds no parameters: it must have the sections {sections or 'of its kind'}")
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as exc:
-        raise ConfigError(f"{path}: {list_problems([_problem(e) for e in exc.errors()], MOST_PROBLEMS)}") from exc
+        names = ", ".join(sections) or "of its kind"
+        raise ConfigError(f"{path} holds no parameters: it must have the sections {names}")
+    return raw
+
+
+def problems_of(exc: ValidationError) -> list[str]:
+    """All of pydantic's errors, in the names of the file, without the values that are wrong."""
+    return [_problem(error) for error in exc.errors(include_url=False, include_input=False)]
 
 
 class _Loader(yaml.SafeLoader):

@@ -42,7 +42,7 @@ from headhunt_svc.model.generation import answer
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import DESCRIBE
 from headhunt_svc.settings import Settings
-from headhunt_svc.types import OperatingPoint, Scorer
+from headhunt_svc.types import OperatingPoint, Polygon, Scorer
 from headhunt_svc.video.memory import PictureSize, reader_mib
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.source import VideoFacts, VideoSource, VideoState
@@ -359,15 +359,23 @@ class Detector(Reporter):
         reader = reader or self.model_reader()
         return self.scored(self.read(video, reader, resume), reader, options)
 
-    def detect(self, path: Path, video_id: str | None = None, options: Options = Options()) -> Report:
+    def detect(
+        self,
+        path: Path,
+        video_id: str | None = None,
+        options: Options = Options(),
+        masks: tuple[Polygon, ...] = (),
+    ) -> Report:
         """Score a video file: `open_video`, `score` and `report` in one.
+
+        masks: what is black in all pictures.
 
         Raises:
             VideoOpenError: not a video. Otherwise see `score` and `report`.
         """
         self.check(options)
         with (
-            open_video(path, video_id, stream=options.stream) as video,
+            open_video(path, video_id, stream=options.stream, masks=masks) as video,
             closing(self.score(video, options=options)) as batches,
         ):
             return self.report(video, batches, options)

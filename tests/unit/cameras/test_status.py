@@ -1,0 +1,79 @@
+"""What a state file says about a camera, and what its age says."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headhunt_svc.cameras.config import Camera
+from headhunt_svc.cameras.status import (
+    CameraState,
+    LastEvent,
+    Word,
+    load_state,
+    save_state,
+    state_file,
+    status_of,
+)
+from headhunt_svc.errors import ArtifactError
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+YARD = Camera.model_validate({"name": "yard/1", "source": "rtsp://host/1", "expect_every_s": 20})
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def state(**changes: Any) -> CameraState:
+    whole = {"camera": "yard/1", "written": ago(1), "phase": "receiving", "last_picture": ago(2)}
+    return CameraState.model_validate(whole | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "receiving"),
+        ({"last_picture": ago(21)}, "silent"),
+        ({"last_picture": ago(20)}, "receiving"),
+        ({"phase": "retrying", "last_picture": ago(5)}, "retrying"),
+        ({"phase": "retrying", "last_picture": ago(50)}, "silent"),
+        ({"phase": "connecting", "last_picture": None}, "connecting"),
+        ({"phase": "off", "last_picture": ago(5000)}, "off"),
+        ({"written": ago(31)}, "not watched"),
+        ({"written": ago(31), "phase": "off"}, "not watched"),
+        ({"written": ago(-3600), "last_picture": ago(-3600)}, "receiving"),  # written before a clock was set back
+    ],
+)
+def test_the_word_for_a_camera(changes: dict[str, Any], word: Word) -> None:
+    status = status_of(YARD, state(**changes), NOW)
+    assert status.word == word
+    assert status.is_good == (word in ("receiving", "off"))
+
+
+def test_figures() -> None:
+    status = status_of(YARD, state(last_scored=ago(3.5), offered_s=200.0, scored_s=150.0), NOW)
+    assert (status.silent_s, status.lag_s, status.coverage) == (2.0, 1.5, 0.75)
+    fresh = status_of(YARD, state(last_picture=None), NOW)
+    assert (fresh.silent_s, fresh.lag_s, fresh.coverage) == (None, None, None)
+
+
+def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+    event = LastEvent(id="0192", start=ago(60), score=0.8, is_open=True)
+    save_state(tmp_path, state(last_event=event, problem="no answer within 5 s", reconnects=3))
+    assert load_state(tmp_path, "yard/1") == state(last_event=event, problem="no answer within 5 s", reconnects=3)
+    assert state_file(tmp_path, "yard/1").parent == tmp_path  # whatever the name is
+
+
+def test_a_camera_that_was_never_watched(tmp_path: Path) -> None:
+    assert load_state(tmp_path, "gate") is None
+    status = status_of(YARD, None, NOW)
+    assert (status.word, status.is_good) == ("never watched", False)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"camera": "yard/1"}', '{"camera": "yard/1", "written": "x"}'])
+def test_a_broken_state_is_named(tmp_path: Path, text: str) -> None:
+    state_file(tmp_path, "yard/1").write_text(text, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"yard%2F1\.json"):
+        load_state(tmp_path, "yard/1")

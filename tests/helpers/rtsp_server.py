@@ -19,7 +19,7 @@ def serve(auth: object = None) -> int:
     server.set_service("0")
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(f"( {PICTURES} ! jpegenc ! rtpjpegpay name=pay0 pt=26 )")
-    factory.set_shared(True)
+    factory.set_shared(False)  # shared, it ends with an assertion when TCP and UDP clients come together
     if auth is not None:
         server.set_auth(auth)
         factory.add_role_from_structure(role())

@@ -3,6 +3,8 @@
 Each camera has one small file, which is replaced whole; who reads it needs no lock, and sees when nobody writes any more.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
 from headhunt_svc.cameras.config import Camera
+from headhunt_svc.cameras.drift import LatestVerdict
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.names import CameraName
 from headhunt_svc.sections import Section, first_problem
@@ -86,6 +89,15 @@ class CameraStatus:
     silent_s: float | None = None
     lag_s: float | None = None
     coverage: float | None = None
+
+    def as_json(self, verdict: LatestVerdict | None, baselines: Mapping[str, str]) -> str:
+        """One line of JSON, with what the monitor says of the camera."""
+        state = None if self.state is None else self.state.model_dump(mode="json", exclude={"camera"})
+        drift = None if verdict is None else verdict.of(self.camera.name)
+        names = ("silent_s", "lag_s", "coverage")
+        line = {"camera": self.camera.name, "status": self.word, **{name: getattr(self, name) for name in names}}
+        line |= {"state": state, "drift": None if drift is None else drift.model_dump(mode="json")}
+        return json.dumps(line | {"baseline": baselines.get(self.camera.name)})
 
     @property
     def is_good(self) -> bool:

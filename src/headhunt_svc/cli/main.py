@@ -22,6 +22,7 @@ from headhunt_svc.cli import (
     jobs,
     models,
     monitor,
+    new_cameras,
     notify,
     pipeline,
     project,
@@ -33,7 +34,8 @@ from headhunt_svc.names import printable
 UNEXPECTED = "this was not expected"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (project, detect, pipeline, models, bundle, evaluate, cameras, jobs, events, monitor, notify, demo):
+GROUPS = (project, detect, pipeline, models, bundle, evaluate, new_cameras, cameras, jobs, events, monitor, notify, demo)
+for group in GROUPS:
     app.add_typer(group.app)
 
 

@@ -1,5 +1,6 @@
 """Opens live streams and cameras through FFmpeg, with time limits and without a password in any message."""
 
+import errno
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (av.error.HTTPNotFoundError, "there is no such stream (404): look for its path in the camera's manual"),
     (av.error.ConnectionRefusedError, "nothing listens at this address (connection refused)"),
     (av.error.FileNotFoundError, "there is no such device"),
-    (av.error.PermissionError, "no permission to read it"),
 )
 
 
@@ -97,11 +97,13 @@ def first_picture(address: StreamAddress, timeout_s: float) -> StreamPicture:
                     picture = Orientation().upright(frame)
                     return StreamPicture(picture, stream.codec_context.name, float(rate) if rate else None)
                 if time.monotonic() > deadline:
-                    break
+                    raise VideoDecodeError(
+                        f"{address.shown}: it answers, but no picture could be decoded within {timeout_s:g} s"
+                    )
         except av.error.FFmpegError as exc:
             late = time.monotonic() > deadline
             raise VideoDecodeError(f"{address.shown}: {_reason(exc, late, timeout_s)}") from None
-    raise VideoDecodeError(f"{address.shown}: it answers, but no picture could be decoded within {timeout_s:g} s")
+    raise VideoDecodeError(f"{address.shown}: it answers, but ends before its first picture")
 
 
 def _pictures(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
@@ -117,6 +119,10 @@ def _reason(exc: Exception, late: bool, timeout_s: float) -> str:
     for kind, reason in _REASONS:
         if isinstance(exc, kind):
             return reason
+    if getattr(exc, "errno", None) == errno.EACCES:
+        return "no permission to read it"
+    if getattr(exc, "errno", None) == errno.EPERM:  # -1: FFmpeg's RTSP has no better number
+        return "the connection broke"
     if late or isinstance(exc, av.error.ExitError | av.error.TimeoutError):
         return f"no answer within {timeout_s:g} s"
     reason = getattr(exc, "strerror", None) or type(exc).__name__

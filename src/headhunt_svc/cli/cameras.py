@@ -1,0 +1,150 @@
+"""Commands on cameras.yaml: `headhunt cameras check`, `headhunt cameras status`."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from headhunt_svc import paths
+from headhunt_svc.cli.console import cell, clock, note, safe, wide
+from headhunt_svc.cli.options import BundleFolder
+from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, ConfigError
+
+if TYPE_CHECKING:
+    from headhunt_svc.cameras.check import CheckedCamera
+    from headhunt_svc.cameras.config import Cameras
+    from headhunt_svc.cameras.drift import LatestVerdict
+    from headhunt_svc.cameras.status import CameraStatus
+
+app = typer.Typer()
+cameras_app = typer.Typer(no_args_is_help=True, help="Cameras that are watched, as cameras.yaml describes them.")
+app.add_typer(cameras_app, name="cameras")
+
+CamerasFile = Annotated[Path, typer.Option("--cameras", help="The file of cameras.")]
+
+
+@cameras_app.command("check")
+def check(
+    cameras: CamerasFile = paths.CAMERAS,
+    out: Annotated[Path, typer.Option(help="Folder for a picture of each camera, with its masks.")] = Path(
+        "out/cameras"
+    ),
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a source to answer.")] = 10.0,
+    bundle: BundleFolder = paths.BUNDLE,
+) -> None:
+    """Name all problems of the file, try each source, and draw its masks into a picture. Exit code 3: some failed."""
+    fleet = _load(cameras, bundle)
+    from headhunt_svc.cameras.check import check_cameras, draw_masks, save_picture
+    from headhunt_svc.names import CameraName
+
+    n_bad = 0
+    for checked in check_cameras(fleet, timeout):
+        picture = None
+        if checked.picture is not None:
+            picture = out / f"{CameraName(checked.camera.name).folder}.png"
+            save_picture(picture, draw_masks(checked.picture, checked.camera.masks))
+        n_bad += checked.problem is not None
+        print_checked(checked, picture)
+    if n_bad:
+        note(f"{n_bad} of {len(fleet)} cameras have problems")
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _load(path: Path, bundle: Path) -> "Cameras":
+    """The cameras of a file that has no problem; else all of them are printed, and the command ends."""
+    from headhunt_svc.cameras.config import CamerasError, load_cameras
+
+    try:
+        cameras = load_cameras(path)
+        problems = _unset(cameras) + _unknown_points(cameras, bundle)
+        if problems:
+            raise CamerasError(path, problems)
+    except CamerasError as exc:
+        for problem in exc.problems:
+            note(f"error: {path}: {problem}")
+        raise typer.Exit(EXIT_WRONG_USE) from None
+    return cameras
+
+
+def _unset(cameras: "Cameras") -> list[str]:
+    """The environment variables that sources name and that are not set."""
+    return [
+        f"cameras.{camera.name}.source: {name} is not set in the environment"
+        for camera in cameras.each()
+        for name in camera.source.missing()
+    ]
+
+
+def _unknown_points(cameras: "Cameras", folder: Path) -> list[str]:
+    """The operating points that the bundle lacks; not looked for where there is no bundle yet."""
+    if not folder.exists():
+        note(f"no bundle in {folder}: operating points were not checked (--bundle)")
+        return []
+    from headhunt_svc.detector.bundle import check_point, load_bundle
+
+    bundle, scorer = load_bundle(folder)
+    problems = []
+    for camera in cameras.each():
+        try:
+            check_point(bundle, scorer, camera.operating_point, "causal")
+        except ConfigError as exc:
+            problems.append(f"cameras.{camera.name}.operating_point: {exc}")
+    return problems
+
+
+def print_checked(checked: "CheckedCamera", picture: Path | None) -> None:
+    """Prints a line for a camera: what its source says, or what is wrong; and where its picture is."""
+    word = "[red]fails[/red]" if checked.problem else "[green]good[/green]"
+    says = checked.problem or f"{checked.camera.source.shown}: {checked.says}"
+    where = f" -> {safe(picture)}" if picture else ""
+    wide().print(f"{word}  [bold]{safe(checked.camera.name)}[/bold]  {safe(says)}{where}", soft_wrap=True)
+
+
+@cameras_app.command("status")
+def status(
+    cameras: CamerasFile = paths.CAMERAS,
+    states: Annotated[Path, typer.Option(help="Where the process that watches writes how cameras are.")] = (
+        paths.CAMERA_STATES
+    ),
+    monitor: Annotated[Path, typer.Option(help="The monitor's folder, for drift and baselines.")] = paths.MONITOR,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
+) -> None:
+    """Show how every camera is: last picture, lag, coverage, last event, drift, baseline. Exit code 3: not all good."""
+    from headhunt_svc.cameras.config import load_cameras
+    from headhunt_svc.cameras.drift import active_baselines, latest_verdict
+    from headhunt_svc.cameras.status import load_state, status_of
+
+    now = datetime.now(UTC)
+    rows = [status_of(camera, load_state(states, camera.name), now) for camera in load_cameras(cameras).each()]
+    verdict, baselines = latest_verdict(monitor), active_baselines(monitor)
+    if json:
+        for row in rows:
+            print(row.as_json(verdict, baselines))
+    else:
+        print_status(rows, verdict, baselines)
+    if not all(row.is_good for row in rows):
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def print_status(rows: Sequence["CameraStatus"], verdict: "LatestVerdict | None", baselines: dict[str, str]) -> None:
+    """Prints a table with a row for each camera; times are those of the camera's zone."""
+    table = Table("camera", "state", "last picture", "lag s", "coverage", "last event", "drift", "baseline")
+    for row in rows:
+        drift = None if verdict is None else verdict.of(row.camera.name)
+        event = None if row.state is None else row.state.last_event
+        colour = "green" if row.is_good else "red"
+        problem = f": {row.state.problem}" if row.state is not None and row.state.problem else ""
+        table.add_row(
+            safe(row.camera.name),
+            f"[{colour}]{safe(row.word + problem)}[/{colour}]",
+            "-" if row.silent_s is None else f"{clock(row.silent_s)} ago",
+            cell(row.lag_s, 1),
+            "-" if row.coverage is None else f"{row.coverage:.1%}",
+            "-" if event is None else f"{event.start.astimezone(row.camera.zone):%Y-%m-%d %H:%M:%S %Z} {event.score:.2f}",
+            "-" if drift is None else safe(drift.kind or drift.status),
+            safe(baselines.get(row.camera.name, "-")),
+        )
+    wide().print(table)

@@ -1,6 +1,6 @@
 """How every camera is: what the process that watches it wrote last, compared with what cameras.yaml expects.
 
-Each camera has one small file, which is replaced whole; who reads it needs no lock, and sees when nobody writes any more.
+Each camera has one small file, which is replaced whole: reading needs no lock. Its age says whether anybody writes.
 """
 
 import json

@@ -143,7 +143,9 @@ def print_status(rows: Sequence["CameraStatus"], verdict: "LatestVerdict | None"
             "-" if row.silent_s is None else f"{clock(row.silent_s)} ago",
             cell(row.lag_s, 1),
             "-" if row.coverage is None else f"{row.coverage:.1%}",
-            "-" if event is None else f"{event.start.astimezone(row.camera.zone):%Y-%m-%d %H:%M:%S %Z} {event.score:.2f}",
+            "-"
+            if event is None
+            else f"{event.start.astimezone(row.camera.zone):%Y-%m-%d %H:%M:%S %Z} {event.score:.2f}",
             "-" if drift is None else safe(drift.kind or drift.status),
             safe(baselines.get(row.camera.name, "-")),
         )

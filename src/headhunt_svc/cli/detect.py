@@ -65,6 +65,10 @@ def detect(
             help="Camera of all videos; default: the folder of each. Its normality is used where the bundle has one."
         ),
     ] = None,
+    cameras: Annotated[
+        Path | None,
+        typer.Option(help="Take masks, operating point and threshold of each video's camera from this cameras.yaml."),
+    ] = None,
     bundle: BundleFolder = paths.BUNDLE,
     events: Annotated[
         bool, typer.Option("--events", help="Store the events with pictures and clips (`headhunt events`).")
@@ -81,6 +85,7 @@ def detect(
             raise typer.BadParameter(f"{flag} needs --out DIR, the folder for its files")
     options = Options(operating_point, threshold, smoothing, contributions, stream, describe)
     _check_events(events, split is not None or server is not None or resume)
+    _check_alone(cameras, options, split, server)
     if split is not None:
         if options != Options(operating_point):
             raise typer.BadParameter(
@@ -100,7 +105,7 @@ def detect(
         raise typer.BadParameter("--server knows neither --plot, --explain, --resume nor --bundle")
     from headhunt_svc.pipeline.files import Outputs, inputs_of
 
-    inputs = inputs_of(videos or [])
+    inputs = _configured(inputs_of(videos or []), cameras, options, camera)
     if out is not None:
         check_writable(out)
     cautions: tuple[str, ...] = ()
@@ -127,6 +132,31 @@ def _check_events(events: bool, is_elsewhere: bool) -> None:
     """Refuses --events where videos are not scored in this process, or reports are kept."""
     if events and is_elsewhere:
         raise typer.BadParameter("--events goes with neither --split, --server nor --resume")
+
+
+def _check_alone(cameras: Path | None, options: Options, split: Split | None, server: str | None) -> None:
+    """Refuses what contradicts a file of cameras, or cannot take masks."""
+    if cameras is None:
+        return
+    if options.threshold is not None or options.operating_point != DEFAULT_OPERATING_POINT:
+        raise typer.BadParameter(
+            "--cameras FILE says operating point and threshold of each camera: give one or the other"
+        )
+    if split is not None or server is not None:
+        raise typer.BadParameter("--cameras FILE is for VIDEOS that are scored here, not for --split or --server")
+
+
+def _configured(inputs: "list[Input]", path: Path | None, options: Options, camera: str | None) -> "list[Input]":
+    """The inputs as a file of cameras says, if there is one; notes the cameras that it lacks."""
+    if path is None:
+        return inputs
+    from headhunt_svc.cameras.config import load_cameras
+    from headhunt_svc.cameras.recordings import with_cameras
+
+    configured, unknown = with_cameras(inputs, load_cameras(path), options, CameraName(camera) if camera else None)
+    for name in unknown:
+        note(f"{path} has no camera {name!r}: its videos are scored without masks, at {options.operating_point}")
+    return configured
 
 
 def _note_unknown(camera: str | None, cameras: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from headhunt_svc.errors import VideoDecodeError, VideoOpenError
-from headhunt_svc.video.container import CODECS, FORMATS, VideoLimits
+from headhunt_svc.video.container import FORMATS, VideoLimits
 from headhunt_svc.video.pictures import Orientation
 
 _PROTOCOLS = {"rtsp": "rtsp,rtp,udp,tcp,tls", "http": "http,https,tcp,tls", "device": ""}
@@ -49,17 +49,18 @@ class StreamPicture:
 
 
 def open_stream(
-    address: StreamAddress, timeout_s: float, limits: VideoLimits = VideoLimits()
+    address: StreamAddress, timeout_s: float, limits: VideoLimits | None = None
 ) -> tuple[av.container.InputContainer, av.VideoStream]:
     """Open a stream; opening and each read take at most timeout_s.
 
     Raises:
         VideoOpenError: no answer, no access, no pictures, or a codec that is not allowed.
     """
+    limits = limits or VideoLimits()
     options = {
         "protocol_whitelist": _PROTOCOLS[address.kind],
         "format_whitelist": _FORMATS[address.kind],
-        "codec_whitelist": ",".join(sorted(CODECS)),
+        "codec_whitelist": ",".join(sorted(limits.codecs)),
         "max_pixels": str(limits.max_pixels),
     }
     if address.kind == "rtsp":
@@ -127,5 +128,3 @@ def _reason(exc: Exception, late: bool, timeout_s: float) -> str:
         return f"no answer within {timeout_s:g} s"
     reason = getattr(exc, "strerror", None) or type(exc).__name__
     return f"cannot be opened ({reason}): are host, port and path right?"
-
-

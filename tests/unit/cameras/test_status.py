@@ -1,10 +1,12 @@
 """What a state file says about a camera, and what its age says."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from headhunt_svc.cameras.config import Camera
 from headhunt_svc.cameras.status import (
@@ -16,7 +18,9 @@ from headhunt_svc.cameras.status import (
     state_file,
     status_of,
 )
+from headhunt_svc.cli.main import app
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.storage.files import write_json
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 YARD = Camera.model_validate({"name": "yard/1", "source": "rtsp://host/1", "expect_every_s": 20})
@@ -77,3 +81,27 @@ def test_a_broken_state_is_named(tmp_path: Path, text: str) -> None:
     state_file(tmp_path, "yard/1").write_text(text, encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"yard%2F1\.json"):
         load_state(tmp_path, "yard/1")
+
+
+def test_the_command_shows_state_drift_and_baseline(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    (tmp_path / "cameras.yaml").write_text("cameras: {yard/1: {source: /dev/video0}, gate: {source: /dev/video1}}")
+    event = LastEvent(id="0192", start=now, score=0.8, is_open=True)
+    figures = {"last_picture": now, "last_scored": now, "offered_s": 4.0, "scored_s": 3.0, "last_event": event}
+    save_state(tmp_path / "states", state(written=now, **figures))
+    write_json(tmp_path / "verdicts" / "verdict.json", {
+        "stop": NOW.isoformat(), "cameras": {"yard/1": {"camera": "yard/1", "status": "drift", "kind": "view"}},
+    })  # fmt: skip
+    write_json(tmp_path / "baselines" / "active.json", {"yard/1": "20261101-abc"})
+    places = ["--states", str(tmp_path / "states"), "--monitor", str(tmp_path)]
+    command = ["cameras", "status", "--cameras", str(tmp_path / "cameras.yaml"), *places]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 3  # gate was never watched
+    row = next(line for line in done.output.splitlines() if "yard/1" in line)
+    assert all(text in row for text in ("receiving", "75.0%", "0.80", "view", "20261101-abc"))
+    yard, gate = map(json.loads, CliRunner().invoke(app, [*command, "--json"]).output.splitlines())
+    assert (yard["status"], yard["coverage"], yard["baseline"]) == ("receiving", 0.75, "20261101-abc")
+    assert (yard["drift"], yard["state"]["last_event"]["id"]) == ({"status": "drift", "kind": "view"}, "0192")
+    assert (gate["status"], gate["state"], gate["drift"], gate["baseline"]) == ("never watched", None, None, None)
+    write_json(tmp_path / "verdicts" / "verdict.json", {"stop": "soon"})
+    assert isinstance(CliRunner().invoke(app, command).exception, ArtifactError)

@@ -102,7 +102,7 @@ class Lineage(_Model):
     heads: tuple[tuple[int, int], ...]
     bias: float
     data_sha256: str
-    masks: tuple[Polygon, ...] = Field((), exclude_if=lambda masks: not masks)
+    masks: tuple[Polygon, ...] = Field(default=(), exclude_if=lambda masks: not masks)
 
 
 class Report(_Model):

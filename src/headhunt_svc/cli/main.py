@@ -34,8 +34,9 @@ from headhunt_svc.names import printable
 UNEXPECTED = "this was not expected"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-GROUPS = (project, detect, pipeline, models, bundle, evaluate, new_cameras, cameras, jobs, events, monitor, notify, demo)
-for group in GROUPS:
+scoring = (project, detect, pipeline, models, bundle, evaluate)
+running = (new_cameras, cameras, jobs, events, monitor, notify, demo)
+for group in (*scoring, *running):
     app.add_typer(group.app)
 
 

@@ -335,7 +335,7 @@ def test_the_monitor_as_a_command(monitored: Path, monkeypatch: pytest.MonkeyPat
         assert {n: c["status"] for n, c in verdict["cameras"].items()} == {
             "dock": "fine", "gate": "fine", "all cameras": "fine"
         }  # fmt: skip
-    monkeypatch.setenv("HEADHUNT_NOTIFY_FOLDER", str(tmp_path / "notify"))
+    monkeypatch.setenv("HEADHUNT_EVENTS_FOLDER", str(tmp_path / "events"))
     monkeypatch.setenv("HEADHUNT_NOTIFY_FILE", str(tmp_path / "notify.yaml"))
     monkeypatch.setenv("HEADHUNT_NOTIFY_BACKOFF_S", "0.01")
     with http_receiver() as receiver:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from headhunt_svc.cli.console import note, safe, wide
 from headhunt_svc.errors import EXIT_SOME_FAILED
-from headhunt_svc.settings import NotifySettings
+from headhunt_svc.settings import EventSettings, NotifySettings
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -28,15 +28,15 @@ PICTURE_SIZE = (320, 180)
 
 @contextmanager
 def open_outbox(names: Sequence[str]) -> "Iterator[tuple[Engine, Outbox]]":
-    """The database of notifications and the outbox in it; names: channels that must exist."""
+    """The database of events and the outbox in it; names: channels that must exist."""
+    from headhunt_svc.events.database import connect
     from headhunt_svc.notify.channels import check_names, load_channels
     from headhunt_svc.notify.outbox import Outbox
-    from headhunt_svc.notify.tables import connect
 
     settings = NotifySettings()
     channels = load_channels(settings.file)
     check_names(channels, names, settings.file)
-    engine = connect(settings)
+    engine = connect(EventSettings())
     try:
         yield engine, Outbox(engine, channels, settings)
     finally:

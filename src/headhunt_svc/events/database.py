@@ -1,8 +1,5 @@
-"""Connects to the events' database, and brings its tables up to date."""
+"""Connects to the database of events and of messages about them, and brings its tables up to date."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,36 +7,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.engine import Engine
 
-from headhunt_svc.errors import ConfigError, UnreachableError, reason_of, unwritable
+from headhunt_svc.errors import ConfigError, unwritable
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.locks import exclusive
+from headhunt_svc.storage.sql import WRITES, database_errors, open_engine
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 7_411_902_511  # PostgreSQL's advisory lock: any number that nothing else in the database uses
-_BUSY_S = 60  # how long one writer of SQLite waits for another
-WRITES = {"writes": True}  # execution options of a connection that will write
-
-
-class EventsUnreachableError(UnreachableError):
-    """The database of the events does not answer."""
-
-
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """Turns what the libraries of databases raise into one error. Raises EventsUnreachableError."""
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error) as exc:
-        cause = getattr(exc, "orig", None) or exc
-        raise EventsUnreachableError(
-            f"the database of the events does not answer ({reason_of(cause)}): is it running, its disk full or its "
-            "file damaged?"
-        ) from exc
 
 
 def connect(settings: EventSettings) -> Engine:
@@ -53,7 +29,7 @@ def connect(settings: EventSettings) -> Engine:
         settings.folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise unwritable(settings.folder, exc) from exc
-    engine = _engine(settings)
+    engine = open_engine(settings.database_url, "HEADHUNT_EVENTS_DATABASE")
     try:
         with database_errors():
             _migrate(engine, settings.folder)
@@ -61,41 +37,6 @@ def connect(settings: EventSettings) -> Engine:
         engine.dispose()
         raise
     return engine
-
-
-def _engine(settings: EventSettings) -> Engine:
-    try:
-        url = make_url(settings.database_url)
-    except ArgumentError as exc:
-        raise ConfigError("HEADHUNT_EVENTS_DATABASE is no database URL: postgresql://user:password@host/name") from exc
-    backend = url.get_backend_name()
-    if backend == "postgresql":
-        try:
-            return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
-        except ImportError as exc:
-            raise ConfigError(
-                "events in PostgreSQL need its driver: pip install 'headhunt-svc[jobs]', or leave out "
-                "HEADHUNT_EVENTS_DATABASE"
-            ) from exc
-    if backend != "sqlite":
-        raise ConfigError(f"HEADHUNT_EVENTS_DATABASE: {backend} is neither sqlite nor postgresql")
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
-    event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # `_begin_sqlite` begins
-    connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for writers
-    connection.execute("PRAGMA synchronous=FULL")  # what is stored survives a power failure
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """A writer locks at once: one that has read before could not wait for another."""
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _migrate(engine: Engine, folder: Path) -> None:

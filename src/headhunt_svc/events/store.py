@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from headhunt_svc.errors import ArtifactError, ConfigError
-from headhunt_svc.events.database import WRITES, connect, database_errors
+from headhunt_svc.events.database import connect
 from headhunt_svc.events.features import EventFeatures, joined, load_features, save_features
 from headhunt_svc.events.media import Media
 from headhunt_svc.events.records import (
@@ -36,6 +36,7 @@ from headhunt_svc.events.retention import Purged, purge
 from headhunt_svc.events.tables import EventRow, MarkRow, PartRow
 from headhunt_svc.names import printable
 from headhunt_svc.settings import EventSettings
+from headhunt_svc.storage.sql import WRITES, database_errors
 
 PAGE = 100
 _KEYS = 500  # in one query

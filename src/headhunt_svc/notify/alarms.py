@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from headhunt_svc.notify.messages import Message, MessageKind
 from headhunt_svc.notify.outbox import Outbox
-from headhunt_svc.notify.tables import DATABASE, AlarmRow
+from headhunt_svc.notify.tables import AlarmRow
 from headhunt_svc.storage.sql import WRITES, database_errors
 
 
@@ -57,7 +57,7 @@ class AlarmBook:
         at: the time of which the alarms are; what was said of a later time stays as it is. is_unknown: can it not be
         told whether the open alarm of this key goes on? It stays open then.
         """
-        with database_errors(DATABASE), Session(self._engine) as session, session.begin():
+        with database_errors(), Session(self._engine) as session, session.begin():
             if (latest := self._latest(session, now)) is not None and latest > at:
                 return
             rows = {row.key: row for row in self._open(session)}
@@ -104,7 +104,7 @@ class AlarmBook:
 
     def open_alarms(self) -> list[Alarm]:
         """The alarms of this source that have not ended."""
-        with database_errors(DATABASE), Session(self._engine) as session, session.begin():
+        with database_errors(), Session(self._engine) as session, session.begin():
             rows = self._open(session)
             return [Alarm(r.key, MessageKind(r.kind), r.text, r.began, r.camera, r.time_zone) for r in rows]
 

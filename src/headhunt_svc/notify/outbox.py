@@ -19,7 +19,7 @@ from headhunt_svc.notify import metrics
 from headhunt_svc.notify.channels import Channel, DeliveryError
 from headhunt_svc.notify.messages import Message, MessageKind
 from headhunt_svc.notify.policy import Policy
-from headhunt_svc.notify.tables import DATABASE, DeliveryRow
+from headhunt_svc.notify.tables import DeliveryRow
 from headhunt_svc.settings import NotifySettings
 from headhunt_svc.storage.sql import WRITES, database_errors
 
@@ -176,7 +176,7 @@ class Outbox:
             .order_by(DeliveryRow.due, DeliveryRow.id)
             .limit(MOST_ROWS)
         )
-        with database_errors(DATABASE), Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with database_errors(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             return session.scalars(query).all()
 
     def _deliver_all(self, rows: Sequence[DeliveryRow], now: datetime) -> int:
@@ -199,7 +199,7 @@ class Outbox:
             .where(DeliveryRow.id == row.id, DeliveryRow.state == "waiting", DeliveryRow.attempts == row.attempts)
             .values(attempts=row.attempts + 1, due=now + timedelta(seconds=LEASE_S))
         )
-        with database_errors(DATABASE), self._writing.begin() as connection:
+        with database_errors(), self._writing.begin() as connection:
             return connection.execute(claim).rowcount == 1
 
     def _send(self, row: DeliveryRow) -> str | None:
@@ -233,7 +233,7 @@ class Outbox:
                 values["state"] = "given_up"
                 metrics.GIVEN_UP.labels(row.channel).inc()
             self._report(row, error, given_up="state" in values)
-        with database_errors(DATABASE), self._writing.begin() as connection:
+        with database_errors(), self._writing.begin() as connection:
             connection.execute(sa.update(DeliveryRow).where(DeliveryRow.id == row.id).values(**values))
 
     def _rest(self, channel: str, now: datetime) -> None:
@@ -254,7 +254,7 @@ class Outbox:
             logger.warning("channel %s: %s (it is tried again)", row.channel, error)
 
     def _measure(self, now: datetime) -> None:
-        with database_errors(DATABASE), Session(self._engine) as session:
+        with database_errors(), Session(self._engine) as session:
             query = sa.select(sa.func.min(DeliveryRow.created)).where(DeliveryRow.state == "waiting")
             oldest = session.scalars(query).one()
         metrics.OLDEST_SECONDS.set(0.0 if oldest is None else max((now - oldest).total_seconds(), 0.0))
@@ -267,7 +267,7 @@ class Outbox:
             for state in ("waiting", "sent", "given_up", "held_back")
         )
         query = sa.select(DeliveryRow.channel, waiting, sent, given_up, held_back, oldest)
-        with database_errors(DATABASE), Session(self._engine) as session:
+        with database_errors(), Session(self._engine) as session:
             rows = session.execute(query.group_by(DeliveryRow.channel).order_by(DeliveryRow.channel)).all()
             return [
                 ChannelStatus(name, n[0], n[1], n[2], n[3], since, self._last_error(session, name))
@@ -287,5 +287,5 @@ class Outbox:
         old = sa.delete(DeliveryRow).where(
             DeliveryRow.state != "waiting", DeliveryRow.created < now - timedelta(days=self._settings.keep_days)
         )
-        with database_errors(DATABASE), self._writing.begin() as connection:
+        with database_errors(), self._writing.begin() as connection:
             return connection.execute(old).rowcount

@@ -2,28 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index, MetaData, String, Text, UniqueConstraint
-from sqlalchemy.engine import Engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-from headhunt_svc.errors import unwritable
-from headhunt_svc.settings import NotifySettings
-from headhunt_svc.storage.locks import exclusive
-from headhunt_svc.storage.sql import UtcTime, database_errors, open_engine
-
-DATABASE = "the database of notifications"
-
-
-class Base(DeclarativeBase):
-    """The tables of notifications."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
+from headhunt_svc.storage.sql import Base, UtcTime
 
 
 class DeliveryRow(Base):
@@ -74,19 +56,3 @@ class AlarmRow(Base):
     is_open: Mapped[bool | None]
 
     __table_args__ = (UniqueConstraint("source", "key", "is_open"),)  # null differs from null: one open one of a key
-
-
-def connect(settings: NotifySettings) -> Engine:
-    """The database, with its tables.
-
-    Raises:
-        ConfigError: not a database URL. UnreachableError: it does not answer. OutputError: the folder cannot be made.
-    """
-    engine = open_engine(settings.database_url, "HEADHUNT_NOTIFY_DATABASE")
-    try:
-        settings.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise unwritable(settings.folder, exc) from exc
-    with database_errors(DATABASE), exclusive(settings.folder / ".tables.lock"):
-        Base.metadata.create_all(engine)
-    return engine

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from headhunt_svc.events.database import EventsUnreachableError
 from headhunt_svc.events.records import MOST_NOTE, EventFilter, EventRecord, EventState, Mark
 from headhunt_svc.events.store import EventStore, NoSuchEventError
 from headhunt_svc.serve.openapi import BINARY, answer, problems
 from headhunt_svc.serve.problems import RETRY, Handlers, Problem
 from headhunt_svc.serve.requests import LimitedRoute
 from headhunt_svc.settings import EventSettings
+from headhunt_svc.storage.sql import DatabaseUnreachableError
 
 router = APIRouter(prefix="/events", route_class=LimitedRoute)
 MOST_SHOWN = 1000
@@ -73,11 +73,11 @@ async def _on_missing(_: Request, exc: NoSuchEventError) -> Response:
     return Problem(404, "event", str(exc)).response()
 
 
-async def _on_outage(_: Request, exc: EventsUnreachableError) -> Response:
+async def _on_outage(_: Request, exc: DatabaseUnreachableError) -> Response:
     return Problem(503, "database", "the database of the events does not answer: try again later", RETRY).response()
 
 
-HANDLERS: Handlers = {NoSuchEventError: _on_missing, EventsUnreachableError: _on_outage}
+HANDLERS: Handlers = {NoSuchEventError: _on_missing, DatabaseUnreachableError: _on_outage}
 
 
 @router.get("", responses=problems(400))

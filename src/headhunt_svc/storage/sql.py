@@ -1,4 +1,4 @@
-"""Databases through SQLAlchemy: times in UTC, one error for whatever fails, SQLite with several writers."""
+"""Databases through SQLAlchemy: tables, times in UTC, one error for whatever fails, SQLite with several writers."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Dialect, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
@@ -16,6 +17,10 @@ from headhunt_svc.errors import ConfigError, UnreachableError, reason_of
 
 BUSY_S = 60  # how long one writer of SQLite waits for another
 WRITES = {"writes": True}  # execution options of a connection that will write
+
+
+class DatabaseUnreachableError(UnreachableError):
+    """The database does not answer."""
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -35,19 +40,33 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Base(DeclarativeBase):
+    """All tables; the names of constraints are the same in every database, so that migrations can name them."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
 @contextmanager
-def database_errors(what: str) -> Iterator[None]:
-    """Turns what the libraries of databases raise into one error. what: `the database of the events`.
+def database_errors() -> Iterator[None]:
+    """Turns what the libraries of databases raise into one error.
 
     Raises:
-        UnreachableError: it does not answer, or is damaged.
+        DatabaseUnreachableError: it does not answer, or is damaged.
     """
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error) as exc:
         cause = getattr(exc, "orig", None) or exc
-        raise UnreachableError(
-            f"{what} does not answer ({reason_of(cause)}): is it running, its disk full or its file damaged?"
+        raise DatabaseUnreachableError(
+            f"the database of the events does not answer ({reason_of(cause)}): is it running, its disk full or its "
+            "file damaged?"
         ) from exc
 
 
@@ -66,7 +85,9 @@ def open_engine(url: str, setting: str) -> Engine:
         try:
             return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
         except ImportError as exc:
-            raise ConfigError(f"{setting}: PostgreSQL needs its driver: pip install 'headhunt-svc[jobs]'") from exc
+            raise ConfigError(
+                f"{setting}: PostgreSQL needs its driver: pip install 'headhunt-svc[jobs]', or leave {setting} out"
+            ) from exc
     if backend != "sqlite":
         raise ConfigError(f"{setting}: {backend} is neither sqlite nor postgresql")
     engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_S, "check_same_thread": False})

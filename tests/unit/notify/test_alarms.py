@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import Engine
 
+from headhunt_svc.events.database import connect
 from headhunt_svc.notify.alarms import Alarm, AlarmBook
 from headhunt_svc.notify.channels import DeliveryError
 from headhunt_svc.notify.messages import Message, MessageKind
 from headhunt_svc.notify.outbox import Outbox
-from headhunt_svc.notify.tables import connect
-from headhunt_svc.settings import NotifySettings
+from headhunt_svc.settings import EventSettings, NotifySettings
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -52,8 +52,8 @@ class Office:
 
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
-    settings = NotifySettings(folder=tmp_path)
-    engine = connect(settings)
+    settings = NotifySettings()
+    engine = connect(EventSettings(folder=tmp_path))
     yield Office(engine, settings)
     engine.dispose()
 

@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
+from headhunt_svc.events.database import connect
 from headhunt_svc.notify.channels import DeliveryError
 from headhunt_svc.notify.deliverer import Deliverer
 from headhunt_svc.notify.messages import Message
 from headhunt_svc.notify.outbox import LEASE_S, LEAST_ATTEMPTS, Outbox
 from headhunt_svc.notify.policy import Policy
-from headhunt_svc.notify.tables import connect
-from headhunt_svc.settings import NotifySettings
+from headhunt_svc.settings import EventSettings, NotifySettings
 from headhunt_svc.storage.sql import WRITES
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -39,13 +39,13 @@ class Recording:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> NotifySettings:
-    return NotifySettings(folder=tmp_path / "notify")
+def settings() -> NotifySettings:
+    return NotifySettings()
 
 
 @pytest.fixture
-def engine(settings: NotifySettings) -> Iterator[Engine]:
-    engine = connect(settings)
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = connect(EventSettings(folder=tmp_path))
     yield engine
     engine.dispose()
 

@@ -2,7 +2,9 @@
 
 from alembic import context
 
-from headhunt_svc.events.tables import Base
+import headhunt_svc.events.tables
+import headhunt_svc.notify.tables  # noqa: F401  (both name their tables to Base)
+from headhunt_svc.storage.sql import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -20,8 +20,8 @@ from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.events.database import connect
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
 from headhunt_svc.events.store import Change, EventStore, NoSuchEventError, new_id
-from headhunt_svc.events.tables import Base
 from headhunt_svc.settings import EventSettings
+from headhunt_svc.storage.sql import Base
 from headhunt_svc.types import HeadRef
 from helpers.events import NOON, features, new
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
+from headhunt_svc.detector import metrics as model
 from headhunt_svc.jobs import metrics as jobs
 from headhunt_svc.monitoring import metrics as monitoring
 from headhunt_svc.notify import metrics as notify
@@ -59,7 +60,7 @@ def without_suffix(names: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_every_rule_and_panel_uses_metrics_and_labels_that_exist(path: Path) -> None:
-    series = exported(jobs, monitoring, notify, prediction_log, service)
+    series = exported(model, jobs, monitoring, notify, prediction_log, service)
     assert expressions(path)
     for expression in expressions(path):
         names = re.findall(r"headhunt_\w+", expression)
@@ -75,4 +76,4 @@ def test_every_rule_and_panel_uses_metrics_and_labels_that_exist(path: Path) -> 
 
 def test_every_metric_of_the_service_has_a_rule_or_a_panel() -> None:
     used = used_series(ROOT / "monitoring" / "alerts.yml") | used_series(ROOT / "monitoring" / "grafana.json")
-    assert without_suffix(used) == without_suffix(set(exported(service)))
+    assert without_suffix(used) == without_suffix(set(exported(model, service)))

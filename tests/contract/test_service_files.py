@@ -8,6 +8,7 @@ import tomllib
 import yaml
 
 from conftest import ROOT
+from headhunt_svc.detector import metrics as model
 from headhunt_svc.serve import metrics
 from headhunt_svc.serve.api import create_app
 from headhunt_svc.serve.gate import PROBES, ROUTES
@@ -18,7 +19,7 @@ DOC = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
 
 
 def test_every_metric_route_and_setting_is_documented() -> None:
-    for name in {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported(metrics)}:
+    for name in {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported(model, metrics)}:
         assert f"`{name}`" in DOC, name
     for route in [*(f"/v1{path}" for path in create_app().openapi()["paths"]), *ROUTES, *PROBES]:
         assert route in DOC, route

@@ -1,6 +1,6 @@
 """What flows through a detector: batches of segments, before and after the model."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -119,11 +119,11 @@ def pixel_batches(
     """A video's segments, `size` at a time, preprocessed.
 
     Decoding and preprocessing run up to two batches ahead of the model; memory does not grow with the video
-    (video/memory.py estimates it).
+    (video/memory.py estimates it). A live video is read one segment at a time, when the model is ready for it.
     """
     cache = VisionCache(params.frame_s(video.fps))
 
-    def preprocessed() -> Iterator[tuple[TimedSegment, torch.Tensor]]:
+    def preprocessed() -> Generator[tuple[TimedSegment, torch.Tensor]]:
         lost_before = 0
         for piece in video.segments(params):
             lost = sum(gap.packets for gap in video.gaps)
@@ -135,7 +135,9 @@ def pixel_batches(
             yield segment, pixels
             del pixels
 
-    with closing(prefetch(preprocessed(), 2 * size)) as ready:
+    size = 1 if video.is_live else size
+    pieces = preprocessed()
+    with closing(pieces if video.is_live else prefetch(pieces, 2 * size)) as ready:
         while group := list(islice(ready, size)):
             batch = PixelBatch(tuple(s for s, _ in group), torch.stack([pixels for _, pixels in group]), cache)
             del group  # else its pixels stay beside their copy in the batch

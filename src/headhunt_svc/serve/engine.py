@@ -35,9 +35,9 @@ from headhunt_svc.video.sandbox import SandboxedReader, start
 if TYPE_CHECKING:  # BentoML's supervisor imports this, too, and needs no torch: `Engine.load` imports it
     from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch
     from headhunt_svc.detector.pipeline import Detector
+    from headhunt_svc.detector.runner import Runner
     from headhunt_svc.events.recording import EventRecorder, WatchedVideo
     from headhunt_svc.prediction_log.recording import Recorder
-    from headhunt_svc.serve.runner import Runner
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
@@ -158,9 +158,9 @@ class Engine:
 
         def load() -> None:
             from headhunt_svc.detector.pipeline import Detector
+            from headhunt_svc.detector.runner import Runner
             from headhunt_svc.events.recording import EventRecorder
             from headhunt_svc.prediction_log.recording import recorder_of
-            from headhunt_svc.serve.runner import Runner
 
             try:
                 self.events = EventRecorder.requested(EventSettings(), "service")

@@ -1,4 +1,5 @@
-"""Every Prometheus metric of the service; the rules and dashboards in monitoring/ use these names."""
+"""Prometheus metrics of the service beside those of the model (detector/metrics.py); the rules and dashboards in
+monitoring/ use these names."""
 
 import os
 from pathlib import Path
@@ -6,7 +7,8 @@ from pathlib import Path
 import psutil
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+from headhunt_svc.detector.metrics import SECONDS
+
 SCORES = tuple(i / 20 for i in range(1, 21))
 MAX_CAMERAS = 200  # a label costs memory: further cameras share the label "other"
 
@@ -18,12 +20,6 @@ STAGE_SECONDS = Histogram(
 QUEUE_DEPTH = Gauge("headhunt_queue_depth", "Videos that wait to be scored.", multiprocess_mode="livesum")
 QUEUE_WAIT_SECONDS = Histogram("headhunt_queue_wait_seconds", "How long a video waited.", buckets=SECONDS)
 VIDEOS_ACTIVE = Gauge("headhunt_videos_active", "Videos being scored.", multiprocess_mode="livesum")
-SEGMENTS = Counter("headhunt_segments", "Segments scored.")
-BATCH_SEGMENTS = Histogram(
-    "headhunt_batch_segments", "Segments in one model call.", buckets=(1, 2, 4, 8, 12, 16, 24, 32, 64, 128)
-)
-MODEL_SECONDS = Histogram("headhunt_model_seconds", "One model call.", buckets=SECONDS)
-GPU_MEMORY_BYTES = Gauge("headhunt_gpu_memory_bytes", "Allocated on the GPU.", multiprocess_mode="livesum")
 MEMORY_RESERVED_BYTES = Gauge(
     "headhunt_memory_reserved_bytes", "Reserved for the videos being scored.", multiprocess_mode="livesum"
 )

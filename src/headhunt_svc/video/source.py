@@ -44,7 +44,8 @@ class VideoState:
     n_frames: decoded so far. duration_s: of the whole video; 0 until it was read to its end.
     repaired_times: frames without a timestamp, or not after the one before; placed one step after it.
     unfinished: what is missing at the file's end, if anything. stream: the number of the video stream in the file;
-    streams: those of all its video streams.
+    streams: those of all its video streams. is_live: its pictures come in real time, so each segment goes through the
+    model at once, and nothing is read ahead.
     """
 
     fps: float = 0.0
@@ -58,6 +59,7 @@ class VideoState:
     unfinished: str | None = None
     stream: int = 0
     streams: tuple[int, ...] = (0,)
+    is_live: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,8 +9,8 @@ import torch
 
 from headhunt_svc.detector.batches import PixelBatch, TimedSegment
 from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.runner import Runner
 from headhunt_svc.model.extractor import Frames, VisionCache
-from headhunt_svc.serve.runner import Runner
 from headhunt_svc.types import FrameSpan, HeadRef, Scorer, Segment
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from headhunt_svc.detector import metrics
 from headhunt_svc.detector.batches import FeatureBatch, PixelBatch
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.model.extractor import VisionCache
-from headhunt_svc.serve import metrics
 
 _APART = 1 << 40  # frame numbers of different videos in one batch must differ: the model looks at each frame once
 

@@ -14,13 +14,17 @@ import pytest
 import yaml
 
 from conftest import HEADHUNT, ROOT, STAGES, headhunt, write_video
+from headhunt_svc.events.store import EventStore
 from headhunt_svc.serve.api import create_app
+from headhunt_svc.settings import EventSettings
 from headhunt_svc.studies.figures import summary, with_interval, words
+from helpers.events import new
 from helpers.server import Server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-OWN_FOOTAGE, RESULTS, SERVICE, JOBS = (
-    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("own-footage", "results", "service", "jobs")
+PAGES = ("own-footage", "results", "service", "jobs", "events")
+OWN_FOOTAGE, RESULTS, SERVICE, JOBS, EVENTS = (
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in PAGES
 )
 
 
@@ -55,7 +59,7 @@ def test_the_installed_command(project: Path) -> None:
 
 CURLS = [
     line.split("  #")[0].strip()
-    for text in (README, SERVICE, JOBS)
+    for text in (README, SERVICE, JOBS, EVENTS)
     for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     for line in block.splitlines()
     if line.startswith("curl ")
@@ -71,14 +75,24 @@ def job(server: Server, footage: Path) -> str:
     return str(made.json()["job_id"])
 
 
+@pytest.fixture(scope="module")
+def event(server: Server, footage: Path) -> str:
+    """A stored event with a picture and a clip."""
+    with EventStore.open(EventSettings(folder=server.home / "events")) as store:
+        record = store.add(new(camera="yard"), merge_s=0, picture=b"a picture")
+        return store.attach_clip(record.id, write_video(footage / "event.mp4", 10)).id
+
+
 @pytest.mark.parametrize("command", CURLS)
-def test_curl_commands(project: Path, server: Server, footage: Path, job: str, command: str) -> None:
+def test_curl_commands(project: Path, server: Server, footage: Path, job: str, event: str, command: str) -> None:
     for folder in (project, footage):
         write_video(folder / "yard.mp4", 40)
     picture = base64.b64encode(bytes(96 * 96 * 3)).decode()
     segment = {"width": 96, "height": 96, "fps": 10, "frames": [picture] * 8}
     (project / "segment.json").write_text(json.dumps(segment))
-    for name, here in (("http://127.0.0.1:3000", server.url), ("/srv/footage", str(footage)), ("/JOB", f"/{job}")):
+    served = {"http://127.0.0.1:3000": server.url, "/srv/footage": str(footage)}
+    names = {**served, "/JOB": f"/{job}", "/EVENT": f"/{event}"}
+    for name, here in names.items():
         command = command.replace(name, here)
     done = subprocess.run(
         [*shlex.split(command), "--fail-with-body", "-sS"], cwd=project, capture_output=True, text=True, timeout=60
@@ -89,7 +103,7 @@ def test_curl_commands(project: Path, server: Server, footage: Path, job: str, c
 def test_every_route_has_a_curl_line() -> None:
     paths = [f"/v1{path}" for path in create_app().openapi()["paths"]]
     for path in (*paths, "/v1/openapi.json", "/readyz"):
-        asked = re.escape(path).replace(r"\{job_id\}", "JOB") + r"['? ]"
+        asked = re.escape(path).replace(r"\{job_id\}", "JOB").replace(r"\{event_id\}", "EVENT") + r"['? ]"
         assert any(re.search(asked, f"{c} ") for c in CURLS), path
 
 

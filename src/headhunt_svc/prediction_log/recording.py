@@ -118,7 +118,7 @@ class PassRows:
         self._log, self._metadata, self._point = log, metadata, point
         self._names, self._recorded = {**names, "detector_id": metadata.detector_id}, recorded
         self._radius = int(TRUNCATE * point.sigma_segments + 0.5)
-        self._raw: list[float] = []
+        self._raw: list[float] = []  # of segments that smoothing still needs: memory does not grow with the video
         self._edges: list[tuple[float, float]] = []  # of the same segments, in seconds
         self._rows: list[dict[str, Any]] = []  # of segments whose smoothed score is not final yet
 
@@ -174,6 +174,8 @@ class PassRows:
         ready, self._rows = self._rows[:n], self._rows[n:]
         for row, score in zip(ready, smoothed[start - base : stop - base].tolist(), strict=True):
             row |= {"smoothed": score, "in_event": score > self._point.threshold}
+        unneeded = max(stop - self._radius, 0)
+        del self._raw[:unneeded], self._edges[:unneeded]
         self._log.put(self._metadata, pa.Table.from_pylist(ready, schema=COLUMNS))
 
 

@@ -272,3 +272,16 @@ def test_the_log_of_a_real_folder_is_closed_with_the_recording(tmp_path: Path) -
     with closing(recorder_of(settings)) as active:
         list(active.record(fake_detector(), "yard/a.mp4", generator(cut([0.1] * 5, 2)), recorded=START))
     assert list((tmp_path / "log").glob("day=2026-03-01/camera=yard/*.parquet"))
+
+
+@pytest.mark.parametrize("smoothing", ["causal", "offline"])
+def test_a_pass_that_lasts_for_weeks_does_not_grow(smoothing: Any) -> None:
+    log, point = Tables(), OperatingPoint(1.0, 0.5, smoothing)
+    detector = fake_detector(point)
+    names = {"camera": "c", "video": "v", "pass_id": "p"}
+    rows = PassRows(log, metadata_of(detector, point, "none"), point, names, None)  # type: ignore[arg-type]
+    sizes = []
+    for i in range(200):
+        rows.add(batch([i / 200], i))
+        sizes.append(len(rows._raw) + len(rows._edges) + len(rows._rows))
+    assert max(sizes[100:]) <= max(sizes[:20])

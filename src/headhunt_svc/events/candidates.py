@@ -73,12 +73,17 @@ class Candidates:
         heads: tuple[HeadRef, ...],
         take: Callable[[int], bytes | None],
         span_s: tuple[float, float] | None = None,
+        merge_s: float = 0.0,
+        sample_over: int | None = None,
     ) -> None:
         """take: the picture of a segment of this index, which is asked for once.
 
-        span_s: where somebody says that the one event is, whatever the scores are.
+        span_s: where somebody says that the one event is, whatever the scores are. merge_s: runs that are closer are
+        one. sample_over: normal segments are sampled from about so many of the last ones; by default from all.
         """
-        self._span_s = span_s
+        self._span_s, self._merge_s, self._sample_over = span_s, merge_s, sample_over
+        self._is_above = False  # the last segment, so that the run goes on if the next one follows
+        self._reached_s = 0.0
         self._point, self._detector_id, self._heads, self._take = point, detector_id, heads, take
         half = len(kernel(point.sigma_segments)) // 2
         self._behind, self._ahead = half, 0 if point.smoothing == "causal" else half
@@ -91,14 +96,15 @@ class Candidates:
         self._n_normal = 0
         self._random = random.Random(detector_id)  # the same sample of the same video
 
-    def add(self, batch: ScoredBatch) -> None:
-        """The next segments."""
+    def add(self, batch: ScoredBatch, offset_s: float = 0.0) -> None:
+        """The next segments. offset_s: is added to their times."""
         for i, timed in enumerate(batch.segments):
             raw = float(batch.raw[i])
+            edges = timed.start_s + offset_s, timed.stop_s + offset_s
             self._raw.append(raw)
-            self._edges.append((timed.start_s, timed.stop_s))
+            self._edges.append(edges)
             parts = tuple(batch.contributions[i].tolist())
-            where = (timed.segment.index, timed.start_s, timed.stop_s)
+            where = (timed.segment.index, *edges)
             self._waiting.append(_Scored(*where, raw, parts, np.array(batch.features[i])))
         self._settle(len(self._waiting) - self._ahead)
 
@@ -123,27 +129,55 @@ class Candidates:
 
     def _place(self, segment: _Scored, smoothed: float, follows: bool) -> None:
         picture = self._take(segment.index)
+        self._reached_s = segment.stop_s
         is_above = smoothed > self._point.threshold
         is_event = is_above
         if self._span_s is not None:
             is_event = segment.start_s < self._span_s[1] and self._span_s[0] < segment.stop_s
+        follows, self._is_above = follows and self._is_above, is_event
         if not is_event:
-            self._open = None
             if not is_above:
                 self._sample(segment)
             return
-        if self._open is None or not follows:
+        if self._open is None or not (follows or segment.start_s - self._open.stop_s < self._merge_s):
             self._open = Run(segment.start_s, segment.stop_s)
             self._runs.append(self._open)
         self._open.add(segment, smoothed, picture)
 
     def _sample(self, segment: _Scored) -> None:
-        """Every normal segment has the same chance to be in the sample (reservoir sampling)."""
+        """Every normal segment has the same chance to be in the sample (reservoir sampling).
+
+        With sample_over a new one always has the same chance to come in, so old ones go.
+        """
         self._n_normal += 1
+        if self._sample_over is not None:
+            self._n_normal = min(self._n_normal, self._sample_over)
         if len(self._normal) < NORMAL_SEGMENTS:
             self._normal.append(segment)
         elif (place := self._random.randrange(self._n_normal)) < NORMAL_SEGMENTS:
             self._normal[place] = segment
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All of them in order, except those that are forgotten."""
+        return tuple(self._runs)
+
+    @property
+    def is_above(self) -> bool:
+        """Does the last segment belong to an event?"""
+        return self._is_above
+
+    def is_over(self, run: Run) -> bool:
+        """Can no segment that comes belong to this run?"""
+        if run is not self._open:
+            return True
+        return not self._is_above and self._reached_s - run.stop_s >= self._merge_s
+
+    def forget(self, run: Run) -> None:
+        """Keep a run no longer; no further segment belongs to it."""
+        self._runs.remove(run)
+        if self._open is run:
+            self._open = None
 
     def run(self, start_s: float, stop_s: float) -> Run | None:
         """The run of an event of the report; the last bits of smoothed scores may differ, so the one that overlaps."""

@@ -1,7 +1,9 @@
 """The head features of an event and of normal segments beside it: what feedback can learn from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -15,7 +17,8 @@ from headhunt_svc.types import HeadRef
 class EventFeatures:
     """Outputs of the expert heads, whole, for segments of the event and for a sample of normal segments of its video.
 
-    start_s: when each segment of the event begins, in seconds from the video's first picture; normal_start_s likewise.
+    start_s: when each segment of the event begins, in seconds from the video's first picture (of a live
+    camera: from the first one since it is watched); normal_start_s likewise.
     raw, normal_raw: raw scores.
     """
 
@@ -49,12 +52,21 @@ def load_features(path: Path) -> EventFeatures:
 
 
 def joined(first: EventFeatures, more: EventFeatures) -> EventFeatures:
-    """The features of an event that has become longer: all of its segments, and the normal ones of both.
+    """The features of an event that has become longer: all of its segments, and the normal ones of both, each once.
 
     Raises:
         ArtifactError: they are of different heads.
     """
     if (first.detector_id, first.heads) != (more.detector_id, more.heads):
         raise ArtifactError("the features of one event are of different detectors")
-    arrays = {name: np.concatenate([getattr(first, name), getattr(more, name)]) for name in _ARRAYS}
+    arrays: dict[str, Any] = {}
+    for names in (_ARRAYS[:3], _ARRAYS[3:]):
+        later = {_row(more, names, i) for i in range(len(getattr(more, names[0])))}
+        new = [i for i in range(len(getattr(first, names[0]))) if _row(first, names, i) not in later]
+        arrays |= {name: np.concatenate([getattr(first, name)[new], getattr(more, name)]) for name in names}
     return EventFeatures(first.detector_id, first.heads, **arrays)
+
+
+def _row(features: EventFeatures, names: Sequence[str], i: int) -> tuple[bytes, ...]:
+    """All that is known about one segment: equal only for the same one."""
+    return tuple(getattr(features, name)[i].tobytes() for name in names)

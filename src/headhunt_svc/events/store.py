@@ -4,11 +4,10 @@ Every change is one transaction. Files are written before the row that names the
 missing; what a crash leaves behind is removed by `purge`.
 """
 
-import secrets
-import time
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeAlias
@@ -28,41 +27,28 @@ from headhunt_svc.events.records import (
     EventState,
     Mark,
     NewEvent,
-    TimeBasis,
     place_of,
     plain,
 )
 from headhunt_svc.events.retention import Purged, purge
+from headhunt_svc.events.rows import conditions, grow, insert, near, record_of
 from headhunt_svc.events.tables import EventRow, MarkRow, PartRow
 from headhunt_svc.names import printable
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.sql import WRITES, database_errors
 
+logger = logging.getLogger(__name__)
 PAGE = 100
 _KEYS = 500  # in one query
 Records: TypeAlias = list[EventRecord]  # the class has a method `list`
 Marks: TypeAlias = list[Mark]
-Change = Literal["opened", "grew", "closed"]
+Change = Literal["opened", "grew", "closed", "joined"]
 Listener = Callable[[Session, EventRecord, Change], None]  # called within the transaction of the change
 _CAMERA_LOCK = 7_411_902  # the class of PostgreSQL's advisory locks of cameras
 
 
 class NoSuchEventError(ConfigError):
     """No event has this id."""
-
-
-def new_id() -> str:
-    """An id that sorts by time: a UUID of version 7 (RFC 9562), which Python has from 3.14 on."""
-    number = int(time.time() * 1000) << 80 | secrets.randbits(80)
-    number = number & ~(0xF << 76) | 0x7 << 76
-    text = f"{number & ~(0x3 << 62) | 0x2 << 62:032x}"
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-
-
-def record_of(row: EventRow) -> EventRecord:
-    """A row as a record."""
-    fields = {name: getattr(row, name) for name in EventRecord.model_fields if name not in ("contributions", "clip")}
-    return EventRecord(**fields, contributions=tuple(row.contributions), clip=row.clip is not None)
 
 
 class EventStore:
@@ -116,11 +102,13 @@ class EventStore:
         self,
         event: NewEvent,
         *,
-        merge_s: float,
+        merge_s: float | None,
         picture: bytes | None = None,
         features: EventFeatures | None = None,
     ) -> EventRecord:
         """Store an event, or make it part of the camera's event that is closer than merge_s; returns what is stored.
+
+        merge_s: None: it belongs to no other, however close.
 
         An event whose key is there already changes nothing. Only events of one detector are joined, and those of
         different files only where their times can be compared (TimeBasis.compares_files).
@@ -132,16 +120,16 @@ class EventStore:
             part = session.get(PartRow, event.key)
             if part is not None:
                 return record_of(self._row(session, part.event_id))
-            near = self._near(session, event, merge_s)
-            row = near[0] if near else self._insert(session, event)
+            others = [] if merge_s is None else near(session, event, merge_s)
+            row = others[0] if others else insert(session, event)
             session.add(PartRow(key=event.key, event_id=row.id))
-            if not near:
+            if not others:
                 self._write_files(row, picture, features, True)
                 return self._tell(session, row, "opened")
             was_open = row.stop is None
-            for other in near[1:]:
+            for other in others[1:]:
                 self._absorb(session, row, other)
-            is_higher = self._grow(row, event)
+            is_higher = grow(row, event)
             self._write_files(row, picture, features, is_higher)
             change: Change = "closed" if was_open and row.stop is not None else "grew"
             return self._tell(session, row, "opened" if row.stop is None and not was_open else change)
@@ -159,6 +147,8 @@ class EventStore:
     ) -> EventRecord:
         """An open event goes on, at least until `stop`; peak and what belongs to it count where the score is higher.
 
+        features: instead of those that it has.
+
         Raises:
             NoSuchEventError: there is none of this id.
         """
@@ -166,14 +156,17 @@ class EventStore:
             row = self._row(session, event_id, for_update=True)
             if row.stop is not None:
                 row.stop = max(row.stop, stop)
+            row.seen = max(row.seen, stop)
             is_higher = score > row.score
             if is_higher:
                 row.score, row.peak, row.contributions = score, peak, list(contributions)
-            self._write_files(row, picture, features, is_higher)
+            self._write_files(row, picture, features, is_higher, replaces=True)
             return self._tell(session, row, "grew")
 
-    def close(self, event_id: str, *, stop: datetime, interrupted: bool = False) -> EventRecord:
+    def close(self, event_id: str, *, stop: datetime | None, interrupted: bool = False) -> EventRecord:
         """An open event has ended. interrupted: what scored it ended first. One that is closed stays as it is.
+
+        stop: None: as far as it is known to go.
 
         Raises:
             NoSuchEventError: there is none of this id.
@@ -182,7 +175,8 @@ class EventStore:
             row = self._row(session, event_id, for_update=True)
             if row.stop is not None:
                 return record_of(row)
-            row.stop, row.interrupted = max(stop, row.start), interrupted
+            row.stop, row.interrupted = max(stop or row.seen, row.start), interrupted
+            row.seen = row.stop
             return self._tell(session, row, "closed")
 
     def attach_clip(self, event_id: str, path: Path) -> EventRecord:
@@ -210,7 +204,7 @@ class EventStore:
 
     def list(self, which: EventFilter = EventFilter(), after: str | None = None, limit: int = PAGE) -> Records:
         """Events, the latest first. after: the cursor of the last one of the page before. Raises ConfigError."""
-        query = sa.select(EventRow).where(*_conditions(which))
+        query = sa.select(EventRow).where(*conditions(which))
         if after is not None:
             start, event_id = place_of(after)
             query = query.where(
@@ -228,9 +222,11 @@ class EventStore:
                 key for page in pages for key in session.scalars(sa.select(PartRow.key).where(PartRow.key.in_(page)))
             }
 
-    def open_events(self) -> Records:
-        """Events that have not ended."""
+    def open_events(self, seen_before: datetime | None = None) -> Records:
+        """Events that have not ended. seen_before: only those that are not known to go on at this time or later."""
         query = sa.select(EventRow).where(EventRow.stop.is_(None)).order_by(EventRow.start, EventRow.id)
+        if seen_before is not None:
+            query = query.where(EventRow.seen < seen_before)
         with self._session() as session:
             return [record_of(row) for row in session.scalars(query)]
 
@@ -312,61 +308,14 @@ class EventStore:
             raise NoSuchEventError(f"there is no event {event_id!r}: `headhunt events list` shows which there are")
         return row
 
-    def _near(self, session: Session, event: NewEvent, merge_s: float) -> "Sequence[EventRow]":
-        """The events that this one belongs to: first one that a person has marked, then the earliest."""
-        distance = timedelta(seconds=merge_s)
-        conditions = [
-            EventRow.camera == event.camera,
-            EventRow.detector_id == event.detector_id,
-            sa.or_(EventRow.stop.is_(None), EventRow.stop > event.start - distance),
-        ]
-        if event.stop is not None:
-            conditions.append(EventRow.start < event.stop + distance)
-        of_this_file = EventRow.video_id == event.video_id
-        if event.time_basis.compares_files:
-            comparable = [basis.value for basis in TimeBasis if basis.compares_files]
-            conditions.append(sa.or_(of_this_file, EventRow.time_basis.in_(comparable)))
-        else:
-            conditions += [of_this_file, EventRow.time_basis == event.time_basis.value]
-        is_new = EventRow.state == EventState.NEW.value
-        query = sa.select(EventRow).where(*conditions).order_by(is_new, EventRow.start, EventRow.id)
-        return session.scalars(query).all()
-
-    def _insert(self, session: Session, event: NewEvent) -> EventRow:
-        fields = event.model_dump()
-        fields |= {"contributions": list(event.contributions), "time_basis": event.time_basis.value}
-        row = EventRow(
-            **fields,
-            id=new_id(),
-            created=datetime.now(UTC),
-            state=EventState.NEW.value,
-            note="",
-            picture=False,
-            features=False,
-            interrupted=False,
-            media_bytes=0,
-        )
-        session.add(row)
-        session.flush()
-        return row
-
-    def _grow(self, row: EventRow, event: NewEvent) -> bool:
-        """Make an event reach as far as one that belongs to it; returns whether that one's peak is the higher one."""
-        row.start = min(row.start, event.start)
-        row.stop = None if row.stop is None or event.stop is None else max(row.stop, event.stop)
-        is_higher = event.score > row.score
-        if is_higher:
-            row.score, row.peak, row.contributions = event.score, event.peak, list(event.contributions)
-            row.description = event.description or row.description
-        return is_higher
-
     def _absorb(self, session: Session, row: EventRow, other: EventRow) -> None:
-        """Two events that a third one joins become one."""
+        """Two events that a third one joins become one; a listener is told of the one that is gone ("joined")."""
         row.start = min(row.start, other.start)
         row.stop = None if row.stop is None or other.stop is None else max(row.stop, other.stop)
+        row.seen = max(row.seen, other.seen)
         row.interrupted = row.interrupted or other.interrupted
         row.note = "\n".join(note for note in (row.note, other.note) if note)
-        features = load_features(self.media.path(other.id, ".safetensors")) if other.features else None
+        features = self._stored_features(other)
         if other.score > row.score:
             row.score, row.peak, row.contributions = other.score, other.peak, other.contributions
             picture = self.media.path(other.id, ".jpg").read_bytes() if other.picture else None
@@ -375,38 +324,42 @@ class EventStore:
             self._write_files(row, None, features, False)
         for table in (PartRow, MarkRow):
             session.execute(sa.update(table).where(table.event_id == other.id).values(event_id=row.id))
+        self._tell(session, other, "joined")
         session.delete(other)
         session.flush()
 
     def _write_files(
-        self, row: EventRow, picture: bytes | None, features: EventFeatures | None, is_higher: bool
+        self,
+        row: EventRow,
+        picture: bytes | None,
+        features: EventFeatures | None,
+        is_higher: bool,
+        replaces: bool = False,
     ) -> None:
-        """Write an event's picture, where its peak is the highest, and add the features to those that it has."""
+        """Write an event's picture, where its peak is the highest, and add the features to those that it has.
+
+        replaces: they come instead.
+        """
         if picture is not None and (is_higher or not row.picture):
             self.media.write(row.id, ".jpg", picture)
             row.picture = True
         if features is not None:
-            path = self.media.path(row.id, ".safetensors")
-            save_features(path, joined(load_features(path), features) if row.features else features)
+            stored = None if replaces else self._stored_features(row)
+            save_features(
+                self.media.path(row.id, ".safetensors"), features if stored is None else joined(stored, features)
+            )
             row.features = True
         self._count_media(row)
+
+    def _stored_features(self, row: EventRow) -> EventFeatures | None:
+        """The features of a row; None if it has none, or a damaged file of them, which the log names."""
+        path = self.media.path(row.id, ".safetensors")
+        try:
+            return load_features(path) if row.features else None
+        except ArtifactError as exc:
+            logger.warning("%s: %s", path, exc)
+            return None
 
     def _count_media(self, row: EventRow) -> None:
         suffixes = [suffix for suffix in (row.clip, ".jpg" if row.picture else None) if suffix is not None]
         row.media_bytes = sum(self.media.size(row.id, suffix) for suffix in suffixes)
-
-
-def _conditions(which: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
-    equal = {
-        EventRow.camera: which.camera,
-        EventRow.state: None if which.state is None else which.state.value,
-        EventRow.detector_id: which.detector_id,
-        EventRow.origin: which.origin,
-    }
-    yield from (column == value for column, value in equal.items() if value is not None)
-    if which.since is not None:
-        yield EventRow.start >= which.since
-    if which.until is not None:
-        yield EventRow.start < which.until
-    if which.min_score is not None:
-        yield EventRow.score >= which.min_score

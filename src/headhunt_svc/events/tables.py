@@ -11,7 +11,7 @@ from headhunt_svc.storage.sql import Base, UtcTime
 
 
 class EventRow(Base):
-    """An event. clip: the ending of its file. media_bytes: of picture and clip."""
+    """An event. clip: the ending of its file. media_bytes: of picture and clip. seen: as far as it is known to go."""
 
     __tablename__ = "events"
 
@@ -21,6 +21,7 @@ class EventRow(Base):
     video_id: Mapped[str] = mapped_column(String(MOST_ID))
     start: Mapped[datetime] = mapped_column(UtcTime)
     stop: Mapped[datetime | None] = mapped_column(UtcTime)
+    seen: Mapped[datetime] = mapped_column(UtcTime)
     peak: Mapped[datetime] = mapped_column(UtcTime)
     time_basis: Mapped[str] = mapped_column(String(16))
     time_zone: Mapped[str] = mapped_column(String(64))

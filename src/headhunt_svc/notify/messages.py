@@ -38,8 +38,9 @@ class MessageKind(StrEnum):
 class Message(BaseModel):
     """One message. id: of the event or alarm, the same when it begins and when it ends.
 
-    phase: has it begun or ended? link: the path of it below the service's address. held_back: how many of this
-    camera's messages were left out before this one, because of cooldown or quiet hours.
+    phase: has it begun or ended? An event that is over when it is stored has one message: it has begun, with a stop.
+    link: the path of it below the service's address. held_back: how many of this camera's messages were left out
+    before this one, because of cooldown or quiet hours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +72,8 @@ class Message(BaseModel):
         if self.kind is MessageKind.TEST:
             return "headhunt: test message"
         if self.kind is MessageKind.EVENT:
-            return f"{subject}: event {'has begun' if self.phase == 'begin' else 'has ended'}"
+            begun = "has begun" if self.stop is None else "was found"  # in a file: it is over
+            return f"{subject}: event {begun if self.phase == 'begin' else 'has ended'}"
         what = {MessageKind.DRIFT: "drift", MessageKind.SILENCE: "no pictures", MessageKind.LOG: "log stopped"}
         return f"{subject}: {what[self.kind]}" if self.phase == "begin" else f"resolved: {subject}: {what[self.kind]}"
 

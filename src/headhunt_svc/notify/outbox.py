@@ -79,6 +79,17 @@ class Outbox:
                 self._put_one(session, message, channel, policy or Policy(), moment)
         session.flush()
 
+    def put_end(
+        self, session: Session, message: Message, channels: Sequence[str] = (), now: datetime | None = None
+    ) -> None:
+        """Put in that something has ended: for every channel that its beginning was put in for.
+
+        channels: others that are told, too.
+        """
+        query = sa.select(DeliveryRow.channel).where(DeliveryRow.delivery_id == f"{message.id}/begin")
+        begun = session.scalars(query.order_by(DeliveryRow.id)).all()
+        self.put(session, message, [*begun, *channels], now=now)
+
     def _put_one(self, session: Session, message: Message, channel: str, policy: Policy, now: datetime) -> None:
         held_back = self._reason_to_hold_back(session, message, channel, policy, now)
         if held_back is None and message.kind is MessageKind.EVENT and message.phase == "begin":

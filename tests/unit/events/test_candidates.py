@@ -7,23 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headhunt_svc.detector.batches import ScoredBatch, TimedSegment, located
+from headhunt_svc.detector.batches import ScoredBatch, located
 from headhunt_svc.events.candidates import MOST_SEGMENTS, NORMAL_SEGMENTS, Candidates
-from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Segment, Smoothing
+from headhunt_svc.types import HeadRef, OperatingPoint, Smoothing
+from helpers.scored import scored_batches
 
 HEADS = (HeadRef(0, 1),)
-
-
-def batches(raw: np.ndarray, size: int, holes: frozenset[int] = frozenset()) -> list[ScoredBatch]:
-    """Segments of a second, whose features are their number; behind those in `holes`, ten seconds are missing."""
-    starts = np.cumsum([0.0] + [1.0 + 10 * (i in holes) for i in range(len(raw) - 1)])
-    timed = [
-        TimedSegment(Segment("v", i, FrameSpan(int(s), int(s) + 1), (int(s),)), s, s + 1)
-        for i, s in enumerate(starts.tolist())
-    ]
-    values = np.arange(len(raw), dtype=np.float32).reshape(-1, 1, 1)
-    places = [slice(i, i + size) for i in range(0, len(raw), size)]
-    return [ScoredBatch(tuple(timed[p]), values[p], raw[p], raw[p, None]) for p in places]
 
 
 def follow(parts: list[ScoredBatch], point: OperatingPoint, **more: Any) -> tuple[Candidates, list[int]]:
@@ -52,7 +41,7 @@ def test_every_event_has_its_segments_and_its_peak(
     raw: list[float], size: int, sigma: float, threshold: float, smoothing: Smoothing, holes: frozenset[int]
 ) -> None:
     point = OperatingPoint(sigma, threshold, smoothing)
-    parts = batches(np.array(raw), size, holes)
+    parts = scored_batches(np.array(raw), size, holes)
     segments = [s for part in parts for s in part.segments]
     smoothed, events = located(segments, np.array(raw), point)
     if np.isclose(smoothed, threshold, atol=1e-9).any():
@@ -76,14 +65,14 @@ def test_every_event_has_its_segments_and_its_peak(
 
 
 def test_no_run_beside_the_events() -> None:
-    candidates, _ = follow(batches(np.array([0, 0, 0.9, 0.9, 0]), 2), OperatingPoint(0.0, 0.5))
+    candidates, _ = follow(scored_batches(np.array([0, 0, 0.9, 0.9, 0]), 2), OperatingPoint(0.0, 0.5))
     assert candidates.run(0.0, 2.0) is None
     assert candidates.run(3.9, 9.0) is not None
 
 
 def test_a_long_event_keeps_some_of_its_segments_and_a_long_video_a_sample() -> None:
     n = 5 * MOST_SEGMENTS
-    candidates, _ = follow(batches(np.full(n, 0.9), 64), OperatingPoint(1.0, 0.5))
+    candidates, _ = follow(scored_batches(np.full(n, 0.9), 64), OperatingPoint(1.0, 0.5))
     run = candidates.run(0, n)
     assert run is not None
     kept = candidates.features(run).values.ravel()
@@ -91,7 +80,7 @@ def test_a_long_event_keeps_some_of_its_segments_and_a_long_video_a_sample() -> 
     assert set(np.diff(kept)) == {8.0}
     raw = np.zeros(3000)
     raw[1500] = 0.9
-    candidates, _ = follow(batches(raw, 64), OperatingPoint(0.0, 0.5))
+    candidates, _ = follow(scored_batches(raw, 64), OperatingPoint(0.0, 0.5))
     run = candidates.run(1500, 1501)
     assert run is not None
     normal = candidates.features(run).normal.ravel()
@@ -102,7 +91,7 @@ def test_a_long_event_keeps_some_of_its_segments_and_a_long_video_a_sample() -> 
 
 def test_a_span_that_somebody_states_is_the_event() -> None:
     raw = np.array([0.1, 0.2, 0.3, 0.2, 0.9, 0.1])
-    candidates, _ = follow(batches(raw, 2), OperatingPoint(0.0, 0.5), span_s=(1.5, 3.5))
+    candidates, _ = follow(scored_batches(raw, 2), OperatingPoint(0.0, 0.5), span_s=(1.5, 3.5))
     run = candidates.run(1.5, 3.5)
     assert run is not None
     assert (run.start_s, run.stop_s, run.peak, run.peak_s, run.picture) == (1, 4, 0.3, 2.5, b"2")

@@ -19,7 +19,8 @@ from alembic.runtime.migration import MigrationContext
 from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.events.database import connect
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
-from headhunt_svc.events.store import Change, EventStore, NoSuchEventError, new_id
+from headhunt_svc.events.rows import new_id
+from headhunt_svc.events.store import Change, EventStore, NoSuchEventError
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.sql import Base
 from headhunt_svc.types import HeadRef

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("video_id", sa.String(16_384), nullable=False),
         sa.Column("start", TIME, nullable=False),
         sa.Column("stop", TIME),
+        sa.Column("seen", TIME, nullable=False),
         sa.Column("peak", TIME, nullable=False),
         sa.Column("time_basis", sa.String(16), nullable=False),
         sa.Column("time_zone", sa.String(64), nullable=False),

@@ -77,6 +77,12 @@ class Clock:
         """The time of a timestamp near the last picture's; None before the first picture."""
         return max(timestamp - self.origin_s, 0.0) if self._n else None
 
+    def forget(self, most: int) -> None:
+        """Keep only the last holes and discontinuities, and no lengths of steps: for streams without an end."""
+        del self.holes[:-most], self.discontinuities[:-most]
+        self._steps.clear()
+        self._sums_s.clear()
+
     def lose(self, timestamp: float) -> None:
         """Note a picture that is lost: if the clock jumps behind it, the time that it took is not lost, too."""
         time_s = self.seconds(timestamp)

@@ -70,7 +70,7 @@ def open_stream(
     try:
         container = av.open(address.url, format=kind, options=options, timeout=(timeout_s, timeout_s))
     except (av.error.FFmpegError, OSError, ValueError) as exc:
-        reason = _reason(exc, time.monotonic() - started >= timeout_s, timeout_s)
+        reason = reason_of(exc, time.monotonic() - started >= timeout_s, timeout_s)
         raise VideoOpenError(f"{address.shown}: {reason}") from None  # FFmpeg's error holds the password
     streams = container.streams.video
     codec = streams[0].codec_context if streams else None
@@ -103,7 +103,7 @@ def first_picture(address: StreamAddress, timeout_s: float) -> StreamPicture:
                     )
         except av.error.FFmpegError as exc:
             late = time.monotonic() > deadline
-            raise VideoDecodeError(f"{address.shown}: {_reason(exc, late, timeout_s)}") from None
+            raise VideoDecodeError(f"{address.shown}: {reason_of(exc, late, timeout_s)}") from None
     raise VideoDecodeError(f"{address.shown}: it answers, but ends before its first picture")
 
 
@@ -115,7 +115,7 @@ def _pictures(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
         return []
 
 
-def _reason(exc: Exception, late: bool, timeout_s: float) -> str:
+def reason_of(exc: Exception, late: bool, timeout_s: float) -> str:
     """Why FFmpeg failed, without the address that its own message holds."""
     for kind, reason in _REASONS:
         if isinstance(exc, kind):

@@ -334,4 +334,6 @@ def _eta_s(tallies: Sequence[Tally], n_left: int) -> float | None:
     n_done = sum(t.n for t in tallies if t.status == "SUCCESS")
     if not n_left:
         return 0.0
-    return n_left * (time.time() - min(starts) / 1000) / n_done if n_done and starts else None
+    if not n_done or not starts:
+        return None
+    return n_left * max(time.time() - min(starts) / 1000, 0.0) / n_done  # a clock that was set back tells nothing

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from dbos import DBOS, DBOSPortableJSONSerializer, EnqueueOptions
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from headhunt_svc.errors import ConfigError, OutputError, UnreachableError, reason_of
+from headhunt_svc.errors import OutputError, UnreachableError, reason_of
 from headhunt_svc.jobs.models import State
 from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.sql import parsed_url
 
 VERSION = "jobs-3"  # of the workflows' arguments: a worker takes only what it understands
 JOBS, WEBHOOKS = "jobs", "webhooks"
@@ -66,19 +66,18 @@ def migrate(settings: JobSettings) -> str:
     """Create or update the tables of the database; returns its URL.
 
     Raises:
-        ConfigError: not a database URL. UnreachableError: it does not answer. OutputError: the folder cannot be made.
+        ConfigError: not the URL of SQLite or PostgreSQL. UnreachableError: it does not answer.
+        OutputError: the folder cannot be made.
     """
     url = settings.database_url
+    parsed = parsed_url(url, "HEADHUNT_JOBS_DATABASE")
     try:
-        parsed = make_url(url)
         with database_errors():
             if parsed.get_backend_name() == "sqlite":
                 settings.folder.mkdir(parents=True, exist_ok=True)
                 with closing(sqlite3.connect(str(parsed.database), timeout=30)) as db:
                     db.execute("PRAGMA journal_mode=WAL")  # readers do not wait for writers; stays with the file
             DBOS.migrate(url)
-    except ArgumentError as exc:
-        raise ConfigError("HEADHUNT_JOBS_DATABASE is no database URL: postgresql://user:password@host/name") from exc
     except OSError as exc:
         raise OutputError(f"cannot make {settings.folder} ({exc.strerror}): set HEADHUNT_JOBS_FOLDER") from exc
     return url

@@ -70,26 +70,36 @@ def database_errors() -> Iterator[None]:
         ) from exc
 
 
-def open_engine(url: str, setting: str) -> Engine:
-    """An engine for SQLite or PostgreSQL; connects later. setting: where the URL comes from, for messages.
+def parsed_url(url: str, setting: str) -> sa.URL:
+    """The URL of a database in its parts. setting: where it comes from, for messages.
 
     Raises:
-        ConfigError: not such a URL, or its driver is not installed.
+        ConfigError: not the URL of SQLite or PostgreSQL.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as exc:
         raise ConfigError(f"{setting} is no database URL: postgresql://user:password@host/name") from exc
     backend = parsed.get_backend_name()
-    if backend == "postgresql":
+    if backend not in ("sqlite", "postgresql"):
+        raise ConfigError(f"{setting}: {backend} is neither sqlite nor postgresql")
+    return parsed
+
+
+def open_engine(url: str, setting: str) -> Engine:
+    """An engine for SQLite or PostgreSQL; connects later. setting: where the URL comes from, for messages.
+
+    Raises:
+        ConfigError: not such a URL, or its driver is not installed.
+    """
+    parsed = parsed_url(url, setting)
+    if parsed.get_backend_name() == "postgresql":
         try:
             return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
         except ImportError as exc:
             raise ConfigError(
                 f"{setting}: PostgreSQL needs its driver: pip install 'headhunt-svc[jobs]', or leave {setting} out"
             ) from exc
-    if backend != "sqlite":
-        raise ConfigError(f"{setting}: {backend} is neither sqlite nor postgresql")
     engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_S, "check_same_thread": False})
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

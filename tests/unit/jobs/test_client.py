@@ -151,6 +151,9 @@ def test_states_errors_and_results_of_videos(jobs: Jobs, worker: PretendedWorker
     assert job.videos[1].trouble is not None
     assert job.videos[1].trouble.reason == "the store is away"
     assert job.eta_s == pytest.approx(120, abs=5)  # two left, a minute each
+    worker.set(f"{job_id}/0/video/0", "SUCCESS", started_at_epoch_ms=now + 3_600_000)
+    worker.set(f"{job_id}/0/video/1", "PENDING", started_at_epoch_ms=now + 3_600_000)
+    assert jobs.show(job_id).eta_s == 0  # a clock was set back
     (row,) = jobs.rows(job_id)
     assert (row["video_id"], row["state"], row["threshold"]) == ("a.mp4", "succeeded", REPORT.threshold)
     worker.set(f"{job_id}/0/video/1", "SUCCESS", {"error": "VideoOpenError: empty"})
@@ -341,6 +344,7 @@ def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for values, error, message in (
         ({"database": "no url"}, ConfigError, "is no database URL"),
+        ({"database": "mysql://a@b/c"}, ConfigError, "neither sqlite nor postgresql"),
         ({"database": "postgresql://a@127.0.0.1:1/b"}, UnreachableError, "does not answer"),
         ({"folder": tmp_path / "file" / "jobs"}, OutputError, "set HEADHUNT_JOBS_FOLDER"),
     ):

@@ -82,6 +82,10 @@ class VideoOpenError(VideoError):
     """Not a video, empty, or without a video stream."""
 
 
+class VideoAccessError(VideoOpenError):
+    """A stream that wants another user name or password, or none that this user may see."""
+
+
 class VideoDecodeError(VideoError):
     """Pictures of a readable file could not be decoded."""
 

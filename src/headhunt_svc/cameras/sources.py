@@ -92,9 +92,10 @@ class _Stored(Section):
 
 
 class FolderSource(_Stored):
-    """A folder that a recorder fills with files."""
+    """A folder that a recorder fills with files. rest_s: a file that has not changed for so long is finished."""
 
     kind: Literal["folder"]
+    rest_s: float = Field(default=10, gt=0)
 
 
 class DeviceSource(_Stored):

@@ -19,7 +19,7 @@ from headhunt_svc.names import CameraName
 from headhunt_svc.sections import Section, first_problem
 from headhunt_svc.storage.files import read_json, write_text
 
-Phase = Literal["connecting", "receiving", "off", "retrying"]
+Phase = Literal["connecting", "receiving", "off", "retrying", "stopped"]
 Word = Literal["never watched", "not watched", "off", "silent", "connecting", "retrying", "receiving"]
 NOT_WATCHED_S = 30.0  # whoever watches writes more often
 
@@ -36,9 +36,10 @@ class LastEvent(Section):
 class CameraState(Section):
     """What is known of a camera while it is watched.
 
-    written: when this was. phase: off outside its active hours. last_picture: received; last_scored: end of the footage
-    that was scored. offered_s, scored_s: of footage since it is watched; the difference was skipped. problem: why there
-    are no pictures now, if there is a reason.
+    written: when this was. phase: off outside its active hours; stopped when nobody watches it any more. last_picture:
+    received, and not the same as those before it for long; last_scored: end of the footage that was scored. offered_s,
+    scored_s, dropped_s: of footage since it is watched; dropped: skipped, as the device was behind. frozen: pictures
+    come, and are all the same. problem: why there are no pictures now, if there is a reason.
     """
 
     camera: Annotated[str, AfterValidator(CameraName)]
@@ -48,9 +49,19 @@ class CameraState(Section):
     last_scored: AwareDatetime | None = None
     offered_s: float = Field(default=0, ge=0)
     scored_s: float = Field(default=0, ge=0)
+    dropped_s: float = Field(default=0, ge=0)
+    dropped_segments: int = Field(default=0, ge=0)
+    frozen: bool = False
     reconnects: int = Field(default=0, ge=0)
     problem: str | None = None
     last_event: LastEvent | None = None
+
+    @property
+    def lag_s(self) -> float | None:
+        """How far scoring is behind the last picture."""
+        if self.last_picture is None or self.last_scored is None:
+            return None
+        return max((self.last_picture - self.last_scored).total_seconds(), 0.0)
 
 
 def state_file(folder: Path, camera: str) -> Path:
@@ -115,13 +126,13 @@ def status_of(camera: Camera, state: CameraState | None, now: datetime) -> Camer
         _word(camera, state, now),
         state,
         None if last is None else max((now - last).total_seconds(), 0.0),
-        None if last is None or state.last_scored is None else max((last - state.last_scored).total_seconds(), 0.0),
+        state.lag_s,
         state.scored_s / state.offered_s if state.offered_s else None,
     )
 
 
 def _word(camera: Camera, state: CameraState, now: datetime) -> Word:
-    if now - state.written > timedelta(seconds=NOT_WATCHED_S):
+    if state.phase == "stopped" or now - state.written > timedelta(seconds=NOT_WATCHED_S):
         return "not watched"
     if state.phase == "off":
         return "off"

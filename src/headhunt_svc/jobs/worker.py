@@ -5,7 +5,6 @@ A workflow may be interrupted anywhere; this or another worker then repeats it f
 
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -32,6 +31,7 @@ from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.locks import locked
 from headhunt_svc.storage.retention import Retention
 from headhunt_svc.storage.scratch import remove_leftovers
+from headhunt_svc.storage.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 PREFETCH = 2  # videos taken from the queue: the one that is being scored, and the next
@@ -125,29 +125,6 @@ def _locked_name(folder: Path, name: str | None) -> Iterator[str]:
             raise ConfigError(f"a worker {name} is at work: choose another --name")
 
 
-class StopRequest:
-    """Whether the process shall end. A signal handler sets it, so it holds no lock: the code that a signal interrupts
-    may wait for this very request, and a threading.Event would then never be set."""
-
-    def __init__(self) -> None:
-        self._requested = False
-
-    def set(self) -> None:
-        """Ask the process to end."""
-        self._requested = True
-
-    def is_set(self) -> bool:
-        """Was it asked to?"""
-        return self._requested
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for the request, at most so long. Returns whether it came."""
-        end = time.monotonic() + timeout_s
-        while not self._requested and (left_s := end - time.monotonic()) > 0:
-            time.sleep(min(0.1, left_s))
-        return self._requested
-
-
 class Worker:
     """One process with one detector. SIGTERM and SIGINT stop it; a crash loses the work since the last checkpoint."""
 
@@ -183,8 +160,7 @@ class Worker:
             ConfigError: a worker of this name is at work, or HEADHUNT_JOBS_DATABASE is no database URL.
             HeadHuntError: the detector cannot be loaded.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stopping.set())
+        self.stopping.set_by_signals()
         shorten(logging.getLogger("dbos"))
         for place in (None, self.store.incoming):
             remove_leftovers(place)

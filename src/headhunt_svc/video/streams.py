@@ -11,7 +11,7 @@ import av.error
 import numpy as np
 from jaxtyping import UInt8
 
-from headhunt_svc.errors import VideoDecodeError, VideoOpenError
+from headhunt_svc.errors import VideoAccessError, VideoDecodeError, VideoOpenError
 from headhunt_svc.video.container import FORMATS, VideoLimits
 from headhunt_svc.video.pictures import Orientation
 
@@ -24,6 +24,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (av.error.ConnectionRefusedError, "nothing listens at this address (connection refused)"),
     (av.error.FileNotFoundError, "there is no such device"),
 )
+_REFUSALS = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def open_stream(
     """Open a stream; opening and each read take at most timeout_s.
 
     Raises:
-        VideoOpenError: no answer, no access, no pictures, or a codec that is not allowed.
+        VideoOpenError: no answer, no access (then as VideoAccessError), no pictures, or a codec that is not allowed.
     """
     limits = limits or VideoLimits()
     options = {
@@ -71,7 +72,8 @@ def open_stream(
         container = av.open(address.url, format=kind, options=options, timeout=(timeout_s, timeout_s))
     except (av.error.FFmpegError, OSError, ValueError) as exc:
         reason = reason_of(exc, time.monotonic() - started >= timeout_s, timeout_s)
-        raise VideoOpenError(f"{address.shown}: {reason}") from None  # FFmpeg's error holds the password
+        kind = VideoAccessError if isinstance(exc, _REFUSALS) else VideoOpenError
+        raise kind(f"{address.shown}: {reason}") from None  # FFmpeg's error holds the password
     streams = container.streams.video
     codec = streams[0].codec_context if streams else None
     if codec is None or codec.codec.name not in limits.codecs:

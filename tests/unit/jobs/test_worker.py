@@ -12,9 +12,10 @@ import sqlalchemy.exc
 
 from headhunt_svc.errors import OutputError, UnreachableError
 from headhunt_svc.jobs import worker as module
-from headhunt_svc.jobs.worker import StopRequest, Worker
+from headhunt_svc.jobs.worker import Worker
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage import retention
+from headhunt_svc.storage.stopping import StopRequest
 
 
 def test_a_signal_at_any_moment_of_waiting_stops_it() -> None:

@@ -3,7 +3,8 @@
 from alembic import context
 
 import headhunt_svc.events.tables
-import headhunt_svc.notify.tables  # noqa: F401  (both name their tables to Base)
+import headhunt_svc.events.taken
+import headhunt_svc.notify.tables  # noqa: F401  (all name their tables to Base)
 from headhunt_svc.storage.sql import Base
 
 context.configure(

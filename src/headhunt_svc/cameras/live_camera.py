@@ -1,0 +1,155 @@
+"""One live camera: connects, scores what comes segment by segment, stores events, and connects again.
+
+A connection is a video that the detector scores as it scores files: `LiveVideo` -> `Detector.score` -> the prediction
+log -> `LiveEvents`. The model is shared with all other cameras through the Runner.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from headhunt_svc.cameras.check import address_of
+from headhunt_svc.cameras.config import Camera
+from headhunt_svc.cameras.metrics import LATENCY
+from headhunt_svc.cameras.sharing import Shared, SharedReader
+from headhunt_svc.cameras.sources import AnySource, DeviceSource, HttpSource, LoopSource, RtspSource
+from headhunt_svc.cameras.status import CameraState, LastEvent
+from headhunt_svc.cameras.watched import WatchedCamera
+from headhunt_svc.detector.batches import ScoredBatch
+from headhunt_svc.events.live import LiveEvents
+from headhunt_svc.events.records import EventFilter
+from headhunt_svc.events.store import EventStore
+from headhunt_svc.names import VideoId
+from headhunt_svc.video.live import LiveFacts, LiveVideo, LoopedFile
+from headhunt_svc.video.masks import MaskedVideo
+from headhunt_svc.video.ring import PacketRing
+from headhunt_svc.video.source import VideoSource
+from headhunt_svc.video.streams import StreamAddress
+
+STALLED_S = 10.0  # a stream that sends nothing for so long has ended
+
+
+def live_source(source: AnySource) -> StreamAddress | LoopedFile:
+    """What to connect to. Raises ConfigError: a variable of the address is not set."""
+    if isinstance(source, LoopSource):
+        return LoopedFile(source.path)
+    assert isinstance(source, RtspSource | HttpSource | DeviceSource)  # folders are watched by folders.py
+    return address_of(source)
+
+
+def last_event(store: EventStore, camera: str) -> LastEvent | None:
+    """The latest stored event of a camera. Raises UnreachableError."""
+    for record in store.list(EventFilter(camera=camera), limit=1):
+        return LastEvent(id=record.id, start=record.start, score=record.score, is_open=record.stop is None)
+    return None
+
+
+@dataclass(slots=True)
+class _Counts:
+    """Of earlier connections, and of what was scored in all."""
+
+    connections: int = 0
+    offered_s: float = 0.0
+    dropped_s: float = 0.0
+    dropped_segments: int = 0
+    scored_s: float = 0.0
+
+
+class LiveCamera(WatchedCamera):
+    """A camera whose pictures come in real time."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        shared: Shared,
+        earlier: CameraState | None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        """Raises ConfigError: the operating point does not fit the detector."""
+        super().__init__(camera, earlier, clock)
+        self._shared = shared
+        self._detector, self._options = shared.detector.at(camera.name), camera.options("causal")
+        self._detector.check(self._options)
+        self._detector.check_normality(self._options)
+        self._shared_reader = SharedReader(shared.runner)
+        self._reader = shared.recorder.probing(self._detector, self._shared_reader)
+        settings = shared.store.settings
+        self._ring = PacketRing(settings.clip_margin_s) if camera.keep_clips else None
+        self._events = LiveEvents(shared.store, camera, self._detector, self._options, self._ring)
+        self._counts = _Counts()
+        self._live: LiveVideo | None = None
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """See WatchedCamera; also gives up its place in front of the model."""
+        super().stop()
+        self._shared_reader.stop()
+
+    def watch_source(self) -> str | None:
+        """One connection."""
+        address = live_source(self.camera.source)
+        name = f"{self.camera.name}/live-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
+        live = LiveVideo(address, VideoId(name), timeout_s=STALLED_S, stop=self.is_over, ring=self._ring)
+        with live:
+            self._counts.connections += 1
+            self._live = live
+            try:
+                self._score(live)
+            finally:
+                facts = live.facts()
+                with self._lock:  # counters must not fall, even for a moment
+                    self._live = None
+                    self._last_picture = facts.last_picture or self._last_picture
+                    self._counts.offered_s += facts.offered_s
+                    self._counts.dropped_s += facts.dropped_s
+                    self._counts.dropped_segments += facts.dropped_segments
+        return live.ends
+
+    def _score(self, live: LiveVideo) -> None:
+        video: VideoSource = live
+        if self.camera.masks:
+            video = MaskedVideo(source=live, masks=self.camera.masks)
+        source = self._events.connected(live, video)
+        batches = self._detector.score(source, self._reader, options=self._options)
+        batches = self._shared.recorder.record(
+            self._detector, live.video_id, batches, self._options, camera=self.camera.name
+        )
+        with closing(self._events.record(batches)) as recorded:
+            for batch in recorded:
+                self._count(live, batch)
+
+    def _count(self, live: LiveVideo, batch: ScoredBatch) -> None:
+        self._phase, self._problem = "receiving", None
+        self._counts.scored_s += sum(segment.stop_s - segment.start_s for segment in batch.segments)
+        self._last_scored = live.utc(batch.stop_s)
+        LATENCY.observe(max((self._clock() - self._last_scored).total_seconds(), 0.0))
+
+    def tick(self) -> None:
+        """An event whose stream went away ends."""
+        self._events.tick(self._clock())
+
+    def finish(self) -> None:
+        """What is open is interrupted."""
+        self._events.close()
+
+    def state(self, now: datetime) -> CameraState:
+        """See WatchedCamera."""
+        with self._lock:
+            facts: LiveFacts | None = None if self._live is None else self._live.facts()
+            counts = replace(self._counts)
+        return CameraState(
+            camera=self.camera.name,
+            written=now,
+            phase=self._phase,
+            last_picture=(facts and facts.last_picture) or self._last_picture,
+            last_scored=self._last_scored,
+            offered_s=counts.offered_s + (facts.offered_s if facts else 0.0),
+            scored_s=counts.scored_s,
+            dropped_s=counts.dropped_s + (facts.dropped_s if facts else 0.0),
+            dropped_segments=counts.dropped_segments + (facts.dropped_segments if facts else 0),
+            frozen=facts is not None and facts.frozen,
+            reconnects=max(counts.connections - 1, 0),
+            problem=self._problem or (facts and facts.problem),
+        )

@@ -8,19 +8,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from watchfiles import watch
 
 from headhunt_svc.cameras.config import Camera
-from headhunt_svc.cameras.resting import RestingFiles, version_of
+from headhunt_svc.cameras.resting import RestingFiles, changed, version_of
 from headhunt_svc.cameras.sharing import Shared, SharedReader, StoppedError
 from headhunt_svc.cameras.sources import FolderSource
 from headhunt_svc.cameras.status import CameraState
 from headhunt_svc.cameras.watched import WatchedCamera
 from headhunt_svc.detector.batches import ScoredBatch
-from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError, VideoError
 from headhunt_svc.events.recording import EventRecorder, Footage
 from headhunt_svc.events.store import EventStore
@@ -83,7 +82,7 @@ class FolderCamera(WatchedCamera):
         """Take files until the camera is off or the folder is gone."""
         folder = self._source.path
         self._versions = dict(self._taken.versions())
-        self._bad = {file.path_id: f"{file.path}: {file.problem}" for file in self._taken.problems()}
+        self._bad = {file.path_id: file.path for file in self._taken.problems()}
         files, scan_time = RestingFiles(folder, self._source.rest_s, self._versions), -SCAN_S
         self._check(folder)
         for changes in watch(
@@ -115,8 +114,8 @@ class FolderCamera(WatchedCamera):
             raise ConfigError(f"{folder}: no such folder")
 
     def _note_newest(self, files: RestingFiles) -> None:
-        if files.newest_s is not None:
-            self._last_picture = min(datetime.fromtimestamp(files.newest_s, UTC), self._clock())
+        if files.newest is not None:
+            self._last_picture = min(files.newest, self._clock())
 
     def _forget_missing(self, path_ids: set[str]) -> None:
         """Forget files that are gone for long; not where the folder is empty, as a disk may be away."""
@@ -156,8 +155,10 @@ class FolderCamera(WatchedCamera):
         self._versions[path_id] = version
         self._attempts.pop(path_id, None)
         self._bad.pop(path_id, None)
-        if problem is not None:
-            self._bad[path_id] = f"{name}: {problem}"
+        if problem is None:
+            self._last_scored = min(changed(version), self._clock())
+        else:
+            self._bad[path_id] = name
             logger.warning("camera %s: %s cannot be scored until it changes: %s", self.camera.name, name, problem)
 
     def _score(self, path: Path, name: str, content: str) -> None:
@@ -171,7 +172,9 @@ class FolderCamera(WatchedCamera):
             with closing(watched.record(batches)) as recorded:
                 report = self._detector.report(video, self._while_watched(recorded), options)
         watched.store(report, Footage(path, camera.name, uri_of(absolute(path)), path.name, content))
-        self._count(report, path)
+        scored_s = sum(score.stop_s - score.start_s for score in report.scores)
+        self._scored_s += scored_s
+        self._offered_s += max(report.duration_s, scored_s)
 
     def _while_watched(self, batches: Iterable[ScoredBatch]) -> Iterator[ScoredBatch]:
         """The same batches; ends the work when the camera is no longer watched."""
@@ -180,16 +183,16 @@ class FolderCamera(WatchedCamera):
                 raise StoppedError
             yield batch
 
-    def _count(self, report: Report, path: Path) -> None:
-        scored_s = sum(score.stop_s - score.start_s for score in report.scores)
-        self._scored_s += scored_s
-        self._offered_s += max(report.duration_s, scored_s)
-        self._last_scored = min(datetime.fromtimestamp(path.stat().st_mtime, UTC), self._clock())
+    def tick(self) -> None:
+        """Events of files are over when they are stored."""
+
+    def finish(self) -> None:
+        """Nothing is open: a file that is not finished is scored anew."""
 
     def state(self, now: datetime) -> CameraState:
         """See WatchedCamera."""
         bad = list(self._bad.values())
-        problem = f"{len(bad)} files could not be scored, such as {bad[-1]}" if bad else None
+        problem = f"files that could not be scored: {len(bad)}, the last one is {bad[-1]}" if bad else None
         return CameraState(
             camera=self.camera.name,
             written=now,

@@ -15,12 +15,10 @@ from headhunt_svc.cameras.config import Camera
 from headhunt_svc.cameras.metrics import LATENCY
 from headhunt_svc.cameras.sharing import Shared, SharedReader
 from headhunt_svc.cameras.sources import AnySource, DeviceSource, HttpSource, LoopSource, RtspSource
-from headhunt_svc.cameras.status import CameraState, LastEvent
+from headhunt_svc.cameras.status import CameraState
 from headhunt_svc.cameras.watched import WatchedCamera
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.events.live import LiveEvents
-from headhunt_svc.events.records import EventFilter
-from headhunt_svc.events.store import EventStore
 from headhunt_svc.names import VideoId
 from headhunt_svc.video.live import LiveFacts, LiveVideo, LoopedFile
 from headhunt_svc.video.masks import MaskedVideo
@@ -29,6 +27,7 @@ from headhunt_svc.video.source import VideoSource
 from headhunt_svc.video.streams import StreamAddress
 
 STALLED_S = 10.0  # a stream that sends nothing for so long has ended
+RING_S = 15.0  # kept beside a clip's margin: what is received until a segment before it is scored
 
 
 def live_source(source: AnySource) -> StreamAddress | LoopedFile:
@@ -37,13 +36,6 @@ def live_source(source: AnySource) -> StreamAddress | LoopedFile:
         return LoopedFile(source.path)
     assert isinstance(source, RtspSource | HttpSource | DeviceSource)  # folders are watched by folders.py
     return address_of(source)
-
-
-def last_event(store: EventStore, camera: str) -> LastEvent | None:
-    """The latest stored event of a camera. Raises UnreachableError."""
-    for record in store.list(EventFilter(camera=camera), limit=1):
-        return LastEvent(id=record.id, start=record.start, score=record.score, is_open=record.stop is None)
-    return None
 
 
 @dataclass(slots=True)
@@ -76,7 +68,9 @@ class LiveCamera(WatchedCamera):
         self._shared_reader = SharedReader(shared.runner)
         self._reader = shared.recorder.probing(self._detector, self._shared_reader)
         settings = shared.store.settings
-        self._ring = PacketRing(settings.clip_margin_s) if camera.keep_clips else None
+        self._ring = None
+        if camera.keep_clips:
+            self._ring = PacketRing(settings.clip_margin_s + RING_S, clip_most_s=settings.clip_most_s)
         self._events = LiveEvents(shared.store, camera, self._detector, self._options, self._ring)
         self._counts = _Counts()
         self._live: LiveVideo | None = None
@@ -151,5 +145,5 @@ class LiveCamera(WatchedCamera):
             dropped_segments=counts.dropped_segments + (facts.dropped_segments if facts else 0),
             frozen=facts is not None and facts.frozen,
             reconnects=max(counts.connections - 1, 0),
-            problem=self._problem or (facts and facts.problem),
+            problem=self._problem or (facts and facts.problem) or self._events.problem,
         )

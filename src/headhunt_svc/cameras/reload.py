@@ -61,7 +61,6 @@ class CamerasFile:
         self._path, self._problems = path, problems
         self._content = self._read()
         self.cameras = self._load()
-        self.problems: tuple[str, ...] = ()  # of the version that was refused
 
     def _read(self) -> bytes | None:
         try:
@@ -75,20 +74,14 @@ class CamerasFile:
             raise CamerasError(self._path, list(problems))
         return cameras
 
-    def changes(self) -> Cameras | None:
-        """The new cameras, if the file has changed and can be used.
+    def changed(self) -> Cameras | None:
+        """The cameras of a new version of the file; `cameras` stays as it is. None: the file has not changed.
 
         Raises:
-            ConfigError: it has changed and cannot be used; raised once for each change.
+            ConfigError: the new version cannot be used; raised once for each.
         """
         content = self._read()
         if content == self._content:
             return None
         self._content = content
-        try:
-            cameras = self._load()
-        except ConfigError as exc:
-            self.problems = exc.problems if isinstance(exc, CamerasError) else (str(exc),)
-            raise
-        self.problems = ()
-        return cameras
+        return self._load()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from headhunt_svc.names import absolute, escape
@@ -18,6 +19,15 @@ def version_of(path: Path) -> str | None:
     return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
+def changed(version: str) -> datetime:
+    """When a file of this version changed last."""
+    return datetime.fromtimestamp(_ns(version) / 1e9, UTC)
+
+
+def _ns(version: str) -> int:
+    return int(version.rpartition("-")[2])
+
+
 class RestingFiles:
     """The videos below a folder that wait: not taken in their present version."""
 
@@ -26,7 +36,7 @@ class RestingFiles:
         self._folder, self._rest_s, self._taken = absolute(folder), rest_s, taken
         self._waiting: dict[Path, tuple[str, float]] = {}  # version, and since when (monotonic clock)
         self._not_before: dict[Path, float] = {}
-        self.newest_s: float | None = None  # when a file changed last, in seconds since 1970
+        self.newest: datetime | None = None  # when a file changed last
 
     def name(self, path: Path) -> str:
         """The path below the folder, as a video's id has it."""
@@ -57,8 +67,8 @@ class RestingFiles:
         elif path not in self._waiting or self._waiting[path][0] != version:
             self._waiting[path] = version, time.monotonic()
         if version is not None:
-            changed_s = int(version.rpartition("-")[2]) / 1e9
-            self.newest_s = max(self.newest_s or changed_s, changed_s)
+            time_changed = changed(version)
+            self.newest = max(self.newest or time_changed, time_changed)
 
     def _drop(self, path: Path) -> None:
         self._waiting.pop(path, None)
@@ -74,7 +84,7 @@ class RestingFiles:
             for path, (version, since) in self._waiting.items()
             if now - since >= self._rest_s and self._not_before.get(path, 0.0) <= now
         ]
-        return sorted(rest, key=lambda item: (int(item[1].rpartition("-")[2]), str(item[0])))
+        return sorted(rest, key=lambda item: (_ns(item[1]), str(item[0])))
 
     def postpone(self, path: Path, wait_s: float) -> None:
         """Leave a file alone for a while."""

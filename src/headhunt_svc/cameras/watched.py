@@ -39,7 +39,9 @@ class Backoff:
 class WatchedCamera(ABC):
     """A camera and the thread that watches it. `state` and `stop` may be called by any thread."""
 
-    def __init__(self, camera: Camera, earlier: CameraState | None, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self, camera: Camera, earlier: CameraState | None, clock: Callable[[], datetime] | None = None
+    ) -> None:
         """earlier: what is known of the camera from before this process began."""
         self.camera = camera
         self.active_since: datetime | None = None
@@ -75,9 +77,11 @@ class WatchedCamera(ABC):
     def watch_source(self) -> str | None:
         """Watch until `is_over`, or until the source breaks off; returns why, if there is a reason. Raises anything."""
 
+    @abstractmethod
     def tick(self) -> None:
         """Called about twice a second while the source is away."""
 
+    @abstractmethod
     def finish(self) -> None:
         """Called when the thread ends."""
 

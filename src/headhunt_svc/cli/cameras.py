@@ -1,9 +1,9 @@
 """Commands on cameras.yaml: `headhunt cameras check`, `headhunt cameras status`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.table import Table
@@ -11,11 +11,11 @@ from rich.table import Table
 from headhunt_svc import paths
 from headhunt_svc.cli.console import cell, clock, note, safe, wide
 from headhunt_svc.cli.options import BundleFolder
-from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, ConfigError
+from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE
 
 if TYPE_CHECKING:
     from headhunt_svc.cameras.check import CheckedCamera
-    from headhunt_svc.cameras.config import Cameras
+    from headhunt_svc.cameras.config import Camera, Cameras
     from headhunt_svc.cameras.drift import LatestVerdict
     from headhunt_svc.cameras.status import CameraStatus
 
@@ -23,12 +23,13 @@ app = typer.Typer()
 cameras_app = typer.Typer(no_args_is_help=True, help="Cameras that are watched, as cameras.yaml describes them.")
 app.add_typer(cameras_app, name="cameras")
 
-CamerasFile = Annotated[Path, typer.Option("--cameras", help="The file of cameras.")]
+T = TypeVar("T")
+CamerasPath = Annotated[Path, typer.Option("--cameras", help="The file of cameras.")]
 
 
 @cameras_app.command("check")
 def check(
-    cameras: CamerasFile = paths.CAMERAS,
+    cameras: CamerasPath = paths.CAMERAS,
     out: Annotated[Path, typer.Option(help="Folder for a picture of each camera, with its masks.")] = Path(
         "out/cameras"
     ),
@@ -55,44 +56,39 @@ def check(
 
 def _load(path: Path, bundle: Path) -> "Cameras":
     """The cameras of a file that has no problem; else all of them are printed, and the command ends."""
-    from headhunt_svc.cameras.config import CamerasError, load_cameras
+    from headhunt_svc.cameras.reload import CamerasFile
+
+    return named_problems(path, lambda: CamerasFile(path, problems_with(bundle))).cameras
+
+
+def named_problems(path: Path, load: Callable[[], T]) -> T:
+    """What `load` makes of a file of cameras; if it cannot, every problem is printed, and the command ends."""
+    from headhunt_svc.cameras.config import CamerasError
 
     try:
-        cameras = load_cameras(path)
-        problems = _unset(cameras) + _unknown_points(cameras, bundle)
-        if problems:
-            raise CamerasError(path, problems)
+        return load()
     except CamerasError as exc:
         for problem in exc.problems:
             note(f"error: {path}: {problem}")
         raise typer.Exit(EXIT_WRONG_USE) from None
-    return cameras
 
 
-def _unset(cameras: "Cameras") -> list[str]:
-    """The environment variables that sources name and that are not set."""
-    return [
-        f"cameras.{camera.name}.source: {name} is not set in the environment"
-        for camera in cameras.each()
-        for name in camera.source.missing()
-    ]
+def problems_with(folder: Path) -> "Callable[[Cameras], list[str]]":
+    """What cameras lack here: environment variables, and operating points of the bundle, if there is one yet."""
+    from headhunt_svc.cameras.reload import unset_variables, unusable
 
-
-def _unknown_points(cameras: "Cameras", folder: Path) -> list[str]:
-    """The operating points that the bundle lacks; not looked for where there is no bundle yet."""
     if not folder.exists():
         note(f"no bundle in {folder}: operating points were not checked (--bundle)")
-        return []
+        return unset_variables
     from headhunt_svc.detector.bundle import check_point, load_bundle
 
     bundle, scorer = load_bundle(folder)
-    problems = []
-    for camera in cameras.each():
-        try:
-            check_point(bundle, scorer, camera.operating_point, "causal")
-        except ConfigError as exc:
-            problems.append(f"cameras.{camera.name}.operating_point: {exc}")
-    return problems
+
+    def check(camera: "Camera") -> None:
+        smoothing: Literal["offline", "causal"] = "offline" if camera.source.kind == "folder" else "causal"
+        check_point(bundle, scorer, camera.operating_point, smoothing)
+
+    return lambda cameras: unset_variables(cameras) + unusable(cameras, check)
 
 
 def print_checked(checked: "CheckedCamera", picture: Path | None) -> None:
@@ -105,7 +101,7 @@ def print_checked(checked: "CheckedCamera", picture: Path | None) -> None:
 
 @cameras_app.command("status")
 def status(
-    cameras: CamerasFile = paths.CAMERAS,
+    cameras: CamerasPath = paths.CAMERAS,
     states: Annotated[Path, typer.Option(help="Where the process that watches writes how cameras are.")] = (
         paths.CAMERA_STATES
     ),

@@ -26,6 +26,7 @@ from headhunt_svc.cli import (
     notify,
     pipeline,
     project,
+    watch,
 )
 from headhunt_svc.cli.console import note
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
@@ -35,7 +36,7 @@ UNEXPECTED = "this was not expected"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 scoring = (project, detect, pipeline, models, bundle, evaluate)
-running = (new_cameras, cameras, jobs, events, monitor, notify, demo)
+running = (new_cameras, cameras, watch, jobs, events, monitor, notify, demo)
 for group in (*scoring, *running):
     app.add_typer(group.app)
 

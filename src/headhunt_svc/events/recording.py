@@ -57,11 +57,9 @@ class Footage:
 class EventRecorder:
     """Stores the events of many videos; close it at the end."""
 
-    def __init__(
-        self, store: EventStore, origin: Origin, merge_s: float | None = None, keep_clips: bool = True
-    ) -> None:
+    def __init__(self, store: EventStore, origin: Origin, merge_s: float | None = None) -> None:
         """merge_s: events of a camera that are closer are one; by default as the settings say."""
-        self.store, self.origin, self.keep_clips = store, origin, keep_clips
+        self.store, self.origin = store, origin
         self.merge_s = store.settings.merge_s if merge_s is None else merge_s
         self._purged = -PURGE_S
 
@@ -149,7 +147,7 @@ class WatchedVideo:
             fresh |= set() if key in stored else {record.id}
         for event_id in fresh:
             record = records[event_id]
-            if self._recorder.keep_clips and footage.is_own and (not record.clip or record.video_id == report.video_id):
+            if footage.is_own and (not record.clip or record.video_id == report.video_id):
                 records[event_id] = self._attach_clip(record, report, groups[event_id], footage)
         self._recorder.purge()
         return list(records.values())

@@ -41,9 +41,17 @@ def _nothing(_: str) -> bool:
 class AlarmBook:
     """The alarms of one source, such as `monitor` or a `watch`. Raises UnreachableError."""
 
-    def __init__(self, engine: Engine, outbox: Outbox, source: str, channels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        outbox: Outbox,
+        source: str,
+        channels: Sequence[str] | Callable[[str | None], Sequence[str]],
+    ) -> None:
+        """channels: that get all alarms, or those that get the alarms of a camera (None: of no single one)."""
         self._engine = engine.execution_options(**WRITES)
-        self._outbox, self._source, self._channels = outbox, source, channels
+        self._outbox, self._source = outbox, source
+        self._channels = channels if callable(channels) else lambda _: channels
 
     def update(
         self,
@@ -96,11 +104,11 @@ class AlarmBook:
         )
         session.add(row)
         session.flush()
-        self._outbox.put(session, _message(row, "begin"), self._channels, now=now)
+        self._outbox.put(session, _message(row, "begin"), self._channels(row.camera), now=now)
 
     def _end(self, session: Session, row: AlarmRow, at: datetime, now: datetime) -> None:
         row.is_open, row.ended, row.checked = None, max(at, row.began), at
-        self._outbox.put(session, _message(row, "end"), self._channels, now=now)
+        self._outbox.put(session, _message(row, "end"), self._channels(row.camera), now=now)
 
     def open_alarms(self) -> list[Alarm]:
         """The alarms of this source that have not ended."""

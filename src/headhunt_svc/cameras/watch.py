@@ -1,0 +1,234 @@
+"""`headhunt watch`: all cameras of cameras.yaml with one model, until it is stopped.
+
+Each camera has a thread of its own (live_camera.py, folders.py). This module begins and ends them, reads cameras.yaml
+again when it has changed, and about once a second looks after what they have in common: states for `cameras status`,
+alarms, what is too old.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client import REGISTRY, start_http_server
+
+from headhunt_svc.cameras import metrics
+from headhunt_svc.cameras.alarms import WatchAlarms
+from headhunt_svc.cameras.claims import CameraClaims
+from headhunt_svc.cameras.config import Camera, Cameras, CamerasError
+from headhunt_svc.cameras.folders import FolderCamera
+from headhunt_svc.cameras.live_camera import LiveCamera
+from headhunt_svc.cameras.reload import CamerasFile, Changes
+from headhunt_svc.cameras.sharing import Shared
+from headhunt_svc.cameras.sources import FolderSource
+from headhunt_svc.cameras.states import CameraStates
+from headhunt_svc.cameras.watched import WatchedCamera
+from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.runner import Runner
+from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
+from headhunt_svc.events.database import connect
+from headhunt_svc.events.live import recover
+from headhunt_svc.events.media import Media
+from headhunt_svc.events.store import EventStore
+from headhunt_svc.events.telling import Teller
+from headhunt_svc.notify.channels import Channel
+from headhunt_svc.notify.deliverer import Deliverer
+from headhunt_svc.notify.outbox import Outbox
+from headhunt_svc.prediction_log.recording import Recorder, recorder_of
+from headhunt_svc.settings import EventSettings, NotifySettings, Settings
+from headhunt_svc.storage.stopping import StopRequest
+
+logger = logging.getLogger(__name__)
+LOOK_S, STATES_S, ALARMS_S, PURGE_S = 1.0, 5.0, 5.0, 3600.0
+PURGE_AFTER_S = 60.0  # the first time
+LEAVE_S = 10.0  # what cameras have to end
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPlaces:
+    """Where things are. channels: of notify.yaml, by name. metrics_port: of this machine only."""
+
+    bundle: Path
+    states: Path
+    settings: Settings
+    events: EventSettings
+    notify: NotifySettings
+    channels: Mapping[str, Channel]
+    metrics_port: int | None = None
+
+
+class Watch:
+    """The cameras that are watched now."""
+
+    def __init__(
+        self, file: CamerasFile, shared: Shared, claims: CameraClaims, alarms: WatchAlarms, states: CameraStates
+    ) -> None:
+        self._file, self._shared, self._claims = file, shared, claims
+        self._alarms, self._states = alarms, states
+        self._cameras: dict[str, WatchedCamera] = {}
+        self._due = {"states": 0.0, "alarms": 0.0, "purge": time.monotonic() + PURGE_AFTER_S}
+        self._troubles: dict[str, str] = {}
+
+    def prepared(self, cameras: Iterable[Camera]) -> list[WatchedCamera]:
+        """Cameras that could be watched. Raises ConfigError: one does not fit the detector."""
+        return [self._watched(camera) for camera in cameras]
+
+    def _watched(self, camera: Camera) -> WatchedCamera:
+        earlier = self._states.earlier(camera.name)
+        kind = FolderCamera if isinstance(camera.source, FolderSource) else LiveCamera
+        return kind(camera, self._shared, earlier)
+
+    def begin(self, cameras: Iterable[WatchedCamera]) -> None:
+        """Watch these cameras, too."""
+        for camera in cameras:
+            self._cameras[camera.camera.name] = camera
+            camera.start()
+
+    def end(self, names: Iterable[str]) -> None:
+        """Stop watching; what goes on there is interrupted."""
+        ending = [self._cameras.pop(name) for name in list(names)]
+        for camera in ending:
+            camera.stop()
+        deadline = time.monotonic() + LEAVE_S
+        for camera in ending:
+            if not camera.join(max(deadline - time.monotonic(), 0.1)):
+                logger.error("camera %s: does not end; its open event is closed at the next start", camera.camera.name)
+            self._states.write_stopped(camera)
+
+    def end_all(self) -> None:
+        """Stop watching all cameras."""
+        self.end(self._cameras)
+
+    def look_after(self) -> None:
+        """Once a second: what has changed, states, alarms, what is too old."""
+        metrics.HEARTBEAT.set(time.time())
+        self._reload()
+        cameras, writes_all = list(self._cameras.values()), self._is_due("states", STATES_S)
+        self._try("states", lambda: self._states.update(cameras, writes_all))
+        if self._is_due("alarms", ALARMS_S):
+            self._try("alarms", lambda: self._alarms.update(cameras, datetime.now(UTC)))
+        if self._is_due("purge", PURGE_S):
+            self._try("purge", self._shared.store.purge)
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        now = time.monotonic()
+        if now < self._due[what]:
+            return False
+        self._due[what] = now + every_s
+        return True
+
+    def _try(self, what: str, action: Callable[[], object]) -> None:
+        """Do something that needs a disk or a database, and will be done again; why it failed is logged once."""
+        try:
+            action()
+        except (OutputError, UnreachableError) as exc:
+            metrics.TROUBLES.inc()
+            if self._troubles.get(what) != str(exc):
+                logger.error("%s of cameras: %s", what, exc)
+            self._troubles[what] = str(exc)
+        else:
+            if self._troubles.pop(what, None) is not None:
+                logger.warning("%s of cameras: all is well again", what)
+
+    def _reload(self) -> None:
+        """Take over changes of cameras.yaml; cameras that did not change are not touched."""
+        try:
+            cameras = self._file.changed()
+            if cameras is None:
+                return
+            self._claims.claim(camera.name for camera in cameras.each())
+            changes = Changes.between(self._file.cameras, cameras)
+            added = self.prepared(changes.added)
+        except ConfigError as exc:
+            metrics.REFUSED.set(1)
+            for problem in exc.problems if isinstance(exc, CamerasError) else (str(exc),):
+                logger.error("cameras.yaml has changed and is refused, its last good version counts: %s", problem)
+            return
+        except OutputError as exc:
+            logger.error("cameras.yaml has changed and cannot be taken over: %s", exc)
+            return
+        self._take_over(cameras, changes, added)
+
+    def _take_over(self, cameras: Cameras, changes: Changes, added: Sequence[WatchedCamera]) -> None:
+        self.end(camera.name for camera in changes.removed)
+        self._file.cameras = cameras
+        metrics.REFUSED.set(0)
+        for camera in changes.removed:
+            if cameras.get(camera.name) is None:
+                self._states.forget(camera.name)
+                self._claims.give_up(camera.name)
+        self.begin(added)
+        logger.warning(
+            "cameras.yaml has changed: %d cameras begin, %d end, %d go on",
+            len(added),
+            len(changes.removed),
+            len(cameras) - len(added),
+        )
+
+
+def run(file: CamerasFile, places: WatchPlaces, ready: Callable[[], None]) -> None:
+    """Watch the cameras of a file until SIGTERM or SIGINT. ready: is called once they are being watched.
+
+    Raises:
+        ConfigError: another process watches one of them, or one does not fit the detector. HeadHuntError: the detector
+            cannot be loaded, or the database does not answer.
+    """
+    with ExitStack() as stack:
+        claims = stack.enter_context(CameraClaims(places.events.folder))
+        claims.claim(camera.name for camera in file.cameras.each())
+        detector = Detector.load(places.bundle, places.settings)
+        stopping = StopRequest()
+        stopping.set_by_signals()
+        recorder = stack.enter_context(closing(recorder_of(places.settings)))
+        watch = stack.enter_context(_watching(file, places, detector, recorder, claims))
+        ready()
+        while not stopping.wait(LOOK_S):
+            watch.look_after()
+
+
+@contextmanager
+def _watching(
+    file: CamerasFile, places: WatchPlaces, detector: Detector, recorder: Recorder, claims: CameraClaims
+) -> Iterator[Watch]:
+    """All cameras of the file, watched; at the end they are closed before what they need is."""
+    engine = connect(places.events)
+    outbox = Outbox(engine, places.channels, places.notify)
+    teller = Teller(outbox, Media(places.events.folder), lambda name: file.cameras.get(name))
+    with EventStore(engine, places.events, teller) as store, Deliverer(outbox):
+        recover(store, [camera.name for camera in file.cameras.each()], datetime.now(UTC))
+        shared = Shared(detector, Runner(detector), recorder, store, engine, teller)
+        alarms = WatchAlarms(engine, outbox, lambda: file.cameras, claims, recorder)
+        states = CameraStates(places.states, store)
+        watch = Watch(file, shared, claims, alarms, states)
+        cameras = watch.prepared(file.cameras.each())
+        with _served(states, places.metrics_port):
+            try:
+                watch.begin(cameras)
+                yield watch
+            finally:
+                watch.end_all()
+
+
+@contextmanager
+def _served(states: CameraStates, port: int | None) -> Iterator[None]:
+    """Metrics over HTTP, for this machine only."""
+    if port is None:
+        yield
+        return
+    collector = metrics.CameraCollector(states.latest)
+    REGISTRY.register(collector)
+    try:
+        server, thread = start_http_server(port, "127.0.0.1")
+    except OSError as exc:
+        REGISTRY.unregister(collector)
+        raise ConfigError(f"--metrics-port {port} cannot be used ({exc.strerror or exc})") from exc
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        REGISTRY.unregister(collector)

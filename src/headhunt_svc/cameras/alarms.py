@@ -12,7 +12,6 @@ from headhunt_svc.cameras.watched import WatchedCamera
 from headhunt_svc.notify.alarms import Alarm, AlarmBook
 from headhunt_svc.notify.messages import MessageKind
 from headhunt_svc.notify.outbox import Outbox
-from headhunt_svc.prediction_log.recording import Recorder
 
 SOURCE = "watch"
 SILENCE, LOG = "silence/", "log/"  # keys of alarms: before the name of a camera
@@ -52,10 +51,10 @@ class WatchAlarms:
         outbox: Outbox,
         cameras: Callable[[], Cameras],
         claims: CameraClaims,
-        recorder: Recorder,
+        log_problem: Callable[[], str | None],
     ) -> None:
-        """cameras: those of cameras.yaml now, which say who gets their alarms."""
-        self._cameras, self._claims, self._recorder = cameras, claims, recorder
+        """cameras: those of cameras.yaml now, which say who gets their alarms. log_problem: of the prediction log."""
+        self._cameras, self._claims, self._log_problem = cameras, claims, log_problem
         self._book = AlarmBook(engine, outbox, SOURCE, self._channels)
         self._log_stopped: datetime | None = None
 
@@ -84,8 +83,8 @@ class WatchAlarms:
 
     def _stopped_log(self, key: str, now: datetime) -> Alarm | None:
         """The alarm of a prediction log that cannot be written. key: a camera of this process."""
-        log = self._recorder.log
-        if log is None or (reason := log.status.stopped) is None:
+        reason = self._log_problem()
+        if reason is None:
             self._log_stopped = None
             return None
         self._log_stopped = self._log_stopped or now

@@ -22,7 +22,7 @@ from headhunt_svc.cameras.watched import WatchedCamera
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError, VideoError
 from headhunt_svc.events.recording import EventRecorder, Footage
-from headhunt_svc.events.store import EventStore
+from headhunt_svc.events.rules import EventRules
 from headhunt_svc.events.taken import TakenFile, TakenFiles
 from headhunt_svc.events.times import compile_pattern
 from headhunt_svc.names import VideoId, absolute, uri_of
@@ -64,9 +64,8 @@ class FolderCamera(WatchedCamera):
             compile_pattern(camera.name_pattern)
         self._shared_reader = SharedReader(shared.runner)
         self._reader = shared.recorder.probing(self._detector, self._shared_reader)
-        own = {"name_pattern": camera.name_pattern, "time_zone": camera.time_zone}
-        store = EventStore(shared.engine, shared.store.settings.model_copy(update=own), shared.changed)
-        self._recorder = EventRecorder(store, "live", camera.merge_s, camera.keep_clips)
+        self._rules = EventRules(camera.merge_s, camera.time_zone, camera.name_pattern, camera.keep_clips)
+        self._recorder = EventRecorder(shared.store, "live")
         self._taken = TakenFiles(shared.engine, camera.name)
         self._versions: dict[str, str] = {}
         self._bad: dict[str, str] = {}  # files that could not be scored, by path_id
@@ -165,7 +164,7 @@ class FolderCamera(WatchedCamera):
         """Score a file and store its events. Raises VideoError, OSError, OutputError, UnreachableError."""
         camera, options = self.camera, self._options
         video_id = VideoId(f"{camera.name}/{name}")
-        watched = self._recorder.watch(self._detector, options)
+        watched = self._recorder.watch(self._detector, options, self._rules)
         with open_video(path, video_id, masks=camera.masks) as video:
             batches = self._detector.score(watched.source(video), self._reader, options=options)
             batches = self._shared.recorder.record(self._detector, video_id, batches, options, camera=camera.name)

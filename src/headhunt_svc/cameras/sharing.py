@@ -8,7 +8,7 @@ from sqlalchemy.engine import Engine
 from headhunt_svc.detector.batches import FeatureBatch, PixelBatch
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.runner import Runner
-from headhunt_svc.events.store import EventStore, Listener
+from headhunt_svc.events.store import EventStore
 from headhunt_svc.prediction_log.recording import Recorder
 
 
@@ -18,14 +18,13 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all cameras share. changed: see EventStore."""
+    """What all cameras share."""
 
     detector: Detector
     runner: Runner
     recorder: Recorder
     store: EventStore
     engine: Engine
-    changed: Listener | None = None
 
 
 class SharedReader:

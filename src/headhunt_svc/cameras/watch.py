@@ -199,8 +199,11 @@ def _watching(
     teller = Teller(outbox, Media(places.events.folder), lambda name: file.cameras.get(name))
     with EventStore(engine, places.events, teller) as store, Deliverer(outbox):
         recover(store, [camera.name for camera in file.cameras.each()], datetime.now(UTC))
-        shared = Shared(detector, Runner(detector), recorder, store, engine, teller)
-        alarms = WatchAlarms(engine, outbox, lambda: file.cameras, claims, recorder)
+        shared = Shared(detector, Runner(detector), recorder, store, engine)
+        log = recorder.log
+        alarms = WatchAlarms(
+            engine, outbox, lambda: file.cameras, claims, lambda: None if log is None else log.status.stopped
+        )
         states = CameraStates(places.states, store)
         watch = Watch(file, shared, claims, alarms, states)
         cameras = watch.prepared(file.cameras.each())

@@ -7,7 +7,8 @@ log -> `LiveEvents`. The model is shared with all other cameras through the Runn
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headhunt_svc.cameras.check import address_of
@@ -132,7 +133,7 @@ class LiveCamera(WatchedCamera):
         """See WatchedCamera."""
         with self._lock:
             facts: LiveFacts | None = None if self._live is None else self._live.facts()
-            counts = replace(self._counts)
+            counts = copy(self._counts)
         return CameraState(
             camera=self.camera.name,
             written=now,

@@ -21,14 +21,14 @@ def unset_variables(cameras: Cameras) -> list[str]:
     ]
 
 
-def unusable(cameras: Cameras, check: Callable[[Camera], None]) -> list[str]:
-    """What `check` has against cameras; it raises ConfigError."""
+def unusable(cameras: Cameras, parameter: str, check: Callable[[Camera], None]) -> list[str]:
+    """What `check` has against this parameter of cameras; it raises ConfigError."""
     problems = []
     for camera in cameras.each():
         try:
             check(camera)
         except ConfigError as exc:
-            problems.append(f"cameras.{camera.name}: {exc}")
+            problems.append(f"cameras.{camera.name}.{parameter}: {exc}")
     return problems
 
 

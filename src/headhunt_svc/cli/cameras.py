@@ -88,7 +88,7 @@ def problems_with(folder: Path) -> "Callable[[Cameras], list[str]]":
         smoothing: Literal["offline", "causal"] = "offline" if camera.source.kind == "folder" else "causal"
         check_point(bundle, scorer, camera.operating_point, smoothing)
 
-    return lambda cameras: unset_variables(cameras) + unusable(cameras, check)
+    return lambda cameras: unset_variables(cameras) + unusable(cameras, "operating_point", check)
 
 
 def print_checked(checked: "CheckedCamera", picture: Path | None) -> None:

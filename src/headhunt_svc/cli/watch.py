@@ -44,7 +44,7 @@ def watch(
 
     def all_problems(new: "Cameras") -> list[str]:
         channels.update(_channels(new, notify) if not channels else {})
-        return problems(new) + unusable(new, lambda camera: _check_channels(camera, channels, notify.file))
+        return problems(new) + unusable(new, "notify", lambda camera: _check_channel(camera, channels, notify.file))
 
     file = named_problems(cameras, lambda: CamerasFile(cameras, all_problems))
     from headhunt_svc.cameras.watch import WatchPlaces, run
@@ -63,7 +63,7 @@ def _channels(cameras: "Cameras", notify: NotifySettings) -> "Mapping[str, Chann
     return load_channels(notify.file)
 
 
-def _check_channels(camera: "Camera", channels: "Mapping[str, Channel]", path: Path) -> None:
+def _check_channel(camera: "Camera", channels: "Mapping[str, Channel]", path: Path) -> None:
     """Raises ConfigError: the camera names a channel that is not there."""
     if unknown := [name for name in camera.notify if name not in channels]:
-        raise ConfigError(f"notify: {path} has no channel {unknown[0]!r}; there are: {', '.join(channels) or 'none'}")
+        raise ConfigError(f"{path} has no channel {unknown[0]!r}; there are: {', '.join(channels) or 'none'}")

@@ -1,0 +1,175 @@
+"""`headhunt watch` as users run it: a looped video is scored live, events are stored and told, a restart loses none."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import HEADHUNT, ROOT, headhunt
+from headhunt_svc.cameras.status import load_state
+from headhunt_svc.events.records import EventRecord
+from headhunt_svc.events.store import EventStore
+from headhunt_svc.settings import EventSettings
+from helpers.receiver import Receiver, http_receiver
+
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+START_S = 120  # a busy machine imports torch slowly
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some seconds before and after an explosion."""
+    from headhunt_svc.demo.corpus import write_mp4
+    from headhunt_svc.demo.rendering import render
+    from headhunt_svc.demo.scenes import FPS, camera, surveillance
+
+    drawn, t = surveillance(np.random.default_rng(77), "explosion", camera(0))
+    path = tmp_path_factory.mktemp("scene") / "scene.mp4"
+    write_mp4(path, render(drawn, t, 128)[int(5 * FPS) : int(13 * FPS)], FPS)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], process: "subprocess.Popen[str]", within_s: float) -> Any:
+    end = time.monotonic() + within_s
+    while not (value := condition()):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return value
+
+
+class Place:
+    """A folder with cameras.yaml and notify.yaml, in which the command runs."""
+
+    def __init__(self, folder: Path, scene: Path, receiver: Receiver) -> None:
+        self.folder, self.receiver = folder, receiver
+        self.port = free_port()
+        (folder / "notify.yaml").write_text(
+            f"channels:\n  hook: {{webhook: '{receiver.url}', secret: {SECRET}}}\n", encoding="utf-8"
+        )
+        self.cameras = folder / "cameras.yaml"
+        self.text = (
+            "defaults: {notify: [hook], cooldown_s: 0, merge_s: 1.6}\ncameras:\n"
+            f"  yard: {{source: {{kind: loop, path: '{scene}'}}, time_zone: Europe/Berlin}}\n"
+            f"  gone: {{source: 'rtsp://127.0.0.1:{free_port()}/1', expect_every_s: 1}}\n"
+        )
+        self.cameras.write_text(self.text, encoding="utf-8")
+        self.options = ["--bundle", str(ROOT / "artifacts" / "detector"), "--log", "log"]
+
+    def command(self, *options: str) -> list[str]:
+        return [str(HEADHUNT), "watch", *self.options, *options]
+
+    def start(self) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            self.command("--metrics-port", str(self.port)),
+            cwd=self.folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for(lambda: (self.folder / "data" / "cameras" / "yard.json").exists(), process, START_S)
+        return process
+
+    def stop(self, process: "subprocess.Popen[str]") -> str:
+        """SIGTERM; returns what it has printed."""
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate(timeout=30)
+        assert process.returncode == 0, printed
+        return printed
+
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in list(self.receiver.posts)]
+
+    def told(self, kind: str, phase: str) -> list[str]:
+        return [m["id"] for m in self.messages() if (m["kind"], m["phase"]) == (kind, phase)]
+
+    def events(self) -> list[EventRecord]:
+        with EventStore.open(EventSettings(folder=self.folder / "events")) as store:
+            return store.list()
+
+    def metric(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        (value,) = (line.rpartition(" ")[2] for line in lines if line.startswith(name))
+        return float(value)
+
+
+@pytest.fixture
+def place(tmp_path: Path, scene: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setenv("HEADHUNT_EVENTS_FOLDER", str(tmp_path / "events"))
+    with http_receiver() as receiver:
+        yield Place(tmp_path, scene, receiver)
+
+
+def test_from_a_stream_to_somebody_who_knows(place: Place) -> None:
+    process = place.start()
+    try:
+        (ended,) = wait_for(lambda: place.told("event", "end")[:1], process, 60)
+        assert place.told("event", "begin")[0] == ended
+        begin, end = (m for m in place.messages() if m["id"] == ended)
+        assert (begin["camera"], begin["stop"], end["score"] > begin["threshold"]) == ("yard", None, True)
+        assert begin["start_local"].endswith("+01:00") or begin["start_local"].endswith("+02:00")
+        (silence,) = wait_for(lambda: place.told("silence", "begin"), process, 30)
+        assert next(m for m in place.messages() if m["id"] == silence)["camera"] == "gone"
+
+        # what others see of it meanwhile
+        yard, gone = (load_state(place.folder / "data" / "cameras", name) for name in ("yard", "gone"))
+        assert yard is not None
+        assert gone is not None
+        assert (yard.phase, yard.problem, yard.dropped_segments) == ("receiving", None, 0)
+        assert yard.scored_s > 5
+        assert yard.last_event is not None
+        assert gone.problem is not None
+        assert "connection refused" in gone.problem
+        assert place.metric('headhunt_camera_up{camera="yard"}') == 1
+        assert place.metric('headhunt_camera_up{camera="gone"}') == 0
+        assert place.metric('headhunt_camera_scored_seconds_total{camera="yard"}') > 5
+        second = headhunt("watch", *place.options, cwd=place.folder)
+        assert second.returncode == 2
+        assert "another `headhunt watch` watches the camera 'yard'" in second.stderr
+
+        # cameras.yaml changes: broken, it is refused; then a camera ends and the other is not touched
+        place.cameras.write_text(place.text.replace("expect_every_s: 1", "expect_every_s: -1"), encoding="utf-8")
+        wait_for(lambda: place.metric("headhunt_watch_cameras_refused") == 1, process, 10)
+        place.cameras.write_text(place.text.partition("  gone:")[0], encoding="utf-8")
+        wait_for(lambda: place.metric("headhunt_watch_cameras_refused") == 0, process, 10)
+        assert place.metric('headhunt_camera_reconnects_total{camera="yard"}') == 0
+
+        # an open event is closed when the command ends, and somebody is told
+        wait_for(lambda: len(place.told("event", "begin")) > len(place.told("event", "end")), process, 60)
+        printed = place.stop(process)
+    finally:
+        process.kill()
+    assert "cameras.gone.expect_every_s: " in printed
+    assert "0 cameras begin, 1 end, 1 go on" in printed
+    events = place.events()
+    assert all(event.stop is not None for event in events)
+    assert events[0].interrupted
+    assert events[-1].picture
+    assert events[-1].clip
+    assert sorted(place.told("event", "begin")) == sorted(place.told("event", "end")) == sorted(e.id for e in events)
+    assert "not watched" in headhunt("cameras", "status", cwd=place.folder).stdout
+    assert list((place.folder / "log").rglob("*.parquet"))
+
+    process = place.start()
+    try:
+        wait_for(lambda: place.metric('headhunt_camera_scored_seconds_total{camera="yard"}') > 0, process, 60)
+        place.stop(process)
+    finally:
+        process.kill()
+    assert {event.id for event in place.events()} >= {event.id for event in events}

@@ -47,7 +47,7 @@ def free_port() -> int:
 def wait_for(condition: Callable[[], Any], process: "subprocess.Popen[str]", within_s: float) -> Any:
     end = time.monotonic() + within_s
     while not (value := condition()):
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.1)
     return value
@@ -58,7 +58,7 @@ class Place:
 
     def __init__(self, folder: Path, scene: Path, receiver: Receiver) -> None:
         self.folder, self.receiver = folder, receiver
-        self.port = free_port()
+        self.port, self.printed = free_port(), folder / "printed.txt"
         (folder / "notify.yaml").write_text(
             f"channels:\n  hook: {{webhook: '{receiver.url}', secret: {SECRET}}}\n", encoding="utf-8"
         )
@@ -71,25 +71,23 @@ class Place:
         self.cameras.write_text(self.text, encoding="utf-8")
         self.options = ["--bundle", str(ROOT / "artifacts" / "detector"), "--log", "log"]
 
-    def command(self, *options: str) -> list[str]:
-        return [str(HEADHUNT), "watch", *self.options, *options]
-
     def start(self) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            self.command("--metrics-port", str(self.port)),
-            cwd=self.folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        wait_for(lambda: (self.folder / "data" / "cameras" / "yard.json").exists(), process, START_S)
+        with self.printed.open("w", encoding="utf-8") as file:
+            process = subprocess.Popen(
+                [HEADHUNT, "watch", *self.options, "--metrics-port", str(self.port)],
+                cwd=self.folder,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stderr=file,
+                text=True,
+            )
+        wait_for(lambda: "watching" in self.printed.read_text(encoding="utf-8"), process, START_S)
         return process
 
     def stop(self, process: "subprocess.Popen[str]") -> str:
         """SIGTERM; returns what it has printed."""
         process.send_signal(signal.SIGTERM)
-        _, printed = process.communicate(timeout=30)
-        assert process.returncode == 0, printed
+        code, printed = process.wait(timeout=30), self.printed.read_text(encoding="utf-8")
+        assert code == 0, printed
         return printed
 
     def messages(self) -> list[dict[str, Any]]:
@@ -155,6 +153,7 @@ def test_from_a_stream_to_somebody_who_knows(place: Place) -> None:
         printed = place.stop(process)
     finally:
         process.kill()
+        process.wait()
     assert "cameras.gone.expect_every_s: " in printed
     assert "0 cameras begin, 1 end, 1 go on" in printed
     events = place.events()
@@ -172,4 +171,5 @@ def test_from_a_stream_to_somebody_who_knows(place: Place) -> None:
         place.stop(process)
     finally:
         process.kill()
+        process.wait()
     assert {event.id for event in place.events()} >= {event.id for event in events}

@@ -184,6 +184,7 @@ def run(file: CamerasFile, places: WatchPlaces, ready: Callable[[], None]) -> No
         stopping.set_by_signals()
         recorder = stack.enter_context(closing(recorder_of(places.settings)))
         watch = stack.enter_context(_watching(file, places, detector, recorder, claims))
+        watch.look_after()
         ready()
         while not stopping.wait(LOOK_S):
             watch.look_after()

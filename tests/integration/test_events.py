@@ -1,22 +1,44 @@
 """Stored events as users meet them: `detect --events`, `headhunt events`, jobs, archives; the bundle that ships."""
 
+import asyncio
+import io
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Literal
 
 import av
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from conftest import ROOT, headhunt
+from conftest import ROOT
+from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import load_report
-from headhunt_svc.events.records import EventRecord
+from headhunt_svc.events.records import EventRecord, NewEvent
 from headhunt_svc.events.store import EventStore
-from headhunt_svc.settings import EventSettings
+from headhunt_svc.jobs.isolated import serve
+from headhunt_svc.jobs.models import JobOptions, JobVideo
+from headhunt_svc.jobs.store import ResultStore
+from headhunt_svc.serve.engine import Engine, Video
+from headhunt_svc.serve.models import DetectOptions
+from headhunt_svc.settings import EventSettings, Settings
+from helpers.commands import command, refusal
 
 BUNDLE = ("--bundle", ROOT / "artifacts" / "detector")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded_once() -> Iterator[None]:
+    """The detector is loaded once for all commands: they run in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        loaded = Detector.load(BUNDLE[1])
+        patch.setattr(Detector, "load", lambda *_, **__: loaded)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +57,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EventSettings:
 
 
 def run(*args: str | Path) -> str:
-    done = headhunt(*args)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    done = command(*args, cwd=ROOT)
+    assert done.code == 0, done.err
+    return done.out
 
 
 def listed() -> list[EventRecord]:
@@ -47,7 +69,6 @@ def listed() -> list[EventRecord]:
 def test_an_event_from_the_video_to_the_mark(yard: Path, settings: EventSettings, tmp_path: Path) -> None:
     run("detect", yard, "--events", "--out", tmp_path / "reports", *BUNDLE)
     report = load_report(tmp_path / "reports" / f"{yard.name}.json")
-    run("detect", yard, "--events", *BUNDLE)  # scored twice is stored once
     (event,) = listed()
     (found,) = report.events
     assert (event.camera, event.video_id, event.time_basis, event.origin) == (
@@ -64,7 +85,7 @@ def test_an_event_from_the_video_to_the_mark(yard: Path, settings: EventSettings
     run("events", "mark", event.id, "confirmed", "--note", "a blast", "--by", "anna")
     assert "confirmed, by anna" in run("events", "show", event.id)
     assert "a blast" in run("events", "list", "--state", "confirmed", "--camera", "north yard")
-    assert headhunt("events", "list", "--state", "new").stdout == ""
+    assert run("events", "list", "--state", "new") == ""
 
     run("events", "clip", event.id, tmp_path / "clip.mp4")
     with av.open(str(tmp_path / "clip.mp4")) as container:
@@ -91,9 +112,8 @@ def test_a_missed_event_is_added_with_its_real_scores(yard: Path, settings: Even
     assert event.clip
     assert event.features
     assert event.score < event.threshold
-    refused = headhunt("events", "add", yard, "--start", "900", "--stop", "901", *BUNDLE)
-    assert refused.returncode == 2
-    assert "no pictures between 900 and 901 s" in refused.stderr
+    refused = refusal("events", "add", yard, "--start", "900", "--stop", "901", *BUNDLE, cwd=ROOT)
+    assert "no pictures between 900 and 901 s" in refused
     run("events", "export", tmp_path / "e.csv")
     run("events", "export", tmp_path / "e.jsonl")
     run("events", "export", tmp_path / "e.parquet")
@@ -106,7 +126,7 @@ def test_a_missed_event_is_added_with_its_real_scores(yard: Path, settings: Even
 
 
 @pytest.mark.parametrize(
-    ("command", "message"),
+    ("args", "message"),
     [
         ("events show x", "there is no event 'x'"),
         ("events list --since yesterday", "--since yesterday: not a time"),
@@ -115,21 +135,89 @@ def test_a_missed_event_is_added_with_its_real_scores(yard: Path, settings: Even
         ("detect a.mp4 --events --resume --out o", "--events goes with neither"),
     ],
 )
-def test_what_is_refused(settings: EventSettings, command: str, message: str) -> None:
-    done = headhunt(*command.split())
-    assert done.returncode == 2
-    assert message in re.sub(r"[\s│]+", " ", done.stderr)
+def test_what_is_refused(settings: EventSettings, args: str, message: str) -> None:
+    done = command(*args.split(), cwd=ROOT)
+    assert done.code == 2
+    assert message in re.sub(r"[\s│]+", " ", done.err)
 
 
-def test_archives_store_events_where_they_are_asked_to(
+def test_an_event_is_stored_as_its_camera_says(yard: Path, settings: EventSettings, tmp_path: Path) -> None:
+    cameras = tmp_path / "cameras.yaml"
+    cameras.write_text(
+        "cameras: {north yard: {source: {kind: folder, path: /recordings}, time_zone: Asia/Tokyo, merge_s: 600, "
+        "keep_clips: false, name_pattern: 'north_%Y%m%d_%H%M%S'}}"
+    )
+    later = tmp_path / "north_20260301_120500.mp4"  # five minutes later: the same pictures in another file
+    later.write_bytes(yard.read_bytes() + b"\0\0\0\x08free")
+    files = (yard, later, "--camera", "north yard", "--cameras", cameras)
+    run("detect", *files, "--events", *BUNDLE)
+    (event,) = listed()
+    assert event.stop is not None
+    assert (event.time_zone, event.clip, event.time_basis) == ("Asia/Tokyo", False, "file_name")
+    assert event.start.isoformat().startswith("2026-03-01T03:00:")
+    assert event.stop.isoformat().startswith("2026-03-01T03:05:")
+    cameras.write_text(cameras.read_text().replace("north_%Y", "north_%A%Y"))
+    assert "%A" in refusal("detect", *files, "--events", *BUNDLE, cwd=ROOT)
+
+
+def in_service(bundle: Path, video: Path) -> None:
+    """Sent to the service as a client does."""
+
+    async def detect() -> None:
+        failed: list[Exception] = []
+        engine = Engine(Settings(), bundle)
+        engine.load(failed.append)
+        while not engine.ready:
+            assert not failed
+            await asyncio.sleep(0.02)
+        async with engine.admitted() as work:
+            async for _ in engine.detect(work, Video(video, video.name, DetectOptions(camera="north yard"))):
+                pass
+
+    asyncio.run(detect())
+
+
+def in_process_of(origin: Literal["job", "archive"], bundle: Path, video: Path, folder: Path) -> None:
+    """As the process that scores for a worker or for `headhunt batch` does."""
+    options = JobOptions.model_validate({})
+    request = {"video": JobVideo(uri=str(video), video_id="north.mp4").model_dump(), "options": options.model_dump()}
+    (its_requests, requests), (answers, its_answers) = os.pipe(), os.pipe()
+    os.write(requests, f"{json.dumps(request)}\n".encode())
+
+    def child() -> None:
+        with io.FileIO(its_requests) as reads, os.fdopen(its_answers, "w", buffering=1) as writes:
+            serve(bundle, ResultStore(folder), 60.0, origin, reads, writes)
+
+    with ThreadPoolExecutor(1) as pool, os.fdopen(answers) as lines:
+        ended = pool.submit(child)
+        outcomes = [json.loads(line) for _, line in zip(range(2), lines, strict=False)]  # the detector, the video
+        os.close(requests)
+        ended.result(60)
+    assert outcomes[1]["events"] == 1
+
+
+def test_all_parts_store_through_one_function_where_they_are_asked_to(
     yard: Path, settings: EventSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run("batch", yard, "--out", tmp_path / "quiet", *BUNDLE)
-    assert listed() == []
-    monkeypatch.setenv("HEADHUNT_EVENTS_RECORD", "archives")
-    run("batch", yard, "--out", tmp_path / "stored", *BUNDLE)
+    origins: list[str] = []
+    add = EventStore.add
+
+    def added(store: EventStore, event: NewEvent, **more: Any) -> EventRecord:
+        origins.append(event.origin)
+        return add(store, event, **more)
+
+    monkeypatch.setattr(EventStore, "add", added)
+    bundle = BUNDLE[1]
+    in_process_of("archive", bundle, yard, tmp_path / "quiet")
+    in_service(bundle, yard)
+    assert (listed(), origins) == ([], [])
+    monkeypatch.setenv("HEADHUNT_EVENTS_RECORD", "archives,jobs,service")
+    in_process_of("archive", bundle, yard, tmp_path / "archive")
     (event,) = listed()
     assert (event.origin, event.camera, event.picture, event.clip) == ("archive", "north yard", True, True)
+    assert event.source == str(yard)
+    in_process_of("job", bundle, yard, tmp_path / "job")
+    in_service(bundle, yard)
     run("detect", yard, "--events", *BUNDLE)
-    assert listed() == [event]  # the same footage and detector
-    assert json.loads(event.model_dump_json())["source"] == str(yard)
+    assert origins == ["archive", "job", "service", "detect"]
+    assert listed() == [event]  # the same footage and detector: scored four times, stored once

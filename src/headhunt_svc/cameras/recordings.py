@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from headhunt_svc.cameras.config import Cameras
 from headhunt_svc.detector.options import Options
+from headhunt_svc.events.rules import EventRules
 from headhunt_svc.names import camera_of
 from headhunt_svc.pipeline.files import Input
 
@@ -12,7 +13,7 @@ from headhunt_svc.pipeline.files import Input
 def with_cameras(
     inputs: Sequence[Input], cameras: Cameras, options: Options, camera: str | None = None
 ) -> tuple[list[Input], list[str]]:
-    """The inputs with masks, operating point and threshold of their cameras, and the cameras that the file lacks.
+    """The inputs with what the file says of their cameras, and the cameras that it lacks.
 
     options: what the cameras do not say. camera: of all inputs; else of each as it states or names.camera_of says.
     """
@@ -26,5 +27,7 @@ def with_cameras(
             configured.append(item)
             continue
         own = replace(options, operating_point=settings.operating_point, threshold=settings.threshold)
-        configured.append(replace(item, camera=settings.name, masks=settings.masks, options=own))
+        rules = EventRules(settings.merge_s, settings.time_zone, settings.name_pattern, settings.keep_clips)
+        masks = settings.masks
+        configured.append(replace(item, camera=settings.name, masks=masks, options=own, event_rules=rules))
     return configured, list(unknown)

@@ -67,7 +67,7 @@ def detect(
     ] = None,
     cameras: Annotated[
         Path | None,
-        typer.Option(help="Take masks, operating point and threshold of each video's camera from this cameras.yaml."),
+        typer.Option(help="Score each video, and store its events, as this cameras.yaml says of its camera."),
     ] = None,
     bundle: BundleFolder = paths.BUNDLE,
     events: Annotated[

@@ -27,8 +27,9 @@ from headhunt_svc.events.candidates import Candidates
 from headhunt_svc.events.clips import cut
 from headhunt_svc.events.pictures import PeakPictures
 from headhunt_svc.events.records import EventRecord, NewEvent, Origin
+from headhunt_svc.events.rules import EventRules
 from headhunt_svc.events.store import EventStore
-from headhunt_svc.events.times import Started, started
+from headhunt_svc.events.times import Started, compile_pattern, started
 from headhunt_svc.names import CameraName, VideoId
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.files import sha256
@@ -57,10 +58,11 @@ class Footage:
 class EventRecorder:
     """Stores the events of many videos; close it at the end."""
 
-    def __init__(self, store: EventStore, origin: Origin, merge_s: float | None = None) -> None:
-        """merge_s: events of a camera that are closer are one; by default as the settings say."""
+    def __init__(self, store: EventStore, origin: Origin) -> None:
+        """Raises ConfigError: the settings' name pattern is wrong."""
         self.store, self.origin = store, origin
-        self.merge_s = store.settings.merge_s if merge_s is None else merge_s
+        if store.settings.name_pattern is not None:
+            compile_pattern(store.settings.name_pattern)  # known before anything is scored
         self._purged = -PURGE_S
 
     @classmethod
@@ -78,9 +80,15 @@ class EventRecorder:
         """Disconnect from the database."""
         self.store.close_store()
 
-    def watch(self, detector: Detector, options: Options) -> "WatchedVideo":
-        """One video that is about to be scored."""
-        return WatchedVideo(self, detector, options)
+    def watch(self, detector: Detector, options: Options, rules: EventRules | None = None) -> "WatchedVideo":
+        """One video that is about to be scored. rules: of its camera; by default as the settings say.
+
+        Raises:
+            ConfigError: the name pattern is wrong.
+        """
+        if rules is not None and rules.name_pattern is not None:
+            compile_pattern(rules.name_pattern)
+        return WatchedVideo(self, detector, options, rules or EventRules.of_settings(self.store.settings))
 
     def purge(self) -> None:
         """Delete what is too old or too much, at most once an hour."""
@@ -95,8 +103,8 @@ class EventRecorder:
 class WatchedVideo:
     """What is kept of one video until its events are known."""
 
-    def __init__(self, recorder: EventRecorder, detector: Detector, options: Options) -> None:
-        self._recorder, self._stream = recorder, options.stream
+    def __init__(self, recorder: EventRecorder, detector: Detector, options: Options, rules: EventRules) -> None:
+        self._recorder, self._stream, self._rules = recorder, options.stream, rules
         self._pictures: PeakPictures | None = None
         point, heads = detector.operating_point(options), tuple(detector.scorer.heads)
         self._candidates = Candidates(point, detector.detector_id, heads, self._take)
@@ -121,17 +129,16 @@ class WatchedVideo:
         """Store the events of the report; what is stored already stays as it is.
 
         Raises:
-            ConfigError: the name pattern is wrong. OutputError, UnreachableError: see EventStore.
+            OutputError, UnreachableError: see EventStore.
         """
         if not report.events:
             return []
-        settings = self._recorder.store.settings
         begun = started(
             footage.path,
             report.duration_s,
             name=footage.name,
-            pattern=settings.name_pattern,
-            time_zone=settings.time_zone,
+            pattern=self._rules.name_pattern,
+            time_zone=self._rules.time_zone,
             is_own=footage.is_own,
         )
         content = footage.content or sha256(footage.path)
@@ -147,7 +154,7 @@ class WatchedVideo:
             fresh |= set() if key in stored else {record.id}
         for event_id in fresh:
             record = records[event_id]
-            if footage.is_own and (not record.clip or record.video_id == report.video_id):
+            if footage.is_own and self._rules.keep_clips and (not record.clip or record.video_id == report.video_id):
                 records[event_id] = self._attach_clip(record, report, groups[event_id], footage)
         self._recorder.purge()
         return list(records.values())
@@ -168,7 +175,7 @@ class WatchedVideo:
                 stop=begun.at(event.stop_s),
                 peak=begun.at(event.peak_s),
                 time_basis=begun.basis,
-                time_zone=store.settings.time_zone,
+                time_zone=self._rules.time_zone,
                 score=event.peak,
                 threshold=report.threshold,
                 detector_id=report.detector_id,
@@ -179,7 +186,7 @@ class WatchedVideo:
                 start_s=event.start_s,
                 description=event.description,
             ),
-            merge_s=self._recorder.merge_s,
+            merge_s=self._rules.merge_s,
             picture=None if run is None else run.picture,
             features=None if run is None else self._candidates.features(run),
         )

@@ -123,7 +123,7 @@ def detect_video(
 
     with open_video(item.path, item.video_id, stream=options.stream, masks=item.masks) as video:
         reader = recorder.probing(detector, detector.model_reader(outputs.explain))
-        event_watch = None if events is None else events.watch(detector, options)
+        event_watch = None if events is None else events.watch(detector, options, item.event_rules)
         source = video if event_watch is None else event_watch.source(video)
         batches = detector.score(source, reader, options=options)
         batches = recorder.record(detector, item.video_id, batches, options, camera=name)

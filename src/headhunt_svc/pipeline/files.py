@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headhunt_svc.detector.options import Options
+from headhunt_svc.events.rules import EventRules
 from headhunt_svc.names import VideoId, absolute, file_name, tell_apart
 from headhunt_svc.types import FrameSpan, Polygon
 from headhunt_svc.video.files import find_videos
@@ -15,7 +16,7 @@ from headhunt_svc.video.files import find_videos
 class Input:
     """A video, its name in the report, its true spans where they are known (for the plot only), and its camera.
 
-    masks: what is black in its pictures. options: instead of those for all videos.
+    masks: what is black in its pictures. options, event_rules: of its camera, instead of those for all videos.
     """
 
     path: Path
@@ -24,6 +25,7 @@ class Input:
     camera: str | None = None  # None: as names.camera_of says
     masks: tuple[Polygon, ...] = ()
     options: Options | None = None
+    event_rules: EventRules | None = None
 
 
 def inputs_of(paths: Sequence[Path]) -> list[Input]:

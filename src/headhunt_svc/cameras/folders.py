@@ -99,8 +99,8 @@ class FolderCamera(WatchedCamera):
                 self._check(folder)
                 self._forget_missing(files.scan())
                 self._phase, self._problem = "receiving", None
-            for _, path in changes:
-                files.look(Path(path))
+            for _, changed_path in changes:
+                files.look(Path(changed_path))
             self._note_newest(files)
             for path, version in files.resting():
                 if self.is_over():

@@ -72,8 +72,8 @@ def open_stream(
         container = av.open(address.url, format=kind, options=options, timeout=(timeout_s, timeout_s))
     except (av.error.FFmpegError, OSError, ValueError) as exc:
         reason = reason_of(exc, time.monotonic() - started >= timeout_s, timeout_s)
-        kind = VideoAccessError if isinstance(exc, _REFUSALS) else VideoOpenError
-        raise kind(f"{address.shown}: {reason}") from None  # FFmpeg's error holds the password
+        error = VideoAccessError if isinstance(exc, _REFUSALS) else VideoOpenError
+        raise error(f"{address.shown}: {reason}") from None  # FFmpeg's error holds the password
     streams = container.streams.video
     codec = streams[0].codec_context if streams else None
     if codec is None or codec.codec.name not in limits.codecs:

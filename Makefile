@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup demo demo-project monitor-demo serve test fuzz check format docs clean
+.PHONY: help setup demo demo-project monitor-demo live-demo serve test fuzz check format docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ monitor-demo: setup ## three cameras that change within 14 days, and the dashboa
 	rm -rf out/monitor
 	headhunt monitor simulate
 	headhunt monitor ui
+
+live-demo: setup ## three rendered cameras in real time, watched live: events, pictures and clips as they come; Ctrl-C ends it
+	headhunt demo live
 
 test: setup ## all tests, fast ones first, a process more than cores, as many wait for servers; COVERAGE=1: how much of src they run
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(if $(COVERAGE),COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml) \

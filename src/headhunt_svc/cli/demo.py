@@ -1,5 +1,6 @@
 """Commands on the embedded default: `headhunt demo ...`."""
 
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.console import cell, safe, wide
+from headhunt_svc.cli.console import cell, note, safe, wide
 from headhunt_svc.cli.detect import print_report
 from headhunt_svc.cli.evaluate import print_ablation, print_metrics
-from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile
+from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, check_bundle
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
 from headhunt_svc.demo.published import TOLERANCE, differences
 from headhunt_svc.demo.shipped import shipped
@@ -22,11 +23,18 @@ from headhunt_svc.types import Split
 
 if TYPE_CHECKING:
     from headhunt_svc.demo.naming import Naming
+    from headhunt_svc.events.records import EventRecord
 
 DemoParamsFile = Annotated[
     Path, typer.Option("--params", help="The demo's parameters.", show_default="those of the package")
 ]
 PRETRAIN_WORK = Path(".cache/pretrain")
+LIVE_COMMANDS = {
+    "headhunt cameras status": "last picture, lag, coverage, last event",
+    "headhunt events list": "what happened where and when",
+    "headhunt events show ID": "score, picture, clip; `events mark ID false_alarm` says what it was",
+    "headhunt events clip ID a.mp4": "the footage of it",
+}
 
 app = typer.Typer()
 demo_app = typer.Typer(no_args_is_help=True, help="The embedded default: scenes, videos, the small MLLM.")
@@ -66,6 +74,51 @@ def demo_rates(
     from headhunt_svc.demo.rates import rates
 
     print_rates(rates(bundle, out, load_demo_params(params).corpus, hours, minutes))
+
+
+@demo_app.command("live")
+def demo_live(
+    out: Annotated[Path, typer.Option(help="Folder for films, cameras.yaml and what `watch` writes.")] = Path(
+        "out/live"
+    ),
+    events: Annotated[
+        int | None, typer.Option(min=1, help="End after so many events.", show_default="with Ctrl-C")
+    ] = None,
+    bundle: BundleFolder = paths.BUNDLE,
+    params: DemoParamsFile = DEMO_PARAMS,
+) -> None:
+    """Watch three rendered cameras in real time, and print their events as they begin and end."""
+    check_bundle(bundle)
+    from headhunt_svc.demo.live import follow, prepare, watching
+
+    folder = prepare(out, load_demo_params(params).corpus)
+    print_live_help(out)
+    begun: set[str] = set()
+    with suppress(KeyboardInterrupt), watching(folder, bundle) as process:
+        for event, picture in follow(folder, process):
+            begun.add(event.id)
+            print_live_event(event, picture)
+            if events is not None and len(begun) >= events:
+                break
+    note(f"ended; its events stay in {out / 'data' / 'events'}")
+
+
+def print_live_help(folder: Path) -> None:
+    """Prints what there is to see while the demo runs."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Three films as cameras, in {safe(folder)}. The first event comes within a minute; Ctrl-C ends it.")
+    console.print(f"In another terminal: [bold]cd {safe(folder)}[/bold], then")
+    for command, what in LIVE_COMMANDS.items():
+        console.print(f"  {command:32}{what}")
+
+
+def print_live_event(event: "EventRecord", picture: Path | None) -> None:
+    """Prints a line when an event begins, and one when it ends."""
+    says = "has begun" if event.stop is None else f"has ended after {(event.stop - event.start).total_seconds():.1f} s"
+    where = f"  {safe(picture)}" if picture is not None else ""
+    start = f"{event.start:%Y-%m-%d %H:%M:%S} UTC"
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{start}  [bold]{safe(event.camera):6}[/bold] event {says}, score {event.score:.2f}{where}")
 
 
 @demo_app.command("pretrain")

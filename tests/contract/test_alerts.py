@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
 from conftest import ROOT
+from headhunt_svc.cameras import metrics as cameras
+from headhunt_svc.cameras.status import CameraState
 from headhunt_svc.detector import metrics as model
 from headhunt_svc.jobs import metrics as jobs
 from headhunt_svc.monitoring import metrics as monitoring
@@ -58,9 +61,17 @@ def without_suffix(names: set[str]) -> set[str]:
     return {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in names}
 
 
+def of_cameras() -> dict[str, set[str]]:
+    """The series of `headhunt watch`: its own, and those of every camera."""
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    state = CameraState(camera="yard", written=now, phase="receiving", last_picture=now, last_scored=now)
+    families = cameras.CameraCollector(lambda: [state]).collect()
+    return exported(cameras) | {s.name: set(s.labels) for family in families for s in family.samples}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 def test_every_rule_and_panel_uses_metrics_and_labels_that_exist(path: Path) -> None:
-    series = exported(model, jobs, monitoring, notify, prediction_log, service)
+    series = exported(model, jobs, monitoring, notify, prediction_log, service) | of_cameras()
     assert expressions(path)
     for expression in expressions(path):
         names = re.findall(r"headhunt_\w+", expression)
@@ -77,3 +88,8 @@ def test_every_rule_and_panel_uses_metrics_and_labels_that_exist(path: Path) -> 
 def test_every_metric_of_the_service_has_a_rule_or_a_panel() -> None:
     used = used_series(ROOT / "monitoring" / "alerts.yml") | used_series(ROOT / "monitoring" / "grafana.json")
     assert without_suffix(used) == without_suffix(set(exported(model, service)))
+
+
+def test_every_metric_of_watch_has_a_rule_or_a_panel() -> None:
+    used = used_series(ROOT / "monitoring" / "alerts-watch.yml") | used_series(ROOT / "monitoring" / "grafana-watch.json")
+    assert without_suffix(used) == without_suffix(set(of_cameras()))

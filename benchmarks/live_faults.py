@@ -12,6 +12,7 @@ from typing import Any
 from live_relay import Network, Relay
 from live_rig import FilmServer, Outcome, Rig, Sample, empty, held, receiver, watching, write_films
 
+from headhunt_svc.cameras.status import CameraStatus
 from headhunt_svc.demo.films import Film
 
 CALM_S = 40.0  # before the first fault, and after each
@@ -113,16 +114,21 @@ class Scene:
     def faults(self) -> list[Fault]:
         """All of them."""
         killed, login = self.servers["killed"], self.servers["login"]
-        small = rf"{SIZES[1]} ?x ?{SIZES[1]}|size"
+        small = rf"{SIZES[1]} ?x ?{SIZES[1]}"
         return [
-            Fault("killed", r"refused|broke|ended|silent", killed.kill, killed.start),
+            Fault("killed", r"refused|broke|ended", killed.kill, killed.start),
             Fault(
                 "stalled",
-                r"no data|no answer|silent",
+                r"no data|no answer",
                 self.network("stalled", Network(stalled=True)),
                 self.network("stalled", Network()),
             ),
-            Fault("lossy", r"lost", self.network("lossy", Network(loss=0.1)), self.network("lossy", Network())),
+            Fault(
+                "lossy",
+                r"lost|broken|missing",
+                self.network("lossy", Network(loss=0.1)),
+                self.network("lossy", Network()),
+            ),
             Fault(
                 "jumping",
                 r"clock|jump",
@@ -130,9 +136,15 @@ class Scene:
                 self.network("jumping", Network()),
             ),
             Fault("login", r"user name or password", nothing, lambda: login.log_in_as("me:new"), LOGS_IN_S),
-            Fault("frozen", r"frozen\W+true|froze|same picture", nothing, nothing),
+            Fault("frozen", r"frozen|has not changed|same picture", nothing, nothing),
             Fault("resized", small, nothing, nothing, reconnects=False),
         ]
+
+
+def said(row: CameraStatus) -> str:
+    """What the status says of a camera, in words."""
+    problem = None if row.state is None else row.state.problem
+    return f"{row.word}: {problem}" if problem else row.word
 
 
 class Eyes:
@@ -146,7 +158,7 @@ class Eyes:
         """Once."""
         self._rig.sample()
         for name, row in self._rig.status().items():
-            self.seen[name].status.add(row.as_json(None, {}))
+            self.seen[name].status.add(said(row))
 
     def for_(self, seconds: float) -> None:
         """For so long."""
@@ -171,14 +183,14 @@ class Eyes:
 
 
 @contextmanager
-def logged(rig: Rig, seen: dict[str, Seen]) -> Iterator[None]:
-    """Give each camera what is logged about it meanwhile."""
-    start = len(rig.text())
+def logged(rig: Rig, seen: dict[str, Seen], from_start: bool) -> Iterator[None]:
+    """Give each camera what is logged about it meanwhile, or since the process began."""
+    start = 0 if from_start else len(rig.text())
     yield
     for line in rig.text()[start:].splitlines():
         for name, what in seen.items():
-            if name in line:
-                what.logged.append(line)
+            if (place := line.find(f"camera {name}: ")) >= 0:
+                what.logged.append(line[place + len(f"camera {name}: ") :])
 
 
 def faults(home: Path, rounds: int, fault_s: float) -> Outcome:
@@ -198,7 +210,7 @@ def faults(home: Path, rounds: int, fault_s: float) -> Outcome:
                 eyes.for_(CALM_S)
             current = [fault for fault in all_faults if fault.name != "login" or not number]
             first = len(rig.samples)
-            with logged(rig, eyes.seen):
+            with logged(rig, eyes.seen, not number):
                 eyes.for_(CALM_S / 2)
                 _begin(current)
                 eyes.for_(fault_s / 2)

@@ -176,7 +176,7 @@ class Rig:
         self._env = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HEADHUNT_LOG_LEVEL": "INFO"} | env
         self.metrics_port = free_port()
         self.samples: list[Sample] = []
-        self._began = 0.0
+        self._began = self._started = 0.0
         self.process: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True, exist_ok=True)
         channels = {"live": {"webhook": webhook, "secret": SECRET, "pictures": False}}
@@ -192,6 +192,7 @@ class Rig:
         """Start `headhunt watch`."""
         command = [*HEADHUNT, "watch", "--bundle", str(self.bundle), "--log", str(self.home / "log")]
         command += ["--metrics-port", str(self.metrics_port)]
+        self._started = time.time()
         with self.log.open("ab") as f:
             self.process = subprocess.Popen(command, cwd=self.home, env=os.environ | self._env, stdout=f, stderr=f)
 
@@ -283,6 +284,7 @@ class Rig:
                 (row := rows.get(name)) is not None
                 and row.word == "receiving"
                 and row.state is not None
+                and row.state.written.timestamp() > self._started
                 and row.state.scored_s > 0
                 for name in names
             )

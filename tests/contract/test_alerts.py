@@ -91,5 +91,7 @@ def test_every_metric_of_the_service_has_a_rule_or_a_panel() -> None:
 
 
 def test_every_metric_of_watch_has_a_rule_or_a_panel() -> None:
-    used = used_series(ROOT / "monitoring" / "alerts-watch.yml") | used_series(ROOT / "monitoring" / "grafana-watch.json")
+    used = used_series(ROOT / "monitoring" / "alerts-watch.yml") | used_series(
+        ROOT / "monitoring" / "grafana-watch.json"
+    )
     assert without_suffix(used) == without_suffix(set(of_cameras()))

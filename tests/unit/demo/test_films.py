@@ -1,5 +1,6 @@
 """Films for live cameras: what is scripted happens, and the encoding is that of a camera."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -15,7 +16,7 @@ def test_a_script_has_an_anomaly_in_every_stretch_and_ends_with_the_film() -> No
     starts = [start for start, _ in anomalies]
     assert starts[0] == 5
     assert len(starts) == 5
-    assert all(20 * 2 / 3 <= b - a <= 20 * 4 / 3 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(20 * 2 / 3 <= b - a <= 20 * 4 / 3 for a, b in pairwise(starts))
     assert starts[-1] <= 100 - LASTS_S + 20 / 6
     assert {kind for _, kind in anomalies} <= set(BRIEF_KINDS)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY
 
 from headhunt_svc.cameras import metrics
 from headhunt_svc.cameras.alarms import WatchAlarms
@@ -39,6 +39,7 @@ from headhunt_svc.notify.deliverer import Deliverer
 from headhunt_svc.notify.outbox import Outbox
 from headhunt_svc.prediction_log.recording import Recorder, recorder_of
 from headhunt_svc.settings import EventSettings, NotifySettings, Settings
+from headhunt_svc.storage.exposition import LOOPBACK, metrics_served
 from headhunt_svc.storage.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ LEAVE_S = 10.0  # what cameras have to end
 
 @dataclass(frozen=True, slots=True)
 class WatchPlaces:
-    """Where things are. channels: of notify.yaml, by name. metrics_port: of this machine only."""
+    """Where things are. channels: of notify.yaml, by name."""
 
     bundle: Path
     states: Path
@@ -58,6 +59,7 @@ class WatchPlaces:
     notify: NotifySettings
     channels: Mapping[str, Channel]
     metrics_port: int | None = None
+    metrics_address: str = LOOPBACK
 
 
 class Watch:
@@ -208,7 +210,7 @@ def _watching(
         states = CameraStates(places.states, store)
         watch = Watch(file, shared, claims, alarms, states)
         cameras = watch.prepared(file.cameras.each())
-        with _served(states, places.metrics_port):
+        with _served(states, places):
             try:
                 watch.begin(cameras)
                 yield watch
@@ -217,22 +219,15 @@ def _watching(
 
 
 @contextmanager
-def _served(states: CameraStates, port: int | None) -> Iterator[None]:
-    """Metrics over HTTP, for this machine only."""
-    if port is None:
+def _served(states: CameraStates, places: WatchPlaces) -> Iterator[None]:
+    """Metrics over HTTP."""
+    if places.metrics_port is None:
         yield
         return
     collector = metrics.CameraCollector(states.latest)
     REGISTRY.register(collector)
     try:
-        server, thread = start_http_server(port, "127.0.0.1")
-    except OSError as exc:
-        REGISTRY.unregister(collector)
-        raise ConfigError(f"--metrics-port {port} cannot be used ({exc.strerror or exc})") from exc
-    try:
-        yield
+        with metrics_served(places.metrics_port, places.metrics_address):
+            yield
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
         REGISTRY.unregister(collector)

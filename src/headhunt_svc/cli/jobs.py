@@ -16,6 +16,8 @@ from headhunt_svc.cli.options import (
     BundleFolder,
     Contributions,
     Describe,
+    MetricsAddress,
+    MetricsPort,
     PointName,
     SmoothingMode,
     StreamNumber,
@@ -26,6 +28,7 @@ from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import EXIT_SOME_FAILED
 from headhunt_svc.jobs.models import Delivery, Job, JobOptions, JobRequest
 from headhunt_svc.names import is_uri, uri_of
+from headhunt_svc.storage.exposition import LOOPBACK
 
 if TYPE_CHECKING:
     from headhunt_svc.jobs.client import Jobs
@@ -140,14 +143,15 @@ def purge(
 @app.command()
 def worker(
     name: Annotated[str | None, typer.Option(help="Default: the machine's name and a number.")] = None,
-    metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics here.")] = None,
+    metrics_port: MetricsPort = None,
+    metrics_address: MetricsAddress = LOOPBACK,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Score the videos of jobs, until stopped; one worker for each GPU."""
     check_bundle(bundle)
     from headhunt_svc.jobs.worker import Worker
 
-    Worker(bundle).run(name, metrics_port)
+    Worker(bundle).run(name, metrics_port, metrics_address)
 
 
 @app.command()

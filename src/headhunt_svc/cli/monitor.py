@@ -55,8 +55,8 @@ def monitor_run(
 ) -> None:
     """Compare the last day of the prediction log with baselines. Exit code 4: drift."""
     from headhunt_svc.monitoring.config import load_drift
-    from headhunt_svc.monitoring.metrics import serve
     from headhunt_svc.monitoring.run import Monitor, Paths
+    from headhunt_svc.storage.exposition import metrics_served
 
     monitor = Monitor(
         Paths(_log_folder(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
@@ -69,8 +69,7 @@ def monitor_run(
             if tell is not None:
                 tell(verdict)
 
-        if port is not None:
-            serve(port)
+        stack.enter_context(metrics_served(port))
         if every is not None:
             monitor.run_every(every, report)
         verdict = monitor.run(at.replace(tzinfo=UTC) if at else None)

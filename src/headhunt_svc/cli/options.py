@@ -15,6 +15,12 @@ PARAMS = Path("params.yaml")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on this port.")
+]
+MetricsAddress = Annotated[
+    str, typer.Option("--metrics-address", help="Of the metrics; whoever reaches it needs no key. Default: loopback.")
+]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing videos, and name them.")]
 AnnotationsPath = Annotated[
     Path | None,

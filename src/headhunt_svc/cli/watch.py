@@ -9,9 +9,10 @@ import typer
 from headhunt_svc import paths
 from headhunt_svc.cli.cameras import CamerasPath, named_problems, problems_with
 from headhunt_svc.cli.console import note, note_cautions
-from headhunt_svc.cli.options import BundleFolder, check_bundle
+from headhunt_svc.cli.options import BundleFolder, MetricsAddress, MetricsPort, check_bundle
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.settings import EventSettings, NotifySettings, Settings
+from headhunt_svc.storage.exposition import LOOPBACK
 
 if TYPE_CHECKING:
     from headhunt_svc.cameras.config import Camera, Cameras
@@ -30,9 +31,8 @@ def watch(
     states: Annotated[Path, typer.Option(help="Where it writes how cameras are, for `headhunt cameras status`.")] = (
         paths.CAMERA_STATES
     ),
-    metrics_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics on this port of 127.0.0.1.")
-    ] = None,
+    metrics_port: MetricsPort = None,
+    metrics_address: MetricsAddress = LOOPBACK,
 ) -> None:
     """Watch all cameras of cameras.yaml with one model, store their events and send messages, until stopped."""
     note_cautions(check_bundle(bundle).cautions)
@@ -50,7 +50,7 @@ def watch(
     from headhunt_svc.cameras.watch import WatchPlaces, run
 
     settings = Settings() if log is None else Settings(prediction_log=log)
-    places = WatchPlaces(bundle, states, settings, EventSettings(), notify, channels, metrics_port)
+    places = WatchPlaces(bundle, states, settings, EventSettings(), notify, channels, metrics_port, metrics_address)
     run(file, places, lambda: note(f"watching {len(file.cameras)} cameras"))
 
 

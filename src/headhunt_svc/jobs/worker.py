@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dbos import DBOS, DBOSConfig
-from prometheus_client import start_http_server
 
 from headhunt_svc.errors import ConfigError, OutputError, UnreachableError, reason_of
 from headhunt_svc.jobs import metrics
@@ -28,6 +27,7 @@ from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.notify.webhooks import post
 from headhunt_svc.settings import JobSettings
+from headhunt_svc.storage.exposition import LOOPBACK, metrics_served
 from headhunt_svc.storage.locks import locked
 from headhunt_svc.storage.retention import Retention
 from headhunt_svc.storage.scratch import remove_leftovers
@@ -153,11 +153,12 @@ class Worker:
             threading.Event().wait()  # until the process ends: the step must not finish, another worker repeats it
         return outcome
 
-    def run(self, name: str | None = None, metrics_port: int | None = None) -> None:
+    def run(self, name: str | None = None, metrics_port: int | None = None, metrics_address: str = LOOPBACK) -> None:
         """Work until stopped.
 
         Raises:
-            ConfigError: a worker of this name is at work, or HEADHUNT_JOBS_DATABASE is no database URL.
+            ConfigError: a worker of this name is at work, HEADHUNT_JOBS_DATABASE is no database URL, or the port for
+                metrics is taken.
             HeadHuntError: the detector cannot be loaded.
         """
         self.stopping.set_by_signals()
@@ -169,10 +170,9 @@ class Worker:
             self.process.start()
             self._with_database(locked_name, lambda: self._launch(locked_name))
             self._with_database(locked_name, self._register_queues)
-            if metrics_port is not None:
-                start_http_server(metrics_port)
-            logger.info("worker %s: ready", locked_name)
-            self._housekeeping(locked_name)
+            with metrics_served(metrics_port, metrics_address):
+                logger.info("worker %s: ready", locked_name)
+                self._housekeeping(locked_name)
             self._exit()
 
     def _with_database(self, name: str, action: Callable[[], T]) -> T:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from prometheus_client import Gauge, start_http_server
+from prometheus_client import Gauge
 
-from headhunt_svc.errors import ConfigError
 from headhunt_svc.monitoring.verdicts import FLEET, REMEDY, CameraVerdict
 
 SIGNAL = Gauge("headhunt_monitor_signal", "Value of a drift signal.", ["camera", "signal"])
@@ -36,15 +35,3 @@ def show(cameras: Mapping[str, CameraVerdict]) -> None:
             gauge.remove(*labels)
         _shown[gauge] = set(current)
     LEFT_OUT.set(len(cameras) - len(names))
-
-
-def serve(port: int) -> None:
-    """Serve all metrics of this process on a port of loopback.
-
-    Raises:
-        ConfigError: the port is taken.
-    """
-    try:
-        start_http_server(port, "127.0.0.1")
-    except OSError as exc:
-        raise ConfigError(f"port {port} cannot be used ({exc.strerror}): choose another one") from exc

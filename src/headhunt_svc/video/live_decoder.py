@@ -65,7 +65,7 @@ class PacketTrust:
         """The packet with what is wrong with it."""
         if packet.is_keyframe and packet.has_sidedata("new_extradata"):
             self._bitstream = self._new(bytes(packet.get_sidedata("new_extradata")))
-        problem, lost_before = "data is missing in the packet" if packet.is_corrupt else None, False
+        problem, lost_before = "data was lost on the way" if packet.is_corrupt else None, False
         if self._bitstream is not None:
             data = memoryview(packet)
             damage = self._bitstream.problem(data)
@@ -168,8 +168,6 @@ class LiveDecoder:
     def pieces(self, params: SegmentationParams) -> Iterator[Piece]:
         """The segments, each as soon as it is complete."""
         self._params, self._segmenter = params, Segmenter(self._video_id, params)
-        if self._ring is not None:
-            self._ring.begin(self._stream)
         try:
             while (received := self._receiver.take()) is not None:
                 yield from self._receive(received)
@@ -205,7 +203,8 @@ class LiveDecoder:
             packet.pts -= self._shift
         if packet.dts is not None:
             packet.dts -= self._shift
-        self._has_begun = self._has_begun or packet.is_keyframe
+        if packet.is_keyframe and not self.n_frames:
+            self._begin()
         ticks = packet.pts if packet.pts is not None else packet.dts
         if ticks is None or not self._has_begun:
             return
@@ -220,6 +219,13 @@ class LiveDecoder:
                 time_s = expected_s
         self._packet_s = time_s
         self.arrivals.push(received.arrived_s, received.wall_s, time_s)
+
+    def _begin(self) -> None:
+        """The stream begins here, with a key frame; what was before could not be decoded."""
+        self._has_begun, self._origin, self._packet_s = True, None, 0.0
+        self.arrivals.jump()
+        if self._ring is not None:
+            self._ring.begin(self._stream)
 
     def _jump(self, packet: Packet, ticks: int) -> None:
         self._shift += ticks
@@ -281,10 +287,6 @@ class LiveDecoder:
         self._add_gap(reason)
         self._restart()
         self._skip = _FOLLOWS
-        if not self.n_frames:
-            self._has_begun, self._origin = False, None  # the stream begins with a later key frame
-            if self._ring is not None:
-                self._ring.begin(self._stream)
 
     def _show(self, picture: av.VideoFrame) -> Iterator[Piece]:
         """Add the next picture to its segment; the segments that are complete with it."""

@@ -17,6 +17,7 @@ import av.error
 
 from headhunt_svc.errors import VideoError, VideoLimitError
 from headhunt_svc.video.container import RAW_FORMATS, VideoLimits, open_container, open_file
+from headhunt_svc.video.rtp_losses import Losses
 from headhunt_svc.video.streams import StreamAddress, open_stream, reason_of
 
 _POLL_S = 0.1  # between two looks whether somebody wants to stop
@@ -44,7 +45,7 @@ class Source(ABC):
 
     @abstractmethod
     def packets(self) -> Generator[Packet]:
-        """The packets of the pictures, each when it arrives.
+        """The packets of the pictures, each when it arrives; is_corrupt: data of it may be lost.
 
         Raises:
             StreamEndedError: there are no more.
@@ -60,7 +61,9 @@ class AddressSource(Source):
 
     def __init__(self, address: StreamAddress, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._container, self.stream = open_stream(address, timeout_s)
+        self._losses = Losses() if address.kind == "rtsp" and address.transport == "udp" else None
+        with self._losses or contextlib.nullcontext():
+            self._container, self.stream = open_stream(address, timeout_s)
         self.format_name = self._container.format.name
 
     def packets(self) -> Generator[Packet]:
@@ -68,14 +71,17 @@ class AddressSource(Source):
         number, asked_s = self.stream.index, time.monotonic()
         last_s = asked_s
         try:
-            for packet in self._container.demux():
-                asked_s = time.monotonic()
-                if packet.stream_index == number and packet.size:
-                    last_s = asked_s
-                    yield cast(Packet, packet)
+            with self._losses or contextlib.nullcontext():
+                for packet in self._container.demux():
+                    now_s = time.monotonic()
+                    if packet.stream_index == number and packet.size:
+                        last_s = now_s
+                        if self._losses is not None and self._losses.may_concern_next(now_s - asked_s):
+                            packet.is_corrupt = True
+                        yield cast(Packet, packet)
+                    elif now_s - last_s > self._timeout_s:
+                        raise StreamEndedError(f"no picture for {self._timeout_s:g} s")
                     asked_s = time.monotonic()
-                elif asked_s - last_s > self._timeout_s:
-                    raise StreamEndedError(f"no picture for {self._timeout_s:g} s")
         except av.error.FFmpegError as exc:
             if time.monotonic() - asked_s >= self._timeout_s:
                 raise StreamEndedError(f"no data for {self._timeout_s:g} s") from None

@@ -31,14 +31,22 @@ def moving_noise(n: int, seed: int = 0, size: tuple[int, int] = SIZE) -> UInt8[n
     return pictures
 
 
-def encode(path: Path, codec: str, options: dict[str, str], n: int = 100, gop: int = 25, b_frames: int = 2) -> Path:
+def encode(
+    path: Path,
+    codec: str,
+    options: dict[str, str],
+    n: int = 100,
+    gop: int = 25,
+    b_frames: int = 2,
+    size: tuple[int, int] = SIZE,
+) -> Path:
     """A small video of moving noise; the container's name is the path's ending."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=RATE, options=options)
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.gop_size, stream.max_b_frames = gop, b_frames
         stream.codec_context.thread_count = 1
-        for i, picture in enumerate(moving_noise(n)):
+        for i, picture in enumerate(moving_noise(n, size=size)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = i, Fraction(1, RATE)
             container.mux(stream.encode(frame))

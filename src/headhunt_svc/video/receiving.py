@@ -61,7 +61,7 @@ class AddressSource(Source):
 
     def __init__(self, address: StreamAddress, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._losses = Losses() if address.kind == "rtsp" and address.transport == "udp" else None
+        self._losses = Losses() if address.kind == "rtsp" else None
         with self._losses or contextlib.nullcontext():
             self._container, self.stream = open_stream(address, timeout_s)
         self.format_name = self._container.format.name

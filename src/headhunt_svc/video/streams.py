@@ -66,6 +66,8 @@ def open_stream(
     }
     if address.kind == "rtsp":
         options["rtsp_transport"] = address.transport
+        if address.transport == "tcp":  # packets are in order; with a queue for them, FFmpeg says which are missing
+            options["reorder_queue_size"] = "2"
     kind = "v4l2" if address.kind == "device" else None
     started = time.monotonic()
     try:

@@ -1,24 +1,45 @@
-"""Live video from looped files: the segments of a file, in real time."""
+"""Live video: the segments of looped files, and of streams that break, jump, freeze, change or lose data."""
 
 import hashlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
+from conftest import write_video
+from headhunt_svc.errors import VideoError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.video.live import LiveVideo, LoopedFile
+from headhunt_svc.video.live import LiveFacts, LiveVideo, LoopedFile
 from headhunt_svc.video.reader import VideoReader
+from headhunt_svc.video.receiving import Packet
+from headhunt_svc.video.ring import PacketRing
 from headhunt_svc.video.source import SegmentPictures
-from helpers.losses import encode
+from helpers.live_sources import ScriptedVideo
+from helpers.losses import EVERY_PICTURE, encode, shown
 
 HALF_SECONDS = SegmentationParams(length_s=0.5, frames_per_segment=4)
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds in four groups of pictures, all different, in order."""
+    return encode(tmp_path_factory.mktemp("live") / "moving.ts", "libx264", {}, b_frames=0)
 
 
 def facts_of(piece: SegmentPictures) -> tuple[object, ...]:
     digest = hashlib.md5(piece.pictures.tobytes(), usedforsecurity=False).hexdigest()
     return piece.segment, piece.start_s, piece.stop_s, digest
+
+
+def adds_up(facts: LiveFacts) -> bool:
+    parts = facts.taken_s + facts.dropped_s + facts.lost_s + facts.waiting_s
+    return facts.offered_s == pytest.approx(parts, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -29,11 +50,238 @@ def test_a_looped_file_gives_the_segments_of_the_file(tmp_path: Path, codec: str
     with VideoReader(path) as video:
         expected = [facts_of(piece) for piece in video.segments(HALF_SECONDS)][:4]
     with LiveVideo(LoopedFile(path), name) as live:
+        started_s = time.monotonic()
         pieces = list(islice(live.segments(HALF_SECONDS), 6))
+        lasted_s = time.monotonic() - started_s
         facts = live.facts()
     assert [facts_of(piece) for piece in pieces[:4]] == expected
     assert (pieces[-1].segment.index, pieces[-1].segment.span.stop) == (5, 75)  # the second pass follows the first
+    assert lasted_s == pytest.approx(3, abs=1)
     assert (facts.taken_s, facts.dropped_s, facts.lost_s, facts.waiting_s) == (pytest.approx(3.0), 0, 0, 0)
     assert facts.last_picture is not None
     assert timedelta(0) <= facts.last_picture - live.utc(pieces[-1].start_s) <= timedelta(seconds=1)
     assert (live.gaps, live.holes, live.discontinuities, live.repaired_times) == ([], [], [], 0)
+
+
+@pytest.mark.parametrize("params", [HALF_SECONDS, SegmentationParams(length_s=1, stride_s=0.4, frames_per_segment=3)])
+def test_a_stream_that_ends_gives_its_tail(moving: Path, params: SegmentationParams) -> None:
+    with VideoReader(moving) as video:
+        expected = [facts_of(piece) for piece in video.segments(params)]
+    with ScriptedVideo(moving) as live:
+        assert [facts_of(piece) for piece in live.segments(params)] == expected
+        facts = live.facts()
+        assert (live.ends, facts.ends) == ("the file ended", "the file ended")
+        assert (facts.offered_s, facts.taken_s) == (pytest.approx(4), pytest.approx(4))
+
+
+def test_what_is_taken_slowly_is_dropped_whole_the_oldest_first(moving: Path) -> None:
+    with ScriptedVideo(moving, queue=2) as live:
+        pieces = live.segments(HALF_SECONDS)
+        first = next(pieces)
+        deadline_s = time.monotonic() + 10
+        while live.facts().offered_s < 3.9 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        rest = list(pieces)
+        facts = live.facts()
+    assert first.segment.index <= 6
+    assert [piece.segment.index for piece in rest] == [6, 7][-len(rest) :]
+    assert facts.dropped_segments == 8 - 1 - len(rest)
+    assert facts.dropped_s == pytest.approx(
+        4 - (first.stop_s - first.start_s) - sum(p.stop_s - p.start_s for p in rest)
+    )
+    assert adds_up(facts)
+
+
+def test_lost_packets_give_no_made_up_pictures(moving: Path) -> None:
+    def lossy(packets: Iterator[Packet]) -> Iterator[Packet]:
+        for i, packet in enumerate(packets):
+            packet.is_corrupt = i == 60  # as receiving says it of RTP
+            if i != 30:
+                yield packet
+
+    intact = shown(VideoReader(moving))
+    with ScriptedVideo(moving, lossy) as live:
+        pieces = list(live.segments(EVERY_PICTURE))
+        facts = live.facts()
+    kept = [*range(30), *range(50, 60), *range(75, 100)]
+    assert [facts_of(piece)[-1] for piece in pieces] == [intact.hashes[i] for i in kept]
+    assert [piece.start_s for piece in pieces] == pytest.approx([i / 25 for i in kept])
+    assert [(gap.packets, gap.time_s, gap.stop_s) for gap in live.gaps] == [
+        (19, pytest.approx(31 / 25), pytest.approx(2)),  # the first one never came
+        (15, pytest.approx(60 / 25), pytest.approx(3)),
+    ]
+    assert facts.lost_packets == 34
+    assert (facts.lost_s, facts.taken_s) == (0, pytest.approx(4))  # the segments before reach over the losses
+
+
+def test_a_long_loss_is_counted_as_lost_time(moving: Path) -> None:
+    def lossy(packets: Iterator[Packet]) -> Iterator[Packet]:
+        return (packet for i, packet in enumerate(packets) if not 15 <= i < 75)
+
+    with ScriptedVideo(moving, lossy) as live:
+        pieces = list(live.segments(HALF_SECONDS))
+        facts = live.facts()
+    assert [(piece.start_s, piece.stop_s) for piece in pieces] == [
+        (0, pytest.approx(0.52)),
+        (pytest.approx(0.52), pytest.approx(0.6)),
+        (pytest.approx(3), pytest.approx(3.52)),
+        (pytest.approx(3.52), pytest.approx(4)),
+    ]
+    assert (facts.offered_s, facts.taken_s, facts.lost_s) == pytest.approx((4, 1.6, 2.4))
+    assert [(hole.start_s, hole.stop_s) for hole in live.holes] == [pytest.approx((0.6, 3))]
+
+
+@pytest.mark.parametrize("jump_s", [100, 7200, -2.5, -1000])
+def test_the_clock_of_a_stream_may_jump(moving: Path, jump_s: float) -> None:
+    def jumping(packets: Iterator[Packet]) -> Iterator[Packet]:
+        for i, packet in enumerate(packets):
+            if i >= 60 and packet.pts is not None and packet.dts is not None:
+                packet.pts, packet.dts = packet.pts + int(jump_s * 90_000), packet.dts + int(jump_s * 90_000)
+            yield packet
+
+    ring = PacketRing()
+    with ScriptedVideo(moving, jumping, ring=ring) as live:
+        pieces = list(live.segments(EVERY_PICTURE))
+        facts = live.facts()
+    assert len(pieces) == 100
+    assert [piece.start_s for piece in pieces] == pytest.approx([i / 25 for i in range(100)], abs=0.1)
+    assert [(d.time_s, d.jump_s) for d in live.discontinuities] == [pytest.approx((60 / 25, jump_s), abs=0.1)]
+    assert (facts.lost_s, facts.offered_s) == (0, pytest.approx(4, abs=0.1))
+
+
+def test_pictures_may_change_their_size(moving: Path, tmp_path: Path) -> None:
+    large = encode(tmp_path / "large.ts", "libx264", {}, n=50, b_frames=0, size=(128, 96))
+
+    def joined(packets: Iterator[Packet]) -> Iterator[Packet]:
+        with av.open(str(large)) as container:
+            yield from islice(packets, 75)
+            for packet in container.demux(container.streams.video[0]):
+                if packet.size and packet.pts is not None and packet.dts is not None:
+                    packet.pts, packet.dts = packet.pts + 75 * 3600, packet.dts + 75 * 3600
+                    yield packet
+
+    expected = shown(VideoReader(moving)).hashes[:75] + shown(VideoReader(large)).hashes
+    with ScriptedVideo(moving, joined) as live:
+        pieces = list(live.segments(EVERY_PICTURE))
+        assert [facts_of(piece)[-1] for piece in pieces] == list(expected)
+        assert live.facts().size == (128, 96)
+    with ScriptedVideo(moving, joined) as live:
+        pieces = list(live.segments(HALF_SECONDS))
+        assert adds_up(live.facts())
+        assert live.facts().lost_s == 0
+    edges = [(piece.start_s, piece.stop_s, piece.pictures.shape[2]) for piece in pieces]
+    assert edges[5:7] == [(pytest.approx(2.52), pytest.approx(3), 96), (pytest.approx(3), pytest.approx(3.52), 128)]
+    assert live.gaps == []
+
+
+def test_a_frozen_stream_is_noticed(tmp_path: Path) -> None:
+    def frozen(packets: Iterator[Packet]) -> Iterable[Packet]:
+        return chain(islice(packets, 30), packets)
+
+    still = write_video(tmp_path / "still.mp4", 60, fps=10)  # changes with every picture
+    with ScriptedVideo(still, frozen, freeze_s=1.0) as live:
+        list(live.segments(HALF_SECONDS))
+        assert not live.facts().frozen
+    with av.open(str(tmp_path / "frozen.mkv"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for i in range(60):
+            picture = np.full((48, 64, 3), 5 * min(i, 30), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    with ScriptedVideo(tmp_path / "frozen.mkv", freeze_s=1.0) as live:
+        list(live.segments(HALF_SECONDS))
+        facts = live.facts()
+        assert facts.frozen
+        assert facts.problem == "the picture has not changed for 3 s"
+        assert facts.last_picture == live.utc(3.0)
+
+
+class _SlowRing(PacketRing):
+    """Stands for a decoder that takes 0.1 s a picture."""
+
+    def push(self, packet: Packet, time_s: float) -> None:
+        time.sleep(0.1)
+
+
+def test_a_decoder_that_is_behind_drops_packets_up_to_a_key_frame(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", "libx264", {}, n=250, gop=10, b_frames=0)
+    expected = shown(VideoReader(path))
+    with LiveVideo(LoopedFile(path), "a", late_s=0.4, queue=1000, ring=_SlowRing()) as live:
+        pieces = []
+        for piece in live.segments(EVERY_PICTURE):
+            pieces.append(piece)
+            if piece.start_s > 3:
+                break
+            assert live.utc(piece.stop_s).timestamp() - time.time() > -1.5  # latency is bounded
+        facts = live.facts()
+    places = [round(piece.start_s * 25) for piece in pieces]
+    assert [facts_of(piece)[-1] for piece in pieces] == [expected.hashes[i] for i in places]
+    assert facts.dropped_packets >= 10
+    assert facts.lost_packets == 0
+    assert facts.dropped_s > 0.3
+    assert facts.lost_s == 0
+    assert adds_up(facts)
+
+
+def test_closing_is_quick_and_another_thread_may_stop(moving: Path) -> None:
+    silence = threading.Event()
+
+    def silent(packets: Iterator[Packet]) -> Iterator[Packet]:
+        yield from islice(packets, 40)
+        silence.wait(20)
+
+    stopping = threading.Event()
+    with ScriptedVideo(moving, silent, stop=stopping.is_set) as live:
+        pieces = live.segments(HALF_SECONDS)
+        assert next(pieces).segment.index == 0
+        threading.Timer(0.3, stopping.set).start()
+        started_s = time.monotonic()
+        list(pieces)
+        assert live.ends == "closed"
+    assert time.monotonic() - started_s < 3
+    assert adds_up(live.facts())
+    silence.set()
+    with ScriptedVideo(moving, silent):  # nobody reads it
+        pass
+
+
+def test_errors_are_not_swallowed(moving: Path, tmp_path: Path) -> None:
+    def broken(packets: Iterator[Packet]) -> Iterator[Packet]:
+        yield next(packets)
+        raise ZeroDivisionError
+
+    with ScriptedVideo(moving, broken) as live, pytest.raises(ZeroDivisionError):
+        list(live.segments(HALF_SECONDS))
+    with pytest.raises(VideoOpenError, match="no such file"), LiveVideo(LoopedFile(tmp_path / "no.mp4"), "no"):
+        pass
+    (tmp_path / "no.mp4").write_bytes(b"no video")
+    with pytest.raises(VideoError, match="not a video"), LiveVideo(LoopedFile(tmp_path / "no.mp4"), "no"):
+        pass
+
+
+def test_what_is_remembered_does_not_grow(tmp_path: Path) -> None:
+    path = encode(tmp_path / "short.ts", "libx264", {}, n=6, gop=6, b_frames=0)
+    with av.open(str(path)) as container:
+        group = [(bytes(p), p.is_keyframe) for p in container.demux(container.streams.video[0]) if p.size]
+
+    def long(packets: Iterator[Packet]) -> Iterator[Packet]:
+        template = next(packets)
+        for i in range(300):
+            for k, (data, is_key) in enumerate(group):
+                if k == 2:
+                    continue
+                packet = av.Packet(data)
+                packet.pts = packet.dts = 90_000 * 4 * i + 3600 * k
+                packet.time_base, packet.is_keyframe, packet.stream = template.time_base, is_key, template.stream
+                yield packet
+
+    with ScriptedVideo(path, long) as live:
+        n_pieces = len(list(live.segments(HALF_SECONDS)))
+        facts = live.facts()
+    assert n_pieces == 300
+    assert len(live.gaps) <= 100
+    assert sum(gap.packets for gap in live.gaps) == facts.lost_packets == 300 * 3
+    assert len(live.holes) <= 100
+    assert facts.offered_s == pytest.approx(299 * 4 + 2 / 25, abs=0.05)
+    assert adds_up(facts)

@@ -212,7 +212,7 @@ class LiveDecoder:
         origin_s = self.clock.origin_s if self.n_frames else self._origin * numerator / denominator
         time_s = ticks * numerator / denominator - origin_s
         if (delay_s := self.arrivals.least_delay_s) is not None:
-            expected_s = max(received.arrived_s - delay_s, self._packet_s)
+            expected_s = max(received.arrived_s - delay_s, self._packet_s + self.clock.step_s)
             if time_s > expected_s + _AHEAD_S or time_s < self._packet_s - _BACK_S:
                 self._jump(packet, round((time_s - expected_s) * denominator / numerator))
                 self.clock.discontinuities.append(Discontinuity(expected_s, time_s - expected_s))

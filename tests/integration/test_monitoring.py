@@ -30,12 +30,13 @@ from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, load_report
+from headhunt_svc.events.store import EventStore
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata, projection
 from headhunt_svc.prediction_log.writer import PredictionLog, unmerged_files
 from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.models import DetectOptions
-from headhunt_svc.settings import Settings
+from headhunt_svc.settings import EventSettings, Settings
 from headhunt_svc.storage.store import Store
 from helpers.detecting import batches_of, detect_logged
 from helpers.receiver import http_receiver
@@ -210,13 +211,19 @@ def test_the_service_logs_what_it_scores_beside_other_videos(video: Path, tmp_pa
         assert all(rows["brightness"][i] is not None for i in mine)
 
 
-def test_an_archive_is_logged_too(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_is_logged_too_and_its_events_are_stored(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HEADHUNT_PREDICTION_LOG", str(tmp_path / "log"))
-    done = headhunt("batch", video.parent.parent, "--out", tmp_path / "out")
+    monkeypatch.setenv("HEADHUNT_EVENTS_FOLDER", str(tmp_path / "events"))
+    monkeypatch.setenv("HEADHUNT_EVENTS_RECORD", "archives")
+    done = headhunt("batch", video.parent.parent, "--out", tmp_path / "out", "--threshold", "0")
     assert done.returncode == 0, done.stderr
     rows = read(tmp_path / "log").to_pydict()
     assert sorted(rows["segment"]) == list(range(21))
     assert (set(rows["camera"]), set(rows["video"])) == ({"gate"}, {"gate/a.mp4"})
+    with EventStore.open(EventSettings()) as store:
+        assert [(event.camera, event.origin, event.clip) for event in store.list()] == [("gate", "archive", True)]
 
 
 FILLED = """

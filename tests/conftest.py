@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -16,12 +17,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import av
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 import helpers.typechecking  # noqa: F401  (before headhunt_svc, which it checks)
 from headhunt_svc.core.protocol import ScoredVideo
+from headhunt_svc.settings import EventSettings
+from headhunt_svc.storage.sql import open_engine
 from headhunt_svc.types import FrameSpan, VideoRecord
 from helpers.forked import Commands
 from helpers.server import Server, serving
@@ -149,6 +153,27 @@ def server(tmp_path_factory: pytest.TempPathFactory, footage: Path) -> Iterator[
         ".", ROOT, home, HEADHUNT_URI_ROOTS=str(footage), HEADHUNT_DESCRIBE="true", TMPDIR=str(home), **jobs
     ) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a real PostgreSQL on loopback, without the name of a database."""
+    with benchmark("kills").postgres() as database:
+        yield database.url.rpartition("/")[0]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def event_settings(request: pytest.FixtureRequest, tmp_path: Path) -> EventSettings:
+    """Where a test stores events: a folder with SQLite, or a new database of a real PostgreSQL."""
+    folder = tmp_path / "events"
+    if request.param == "sqlite":
+        return EventSettings(folder=folder)
+    server, name = request.getfixturevalue("postgres"), f"t{secrets.token_hex(8)}"
+    engine = open_engine(f"{server}/postgres", "the test's URL").execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return EventSettings.model_validate({"folder": folder, "database": f"{server}/{name}"})
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import Engine
@@ -54,10 +53,9 @@ class Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    settings = EventSettings(folder=tmp_path / "events")
-    engine = connect(settings)
-    yield Office(engine, settings)
+def office(event_settings: EventSettings) -> Iterator[Office]:
+    engine = connect(event_settings)
+    yield Office(engine, event_settings)
     engine.dispose()
 
 

@@ -16,6 +16,7 @@ from headhunt_svc.detector.batches import ScoredBatch, located
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Reporter
 from headhunt_svc.errors import OutputError, UnreachableError
+from headhunt_svc.events import live as live_module
 from headhunt_svc.events.candidates import NORMAL_SEGMENTS
 from headhunt_svc.events.live import MOST_WAITING, RETRY_S, ClipSource, LiveEvents, recover
 from headhunt_svc.events.records import EventRecord, NewEvent
@@ -228,27 +229,28 @@ def test_smoothing_that_looks_ahead_is_refused() -> None:
         live_events(Memory(), OperatingPoint(1.0, 0.5, "offline"))
 
 
-def test_memory_stays_flat() -> None:
+def test_memory_stays_flat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "NORMAL_OVER", 256)
     store = Memory()
     live = live_events(store)
     live.connected(Stream())
-    for _ in live.record(generated(scored_batches(np.tile([0.9, 0.1, 0.1, 0.1, 0.1], 4000), 1))):
+    for _ in live.record(generated(scored_batches(np.tile([0.9, 0.1, 0.1, 0.1, 0.1], 400), 1))):
         candidates = live._candidates
         assert len(candidates.runs) <= 1
         assert len(live._ended) == 0
         assert len(candidates._raw) <= 3
         assert len(candidates._normal) <= NORMAL_SEGMENTS
-    assert len(store.events) == 4000
+    assert len(store.events) == 400
     kept = [segment.index for segment in live._candidates._normal]
-    assert np.median(kept) > 14_000  # old ones go
+    assert np.median(kept) > 1600  # old ones go
 
 
 # with a real store
 
 
 @pytest.fixture
-def real(tmp_path: Path) -> Iterator[EventStore]:
-    with EventStore.open(EventSettings(folder=tmp_path / "events")) as store:
+def real(event_settings: EventSettings) -> Iterator[EventStore]:
+    with EventStore.open(event_settings) as store:
         yield store
 
 
@@ -336,10 +338,11 @@ def test_no_more_wait_than_memory_allows(caplog: pytest.LogCaptureFixture) -> No
     assert caplog.text.count("wait to be stored") == 1
 
 
-def test_after_a_killed_process_each_event_is_closed_once_and_goes_on_if_it_is_close(tmp_path: Path) -> None:
+def test_after_a_killed_process_each_event_is_closed_once_and_goes_on_if_it_is_close(
+    event_settings: EventSettings,
+) -> None:
     changes: list[tuple[str, Change]] = []
-    stored = EventSettings(folder=tmp_path / "events")
-    with EventStore.open(stored, lambda _, event, change: changes.append((event.id, change))) as store:
+    with EventStore.open(event_settings, lambda _, event, change: changes.append((event.id, change))) as store:
         follow(live_events(store, clips=Clips()), [0.9, 0.9])  # and no more
         follow(live_events(store, camera=Yard(name="gate")), [0.9])
         other, yard = store.list()

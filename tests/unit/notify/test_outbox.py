@@ -1,7 +1,6 @@
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import Engine
@@ -44,8 +43,8 @@ def settings() -> NotifySettings:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(EventSettings(folder=tmp_path))
+def engine(event_settings: EventSettings) -> Iterator[Engine]:
+    engine = connect(event_settings)
     yield engine
     engine.dispose()
 

@@ -76,6 +76,10 @@ class AppriseChannel:
         self._service: Any = apprise.Apprise.instantiate(url)
         if self._service is None:
             raise ConfigError("this is no URL that Apprise can use: see https://appriseit.com/services/")
+        if self._service.request_rate_per_sec == apprise.NotifyBase.request_rate_per_sec:
+            # 5.5 s between two messages, which Apprise waits where it knows no limit of the service: mail needs none,
+            # and what a service refuses for now is tried again
+            self._service.request_rate_per_sec = 0
 
     def send(self, message: Message) -> None:
         """See Channel."""

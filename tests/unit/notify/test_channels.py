@@ -1,5 +1,6 @@
 import base64
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import pytest
 from PIL import Image
 from standardwebhooks import Webhook
 
+from conftest import until
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.notify.channels import DeliveryError, load_channels
 from headhunt_svc.notify.messages import Message
+from helpers.mqtt import PASSWORD, mqtt_broker
 from helpers.receiver import http_receiver
 from helpers.smtp import smtp_sink
 
@@ -68,6 +71,42 @@ def test_a_mail_that_is_not_taken_is_an_error_without_the_password(tmp_path: Pat
     assert len(sink.messages) == 1
     with pytest.raises(DeliveryError):
         channels["m"].send(message)  # nobody listens any more
+
+
+def test_mqtt_messages_reach_a_real_broker_also_after_it_was_away(tmp_path: Path, message: Message) -> None:
+    text = "channels: {m: {apprise: '${GOOD}'}, wrong: {apprise: '${BAD}'}}"
+    with mqtt_broker() as broker:
+        urls = {"GOOD": broker.url(), "BAD": broker.url("another-word")}
+        channels = load_channels(write(tmp_path, text), urls)
+        with broker.subscribed():
+            channels["m"].send(message)
+            channels["m"].send(message.model_copy(update={"phase": "end"}))
+            until(lambda: len(broker.messages) == 2, 10)
+        with pytest.raises(DeliveryError) as refused:
+            channels["wrong"].send(message)
+        assert "another-word" not in str(refused.value)
+        broker.stop()
+        with pytest.raises(DeliveryError) as away:
+            channels["m"].send(message)
+        assert PASSWORD not in str(away.value)
+        broker.start()
+        with broker.subscribed():
+            channels["m"].send(message)  # the next attempt
+            until(lambda: len(broker.messages) == 3, 10)
+    assert {topic for topic, _ in broker.messages} == {"headhunt/yard"}
+    assert ["e1/begin" in body for _, body in broker.messages] == [True, False, True]
+    assert broker.messages[0][1].startswith("<b>hof</b>: event has begun")
+
+
+def test_mails_in_a_row_do_not_wait_for_each_other(tmp_path: Path, message: Message) -> None:
+    with smtp_sink() as sink:
+        url = f"mailto://127.0.0.1:{sink.port}?from=h@example.org&to=g@example.org&mode=insecure"
+        channel = load_channels(write(tmp_path, f"channels: {{m: {{apprise: '{url}'}}}}"), {})["m"]
+        channel.send(message)
+        begun = time.monotonic()
+        channel.send(message)
+        assert time.monotonic() - begun < 5
+    assert len(sink.messages) == 2
 
 
 def test_a_webhook_is_signed_and_has_the_picture(tmp_path: Path, message: Message) -> None:

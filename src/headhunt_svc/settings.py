@@ -101,7 +101,8 @@ class EventSettings(BaseSettings):
     merge_s: float = Field(default=10, ge=0)  # events of one camera that are closer are one
     clip_margin_s: float = Field(default=5, ge=0)  # of footage before and behind the event
     clip_most_s: float = Field(default=300, gt=0)  # the longest clip
-    keep_days: float = Field(default=90, gt=0)  # after that an event is deleted, whatever its state is
+    keep_days: float = Field(default=90, gt=0)  # after that an event is deleted, or at least its picture and clip
+    keep_marked_days: float = Field(default=730, gt=0)  # the same of one that is confirmed or a false alarm
     keep_bytes: int = Field(default=20 * 1024**3, ge=0)  # of clips and pictures: the oldest are deleted first
     name_pattern: str | None = None  # the time in a file's name: yard_%Y%m%d_%H%M%S
     time_zone: str = "UTC"  # of the cameras: what times in file names mean, and how times are shown

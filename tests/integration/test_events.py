@@ -81,7 +81,7 @@ def test_an_event_from_the_video_to_the_mark(yard: Path, settings: EventSettings
     assert (event.threshold, event.detector_id) == (report.threshold, report.detector_id)
 
     text = run("events", "show", event.id)
-    assert re.search(r"start +2026-03-01 12:00:\d\d CET \(2026-03-01 11:00:\d\d UTC\)", text)
+    assert re.search(r"start +2026-03-01 12:00:\d\d CET \(11:00:\d\d UTC\)", text)
     run("events", "mark", event.id, "confirmed", "--note", "a blast", "--by", "anna")
     assert "confirmed, by anna" in run("events", "show", event.id)
     assert "a blast" in run("events", "list", "--state", "confirmed", "--camera", "north yard")

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -17,6 +16,7 @@ from headhunt_svc.cli.console import clock, note, note_cautions, safe, wide
 from headhunt_svc.cli.options import BundleFolder, check_bundle
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, Origin
+from headhunt_svc.notify.messages import both_times
 from headhunt_svc.settings import EventSettings
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def show(event_id: EventId, json: Annotated[bool, typer.Option("--json", help="A
             return
         print_event(event, store.picture(event_id), store.clip(event_id))
         for mark in store.marks(event_id):
-            line = f"  {_shown(mark.time, event.time_zone)}  {mark.state}  {mark.by}  {mark.note}"
+            line = f"  {both_times(mark.time, event.time_zone)}  {mark.state}  {mark.by}  {mark.note}"
             Console(highlight=False, soft_wrap=True).print(safe(line))
 
 
@@ -156,12 +156,19 @@ def export(
 
 
 @events_app.command()
-def purge() -> None:
-    """Delete what is older or larger than HEADHUNT_EVENTS_KEEP_DAYS and HEADHUNT_EVENTS_KEEP_BYTES say."""
+def purge(
+    trust_clock: Annotated[
+        bool, typer.Option("--trust-clock", help="Also if all events are too old by this machine's clock.")
+    ] = False,
+) -> None:
+    """Delete what is older or larger than HEADHUNT_EVENTS_KEEP_DAYS and its like say (docs/events.md)."""
     with _store() as store:
-        done = store.purge()
+        done = store.purge(trust_clock=trust_clock)
+    if done.waits:
+        note("nothing is deleted for its age: all events are too old by the clock; if it is right: --trust-clock")
     note(
-        f"deleted: {done.events} events, {done.clips} clips, {done.pictures} pictures, {done.orphans} files of no event"
+        f"deleted: {done.events} events ({done.marked} of them confirmed or false alarms), {done.clips} clips, "
+        f"{done.pictures} pictures, {done.orphans} files of no event"
     )
 
 
@@ -203,12 +210,6 @@ def _time(option: str, text: str | None) -> datetime | None:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
-def _shown(time: datetime, zone: str) -> str:
-    """A time in a camera's zone, and in UTC beside it."""
-    utc = f"{time:%Y-%m-%d %H:%M:%S} UTC"
-    return utc if zone == "UTC" else f"{time.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S %Z} ({utc})"
-
-
 def _length(event: EventRecord) -> str:
     return "goes on" if event.stop is None else clock((event.stop - event.start).total_seconds())
 
@@ -217,7 +218,7 @@ def print_events(events: Sequence[EventRecord]) -> None:
     """Prints one line for each event."""
     table = Table("id", "start", "length", "camera", "score", "state", "note", box=None, header_style="bold")
     for e in events:
-        cells = (e.id, _shown(e.start, e.time_zone), _length(e), e.camera, f"{e.score:.2f}", e.state, e.note)
+        cells = (e.id, both_times(e.start, e.time_zone), _length(e), e.camera, f"{e.score:.2f}", e.state, e.note)
         table.add_row(*map(safe, cells))
     wide().print(table)
 
@@ -225,11 +226,11 @@ def print_events(events: Sequence[EventRecord]) -> None:
 def _lines(event: EventRecord, picture: Path | None, clip: Path | None) -> Iterator[tuple[str, str]]:
     yield "camera", event.camera
     yield "video", event.video_id + (f", at {clock(event.start_s)}" if event.start_s is not None else "")
-    yield "start", _shown(event.start, event.time_zone)
+    yield "start", both_times(event.start, event.time_zone)
     yield "length", _length(event) + (", interrupted" if event.interrupted else "")
-    yield "peak", f"{event.score:.3f} at {_shown(event.peak, event.time_zone)}; threshold {event.threshold:.3f}"
+    yield "peak", f"{event.score:.3f} at {both_times(event.peak, event.time_zone)}; threshold {event.threshold:.3f}"
     yield "times from", event.time_basis.replace("_", " ")
-    yield "detector", f"{event.detector_id}, stored by {event.origin} at {_shown(event.created, event.time_zone)}"
+    yield "detector", f"{event.detector_id}, stored by {event.origin} at {both_times(event.created, event.time_zone)}"
     yield "heads add", ", ".join(f"{value:+.2f}" for value in event.contributions)
     if event.description:
         yield "description", event.description

@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from datetime import datetime, timedelta
-from pathlib import Path
 from time import monotonic
 from typing import Protocol, runtime_checkable
 
@@ -211,7 +210,7 @@ class LiveEvents:
             peak=start,
         )
         if self._clips is not None:
-            folder = clip_folder(self._store, self._camera.name)
+            folder = self._store.media.live(self._camera.name)
             live.start_clip(self._clips, folder, self._store.settings.clip_margin_s)
         return live
 
@@ -265,12 +264,6 @@ class LiveEvents:
         self._ended = [live for live in self._ended if live.clip is not None]
 
 
-def clip_folder(store: EventStore, camera: str) -> Path:
-    """Where clips of a camera are while they are written."""
-    name = hashlib.sha256(CameraName(camera).encode()).hexdigest()[:16]
-    return store.settings.folder / "live" / name
-
-
 def recover(store: EventStore, cameras: Iterable[str], now: datetime) -> list[EventRecord]:
     """Close, as interrupted, events that a killed process has left open; returns them.
 
@@ -285,5 +278,5 @@ def recover(store: EventStore, cameras: Iterable[str], now: datetime) -> list[Ev
     left |= {event.id for event in store.open_events() if event.camera in names}
     closed = [store.close(event_id, stop=None, interrupted=True) for event_id in sorted(left)]
     for name in names:
-        shutil.rmtree(clip_folder(store, name), ignore_errors=True)
+        shutil.rmtree(store.media.live(name), ignore_errors=True)
     return closed

@@ -1,11 +1,13 @@
 """The files of events: a JPEG of the peak, a clip, and the features; named by the event's id."""
 
+import hashlib
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from headhunt_svc.names import CameraName
 from headhunt_svc.storage.files import write_bytes, write_file
 
 _NAME = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})\.(jpg|safetensors|mp4|mkv)")
@@ -15,11 +17,21 @@ class Media:
     """The files below `folder`/media, in 256 folders, as no folder should hold too many."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / "media"
+        self.folder, self._live = folder / "media", folder / "live"
 
     def path(self, event_id: str, suffix: str) -> Path:
         """Where a file of an event is."""
         return self.folder / event_id[-2:] / f"{event_id}{suffix}"
+
+    def live(self, camera: str) -> Path:
+        """The folder of clips of a live camera while they are written."""
+        return self._live / hashlib.sha256(CameraName(camera).encode()).hexdigest()[:16]
+
+    def unfinished(self) -> Iterator[tuple[Path, float]]:
+        """The files of clips that are being written, and when they were last."""
+        for path in self._live.glob("*/*"):
+            with suppress(FileNotFoundError):
+                yield path, path.stat().st_mtime
 
     def write(self, event_id: str, suffix: str, content: bytes) -> None:
         """Write a file, durably. Raises OutputError."""

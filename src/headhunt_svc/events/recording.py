@@ -96,7 +96,7 @@ class EventRecorder:
         if now - self._purged >= PURGE_S:
             self._purged = now
             purged = self.store.purge()
-            if purged.events or purged.clips or purged.pictures:
+            if purged:
                 logger.info("events: %s", purged)
 
 

@@ -5,6 +5,7 @@ missing; what a crash leaves behind is removed by `purge`.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,11 +31,12 @@ from headhunt_svc.events.records import (
     place_of,
     plain,
 )
-from headhunt_svc.events.retention import Purged, purge
+from headhunt_svc.events.retention import Purge, Purged
 from headhunt_svc.events.rows import conditions, grow, insert, near, record_of
 from headhunt_svc.events.tables import EventRow, MarkRow, PartRow
 from headhunt_svc.names import printable
 from headhunt_svc.settings import EventSettings
+from headhunt_svc.storage.retention import Retention
 from headhunt_svc.storage.sql import WRITES, database_errors
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class EventStore:
         self.settings, self.media = settings, Media(settings.folder)
         self._engine, self._changed = engine, changed
         self._writing_engine = engine.execution_options(**WRITES)
+        self._retention = Retention(settings.keep_days)
 
     @classmethod
     def open(cls, settings: EventSettings, changed: Listener | None = None) -> "EventStore":
@@ -281,10 +284,14 @@ class EventStore:
             session.add(MarkRow(event_id=row.id, time=now, by=row.marked_by, state=row.state, note=row.note))
             return record_of(row)
 
-    def purge(self, now: datetime | None = None) -> Purged:
-        """Delete what is too old, and the oldest clips and pictures beyond the size that is kept."""
+    def purge(self, now: datetime | None = None, trust_clock: bool = False) -> Purged:
+        """Delete what is too old, and the oldest clips and pictures beyond the size that is kept (events/retention.py).
+
+        trust_clock: also where all that is there is too old, or the clock of this process has jumped ahead.
+        """
+        retention = Retention(math.inf) if trust_clock else self._retention
         with self._session(writes=True) as session:
-            return purge(session, self.media, self.settings, now or datetime.now(UTC))
+            return Purge(session, self.media, self.settings, now or datetime.now(UTC)).run(retention)
 
     # within a transaction
 

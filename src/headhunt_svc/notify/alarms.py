@@ -108,7 +108,7 @@ class AlarmBook:
 
     def _end(self, session: Session, row: AlarmRow, at: datetime, now: datetime) -> None:
         row.is_open, row.ended, row.checked = None, max(at, row.began), at
-        self._outbox.put(session, _message(row, "end"), self._channels(row.camera), now=now)
+        self._outbox.put_end(session, _message(row, "end"), self._channels(row.camera), now=now)
 
     def open_alarms(self) -> list[Alarm]:
         """The alarms of this source that have not ended."""

@@ -84,11 +84,11 @@ class Outbox:
     ) -> None:
         """Put in that something has ended: for every channel that its beginning was put in for.
 
-        channels: others that are told, too.
+        channels: where that is forgotten, because it was so long ago.
         """
         query = sa.select(DeliveryRow.channel).where(DeliveryRow.delivery_id == f"{message.id}/begin")
         begun = session.scalars(query.order_by(DeliveryRow.id)).all()
-        self.put(session, message, [*begun, *channels], now=now)
+        self.put(session, message, begun or channels, now=now)
 
     def _put_one(self, session: Session, message: Message, channel: str, policy: Policy, now: datetime) -> None:
         held_back = self._reason_to_hold_back(session, message, channel, policy, now)

@@ -1,6 +1,5 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import Engine
@@ -35,13 +34,15 @@ class Office:
     """A database, an outbox with one channel, and the alarms of one source."""
 
     def __init__(self, engine: Engine, settings: NotifySettings) -> None:
-        self.engine, self.settings, self.inbox = engine, settings, Inbox()
+        self.engine, self.settings, self.inbox, self.guards = engine, settings, Inbox(), Inbox()
         self.start()
 
-    def start(self, source: str = "monitor") -> AlarmBook:
+    def start(
+        self, source: str = "monitor", channels: Sequence[str] | Callable[[str | None], Sequence[str]] = ("ops",)
+    ) -> AlarmBook:
         """As after a restart: nothing is known but what is in the database."""
-        self.outbox = Outbox(self.engine, {"ops": self.inbox}, self.settings)
-        self.book = AlarmBook(self.engine, self.outbox, source, ["ops"])
+        self.outbox = Outbox(self.engine, {"ops": self.inbox, "guards": self.guards}, self.settings)
+        self.book = AlarmBook(self.engine, self.outbox, source, channels)
         return self.book
 
     def update(self, hour: int, *alarms: Alarm, **more: object) -> None:
@@ -51,9 +52,9 @@ class Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
+def office(event_settings: EventSettings) -> Iterator[Office]:
     settings = NotifySettings()
-    engine = connect(EventSettings(folder=tmp_path))
+    engine = connect(event_settings)
     yield Office(engine, settings)
     engine.dispose()
 
@@ -118,3 +119,23 @@ def test_sources_do_not_end_each_others_alarms(office: Office) -> None:
     office.start("watch")
     office.update(1)
     assert office.start("monitor").open_alarms() != []
+
+
+def test_each_camera_has_its_own_channels_and_who_was_told_is_told_of_the_end(office: Office) -> None:
+    channels = {"yard": ["guards"], "dock": ["guards", "ops"], None: ["ops"]}
+    office.start("watch", lambda camera: channels.get(camera, []))
+    office.update(0, dark(), dark("dock"), dark(None), dark("attic"))
+    assert sorted(office.guards.titles) == ["dock: drift", "yard: drift"]
+    assert sorted(office.inbox.titles) == ["dock: drift", "headhunt: drift"]
+    channels["yard"] = ["ops"]  # the file was changed meanwhile
+    office.update(1)
+    assert sorted(office.guards.titles[2:]) == ["resolved: dock: drift", "resolved: yard: drift"]
+    assert sorted(office.inbox.titles[2:]) == ["resolved: dock: drift", "resolved: headhunt: drift"]
+    assert office.outbox.purge(NOON + 1000 * HOUR) == 8
+
+
+def test_the_end_of_an_alarm_whose_beginning_is_forgotten_is_told_all_the_same(office: Office) -> None:
+    office.update(0, dark())
+    assert office.outbox.purge(NOON + 1000 * HOUR) == 1
+    office.update(1000)
+    assert office.inbox.titles == ["yard: drift", "resolved: yard: drift"]

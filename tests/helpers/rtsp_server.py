@@ -1,7 +1,10 @@
 """An RTSP server (GStreamer's) of red pictures; runs in Debian's Python, which has its bindings.
 
-Prints the ports of two servers: an open one, and one for the user `me` with the password `a:b@c`. Each has /red.
+Prints the ports of two servers: an open one, and one for the user `me` with the password `a:b@c`. Each has /red and,
+where the path of an MP4 file of H.264 is given, /file: that, once; and /lossy: the same without some packets.
 """
+
+import sys
 
 import gi
 
@@ -24,6 +27,14 @@ def serve(auth: object = None) -> int:
         server.set_auth(auth)
         factory.add_role_from_structure(role())
     server.get_mount_points().add_factory("/red", factory)
+    for path in sys.argv[1:2]:
+        read = f'filesrc location="{path}" ! qtdemux ! h264parse config-interval=-1 ! rtph264pay pt=96'
+        lose = "mtu=300 ! identity drop-probability=0.01 name=pay0"
+        for name, launch in (("/file", f"{read} name=pay0"), ("/lossy", f"{read} {lose}")):
+            factory = GstRtspServer.RTSPMediaFactory()
+            factory.set_launch(f"( {launch} )")
+            factory.set_shared(False)
+            server.get_mount_points().add_factory(name, factory)
     server.attach(None)
     return int(server.get_bound_port())
 

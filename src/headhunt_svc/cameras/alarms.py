@@ -56,6 +56,7 @@ class WatchAlarms:
         """cameras: those of cameras.yaml now, which say who gets their alarms. log_problem: of the prediction log."""
         self._cameras, self._claims, self._log_problem = cameras, claims, log_problem
         self._book = AlarmBook(engine, outbox, SOURCE, self._channels)
+        self._notify: dict[str, Sequence[str]] = {}  # also of cameras that are gone, whose alarms end
         self._log_stopped: datetime | None = None
 
     def _channels(self, camera: str | None) -> Sequence[str]:
@@ -63,8 +64,9 @@ class WatchAlarms:
         cameras = self._cameras()
         if camera is None:
             return tuple(dict.fromkeys(name for each in cameras.each() for name in each.notify))
-        settings = cameras.get(camera)
-        return () if settings is None else settings.notify
+        if (settings := cameras.get(camera)) is not None:
+            self._notify[camera] = settings.notify
+        return self._notify.get(camera, ())
 
     def update(self, watched: Iterable[WatchedCamera], now: datetime) -> None:
         """Say what is wrong now. Raises UnreachableError."""

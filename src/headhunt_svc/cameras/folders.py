@@ -77,6 +77,11 @@ class FolderCamera(WatchedCamera):
         super().stop()
         self._shared_reader.stop()
 
+    @property
+    def open_event(self) -> None:
+        """Events of files are over when they are stored."""
+        return None
+
     def watch_source(self) -> str | None:
         """Take files until the camera is off or the folder is gone."""
         folder = self._source.path

@@ -28,6 +28,7 @@ from headhunt_svc.video.source import VideoSource
 from headhunt_svc.video.streams import StreamAddress
 
 STALLED_S = 10.0  # a stream that sends nothing for so long has ended
+FREEZE_S = 30.0  # pictures that are all the same for so long are no new pictures
 RING_S = 15.0  # kept beside a clip's margin: what is received until a segment before it is scored
 
 
@@ -73,6 +74,7 @@ class LiveCamera(WatchedCamera):
         if camera.keep_clips:
             self._ring = PacketRing(settings.clip_margin_s + RING_S, clip_most_s=settings.clip_most_s)
         self._events = LiveEvents(shared.store, camera, self._detector, self._options, self._ring)
+        self._freeze_s = min(FREEZE_S, camera.expect_every_s)
         self._counts = _Counts()
         self._live: LiveVideo | None = None
         self._lock = threading.Lock()
@@ -82,11 +84,23 @@ class LiveCamera(WatchedCamera):
         super().stop()
         self._shared_reader.stop()
 
+    @property
+    def open_event(self) -> str | None:
+        """See WatchedCamera."""
+        return self._events.open_event
+
     def watch_source(self) -> str | None:
         """One connection."""
         address = live_source(self.camera.source)
         name = f"{self.camera.name}/live-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z"
-        live = LiveVideo(address, VideoId(name), timeout_s=STALLED_S, stop=self.is_over, ring=self._ring)
+        live = LiveVideo(
+            address,
+            VideoId(name),
+            timeout_s=STALLED_S,
+            freeze_s=self._freeze_s,
+            stop=self.is_over,
+            ring=self._ring,
+        )
         with live:
             self._counts.connections += 1
             self._live = live
@@ -134,6 +148,9 @@ class LiveCamera(WatchedCamera):
         with self._lock:
             facts: LiveFacts | None = None if self._live is None else self._live.facts()
             counts = copy(self._counts)
+        problem = facts and facts.problem
+        if facts is not None and facts.frozen:  # the number in its own text changes all the time
+            problem = f"the picture has not changed for more than {self._freeze_s:g} s"
         return CameraState(
             camera=self.camera.name,
             written=now,
@@ -146,5 +163,5 @@ class LiveCamera(WatchedCamera):
             dropped_segments=counts.dropped_segments + (facts.dropped_segments if facts else 0),
             frozen=facts is not None and facts.frozen,
             reconnects=max(counts.connections - 1, 0),
-            problem=self._problem or (facts and facts.problem) or self._events.problem,
+            problem=self._problem or problem or self._events.problem,
         )

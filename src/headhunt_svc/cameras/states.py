@@ -1,6 +1,7 @@
 """Writes how every camera is, for `headhunt cameras status`, and says in the log what is wrong, once."""
 
 import logging
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from headhunt_svc.events.records import EventFilter
 from headhunt_svc.events.store import EventStore
 
 logger = logging.getLogger(__name__)
+LOG_AFTER_S = 3.0  # a lost packet is a problem for a moment
 
 
 def last_event(store: EventStore, camera: str) -> LastEvent | None:
@@ -28,7 +30,9 @@ class CameraStates:
         self._folder, self._store = folder, store
         self._states: dict[str, CameraState] = {}  # the latest
         self._written: dict[str, tuple[object, ...]] = {}  # what a change of which is written at once
+        self._events: dict[str, tuple[LastEvent | None, str | None]] = {}  # the last, and which was open then
         self._logged: dict[str, str | None] = {}
+        self._seen: dict[str, tuple[str | None, float, float]] = {}  # a problem, since when, and since when any
 
     def earlier(self, camera: str) -> CameraState | None:
         """What is known from before; nothing where the file is damaged."""
@@ -58,13 +62,14 @@ class CameraStates:
             raise trouble
 
     def _update(self, camera: WatchedCamera, now: datetime, writes_all: bool) -> None:
-        name = camera.camera.name
-        state, before = camera.state(now), self._states.get(name)
-        self._log(state)
-        event = None if before is None else before.last_event
-        self._states[name] = state.model_copy(update={"last_event": event})
+        name, state = camera.camera.name, camera.state(now)
+        self._log(state, time.monotonic())
+        event, was_open = self._events.get(name, (None, None))
         try:
-            event = last_event(self._store, name)
+            if writes_all or name not in self._events or camera.open_event != was_open:
+                is_open = camera.open_event
+                event = last_event(self._store, name)
+                self._events[name] = event, is_open
         finally:  # the state is written, too, where the database is away
             state = state.model_copy(update={"last_event": event})
             self._states[name] = state
@@ -73,16 +78,22 @@ class CameraStates:
                 save_state(self._folder, state)
                 self._written[name] = change
 
-    def _log(self, state: CameraState) -> None:
-        """Say what is wrong with a camera when that changes."""
-        before = self._logged.get(state.camera)
-        if state.problem == before:
+    def _log(self, state: CameraState, now_s: float) -> None:
+        """Say what is wrong with a camera, once, when that has been so for a while."""
+        text, name = state.problem, state.camera
+        before, since_s, bad_since_s = self._seen.get(name, (None, now_s, now_s))
+        if text != before:
+            since_s = now_s
+        if text is None or before is None:
+            bad_since_s = since_s
+        self._seen[name] = text, since_s, bad_since_s
+        if text == self._logged.get(name) or now_s - (since_s if text is None else bad_since_s) < LOG_AFTER_S:
             return
-        if state.problem is not None:
-            logger.warning("camera %s: %s", state.camera, state.problem)
+        if text is not None:
+            logger.warning("camera %s: %s", name, text)
         elif state.phase == "receiving":
-            logger.warning("camera %s: all is well again", state.camera)
-        self._logged[state.camera] = state.problem
+            logger.warning("camera %s: all is well again", name)
+        self._logged[name] = text
 
     def write_stopped(self, camera: WatchedCamera) -> None:
         """Write that a camera is no longer watched."""
@@ -96,6 +107,6 @@ class CameraStates:
 
     def forget(self, camera: str) -> None:
         """A camera is gone from cameras.yaml."""
-        for known in (self._states, self._written, self._logged):
+        for known in (self._states, self._written, self._events, self._logged, self._seen):
             known.pop(camera, None)
         state_file(self._folder, camera).unlink(missing_ok=True)

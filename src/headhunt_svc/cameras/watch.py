@@ -45,7 +45,7 @@ from headhunt_svc.storage.stopping import StopRequest
 logger = logging.getLogger(__name__)
 LOOK_S, STATES_S, ALARMS_S, PURGE_S = 1.0, 5.0, 5.0, 3600.0
 PURGE_AFTER_S = 60.0  # the first time
-LEAVE_S = 10.0  # what cameras have to end
+LEAVE_S = 4.0  # what cameras have to end; one that is just connecting may take longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class Watch:
         self._cameras: dict[str, WatchedCamera] = {}
         self._due = {"states": 0.0, "alarms": 0.0, "purge": time.monotonic() + PURGE_AFTER_S}
         self._troubles: dict[str, str] = {}
+        self.left_behind = 0  # threads that did not end in time
 
     def prepared(self, cameras: Iterable[Camera]) -> list[WatchedCamera]:
         """Cameras that could be watched. Raises ConfigError: one does not fit the detector."""
@@ -97,7 +98,8 @@ class Watch:
         deadline = time.monotonic() + LEAVE_S
         for camera in ending:
             if not camera.join(max(deadline - time.monotonic(), 0.1)):
-                logger.error("camera %s: does not end; its open event is closed at the next start", camera.camera.name)
+                self.left_behind += 1
+                self._try(f"end of {camera.camera.name}", camera.finish)
             self._states.write_stopped(camera)
 
     def end_all(self) -> None:
@@ -107,7 +109,7 @@ class Watch:
     def look_after(self) -> None:
         """Once a second: what has changed, states, alarms, what is too old."""
         metrics.HEARTBEAT.set(time.time())
-        self._reload()
+        self._try("changes", self._reload)
         cameras, writes_all = list(self._cameras.values()), self._is_due("states", STATES_S)
         self._try("states", lambda: self._states.update(cameras, writes_all))
         if self._is_due("alarms", ALARMS_S):
@@ -131,6 +133,11 @@ class Watch:
             if self._troubles.get(what) != str(exc):
                 logger.error("%s of cameras: %s", what, exc)
             self._troubles[what] = str(exc)
+        except Exception as exc:  # a bug here must not end the cameras
+            metrics.CRASHES.inc()
+            if self._troubles.get(what) != repr(exc):
+                logger.error("%s of cameras: not expected", what, exc_info=exc)
+            self._troubles[what] = repr(exc)
         else:
             if self._troubles.pop(what, None) is not None:
                 logger.warning("%s of cameras: all is well again", what)
@@ -149,9 +156,6 @@ class Watch:
             for problem in exc.problems if isinstance(exc, CamerasError) else (str(exc),):
                 logger.error("cameras.yaml has changed and is refused, its last good version counts: %s", problem)
             return
-        except OutputError as exc:
-            logger.error("cameras.yaml has changed and cannot be taken over: %s", exc)
-            return
         self._take_over(cameras, changes, added)
 
     def _take_over(self, cameras: Cameras, changes: Changes, added: Sequence[WatchedCamera]) -> None:
@@ -162,6 +166,8 @@ class Watch:
             if cameras.get(camera.name) is None:
                 self._states.forget(camera.name)
                 self._claims.give_up(camera.name)
+        names = [camera.camera.name for camera in added]
+        self._try("open events", lambda: recover(self._shared.store, names, datetime.now(UTC)))
         self.begin(added)
         logger.warning(
             "cameras.yaml has changed: %d cameras begin, %d end, %d go on",
@@ -171,8 +177,10 @@ class Watch:
         )
 
 
-def run(file: CamerasFile, places: WatchPlaces, ready: Callable[[], None]) -> None:
+def run(file: CamerasFile, places: WatchPlaces, ready: Callable[[], None]) -> bool:
     """Watch the cameras of a file until SIGTERM or SIGINT. ready: is called once they are being watched.
+
+    Returns whether all threads have ended; else one hangs in a library, and nothing of it is lost.
 
     Raises:
         ConfigError: another process watches one of them, or one does not fit the detector. HeadHuntError: the detector
@@ -190,6 +198,7 @@ def run(file: CamerasFile, places: WatchPlaces, ready: Callable[[], None]) -> No
         ready()
         while not stopping.wait(LOOK_S):
             watch.look_after()
+    return watch.left_behind == 0
 
 
 @contextmanager

@@ -73,6 +73,11 @@ class WatchedCamera(ABC):
     def state(self, now: datetime) -> CameraState:
         """How the camera is."""
 
+    @property
+    @abstractmethod
+    def open_event(self) -> str | None:
+        """The id of the event that goes on, if one does."""
+
     @abstractmethod
     def watch_source(self) -> str | None:
         """Watch until `is_over`, or until the source breaks off; returns why, if there is a reason. Raises anything."""
@@ -83,7 +88,7 @@ class WatchedCamera(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Called when the thread ends."""
+        """End what goes on. Called when the thread ends, and by another one if it does not end in time."""
 
     def is_over(self) -> bool:
         """Shall the camera be left alone, for good or until its hours begin again?"""

@@ -1,5 +1,7 @@
 """`headhunt watch`: scores cameras live, stores events and tells people."""
 
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +37,7 @@ def watch(
     metrics_address: MetricsAddress = LOOPBACK,
 ) -> None:
     """Watch all cameras of cameras.yaml with one model, store their events and send messages, until stopped."""
-    note_cautions(check_bundle(bundle).cautions)
+    cautions = check_bundle(bundle).cautions
     from headhunt_svc.cameras.reload import CamerasFile, unusable
 
     notify = NotifySettings()
@@ -47,11 +49,14 @@ def watch(
         return problems(new) + unusable(new, "notify", lambda camera: _check_channel(camera, channels, notify.file))
 
     file = named_problems(cameras, lambda: CamerasFile(cameras, all_problems))
+    note_cautions(cautions)
     from headhunt_svc.cameras.watch import WatchPlaces, run
 
     settings = Settings() if log is None else Settings(prediction_log=log)
     places = WatchPlaces(bundle, states, settings, EventSettings(), notify, channels, metrics_port, metrics_address)
-    run(file, places, lambda: note(f"watching {len(file.cameras)} cameras"))
+    if not run(file, places, lambda: note(f"watching {len(file.cameras)} cameras")):
+        sys.stderr.flush()
+        os._exit(0)  # Python would wait for what hangs
 
 
 def _channels(cameras: "Cameras", notify: NotifySettings) -> "Mapping[str, Channel]":

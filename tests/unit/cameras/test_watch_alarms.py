@@ -46,6 +46,10 @@ class Watched(WatchedCamera):
         self.active_since, self.last_picture = active_since, last_picture
         self.problem: str | None = None
 
+    @property
+    def open_event(self) -> None:
+        return None
+
     def watch_source(self) -> str | None:
         raise NotImplementedError
 
@@ -171,6 +175,15 @@ def test_two_processes_leave_each_other_s_alarms_alone(place: Place, tmp_path: P
     other.look(24)
     assert len(place.alarms._book.open_alarms()) == 1
     other.claims.__exit__()
+
+
+def test_those_who_were_told_learn_that_a_camera_is_gone_from_the_file(place: Place) -> None:
+    place.cameras[0].last_picture = at(20)
+    place.look(21)
+    del place.cameras[1]
+    place.claims.give_up("street")
+    place.look(22)
+    assert messages(place.engine)[2:] == [("ops", "end", "street"), ("mail", "end", "street")]
 
 
 def test_a_log_that_is_not_written_alarms_everybody_once(place: Place) -> None:

@@ -28,6 +28,10 @@ class Scripted(WatchedCamera):
         self.goes_on = threading.Event()
         self.in_finish: Exception | None = None
 
+    @property
+    def open_event(self) -> None:
+        return None
+
     def watch_source(self) -> str | None:
         self.attempts += 1
         if self.script:

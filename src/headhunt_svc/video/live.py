@@ -28,7 +28,7 @@ __all__ = ["LiveFacts", "LiveVideo", "LoopedFile"]
 
 _POLL_S = 0.1  # between two looks whether somebody wants to stop
 _JOIN_S = 2.0  # to wait for the decoder to stop
-_MEASURED = 10  # packets whose arrival tells the rate of a stream that does not state it
+_MEASURED = 5  # packets whose arrival tells the rate of a stream that does not state it
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,13 @@ class LiveVideo(VideoSource):
         self._error: BaseException | None = None
         self._orientation = Orientation()
         self._thread: threading.Thread | None = None
+        self._decoder: LiveDecoder | None = None
         self.ends: str | None = None
 
     def __enter__(self) -> "LiveVideo":
         source = self._open()
         try:
-            self._receiver = Receiver(source, self._stopped)
+            self._receiver = Receiver(source, self.video_id, self._stopped)
         except BaseException:
             source.close()
             raise
@@ -146,7 +147,11 @@ class LiveVideo(VideoSource):
 
     def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """The stream's segments, each when it is complete; ends with the stream."""
-        self._thread = threading.Thread(target=self._decode, args=(params,), name="decoder", daemon=True)
+        assert self._decoder is not None
+        pieces = self._decoder.pieces(params)
+        self._thread = threading.Thread(
+            target=self._decode, args=(pieces,), name=f"decode {self.video_id}", daemon=True
+        )
         self._thread.start()
         while (piece := self._take()) is not None:
             self.update(piece.state)
@@ -175,11 +180,11 @@ class LiveVideo(VideoSource):
             self.ends = self._receiver.ends
             return None
 
-    def _decode(self, params: SegmentationParams) -> None:
+    def _decode(self, pieces: Iterator[Piece]) -> None:
         """Run in a thread of its own: decode until the stream ends."""
         error: BaseException | None = None
         try:
-            for piece in self._decoder.pieces(params):
+            for piece in pieces:
                 self._offer(piece)
         except BaseException as exc:  # raised again where the segments are taken
             error = exc
@@ -214,6 +219,8 @@ class LiveVideo(VideoSource):
         Raises:
             ValueError: no picture has arrived yet.
         """
+        if self._decoder is None:
+            raise ValueError("the stream is not open yet")
         return self._decoder.arrivals.utc(time_s)
 
     def facts(self) -> LiveFacts:
@@ -221,6 +228,8 @@ class LiveVideo(VideoSource):
         with self._changed:
             counts = self._counts
         decoder = self._decoder
+        if decoder is None:
+            return replace(counts, problem="the stream is not open yet")
         last_s, changed_s = decoder.last_s, decoder.changes.changed_s
         if last_s is None or changed_s is None:
             return replace(counts, problem=decoder.waits_for, ends=self.ends)

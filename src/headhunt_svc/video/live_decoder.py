@@ -180,6 +180,8 @@ class LiveDecoder:
     def _receive(self, received: Received) -> Iterator[Piece]:
         packet = received.packet
         self._place(received)
+        if self._ring is not None and received.n_missing:
+            self._ring.skip()
         if self._ring is not None and self._has_begun:
             self._ring.push(packet, self._packet_s)
         age_s = time.monotonic() - received.arrived_s

@@ -18,7 +18,7 @@ import av.error
 from headhunt_svc.errors import VideoError, VideoLimitError
 from headhunt_svc.video.container import RAW_FORMATS, VideoLimits, open_container, open_file
 from headhunt_svc.video.rtp_losses import Losses
-from headhunt_svc.video.streams import StreamAddress, open_stream, reason_of
+from headhunt_svc.video.streams import StreamAddress, open_stream
 
 _POLL_S = 0.1  # between two looks whether somebody wants to stop
 _JOIN_S = 0.5  # to wait for a thread whose stream says something; a silent one ends at its timeout
@@ -85,7 +85,8 @@ class AddressSource(Source):
         except av.error.FFmpegError as exc:
             if time.monotonic() - asked_s >= self._timeout_s:
                 raise StreamEndedError(f"no data for {self._timeout_s:g} s") from None
-            raise StreamEndedError(reason_of(exc, False, self._timeout_s)) from None  # its own text holds the password
+            reason = exc.strerror or type(exc).__name__  # all of its text holds the password
+            raise StreamEndedError(f"the connection broke ({reason})") from None
         raise StreamEndedError("the stream ended")
 
     def close(self) -> None:
@@ -180,7 +181,7 @@ class Received(NamedTuple):
 class Receiver:
     """Holds received packets until they are decoded. most_bytes: beyond, what waits is thrown away and counted."""
 
-    def __init__(self, source: Source, stopped: Callable[[], bool], most_bytes: int = 2**26) -> None:
+    def __init__(self, source: Source, name: str, stopped: Callable[[], bool], most_bytes: int = 2**26) -> None:
         self._source, self._stopped, self._most_bytes = source, stopped, most_bytes
         self._waiting: deque[Received] = deque()
         self._changed = threading.Condition()
@@ -188,7 +189,7 @@ class Receiver:
         self._error: BaseException | None = None
         self.ends: str | None = None
         self._released = threading.Event()  # nobody decodes any more: the container may be closed
-        self._thread = threading.Thread(target=self._work, name="receiver", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"receive {name}", daemon=True)
         self._thread.start()
 
     def take(self) -> Received | None:

@@ -79,6 +79,7 @@ class PacketRing:
         self._groups: deque[list[_Held]] = deque()  # each begins with a key frame
         self._writers: list[ClipWriter] = []
         self._template: _Template | None = None
+        self._is_broken = False  # packets are missing since the last key frame
         self.n_bytes = 0
 
     def begin(self, stream: av.VideoStream) -> None:
@@ -87,6 +88,11 @@ class PacketRing:
         self.end()
         with self._lock:
             self._template = template
+
+    def skip(self) -> None:
+        """Packets are missing here: nothing more is held until the next key frame."""
+        with self._lock:
+            self._is_broken = True
 
     def resize(self, size: tuple[int, int]) -> None:
         """The pictures since the last key frame have another size: clips that are open end before."""
@@ -115,7 +121,8 @@ class PacketRing:
         with self._lock:
             if held.is_key:
                 self._groups.append([])
-            elif not self._groups:
+                self._is_broken = False
+            elif not self._groups or self._is_broken:
                 return
             self._groups[-1].append(held)
             self.n_bytes += held.size

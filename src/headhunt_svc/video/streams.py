@@ -73,7 +73,7 @@ def open_stream(
     try:
         container = av.open(address.url, format=kind, options=options, timeout=(timeout_s, timeout_s))
     except (av.error.FFmpegError, OSError, ValueError) as exc:
-        reason = reason_of(exc, time.monotonic() - started >= timeout_s, timeout_s)
+        reason = _reason(exc, time.monotonic() - started >= timeout_s, timeout_s)
         error = VideoAccessError if isinstance(exc, _REFUSALS) else VideoOpenError
         raise error(f"{address.shown}: {reason}") from None  # FFmpeg's error holds the password
     streams = container.streams.video
@@ -107,7 +107,7 @@ def first_picture(address: StreamAddress, timeout_s: float) -> StreamPicture:
                     )
         except av.error.FFmpegError as exc:
             late = time.monotonic() > deadline
-            raise VideoDecodeError(f"{address.shown}: {reason_of(exc, late, timeout_s)}") from None
+            raise VideoDecodeError(f"{address.shown}: {_reason(exc, late, timeout_s)}") from None
     raise VideoDecodeError(f"{address.shown}: it answers, but ends before its first picture")
 
 
@@ -119,7 +119,7 @@ def _pictures(packet: "av.Packet[av.VideoStream]") -> list[av.VideoFrame]:
         return []
 
 
-def reason_of(exc: Exception, late: bool, timeout_s: float) -> str:
+def _reason(exc: Exception, late: bool, timeout_s: float) -> str:
     """Why FFmpeg failed, without the address that its own message holds."""
     for kind, reason in _REASONS:
         if isinstance(exc, kind):

@@ -5,12 +5,15 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import write_video
 from headhunt_svc.errors import VideoError, VideoOpenError
@@ -21,6 +24,7 @@ from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.receiving import Packet
 from headhunt_svc.video.ring import PacketRing
 from headhunt_svc.video.source import SegmentPictures
+from headhunt_svc.video.streams import StreamAddress
 from helpers.live_sources import ScriptedVideo
 from helpers.losses import EVERY_PICTURE, encode, shown
 
@@ -248,6 +252,38 @@ def test_closing_is_quick_and_another_thread_may_stop(moving: Path) -> None:
         pass
 
 
+def test_pictures_over_http_are_timed_by_their_arrival() -> None:
+    class Pictures(BaseHTTPRequestHandler):
+        """Ten pictures a second, 25 of them; FFmpeg would say 25 a second."""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=end")
+            self.end_headers()
+            for i in range(25):
+                picture = BytesIO()
+                Image.new("RGB", (64, 48), (0, 0, 10 * i)).save(picture, "JPEG")
+                head = b"--end\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % picture.tell()
+                self.wfile.write(head + picture.getvalue() + b"\r\n")
+                time.sleep(0.1)
+
+        def log_message(self, *args: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/video.mjpg"
+        with LiveVideo(StreamAddress(url, url, "http"), "yard", queue=100, timeout_s=3) as live:
+            pieces = list(live.segments(EVERY_PICTURE))
+            facts = live.facts()
+        server.shutdown()
+    blues = [int(piece.pictures[0, :, :, 2].mean()) for piece in pieces]
+    assert blues == pytest.approx([10 * i for i in range(25)][-len(blues) :], abs=4)
+    assert np.median(np.diff([piece.start_s for piece in pieces])) == pytest.approx(0.1, abs=0.03)
+    assert facts.lost_packets == 0
+    assert adds_up(facts)
+
+
 def test_errors_are_not_swallowed(moving: Path, tmp_path: Path) -> None:
     def broken(packets: Iterator[Packet]) -> Iterator[Packet]:
         yield next(packets)
@@ -255,6 +291,10 @@ def test_errors_are_not_swallowed(moving: Path, tmp_path: Path) -> None:
 
     with ScriptedVideo(moving, broken) as live, pytest.raises(ZeroDivisionError):
         list(live.segments(HALF_SECONDS))
+    closed = LiveVideo(LoopedFile(moving), "moving")
+    assert closed.facts() == LiveFacts(problem="the stream is not open yet")
+    with pytest.raises(ValueError, match="not open"):
+        closed.utc(0)
     with pytest.raises(VideoOpenError, match="no such file"), LiveVideo(LoopedFile(tmp_path / "no.mp4"), "no"):
         pass
     (tmp_path / "no.mp4").write_bytes(b"no video")

@@ -71,12 +71,12 @@ class Candidates:
         point: OperatingPoint,
         detector_id: str,
         heads: tuple[HeadRef, ...],
-        take: Callable[[int], bytes | None],
+        take: Callable[[int, bool], bytes | None],
         span_s: tuple[float, float] | None = None,
         merge_s: float = 0.0,
         sample_over: int | None = None,
     ) -> None:
-        """take: the picture of a segment of this index, which is asked for once.
+        """take: the picture of a segment of this index, which is asked for once; False: it is not needed.
 
         span_s: where somebody says that the one event is, whatever the scores are. merge_s: runs that are closer are
         one. sample_over: normal segments are sampled from about so many of the last ones; by default from all.
@@ -128,7 +128,6 @@ class Candidates:
             self._edges.popleft()
 
     def _place(self, segment: _Scored, smoothed: float, follows: bool) -> None:
-        picture = self._take(segment.index)
         self._reached_s = segment.stop_s
         is_above = smoothed > self._point.threshold
         is_event = is_above
@@ -136,13 +135,14 @@ class Candidates:
             is_event = segment.start_s < self._span_s[1] and self._span_s[0] < segment.stop_s
         follows, self._is_above = follows and self._is_above, is_event
         if not is_event:
+            self._take(segment.index, False)
             if not is_above:
                 self._sample(segment)
             return
         if self._open is None or not (follows or segment.start_s - self._open.stop_s < self._merge_s):
             self._open = Run(segment.start_s, segment.stop_s)
             self._runs.append(self._open)
-        self._open.add(segment, smoothed, picture)
+        self._open.add(segment, smoothed, self._take(segment.index, smoothed > self._open.peak))
 
     def _sample(self, segment: _Scored) -> None:
         """Every normal segment has the same chance to be in the sample (reservoir sampling).

@@ -161,8 +161,8 @@ class LiveEvents:
 
     # inside the lock
 
-    def _take(self, index: int) -> bytes | None:
-        return None if self._pictures is None else self._pictures.take(index)
+    def _take(self, index: int, is_needed: bool) -> bytes | None:
+        return None if self._pictures is None else self._pictures.take(index, is_needed)
 
     def _follow(self, batch: ScoredBatch) -> None:
         """The next segments of this connection."""

@@ -109,8 +109,8 @@ class WatchedVideo:
         point, heads = detector.operating_point(options), tuple(detector.scorer.heads)
         self._candidates = Candidates(point, detector.detector_id, heads, self._take)
 
-    def _take(self, index: int) -> bytes | None:
-        return None if self._pictures is None else self._pictures.take(index)
+    def _take(self, index: int, is_needed: bool) -> bytes | None:
+        return None if self._pictures is None else self._pictures.take(index, is_needed)
 
     def source(self, video: VideoSource) -> VideoSource:
         """The opened video, for the detector to read from."""

@@ -18,9 +18,9 @@ HEADS = (HeadRef(0, 1),)
 def follow(parts: list[ScoredBatch], point: OperatingPoint, **more: Any) -> tuple[Candidates, list[int]]:
     taken: list[int] = []
 
-    def take(index: int) -> bytes:
+    def take(index: int, is_needed: bool) -> bytes | None:
         taken.append(index)
-        return b"%d" % index
+        return b"%d" % index if is_needed else None
 
     candidates = Candidates(point, "d", HEADS, take, **more)
     for part in parts:

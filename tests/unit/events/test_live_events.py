@@ -11,19 +11,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from headhunt_svc.detector.batches import ScoredBatch, located
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Reporter
 from headhunt_svc.errors import OutputError, UnreachableError
 from headhunt_svc.events import live as live_module
+from headhunt_svc.events import pictures as pictures_module
 from headhunt_svc.events.candidates import NORMAL_SEGMENTS
 from headhunt_svc.events.live import MOST_WAITING, RETRY_S, ClipSource, LiveEvents, recover
 from headhunt_svc.events.records import EventRecord, NewEvent
 from headhunt_svc.events.store import Change, EventStore
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.settings import EventSettings
-from headhunt_svc.types import HeadRef, OperatingPoint
+from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Segment
 from headhunt_svc.video.source import SegmentPictures, VideoSource
 from helpers.events import NOON
 from helpers.scored import scored_batches
@@ -252,6 +254,47 @@ def test_memory_stays_flat(monkeypatch: pytest.MonkeyPatch) -> None:
 def real(event_settings: EventSettings) -> Iterator[EventStore]:
     with EventStore.open(event_settings) as store:
         yield store
+
+
+class Coloured(Stream):
+    """Segments of three pictures, the middle one of each of another brightness."""
+
+    def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
+        for i in range(4):
+            pictures = np.zeros((3, 48, 64, 3), np.uint8)
+            pictures[1] = 60 * i
+            yield SegmentPictures(Segment("v", i, FrameSpan(i, i + 1), (i,)), pictures, i, i + 1)
+
+
+def test_the_picture_is_of_the_highest_score_and_only_that_of_an_event_becomes_a_jpeg(
+    real: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def jpeg(picture: np.ndarray) -> bytes:
+        made.append(int(picture[0, 0, 0]))
+        return original(picture)
+
+    original = pictures_module.jpeg
+    monkeypatch.setattr(pictures_module, "jpeg", jpeg)
+    live = live_events(real)
+    source = live.connected(Coloured())
+    batches = scored_batches(np.array([0.1, 0.8, 0.9, 0.6]), 1)
+
+    def scored() -> Generator[ScoredBatch]:
+        for batch, _ in zip(
+            batches, source.segments(SegmentationParams(length_s=1, frames_per_segment=3)), strict=True
+        ):
+            yield batch
+
+    assert list(live.record(scored())) == batches
+    live.close()
+    (event,) = real.list()
+    path = real.picture(event.id)
+    assert path is not None
+    with Image.open(path) as picture:
+        assert abs(picture.getpixel((32, 24))[0] - 120) < 3
+    assert made == [60, 120]
 
 
 class Clips:

@@ -95,9 +95,7 @@ class EventRecorder:
         now = monotonic()
         if now - self._purged >= PURGE_S:
             self._purged = now
-            purged = self.store.purge()
-            if purged:
-                logger.info("events: %s", purged)
+            self.store.purge()
 
 
 class WatchedVideo:

@@ -291,7 +291,13 @@ class EventStore:
         """
         retention = Retention(math.inf) if trust_clock else self._retention
         with self._session(writes=True) as session:
-            return Purge(session, self.media, self.settings, now or datetime.now(UTC)).run(retention)
+            purged = Purge(session, self.media, self.settings, now or datetime.now(UTC)).run(retention)
+        if purged:
+            logger.info("events: %s", purged)
+        if purged.marked:
+            days = self.settings.keep_marked_days
+            logger.warning("%d confirmed events or false alarms were deleted after %g days", purged.marked, days)
+        return purged
 
     # within a transaction
 

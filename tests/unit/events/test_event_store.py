@@ -289,7 +289,9 @@ def test_old_events_and_large_files_go(settings: EventSettings, tmp_path: Path) 
         assert [p.suffix for p in store.media.folder.rglob("*.*")] == [".safetensors"]
 
 
-def test_what_people_have_marked_stays_longer_and_is_no_longer_shown(settings: EventSettings, tmp_path: Path) -> None:
+def test_what_people_have_marked_stays_longer_and_is_no_longer_shown(
+    settings: EventSettings, caplog: pytest.LogCaptureFixture
+) -> None:
     limited = settings.model_copy(update={"keep_days": 10, "keep_marked_days": 30, "keep_bytes": 25})
     now = datetime.now(UTC)
     with EventStore.open(limited) as store:
@@ -314,6 +316,7 @@ def test_what_people_have_marked_stays_longer_and_is_no_longer_shown(settings: E
             assert store.marks(event_id)
         purged = store.purge(now + timedelta(days=31), trust_clock=True)
         assert (purged.events, purged.marked) == (2, 2)
+        assert "2 confirmed events or false alarms were deleted after 30 days" in caplog.text
         assert list(store.media.folder.rglob("*.*")) == []
 
 

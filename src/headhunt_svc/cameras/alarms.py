@@ -68,18 +68,20 @@ class WatchAlarms:
             self._notify[camera] = settings.notify
         return self._notify.get(camera, ())
 
-    def update(self, watched: Iterable[WatchedCamera], now: datetime) -> None:
-        """Say what is wrong now. Raises UnreachableError."""
-        states = {camera.camera.name: (camera, camera.state(now)) for camera in watched}
+    def update(self, watched: Iterable[WatchedCamera], latest: Iterable[CameraState], now: datetime) -> None:
+        """Say what is wrong now. latest: their states. Raises UnreachableError."""
+        known = {state.camera: state for state in latest}
+        cameras = {camera.camera.name: camera for camera in watched}
+        states = {name: (camera, known[name]) for name, camera in cameras.items() if name in known}
         alarms = [alarm for camera, state in states.values() if (alarm := silence_of(camera, state, now)) is not None]
-        if (stopped := self._stopped_log(min(states, default=""), now)) is not None:
+        if (stopped := self._stopped_log(min(cameras, default=""), now)) is not None:
             alarms.append(stopped)
 
         def is_unknown(key: str) -> bool:
             name = key.partition("/")[2]
-            if name not in states:
+            if name not in cameras:
                 return self._claims.is_elsewhere(name)
-            return key.startswith(SILENCE) and is_unsure(*states[name])
+            return key.startswith(SILENCE) and (name not in states or is_unsure(*states[name]))
 
         self._book.update(alarms, now, now, is_unknown)
 

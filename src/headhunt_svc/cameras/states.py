@@ -43,7 +43,7 @@ class CameraStates:
             return None
 
     def latest(self) -> list[CameraState]:
-        """The states as of now."""
+        """The states at the last update."""
         return list(self._states.values())
 
     def update(self, cameras: Iterable[WatchedCamera], writes_all: bool) -> None:
@@ -52,11 +52,11 @@ class CameraStates:
         Raises:
             OutputError, UnreachableError: the first trouble, after all cameras were tried.
         """
-        trouble: OutputError | UnreachableError | None = None
+        trouble: Exception | None = None
         for camera in cameras:
             try:
                 self._update(camera, datetime.now(UTC), writes_all)
-            except (OutputError, UnreachableError) as exc:
+            except Exception as exc:  # one camera's trouble, be it a bug, is not that of the others
                 trouble = trouble or exc
         if trouble is not None:
             raise trouble

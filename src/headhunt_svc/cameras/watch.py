@@ -113,7 +113,7 @@ class Watch:
         cameras, writes_all = list(self._cameras.values()), self._is_due("states", STATES_S)
         self._try("states", lambda: self._states.update(cameras, writes_all))
         if self._is_due("alarms", ALARMS_S):
-            self._try("alarms", lambda: self._alarms.update(cameras, datetime.now(UTC)))
+            self._try("alarms", lambda: self._alarms.update(cameras, self._states.latest(), datetime.now(UTC)))
         if self._is_due("purge", PURGE_S):
             self._try("purge", self._shared.store.purge)
 

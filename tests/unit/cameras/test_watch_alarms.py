@@ -85,7 +85,7 @@ class Place:
         return Cameras(cameras=tuple(each.camera for each in self.cameras))
 
     def look(self, seconds: float) -> None:
-        self.alarms.update(self.cameras, at(seconds))
+        self.alarms.update(self.cameras, [each.state(at(seconds)) for each in self.cameras], at(seconds))
 
 
 @pytest.fixture

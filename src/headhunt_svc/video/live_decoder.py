@@ -297,7 +297,7 @@ class LiveDecoder:
             ticks = heappop(self._decode_times) if self._decode_times else None
         if ticks is None and not self.n_frames:  # the first pictures of RTSP have no times
             self._n_untimed += 1
-            self._by_arrival = self._n_untimed >= _UNTIMED
+            self._by_arrival = self._by_arrival or self._n_untimed >= _UNTIMED
             return
         timestamp = None if ticks is None else ticks * self._tick_s[0] / self._tick_s[1]
         is_hole = self.clock.push(timestamp)

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 
 from conftest import HEADHUNT, ROOT, headhunt
-from headhunt_svc.cameras.status import load_state
+from headhunt_svc.cameras.status import CameraState, load_state
 from headhunt_svc.events.records import EventRecord
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.settings import EventSettings
 from helpers.receiver import Receiver, http_receiver
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SEGMENT_S = 1.6  # of the bundle that ships
 START_S = 120  # a busy machine imports torch slowly
 
 
@@ -96,6 +97,11 @@ class Place:
     def told(self, kind: str, phase: str) -> list[str]:
         return [m["id"] for m in self.messages() if (m["kind"], m["phase"]) == (kind, phase)]
 
+    def state(self, camera: str, scored_s: float = 0) -> CameraState | None:
+        """How the camera is, if so much of it was scored."""
+        state = load_state(self.folder / "data" / "cameras", camera)
+        return None if state is None or state.scored_s < scored_s else state
+
     def events(self) -> list[EventRecord]:
         with EventStore.open(EventSettings(folder=self.folder / "events")) as store:
             return store.list()
@@ -126,14 +132,13 @@ def test_from_a_stream_to_somebody_who_knows(place: Place) -> None:
         assert next(m for m in place.messages() if m["id"] == silence)["camera"] == "gone"
 
         # what others see of it meanwhile
-        yard, gone = (load_state(place.folder / "data" / "cameras", name) for name in ("yard", "gone"))
-        assert yard is not None
-        assert gone is not None
-        assert (yard.phase, yard.problem, yard.dropped_segments) == ("receiving", None, 0)
-        assert yard.scored_s > 5
+        yard = wait_for(lambda: place.state("yard", scored_s=5), process, 30)
+        gone = place.state("gone")
+        assert yard.phase == "receiving"
+        assert yard.scored_s + yard.dropped_s <= yard.offered_s + 2 * SEGMENT_S
         assert yard.last_event is not None
-        assert gone.problem is not None
-        assert "connection refused" in gone.problem
+        assert gone is not None
+        assert "connection refused" in (gone.problem or "")
         assert place.metric('headhunt_camera_up{camera="yard"}') == 1
         assert place.metric('headhunt_camera_up{camera="gone"}') == 0
         assert place.metric('headhunt_camera_scored_seconds_total{camera="yard"}') > 5
@@ -141,33 +146,34 @@ def test_from_a_stream_to_somebody_who_knows(place: Place) -> None:
         assert second.returncode == 2
         assert "another `headhunt watch` watches the camera 'yard'" in second.stderr
 
-        # cameras.yaml changes: broken, it is refused; then a camera ends and the other is not touched
+        # cameras.yaml changes: broken, it is refused; then another camera begins, at which everything is an event
         place.cameras.write_text(place.text.replace("expect_every_s: 1", "expect_every_s: -1"), encoding="utf-8")
         wait_for(lambda: place.metric("headhunt_watch_cameras_refused") == 1, process, 10)
-        place.cameras.write_text(place.text.partition("  gone:")[0], encoding="utf-8")
+        changed = place.text.partition("  gone:")[0].replace("yard: {", "lane: {threshold: 0, ")
+        place.cameras.write_text(changed, encoding="utf-8")
         wait_for(lambda: place.metric("headhunt_watch_cameras_refused") == 0, process, 10)
-        assert place.metric('headhunt_camera_reconnects_total{camera="yard"}') == 0
 
         # an open event is closed when the command ends, and somebody is told
-        wait_for(lambda: len(place.told("event", "begin")) > len(place.told("event", "end")), process, 60)
+        wait_for(lambda: "lane" in {m["camera"] for m in place.messages()}, process, 60)
         printed = place.stop(process)
     finally:
         process.kill()
         process.wait()
     assert "cameras.gone.expect_every_s: " in printed
-    assert "0 cameras begin, 1 end, 1 go on" in printed
+    assert "1 cameras begin, 2 end, 0 go on" in printed
     events = place.events()
     assert all(event.stop is not None for event in events)
     assert events[0].interrupted
     assert events[-1].picture
     assert events[-1].clip
     assert sorted(place.told("event", "begin")) == sorted(place.told("event", "end")) == sorted(e.id for e in events)
+    assert not (place.folder / "data" / "cameras" / "yard.json").exists()
     assert "not watched" in headhunt("cameras", "status", cwd=place.folder).stdout
     assert list((place.folder / "log").rglob("*.parquet"))
 
     process = place.start()
     try:
-        wait_for(lambda: place.metric('headhunt_camera_scored_seconds_total{camera="yard"}') > 0, process, 60)
+        wait_for(lambda: place.metric('headhunt_camera_scored_seconds_total{camera="lane"}') > 0, process, 60)
         place.stop(process)
     finally:
         process.kill()

@@ -17,6 +17,8 @@ from conftest import ROOT, write_video
 from headhunt_svc.cameras.check import CheckedCamera, check_camera, draw_masks
 from headhunt_svc.cameras.config import Camera
 from headhunt_svc.cli.main import app
+from headhunt_svc.errors import VideoAccessError, VideoOpenError
+from headhunt_svc.video.streams import StreamAddress, first_picture
 
 RTSP_SERVER = ROOT / "tests" / "helpers" / "rtsp_server.py"
 RED = [238, 14, 13]  # GStreamer's red, as JPEG
@@ -78,6 +80,11 @@ def test_what_rtsp_refuses_is_named_without_the_password(
     host = f"me:${{YARD_PASSWORD}}@127.0.0.1:{rtsp[1]}"
     wrong = problem(f"rtsp://{host}/red")
     assert wrong == f"rtsp://{host}/red: user name or password is missing or wrong (401)"
+    with pytest.raises(VideoAccessError):  # which is tried again less often than others
+        first_picture(StreamAddress(f"rtsp://127.0.0.1:{rtsp[1]}/red", "the yard", "rtsp"), 5)
+    with pytest.raises(VideoOpenError) as missing:
+        first_picture(StreamAddress(f"rtsp://127.0.0.1:{rtsp[0]}/blue", "the yard", "rtsp"), 5)
+    assert not isinstance(missing.value, VideoAccessError)
     assert "no such stream (404)" in problem(f"rtsp://127.0.0.1:{rtsp[0]}/blue")
     with pytest.MonkeyPatch.context() as unset:
         unset.delenv("YARD_PASSWORD")

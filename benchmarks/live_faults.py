@@ -99,6 +99,7 @@ class Scene:
             name: {
                 "source": {"kind": "rtsp", "url": url, "transport": transport.get(name, "tcp")},
                 "expect_every_s": 30,
+                "freeze_s": 30,
             }
             for name, url in urls.items()
         }

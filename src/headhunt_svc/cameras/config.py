@@ -74,6 +74,7 @@ class Camera(Section):
     active_hours: when it is scored; empty: always. quiet_hours: when no message about it is sent.
     masks: polygons, corners as shares of the upright picture. merge_s: events closer than that are one.
     cooldown_s: after a message about an event, before the next one. expect_every_s: no picture for so long is an alarm.
+    freeze_s: pictures that show nothing new for so long are no new pictures; None: they always are.
     notify: names of the channels that get its messages. name_pattern: the time in the names of a folder's files.
     """
 
@@ -88,6 +89,7 @@ class Camera(Section):
     merge_s: float = Field(default=10, ge=0)
     cooldown_s: float = Field(default=300, ge=0)
     expect_every_s: float = Field(default=60, gt=0)
+    freeze_s: float | None = Field(default=60, ge=5)
     notify: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     keep_clips: bool = True
     name_pattern: Annotated[str, AfterValidator(_pattern)] | None = None

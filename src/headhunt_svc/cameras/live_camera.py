@@ -28,7 +28,6 @@ from headhunt_svc.video.source import VideoSource
 from headhunt_svc.video.streams import StreamAddress
 
 STALLED_S = 10.0  # a stream that sends nothing for so long has ended
-FREEZE_S = 30.0  # pictures that are all the same for so long are no new pictures
 RING_S = 15.0  # kept beside a clip's margin: what is received until a segment before it is scored
 
 
@@ -48,6 +47,7 @@ class _Counts:
     offered_s: float = 0.0
     dropped_s: float = 0.0
     dropped_segments: int = 0
+    lost_packets: int = 0
     scored_s: float = 0.0
 
 
@@ -74,7 +74,6 @@ class LiveCamera(WatchedCamera):
         if camera.keep_clips:
             self._ring = PacketRing(settings.clip_margin_s + RING_S, clip_most_s=settings.clip_most_s)
         self._events = LiveEvents(shared.store, camera, self._detector, self._options, self._ring)
-        self._freeze_s = min(FREEZE_S, camera.expect_every_s)
         self._counts = _Counts()
         self._live: LiveVideo | None = None
         self._lock = threading.Lock()
@@ -97,7 +96,7 @@ class LiveCamera(WatchedCamera):
             address,
             VideoId(name),
             timeout_s=STALLED_S,
-            freeze_s=self._freeze_s,
+            freeze_s=self.camera.freeze_s,
             stop=self.is_over,
             ring=self._ring,
         )
@@ -114,6 +113,7 @@ class LiveCamera(WatchedCamera):
                     self._counts.offered_s += facts.offered_s
                     self._counts.dropped_s += facts.dropped_s
                     self._counts.dropped_segments += facts.dropped_segments
+                    self._counts.lost_packets += facts.lost_packets
         return live.ends
 
     def _score(self, live: LiveVideo) -> None:
@@ -150,7 +150,7 @@ class LiveCamera(WatchedCamera):
             counts = copy(self._counts)
         problem = facts and facts.problem
         if facts is not None and facts.frozen:  # the number in its own text changes all the time
-            problem = f"the picture has not changed for more than {self._freeze_s:g} s"
+            problem = f"the picture has not changed for more than {self.camera.freeze_s:g} s"
         return CameraState(
             camera=self.camera.name,
             written=now,
@@ -161,6 +161,7 @@ class LiveCamera(WatchedCamera):
             scored_s=counts.scored_s,
             dropped_s=counts.dropped_s + (facts.dropped_s if facts else 0.0),
             dropped_segments=counts.dropped_segments + (facts.dropped_segments if facts else 0),
+            lost_packets=counts.lost_packets + (facts.lost_packets if facts else 0),
             frozen=facts is not None and facts.frozen,
             reconnects=max(counts.connections - 1, 0),
             problem=self._problem or problem or self._events.problem,

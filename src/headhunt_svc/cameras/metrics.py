@@ -36,6 +36,7 @@ _COUNTERS: dict[str, tuple[str, Callable[[CameraState], float]]] = {
     "scored_seconds": ("Footage that was scored.", lambda s: s.scored_s),
     "dropped_seconds": ("Footage that was skipped, as the device was behind.", lambda s: s.dropped_s),
     "dropped_segments": ("Whole segments that were skipped.", lambda s: s.dropped_segments),
+    "lost_packets": ("Packets that did not arrive whole.", lambda s: s.lost_packets),
     "reconnects": ("Connections after the first.", lambda s: s.reconnects),
 }
 

@@ -38,8 +38,8 @@ class CameraState(Section):
 
     written: when this was. phase: off outside its active hours; stopped when nobody watches it any more. last_picture:
     received, and not the same as those before it for long; last_scored: end of the footage that was scored. offered_s,
-    scored_s, dropped_s: of footage since it is watched; dropped: skipped, as the device was behind. frozen: pictures
-    come, and are all the same. problem: why there are no pictures now, if there is a reason.
+    scored_s, dropped_s: of footage since it is watched; dropped: skipped, as the device was behind. lost_packets: did
+    not arrive whole. frozen: pictures come, and are all the same. problem: what is wrong now, or was a moment ago.
     """
 
     camera: Annotated[str, AfterValidator(CameraName)]
@@ -51,6 +51,7 @@ class CameraState(Section):
     scored_s: float = Field(default=0, ge=0)
     dropped_s: float = Field(default=0, ge=0)
     dropped_segments: int = Field(default=0, ge=0)
+    lost_packets: int = Field(default=0, ge=0)
     frozen: bool = False
     reconnects: int = Field(default=0, ge=0)
     problem: str | None = None

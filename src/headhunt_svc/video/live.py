@@ -39,7 +39,8 @@ class LiveFacts:
     when it froze. offered_s: stream time so far, up to the last complete segment: offered_s = taken_s (by the model) +
     dropped_s (the model or the decoder was behind) + lost_s (no pictures arrived) + waiting_s (for the model).
     lost_packets: could not be decoded to what the camera sent; dropped_packets: the decoder was behind.
-    wall_clock_steps: how often this computer's clock was set. problem: what is wrong now. ends: why there is no more.
+    wall_clock_steps: how often this computer's clock was set. problem: what is wrong now, or was a moment ago.
+    ends: why there is no more.
     """
 
     last_picture: datetime | None = None
@@ -65,7 +66,7 @@ class LiveVideo(VideoSource):
     When the stream breaks off, `segments` ends, and `ends` says why. Another thread may ask for facts and times.
 
     timeout_s: for opening, and between two pictures. queue: how many segments may wait. late_s: see LiveDecoder.
-    freeze_s: after so long without a new picture, the stream is frozen. stop: returns True to end soon.
+    freeze_s: after so long without a new picture, the stream is frozen; None: never. stop: returns True to end soon.
     ring: gets the received packets.
 
     Raises:
@@ -80,7 +81,7 @@ class LiveVideo(VideoSource):
         timeout_s: float = 10.0,
         queue: int = 2,
         late_s: float = 5.0,
-        freeze_s: float = 30.0,
+        freeze_s: float | None = 60.0,
         stop: Callable[[], bool] = lambda: False,
         ring: PacketRing | None = None,
     ) -> None:
@@ -232,9 +233,9 @@ class LiveVideo(VideoSource):
             return replace(counts, problem="the stream is not open yet")
         last_s, changed_s = decoder.last_s, decoder.changes.changed_s
         if last_s is None or changed_s is None:
-            return replace(counts, problem=decoder.waits_for, ends=self.ends)
-        frozen = last_s - changed_s >= self._freeze_s
-        problem = f"the picture has not changed for {last_s - changed_s:.0f} s" if frozen else decoder.waits_for
+            return replace(counts, problem=decoder.problem, ends=self.ends)
+        frozen = self._freeze_s is not None and last_s - changed_s >= self._freeze_s
+        problem = f"the picture has not changed for {last_s - changed_s:.0f} s" if frozen else decoder.problem
         return replace(
             counts,
             last_picture=self.utc(changed_s if frozen else last_s),

@@ -1,7 +1,6 @@
 """Turns the packets of a live stream into segments; what was lost on the way is counted, and nothing is made up."""
 
 import time
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +9,6 @@ from itertools import islice
 
 import av
 import av.error
-import numpy as np
 
 from headhunt_svc.core.segmentation import Segmenter
 from headhunt_svc.errors import VideoOpenError
@@ -24,14 +22,16 @@ from headhunt_svc.video.pictures import Orientation
 from headhunt_svc.video.receiving import WITHOUT_CLOCK, Packet, Received, Receiver, Source
 from headhunt_svc.video.ring import PacketRing
 from headhunt_svc.video.source import Gap, VideoState
+from headhunt_svc.video.stillness import Changes
 
 STRICT = "explode+crccheck+bitstream+buffer"  # errors instead of pictures that the decoder made up
 _BEGINS, _FOLLOWS, _LATE = "no key frame has come yet", "follows a broken picture", "the decoder is behind"
+NOTICE_S = 10.0  # what was wrong for a moment is said for so long
 _LISTED = 100  # gaps, holes and discontinuities that are remembered one by one
 _AHEAD_S = 2.0  # of the data's arrival: no picture can be so early, so the stream's clock jumped
 _BACK_S = 2.0  # pictures are sent in another order than they are shown, but not by so much
+_EARLY = 2  # pictures without a time that are placed before the first one that has one
 _UNTIMED = 50  # pictures without a time, until it is clear that the stream states none
-_ROWS = 8  # every eighth row of a picture is compared with that of the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +76,6 @@ class PacketTrust:
         return CheckedPacket(packet, problem, lost_before)
 
 
-class Changes:
-    """Notices when the pictures of a stream no longer change. A frozen camera may send each key frame anew."""
-
-    def __init__(self) -> None:
-        self._last = self._last_key = 0
-        self.changed_s: float | None = None  # stream time of the last picture that was not there before
-
-    def push(self, frame: av.VideoFrame, time_s: float) -> None:
-        """Compare the next picture with the one before, a key frame with the key frame before, too."""
-        plane = frame.planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8)[: plane.line_size * plane.height].reshape(plane.height, -1)
-        print_ = zlib.crc32(rows[::_ROWS, : plane.width].tobytes())
-        same = print_ == self._last or (frame.key_frame and print_ == self._last_key)
-        if not same or self.changed_s is None:
-            self.changed_s = time_s
-        self._last = print_
-        if frame.key_frame:
-            self._last_key = print_
-
-
 class LiveDecoder:
     """Decodes what a receiver got, one picture at a time, and cuts it into segments.
 
@@ -136,7 +116,9 @@ class LiveDecoder:
         self._in_decoder = False
         self._decode_times: list[int] = []  # of pictures in the decoder that state no other time
         self._n_untimed = 0
+        self._untimed: deque[av.VideoFrame] = deque(maxlen=_EARLY)  # the last of these
         self._shift = 0  # ticks by which the stream's clock jumped
+        self._noticed: tuple[str | None, float] = None, 0.0  # what was wrong last, and when
         self._has_begun = False  # with a key frame
         self._origin: int | None = None  # timestamp of the first packet that has one, until a picture is decoded
         self._packet_s = 0.0  # stream time of the last packet's picture
@@ -148,9 +130,15 @@ class LiveDecoder:
         self._base = 0
 
     @property
-    def waits_for(self) -> str | None:
-        """Why no pictures are decoded now, if so."""
-        return self._skip
+    def problem(self) -> str | None:
+        """What is wrong with the stream, or was a moment ago."""
+        if self._skip in (_BEGINS, _LATE):
+            return self._skip
+        text, noticed_s = self._noticed
+        return text if time.monotonic() - noticed_s < NOTICE_S else None
+
+    def _notice(self, text: str) -> None:
+        self._noticed = text, time.monotonic()
 
     def state(self) -> VideoState:
         """What is known about the stream."""
@@ -218,6 +206,7 @@ class LiveDecoder:
             if time_s > expected_s + _AHEAD_S or time_s < self._packet_s - _BACK_S:
                 self._jump(packet, round((time_s - expected_s) * denominator / numerator))
                 self.clock.discontinuities.append(Discontinuity(expected_s, time_s - expected_s))
+                self._notice(f"the stream's clock jumped by {time_s - expected_s:.0f} s")
                 time_s = expected_s
         self._packet_s = time_s
         self.arrivals.push(received.arrived_s, received.wall_s, time_s)
@@ -295,18 +284,29 @@ class LiveDecoder:
         ticks = picture.pts
         if ticks is None:
             ticks = heappop(self._decode_times) if self._decode_times else None
-        if ticks is None and not self.n_frames:  # the first pictures of RTSP have no times
+        if ticks is None and not self.n_frames:  # RTSP states no time for the first one: it is a step before the next
             self._n_untimed += 1
             self._by_arrival = self._by_arrival or self._n_untimed >= _UNTIMED
+            self._untimed.append(picture)
             return
         timestamp = None if ticks is None else ticks * self._tick_s[0] / self._tick_s[1]
+        while self._untimed and timestamp is not None:
+            yield from self._add(self._untimed[0], timestamp - len(self._untimed) / self.fps)
+            self._untimed.popleft()
+            self.clock.repaired_times += 1
+        yield from self._add(picture, timestamp)
+
+    def _add(self, picture: av.VideoFrame, timestamp: float | None) -> Iterator[Piece]:
+        """Add a picture whose time is known, or which follows the one before."""
         is_hole = self.clock.push(timestamp)
         size = self._orientation.upright_size(picture)
         is_resized = self.size is not None and size != self.size
         if is_hole or is_resized:
             yield from self._cut(None if is_hole else self.clock.last_s)
-        if is_resized and self._ring is not None:
-            self._ring.resize(size)
+        if is_resized:
+            self._notice("the picture is now {} x {}, and was {} x {}".format(*size, *(self.size or size)))
+            if self._ring is not None:
+                self._ring.resize(size)
         self.size = size
         if self.gaps and self.n_frames == self._frames_at_gap:
             self.gaps[-1] = replace(self.gaps[-1], stop_s=self.clock.last_s)
@@ -348,6 +348,7 @@ class LiveDecoder:
     def _add_gap(self, reason: str) -> None:
         """Note a lost packet, at its picture's time; those in a row are one gap, with the first one's reason."""
         self.lost_packets += 1
+        self._notice("pictures are lost on the way")
         time_s = self._packet_s if self.n_frames else None
         if self.n_frames:
             self.clock.lose(self.clock.origin_s + self._packet_s)

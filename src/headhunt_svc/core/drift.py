@@ -40,6 +40,7 @@ class Sample:
     prompt_heads: Float[np.ndarray, "row prompt head"]
     total: int
     events: int
+    smoothed: Column
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -51,8 +52,12 @@ class Sample:
 
     @property
     def event_rate(self) -> float:
-        """The share of all segments that are in events."""
+        """The share of all segments that are in events, at the thresholds of then."""
         return self.events / max(self.total, 1)
+
+    def share_above(self, threshold: float) -> float:
+        """The share of the rows whose smoothed score is above a threshold."""
+        return float((self.smoothed > threshold).mean())
 
     @property
     def event_interval(self) -> tuple[float, float]:
@@ -167,11 +172,14 @@ def instability_ratio(reference: Sample, current: Sample) -> Float[np.ndarray, "
 
 
 def signals(reference: Sample, current: Sample, threshold: float, min_probed: int) -> dict[str, float]:
-    """All signals of drift by name: 0 is no difference, larger is more. Unknown ones are left out."""
+    """All signals of drift by name: 0 is no difference, larger is more. Unknown ones are left out.
+
+    threshold: for both samples, so that one that was changed since is no drift.
+    """
     values = {
         "score_psi": psi(reference.raw, current.raw),
         "score_wasserstein": wasserstein(reference.raw, current.raw),
-        "event_rate": abs(current.event_rate - reference.event_rate),
+        "event_rate": abs(current.share_above(threshold) - reference.share_above(threshold)),
     }
     if all(reference.heads.shape[1:]):
         values["heads"] = 2 * float(np.max(head_auc(reference, current))) - 1

@@ -26,7 +26,7 @@ class Judge:
 
     def __init__(self, params: DriftParams) -> None:
         self.params = params
-        self._chance: dict[tuple[str, str, int], dict[str, Chance]] = {}
+        self._chance: dict[tuple[str, str, int, float], dict[str, Chance]] = {}
         self._samples: dict[tuple[str, str], Sample] = {}
 
     def judge(self, window: Window, baselines: Mapping[str, Baseline], fallback: Baseline | None = None) -> Judgement:
@@ -102,7 +102,7 @@ class Judge:
         p = self.params
         if why := self._too_small(reference, current):
             return replace(verdict, why=why), None
-        key = verdict.camera, version, verdict.blocks
+        key = verdict.camera, version, verdict.blocks, metadata.threshold
         if key not in self._chance:
             self._chance[key] = chance(reference, verdict.blocks, metadata.threshold, p.min_probed, p.draws)
         values, by_chance = signals(reference, current, metadata.threshold, p.min_probed), self._chance[key]

@@ -10,7 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -138,13 +138,18 @@ def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str
 
 
 def _of_one_detector(files: Sequence[_File], detector_id: str | None, excluded: Counter[str]) -> list[_File]:
-    """The files of this detector that agree in all else with the last of them; rows of the others are counted."""
+    """The files of this detector that agree with the last of them; rows of the others are counted.
+
+    The threshold may differ: it is a camera's own, and each row says whether it was above the one of then.
+    """
     latest = next((file.metadata for file in reversed(files) if file.metadata.detector_id == detector_id), None)
+    if latest is not None:
+        files = [replace(f, metadata=replace(f.metadata, threshold=latest.threshold)) for f in files]
     for file in files:
         if file.metadata.detector_id != detector_id:
             excluded[f"detector {file.metadata.detector_id}"] += int(file.inside.sum())
         elif file.metadata != latest:
-            excluded["other code, operating point or features of the same detector"] += int(file.inside.sum())
+            excluded["other code, smoothing or features of the same detector"] += int(file.inside.sum())
     return [file for file in files if file.metadata == latest]
 
 
@@ -272,6 +277,7 @@ def sample_of(rows: Rows, block_segments: int) -> Sample:
     return Sample(
         block=np.unique(_block_numbers(passes, segments, block_segments), return_inverse=True)[1],
         raw=_column(table, "raw"),
+        smoothed=_column(table, "smoothed"),
         in_event=np.asarray(table["in_event"].to_numpy(), bool),
         brightness=_column(table, "brightness"),
         sharpness=_column(table, "sharpness"),

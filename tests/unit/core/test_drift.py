@@ -34,6 +34,7 @@ def sample(n: int, seed: int, shift: float = 0.0, blocks: int = 20) -> Sample:
         rng.normal(0, 1, (n, 3, 2)),
         n,
         int((raw > 0.5).sum()),
+        smoothed=raw,
     )
 
 
@@ -88,7 +89,7 @@ def test_a_head_that_moved_is_told_from_one_that_did_not() -> None:
         (lambda s: replace(s, layout=np.roll(s.layout, 3, 1)), {"view"}),
         (lambda s: replace(s, dropped=np.arange(len(s)) % 3.0), {"dropped_frames"}),
         (lambda s: replace(s, raw=s.raw * 0.1), {"score_psi", "score_wasserstein"}),
-        (lambda s: replace(s, events=s.total // 2), {"event_rate"}),
+        (lambda s: replace(s, smoothed=np.where(np.arange(len(s)) % 2, 0.9, s.smoothed)), {"event_rate"}),
         (lambda s: replace(s, heads=s.heads + 1.0), {"heads"}),
         (
             lambda s: replace(s, prompt_scores=s.prompt_scores[:, :1] + [[0.0, 0.5, -0.5]]),

@@ -16,6 +16,7 @@ from headhunt_svc.cameras.status import CameraState
 from headhunt_svc.detector import metrics as model
 from headhunt_svc.jobs import metrics as jobs
 from headhunt_svc.monitoring import metrics as monitoring
+from headhunt_svc.monitoring.config import ALL_SIGNALS
 from headhunt_svc.notify import metrics as notify
 from headhunt_svc.prediction_log import metrics as prediction_log
 from headhunt_svc.serve import metrics as service
@@ -83,6 +84,39 @@ def test_every_rule_and_panel_uses_metrics_and_labels_that_exist(path: Path) -> 
         grouped = {label for group in re.findall(r"by \(([^)]*)\)", expression) for label in re.split(r",\s*", group)}
         matched = set(re.findall(r"(\w+)[=!]~?\"", expression))
         assert grouped | matched <= labels | ({"job"} if jobs_of_up else set()), expression
+
+
+def test_names_of_alerts_have_one_spelling() -> None:
+    groups = [group for path in FILES if path.suffix == ".yml" for group in yaml.safe_load(path.read_text())["groups"]]
+    names = [rule["alert"] for group in groups for rule in group["rules"]]
+    assert len(names) == len(set(names))
+    assert [name for name in names if not re.fullmatch(r"Headhunt([A-Z][a-z]+)+", name)] == []
+
+
+def test_every_signal_of_drift_has_a_panel_with_a_line_at_its_limit() -> None:
+    panels = json.loads((ROOT / "monitoring" / "grafana-drift.json").read_text())["panels"]
+    drawn = {}
+    for panel in panels:
+        for signal in re.findall(r'headhunt_monitor_signal\{[^}]*signal="(\w+)"', panel["targets"][0]["expr"]):
+            defaults = panel["fieldConfig"]["defaults"]
+            drawn[signal] = defaults["custom"]["thresholdsStyle"]["mode"], defaults["thresholds"]["steps"][-1]["value"]
+    assert drawn == dict.fromkeys(ALL_SIGNALS, ("line", 1))
+    assert panels[0]["fieldConfig"]["defaults"]["noValue"] == "no alarms"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.suffix == ".json"], ids=lambda p: p.name)
+def test_panels_of_cameras_can_be_narrowed_to_some_cameras(path: Path) -> None:
+    document = json.loads(path.read_text())
+    expressions_of_cameras = [e for e in expressions(path) if "camera=~" in e]
+    variables = {variable["name"] for variable in document["templating"]["list"]}
+    assert ("camera" in variables) == bool(expressions_of_cameras)
+    assert all('camera=~"$camera"' in e for e in expressions_of_cameras)
+    assert [e for e in expressions(path) if "by (camera" in e and "camera=~" not in e] == []
+
+
+def test_every_metric_of_jobs_has_a_panel() -> None:
+    used = used_series(ROOT / "monitoring" / "grafana-jobs.json")
+    assert without_suffix(used) == without_suffix(set(exported(jobs)))
 
 
 def test_every_metric_of_the_service_has_a_rule_or_a_panel() -> None:

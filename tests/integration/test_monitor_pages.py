@@ -11,12 +11,13 @@ import pytest
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.monitoring.pages import with_policy
-from headhunt_svc.monitoring.verdicts import Comparison, SignalResult
+from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, SignalResult, Verdict
 from headhunt_svc.prediction_log.windows import Rows, sample_of
 from helpers.log_rows import METADATA, rows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCRIPTS = 4  # of Evidently's template
+AT = datetime(2026, 3, 1, tzinfo=UTC)
 OWNED = "document.title='owned'"
 HOSTILE = (
     f"</script><script>{OWNED}</script>",
@@ -68,8 +69,9 @@ def test_a_browser_shows_hostile_names_as_text(tmp_path: Path) -> None:
     from headhunt_svc.monitoring.snapshot import save_page, take_snapshot
 
     result = comparison()
-    snapshot = take_snapshot(dict.fromkeys(HOSTILE, result), {}, datetime(2026, 3, 1, tzinfo=UTC))
-    save_page(tmp_path / "drift.html", snapshot)
+    snapshot = take_snapshot(dict.fromkeys(HOSTILE, result), {}, AT, "title")
+    cameras = {name: CameraVerdict(name, "fine", signals=result.signals) for name in HOSTILE}
+    save_page(tmp_path / "drift.html", snapshot, Verdict(AT, AT, None, cameras, {}, {}, problems=HOSTILE))
     dom = shown(tmp_path / "drift.html", tmp_path / "profile")
     elements = Elements()
     elements.feed(dom)
@@ -81,6 +83,7 @@ def test_a_browser_shows_hostile_names_as_text(tmp_path: Path) -> None:
     assert "img" not in {tag for tag, _ in elements.elements}
     assert sum(tag == "script" for tag, _ in elements.elements) == SCRIPTS
     assert sum(tag == "svg" for tag, _ in elements.elements) >= len(HOSTILE)  # it is drawn
+    assert set(HOSTILE) <= {text.replace("\xa0", " ") for text in elements.texts}  # in the heading, as they are
     assert any("%3Cimg src=x" in text for text in elements.texts)
 
 

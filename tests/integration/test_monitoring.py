@@ -328,6 +328,13 @@ def run_monitor(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return headhunt("monitor", "run", *places, *args)
 
 
+def test_a_log_that_is_not_there_is_wrong_use_and_not_fine(tmp_path: Path) -> None:
+    done = headhunt("monitor", "run", "--log", tmp_path / "lgo", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "name the log with --log or HEADHUNT_PREDICTION_LOG" in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_monitor_as_a_command(monitored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for camera in ("dock", "gate"):
         done = headhunt(

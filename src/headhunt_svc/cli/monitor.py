@@ -183,15 +183,19 @@ def monitor_simulate(
 
 def print_verdict(verdict: "Verdict") -> None:
     """Prints one line a camera (what moved beyond which limit), what was excluded, and problems and alarms."""
+    from headhunt_svc.monitoring.verdicts import FLEET
+
     period = f"{verdict.start:%Y-%m-%d %H:%M} to {verdict.stop:%Y-%m-%d %H:%M} UTC, detector {verdict.detector_id}"
-    table = Table("camera", "status", "segments", "in events", "signals beyond their limit", title=period)
+    columns = ("camera", "status", "baseline", "segments", "in events", "signals beyond their limit")
+    table = Table(*columns, title=period)
     for name, camera in verdict.cameras.items():
         low, high = camera.event_interval
         signals = [(n, camera.signals[n]) for n in camera.over]
         moved = ", ".join(f"{n} {signal.value:.2f} > {signal.limit:.2f}" for n, signal in signals)
         events = f"{camera.event_rate:.1%} \\[{low:.1%}, {high:.1%}]" if camera.segments else "-"
         status = camera.kind or camera.status
-        table.add_row(safe(name), safe(status), str(camera.segments), events, moved or safe(camera.why))
+        baseline = "-" if name == FLEET else camera.baseline or "none"
+        table.add_row(safe(name), safe(status), safe(baseline), str(camera.segments), events, moved or safe(camera.why))
     console = wide()
     console.print(table)
     for why, n in verdict.excluded.items():

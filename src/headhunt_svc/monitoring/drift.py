@@ -18,6 +18,7 @@ from headhunt_svc.types import HeadRef
 ANY_VIEW: tuple[Signal, ...] = (
     "score_psi", "score_wasserstein", "event_rate", "prompt_std", "flip_rate", "rank_agreement", "head_instability",
 )  # fmt: skip
+WITHOUT_BASELINE = "no baseline of its own: scores and prompts are compared with the common reference, pictures are not"
 Result = tuple[CameraVerdict, Comparison | None]
 
 
@@ -41,7 +42,11 @@ class Judge:
                 why = "no segment of this detector in the window"
                 results[camera] = CameraVerdict(camera, "no data", why), None
             else:
-                results[camera] = self._judge_camera(camera, rows, own or fallback, ALL_SIGNALS if own else ANY_VIEW)
+                allowed = ALL_SIGNALS if own else ANY_VIEW
+                verdict, comparison = self._judge_camera(camera, rows, own or fallback, allowed)
+                if own is None and not verdict.why:
+                    verdict = replace(verdict, why=WITHOUT_BASELINE)
+                results[camera] = verdict, comparison
         if fleet := self._judge_fleet(window, baselines):
             results[FLEET] = fleet
         verdicts = diagnose({camera: verdict for camera, (verdict, _) in results.items()})
@@ -51,7 +56,9 @@ class Judge:
         current = sample_of(rows, self.params.block_segments)
         verdict = _counts(camera, current)
         if baseline is None:
-            why = "no baseline: run `headhunt monitor rebaseline --camera` on footage that is known to be good"
+            why = (
+                f"no baseline: run `headhunt monitor rebaseline --camera {camera}` on footage that is known to be good"
+            )
             return replace(verdict, why=why), None
         verdict = replace(verdict, baseline=baseline.version)
         reference = self._sample(camera, baseline)

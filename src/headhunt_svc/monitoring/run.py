@@ -15,6 +15,7 @@ from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.monitoring.baselines import Baseline, Baselines, load_rows
 from headhunt_svc.monitoring.config import DriftParams
 from headhunt_svc.monitoring.drift import Judge
+from headhunt_svc.monitoring.heading import title_of
 from headhunt_svc.monitoring.metrics import LAST_RUN, show
 from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, Judgement, Verdict
 from headhunt_svc.names import CameraName
@@ -23,6 +24,7 @@ from headhunt_svc.storage.files import write_json
 from headhunt_svc.storage.store import Store
 
 VERDICT, PAGE = "verdict.json", "drift.html"
+ROWS = "day=*/camera=*/*.parquet"  # the files of a prediction log
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Monitor:
         LAST_RUN.set(datetime.now(UTC).timestamp())
         show(verdict.cameras)
         if self.pages and judgement.comparisons:
-            self._write_page(judgement, stop)
+            self._write_page(judgement, verdict)
         return verdict
 
     def run_every(self, minutes: float, report: Callable[[Verdict], object]) -> None:
@@ -163,14 +165,14 @@ class Monitor:
         """The folders of the windows with a verdict."""
         return [path.parent.name for path in self.paths.out.glob(f"*/{VERDICT}")]
 
-    def _write_page(self, judgement: Judgement, stop: datetime) -> None:
+    def _write_page(self, judgement: Judgement, verdict: Verdict) -> None:
         from headhunt_svc.monitoring.snapshot import add_run, save_page, take_snapshot
 
         figures = {camera: _figures(comparison) for camera, comparison in judgement.comparisons.items()}
-        snapshot = take_snapshot(judgement.comparisons, figures, stop)
-        folder = self.paths.out / _folder_name(stop)
-        save_page(folder / PAGE, snapshot)
-        add_run(self.paths.workspace, snapshot, stop)
+        snapshot = take_snapshot(judgement.comparisons, figures, verdict.stop, title_of(verdict))
+        folder = self.paths.out / _folder_name(verdict.stop)
+        save_page(folder / PAGE, snapshot, verdict)
+        add_run(self.paths.workspace, snapshot, verdict.stop)
 
     def _write_verdict(self, verdict: Verdict, now: datetime) -> None:
         """now: a window that ends later was judged while a clock was wrong, and is not the latest for ever."""
@@ -213,12 +215,26 @@ def _figures(comparison: Comparison) -> dict[str, float]:
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
+def require_log(log: str) -> None:
+    """Refuse a log that cannot be the right one, instead of calling it fine.
+
+    Raises:
+        ConfigError: there is no such log, or it holds no rows.
+    """
+    if not Store(log).glob(ROWS):
+        raise ConfigError(
+            f"{log} does not exist or holds no rows: name the log with --log or HEADHUNT_PREDICTION_LOG, "
+            "and set HEADHUNT_PREDICTION_LOG where videos are scored"
+        )
+
+
 def rebaseline(log: str, baselines: Baselines, camera: str, query: WindowQuery, min_segments: int, reason: str) -> str:
     """Save a camera's rows as its new active baseline; returns the version.
 
     Raises:
-        ConfigError: not enough rows.
+        ConfigError: no log, or not enough rows of this camera.
     """
+    require_log(log)
     camera, window = CameraName(camera), read_window(Store(log), query)
     rows = window.cameras.get(camera)
     n = 0 if rows is None else len(rows.table)
@@ -227,6 +243,13 @@ def rebaseline(log: str, baselines: Baselines, camera: str, query: WindowQuery, 
         raise ConfigError(
             f"{log} holds {n} segments of {camera} between {query.start:%Y-%m-%d %H:%M} and "
             f"{query.stop:%Y-%m-%d %H:%M}, {min_segments} are needed{f' ({left_out})' if left_out else ''}: "
-            "choose a longer time"
+            f"{_advice(camera, window)}"
         )
     return baselines.add(camera, rows, reason)
+
+
+def _advice(camera: str, window: Window) -> str:
+    """What to do where a camera has too few rows: its name may be mistyped."""
+    if camera in window.cameras or not window.cameras:
+        return "choose a longer time"
+    return f"choose a longer time, or one of the cameras with rows: {', '.join(sorted(window.cameras))}"

@@ -27,8 +27,9 @@ from evidently.ui.workspace import Workspace
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.monitoring.heading import with_heading
 from headhunt_svc.monitoring.pages import with_policy
-from headhunt_svc.monitoring.verdicts import FLEET, Comparison
+from headhunt_svc.monitoring.verdicts import FLEET, Comparison, Verdict
 from headhunt_svc.names import CameraName
 from headhunt_svc.storage.files import write_text
 from headhunt_svc.storage.locks import exclusive
@@ -98,32 +99,39 @@ def _dataset(samples: Mapping[str, Sample], constants: Mapping[str, float]) -> D
 
 
 def take_snapshot(
-    comparisons: Mapping[str, Comparison], figures: Mapping[str, Mapping[str, float]], timestamp: datetime
+    comparisons: Mapping[str, Comparison], figures: Mapping[str, Mapping[str, float]], timestamp: datetime, title: str
 ) -> Snapshot:
-    """Signals of all cameras with their limits as tests, and the figures of their windows."""
+    """Signals of all cameras with their limits as tests, the worst first, and the figures of their windows."""
     metrics: list[Any] = []
     constants: dict[str, float] = {}
-    for camera, comparison in comparisons.items():
-        for name, result in comparison.signals.items():
-            column, method = NATIVE.get(name, (name, None))
-            if method is None:
-                constants[column_of(camera, name)] = result.value
-                metrics.append(Signal(column=column_of(camera, name), tests=[lte(result.limit)]))
-            else:
-                metrics.append(ValueDrift(column=column_of(camera, column), method=method, tests=[lte(result.limit)]))
-        for name, value in figures.get(camera, {}).items():
+    signals = [(camera, name, s) for camera, c in comparisons.items() for name, s in c.signals.items()]
+    for camera, name, result in sorted(signals, key=lambda signal: -signal[2].of_limit):
+        column, method = NATIVE.get(name, (name, None))
+        tests = [lte(result.limit)]
+        if method is None:
+            constants[column_of(camera, name)] = result.value
+            metrics.append(Signal(column=column_of(camera, name), tests=tests))
+        else:  # without our limit, Evidently's own would call drift what the verdict calls fine
+            column = column_of(camera, column)
+            metrics.append(ValueDrift(column=column, method=method, threshold=result.limit, tests=tests))
+    for camera, values in figures.items():
+        for name, value in values.items():
             constants[column_of(camera, name)] = value
             metrics.append(Signal(column=column_of(camera, name)))
     return Report(metrics).run(
         _dataset({camera: c.current for camera, c in comparisons.items()}, constants),
         _dataset({camera: c.reference for camera, c in comparisons.items()}, constants),
         timestamp=timestamp,
+        name=title,
     )
 
 
-def save_page(path: Path, snapshot: Snapshot) -> None:
-    """Write a self-contained HTML file, which runs no script but Evidently's own and asks nobody."""
-    write_text(path, with_policy(str(snapshot.get_html_str(False))))
+def save_page(path: Path, snapshot: Snapshot, verdict: Verdict) -> None:
+    """Write a self-contained HTML file, which runs no script but Evidently's own and asks nobody.
+
+    It begins with the verdict; of Evidently's charts it shows the worst, and the others once they are opened.
+    """
+    write_text(path, with_policy(with_heading(str(snapshot.get_html_str(False)), verdict)))
 
 
 class _WholeFiles(FSLocation):

@@ -38,6 +38,11 @@ class SignalResult:
         """Is the value beyond the limit?"""
         return self.value > self.limit
 
+    @property
+    def of_limit(self) -> float:
+        """The value over its limit: above 1 is drift."""
+        return self.value / self.limit if self.limit > 0 else float("inf") if self.over else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -76,6 +81,11 @@ class CameraVerdict:
     def over(self) -> tuple[str, ...]:
         """The signals beyond their limits."""
         return tuple(name for name, s in self.signals.items() if s.over)
+
+    @property
+    def of_limit(self) -> float:
+        """The worst signal over its limit; 0 without signals."""
+        return max((s.of_limit for s in self.signals.values()), default=0.0)
 
     @property
     def remedy(self) -> str | None:

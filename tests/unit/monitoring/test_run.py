@@ -1,6 +1,7 @@
 """A run of the monitor with Evidently: verdict, pages, workspace, gauges, and a dashboard that is built once."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -13,12 +14,12 @@ from prometheus_client import REGISTRY, generate_latest
 
 from conftest import ROOT
 from headhunt_svc.core.drift import Sample, signals
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.metrics import MOST_CAMERAS, show
-from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
-from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, SignalResult
+from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline, require_log
+from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, SignalResult, Verdict
 from headhunt_svc.prediction_log.windows import Rows, sample_of
 from helpers.kills import runs_killed_at
 from helpers.log_rows import METADATA, START, rows, write
@@ -27,6 +28,7 @@ from helpers.threads import in_threads
 pytestmark = pytest.mark.usefixtures("evidently")
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml").model_copy(update={"draws": 12})
 DAY = timedelta(days=1)
+NOTHING = Verdict(START, START + DAY, None, {}, {}, {})
 
 
 def day(number: int, camera: str, **columns: object) -> list:
@@ -91,8 +93,8 @@ def test_the_name_of_a_camera_is_no_script_of_the_page(tmp_path: Path) -> None:
     camera = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     pages = []
     for name in ("yard", camera):
-        snapshot = take_snapshot({name: compare(reference, current, 99.0)}, {name: {"mean_score": 0.5}}, START)
-        save_page(tmp_path / "page.html", snapshot)
+        snapshot = take_snapshot({name: compare(reference, current, 99.0)}, {name: {"mean_score": 0.5}}, START, "")
+        save_page(tmp_path / "page.html", snapshot, NOTHING)
         pages.append((tmp_path / "page.html").read_text(encoding="utf-8"))
     plain, odd = pages
     assert "onerror=alert(2)" in odd
@@ -111,18 +113,53 @@ def test_values_and_tests_of_the_page_are_those_of_the_verdict(paths: Paths) -> 
         "yard": compare(reference, current, 99.0, brightness=brightness / 2),
         "dock": compare(reference, few, 99.0),
     }
-    page = take_snapshot(comparisons, {}, START).dict()
-    shown = iter(page["metrics"])
-    for camera, comparison in comparisons.items():
-        assert NATIVE.keys() <= comparison.signals.keys()
-        for name, result in comparison.signals.items():
-            metric = next(shown)
-            assert metric["config"]["column"] == column_of(camera, NATIVE.get(name, (name,))[0])
-            assert metric["value"] == pytest.approx(result.value, rel=1e-9), (camera, name)
-    assert list(shown) == []
+    page = take_snapshot(comparisons, {}, START, "a title").dict()
+    assert all(NATIVE.keys() <= c.signals.keys() for c in comparisons.values())
+    worst_first = sorted(
+        ((camera, name, result) for camera, c in comparisons.items() for name, result in c.signals.items()),
+        key=lambda signal: -signal[2].value / signal[2].limit,
+    )
+    for metric, (camera, name, result) in zip(page["metrics"], worst_first, strict=True):
+        assert metric["config"]["column"] == column_of(camera, NATIVE.get(name, (name,))[0])
+        assert metric["value"] == pytest.approx(result.value, rel=1e-9), (camera, name)
     failed = [t["name"] for t in page["tests"] if t["status"] == "FAIL"]
     assert len(failed) == 1
     assert "yard: brightness" in failed[0]
+
+
+def test_the_page_begins_with_the_verdict_and_says_drift_where_it_does(paths: Paths) -> None:
+    for n in (2, 3):
+        verdict = Monitor(paths, PARAMS).run(START + n * DAY)
+        folder = paths.out / f"{verdict.stop:%Y%m%dT%H%M%S}"
+        page = (folder / "drift.html").read_text()
+        written = json.loads((folder / "verdict.json").read_text())["cameras"]
+        over = {(name, signal) for name, camera in written.items() for signal in camera["over"]}
+        assert page.count("Data drift detected") == len([s for _, s in over if s in ("brightness",)])
+        assert page.count("Data drift not detected") > 0
+        heading = page[page.index("<h1>") : page.index('<div class="charts">')]
+        assert f"<h1>Monitor: {'alarms (1 of 2 cameras)' if verdict.drifted else 'fine'}</h1>" in heading
+        assert f"{verdict.start:%Y-%m-%d %H:%M} to {verdict.stop:%Y-%m-%d %H:%M} UTC" in heading
+        first = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td>", heading)
+        assert dict(first) == {name: c["kind"] or c["status"] for name, c in written.items()}
+        if verdict.drifted:
+            assert first[0] == ("dock", "lighting")
+        gauges = {
+            s.labels["camera"]: s.labels["kind"]
+            for metric in REGISTRY.collect()
+            for s in metric.samples
+            if s.name == "headhunt_monitor_alarm" and s.value == 1
+        }
+        assert gauges == {name: c["kind"] for name, c in written.items() if c["kind"]}
+
+
+def test_a_mistyped_camera_or_log_is_named_with_the_way_out(paths: Paths, tmp_path: Path) -> None:
+    query, baselines = PARAMS.query(START, START + DAY), Baselines(tmp_path)
+    with pytest.raises(ConfigError, match=r"holds 0 segments of yrad.*cameras with rows: dock, yard"):
+        rebaseline(paths.log, baselines, "yrad", query, 100, "")
+    for log in (tmp_path / "lgo", tmp_path):
+        with pytest.raises(ConfigError, match="does not exist or holds no rows: name the log with --log"):
+            require_log(str(log))
+    require_log(paths.log)
 
 
 def test_an_alarm_keeps_its_date_and_a_repeated_run_replaces_its_snapshots(paths: Paths) -> None:
@@ -198,7 +235,7 @@ def test_a_killed_run_leaves_a_workspace_that_can_be_read_and_the_next_one_makes
     from headhunt_svc.monitoring.snapshot import add_run, cameras_of, take_snapshot
 
     reference, current = sample(0, "yard"), sample(1, "yard")
-    snapshot = take_snapshot({"yard": compare(reference, current, 99.0)}, {}, START)
+    snapshot = take_snapshot({"yard": compare(reference, current, 99.0)}, {}, START, "")
     step = 0
     while runs_killed_at(step, partial(add_run, workspace := tmp_path / str(step), snapshot, START)):
         assert len(runs_of(workspace)) <= 1
@@ -212,7 +249,7 @@ def test_a_killed_run_leaves_a_workspace_that_can_be_read_and_the_next_one_makes
 def test_monitors_that_begin_at_once_share_one_project(paths: Paths, tmp_path: Path) -> None:
     from headhunt_svc.monitoring.snapshot import add_run, take_snapshot
 
-    snapshot = take_snapshot({"yard": compare(sample(0, "yard"), sample(1, "yard"), 99.0)}, {}, START)
+    snapshot = take_snapshot({"yard": compare(sample(0, "yard"), sample(1, "yard"), 99.0)}, {}, START, "")
     add = lambda i: add_run(tmp_path / "workspace", snapshot, START + i * DAY)  # noqa: E731
     assert in_threads(4, add) == []
     assert len({path.parent for path in (tmp_path / "workspace").glob("*/snapshots")}) == 1

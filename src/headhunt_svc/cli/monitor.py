@@ -55,9 +55,10 @@ def monitor_run(
 ) -> None:
     """Compare the last day of the prediction log with baselines. Exit code 4: drift."""
     from headhunt_svc.monitoring.config import load_drift
-    from headhunt_svc.monitoring.run import Monitor, Paths
+    from headhunt_svc.monitoring.run import Monitor, Paths, require_log
     from headhunt_svc.storage.exposition import metrics_served
 
+    require_log(_log_folder(log))
     monitor = Monitor(
         Paths(_log_folder(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
     )

@@ -21,12 +21,17 @@ class ArrivalClock:
         self._wall_s: float | None = None  # UTC minus the monotonic clock
         self.steps = 0
 
-    def push(self, arrived_s: float, wall_s: float, time_s: float) -> None:
-        """Data of the picture at time_s of the stream arrived, by the monotonic clock and by the wall clock."""
+    def push(self, arrived_s: float, wall_s: float, time_s: float) -> float | None:
+        """Data of the picture at time_s of the stream arrived, by the monotonic clock and by the wall clock.
+
+        Returns by how much the wall clock was set meanwhile, if it was.
+        """
+        step_s: float | None = None
         with self._lock:
             offset = wall_s - arrived_s
             if self._wall_s is not None and abs(offset - self._wall_s) > _STEP_S:
                 self.steps += 1
+                step_s = offset - self._wall_s
             self._wall_s = offset
             delay = arrived_s - time_s
             while self._delays and self._delays[-1][1] >= delay:
@@ -34,6 +39,7 @@ class ArrivalClock:
             self._delays.append((arrived_s, delay))
             while self._delays[0][0] < arrived_s - _WINDOW_S:
                 self._delays.popleft()
+        return step_s
 
     def jump(self) -> None:
         """The stream's clock jumped: what is known about its delay says nothing about what follows."""

@@ -209,7 +209,8 @@ class LiveDecoder:
                 self._notice(f"the stream's clock jumped by {time_s - expected_s:.0f} s")
                 time_s = expected_s
         self._packet_s = time_s
-        self.arrivals.push(received.arrived_s, received.wall_s, time_s)
+        if (step_s := self.arrivals.push(received.arrived_s, received.wall_s, time_s)) is not None:
+            self._notice(f"this computer's clock was set by {step_s:.1f} s")
 
     def _begin(self) -> None:
         """The stream begins here, with a key frame; what was before could not be decoded."""

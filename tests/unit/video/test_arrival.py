@@ -39,3 +39,11 @@ def test_a_step_of_the_wall_clock_is_noticed_and_followed() -> None:
     clock.jump()
     with pytest.raises(ValueError, match="no picture"):
         clock.utc(2)
+
+
+def test_who_asks_is_told_by_how_much_the_clock_was_set() -> None:
+    clock = ArrivalClock()
+    assert clock.push(10.0, NOON + 10, 0) is None
+    assert clock.push(11.0, NOON + 11, 1) is None
+    assert clock.push(12.0, NOON + 3612, 2) == pytest.approx(3600)
+    assert clock.push(13.0, NOON + 3613, 3) is None

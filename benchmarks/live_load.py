@@ -24,6 +24,7 @@ POLL_S = 2.0
 MOST_APART = 0.05  # of the shares
 MOST_LAG_S = 5.0
 SLACK_SEGMENTS = 4  # of a camera, that wait or are in the model
+LATE_S = 2.0  # of packets that are not decoded yet, on a busy machine
 
 
 def heavy_bundle(folder: Path) -> Path:
@@ -39,8 +40,9 @@ def heavy_bundle(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What the state of a camera says."""
+    """What the state of a camera says. written: when that was."""
 
+    written: float
     offered_s: float
     scored_s: float
     dropped_s: float
@@ -49,6 +51,7 @@ class Counted:
     def since(self, earlier: "Counted") -> "Counted":
         """The difference."""
         return Counted(
+            self.written,
             self.offered_s - earlier.offered_s,
             self.scored_s - earlier.scored_s,
             self.dropped_s - earlier.dropped_s,
@@ -60,7 +63,7 @@ def counted(rig: Rig) -> dict[str, Counted]:
     """Of every camera."""
     states = {name: row.state for name, row in rig.status().items()}
     return {
-        name: Counted(state.offered_s, state.scored_s, state.dropped_s, state.lag_s or 0.0)
+        name: Counted(state.written.timestamp(), state.offered_s, state.scored_s, state.dropped_s, state.lag_s or 0.0)
         for name, state in states.items()
         if state is not None
     }
@@ -86,24 +89,23 @@ def load(home: Path, cameras: int, minutes: float) -> Outcome:
         rig = stack.enter_context(watching(Rig(empty(home / "watch"), sources, url, bundle)))
         outcome.figures["ready_s"] = round(rig.wait_receiving(), 1)
         time.sleep(WARM_UP_S)
-        first, sent_first, began = counted(rig), sent(relays), time.monotonic()
-        lags: list[float] = []
+        first, began, lags = counted(rig), time.monotonic(), list[float]()
         cpu_s = rig.sample().cpu_s
         while time.monotonic() - began < seconds:
             time.sleep(POLL_S)
             rig.sample()
             lags.append(max(row.lag_s for row in counted(rig).values()))
-        last, sent_last, lasted_s = counted(rig), sent(relays), time.monotonic() - began
-        buckets = latencies(rig.metrics_port)
+        last, buckets = counted(rig), latencies(rig.metrics_port)
+        lasted_s = time.monotonic() - began
         outcome.figures["cores in use"] = round((rig.samples[-1].cpu_s - cpu_s) / lasted_s, 2)
+        began_at = {name: relay.connections[0].first or 0.0 for name, relay in relays.items()}
         code = rig.stop()
         outcome.check("SIGTERM ends it", code == 0, f"exit code {code}")
         outcome.check("no bug in the log", "Traceback" not in rig.text(), "; ".join(rig.errors()[:3]))
         outcome.figures["held"] = held(rig.samples)
         outcome.figures["latency of all segments, s: how many within"] = {le: round(n) for le, n in buckets.items()}
         _fair(outcome, {name: last[name].since(first[name]) for name in names}, lasted_s)
-        came = {name: sent_last[name] - sent_first[name] for name in names}
-        _adds_up(outcome, {name: last[name].since(first[name]) for name in names}, came)
+        _adds_up(outcome, last, began_at)
         _bounded(outcome, lags)
     return outcome
 
@@ -119,24 +121,19 @@ def _fair(outcome: Outcome, measured: Mapping[str, Counted], lasted_s: float) ->
     outcome.figures["share of each camera"] = {name: round(share, 3) for name, share in shares.items()}
 
 
-def sent(relays: Mapping[str, Relay]) -> dict[str, float]:
-    """Seconds of footage that came to each camera so far."""
-    return {name: relay.connections[0].sent_s for name, relay in relays.items()}
-
-
-def _adds_up(outcome: Outcome, measured: Mapping[str, Counted], came: Mapping[str, float]) -> None:
-    """Is what came meanwhile either scored or counted as dropped?"""
+def _adds_up(outcome: Outcome, last: Mapping[str, Counted], began_at: Mapping[str, float]) -> None:
+    """Is what came either scored or counted as dropped? The films are sent in real time, since began_at."""
     slack_s = SLACK_SEGMENTS * SEGMENT_S
-    open_s = {name: row.offered_s - row.scored_s - row.dropped_s for name, row in measured.items()}
+    open_s = {name: row.offered_s - row.scored_s - row.dropped_s for name, row in last.items()}
     outcome.check(
         "offered = scored + dropped, but for what waits",
-        all(abs(s) <= slack_s for s in open_s.values()),
+        all(-0.1 <= s <= slack_s for s in open_s.values()),
         f"the rest: {min(open_s.values()):.2f} to {max(open_s.values()):.2f} s",
     )
-    short = {name: came[name] - row.offered_s for name, row in measured.items()}
+    short = {name: row.written - began_at[name] - row.offered_s for name, row in last.items()}
     outcome.check(
         "what was sent was offered",
-        all(abs(s) <= slack_s + 1 for s in short.values()),  # counters are read once a second
+        all(-0.1 <= s <= slack_s + LATE_S for s in short.values()),
         f"sent - offered: {min(short.values()):.2f} to {max(short.values()):.2f} s",
     )
 

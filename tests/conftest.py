@@ -29,6 +29,7 @@ from headhunt_svc.storage.sql import open_engine
 from headhunt_svc.types import FrameSpan, VideoRecord
 from helpers.forked import Commands
 from helpers.server import Server, serving
+from helpers.tools import needs_postgresql
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.register_profile("fuzz", deadline=None, max_examples=20_000)
@@ -162,7 +163,7 @@ def postgres() -> Iterator[str]:
         yield database.url.rpartition("/")[0]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgresql)])
 def event_settings(request: pytest.FixtureRequest, tmp_path: Path) -> EventSettings:
     """Where a test stores events: a folder with SQLite, or a new database of a real PostgreSQL."""
     folder = tmp_path / "events"

@@ -9,6 +9,7 @@ import pytest
 from conftest import COMMANDS, benchmark, until
 from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.settings import JobSettings
+from helpers.tools import needs_postgresql
 
 KILLS = int(os.environ.get("HEADHUNT_TEST_KILLS", "2"))
 kills = benchmark("kills")
@@ -32,6 +33,7 @@ def test_a_worker_that_is_killed_at_any_moment_loses_nothing(tmp_path: Path) -> 
     assert found["different_from_undisturbed"] == found["finished_videos_scored_again"] == 0
 
 
+@needs_postgresql
 def test_two_workers_on_postgresql_outlive_it_and_one_finishes_alone(tmp_path: Path) -> None:
     """One of them is there before the database is, and is the one that stays."""
     with kills.postgres() as db:

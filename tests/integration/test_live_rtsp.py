@@ -18,6 +18,7 @@ from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.ring import PacketRing
 from headhunt_svc.video.streams import StreamAddress
 from helpers.losses import EVERY_PICTURE, encode, shown
+from helpers.tools import NEEDS_RTSP, SYSTEM_PYTHON, has_gstreamer
 
 RTSP_SERVER = ROOT / "tests" / "helpers" / "rtsp_server.py"
 Transport = Literal["tcp", "udp"]
@@ -31,7 +32,9 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(recording: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """The address of a server, and its process."""
-    with subprocess.Popen(["/usr/bin/python3", RTSP_SERVER, recording], stdout=subprocess.PIPE, text=True) as process:
+    if not has_gstreamer():
+        pytest.skip(NEEDS_RTSP)
+    with subprocess.Popen([SYSTEM_PYTHON, RTSP_SERVER, recording], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"rtsp://127.0.0.1:{process.stdout.readline().split()[0]}", process
         process.kill()

@@ -1,6 +1,7 @@
 """Commands on drift: `headhunt monitor ...`."""
 
 import json as json_lib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from rich.table import Table
 from headhunt_svc import paths
 from headhunt_svc.cli.console import note, safe, wide
 from headhunt_svc.cli.options import BundleFolder
-from headhunt_svc.errors import EXIT_DRIFT
+from headhunt_svc.errors import EXIT_DRIFT, ConfigError
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import write_json
 
@@ -58,7 +59,8 @@ def monitor_run(
     from headhunt_svc.monitoring.run import Monitor, Paths, require_log
     from headhunt_svc.storage.exposition import metrics_served
 
-    require_log(_log_folder(log))
+    if every is None:
+        require_log(_log_folder(log))
     monitor = Monitor(
         Paths(_log_folder(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
     )
@@ -72,11 +74,24 @@ def monitor_run(
 
         stack.enter_context(metrics_served(port))
         if every is not None:
+            _wait_for_rows(_log_folder(log), every)
             monitor.run_every(every, report)
         verdict = monitor.run(at.replace(tzinfo=UTC) if at else None)
         report(verdict)
     if verdict.drifted:
         raise typer.Exit(EXIT_DRIFT)
+
+
+def _wait_for_rows(log: str, every: float) -> None:
+    """A monitor may be started before anything was scored: wait for the first rows, and say so."""
+    from headhunt_svc.monitoring.run import require_log
+
+    while True:
+        try:
+            return require_log(log)
+        except ConfigError as exc:
+            note(f"{exc}; looking again in {every:g} minutes")
+            time.sleep(60 * every)
 
 
 @contextmanager

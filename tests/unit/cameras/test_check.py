@@ -19,6 +19,7 @@ from headhunt_svc.cameras.config import Camera
 from headhunt_svc.cli.main import app
 from headhunt_svc.errors import VideoAccessError, VideoOpenError
 from headhunt_svc.video.streams import StreamAddress, first_picture
+from helpers.tools import NEEDS_RTSP, SYSTEM_PYTHON, has_gstreamer
 
 RTSP_SERVER = ROOT / "tests" / "helpers" / "rtsp_server.py"
 RED = [238, 14, 13]  # GStreamer's red, as JPEG
@@ -28,7 +29,9 @@ MASK = ((0, 0), (0.5, 0), (0.5, 1), (0, 1))
 @pytest.fixture(scope="module")
 def rtsp() -> Iterator[tuple[str, str]]:
     """The ports of an open server and of one with a password."""
-    with subprocess.Popen(["/usr/bin/python3", RTSP_SERVER], stdout=subprocess.PIPE, text=True) as process:
+    if not has_gstreamer():
+        pytest.skip(NEEDS_RTSP)
+    with subprocess.Popen([SYSTEM_PYTHON, RTSP_SERVER], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         opened, closed = process.stdout.readline().split()
         yield opened, closed

@@ -15,6 +15,7 @@ from headhunt_svc.notify.messages import Message
 from helpers.mqtt import PASSWORD, mqtt_broker
 from helpers.receiver import http_receiver
 from helpers.smtp import smtp_sink
+from helpers.tools import needs_mosquitto
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -73,6 +74,7 @@ def test_a_mail_that_is_not_taken_is_an_error_without_the_password(tmp_path: Pat
         channels["m"].send(message)  # nobody listens any more
 
 
+@needs_mosquitto
 def test_mqtt_messages_reach_a_real_broker_also_after_it_was_away(tmp_path: Path, message: Message) -> None:
     text = "channels: {m: {apprise: '${GOOD}'}, wrong: {apprise: '${BAD}'}}"
     with mqtt_broker() as broker:

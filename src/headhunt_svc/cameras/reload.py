@@ -85,3 +85,7 @@ class CamerasFile:
             return None
         self._content = content
         return self._load()
+
+    def read_again(self) -> None:
+        """What `changed` returned could not be taken over for now: the next call returns it again."""
+        self._content = None

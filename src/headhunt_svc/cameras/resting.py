@@ -36,6 +36,7 @@ class RestingFiles:
         self._folder, self._rest_s, self._taken = absolute(folder), rest_s, taken
         self._waiting: dict[Path, tuple[str, float]] = {}  # version, and since when (monotonic clock)
         self._not_before: dict[Path, float] = {}
+        self._ahead: dict[Path, tuple[str, datetime]] = {}  # files of a clock that is ahead: version, when first seen
         self.newest: datetime | None = None  # when a file changed last
 
     def name(self, path: Path) -> str:
@@ -67,8 +68,21 @@ class RestingFiles:
         elif path not in self._waiting or self._waiting[path][0] != version:
             self._waiting[path] = version, time.monotonic()
         if version is not None:
-            time_changed = changed(version)
+            time_changed = self._changed(path, version)
             self.newest = max(self.newest or time_changed, time_changed)
+
+    def _changed(self, path: Path, version: str) -> datetime:
+        """When a file changed last; one of a clock that is ahead counts when it is first seen, or a recorder that has
+        stopped would never be silent."""
+        time_changed, now = changed(version), datetime.now(UTC)
+        if time_changed <= now:
+            self._ahead.pop(path, None)
+            return time_changed
+        known, first_seen = self._ahead.get(path, ("", now))
+        if known != version:
+            self._ahead[path] = version, now
+            return now
+        return first_seen
 
     def _drop(self, path: Path) -> None:
         self._waiting.pop(path, None)

@@ -156,6 +156,9 @@ class Watch:
             for problem in exc.problems if isinstance(exc, CamerasError) else (str(exc),):
                 logger.error("cameras.yaml has changed and is refused, its last good version counts: %s", problem)
             return
+        except OutputError:  # of the locks
+            self._file.read_again()
+            raise
         self._take_over(cameras, changes, added)
 
     def _take_over(self, cameras: Cameras, changes: Changes, added: Sequence[WatchedCamera]) -> None:
@@ -164,8 +167,8 @@ class Watch:
         metrics.REFUSED.set(0)
         for camera in changes.removed:
             if cameras.get(camera.name) is None:
-                self._states.forget(camera.name)
                 self._claims.give_up(camera.name)
+                self._try("states", lambda name=camera.name: self._states.forget(name))
         names = [camera.camera.name for camera in added]
         self._try("open events", lambda: recover(self._shared.store, names, datetime.now(UTC)))
         self.begin(added)

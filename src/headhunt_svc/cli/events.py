@@ -103,6 +103,8 @@ def clip(
         path = store.picture(event_id) if picture else store.clip(event_id)
     if path is None:
         raise ArtifactError(f"the event {event_id} has no {'picture' if picture else 'clip'}")
+    if not path.is_file():
+        raise ArtifactError(f"{path} is gone: somebody has deleted it, or HEADHUNT_EVENTS_FOLDER names another folder")
     if out.suffix != path.suffix:
         raise typer.BadParameter(f"the file is {path.suffix}: give it this ending")
     from headhunt_svc.storage.files import write_file
@@ -205,9 +207,9 @@ def _time(option: str, text: str | None) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError as exc:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError) as exc:  # beyond the years that there are
         raise ConfigError(f"{option} {text}: not a time such as 2026-03-01T12:30 or 2026-03-01T12:30+01:00") from exc
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 def _length(event: EventRecord) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +18,7 @@ from headhunt_svc.events.records import EventFilter, EventRecord
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.storage.files import write_file, write_text
 
+logger = logging.getLogger(__name__)
 TABLE = "events.jsonl"
 _PAGE = 500
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run cells that begin so
@@ -65,7 +67,9 @@ def export_events(store: EventStore, which: EventFilter, out: Path) -> int:
 def _copy_files(store: EventStore, event: EventRecord, folder: Path) -> None:
     features = store.media.path(event.id, ".safetensors") if event.features else None
     for path in (store.picture(event.id), store.clip(event.id), features):
-        if path is not None:
+        if path is not None and not path.is_file():
+            logger.warning("%s is not in the export: somebody has deleted it", path)
+        elif path is not None:
             write_file(folder / path.name, partial(shutil.copyfile, path))
 
 

@@ -37,10 +37,9 @@ class Media:
         """Write a file, durably. Raises OutputError."""
         write_bytes(self.path(event_id, suffix), content, durable=True)
 
-    def take(self, event_id: str, path: Path) -> None:
-        """Copy a file, durably, then remove it where it was. Raises OutputError."""
+    def copy(self, event_id: str, path: Path) -> None:
+        """Copy a file, durably; it stays where it was. Raises OutputError."""
         write_file(self.path(event_id, path.suffix), lambda partial: shutil.copyfile(path, partial), durable=True)
-        path.unlink()
 
     def size(self, event_id: str, suffix: str) -> int:
         """Bytes of a file; 0 where somebody has deleted it."""

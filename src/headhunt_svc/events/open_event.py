@@ -142,9 +142,11 @@ class OpenEvent:
         if self.is_over and not self.is_stored:
             store.close(event_id, stop=self.stop, interrupted=self.is_interrupted)
             self.is_stored = True
-        if self.clip_file is not None:
+        if self.clip_file is not None and not self.clip_file.exists():  # or it would hold up all that follows
+            logger.warning("%s: the clip of the event of %s was deleted by somebody", self.camera.name, self.start)
+        elif self.clip_file is not None:
             store.attach_clip(event_id, self.clip_file)
-            self.clip_file = None
+        self.clip_file = None
 
     def _add(self, store: EventStore, normal: Normal) -> str:
         run = self.run

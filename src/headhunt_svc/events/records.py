@@ -11,7 +11,7 @@ from headhunt_svc.names import CameraName, VideoId, printable
 
 Origin = Literal["live", "job", "service", "detect", "archive", "manual"]
 Utc = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
-MOST_NOTE = 4000  # characters
+MOST_NOTE, MOST_BY = 4000, 200  # characters
 
 
 def plain(text: str) -> str:

@@ -22,6 +22,7 @@ from headhunt_svc.events.database import connect
 from headhunt_svc.events.features import EventFeatures, joined, load_features, save_features
 from headhunt_svc.events.media import Media
 from headhunt_svc.events.records import (
+    MOST_BY,
     MOST_NOTE,
     EventFilter,
     EventRecord,
@@ -192,11 +193,13 @@ class EventStore:
             row = self._row(session, event_id, for_update=True)
             old = row.clip
             row.clip = path.suffix
-            self.media.take(row.id, path)
+            self.media.copy(row.id, path)
             if old is not None and old != path.suffix:
                 self.media.remove(row.id, old)
             self._count_media(row)
-            return record_of(row)
+            record = record_of(row)
+        path.unlink(missing_ok=True)  # only now: what could not be stored is tried again
+        return record
 
     # what is read
 
@@ -271,15 +274,17 @@ class EventStore:
         """Say what an event was. note: None leaves the note as it is.
 
         Raises:
-            NoSuchEventError: there is none of this id. ConfigError: the note is too long.
+            NoSuchEventError: there is none of this id. ConfigError: note or name are too long.
         """
         note = None if note is None else plain(note)
         if note is not None and len(note) > MOST_NOTE:
             raise ConfigError(f"a note has at most {MOST_NOTE} characters, this one {len(note)}")
+        if len(by := printable(by)) > MOST_BY:
+            raise ConfigError(f"the name of who says so has at most {MOST_BY} characters, this one {len(by)}")
         now = datetime.now(UTC)
         with self._session(writes=True) as session:
             row = self._row(session, event_id, for_update=True)
-            row.state, row.marked_by, row.marked = state.value, printable(by), now
+            row.state, row.marked_by, row.marked = state.value, by, now
             row.note = row.note if note is None else note
             session.add(MarkRow(event_id=row.id, time=now, by=row.marked_by, state=row.state, note=row.note))
             return record_of(row)

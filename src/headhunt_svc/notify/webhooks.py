@@ -8,7 +8,9 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from pydantic import SecretStr
@@ -19,6 +21,7 @@ from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.addresses import Endpoint, PrivateAddressError, parse_endpoint, resolve_address
 
 TIMEOUT_S = 10
+MOST_S = 20.0  # of one call: a receiver that sends a byte now and then must not hold up other channels
 KEY_BYTES = range(24, 65)  # as Standard Webhooks has it
 
 
@@ -94,11 +97,36 @@ def send_signed(
         call.sock = socket.create_connection((address, port), timeout=TIMEOUT_S)  # not resolved a second time
         if endpoint.scheme == "https":
             call.sock = ssl.create_default_context().wrap_socket(call.sock, server_hostname=host)
-        call.request("POST", endpoint.target, text.encode(), headers)
-        status = call.getresponse().status
+        with _at_most(call.sock, MOST_S):
+            call.request("POST", endpoint.target, text.encode(), headers)
+            status = call.getresponse().status
     except http.client.HTTPException as exc:
         raise OSError(f"no HTTP answer ({type(exc).__name__})") from exc
     finally:
         call.close()
     if not 200 <= status < 300:
         raise OSError(f"answered {status}")
+
+
+@contextmanager
+def _at_most(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Breaks a connection off if it is used for longer. Raises TimeoutError."""
+    is_late = threading.Event()
+
+    def break_off() -> None:
+        is_late.set()
+        with suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, break_off)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException):
+        if not is_late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if is_late.is_set():
+        raise TimeoutError(f"no whole answer within {seconds:g} s")

@@ -4,11 +4,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Dialect, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
@@ -103,14 +104,32 @@ def open_engine(url: str, setting: str) -> Engine:
     engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_S, "check_same_thread": False})
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "checkout", _check_file)
     return engine
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+def _file_of(connection: sqlite3.Connection) -> tuple[int, int] | None:
+    """Which file has the name of a connection's database now; None: none, or it is in memory."""
+    path = next((row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main"), "")
+    try:
+        facts = Path(path).stat() if path else None
+    except OSError:
+        return None
+    return None if facts is None else (facts.st_dev, facts.st_ino)
+
+
+def _check_file(connection: sqlite3.Connection, entry: ConnectionPoolEntry, _: object) -> None:
+    """Connect anew where the file was deleted or replaced: what is written to the old one, nobody finds again."""
+    if _file_of(connection) != entry.info["file"]:
+        raise DisconnectionError("the file of the database was deleted or replaced")
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # `_begin_sqlite` begins
     connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for writers
     connection.execute("PRAGMA synchronous=FULL")  # what is stored survives a power failure
     connection.execute("PRAGMA foreign_keys=ON")
+    entry.info["file"] = _file_of(connection)
 
 
 def _begin_sqlite(connection: Connection) -> None:

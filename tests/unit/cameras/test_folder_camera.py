@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,20 @@ def test_what_waits_is_forgotten_when_it_is_gone(tmp_path: Path) -> None:
     assert files.resting() == []
     path.unlink()
     assert (files.scan(), files.resting()) == (set(), [])
+
+
+def test_a_file_of_a_clock_that_is_ahead_counts_when_it_is_first_seen(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    files = RestingFiles(tmp_path / "in", 0.0, {})
+    put(tmp_path, "a.mp4", "a", age_s=-86_400)
+    begun = datetime.now(UTC)
+    files.scan()
+    first = files.newest
+    assert first is not None
+    assert begun <= first <= datetime.now(UTC)
+    time.sleep(0.01)
+    files.scan()
+    assert files.newest == first  # a recorder that has stopped becomes silent
+    put(tmp_path, "b.mp4", "b", age_s=-86_400)
+    files.scan()
+    assert files.newest > first

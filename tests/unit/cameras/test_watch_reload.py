@@ -18,7 +18,7 @@ from headhunt_svc.cameras.states import CameraStates
 from headhunt_svc.cameras.status import CameraState, load_state
 from headhunt_svc.cameras.watch import Watch
 from headhunt_svc.cameras.watched import WatchedCamera
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ConfigError, OutputError
 from headhunt_svc.events.database import connect
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.notify.outbox import Outbox
@@ -175,3 +175,26 @@ def test_ending_writes_that_nobody_watches(place: Place) -> None:
     state = load_state(place.folder / "states", "yard")
     assert state is not None
     assert (state.phase, (datetime.now(UTC) - state.written).total_seconds() < 60) == ("stopped", True)
+
+
+def test_a_change_counts_once_the_disk_takes_its_locks(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CameraClaims, "claim", full)
+        place.change(TEXT + "  lab: {source: /dev/video2}\n")
+        assert "lab" not in place.cameras
+    place.watch.look_after()
+    assert "lab" in place.cameras
+
+
+def test_a_state_that_cannot_be_deleted_keeps_no_camera_from_beginning(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(CameraStates, "forget", fail)
+    place.change("cameras:\n  yard: {source: /dev/video0}\n  lab: {source: /dev/video2}\n")
+    assert set(place.cameras) == {"yard", "lab"}

@@ -17,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 
 from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.events.database import connect
+from headhunt_svc.events.export import export_events
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
 from headhunt_svc.events.retention import Purged
 from headhunt_svc.events.rows import new_id
@@ -394,3 +395,47 @@ def test_the_database_keeps_what_a_killed_process_has_stored(settings: EventSett
         with store._engine.connect() as connection:
             n_parts = connection.execute(sa.text("SELECT COUNT(*) FROM event_parts")).scalar()
         assert n_parts == len(store.list(limit=1000))
+
+
+def test_a_clip_whose_row_could_not_be_stored_is_still_there(
+    store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = store.add(new(), merge_s=0)
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"clip")
+
+    def fail(_: object) -> None:
+        raise sa.exc.OperationalError("COMMIT", {}, Exception("database or disk is full"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_count_media", fail)
+        with pytest.raises(UnreachableError, match="disk is full"):
+            store.attach_clip(event.id, clip)
+    assert store.attach_clip(event.id, clip).clip
+    assert not clip.exists()
+
+
+def test_a_database_whose_file_is_deleted_takes_nothing_that_nobody_finds_again(tmp_path: Path) -> None:
+    settings = EventSettings(folder=tmp_path)
+    with EventStore.open(settings) as store:
+        store.add(new(), merge_s=0)
+        for path in tmp_path.glob("events.sqlite*"):
+            path.unlink()
+        with pytest.raises(UnreachableError, match="no such table"):
+            store.add(new(), merge_s=0)
+        with EventStore.open(settings) as other:
+            event = store.add(new(), merge_s=0)
+            assert [e.id for e in other.list()] == [event.id]
+
+
+def test_who_marks_has_a_name_that_every_database_takes(store: EventStore) -> None:
+    event = store.add(new(), merge_s=0)
+    with pytest.raises(ConfigError, match="at most 200 characters, this one 201"):
+        store.mark(event.id, EventState.CONFIRMED, "x" * 201)
+
+
+def test_a_file_that_is_gone_keeps_no_other_from_being_exported(store: EventStore, tmp_path: Path) -> None:
+    event = store.add(new(), merge_s=0, picture=b"jpeg", features=features(0.5))
+    store.media.path(event.id, ".jpg").unlink()
+    assert export_events(store, EventFilter(), tmp_path / "out") == 1
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".jsonl", ".safetensors"}

@@ -1,9 +1,11 @@
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import re
 import runpy
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from conftest import ROOT
 from headhunt_svc.errors import ConfigError
+from headhunt_svc.notify import webhooks
 from headhunt_svc.notify.webhooks import check_url, post
 from headhunt_svc.settings import JobSettings
 
@@ -135,3 +138,26 @@ def test_a_url_that_cannot_be_called_is_refused_when_the_job_is_submitted(url: s
 
 def test_hosts_are_compared_without_their_case() -> None:
     assert check_url("https://LOCALHOST/x", settings(webhook_hosts=["LocalHost"])).host == "localhost"
+
+
+def test_a_receiver_that_answers_byte_by_byte_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "MOST_S", 0.5)
+    is_over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not is_over.wait(0.1):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,), daemon=True)
+        thread.start()
+        threading.Timer(5, is_over.set).start()  # the test ends, whatever happens
+        url, began = f"http://127.0.0.1:{server.getsockname()[1]}/", time.monotonic()
+        with pytest.raises(TimeoutError, match=r"within 0\.5 s"):
+            post(url, {}, "id", settings(webhook_private=True))
+        assert time.monotonic() - began < 3
+        is_over.set()
+        thread.join()

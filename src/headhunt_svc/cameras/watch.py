@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import REGISTRY
@@ -168,7 +169,7 @@ class Watch:
         for camera in changes.removed:
             if cameras.get(camera.name) is None:
                 self._claims.give_up(camera.name)
-                self._try("states", lambda name=camera.name: self._states.forget(name))
+                self._try("states", partial(self._states.forget, camera.name))
         names = [camera.camera.name for camera in added]
         self._try("open events", lambda: recover(self._shared.store, names, datetime.now(UTC)))
         self.begin(added)

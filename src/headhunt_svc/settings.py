@@ -1,11 +1,13 @@
 """HEADHUNT_* environment: where the software runs, never what it computes. Lists are separated by commas."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from headhunt_svc.errors import ConfigError
 
 
 def _split(value: object) -> object:
@@ -21,7 +23,20 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 
 
-class Settings(BaseSettings):
+class _Environment(BaseSettings):
+    """Settings that name the variable that is wrong, without its value, which may be a secret."""
+
+    def __init__(self, **values: Any) -> None:
+        """Raises ConfigError."""
+        try:
+            super().__init__(**values)
+        except ValidationError as exc:
+            prefix = self.model_config.get("env_prefix", "")
+            problems = (f"{prefix}{e['loc'][0]}".upper() + f": {e['msg']}" for e in exc.errors() if e["loc"])
+            raise ConfigError("; ".join(problems)) from exc
+
+
+class Settings(_Environment):
     """HEADHUNT_DEVICE (auto, cpu, cuda, cuda:1, ...), HEADHUNT_BATCH_SEGMENTS, HEADHUNT_LOG_LEVEL, and what is logged.
 
     HEADHUNT_PREDICTION_LOG: folder or URI; without it nothing is logged. HEADHUNT_LOG_FEATURES: the expert heads'
@@ -64,7 +79,7 @@ class Settings(BaseSettings):
     uri_hosts: Names = ()  # host or host:port
 
 
-class JobSettings(BaseSettings):
+class JobSettings(_Environment):
     """All workers, the service and the command line of one queue share `folder` and the database."""
 
     model_config = SettingsConfigDict(env_prefix="HEADHUNT_JOBS_", frozen=True)
@@ -90,7 +105,7 @@ class JobSettings(BaseSettings):
         return self.database or f"sqlite:///{self.folder.resolve() / 'jobs.sqlite'}"
 
 
-class EventSettings(BaseSettings):
+class EventSettings(_Environment):
     """Where events are stored, and for how long. `folder`: pictures, clips, features and, by default, the database."""
 
     model_config = SettingsConfigDict(env_prefix="HEADHUNT_EVENTS_", frozen=True)
@@ -132,7 +147,7 @@ class EventSettings(BaseSettings):
         return f"sqlite:///{self.folder.resolve() / 'events.sqlite'}"
 
 
-class NotifySettings(BaseSettings):
+class NotifySettings(_Environment):
     """Where notifications go, and how long they are tried; they wait in the database of events."""
 
     model_config = SettingsConfigDict(env_prefix="HEADHUNT_NOTIFY_", frozen=True)

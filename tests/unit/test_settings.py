@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
-from headhunt_svc.settings import JobSettings, Settings
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.settings import EventSettings, JobSettings, Settings
 
 
 def test_every_list_in_the_environment_is_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,5 +26,14 @@ def test_every_list_in_the_environment_is_separated_by_commas(monkeypatch: pytes
 
 def test_a_json_list_is_refused_and_not_read_as_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADHUNT_JOBS_ROOTS", '["/srv/a"]')
-    with pytest.raises(ValidationError, match="separate the items by commas"):
+    with pytest.raises(ConfigError, match=r"HEADHUNT_JOBS_ROOTS.*separate the items by commas"):
         JobSettings()
+
+
+def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADHUNT_EVENTS_TIME_ZONE", "Mars")
+    monkeypatch.setenv("HEADHUNT_EVENTS_KEEP_DAYS", "-1")
+    monkeypatch.setenv("HEADHUNT_EVENTS_DATABASE", "postgresql://me:secret@host/events")
+    with pytest.raises(ConfigError, match=r"HEADHUNT_EVENTS_KEEP_DAYS: .*; HEADHUNT_EVENTS_TIME_ZONE: .*Mars") as error:
+        EventSettings()
+    assert "secret" not in str(error.value)

@@ -71,4 +71,6 @@ def _channels(cameras: "Cameras", notify: NotifySettings) -> "Mapping[str, Chann
 def _check_channel(camera: "Camera", channels: "Mapping[str, Channel]", path: Path) -> None:
     """Raises ConfigError: the camera names a channel that is not there."""
     if unknown := [name for name in camera.notify if name not in channels]:
-        raise ConfigError(f"{path} has no channel {unknown[0]!r}; there are: {', '.join(channels) or 'none'}")
+        raise ConfigError(
+            f"{path} has no channel {unknown[0]!r}; when this began there were: {', '.join(channels) or 'none'}"
+        )

@@ -30,7 +30,7 @@ from headhunt_svc.events.records import EventRecord, NewEvent, Origin
 from headhunt_svc.events.rules import EventRules
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.events.times import Started, compile_pattern, started
-from headhunt_svc.names import CameraName, VideoId
+from headhunt_svc.names import CameraName, VideoId, absolute, uri_of
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.files import sha256
 from headhunt_svc.video.source import VideoSource
@@ -122,6 +122,10 @@ class WatchedVideo:
                 self._candidates.add(batch)
                 yield batch
         self._candidates.finish()
+
+    def store_own(self, report: Report, path: Path, camera: str) -> list[EventRecord]:
+        """The same of a file of this machine. Raises: see `store`."""
+        return self.store(report, Footage(path, camera, uri_of(absolute(path)), path.name))
 
     def store(self, report: Report, footage: Footage) -> list[EventRecord]:
         """Store the events of the report; what is stored already stays as it is.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -18,9 +19,8 @@ from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.pipeline import Detector, Reporter, stream_of
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
 from headhunt_svc.errors import ArtifactError, VideoError, list_problems, name_video
-from headhunt_svc.events.recording import EventRecorder, Footage
 from headhunt_svc.model.attribution import Attribution
-from headhunt_svc.names import absolute, camera_of, uri_of
+from headhunt_svc.names import camera_of
 from headhunt_svc.pipeline.files import Input, Outputs, Passes, report_path
 from headhunt_svc.pipeline.plots import shares, timeline
 from headhunt_svc.pipeline.shards import shard_key
@@ -31,6 +31,9 @@ from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.types import OperatingPoint, Polygon, Split
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.source import VideoFacts
+
+if TYPE_CHECKING:
+    from headhunt_svc.events.recording import EventRecorder
 
 SHARES = ".shares.safetensors"
 
@@ -100,7 +103,7 @@ def detect_video(
     progress: Progress,
     task: TaskID,
     keep: Callable[[Input, ScoredBatch], None] | None = None,
-    events: EventRecorder | None = None,
+    events: "EventRecorder | None" = None,
 ) -> Report:
     """Score one video and write its report, unless that is there already; keep, events: see detect_videos."""
     target = report_path(outputs.folder, item.video_id) if outputs.folder is not None else None
@@ -131,7 +134,7 @@ def detect_video(
         with closing(batches):
             report = detector.report(video, watched(batches), options)
     if event_watch is not None:
-        event_watch.store(report, Footage(item.path, name, uri_of(absolute(item.path)), item.path.name))
+        event_watch.store_own(report, item.path, name)
     if target is not None:
         save_report(target, report)
         if outputs.plot:
@@ -150,7 +153,7 @@ def detect_videos(
     recorder: Recorder | None = None,
     camera: str | None = None,
     keep: Callable[[Input, ScoredBatch], None] | None = None,
-    events: EventRecorder | None = None,
+    events: "EventRecorder | None" = None,
 ) -> Iterator[tuple[Input, Report | VideoError]]:
     """Score every input, in order; a bad video never stops the others.
 

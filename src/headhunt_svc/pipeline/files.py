@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from headhunt_svc.detector.options import Options
-from headhunt_svc.events.rules import EventRules
 from headhunt_svc.names import VideoId, absolute, file_name, tell_apart
 from headhunt_svc.types import FrameSpan, Polygon
 from headhunt_svc.video.files import find_videos
+
+if TYPE_CHECKING:
+    from headhunt_svc.events.rules import EventRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Input:
     camera: str | None = None  # None: as names.camera_of says
     masks: tuple[Polygon, ...] = ()
     options: Options | None = None
-    event_rules: EventRules | None = None
+    event_rules: "EventRules | None" = None
 
 
 def inputs_of(paths: Sequence[Path]) -> list[Input]:

@@ -1,7 +1,9 @@
-"""A thread that sends what is due in an outbox, beside what the process does."""
+"""Threads that send what is due in an outbox, beside what the process does; a channel that hangs delays no other."""
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
@@ -22,6 +24,7 @@ class Deliverer:
         self._stop = threading.Event()
         self._is_away, self._purge_time = False, datetime.min.replace(tzinfo=UTC)
         self._thread = threading.Thread(target=self._run, name="notifications", daemon=True)
+        self._channels: dict[str, threading.Thread] = {}  # that are being sent something
 
     def __enter__(self) -> "Deliverer":
         self._thread.start()
@@ -30,22 +33,37 @@ class Deliverer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        until_s = time.monotonic() + LEAVE_S
         self._stop.set()
         self._thread.join(LEAVE_S)
+        for thread in list(self._channels.values()):
+            thread.join(max(until_s - time.monotonic(), 0.0))
 
     def _run(self) -> None:
         is_last = False
         while not is_last:
             is_last = self._stop.wait(self._poll_s)
-            self._deliver(datetime.now(UTC))
+            self._guarded(lambda: self._begin(datetime.now(UTC)))
 
-    def _deliver(self, now: datetime) -> None:
+    def _begin(self, now: datetime) -> None:
+        """Begin to send to every channel that something is due for, and that is not being sent something."""
+        for name in self._outbox.due_channels(now):
+            if (before := self._channels.get(name)) is None or not before.is_alive():
+                self._channels[name] = threading.Thread(target=self._send, args=(name,), name=f"to {name}", daemon=True)
+                self._channels[name].start()
+        self._outbox.measure(now)
+        if abs(now - self._purge_time) >= PURGE_EVERY:
+            self._outbox.purge(now)
+            self._purge_time = now
+        self._is_away = False
+
+    def _send(self, channel: str) -> None:
+        self._guarded(lambda: self._outbox.deliver_to(channel, datetime.now(UTC)))
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        """Do what needs the database; that it is away is logged once."""
         try:
-            self._outbox.deliver_due(now)
-            if abs(now - self._purge_time) >= PURGE_EVERY:
-                self._outbox.purge(now)
-                self._purge_time = now
-            self._is_away = False
+            action()
         except UnreachableError as exc:
             if not self._is_away:
                 logger.warning("notifications wait: %s", exc)

@@ -5,7 +5,7 @@ A message is sent at least once, always under one id. Several processes may send
 
 import logging
 import random
-from collections import defaultdict
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from headhunt_svc.storage.sql import WRITES, database_errors
 logger = logging.getLogger(__name__)
 LEASE_S = 120.0  # a process that ends while it sends leaves the message to others after this time
 MOST_CHANNELS = 8  # at the same time
-MOST_ROWS = 200  # of one pass
+MOST_ROWS = 200  # of one query
 LEAST_ATTEMPTS = 12  # before a message is given up: a clock that jumps ahead makes it old at once
 JITTER = 0.2
 
@@ -151,30 +151,42 @@ class Outbox:
         return session.scalars(count).one()
 
     def deliver_due(self, now: datetime) -> int:
-        """Send what is due; returns how many messages were sent. Channels do not wait for each other."""
-        sent = 0
-        while progress := self._pass(now):
-            sent += progress
-        self._measure(now)
+        """Send what is due, to all channels at the same time; returns how many messages were sent."""
+        if not (names := self.due_channels(now)):
+            return 0
+        with ThreadPoolExecutor(min(len(names), MOST_CHANNELS)) as pool:
+            return sum(pool.map(lambda name: self.deliver_to(name, now), names))
+
+    def deliver_to(self, channel: str, now: datetime) -> int:
+        """Send a channel what is due, until it takes one not; returns how many messages were sent."""
+        began, sent = time.monotonic(), 0
+        while rows := self._due(channel, now):
+            for row in rows:
+                moment = now + timedelta(seconds=time.monotonic() - began)
+                if not self._claim(row, moment):
+                    continue
+                error = self._send(row)
+                self._record(row, error, now + timedelta(seconds=time.monotonic() - began))
+                if error is not None:
+                    return sent
+                sent += 1
         return sent
 
-    def _pass(self, now: datetime) -> int:
-        """Send the first message of each event or alarm that is due."""
-        by_channel: dict[str, list[DeliveryRow]] = defaultdict(list)
-        for row in self._due(now):
-            rest = self._rests.get(row.channel)
-            if rest is None or rest.until <= now:
-                by_channel[row.channel].append(row)
-        if not by_channel:
-            return 0
-        with ThreadPoolExecutor(min(len(by_channel), MOST_CHANNELS)) as pool:
-            return sum(pool.map(lambda rows: self._deliver_all(rows, now), by_channel.values()))
+    def due_channels(self, now: datetime) -> list[str]:
+        """The channels that something is due for, but for those that failed a moment ago."""
+        resting = [name for name, rest in self._rests.items() if rest.until > now]
+        query = sa.select(DeliveryRow.channel).where(self._is_due(now), DeliveryRow.channel.not_in(resting))
+        with database_errors(), Session(self._engine) as session:
+            return list(session.scalars(query.distinct().order_by(DeliveryRow.channel)))
 
-    def _due(self, now: datetime) -> Sequence[DeliveryRow]:
-        """Messages that are due; of an event or alarm only the first one, so that its end never comes first."""
-        earlier = aliased(DeliveryRow)
+    def _is_due(self, now: datetime) -> sa.ColumnElement[bool]:
         # a row that is due later than any wait can last was written by a clock that was ahead
         latest = now + timedelta(seconds=max(self._settings.backoff_most_s * (1 + JITTER), LEASE_S) + 1)
+        return sa.and_(DeliveryRow.state == "waiting", sa.or_(DeliveryRow.due <= now, DeliveryRow.due > latest))
+
+    def _due(self, channel: str, now: datetime) -> Sequence[DeliveryRow]:
+        """Messages that are due; of an event or alarm only the first one, so that its end never comes first."""
+        earlier = aliased(DeliveryRow)
         first = ~sa.exists().where(
             earlier.message_id == DeliveryRow.message_id,
             earlier.channel == DeliveryRow.channel,
@@ -183,25 +195,12 @@ class Outbox:
         )
         query = (
             sa.select(DeliveryRow)
-            .where(DeliveryRow.state == "waiting", sa.or_(DeliveryRow.due <= now, DeliveryRow.due > latest), first)
+            .where(DeliveryRow.channel == channel, self._is_due(now), first)
             .order_by(DeliveryRow.due, DeliveryRow.id)
             .limit(MOST_ROWS)
         )
         with database_errors(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             return session.scalars(query).all()
-
-    def _deliver_all(self, rows: Sequence[DeliveryRow], now: datetime) -> int:
-        """Send messages of one channel until one fails; returns how many were sent."""
-        sent = 0
-        for row in rows:
-            if not self._claim(row, now):
-                continue
-            error = self._send(row)
-            self._record(row, error, now)
-            if error is not None:
-                break
-            sent += 1
-        return sent
 
     def _claim(self, row: DeliveryRow, now: datetime) -> bool:
         """Count an attempt, unless another process has taken the message meanwhile."""
@@ -264,7 +263,8 @@ class Outbox:
             self._reported[row.channel] = error
             logger.warning("channel %s: %s (it is tried again)", row.channel, error)
 
-    def _measure(self, now: datetime) -> None:
+    def measure(self, now: datetime) -> None:
+        """Set the gauge of how long the oldest message has waited."""
         with database_errors(), Session(self._engine) as session:
             query = sa.select(sa.func.min(DeliveryRow.created)).where(DeliveryRow.state == "waiting")
             oldest = session.scalars(query).one()

@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ from headhunt_svc.events.database import connect
 from headhunt_svc.notify.channels import DeliveryError
 from headhunt_svc.notify.deliverer import Deliverer
 from headhunt_svc.notify.messages import Message
-from headhunt_svc.notify.outbox import LEASE_S, LEAST_ATTEMPTS, Outbox
+from headhunt_svc.notify.outbox import LEASE_S, LEAST_ATTEMPTS, MOST_ROWS, Outbox
 from headhunt_svc.notify.policy import Policy
 from headhunt_svc.settings import EventSettings, NotifySettings
 from headhunt_svc.storage.sql import WRITES
@@ -218,3 +219,44 @@ def test_the_thread_sends_what_is_put_in(engine: Engine, settings: NotifySetting
         assert arrived.wait(10)
     assert channel.ids == ["e1/begin"]
     assert "notifications" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_channel_that_hangs_holds_up_neither_another_nor_the_end(
+    engine: Engine, settings: NotifySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headhunt_svc.notify.deliverer.LEAVE_S", 0.2)
+    hangs, arrived, ends = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    class Hanging(Recording):
+        def send(self, message: Message) -> None:
+            hangs.set()
+            ends.wait(30)
+
+    class Telling(Recording):
+        def send(self, message: Message) -> None:
+            super().send(message)
+            arrived.release()
+
+    outbox = Outbox(engine, {"hanging": Hanging(), "well": Telling()}, settings)
+    try:
+        with Deliverer(outbox, poll_s=0.02):
+            for name in ("e1", "e2"):
+                put(engine, outbox, message(name), to=["hanging", "well"], now=datetime.now(UTC))
+                assert arrived.acquire(timeout=10)
+                assert hangs.wait(10)
+            began = time.monotonic()
+        assert time.monotonic() - began < 5
+    finally:
+        ends.set()
+        for thread in threading.enumerate():
+            if thread.name == "to hanging":
+                thread.join(10)
+
+
+def test_many_messages_to_a_channel_that_is_away_hold_up_no_other(engine: Engine, settings: NotifySettings) -> None:
+    away, well = Recording(failures=10**6), Recording()
+    outbox = Outbox(engine, {"away": away, "well": well}, settings)
+    put(engine, outbox, *(message(f"e{i}") for i in range(MOST_ROWS + 1)), to=["away"])
+    put(engine, outbox, message("last"), to=["well"], now=NOW + SECOND)
+    outbox.deliver_due(NOW + SECOND)
+    assert well.ids == ["last/begin"]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import Mock
 
 import av
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from PIL import Image
 from conftest import ROOT
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import load_report
+from headhunt_svc.events.clips import ClipError
 from headhunt_svc.events.records import EventRecord, NewEvent
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.jobs.isolated import serve
@@ -104,7 +106,9 @@ def test_an_event_from_the_video_to_the_mark(yard: Path, settings: EventSettings
         assert features.heads == report.lineage.heads
 
 
-def test_a_missed_event_is_added_with_its_real_scores(yard: Path, settings: EventSettings, tmp_path: Path) -> None:
+def test_a_missed_event_is_added_with_its_real_scores(
+    yard: Path, settings: EventSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     event_id = run("events", "add", yard, "--start", "2", "--stop", "5", "--note", "a thief", *BUNDLE).strip()
     (event,) = listed()
     assert (event.id, event.state, event.note, event.origin) == (event_id, "confirmed", "a thief", "manual")
@@ -123,6 +127,10 @@ def test_a_missed_event_is_added_with_its_real_scores(yard: Path, settings: Even
     assert len((tmp_path / "e.csv").read_text().splitlines()) == 2
     suffixes = {".jpg", ".mp4", ".safetensors"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"events.jsonl", *(f"{event.id}{s}" for s in suffixes)}
+    with monkeypatch.context() as patched:  # a file that can be scored, and of which no clip can be cut
+        patched.setattr("headhunt_svc.events.missed.cut", Mock(side_effect=ClipError("no key frame there")))
+        unclipped = run("events", "add", yard, "--start", "5", "--stop", "6", *BUNDLE).strip()
+    assert {e.id: (e.state, e.clip) for e in listed()}[unclipped] == ("confirmed", False)
 
 
 @pytest.mark.parametrize(

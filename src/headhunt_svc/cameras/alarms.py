@@ -70,9 +70,9 @@ class WatchAlarms:
 
     def update(self, watched: Iterable[WatchedCamera], latest: Iterable[CameraState], now: datetime) -> None:
         """Say what is wrong now. latest: their states. Raises UnreachableError."""
-        known = {state.camera: state for state in latest}
+        by_name = {state.camera: state for state in latest}
         cameras = {camera.camera.name: camera for camera in watched}
-        states = {name: (camera, known[name]) for name, camera in cameras.items() if name in known}
+        states = {name: (camera, by_name[name]) for name, camera in cameras.items() if name in by_name}
         alarms = [alarm for camera, state in states.values() if (alarm := silence_of(camera, state, now)) is not None]
         if (stopped := self._stopped_log(min(cameras, default=""), now)) is not None:
             alarms.append(stopped)

@@ -12,6 +12,10 @@ from headhunt_svc.storage.locks import locked
 WAIT_S = 3.0  # for a process that is ending, or one that looks whether a camera is watched
 
 
+class ClaimedError(ConfigError):
+    """Another process watches the camera."""
+
+
 class CameraClaims:
     """The cameras that this process watches, locked until they are given up; use it in a `with`."""
 
@@ -31,7 +35,7 @@ class CameraClaims:
         """Lock cameras; all or none.
 
         Raises:
-            ConfigError: another process watches one of them. OutputError: no lock can be made.
+            ClaimedError: another process watches one of them. OutputError: no lock can be made.
         """
         new: list[str] = []
         deadline = time.monotonic() + WAIT_S
@@ -51,7 +55,7 @@ class CameraClaims:
         try:
             while not stack.enter_context(locked(path)):
                 if time.monotonic() > deadline:
-                    raise ConfigError(
+                    raise ClaimedError(
                         f"another `headhunt watch` watches the camera {camera!r} and stores in {self._folder.parent}: "
                         "end it first, or give this one its own cameras (--cameras)"
                     )
@@ -59,6 +63,11 @@ class CameraClaims:
         except OSError as exc:
             raise unwritable(path, exc) from exc
         self._held[camera] = stack
+
+    def keep(self, cameras: Iterable[str]) -> None:
+        """Unlock all others."""
+        for camera in set(self._held) - set(cameras):
+            self.give_up(camera)
 
     def give_up(self, camera: str) -> None:
         """Unlock a camera."""

@@ -20,7 +20,7 @@ from headhunt_svc.sections import Section, first_problem
 from headhunt_svc.storage.files import read_json, write_text
 
 Phase = Literal["connecting", "receiving", "off", "retrying", "stopped"]
-Word = Literal["never watched", "not watched", "off", "silent", "connecting", "retrying", "receiving"]
+Word = Literal["not known", "never watched", "not watched", "off", "silent", "connecting", "retrying", "receiving"]
 NOT_WATCHED_S = 30.0  # whoever watches writes more often
 
 

@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from headhunt_svc.cameras import metrics
 from headhunt_svc.cameras.alarms import WatchAlarms
-from headhunt_svc.cameras.claims import CameraClaims
+from headhunt_svc.cameras.claims import CameraClaims, ClaimedError
 from headhunt_svc.cameras.config import Camera, Cameras, CamerasError
 from headhunt_svc.cameras.folders import FolderCamera
 from headhunt_svc.cameras.live_camera import LiveCamera
@@ -129,7 +129,7 @@ class Watch:
         """Do something that needs a disk or a database, and will be done again; why it failed is logged once."""
         try:
             action()
-        except (OutputError, UnreachableError) as exc:
+        except (OutputError, UnreachableError, ClaimedError) as exc:
             metrics.TROUBLES.inc()
             if self._troubles.get(what) != str(exc):
                 logger.error("%s of cameras: %s", what, exc)
@@ -152,14 +152,16 @@ class Watch:
             self._claims.claim(camera.name for camera in cameras.each())
             changes = Changes.between(self._file.cameras, cameras)
             added = self.prepared(changes.added)
+        except (ClaimedError, OutputError):  # for now: another process watches one, or a lock cannot be written
+            metrics.REFUSED.set(1)
+            self._file.read_again()
+            raise
         except ConfigError as exc:
             metrics.REFUSED.set(1)
+            self._claims.keep(camera.name for camera in self._file.cameras.each())
             for problem in exc.problems if isinstance(exc, CamerasError) else (str(exc),):
                 logger.error("cameras.yaml has changed and is refused, its last good version counts: %s", problem)
             return
-        except OutputError:  # of the locks
-            self._file.read_again()
-            raise
         self._take_over(cameras, changes, added)
 
     def _take_over(self, cameras: Cameras, changes: Changes, added: Sequence[WatchedCamera]) -> None:

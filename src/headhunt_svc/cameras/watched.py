@@ -46,8 +46,8 @@ class WatchedCamera(ABC):
         self.camera = camera
         self.active_since: datetime | None = None
         self._clock = clock or (lambda: datetime.now(UTC))
-        self._last_picture = None if earlier is None else earlier.last_picture
-        self._last_scored = None if earlier is None else earlier.last_scored
+        self._last_picture = self._past(earlier and earlier.last_picture)
+        self._last_scored = self._past(earlier and earlier.last_scored)
         self._phase: Phase = "connecting"
         self._problem: str | None = None
         self._crashes: set[str] = set()  # that were logged with their traceback
@@ -55,6 +55,10 @@ class WatchedCamera(ABC):
         self._refused = Backoff(60.0, 300.0, 30.0)  # cameras lock users out who try wrong passwords too often
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"camera {camera.name}", daemon=True)
+
+    def _past(self, time: datetime | None) -> datetime | None:
+        """A time from before this process; one of a clock that was ahead would hide that the camera is silent."""
+        return None if time is None or time > self._clock() else time
 
     def start(self) -> None:
         """Begin to watch."""

@@ -11,7 +11,7 @@ from rich.table import Table
 from headhunt_svc import paths
 from headhunt_svc.cli.console import cell, clock, note, safe, wide
 from headhunt_svc.cli.options import BundleFolder
-from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE
+from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, ArtifactError
 
 if TYPE_CHECKING:
     from headhunt_svc.cameras.check import CheckedCamera
@@ -111,10 +111,16 @@ def status(
     """Show how every camera is: last picture, lag, coverage, last event, drift, baseline. Exit code 3: not all good."""
     from headhunt_svc.cameras.config import load_cameras
     from headhunt_svc.cameras.drift import active_baselines, latest_verdict
-    from headhunt_svc.cameras.status import load_state, status_of
+    from headhunt_svc.cameras.status import CameraStatus, load_state, status_of
 
     now = datetime.now(UTC)
-    rows = [status_of(camera, load_state(states, camera.name), now) for camera in load_cameras(cameras).each()]
+    rows: list[CameraStatus] = []
+    for camera in load_cameras(cameras).each():
+        try:
+            rows.append(status_of(camera, load_state(states, camera.name), now))
+        except ArtifactError as exc:  # one camera's file hides no other camera
+            note(str(exc))
+            rows.append(CameraStatus(camera, "not known"))
     verdict, baselines = latest_verdict(monitor), active_baselines(monitor)
     if json:
         for row in rows:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import logging
 import tempfile
 from contextlib import closing
 from pathlib import Path
 
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ConfigError, VideoError
 from headhunt_svc.events.candidates import Candidates
 from headhunt_svc.events.clips import cut
 from headhunt_svc.events.pictures import PeakPictures
@@ -18,6 +19,8 @@ from headhunt_svc.events.times import started
 from headhunt_svc.names import CameraName, VideoId, absolute, camera_of, uri_of
 from headhunt_svc.storage.files import sha256
 from headhunt_svc.video.opening import open_video
+
+logger = logging.getLogger(__name__)
 
 
 def add_missed(
@@ -79,10 +82,15 @@ def add_missed(
         picture=run.picture,
         features=candidates.features(run),
     )
-    if not record.clip:
-        margin_s = settings.clip_margin_s
-        stop_s = min(span_s[1] + margin_s, span_s[0] - margin_s + settings.clip_most_s)
+    record = store.mark(record.id, EventState.CONFIRMED, by, note)
+    if record.clip:
+        return record
+    margin_s = settings.clip_margin_s
+    stop_s = min(span_s[1] + margin_s, span_s[0] - margin_s + settings.clip_most_s)
+    try:
         with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
             clip = cut(path, max(span_s[0] - margin_s, 0.0), stop_s, Path(folder) / "clip")
-            store.attach_clip(record.id, clip)
-    return store.mark(record.id, EventState.CONFIRMED, by, note)
+            return store.attach_clip(record.id, clip)
+    except VideoError as exc:
+        logger.warning("%s: no clip (%s)", video_id, exc)
+        return record

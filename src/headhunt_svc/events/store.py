@@ -320,8 +320,8 @@ class EventStore:
             session.execute(lock)
 
     def _row(self, session: Session, event_id: str, for_update: bool = False) -> EventRow:
-        known = event_id.isprintable() and event_id.isascii()  # no database is asked for a zero byte
-        row = session.get(EventRow, event_id, with_for_update=for_update or None) if known else None
+        is_text = event_id.isprintable() and event_id.isascii()  # no database is asked for a zero byte
+        row = session.get(EventRow, event_id, with_for_update=for_update or None) if is_text else None
         if row is None:
             raise NoSuchEventError(f"there is no event {event_id!r}: `headhunt events list` shows which there are")
         return row

@@ -84,9 +84,9 @@ HANDLERS: Handlers = {NoSuchEventError: _on_missing, DatabaseUnreachableError: _
 def events(store: Store, query: Annotated[EventQuery, Query()]) -> EventPage:
     """Stored events, the latest first."""
     which = EventFilter(**{name: getattr(query, name) for name in EventFilter.model_fields})
-    found = store.list(which, query.after, query.limit + 1)
-    page = found[: query.limit]
-    return EventPage(events=tuple(page), next=page[-1].cursor if len(found) > query.limit else None)
+    records = store.list(which, query.after, query.limit + 1)
+    page = records[: query.limit]
+    return EventPage(events=tuple(page), next=page[-1].cursor if len(records) > query.limit else None)
 
 
 @router.get("/{event_id}", responses=problems(404))

@@ -103,5 +103,10 @@ def test_the_command_shows_state_drift_and_baseline(tmp_path: Path) -> None:
     assert (yard["status"], yard["coverage"], yard["baseline"]) == ("receiving", 0.75, "20261101-abc")
     assert (yard["drift"], yard["state"]["last_event"]["id"]) == ({"status": "drift", "kind": "view"}, "0192")
     assert (gate["status"], gate["state"], gate["drift"], gate["baseline"]) == ("never watched", None, None, None)
+    state_file(tmp_path / "states", "gate").write_text("{")
+    damaged = CliRunner().invoke(app, [*command, "--json"])
+    assert [json.loads(line)["status"] for line in damaged.stdout.splitlines()] == ["receiving", "not known"]
+    assert "gate.json" in damaged.stderr
+    assert damaged.exit_code == 3
     write_json(tmp_path / "verdicts" / "verdict.json", {"stop": "soon"})
     assert isinstance(CliRunner().invoke(app, command).exception, ArtifactError)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +198,28 @@ def test_a_state_that_cannot_be_deleted_keeps_no_camera_from_beginning(
     monkeypatch.setattr(CameraStates, "forget", fail)
     place.change("cameras:\n  yard: {source: /dev/video0}\n  lab: {source: /dev/video2}\n")
     assert set(place.cameras) == {"yard", "lab"}
+
+
+def test_a_camera_of_another_process_is_taken_over_once_that_has_ended(place: Place) -> None:
+    with CameraClaims(place.folder / "events") as other:
+        other.claim(["lab"])
+        place.change(TEXT + "  lab: {source: /dev/video2}\n")
+        assert "lab" not in place.cameras
+    place.watch.look_after()
+    assert "lab" in place.cameras
+
+
+def test_a_camera_that_is_refused_is_left_to_other_processes(place: Place) -> None:
+    place.change(TEXT + "  lab: {source: /dev/video2, operating_point: none}\n")
+    assert not CameraClaims(place.folder / "events").is_elsewhere("lab")
+
+
+def test_a_picture_of_a_clock_that_was_ahead_is_none() -> None:
+    now = datetime.now(UTC)
+    camera = Camera.model_validate({"name": "yard", "source": "/dev/video0", "expect_every_s": 10})
+    ahead, before = (
+        Idle(camera, CameraState(camera="yard", written=now, phase="receiving", last_picture=now + timedelta(hours=h)))
+        for h in (5, -5)
+    )
+    assert ahead._last_picture is None
+    assert before._last_picture == now - timedelta(hours=5)

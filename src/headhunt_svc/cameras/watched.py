@@ -46,8 +46,8 @@ class WatchedCamera(ABC):
         self.camera = camera
         self.active_since: datetime | None = None
         self._clock = clock or (lambda: datetime.now(UTC))
-        self._last_picture = self._past(earlier and earlier.last_picture)
-        self._last_scored = self._past(earlier and earlier.last_scored)
+        self._last_picture = self._past(None if earlier is None else earlier.last_picture)
+        self._last_scored = self._past(None if earlier is None else earlier.last_scored)
         self._phase: Phase = "connecting"
         self._problem: str | None = None
         self._crashes: set[str] = set()  # that were logged with their traceback

@@ -44,7 +44,7 @@ from headhunt_svc.monitoring.run import VERDICT, Monitor, Paths
 from headhunt_svc.params import ExportParams, load_params
 from headhunt_svc.prediction_log.windows import WindowQuery, read_window, sample_of
 from headhunt_svc.serve import api
-from headhunt_svc.serve.auth import Keys
+from headhunt_svc.web.keys import Keys
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.audit import audited
 from headhunt_svc.storage.files import read_json, text_id

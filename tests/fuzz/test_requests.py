@@ -13,7 +13,7 @@ from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.jobs.inputs import expand, within
 from headhunt_svc.jobs.models import JobRequest
 from headhunt_svc.names import CameraName, VideoId, escape, is_uri, path_of, printable, unescape
-from headhunt_svc.serve.auth import Keys
+from headhunt_svc.web.keys import Keys
 from headhunt_svc.serve.client import Client
 from headhunt_svc.serve.models import DetectByUri, DetectOptions, SegmentFrames
 from headhunt_svc.serve.problems import Problem, parsed

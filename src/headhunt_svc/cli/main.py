@@ -24,6 +24,7 @@ from headhunt_svc.cli import (
     monitor,
     new_cameras,
     notify,
+    operators,
     pipeline,
     project,
     watch,
@@ -36,7 +37,7 @@ UNEXPECTED = "this was not expected"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 scoring = (project, detect, pipeline, models, bundle, evaluate)
-running = (new_cameras, cameras, watch, jobs, events, monitor, notify, demo)
+running = (new_cameras, cameras, watch, jobs, events, monitor, notify, operators, demo)
 for group in (*scoring, *running):
     app.add_typer(group.app)
 

@@ -47,6 +47,7 @@ Records: TypeAlias = list[EventRecord]  # the class has a method `list`
 Marks: TypeAlias = list[Mark]
 Change = Literal["opened", "grew", "closed", "joined"]
 Listener = Callable[[Session, EventRecord, Change], None]  # called within the transaction of the change
+_LAST_MARK = sa.select(sa.func.max(MarkRow.id))
 _CAMERA_LOCK = 7_411_902  # the class of PostgreSQL's advisory locks of cameras
 
 
@@ -235,6 +236,23 @@ class EventStore:
             query = query.where(EventRow.seen < seen_before)
         with self._session() as session:
             return [record_of(row) for row in session.scalars(query)]
+
+    def cameras(self) -> tuple[str, ...]:
+        """The cameras that have events, by name; each is looked up in the index, so many events cost nothing."""
+        names: tuple[str, ...] = ()
+        with self._session() as session:
+            query = sa.select(sa.func.min(EventRow.camera))
+            while (name := session.scalar(query.where(EventRow.camera > names[-1]) if names else query)) is not None:
+                names += (name,)
+        return names
+
+    def version(self, open_since: datetime) -> str:
+        """A text that changes when an event is stored, marked or, if it began after open_since and is open, grows."""
+        is_open = sa.and_(EventRow.start >= open_since, EventRow.stop.is_(None))
+        with self._session() as session:
+            last, mark = session.scalar(sa.select(sa.func.max(EventRow.created))), session.scalar(_LAST_MARK)
+            going_on = session.execute(sa.select(sa.func.count(), sa.func.max(EventRow.seen)).where(is_open)).one()
+        return f"{last} {mark} {going_on[0]} {going_on[1]}"
 
     def marks(self, event_id: str) -> Marks:
         """What people have said about an event, the oldest first. Raises NoSuchEventError."""

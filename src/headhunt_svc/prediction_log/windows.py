@@ -107,7 +107,7 @@ def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str
     """The readable files with rows in the window, by camera."""
     files: dict[str, list[_File]] = {}
     names = store.glob("day=*/camera=*/*.parquet")
-    ours = [name for name in names if _NAME.search(name)]
+    ours = [name for name in names if is_part(name)]
     if others := len(names) - len(ours):
         excluded["file that is no part of the log"] += others
     for name in unmerged_files(ours):
@@ -135,6 +135,11 @@ def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str
         if inside.any():
             files.setdefault(partition.camera, []).append(_File(name, metadata, index, inside))
     return files
+
+
+def is_part(name: str) -> bool:
+    """Is this the name of a file that a writer of the log has made?"""
+    return _NAME.search(name) is not None
 
 
 def _of_one_detector(files: Sequence[_File], detector_id: str | None, excluded: Counter[str]) -> list[_File]:

@@ -28,7 +28,7 @@ from headhunt_svc.jobs.inputs import Allowed, expand
 from headhunt_svc.jobs.models import JobRequest
 from headhunt_svc.names import CameraName
 from headhunt_svc.notify.webhooks import check_url
-from headhunt_svc.serve.auth import Keys
+from headhunt_svc.web.keys import Keys
 from headhunt_svc.serve.engine import Video
 from headhunt_svc.serve.gate import Gate
 from headhunt_svc.serve.models import DetectOptions, SegmentFrames

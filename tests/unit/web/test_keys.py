@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.serve.auth import CurrentKeys, Keys, keys_for, required
+from headhunt_svc.web.keys import CurrentKeys, Keys, keys_for, required
 from headhunt_svc.settings import Settings
 
 ONE, TWO = "k" * 20, "another-key-of-length"
@@ -107,7 +107,7 @@ def test_without_keys_only_loopback_is_served() -> None:
 
 def test_a_changed_file_of_keys_counts_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("headhunt_svc.serve.auth.monotonic", lambda: now[0])
+    monkeypatch.setattr("headhunt_svc.web.keys.monotonic", lambda: now[0])
     file = tmp_path / "keys"
     file.write_text(f"yard:{ONE}\n")
     file.chmod(0o600)

@@ -1,4 +1,4 @@
-"""API keys: several, each with a name, sent as bearer tokens, compared in constant time, never shown."""
+"""API keys: several, each with a name, sent as bearer tokens or typed once, compared in constant time, never shown."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ class Keys:
             if len(key) < _MIN_CHARS or not key.isascii() or not key.isprintable() or " " in key:
                 way_out = f"{_MIN_CHARS} or more ASCII characters, no spaces"
                 raise ConfigError(f"API keys: the key of {name!r} needs {way_out}")
-            self._digests[name] = _digest(key)
+            self._digests[name] = digest_of(key)
 
     def __repr__(self) -> str:
         return f"Keys({', '.join(self._digests)})"
@@ -49,16 +49,22 @@ class Keys:
         return cls((name.strip(), key.strip()) for name, _, key in pairs) if pairs else None
 
     def name_of(self, header: str | None) -> str | None:
-        """The name of the key in an Authorization header, or None; takes the same time for every key."""
+        """The name of the key in an Authorization header, or None."""
         scheme, _, token = (header or "").partition(" ")
-        digest, match = _digest(token.strip()), None
+        name = self.name_of_digest(digest_of(token.strip()))
+        return name if scheme.lower() == "bearer" else None
+
+    def name_of_digest(self, digest: bytes) -> str | None:
+        """The name of the key with this digest, or None; takes the same time for every key."""
+        match = None
         for name, key_digest in self._digests.items():
             if hmac.compare_digest(digest, key_digest):
                 match = name
-        return match if scheme.lower() == "bearer" else None
+        return match
 
 
-def _digest(key: str) -> bytes:
+def digest_of(key: str) -> bytes:
+    """What is kept of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 

@@ -1,0 +1,49 @@
+"""What all pages read from, in one object: the events, cameras, verdicts and the log."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+
+from headhunt_svc.console.fleet import Fleet
+from headhunt_svc.console.history import History
+from headhunt_svc.console.media import ByteCache
+from headhunt_svc.console.places import Places
+from headhunt_svc.events.store import EventStore
+from headhunt_svc.storage.store import Store
+
+
+class Desk:
+    """Opened once for the process. Threads may share it."""
+
+    def __init__(self, places: Places, events: EventStore) -> None:
+        """Raises ConfigError: the log is in a store of an unknown kind."""
+        self.places, self.events = places, events
+        self.log = Store(places.log)
+        self.history = History(places.verdicts)
+        self.fleet = Fleet(places, self.history, events)
+        self.pictures = ByteCache()
+        self._refreshed: datetime | None = None
+        self._lock = Lock()
+
+    @property
+    def zone(self) -> str:
+        """In which times are shown that are of no camera."""
+        return self.events.settings.time_zone
+
+    def refresh(self) -> None:
+        """Read verdicts that are new; at most once a second, however many pages are asked for."""
+        now = datetime.now(UTC)
+        with self._lock:
+            if self._refreshed is not None and timedelta(0) <= now - self._refreshed < timedelta(seconds=1):
+                return
+            self._refreshed = now
+            self.history.refresh()
+
+    def versions(self) -> Mapping[str, str]:
+        """What changes when a page has to be shown anew, by subject."""
+        self.refresh()
+        now = datetime.now(UTC)
+        events = self.events.version(now - timedelta(days=1))
+        overview = self.fleet.overview(now)
+        status = " ".join(f"{row.name}:{','.join(c.word for c in row.conditions)}" for row in overview.rows)
+        return {"events": events, "drift": self.history.version, "status": f"{status} {events} {self.history.version}"}

@@ -1,0 +1,94 @@
+"""Routes of drift: all cameras, and one camera's verdict."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headhunt_svc.console import drift, words
+from headhunt_svc.console.clock import moment
+from headhunt_svc.console.comparing import compare
+from headhunt_svc.console.desk import Desk
+from headhunt_svc.console.event_routes import TheDesk, ThePages
+from headhunt_svc.console.history import StoredRun
+from headhunt_svc.console.links import events_page
+from headhunt_svc.events.records import EventFilter, EventRecord
+from headhunt_svc.monitoring.verdicts import FLEET
+
+router = APIRouter(prefix="/drift")
+EXAMPLES = 6
+
+
+@router.get("")
+def all_cameras(request: Request, desk: TheDesk, pages: ThePages, days: str = "14") -> Response:
+    """Value over limit of every signal of every camera."""
+    desk.refresh()
+    if days not in drift.SPANS:
+        raise HTTPException(404, f"days is one of {', '.join(drift.SPANS)}")
+    grid = drift.grid(desk.history, drift.SPANS[days], desk.zone)
+    return pages.show(
+        request, "drift.html", grid=grid, days=days, spans=tuple(drift.SPANS), signals=words.ALL_SIGNALS,
+        problems=desk.history.problems, page="drift",
+    )  # fmt: skip
+
+
+@router.get("/camera")
+def camera(
+    request: Request,
+    desk: TheDesk,
+    pages: ThePages,
+    name: Annotated[str, Query(alias="camera")],
+    window: str | None = None,
+) -> Response:
+    """What the monitor says of a camera, why, and what to do."""
+    desk.refresh()
+    run = desk.history.latest if window is None else desk.history.run(window)
+    verdict = None if run is None else run.cameras.get(name)
+    if run is None or verdict is None:
+        raise HTTPException(404, "the monitor's verdicts of the last 30 days do not name this camera there")
+    zone = desk.zone if name == FLEET else desk.fleet.zone_of(name)
+    compared = None
+    if name != FLEET and verdict.baseline and run.detector_id:
+        compared = compare(
+            desk.places, name, run.start, run.stop, run.detector_id, verdict.baseline, desk.history.version
+        )
+    steps = words.remedy(verdict.kind, name, verdict.since, events_page(name)) if verdict.kind else ()
+    return pages.show(
+        request,
+        "camera.html",
+        name=name,
+        run=run,
+        verdict=verdict,
+        moved=drift.moved(verdict),
+        steps_list=steps,
+        since=None if verdict.since is None else moment(verdict.since, zone),
+        start=moment(run.start, zone),
+        stop=moment(run.stop, zone),
+        compared=compared,
+        before=_pictures(desk, name, compared.start, compared.stop) if compared is not None else [],
+        after=_pictures(desk, name, run.start, run.stop) if name != FLEET else [],
+        around=_around(desk, run),
+        is_fleet=name == FLEET,
+        page="drift",
+    )
+
+
+def _pictures(desk: Desk, camera: str, start: datetime | None, stop: datetime | None) -> list[EventRecord]:
+    """Events with pictures of a camera between two times."""
+    if start is None or stop is None:
+        return []
+    events = desk.events.list(EventFilter(camera=camera, since=start, until=stop), limit=4 * EXAMPLES)
+    return [event for event in events if event.picture][:EXAMPLES]
+
+
+def _around(desk: Desk, run: StoredRun) -> tuple[str | None, str | None]:
+    """The folders of the windows before and behind this one."""
+    windows = desk.history.windows
+    index = next((i for i, window in enumerate(windows) if window.stop == run.stop), None)
+    if index is None:
+        return None, None
+    earlier = windows[index - 1].folder if index else None
+    return earlier, windows[index + 1].folder if index + 1 < len(windows) else None

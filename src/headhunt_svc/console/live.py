@@ -1,0 +1,73 @@
+"""Tells open pages that something has changed (server-sent events): one look at the data for all of them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from headhunt_svc.errors import HeadHuntError
+
+logger = logging.getLogger(__name__)
+EVERY_S = 2.0
+MOST_OPEN = 200  # pages; each costs a task and a connection
+
+
+class TooManyPagesError(Exception):
+    """No more pages may wait for changes."""
+
+
+class Live:
+    """Looks at the data again and again while a page is open, and wakes those that wait."""
+
+    def __init__(self, versions: Callable[[], Mapping[str, str]], every_s: float = EVERY_S) -> None:
+        """versions: by subject (events, status, drift) a text that changes when it does."""
+        self._look, self._every_s = versions, every_s
+        self._versions: Mapping[str, str] = {}
+        self._changed = asyncio.Event()
+        self.open = 0
+        self.is_ending = False
+
+    @property
+    def is_full(self) -> bool:
+        """May no more pages wait?"""
+        return self.open >= MOST_OPEN
+
+    async def watch(self) -> None:
+        """Look until cancelled; what cannot be read now is looked at again."""
+        while True:
+            if self.open:
+                try:
+                    versions = await asyncio.to_thread(self._look)
+                except HeadHuntError as exc:
+                    logger.warning("live updates wait: %s", exc)
+                else:
+                    self._tell(versions)
+            await asyncio.sleep(self._every_s)
+
+    def _tell(self, versions: Mapping[str, str]) -> None:
+        if versions != self._versions:
+            self._versions = versions
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    def end(self) -> None:
+        """Let all streams end, so that the server can."""
+        self.is_ending = True
+        self._changed.set()
+
+    async def changes(self) -> AsyncIterator[str]:
+        """The subjects that have changed, one after the other, since this was called. Raises TooManyPagesError."""
+        if self.is_full:
+            raise TooManyPagesError
+        self.open += 1
+        try:
+            seen = self._versions
+            while not self.is_ending:
+                changed = self._changed
+                if self._versions == seen:
+                    await changed.wait()
+                now = self._versions
+                for subject in [name for name, version in now.items() if seen.get(name, version) != version]:
+                    yield subject
+                seen = now
+        finally:
+            self.open -= 1

@@ -1,0 +1,65 @@
+// Keys that every page knows: pages, rows, the list of keys.
+const PAGES = { s: "/", e: "/events", d: "/drift" };
+const rows = () => [...document.querySelectorAll("tr[data-row]")];
+let place = 0; // where the selected row was, for when it is gone
+
+export const selected = () => document.querySelector("tr.selected");
+
+/** Selects a row, and brings it into view. */
+export function select(row) {
+  if (!row) return;
+  selected()?.classList.remove("selected");
+  row.classList.add("selected");
+  place = rows().indexOf(row);
+  row.querySelector("[data-open]")?.focus({ preventScroll: true });
+  row.scrollIntoView({ block: "nearest" });
+}
+
+/** Selects the row that is so many further. */
+export function step(by) {
+  const all = rows();
+  const now = all.indexOf(selected());
+  select(all[Math.min(Math.max(now < 0 ? 0 : now + by, 0), all.length - 1)]);
+}
+
+let name = selected()?.dataset.row;
+document.addEventListener("refreshed", () => {
+  const all = rows();
+  if (!all.length || name === undefined) return;
+  all.forEach((row) => row.classList.remove("selected"));
+  const row = all.find((one) => one.dataset.row === name) ?? all[Math.min(place, all.length - 1)];
+  row.classList.add("selected");
+  name = row.dataset.row;
+});
+
+/** Is somebody writing? Then keys are letters. */
+const isWriting = (target) => target.closest?.("input, textarea, select, dialog, [contenteditable]");
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && isWriting(event.target)) event.target.blur();
+  if (event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
+  if (event.key === "?") document.getElementById("help").showModal();
+  else if (PAGES[event.key]) location.assign(PAGES[event.key]);
+  else if (event.key === "j" || event.key === "ArrowDown") step(1);
+  else if (event.key === "k" || event.key === "ArrowUp") step(-1);
+  else if (event.key === "Enter" && event.target === document.body) selected()?.querySelector("[data-open]")?.click();
+  else return;
+  name = selected()?.dataset.row;
+  event.preventDefault();
+});
+
+document.addEventListener("focusin", (event) => {
+  const row = event.target.closest("tr[data-row]");
+  if (row && row !== selected()) {
+    selected()?.classList.remove("selected");
+    row.classList.add("selected");
+    place = rows().indexOf(row);
+    name = row.dataset.row;
+  }
+});
+
+for (const button of document.querySelectorAll("[data-help]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => document.getElementById("help").showModal());
+}
+for (const hint of document.querySelectorAll("[data-hint]")) hint.hidden = false;

@@ -1,0 +1,68 @@
+"""Reads a few columns of one camera between two times: for charts, where `windows` reads whole rows of all cameras."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headhunt_svc.errors import ArtifactError, UnreachableError
+from headhunt_svc.names import CameraName
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
+from headhunt_svc.prediction_log.windows import is_part
+from headhunt_svc.prediction_log.writer import Partition, unmerged_files
+from headhunt_svc.storage.store import Store
+from headhunt_svc.storage.tables import open_parquet, read_table
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Rows of one camera and one detector, in the order of time. unreadable: files that were left out."""
+
+    metadata: LogMetadata | None
+    table: pa.Table
+    unreadable: int = 0
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def read_stretch(store: Store, camera: str, days: Sequence[date], columns: Sequence[str]) -> Stretch:
+    """The rows of these days. Where several detectors have scored them, those of the one that was logged last.
+
+    Raises:
+        UnreachableError: the store does not answer.
+    """
+    schema = pa.schema([COLUMNS.field(name) for name in dict.fromkeys(["time", *columns])])
+    tables: list[tuple[LogMetadata, pa.Table]] = []
+    unreadable = 0
+    for day in sorted(set(days)):
+        folder = Partition(day, CameraName(camera)).folder()
+        for name in unmerged_files(name for name in store.glob(f"{glob.escape(folder)}/*.parquet") if is_part(name)):
+            try:
+                with store.open(name) as file:
+                    parquet = open_parquet(file)
+                    metadata = LogMetadata.from_parquet(parquet.schema_arrow.metadata, name)
+                    tables.append((metadata, read_table(parquet, schema.names).cast(schema)))
+            except (ArtifactError, OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
+                unreadable += 1
+    if not tables:
+        return Stretch(None, schema.empty_table(), unreadable)
+    latest, _ = max(tables, key=lambda pair: pc.max(pair[1]["time"]).as_py() or datetime.min)
+    rows = pa.concat_tables([table for metadata, table in tables if metadata.detector_id == latest.detector_id])
+    return Stretch(latest, rows.unify_dictionaries().sort_by("time"), unreadable)
+
+
+def days_between(start: datetime, stop: datetime) -> list[date]:
+    """Every day that a time between these two may lie on."""
+    return [start.date() + timedelta(days=i) for i in range((stop.date() - start.date()).days + 1)]
+
+
+def between(table: pa.Table, start: datetime, stop: datetime) -> pa.Table:
+    """The rows from start (included) to stop."""
+    times = np.asarray(pc.cast(table["time"], pa.int64()).to_numpy())
+    inside = (times >= start.timestamp() * 1e6) & (times < stop.timestamp() * 1e6)
+    return table.filter(pa.array(inside))

@@ -14,14 +14,17 @@ class Moment:
     utc: str
 
 
-def moment(time: datetime, zone: str = "UTC") -> Moment:
-    """A time in a zone and in UTC; the date of the second one is left out where it is the same."""
+def moment(time: datetime, zone: str = "UTC", seconds: bool = True) -> Moment:
+    """A time in a zone and in UTC; the date of the second one is left out where it is the same.
+
+    seconds: without them, where minutes are enough.
+    """
     there, utc = time.astimezone(ZoneInfo(zone)), time.astimezone(UTC)
-    text = f"{there:%Y-%m-%d %H:%M:%S %Z}"
+    day, clock = "%Y-%m-%d ", "%H:%M:%S" if seconds else "%H:%M"
     if there.utcoffset() == utc.utcoffset():
-        return Moment(utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S} UTC", "")
-    short = f"{utc:%H:%M:%S} UTC" if utc.date() == there.date() else f"{utc:%Y-%m-%d %H:%M:%S} UTC"
-    return Moment(utc.isoformat(), text, short)
+        return Moment(utc.isoformat(), f"{utc:{day}{clock}} UTC", "")
+    short = clock if utc.date() == there.date() else f"{day}{clock}"
+    return Moment(utc.isoformat(), f"{there:{day}{clock} %Z}", f"{utc:{short}} UTC")
 
 
 def duration(seconds: float) -> str:

@@ -42,7 +42,9 @@ def compare(
     """
     try:
         rows = (
-            load_rows(places.reference) if baseline == "reference" else Baselines(places.baselines).load(camera, baseline)
+            load_rows(places.reference)
+            if baseline == "reference"
+            else Baselines(places.baselines).load(camera, baseline)
         )
     except ArtifactError as exc:
         return Compared(problem=str(exc))
@@ -59,6 +61,4 @@ def compare(
             label = f"{title}: mean {np.nanmean(window):.3g} in the window, {np.nanmean(base):.3g} in the baseline"
             histograms.append((title, charts.histogram(data, label)))
     times = rows.table["time"]
-    return Compared(
-        tuple(histograms), len(table), len(rows.table), pc.min(times).as_py(), pc.max(times).as_py()
-    )
+    return Compared(tuple(histograms), len(table), len(rows.table), pc.min(times).as_py(), pc.max(times).as_py())

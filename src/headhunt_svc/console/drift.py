@@ -64,7 +64,7 @@ def grid(history: History, span: timedelta, zone: str) -> Grid | None:
     length = max((latest.stop - start).total_seconds(), 1.0)
     rows = [_row(name, verdict, windows, start, length, zone) for name, verdict in latest.cameras.items()]
     rows.sort(key=lambda row: (row.kind is None, row.name != FLEET, -row.ratio, row.name))
-    return Grid(tuple(rows), moment(start, zone), moment(latest.stop, zone), len(windows))
+    return Grid(tuple(rows), moment(start, zone, False), moment(latest.stop, zone, False), len(windows))
 
 
 def _row(
@@ -99,7 +99,7 @@ def _row(
         name,
         verdict.kind or verdict.status,
         verdict.kind,
-        None if verdict.since is None else moment(verdict.since, zone),
+        None if verdict.since is None else moment(verdict.since, zone, False),
         0.0 if worst is None else worst[1].ratio,
         tuple(cells),
     )

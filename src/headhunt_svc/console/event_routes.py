@@ -8,13 +8,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from headhunt_svc.console import event as event_page
-from headhunt_svc.console import media
+from headhunt_svc.console import media, missed
 from headhunt_svc.console.desk import Desk
-from headhunt_svc.console.listing import Filters, listing
+from headhunt_svc.console.listing import Filters, listing, local_time
 from headhunt_svc.console.pages import Pages, length_of
 from headhunt_svc.console.sessions import Sessions
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.events.records import EventState
+from headhunt_svc.names import CameraName
 
 router = APIRouter(prefix="/events")
 _PRIVATE = {"cache-control": "private, max-age=3600"}
@@ -69,6 +70,57 @@ def events(request: Request, desk: TheDesk, pages: ThePages) -> Response:
         request, "events.html", 200 if page else 400, filters=filters, listing=page, names=names, zone=zone,
         problem=problem, states=tuple(EventState), page="events",
     )  # fmt: skip
+
+
+@router.get("/timeline")
+def timeline(request: Request, desk: TheDesk, pages: ThePages, camera: str, day: str = "") -> Response:
+    """A day or an hour of a camera, on which a missed event can be marked."""
+    return _timeline(request, desk, pages, camera, day)
+
+
+def _timeline(
+    request: Request,
+    desk: Desk,
+    pages: Pages,
+    camera: str,
+    day: str,
+    problem: str = "",
+    typed: tuple[str, str] = ("", ""),
+) -> Response:
+    camera = CameraName(camera)
+    zone = desk.fleet.zone_of(camera)
+    latest = desk.history.latest
+    text = day or missed.latest_day(desk.events, camera, None if latest is None else latest.stop, zone).isoformat()
+    try:
+        span = missed.Span.of(text, zone)
+    except ConfigError as exc:
+        raise HTTPException(404, str(exc)) from exc
+    chart = missed.timeline(desk.log, desk.events, camera, span, zone)
+    return pages.show(
+        request, "timeline.html", 400 if problem else 200, camera=camera, timeline=chart, span=span, zone=zone,
+        problem=problem, typed=typed, page="events",
+    )  # fmt: skip
+
+
+@router.post("/missed")
+def missed_event(
+    request: Request,
+    by: Author,
+    desk: TheDesk,
+    pages: ThePages,
+    camera: Annotated[str, Form()],
+    start: Annotated[str, Form()],
+    stop: Annotated[str, Form()],
+    note: Annotated[str, Form()] = "",
+) -> Response:
+    """Store an event that the detector has missed."""
+    zone = desk.fleet.zone_of(CameraName(camera))
+    try:
+        times = local_time(start, zone), local_time(stop, zone)
+        record = missed.store_missed(desk.log, desk.events, camera, times, by, note, zone)
+    except (ValueError, ConfigError) as exc:
+        return _timeline(request, desk, pages, camera, start[:10], str(exc), (start, stop))
+    return RedirectResponse(f"/events/{record.id}", 303)
 
 
 @router.get("/{event_id}")

@@ -133,7 +133,7 @@ class Fleet:
         return Overview(
             tuple(rows),
             (*self._problems, *self._history.problems, *problems, *(latest.problems if latest else ())),
-            None if latest is None else moment(latest.stop, self._store.settings.time_zone),
+            None if latest is None else moment(latest.stop, self._store.settings.time_zone, False),
             latest is not None and now - latest.stop > timedelta(hours=25),
         )
 
@@ -158,14 +158,14 @@ class Fleet:
         return Row(
             name,
             tuple(conditions),
-            None if state is None or state.last_picture is None else moment(state.last_picture, zone),
+            None if state is None or state.last_picture is None else moment(state.last_picture, zone, False),
             None if status is None or status.silent_s is None else duration(status.silent_s),
             None if status is None else status.lag_s,
             None if status is None else status.coverage,
             None if worst is None else words.title_of(worst[0]),
             None if worst is None else worst[1].ratio,
             event,
-            None if event is None else moment(event.start, event.time_zone),
+            None if event is None else moment(event.start, event.time_zone, False),
             baseline,
         )
 
@@ -183,7 +183,7 @@ def _happening(event: EventRecord | None, zone: str) -> Iterator[Condition]:
     if event is not None:
         step = Step("Look at it.", link=event_page(event.id))
         detail = f"going on, score {event.score:.2f}"
-        yield Condition(HAPPENING, "event", detail, moment(event.start, zone), (step,), event_page(event.id))
+        yield Condition(HAPPENING, "event", detail, moment(event.start, zone, False), (step,), event_page(event.id))
 
 
 def _watching(status: CameraStatus | None, zone: str) -> Iterator[Condition]:
@@ -191,7 +191,7 @@ def _watching(status: CameraStatus | None, zone: str) -> Iterator[Condition]:
     if status is None:
         return
     state = status.state
-    since = None if state is None or state.last_picture is None else moment(state.last_picture, zone)
+    since = None if state is None or state.last_picture is None else moment(state.last_picture, zone, False)
     if status.word in _SILENT_WORDS:
         problem = (state.problem if state is not None else None) or _SILENCE[status.word]
         if status.word in ("never watched", "not watched"):
@@ -218,7 +218,7 @@ def _judged(name: str, verdict: StoredVerdict | None, baseline: str | None, zone
     """What the monitor says."""
     link = drift_page(name)
     if verdict is not None and verdict.kind is not None:
-        since = None if verdict.since is None else moment(verdict.since, zone)
+        since = None if verdict.since is None else moment(verdict.since, zone, False)
         is_silent = verdict.status == "no data"
         steps = words.remedy(verdict.kind, name, verdict.since, events_page(name))
         yield Condition(

@@ -57,8 +57,11 @@ class Filters:
 
 
 def _time(text: str, zone: str) -> datetime | None:
-    if not text:
-        return None
+    return local_time(text, zone) if text else None
+
+
+def local_time(text: str, zone: str) -> datetime:
+    """A time that somebody has typed; without a zone it is of this one. Raises ValueError."""
     time = datetime.fromisoformat(text)
     return time.replace(tzinfo=ZoneInfo(zone)) if time.tzinfo is None else time
 

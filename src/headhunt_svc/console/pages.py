@@ -58,10 +58,10 @@ class Pages:
     def __init__(self, sessions: Sessions) -> None:
         self._environment, self._sessions = _environment(), sessions
 
-    def show(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    def show(self, request: Request, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
         """A page. values: what the template names."""
         state: Mapping[str, Any] = request.scope["state"]
-        page = self._environment.get_template(name).render(
+        page = self._environment.get_template(template).render(
             csrf=self._sessions.token(state["cookie"]),
             author=state["author"],
             needs_key=self._sessions.needs_key,

@@ -1,6 +1,5 @@
 """Runs the console: on loopback without keys, elsewhere only with the service's keys."""
 
-import logging
 import socket
 
 import uvicorn
@@ -38,7 +37,6 @@ def serve(places: Places, events: EventSettings, settings: Settings, host: str, 
         ConfigError: the address needs keys and there are none, or it cannot be listened on; a setting is wrong.
         OutputError, UnreachableError: see EventStore.open.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     keys = CurrentKeys(settings, [host])
     with EventStore.open(events) as store:
         desk = Desk(places, store)
@@ -52,5 +50,11 @@ def serve(places: Places, events: EventSettings, settings: Settings, host: str, 
 
 def _config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
     return uvicorn.Config(
-        app, host=host, port=port, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
     )

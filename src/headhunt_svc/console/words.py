@@ -110,6 +110,8 @@ def remedy(kind: Kind, camera: str, since: datetime | None, events: str) -> tupl
         case "activity":
             return (
                 Step("Look at its events first.", link=events),
-                Step("If this is normal from now on: label some of it and fit the scorer again", "headhunt recalibrate"),
+                Step(
+                    "If this is normal from now on: label some of it and fit the scorer again", "headhunt recalibrate"
+                ),
                 Step("Then make it the normal state", rebaseline(camera, since, "normal from now on")),
             )

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headhunt_svc.serve import metrics, sites
-from headhunt_svc.web.keys import Keys
 from headhunt_svc.serve.connections import LIMITS
 from headhunt_svc.serve.logs import request_id
 from headhunt_svc.serve.problems import MEDIA_TYPE, RETRY, Problem
+from headhunt_svc.web.keys import Keys
 
 logger = logging.getLogger(__name__)
 PROBES = ("/livez", "/readyz", "/healthz")

@@ -19,11 +19,11 @@ from headhunt_svc.detector.model import fetch_model
 from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.serve import connections, logs, metrics, supervisor
 from headhunt_svc.serve.api import create_app
-from headhunt_svc.web.keys import CurrentKeys, Keys
 from headhunt_svc.serve.engine import Engine
 from headhunt_svc.serve.gate import Gate
 from headhunt_svc.serve.packaging import MODEL
 from headhunt_svc.settings import Settings
+from headhunt_svc.web.keys import CurrentKeys, Keys
 
 logger = logging.getLogger(__name__)
 app = create_app()

@@ -1,0 +1,169 @@
+"""A camera's day as a chart, and events that the detector has missed: a span that somebody marks on it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+
+from headhunt_svc.console import charts
+from headhunt_svc.console.charts import Mark
+from headhunt_svc.console.clock import Moment, moment
+from headhunt_svc.console.links import event_page
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
+from headhunt_svc.events.store import EventStore
+from headhunt_svc.names import CameraName
+from headhunt_svc.prediction_log.stretches import between, days_between, read_stretch
+from headhunt_svc.storage.store import Store
+
+MOST_BARS = 720
+MOST_EVENTS = 500  # on one chart
+_AROUND = timedelta(seconds=30)  # a segment may begin so long before the span that lies in it
+LONGEST = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A day or an hour of a camera. start, stop in UTC."""
+
+    start: datetime
+    stop: datetime
+    is_day: bool
+
+    @classmethod
+    def of(cls, text: str, zone: str) -> "Span":
+        """Of 2026-03-01 (a day) or 2026-03-01T14 (an hour), in this zone. Raises ConfigError."""
+        there = ZoneInfo(zone)
+        try:
+            is_day = len(text) <= len("2026-03-01")
+            begin = datetime.fromisoformat(text if is_day else f"{text[:13]}:00").replace(tzinfo=None)
+            end = begin + (timedelta(days=1) if is_day else timedelta(hours=1))
+            return cls(*(time.replace(tzinfo=there).astimezone(UTC) for time in (begin, end)), is_day)
+        except (ValueError, OverflowError) as exc:
+            raise ConfigError(f"{text!r} is no day such as 2026-03-01 or hour such as 2026-03-01T14") from exc
+
+    def place(self, time: datetime) -> float:
+        """Where a time is on the axis, as a share of its length."""
+        return (time - self.start) / (self.stop - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraTimeline:
+    """The chart, the first and last moment, the time a pixel-step stands for, and the neighbours' texts."""
+
+    chart: Markup
+    start: Moment
+    stop: Moment
+    n_segments: int
+    before: str
+    behind: str
+    parts: tuple[tuple[str, str], ...]
+    day: str
+
+
+def timeline(log: Store, store: EventStore, camera: str, span: Span, zone: str) -> CameraTimeline:
+    """Scores and events of a camera in a day or an hour.
+
+    Raises:
+        UnreachableError: the log or the events' database does not answer.
+    """
+    columns = ["start_s", "stop_s", "smoothed"]
+    stretch = read_stretch(log, camera, days_between(span.start, span.stop), columns)
+    table = between(stretch.table, span.start, span.stop)
+    length = (span.stop - span.start).total_seconds()
+    starts = (np.asarray(pc.cast(table["time"], pa.int64()).to_numpy()) / 1e6 - span.start.timestamp()) / length
+    lengths = np.asarray(table["stop_s"].to_numpy() - table["start_s"].to_numpy(), np.float64) / length
+    bars = charts.thinned(starts, starts + lengths, np.asarray(table["smoothed"].to_numpy(), np.float64), MOST_BARS)
+    which = EventFilter(camera=camera, since=span.start, until=span.stop)
+    marks = [
+        Mark(
+            max(span.place(event.start), 0.0),
+            min(span.place(event.stop or event.peak), 1.0),
+            "span",
+            f"{moment(event.start, zone).local}, score {event.score:.2f}",
+            event_page(event.id),
+        )
+        for event in store.list(which, limit=MOST_EVENTS)
+    ]
+    threshold = None if stretch.metadata is None else stretch.metadata.threshold
+    there = ZoneInfo(zone)
+    hours = [span.start + (span.stop - span.start) * i / 8 for i in range(9)]
+    ticks = [(i / 8, f"{time.astimezone(there):%H:%M}") for i, time in enumerate(hours)]
+    local = span.start.astimezone(there)
+    step = timedelta(days=1) if span.is_day else timedelta(hours=1)
+    form = "%Y-%m-%d" if span.is_day else "%Y-%m-%dT%H"
+    return CameraTimeline(
+        charts.scores(bars, threshold, marks, ticks, f"scores of {camera}, {len(table)} segments"),
+        moment(span.start, zone),
+        moment(span.stop, zone),
+        len(table),
+        f"{local - step:{form}}",
+        f"{local + step:{form}}",
+        tuple((f"{local:%Y-%m-%d}T{hour:02d}", f"{hour:02d}") for hour in range(24)),
+        f"{local:%Y-%m-%d}",
+    )
+
+
+def latest_day(store: EventStore, camera: str, judged: datetime | None, zone: str) -> date:
+    """The day of the last event or of the last verdict, whichever is later; today where there is neither."""
+    last = next(iter(store.list(EventFilter(camera=camera), limit=1)), None)
+    times = [time for time in (None if last is None else last.start, judged) if time is not None]
+    time = max(times, default=datetime.now(UTC))
+    if judged is not None and time == judged:
+        time -= timedelta(seconds=1)  # the end of a window is midnight in many places
+    return time.astimezone(ZoneInfo(zone)).date()
+
+
+def store_missed(
+    log: Store, store: EventStore, camera: str, times: tuple[datetime, datetime], by: str, note: str, zone: str
+) -> EventRecord:
+    """Store a span of a camera's footage as a confirmed event, with the scores that were logged there.
+
+    Raises:
+        ConfigError: the span is empty or too long, or nothing was scored there.
+        UnreachableError, OutputError: see EventStore.
+    """
+    start, stop = times
+    if not start < stop <= start + LONGEST:
+        raise ConfigError("the end must be behind the start, by an hour at most")
+    name = CameraName(camera)
+    columns = ["video", "start_s", "stop_s", "smoothed", "contributions"]
+    stretch = read_stretch(log, name, days_between(start - _AROUND, stop), columns)
+    table = between(stretch.table, start - _AROUND, stop)
+    begins = np.asarray(pc.cast(table["time"], pa.int64()).to_numpy()) / 1e6
+    lengths = np.asarray(table["stop_s"].to_numpy() - table["start_s"].to_numpy(), np.float64)
+    inside = np.flatnonzero((begins + lengths > start.timestamp()) & (begins < stop.timestamp()))
+    if stretch.metadata is None or len(inside) == 0:
+        raise ConfigError(
+            f"nothing of {name} was scored between {moment(start, zone).local} and {moment(stop, zone).local}, so "
+            "there is nothing to learn from: store a file of it with `headhunt events add`"
+        )
+    best = int(inside[np.argmax(np.asarray(table["smoothed"].to_numpy())[inside])])
+    row = {column: table[column][best].as_py() for column in ("video", "smoothed", "contributions")}
+    peak = datetime.fromtimestamp(min(max(begins[best], start.timestamp()), stop.timestamp()), UTC)
+    key = json.dumps([name, start.isoformat(), stop.isoformat(), stretch.metadata.detector_id, "marked"])
+    record = store.add(
+        NewEvent(
+            camera=name,
+            video_id=row["video"],
+            start=start,
+            stop=stop,
+            peak=peak,
+            time_basis=TimeBasis.STREAM,
+            time_zone=zone,
+            score=min(max(row["smoothed"], 0.0), 1.0),
+            threshold=stretch.metadata.threshold,
+            detector_id=stretch.metadata.detector_id,
+            contributions=tuple(row["contributions"]),
+            origin="manual",
+            key=hashlib.sha256(key.encode()).hexdigest()[:40],
+        ),
+        merge_s=None,
+    )
+    return store.mark(record.id, EventState.CONFIRMED, by, note)

@@ -26,7 +26,8 @@ def _number(value: float) -> str:
 
 def ratios(bars: Iterable[Bar], label: str) -> Markup:
     """Values over limits, with a line at 1: a bar for every window that was judged, nothing between them."""
-    under, over = [], []
+    under: list[str] = []
+    over: list[str] = []
     for bar in bars:
         x = _number(max(bar.start, 0.0) * RATIO_WIDTH)
         width = _number(max((bar.stop - max(bar.start, 0.0)) * RATIO_WIDTH, 1.0))
@@ -74,7 +75,7 @@ def scores(
         )
         parts.append(shape if mark.link is None else Markup('<a href="{}">{}</a>').format(mark.link, shape))
     steps = (
-        f"M{_number(b.start * WIDTH)} {y(b.value)}H{_number(max(b.stop, b.start + 1 / WIDTH) * WIDTH)}" for b in bars
+        f"M{_number(b.start * WIDTH)} {y(b.value)}H{_number(max(b.stop, b.start + 2 / WIDTH) * WIDTH)}" for b in bars
     )
     parts.append(Markup('<path class="score" d="{}"/>').format("".join(steps)))
     if threshold is not None:

@@ -149,10 +149,10 @@ def mark(
     by: Author,
     desk: TheDesk,
     request: Request,
-    state: Annotated[str, Form()],
+    state: Annotated[str, Form()] = "",
     note: Annotated[str | None, Form()] = None,
 ) -> Response:
-    """Say what an event was. state: `undo` for the one before; empty for a note alone."""
+    """Say what an event was. state: `undo` for the one before; without it, a note alone."""
     if state == "undo":
         before = desk.events.marks(event_id)[-2:-1]
         desk.events.mark(event_id, before[0].state if before else EventState.NEW, by, before[0].note if before else "")

@@ -44,7 +44,8 @@ class Span:
             is_day = len(text) <= len("2026-03-01")
             begin = datetime.fromisoformat(text if is_day else f"{text[:13]}:00").replace(tzinfo=None)
             end = begin + (timedelta(days=1) if is_day else timedelta(hours=1))
-            return cls(*(time.replace(tzinfo=there).astimezone(UTC) for time in (begin, end)), is_day)
+            start, stop = (time.replace(tzinfo=there).astimezone(UTC) for time in (begin, end))
+            return cls(start, stop, is_day)
         except (ValueError, OverflowError) as exc:
             raise ConfigError(f"{text!r} is no day such as 2026-03-01 or hour such as 2026-03-01T14") from exc
 
@@ -55,7 +56,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class CameraTimeline:
-    """The chart, the first and last moment, the time a pixel-step stands for, and the neighbours' texts."""
+    """before, behind: the neighbours' names. parts: hours as name, text and whether anything was scored then."""
 
     chart: Markup
     start: Moment
@@ -63,7 +64,7 @@ class CameraTimeline:
     n_segments: int
     before: str
     behind: str
-    parts: tuple[tuple[str, str], ...]
+    parts: tuple[tuple[str, str, bool], ...]
     day: str
 
 
@@ -93,9 +94,12 @@ def timeline(log: Store, store: EventStore, camera: str, span: Span, zone: str) 
     ]
     threshold = None if stretch.metadata is None else stretch.metadata.threshold
     there = ZoneInfo(zone)
-    hours = [span.start + (span.stop - span.start) * i / 8 for i in range(9)]
-    ticks = [(i / 8, f"{time.astimezone(there):%H:%M}") for i, time in enumerate(hours)]
+    n = 8 if span.is_day else 6
+    times = [span.start + (span.stop - span.start) * i / n for i in range(n + 1)]
+    ticks = [(i / n, f"{time.astimezone(there):%H:%M}") for i, time in enumerate(times)]
     local = span.start.astimezone(there)
+    quarters = np.unique(np.floor(starts * length / 900)) * 900
+    scored = {(span.start + timedelta(seconds=float(s))).astimezone(there).hour for s in quarters}
     step = timedelta(days=1) if span.is_day else timedelta(hours=1)
     form = "%Y-%m-%d" if span.is_day else "%Y-%m-%dT%H"
     return CameraTimeline(
@@ -105,7 +109,7 @@ def timeline(log: Store, store: EventStore, camera: str, span: Span, zone: str) 
         len(table),
         f"{local - step:{form}}",
         f"{local + step:{form}}",
-        tuple((f"{local:%Y-%m-%d}T{hour:02d}", f"{hour:02d}") for hour in range(24)),
+        tuple((f"{local:%Y-%m-%d}T{hour:02d}", f"{hour:02d}", hour in scored) for hour in range(24)),
         f"{local:%Y-%m-%d}",
     )
 

@@ -29,6 +29,7 @@ document.addEventListener("refreshed", () => {
   all.forEach((row) => row.classList.remove("selected"));
   const row = all.find((one) => one.dataset.row === name) ?? all[Math.min(place, all.length - 1)];
   row.classList.add("selected");
+  if (document.activeElement === document.body) row.querySelector("[data-open]")?.focus({ preventScroll: true });
   name = row.dataset.row;
 });
 

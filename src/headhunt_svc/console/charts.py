@@ -1,11 +1,12 @@
 """Charts as SVG, drawn here: attributes and classes only, as the pages' policy allows no style in the text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 from jaxtyping import Float
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 RATIO_WIDTH, RATIO_HEIGHT, MOST_RATIO = 92, 30, 2.0
 WIDTH, HEIGHT, BASE = 960, 180, 156  # of a chart of scores; BASE: where its axis of time is
@@ -24,21 +25,35 @@ def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def ratios(bars: Iterable[Bar], label: str) -> Markup:
-    """Values over limits, with a line at 1: a bar for every window that was judged, nothing between them."""
-    under: list[str] = []
-    over: list[str] = []
-    for bar in bars:
-        x = _number(max(bar.start, 0.0) * RATIO_WIDTH)
-        width = _number(max((bar.stop - max(bar.start, 0.0)) * RATIO_WIDTH, 1.0))
-        height = min(bar.value, MOST_RATIO) / MOST_RATIO * RATIO_HEIGHT
-        top = _number(RATIO_HEIGHT - height)
-        (over if bar.value > 1 else under).append(f"M{x} {RATIO_HEIGHT}V{top}h{width}V{RATIO_HEIGHT}z")
-    paths = [Markup('<path class="{}" d="{}"/>').format(name, "".join(d)) for name, d in
-             (("under", under), ("over", over)) if d]  # fmt: skip
+def ratios(columns: Sequence[tuple[float, float]], values: Sequence[float], label: str) -> Markup:
+    """Values over limits, with a line at 1: a bar for each column that has a value (NaN: none), nothing between them.
+
+    columns: from where to where each reaches, as shares of the chart's width.
+    """
+    paths: dict[str, list[str]] = {"under": [], "over": []}
+    kind, end = "", -1.0
+    for (start, stop), value in zip(columns, values, strict=True):
+        if isnan(value):
+            continue
+        now = "over" if value > 1 else "under"
+        path = paths[now]
+        if now != kind or start - end > 1e-6:  # not beside a bar of its kind
+            if kind:
+                paths[kind].append(_CLOSED)
+            path.append(f"M{start * RATIO_WIDTH:.1f} {RATIO_HEIGHT}")
+        top = RATIO_HEIGHT * (1 - min(value, MOST_RATIO) / MOST_RATIO)
+        path.append(f"V{top:.1f}H{stop * RATIO_WIDTH:.1f}")
+        kind, end = now, stop
+    if kind:
+        paths[kind].append(_CLOSED)
+    drawn = "".join(f'<path class="{name}" d="{"".join(path)}"/>' for name, path in paths.items() if path)
     return Markup(
-        '<svg class="ratios" viewBox="0 0 {} {}" role="img" aria-label="{}">{}<path class="limit" d="M0 {}h{}"/></svg>'
-    ).format(RATIO_WIDTH, RATIO_HEIGHT, label, Markup("").join(paths), RATIO_HEIGHT // 2, RATIO_WIDTH)
+        f'<svg class="ratios" viewBox="0 0 {RATIO_WIDTH} {RATIO_HEIGHT}" role="img" aria-label="{escape(label)}">{drawn}'
+        f'<path class="limit" d="M0 {RATIO_HEIGHT // 2}h{RATIO_WIDTH}"/></svg>'
+    )
+
+
+_CLOSED = f"V{RATIO_HEIGHT}z"
 
 
 @dataclass(frozen=True, slots=True)

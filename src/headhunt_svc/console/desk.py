@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
+from headhunt_svc.console.drift import SPANS, Grid, grid
 from headhunt_svc.console.fleet import Fleet
 from headhunt_svc.console.history import History
 from headhunt_svc.console.media import ByteCache
@@ -22,6 +23,7 @@ class Desk:
         self.history = History(places.verdicts)
         self.fleet = Fleet(places, self.history, events)
         self.pictures = ByteCache()
+        self._grids: dict[str, tuple[str, Grid | None]] = {}
         self._refreshed: datetime | None = None
         self._lock = Lock()
 
@@ -38,6 +40,15 @@ class Desk:
                 return
             self._refreshed = now
             self.history.refresh()
+
+    def grid(self, days: str) -> Grid | None:
+        """The charts of all cameras, drawn anew when there is a new verdict."""
+        version = self.history.version
+        drawn = self._grids.get(days)
+        if drawn is None or drawn[0] != version:
+            drawn = version, grid(self.history, SPANS[days], self.zone)
+            self._grids[days] = drawn
+        return drawn[1]
 
     def versions(self) -> Mapping[str, str]:
         """What changes when a page has to be shown anew, by subject."""

@@ -1,16 +1,17 @@
 """The drift page: value over limit, a row a camera and a column a signal; and the page of one camera's verdict."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import isnan
 
+import numpy as np
+from jaxtyping import Int
 from markupsafe import Markup
 
 from headhunt_svc.console import charts, words
-from headhunt_svc.console.charts import Bar
 from headhunt_svc.console.clock import Moment, moment
-from headhunt_svc.console.history import History, Judged, StoredVerdict
+from headhunt_svc.console.history import NAN, History, Judged, StoredVerdict
 from headhunt_svc.console.words import ALL_SIGNALS
 from headhunt_svc.monitoring.config import Kind
 from headhunt_svc.monitoring.verdicts import FLEET
@@ -60,40 +61,45 @@ def grid(history: History, span: timedelta, zone: str) -> Grid | None:
     if latest is None or not history.windows:
         return None
     start = max(latest.stop - span, history.windows[0].start)
-    windows = [w for w in history.windows if w.stop > start and w.stop <= latest.stop]
-    length = max((latest.stop - start).total_seconds(), 1.0)
-    rows = [_row(name, verdict, windows, start, length, zone) for name, verdict in latest.cameras.items()]
+    windows = [window for window in history.windows if start < window.stop <= latest.stop]
+    axis = _Axis.of(windows, start, latest.stop)
+    rows = [_row(name, verdict, windows, axis, zone) for name, verdict in latest.cameras.items()]
     rows.sort(key=lambda row: (row.kind is None, row.name != FLEET, -row.ratio, row.name))
     return Grid(tuple(rows), moment(start, zone, False), moment(latest.stop, zone, False), len(windows))
 
 
-def _row(
-    name: str, verdict: StoredVerdict, windows: Sequence[Judged], start: datetime, length: float, zone: str
-) -> Row:
-    values: list[dict[int, Bar]] = [{} for _ in ALL_SIGNALS]
-    before = start
-    for window in windows:
-        point = window.cameras.get(name)
-        # windows may overlap: a bar is what is new in its window
-        begin, before = max(before, window.start), window.stop
-        if point is None:
-            continue
-        left, right = (begin - start).total_seconds() / length, (window.stop - start).total_seconds() / length
-        step = min(int((left + right) / 2 * MOST_BARS), MOST_BARS - 1)
-        for bars, ratio in zip(values, point.ratios, strict=True):
-            if not isnan(ratio):
-                other = bars.get(step)
-                bars[step] = (
-                    Bar(left, right, ratio)
-                    if other is None
-                    else Bar(min(other.start, left), max(other.stop, right), max(other.value, ratio))
-                )
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Windows put into at most MOST_BARS columns. first: number of the first window of each column."""
+
+    first: Int[np.ndarray, " column"]
+    columns: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of(cls, windows: Sequence[Judged], start: datetime, stop: datetime) -> "_Axis":
+        """Windows may overlap: a bar is what is new in its window."""
+        length = max((stop - start).total_seconds(), 1.0)
+        ends = np.array([(window.stop - start).total_seconds() / length for window in windows])
+        begins = np.maximum([max((window.start - start).total_seconds() / length, 0.0) for window in windows], 0.0)
+        begins[1:] = np.maximum(begins[1:], ends[:-1])
+        steps = np.minimum(((begins + ends) / 2 * MOST_BARS).astype(int), MOST_BARS - 1)
+        first = np.flatnonzero(np.diff(steps, prepend=-1))
+        last = np.append(first[1:], len(windows)) - 1
+        return cls(first, tuple(zip(begins[first].tolist(), ends[last].tolist(), strict=True)))
+
+
+def _row(name: str, verdict: StoredVerdict, windows: Sequence[Judged], axis: _Axis, zone: str) -> Row:
+    points = (window.cameras.get(name) for window in windows)
+    content = b"".join(_NONE if point is None else point.ratios.tobytes() for point in points)
+    ratios = np.frombuffer(content, np.float32).reshape(len(windows), len(ALL_SIGNALS))
+    highest = np.fmax.reduceat(ratios, axis.first).T.tolist()
     cells = []
-    for signal, bars in zip(ALL_SIGNALS, values, strict=True):
+    for signal, values in zip(ALL_SIGNALS, highest, strict=True):
         stored = verdict.signals.get(signal)
         title = words.SIGNALS[signal].title
         says = "not judged" if stored is None else f"{ratio_words(stored.ratio)} its limit now"
-        cells.append(Cell(charts.ratios(bars.values(), f"{title}: {says}"), None if stored is None else stored.ratio))
+        chart = charts.ratios(axis.columns, values, f"{title}: {says}")
+        cells.append(Cell(chart, None if stored is None else stored.ratio))
     worst = verdict.worst
     return Row(
         name,
@@ -103,6 +109,9 @@ def _row(
         0.0 if worst is None else worst[1].ratio,
         tuple(cells),
     )
+
+
+_NONE = array("f", [NAN] * len(ALL_SIGNALS)).tobytes()
 
 
 def ratio_words(ratio: float) -> str:

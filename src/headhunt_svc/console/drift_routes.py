@@ -28,7 +28,7 @@ def all_cameras(request: Request, desk: TheDesk, pages: ThePages, days: str = "1
     desk.refresh()
     if days not in drift.SPANS:
         raise HTTPException(404, f"days is one of {', '.join(drift.SPANS)}")
-    grid = drift.grid(desk.history, drift.SPANS[days], desk.zone)
+    grid = desk.grid(days)
     return pages.show(
         request, "drift.html", grid=grid, days=days, spans=tuple(drift.SPANS), signals=words.ALL_SIGNALS,
         problems=desk.history.problems, page="drift",

@@ -179,6 +179,7 @@ def monitor_simulate(
     seeds: Annotated[int, typer.Option(min=1, help="With --table: how many seeds, from this one.")] = 5,
     windows: Annotated[int, typer.Option(min=1, help="With --table: undisturbed windows of a seed.")] = 30,
     runs: Annotated[int, typer.Option(min=1, help="With --table: runs of each disturbance, over all seeds.")] = 20,
+    cameras: Annotated[int, typer.Option(min=3, help="How many; those beyond three show the first one's scenes.")] = 3,
     config: DriftFile = paths.DRIFT,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
@@ -192,8 +193,8 @@ def monitor_simulate(
         print_detections(detections(pools, params, windows, runs), json)
         return
     places = Paths(str(out / "log"), out / "baselines", paths.REFERENCE, out / "verdicts", out / "workspace")
-    monitor = Monitor(places, params)
-    for day in fortnight(pools[0], places.log, places.baselines):
+    monitor = Monitor(places, params, pages=cameras <= 10)
+    for day in fortnight(pools[0], places.log, places.baselines, cameras):
         print_verdict(monitor.run(day, now=day))
 
 

@@ -275,30 +275,38 @@ TEMPLATE_FROM = 10
 FEW_BASE, FEW = range(4), range(6, 10)  # batches: fewer than for `detections`, so that the demo takes minutes
 
 
+def _source(camera_name: str) -> str:
+    """The camera whose clips a camera shows: beyond the first three, those of the first, drawn anew."""
+    return camera_name if camera_name in CAMERAS else CAMERAS[0]
+
+
 def _of_day(pool: Pool, camera_name: str, day: int) -> list[Batch]:
     first_day, change = CHANGES.get(camera_name, (1, NORMAL))
     condition = change if day >= first_day else NORMAL
-    return pool.batches(camera_name, replace(condition, template=day >= TEMPLATE_FROM), FEW)
+    return pool.batches(_source(camera_name), replace(condition, template=day >= TEMPLATE_FROM), FEW)
 
 
-def fortnight(pool: Pool, log: str, baselines: Path) -> Iterator[datetime]:
+def fortnight(pool: Pool, log: str, baselines: Path, n_cameras: int = len(CAMERAS)) -> Iterator[datetime]:
     """Write baselines, then 14 days into a log; yields the end of each day after it was logged."""
-    days = range(1, DAYS + 1)
-    base = {name: pool.batches(name, NORMAL, FEW_BASE) for name in CAMERAS}
-    pool.make([b for c in CAMERAS for b in base[c] + [b for d in days for b in _of_day(pool, c, d)]])
-    metadata = pool.metadata(base[CAMERAS[0]][0])
+    days, names = range(1, DAYS + 1), [f"camera-{i + 1}" for i in range(n_cameras)]
+    base = {name: pool.batches(_source(name), NORMAL, FEW_BASE) for name in names}
+    pool.make([b for c in names for b in base[c] + [b for d in days for b in _of_day(pool, c, d)]])
+    metadata = pool.metadata(base[names[0]][0])
     store = Baselines(baselines)
     for name, batches in base.items():
-        store.add(name, _rows(metadata, pool.clips(batches)), "simulated footage that is known to be good")
+        clips = pool.clips(batches)
+        if name not in CAMERAS:
+            clips = [restamped(clip, START, f"base-{i}", name) for i, clip in enumerate(clips)]
+        store.add(name, _rows(metadata, clips), "simulated footage that is known to be good")
     with PredictionLog(log, retention_days=36_500) as writer:
         for day in days:
             rng = np.random.default_rng([pool.seed, day])
             start = START + timedelta(days=day - 1)
-            for name in CAMERAS:
+            for name in names:
                 clips = pool.clips(_of_day(pool, name, day))
                 for number, i in enumerate(rng.choice(len(clips), A_DAY, replace=False)):
                     clip_start = start + timedelta(hours=1 + number * 22 / A_DAY)
-                    writer.put(metadata, restamped(clips[i], clip_start, f"day-{day}-{number}"))
+                    writer.put(metadata, restamped(clips[i], clip_start, f"day-{day}-{number}", name))
             writer.flush()
             yield start + timedelta(days=1)
 

@@ -61,9 +61,9 @@ def store_events(folder: Path, cameras: list[str], n: int) -> str:
             start = STOP - timedelta(days=30) * (1 - i / n)
             rows.append(
                 {
-                    "id": ids[i], "key": str(i), "camera": cameras[i % len(cameras)], "video_id": "live", "start": start,
-                    "stop": start + timedelta(seconds=9), "seen": start, "peak": start, "time_basis": "stream",
-                    "time_zone": "Europe/Berlin", "score": float(score), "threshold": 0.5, "origin": "live",
+                    "id": ids[i], "key": str(i), "camera": cameras[i % len(cameras)], "video_id": "live",
+                    "start": start, "stop": start + timedelta(seconds=9), "seen": start, "peak": start,
+                    "time_basis": "stream", "time_zone": "Europe/Berlin", "score": float(score), "threshold": 0.5, "origin": "live",
                     "detector_id": METADATA.detector_id, "contributions": [0.5] * K, "source": None, "start_s": None,
                     "description": None, "created": start, "state": "new", "note": "", "marked_by": None,
                     "marked": None, "picture": False, "clip": None, "features": False, "interrupted": False,
@@ -78,7 +78,7 @@ def store_events(folder: Path, cameras: list[str], n: int) -> str:
 
 def write_verdicts(folder: Path, cameras: list[str], days: int) -> None:
     """A verdict every hour; every tenth camera drifts."""
-    rng = np.random.default_rng(1)
+    rng, names = np.random.default_rng(1), [f"{head.layer}.{head.head}" for head in HEADS]
     for hour in range(days * 24):
         stop = STOP - timedelta(hours=days * 24 - 1 - hour)
         ratios = rng.uniform(0, 0.9, (len(cameras), len(ALL_SIGNALS)))
@@ -89,9 +89,12 @@ def write_verdicts(folder: Path, cameras: list[str], days: int) -> None:
             verdicts[name] = {
                 "camera": name, "status": "drift" if is_dark else "fine", "why": "", "baseline": "none", "probed": 500,
                 "segments": 50_000, "blocks": 250, "event_rate": 0.01, "event_interval": [0.009, 0.011],
-                "signals": {s: {"value": v, "limit": 1.0, "chance": 0.1} for s, v in zip(ALL_SIGNALS, row, strict=True)},
-                "heads": {f"{h.layer}.{h.head}": 0.3 for h in HEADS}, "unstable": {f"{h.layer}.{h.head}": 1.1 for h in HEADS},
-                "kind": "lighting" if is_dark else None, "since": (STOP - timedelta(days=9)).isoformat() if is_dark else None,
+                "signals": {
+                    s: {"value": v, "limit": 1.0, "chance": 0.1} for s, v in zip(ALL_SIGNALS, row, strict=True)
+                },
+                "heads": dict.fromkeys(names, 0.3), "unstable": dict.fromkeys(names, 1.1),
+                "kind": "lighting" if is_dark else None,
+                "since": (STOP - timedelta(days=9)).isoformat() if is_dark else None,
                 "over": ["brightness"] if is_dark else [], "remedy": None,
             }  # fmt: skip
         document = {
@@ -114,7 +117,8 @@ def day_of(camera: str, start: datetime, n: int) -> pa.Table:
         "time": times, "camera": [camera] * n, "video": ["live"] * n, "pass_id": [f"{start:%d}"] * n,
         "detector_id": [METADATA.detector_id] * n, "segment": np.arange(n), "start_s": STEP_S * np.arange(n),
         "stop_s": STEP_S * np.arange(1, n + 1), "raw": raw, "smoothed": raw, "in_event": raw > 0.5,
-        "brightness": rng.normal(0.5, 0.05, n), "sharpness": rng.normal(0.1, 0.01, n), "dropped_frames": np.zeros(n, int),
+        "brightness": rng.normal(0.5, 0.05, n), "sharpness": rng.normal(0.1, 0.01, n),
+        "dropped_frames": np.zeros(n, int),
         "layout": list(rng.normal(1, 0.3, (n, TILES)).astype(np.float32)),
         "contributions": list(rng.normal(0, 1, (n, K)).astype(np.float32)),
         "features": list(rng.normal(0, 1, (n, 4 * K)).astype(np.float32)),

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fastapi.testclient import TestClient
 
 from headhunt_svc.events.pictures import jpeg
 from headhunt_svc.events.records import TimeBasis
@@ -25,6 +26,8 @@ from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.files import write_json
 from helpers.events import new
 
+Client = Callable[..., TestClient]  # what the fixture `client` is
+BASE = "http://127.0.0.1:8600"
 STOP = datetime(2026, 3, 15, tzinfo=UTC)
 
 
@@ -124,3 +127,8 @@ def write_verdict(folder: Path, stop: datetime, cameras: list[dict[str, Any]], l
 def write_baselines(folder: Path, cameras: list[str]) -> None:
     """The active versions, without their rows."""
     write_json(folder / "monitor" / "baselines" / "active.json", dict.fromkeys(cameras, "b"))
+
+
+def token_of(page: str) -> str:
+    """What the page's forms hold."""
+    return page.split('name="csrf" content="')[1].split('"')[0]

@@ -48,8 +48,8 @@ def ratios(columns: Sequence[tuple[float, float]], values: Sequence[float], labe
         paths[kind].append(_CLOSED)
     drawn = "".join(f'<path class="{name}" d="{"".join(path)}"/>' for name, path in paths.items() if path)
     return Markup(
-        f'<svg class="ratios" viewBox="0 0 {RATIO_WIDTH} {RATIO_HEIGHT}" role="img" aria-label="{escape(label)}">{drawn}'
-        f'<path class="limit" d="M0 {RATIO_HEIGHT // 2}h{RATIO_WIDTH}"/></svg>'
+        f'<svg class="ratios" viewBox="0 0 {RATIO_WIDTH} {RATIO_HEIGHT}" role="img" aria-label="{escape(label)}">'
+        f'{drawn}<path class="limit" d="M0 {RATIO_HEIGHT // 2}h{RATIO_WIDTH}"/></svg>'
     )
 
 

@@ -117,8 +117,11 @@ def missed_event(
     zone = desk.fleet.zone_of(CameraName(camera))
     try:
         times = local_time(start, zone), local_time(stop, zone)
+    except ValueError as exc:
+        return _timeline(request, desk, pages, camera, "", f"that is no time: {exc}", (start, stop))
+    try:
         record = missed.store_missed(desk.log, desk.events, camera, times, by, note, zone)
-    except (ValueError, ConfigError) as exc:
+    except ConfigError as exc:
         return _timeline(request, desk, pages, camera, start[:10], str(exc), (start, stop))
     return RedirectResponse(f"/events/{record.id}", 303)
 

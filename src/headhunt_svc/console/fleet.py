@@ -151,8 +151,7 @@ class Fleet:
         event = open_event or next(iter(self._store.list(EventFilter(camera=name), limit=1)), None)
         conditions = [*_happening(open_event, zone), *_watching(status, zone), *_judged(name, verdict, baseline, zone)]
         conditions.sort(key=lambda condition: condition.rank)
-        if len(conditions) > 1:
-            conditions = [condition for condition in conditions if condition.rank != FINE]
+        conditions = [condition for condition in conditions if condition.rank != FINE] or conditions[-1:]
         state = None if status is None else status.state
         worst = None if verdict is None else verdict.worst
         return Row(

@@ -10,9 +10,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from headhunt_svc.events.store import EventStore
-from headhunt_svc.web.keys import Keys
 from headhunt_svc.serve.gate import Gate
 from headhunt_svc.settings import EventSettings
+from headhunt_svc.web.keys import Keys
 from helpers.events import new
 from helpers.routes import application
 

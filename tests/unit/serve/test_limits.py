@@ -32,7 +32,6 @@ from headhunt_svc.errors import UnreachableError, VideoDecodeError
 from headhunt_svc.jobs.queue import database_errors
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.serve import connections, requests, uploads
-from headhunt_svc.web.keys import Keys
 from headhunt_svc.serve.connections import LIMITS
 from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.gate import Gate
@@ -42,6 +41,7 @@ from headhunt_svc.serve.quota import Quota
 from headhunt_svc.settings import Settings
 from headhunt_svc.video.sandbox import SandboxedReader
 from headhunt_svc.video.sandbox.reader import _starter
+from headhunt_svc.web.keys import Keys
 from helpers.routes import MP4, application
 
 KEY = "k" * 20

@@ -28,7 +28,6 @@ from headhunt_svc.jobs.inputs import Allowed, expand
 from headhunt_svc.jobs.models import JobRequest
 from headhunt_svc.names import CameraName
 from headhunt_svc.notify.webhooks import check_url
-from headhunt_svc.web.keys import Keys
 from headhunt_svc.serve.engine import Video
 from headhunt_svc.serve.gate import Gate
 from headhunt_svc.serve.models import DetectOptions, SegmentFrames
@@ -37,6 +36,7 @@ from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
 from headhunt_svc.serve.requests import JSON_LIMIT_BYTES
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.types import Scorer
+from headhunt_svc.web.keys import Keys
 from helpers.routes import JOB, MP4, ScriptedEngine, ScriptedQueue, application, batch, report
 
 VIDEO = {"content-type": "video/mp4"}

@@ -4,8 +4,8 @@ import pytest
 from pydantic import SecretStr
 
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.web.keys import CurrentKeys, Keys, keys_for, required
 from headhunt_svc.settings import Settings
+from headhunt_svc.web.keys import CurrentKeys, Keys, keys_for, required
 
 ONE, TWO = "k" * 20, "another-key-of-length"
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from fastapi.testclient import TestClient
 
@@ -98,6 +99,19 @@ def store_events(folder: Path, cameras: list[str], n: int, **fields: Any) -> lis
             event = event.model_copy(update={**times, "score": 0.6 + 0.4 * i / n, **fields})
             ids.append(store.add(event, merge_s=None, picture=picture(7 * i)).id)
     return ids
+
+
+def clip(path: Path, codec: str) -> Path:
+    """Four seconds in which a square wanders."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 160, 96, "yuv420p", 5
+        for i in range(40):
+            pixels = np.full((96, 160, 3), 40, np.uint8)
+            pixels[30:60, 3 * i : 3 * i + 30] = 220
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
 
 
 def camera_verdict(name: str, kind: str | None = None, **over: float) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from helpers.consoles import (
     STOP,
     ServedConsole,
     camera_verdict,
+    clip,
     picture,
     serving_console,
     store_events,
@@ -202,6 +203,38 @@ def test_a_new_event_appears_by_itself(driver: Chrome, console: ServedConsole, f
     wait_for_text(driver, f"tr[data-event='{stored.id}']", "gate")
     assert monotonic() - started < 10
     assert driver.find_element(By.CSS_SELECTOR, "tr.selected").get_attribute("data-event") != stored.id
+
+
+def test_h264_plays_and_other_codecs_are_shown_as_pictures(
+    driver: Chrome, console: ServedConsole, folder: Path, tmp_path: Path
+) -> None:
+    with EventStore.open(EventSettings(folder=folder / "events")) as store:
+        played, shown = store.list(limit=12)[10:]
+        store.attach_clip(played.id, clip(tmp_path / "a.mp4", "libx264"))
+        store.attach_clip(shown.id, clip(tmp_path / "b.mp4", "libx265"))
+    driver.get(f"{console.url}/events/{played.id}")
+    press(driver, Keys.SPACE)
+    video = driver.find_element(By.CSS_SELECTOR, ".media video")
+    WebDriverWait(driver, 20).until(lambda d: float(video.get_property("currentTime")) > 0.5)  # type: ignore[arg-type]
+    assert video.get_property("videoWidth") == 160
+    press(driver, Keys.SPACE)
+    assert video.get_property("paused")
+    driver.get(f"{console.url}/events/{shown.id}")
+    assert "Browsers do not play hevc" in text_of(driver, ".media")
+    pictures = driver.find_elements(By.CSS_SELECTOR, ".strip img")
+    assert len(pictures) == 8
+    for one in pictures:
+        driver.execute_script("arguments[0].scrollIntoView()", one)
+        WebDriverWait(driver, 20).until(lambda d, one=one: one.get_property("naturalWidth") == 160)
+    assert complaints(driver) == []
+
+
+def test_the_process_never_loads_a_model(driver: Chrome, console: ServedConsole) -> None:
+    for path in PAGES:
+        driver.get(console.url + path)
+    libraries = Path(f"/proc/{console.process.pid}/maps").read_text()
+    assert "pyarrow" in libraries  # it has read the log
+    assert "libtorch" not in libraries
 
 
 def test_a_missed_event_is_marked_on_the_timeline(driver: Chrome, console: ServedConsole, folder: Path) -> None:

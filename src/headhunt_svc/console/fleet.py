@@ -74,7 +74,12 @@ class Overview:
 
     def count(self, rank: int) -> int:
         """How many cameras have this as their worst condition."""
-        return sum(row.worst.rank == rank for row in self.rows)
+        return sum(row.worst.rank == rank for row in self.rows if row.name != FLEET)
+
+    @property
+    def together(self) -> Row | None:
+        """The row of all cameras together, where they drift together."""
+        return next((row for row in self.rows if row.name == FLEET), None)
 
 
 class Fleet:
@@ -128,7 +133,7 @@ class Fleet:
             rows.append(self._row(name, status, going_on.get(name), baselines.get(name)))
         if fleet := self._history.of(FLEET):
             rows += self._fleet_rows(fleet)
-        rows.sort(key=lambda row: (row.worst.rank, -(row.ratio or 0.0), row.name))
+        rows.sort(key=lambda row: (row.worst.rank, row.name != FLEET, -(row.ratio or 0.0), row.name))
         latest = self._history.latest
         return Overview(
             tuple(rows),

@@ -63,9 +63,9 @@ def store_events(folder: Path, cameras: list[str], n: int) -> str:
                 {
                     "id": ids[i], "key": str(i), "camera": cameras[i % len(cameras)], "video_id": "live",
                     "start": start, "stop": start + timedelta(seconds=9), "seen": start, "peak": start,
-                    "time_basis": "stream", "time_zone": "Europe/Berlin", "score": float(score), "threshold": 0.5, "origin": "live",
-                    "detector_id": METADATA.detector_id, "contributions": [0.5] * K, "source": None, "start_s": None,
-                    "description": None, "created": start, "state": "new", "note": "", "marked_by": None,
+                    "time_basis": "stream", "time_zone": "Europe/Berlin", "score": float(score), "threshold": 0.5,
+                    "detector_id": METADATA.detector_id, "contributions": [0.5] * K, "origin": "live", "source": None,
+                    "start_s": None, "description": None, "created": start, "state": "new", "note": "", "marked_by": None,
                     "marked": None, "picture": False, "clip": None, "features": False, "interrupted": False,
                     "media_bytes": 0,
                 }

@@ -75,6 +75,7 @@ def files_behind(module: str) -> set[Path]:
         ("jobs.isolated", "ray"),
         ("monitoring.run", "monitoring"),
         ("cameras.watch", "watch"),
+        ("console.server", "console"),
     ],
 )
 def test_a_part_imports_what_its_extra_installs(part: str, extra: str | None) -> None:

@@ -65,8 +65,9 @@ def store_events(folder: Path, cameras: list[str], n: int) -> str:
                     "start": start, "stop": start + timedelta(seconds=9), "seen": start, "peak": start,
                     "time_basis": "stream", "time_zone": "Europe/Berlin", "score": float(score), "threshold": 0.5,
                     "detector_id": METADATA.detector_id, "contributions": [0.5] * K, "origin": "live", "source": None,
-                    "start_s": None, "description": None, "created": start, "state": "new", "note": "", "marked_by": None,
-                    "marked": None, "picture": False, "clip": None, "features": False, "interrupted": False,
+                    "start_s": None, "description": None, "created": start, "state": "new", "note": "",
+                    "marked_by": None, "marked": None, "picture": False, "clip": None, "features": False,
+                    "interrupted": False,
                     "media_bytes": 0,
                 }
             )  # fmt: skip

@@ -9,8 +9,10 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -30,6 +32,10 @@ from headhunt_svc.types import FrameSpan, VideoRecord
 from helpers.forked import Commands
 from helpers.server import Server, serving
 from helpers.tools import needs_postgresql
+
+if TYPE_CHECKING:
+    from headhunt_svc.console.desk import Desk
+    from helpers.consoles import Client
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.register_profile("fuzz", deadline=None, max_examples=20_000)
@@ -257,3 +263,39 @@ def scored_video(
     record = VideoRecord(name, Path(name), n, fps, "test", label or ("fall" if spans else "normal"), spans)
     pieces = tuple(FrameSpan(i * length, (i + 1) * length) for i in range(len(scores)))
     return ScoredVideo(record, pieces, np.array(scores, np.float64))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> "Iterator[Desk]":
+    """What a console reads from, in the test's folder."""
+    from headhunt_svc.console.desk import Desk
+    from headhunt_svc.console.places import Places
+    from headhunt_svc.events.store import EventStore
+    from headhunt_svc.settings import EventSettings
+
+    folder = tmp_path
+    places = Places(
+        folder / "cameras.yaml", folder / "states", folder / "monitor", str(folder / "log"), folder / "none"
+    )
+    with EventStore.open(EventSettings(folder=tmp_path / "events", time_zone="Europe/Berlin")) as store:
+        yield Desk(places, store)
+
+
+@pytest.fixture
+def desk_client(desk: "Desk") -> "Iterator[Client]":
+    """Makes clients of a console without a server; keys: by name, none where nobody needs one."""
+    from fastapi.testclient import TestClient
+
+    from headhunt_svc.console.app import create_app
+    from headhunt_svc.web.keys import Keys
+    from helpers.consoles import BASE
+
+    with ExitStack() as stack:
+
+        def make(keys: dict[str, str] | None = None) -> TestClient:
+            known = None if keys is None else Keys(keys.items())
+            app = create_app(desk, lambda: known)
+            browser = TestClient(app, base_url=BASE, follow_redirects=False, headers={"accept": "text/html"})
+            return stack.enter_context(browser)
+
+        yield make

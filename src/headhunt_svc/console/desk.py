@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 
 from headhunt_svc.console.drift import SPANS, Grid, grid
-from headhunt_svc.console.fleet import Fleet
+from headhunt_svc.console.fleet import Fleet, Overview
 from headhunt_svc.console.history import History
 from headhunt_svc.console.media import ByteCache
 from headhunt_svc.console.places import Places
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.storage.store import Store
+
+AGE = timedelta(seconds=1)  # of what is shown without looking again
 
 
 class Desk:
@@ -25,7 +27,8 @@ class Desk:
         self.pictures = ByteCache()
         self._grids: dict[str, tuple[str, Grid | None]] = {}
         self._refreshed: datetime | None = None
-        self._lock = Lock()
+        self._overview: tuple[datetime, Overview] | None = None
+        self._lock, self._looking = Lock(), Lock()
 
     @property
     def zone(self) -> str:
@@ -36,10 +39,18 @@ class Desk:
         """Read verdicts that are new; at most once a second, however many pages are asked for."""
         now = datetime.now(UTC)
         with self._lock:
-            if self._refreshed is not None and timedelta(0) <= now - self._refreshed < timedelta(seconds=1):
+            if self._refreshed is not None and timedelta(0) <= now - self._refreshed < AGE:
                 return
             self._refreshed = now
             self.history.refresh()
+
+    def overview(self) -> Overview:
+        """How all cameras are; looked at once a second, however many pages are asked for."""
+        now = datetime.now(UTC)
+        with self._looking:
+            if self._overview is None or not timedelta(0) <= now - self._overview[0] < AGE:
+                self._overview = now, self.fleet.overview(now)
+            return self._overview[1]
 
     def grid(self, days: str) -> Grid | None:
         """The charts of all cameras, drawn anew when there is a new verdict."""
@@ -55,6 +66,6 @@ class Desk:
         self.refresh()
         now = datetime.now(UTC)
         events = self.events.version(now - timedelta(days=1))
-        overview = self.fleet.overview(now)
+        overview = self.overview()
         status = " ".join(f"{row.name}:{','.join(c.word for c in row.conditions)}" for row in overview.rows)
         return {"events": events, "drift": self.history.version, "status": f"{status} {events} {self.history.version}"}

@@ -49,10 +49,11 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Scores around an event. source: where they come from, in words."""
+    """Scores around an event. source: where they come from, in words. heads: of the detector, where that is known."""
 
     chart: Markup
     source: str
+    heads: tuple[HeadRef, ...] | None = None
 
 
 def clip_of(path: Path | None) -> Clip | None:
@@ -106,7 +107,8 @@ def timeline(log: Store, event: EventRecord, features: EventFeatures | None, zon
     beside = timedelta(seconds=max(LEAST_BESIDE_S, (stop - event.start).total_seconds() / 2))
     first, last = event.start - beside, stop + beside
     days = {*days_between(first, last), event.created.date()}
-    logged = _logged(read_stretch(log, event.camera, sorted(days), _COLUMNS), event, first, last)
+    stretch = read_stretch(log, event.camera, sorted(days), _COLUMNS)
+    logged = _logged(stretch, event, first, last)
     length = (last - first).total_seconds()
     if logged is not None:
         starts, stops, values = logged
@@ -128,7 +130,9 @@ def timeline(log: Store, event: EventRecord, features: EventFeatures | None, zon
         (1.0, f"{duration(beside.total_seconds())} behind"),
     ]
     label = f"score over time, threshold {event.threshold:.2f}, peak {event.score:.2f}"
-    return Timeline(charts.scores(bars, event.threshold, marks, ticks, label), source)
+    metadata = stretch.metadata
+    heads = metadata.heads if metadata is not None and metadata.detector_id == event.detector_id else None
+    return Timeline(charts.scores(bars, event.threshold, marks, ticks, label), source, heads)
 
 
 _COLUMNS = ("video", "pass_id", "start_s", "stop_s", "smoothed")

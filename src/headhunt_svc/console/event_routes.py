@@ -132,14 +132,18 @@ def event(event_id: str, request: Request, desk: TheDesk, pages: ThePages) -> Re
     record = desk.events.get(event_id)
     features = event_page.features_of(desk.events, record)
     clip = event_page.clip_of(desk.events.clip(event_id))
+    timeline = event_page.timeline(desk.log, record, features, record.time_zone)
+    logged = None if timeline is None else timeline.heads
+    older = next(iter(desk.events.list(after=record.cursor, limit=1)), None)
     return pages.show(
         request,
         "event.html",
         event=record,
         length=length_of(record.start, record.stop),
         marks=desk.events.marks(event_id),
-        heads=event_page.heads_of(record, None if features is None else features.heads),
-        timeline=event_page.timeline(desk.log, record, features, record.time_zone),
+        heads=event_page.heads_of(record, logged if features is None else features.heads),
+        timeline=timeline,
+        older=older,
         clip=clip,
         strip=range(media.STRIP),
         page="events",

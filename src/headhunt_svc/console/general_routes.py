@@ -1,8 +1,9 @@
 """Routes of the first page, of sessions, and of live updates."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -14,10 +15,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from headhunt_svc.console.event_routes import TheDesk, ThePages
 from headhunt_svc.console.guard import cookie_header
 from headhunt_svc.console.live import Live, TooManyPagesError
-from headhunt_svc.console.sessions import Sessions, TooManyFailedError
+from headhunt_svc.console.sessions import Sessions
 
+logger = logging.getLogger(__name__)
 router = APIRouter()
 PING_S = 15
+WRONG_KEY_S = 0.5  # before the answer
 _NO_KEY = "No key is this one. Keys are those of the service (HEADHUNT_API_KEYS); type what stands behind name:"
 
 
@@ -34,8 +37,7 @@ TheSessions = Annotated[Sessions, Depends(sessions_of)]
 def status(request: Request, desk: TheDesk, pages: ThePages) -> Response:
     """How all cameras are."""
     desk.refresh()
-    overview = desk.fleet.overview(datetime.now(UTC))
-    return pages.show(request, "status.html", overview=overview, page="status")
+    return pages.show(request, "status.html", overview=desk.overview(), page="status")
 
 
 @router.get("/livez")
@@ -63,11 +65,10 @@ async def log_in(request: Request, pages: ThePages, sessions: TheSessions) -> Re
 
     if not sessions.is_token(request.scope["state"]["cookie"], str(form.get("csrf", ""))):
         return again(403, "This page was open for too long: type the key again.")
-    try:
-        cookie = sessions.log_in(key)
-    except TooManyFailedError:
-        return again(429, "Too many wrong keys were typed: wait a minute.")
+    cookie = sessions.log_in(key)
     if cookie is None:
+        logger.warning("somebody at %s has typed a wrong key", request.client.host if request.client else "-")
+        await asyncio.sleep(WRONG_KEY_S)
         return again(403, _NO_KEY)
     return RedirectResponse(target, 303, {"set-cookie": cookie_header(request, cookie)})
 

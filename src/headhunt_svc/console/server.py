@@ -15,6 +15,7 @@ from headhunt_svc.settings import EventSettings, Settings
 from headhunt_svc.web.keys import CurrentKeys
 
 GRACE_S = 3
+MOST_CONNECTIONS = 512
 
 
 class _Server(uvicorn.Server):

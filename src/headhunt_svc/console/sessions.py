@@ -13,7 +13,6 @@ from headhunt_svc.web.keys import Keys, digest_of
 COOKIE = "headhunt_console"
 HOURS = 12  # then somebody types the key again
 MOST = 1000  # sessions; beyond, the oldest ends
-MOST_FAILED, FAILED_S = 10, 60.0  # wrong keys of all clients together, after which nobody may try for so long
 LOCAL = "local"  # who changes something where no keys are needed: somebody on this machine
 
 
@@ -21,10 +20,6 @@ LOCAL = "local"  # who changes something where no keys are needed: somebody on t
 class _Session:
     key: bytes
     ends: float
-
-
-class TooManyFailedError(Exception):
-    """Too many wrong keys were typed."""
 
 
 class Sessions:
@@ -35,7 +30,6 @@ class Sessions:
         self._keys, self._clock = keys, clock
         self._secret = secrets.token_bytes(32)
         self._sessions: dict[bytes, _Session] = {}
-        self._failed: list[float] = []
         self._lock = Lock()
 
     @property
@@ -66,16 +60,12 @@ class Sessions:
         return cookie is not None and hmac.compare_digest(self.token(cookie).encode(), token.encode())
 
     def log_in(self, key: str) -> str | None:
-        """The cookie of a new session; None if no key is this one. Raises TooManyFailedError."""
+        """The cookie of a new session; None if no key is this one."""
         keys, now = self._keys(), self._clock()
         digest = digest_of(key.strip())
+        if keys is None or keys.name_of_digest(digest) is None:
+            return None
         with self._lock:
-            self._failed = [time for time in self._failed if time > now - FAILED_S]
-            if len(self._failed) >= MOST_FAILED:
-                raise TooManyFailedError
-            if keys is None or keys.name_of_digest(digest) is None:
-                self._failed.append(now)
-                return None
             self._sessions = {name: session for name, session in self._sessions.items() if session.ends > now}
             while len(self._sessions) >= MOST:
                 del self._sessions[next(iter(self._sessions))]

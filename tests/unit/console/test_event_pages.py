@@ -19,11 +19,11 @@ def ids_of(page: str) -> list[str]:
     return [part.split('"')[0] for part in page.split('data-event="')[1:]]
 
 
-def test_filters_of_the_list(desk: Desk, client: Client) -> None:
+def test_filters_of_the_list(desk: Desk, desk_client: Client) -> None:
     yard = desk.events.add(new(camera="yard", score=0.6), merge_s=None)
     dock = desk.events.add(new(camera="dock", key="d", score=0.9, start=3600, stop=3610), merge_s=None)
     desk.events.mark(dock.id, EventState.CONFIRMED, "anna")
-    console = client()
+    console = desk_client()
     for query, expected in {
         "": [dock.id, yard.id], "camera=yard": [yard.id], "state=confirmed": [dock.id], "min_score=0,8": [dock.id],
         "since=2026-03-01T13:30": [dock.id],  # of Berlin: 12:30 UTC
@@ -32,10 +32,10 @@ def test_filters_of_the_list(desk: Desk, client: Client) -> None:
         assert ids_of(console.get(f"/events?{query}").text) == expected, query
 
 
-def test_the_list_goes_on(desk: Desk, client: Client) -> None:
+def test_the_list_goes_on(desk: Desk, desk_client: Client) -> None:
     for i in range(120):
         desk.events.add(new(start=60 * i, stop=60 * i + 5), merge_s=None)
-    console, address, shown = client(), "/events?camera=yard", []
+    console, address, shown = desk_client(), "/events?camera=yard", []
     while address:
         page = console.get(address).text
         shown += ids_of(page)
@@ -45,8 +45,8 @@ def test_the_list_goes_on(desk: Desk, client: Client) -> None:
     assert len(shown) == len(set(shown)) == 120
 
 
-def test_undo_restores_state_and_note(desk: Desk, client: Client) -> None:
-    event, console = desk.events.add(new(), merge_s=None), client()
+def test_undo_restores_state_and_note(desk: Desk, desk_client: Client) -> None:
+    event, console = desk.events.add(new(), merge_s=None), desk_client()
     token = token_of(console.get("/events").text)
     for fields in (
         {"state": "confirmed", "note": "a fall"},
@@ -59,8 +59,8 @@ def test_undo_restores_state_and_note(desk: Desk, client: Client) -> None:
     assert len(desk.events.marks(event.id)) == 3  # an undoing is on the record, too
 
 
-def test_a_note_that_is_too_long_is_refused_by_name(desk: Desk, client: Client) -> None:
-    event, console = desk.events.add(new(), merge_s=None), client()
+def test_a_note_that_is_too_long_is_refused_by_name(desk: Desk, desk_client: Client) -> None:
+    event, console = desk.events.add(new(), merge_s=None), desk_client()
     token = token_of(console.get("/events").text)
     answer = console.post(f"/events/{event.id}/mark", data={"note": "x" * 4001, "csrf": token})
     assert (answer.status_code, "at most 4000 characters" in answer.text) == (400, True)
@@ -97,10 +97,10 @@ def test_heads_in_words(desk: Desk) -> None:
     ]
 
 
-def test_a_missed_event_has_the_scores_of_the_log(desk: Desk, tmp_path: Path, client: Client) -> None:
+def test_a_missed_event_has_the_scores_of_the_log(desk: Desk, tmp_path: Path, desk_client: Client) -> None:
     raw = np.linspace(0, 0.99, 100)
     write(str(tmp_path / "log"), rows(100, "yard", "a.mp4", START, raw=raw, smoothed=raw))
-    console = client()
+    console = desk_client()
     token = token_of(console.get("/events/timeline?camera=yard&day=2026-03-01").text)
     fields = {"camera": "yard", "note": "a fall", "csrf": token}
     # START is midnight UTC, one o'clock in Berlin
@@ -136,10 +136,10 @@ def test_pictures_are_kept_within_a_size() -> None:
     assert len(made) == 5
 
 
-def test_thumbnails_and_damaged_pictures(desk: Desk, client: Client) -> None:
+def test_thumbnails_and_damaged_pictures(desk: Desk, desk_client: Client) -> None:
     good = desk.events.add(new(), merge_s=None, picture=picture(9))
     bad = desk.events.add(new(key="b", start=99, stop=100), merge_s=None, picture=b"\xff\xd8 no picture")
-    console = client()
+    console = desk_client()
     answer = console.get(f"/events/{good.id}/thumbnail")
     assert answer.headers["content-type"] == "image/jpeg"
     assert answer.content.startswith(b"\xff\xd8")

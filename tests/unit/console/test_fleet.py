@@ -79,7 +79,7 @@ def test_all_cameras_together_have_a_row_only_if_they_drift(desk: Desk, tmp_path
 
 
 def test_a_file_of_cameras_that_is_wrong_is_named_and_the_one_before_counts(
-    desk: Desk, tmp_path: Path, client: Client
+    desk: Desk, tmp_path: Path, desk_client: Client
 ) -> None:
     cameras_file(tmp_path, "yard")
     assert words_of(desk)["yard"] == ["never watched", "no baseline"]
@@ -87,7 +87,7 @@ def test_a_file_of_cameras_that_is_wrong_is_named_and_the_one_before_counts(
     overview = desk.fleet.overview(NOW)
     assert [row.name for row in overview.rows] == ["yard"]
     assert len(overview.problems) == 1
-    assert "yard.source" in client().get("/").text
+    assert "yard.source" in desk_client().get("/").text
 
 
 @pytest.mark.parametrize("kind", REMEDY)

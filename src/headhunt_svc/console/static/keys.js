@@ -41,8 +41,10 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
   if (event.key === "?") document.getElementById("help").showModal();
   else if (PAGES[event.key]) location.assign(PAGES[event.key]);
-  else if (event.key === "j" || event.key === "ArrowDown") step(1);
-  else if (event.key === "k" || event.key === "ArrowUp") step(-1);
+  else if (rows().length && (event.key === "j" || event.key === "ArrowDown")) step(1);
+  else if (rows().length && (event.key === "k" || event.key === "ArrowUp")) step(-1);
+  else if (event.key === "j") document.querySelector("main a[rel=next]")?.click();
+  else if (event.key === "k") history.back();
   else if (event.key === "Enter" && event.target === document.body) selected()?.querySelector("[data-open]")?.click();
   else return;
   name = selected()?.dataset.row;

@@ -6,6 +6,7 @@ Events are those that the simulation's log has; their pictures and clips are ren
 """
 
 import argparse
+import io
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
 from headhunt_svc.demo.corpus import write_mp4
 from headhunt_svc.demo.rendering import render
@@ -131,7 +133,8 @@ def main() -> None:
                     driver.get(console.url + path)
                     time.sleep(1)  # pictures and the stream of updates
                     target = args.out / f"console-{page}{'' if cameras == 3 else f'-{cameras}'}.png"
-                    driver.save_screenshot(str(target))
+                    image = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+                    image.quantize(128).save(target, optimize=True)
                     print(target)
 
 

@@ -35,15 +35,15 @@ class Live:
         """Look until cancelled; what cannot be read now is looked at again."""
         while True:
             if self.open:
-                try:
-                    versions = await asyncio.to_thread(self._look)
-                except HeadHuntError as exc:
-                    logger.warning("live updates wait: %s", exc)
-                else:
-                    self._tell(versions)
+                await self._look_now()
             await asyncio.sleep(self._every_s)
 
-    def _tell(self, versions: Mapping[str, str]) -> None:
+    async def _look_now(self) -> None:
+        try:
+            versions = await asyncio.to_thread(self._look)
+        except HeadHuntError as exc:
+            logger.warning("live updates wait: %s", exc)
+            return
         if versions != self._versions:
             self._versions = versions
             self._changed.set()
@@ -60,6 +60,7 @@ class Live:
             raise TooManyPagesError
         self.open += 1
         try:
+            await self._look_now()
             seen = self._versions
             while not self.is_ending:
                 changed = self._changed

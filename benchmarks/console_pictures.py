@@ -124,7 +124,6 @@ def main() -> None:
                     "events": "/events",
                     "event": f"/events/{event}",
                     "alarm": "/drift/camera?camera=camera-2",
-                    "timeline": "/events/timeline?camera=camera-3&day=2026-03-14",
                 }
             options = ("--monitor", str(monitor), "--log", str(monitor / "log"))
             with serving_console(folder, *options) as console, browser(folder / "profile") as driver:

@@ -16,6 +16,7 @@ from headhunt_svc.console.event_routes import TheDesk, ThePages
 from headhunt_svc.console.history import StoredRun
 from headhunt_svc.console.links import events_page
 from headhunt_svc.events.records import EventFilter, EventRecord
+from headhunt_svc.monitoring.run import PAGE
 from headhunt_svc.monitoring.verdicts import FLEET
 
 router = APIRouter(prefix="/drift")
@@ -71,6 +72,7 @@ def camera(
         before=_pictures(desk, name, compared.start, compared.stop) if compared is not None else [],
         after=_pictures(desk, name, run.start, run.stop) if name != FLEET else [],
         around=_around(desk, run),
+        archived=_archived(desk, run),
         is_fleet=name == FLEET,
         page="drift",
     )
@@ -92,3 +94,10 @@ def _around(desk: Desk, run: StoredRun) -> tuple[str | None, str | None]:
         return None, None
     earlier = windows[index - 1].folder if index else None
     return earlier, windows[index + 1].folder if index + 1 < len(windows) else None
+
+
+def _archived(desk: Desk, run: StoredRun) -> str | None:
+    """Evidently's page of a window, if it was written."""
+    folder = next((window.folder for window in desk.history.windows if window.stop == run.stop), None)
+    path = None if folder is None else desk.places.verdicts / folder / PAGE
+    return str(path) if path is not None and path.is_file() else None

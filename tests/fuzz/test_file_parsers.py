@@ -44,7 +44,6 @@ from headhunt_svc.monitoring.run import VERDICT, Monitor, Paths
 from headhunt_svc.params import ExportParams, load_params
 from headhunt_svc.prediction_log.windows import WindowQuery, read_window, sample_of
 from headhunt_svc.serve import api
-from headhunt_svc.web.keys import Keys
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.audit import audited
 from headhunt_svc.storage.files import read_json, text_id
@@ -53,6 +52,7 @@ from headhunt_svc.storage.tables import open_parquet, parquet_bytes
 from headhunt_svc.storage.tensors import CHECKSUM, load_facts, load_tensors, save_tensors, tensor_bytes
 from headhunt_svc.types import FrameSpan, HeadRef, Segment
 from headhunt_svc.video.source import VideoState
+from headhunt_svc.web.keys import Keys
 from helpers.exports import Labelled, cvat_project, label_studio_task, timeline
 from helpers.log_rows import METADATA, START, rows
 from helpers.reports import REPORT

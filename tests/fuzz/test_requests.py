@@ -13,11 +13,11 @@ from headhunt_svc.errors import HeadHuntError
 from headhunt_svc.jobs.inputs import expand, within
 from headhunt_svc.jobs.models import JobRequest
 from headhunt_svc.names import CameraName, VideoId, escape, is_uri, path_of, printable, unescape
-from headhunt_svc.web.keys import Keys
 from headhunt_svc.serve.client import Client
 from headhunt_svc.serve.models import DetectByUri, DetectOptions, SegmentFrames
 from headhunt_svc.serve.problems import Problem, parsed
 from headhunt_svc.serve.uploads import looks_like_video, receive_video
+from headhunt_svc.web.keys import Keys
 
 few = settings(
     max_examples=settings.default.max_examples // 2 if settings.default else 50, suppress_health_check=list(HealthCheck)

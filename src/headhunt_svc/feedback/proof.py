@@ -1,0 +1,150 @@
+"""The proof of a recalibrated bundle, proof.json beside its bundle.json: what it changes, measured, and a verdict.
+
+Everything is before and after: `from_detector_id` and `detector_id`.
+"""
+
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.events.records import EventState, Utc
+from headhunt_svc.sections import first_problem
+from headhunt_svc.storage.files import read_json, write_json
+
+PROOF_FILE = "proof.json"
+
+
+class Verdict(StrEnum):
+    """The proof in a word."""
+
+    BETTER = "better"
+    SAME = "not distinguishable"
+    WORSE = "worse"
+    TOO_FEW = "too few marks"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Change(_Model):
+    """A figure before and after; low, high: 95 % interval of the difference over resamples of videos, the same ones."""
+
+    before: float
+    after: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def difference(self) -> float:
+        """After minus before."""
+        return self.after - self.before
+
+
+class TestSplit(_Model):
+    """The project's test videos, scored as if they were of this camera: frame ROC-AUC and AP, and the AUC by kind.
+
+    camera: None: every camera without marks, by the scorer that they share. is_worse: did AUC or AP fall by more than
+    `bound`?
+    """
+
+    __test__ = False  # no test of pytest
+
+    camera: str | None
+    videos: int
+    bound: float
+    roc_auc: Change
+    average_precision: Change
+    kinds: dict[str, Change]
+    is_worse: bool
+
+
+class HeldOutDay(_Model):
+    """Marks of one day, judged by a correction that was learnt from the marks of all other days.
+
+    Of `segments` marked ones so many were, and are, above the threshold (single segments, not smoothed).
+    anomalous: marked as confirmed or missed; else as a false alarm.
+    """
+
+    camera: str
+    day: date
+    anomalous: bool
+    events: int
+    segments: int
+    above_before: int
+    above_after: int
+
+
+class DayEvents(_Model):
+    """Events that one camera had on a day, and would have had: replayed from the features in the prediction log."""
+
+    camera: str
+    day: date
+    hours: float
+    before: int
+    after: int
+
+
+class Flip(_Model):
+    """A marked event that alarms before and not after, or the other way round. picture: the file, where there is one.
+
+    peak_before, peak_after: its highest raw score.
+    """
+
+    event_id: str
+    camera: str
+    state: EventState
+    start: Utc
+    peak_before: float
+    peak_after: float
+    alarms_before: bool
+    alarms_after: bool
+    picture: str | None = None
+
+
+class Proof(_Model):
+    """What a recalibrated bundle changes.
+
+    sentences: the verdict in words. more_marks: how many more marks are needed, where there are too few.
+    no_test, no_days: why there are no test videos, or no days, to compare. outvoted: events whose marks the rest
+    contradicts.
+    """
+
+    schema_version: int = Field(1, ge=1, le=1)
+    detector_id: str
+    from_detector_id: str
+    marks_sha256: str
+    marks: int
+    verdict: Verdict
+    sentences: tuple[str, ...]
+    more_marks: int | None = None
+    test: tuple[TestSplit, ...] = ()
+    no_test: str | None = None
+    held_out: tuple[HeldOutDay, ...] = ()
+    days: tuple[DayEvents, ...] = ()
+    no_days: str | None = None
+    flips: tuple[Flip, ...] = ()
+    outvoted: tuple[str, ...] = ()
+
+
+def save_proof(folder: Path, proof: Proof) -> None:
+    """Write proof.json into the folder of a bundle. Raises OutputError."""
+    write_json(folder / PROOF_FILE, proof.model_dump(mode="json"))
+
+
+def load_proof(folder: Path) -> Proof | None:
+    """The proof in the folder of a bundle; None where there is none.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    path = folder / PROOF_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Proof.model_validate(read_json(path, "headhunt recalibrate --from-events"))
+    except ValidationError as exc:
+        raise ArtifactError(f"{path}: {first_problem(exc)}: run `headhunt recalibrate --from-events` again") from exc

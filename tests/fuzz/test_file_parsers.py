@@ -27,10 +27,11 @@ from headhunt_svc.data.datasets import load_index, load_records, read_annotation
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.data.labels import read_labels
 from headhunt_svc.data.score_files import load_scores, match_scores
-from headhunt_svc.detector.bundle import load_bundle, load_golden, load_operating_points, load_selection
+from headhunt_svc.detector.bundle import load_bundle, load_golden, load_operating_points
 from headhunt_svc.detector.cameras import StoredCamera, camera_file, load_camera
 from headhunt_svc.detector.cautions import domain_of
 from headhunt_svc.detector.deployments import Deployed
+from headhunt_svc.detector.heads_file import load_selection
 from headhunt_svc.detector.report import load_report
 from headhunt_svc.detector.scorer_file import load_scorer
 from headhunt_svc.errors import HeadHuntError

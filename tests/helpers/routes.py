@@ -72,7 +72,13 @@ class ScriptedEngine(Engine):
         self.admitted_now = 0
         bundle, scorer = load_bundle(BUNDLE)
         self._detector = SimpleNamespace(
-            bundle=bundle, scorer=scorer, detector_id=bundle.detector_id, code="1", describes=False, normality=None
+            bundle=bundle,
+            scorer=scorer,
+            detector_id=bundle.detector_id,
+            code="1",
+            describes=False,
+            normality=None,
+            correction=None,
         )
         self._detector.at = lambda camera: self._detector
 

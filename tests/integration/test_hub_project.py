@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from conftest import HEADHUNT, ROOT, write_video
-from headhunt_svc.detector.bundle import load_bundle, load_selection
+from headhunt_svc.detector.bundle import load_bundle
+from headhunt_svc.detector.heads_file import load_selection
 from headhunt_svc.model.identity import read_lock
 from helpers.forked import Commands
 from helpers.hub import Hub, files_of, serving_hub

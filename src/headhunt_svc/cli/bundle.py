@@ -90,9 +90,14 @@ def recalibrate(
     values, cameras = load_params(params), check_bundle(bundle).cameras
     print_calibration(run(values, labels, paths.INDEX, paths.LABELS, paths.FEATURES, bundle, out), values.fit)
     print_bundle(out, paths.METRICS)
-    if cameras and not check_bundle(out).cameras:
+    if marked := sorted(name for name, camera in (cameras or {}).items() if camera.marks):
         note(
-            f"the cameras {', '.join(sorted(cameras))} are left out: the new scorer has no distance to normal "
+            f"the weights of {', '.join(marked)} from marks are left out, as they are relative to the scorer before: "
+            "run `headhunt recalibrate --from-events` on the new bundle"
+        )
+    if any(camera.segments for camera in (cameras or {}).values()) and not check_bundle(out).cameras:
+        note(
+            f"the cameras {', '.join(sorted(cameras or {}))} are left out: the new scorer has no distance to normal "
             f"(fit.scorer: {values.fit.scorer}{'' if values.fit.scorer == 'logistic' else ', weight 0 was chosen'})"
         )
 
@@ -168,10 +173,11 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
     if bundle.confidence is not None:
         lines.append(("choice of heads", bundle.confidence.words))
     for step in bundle.data.get("recalibrated", []):
-        text = f"{step['labels']} labels ({step['labels_sha256']}), from detector {step['from']}"
+        what = "labels" if "labels" in step else "marks"
+        text = f"{step[what]} {what} ({step[f'{what}_sha256']}), from detector {step['from']}"
         lines.append(("recalibrated", text))
     for name, camera in (bundle.cameras or {}).items():
-        lines.append((f"normality {name}", _normality(folder, name, camera)))
+        lines += [(f"{what} {name}", text) for what, text in _camera_lines(folder, name, camera)]
     lines += [*_point_lines(bundle), *_test_lines(bundle, metrics_file)]
     lines += [("caution", caution) for caution in bundle.cautions]
     console, width = Console(highlight=False, soft_wrap=True), max(len(key) for key, _ in lines) + 2
@@ -179,13 +185,17 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
         console.print(f"[bold]{safe(key):{width}}[/bold]{safe(value)}")
 
 
-def _normality(folder: Path, name: str, camera: StoredCamera) -> str:
-    """What a camera's normality is of, or why its file cannot be used."""
+def _camera_lines(folder: Path, name: str, camera: StoredCamera) -> Iterator[tuple[str, str]]:
+    """What a camera has of its own, or why its file cannot be used."""
     try:
-        footage = load_camera(folder, name, camera)
+        parts = load_camera(folder, name, camera)
     except ArtifactError as exc:
-        return f"cannot be used: {exc}"
-    return f"of {footage.segments} normal segments of this camera"
+        yield "normality" if camera.marks is None else "correction", f"cannot be used: {exc}"
+        return
+    if parts.footage is not None:
+        yield "normality", f"of {parts.footage.segments} normal segments of this camera"
+    if parts.margin is not None:
+        yield "correction", f"weights of its own, from marks of {parts.margin.marks} of its events"
 
 
 def _point_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:

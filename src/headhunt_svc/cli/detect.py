@@ -163,7 +163,7 @@ def _note_unknown(camera: str | None, cameras: Iterable[str]) -> None:
     """Notes that the bundle has cameras, but not the one that all videos are of."""
     names = sorted(cameras)
     if camera and names and camera not in names:
-        note(f"the fleet's normality is used: the bundle has no camera {camera!r}; there are: {', '.join(names)}")
+        note(f"the scorer of all cameras is used: the bundle has no camera {camera!r}; there are: {', '.join(names)}")
 
 
 def _point_for_split(folder: Path, split: Split, out: Path | None, point: str) -> str:
@@ -285,6 +285,7 @@ def print_report(report: Report, out: Path | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
     size = f"{report.n_frames} frames, {len(report.scores)} segments, {clock(report.duration_s)}"
     own = "" if report.normality is None else f", normality {safe(report.normality)}"
+    own += "" if report.correction is None else f", corrected by marks of {safe(report.correction)}"
     console.print(f"[bold]{safe(report.video_id)}[/bold]  {size}{own}")
     console.print(f"  {sparkline([s.smoothed for s in report.scores])}")
     for e in report.events:

@@ -1,17 +1,17 @@
-"""Files of heads, scorer and operating points, and of the detector bundle, which is all that serving needs.
+"""Files of operating points, and of the detector bundle, which is all that serving needs.
 
 Light to import: no model library and no ONNX (the graph is written by detector/export.py, imported when needed).
 """
 
+import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 from safetensors import SafetensorError, safe_open
 
 from headhunt_svc.core.background import check_live
@@ -39,7 +39,6 @@ from headhunt_svc.types import (
     CalibratedPoint,
     CalibratedPoints,
     Confidence,
-    HeadSelection,
     OperatingPoint,
     Scorer,
     Unavailable,
@@ -58,50 +57,6 @@ def model_revision(mllm: MllmParams) -> str:
 def model_key(mllm: MllmParams, revision: str | None = None) -> str:
     """Name of the model that features come from: its revision (by default the current one) and how it computes."""
     return f"{revision or model_revision(mllm)} {mllm.dtype} {mllm.attention}"
-
-
-_SELECTION = TypeAdapter(HeadSelection)
-
-
-def save_selection(path: Path, selection: HeadSelection) -> None:
-    """Write heads.json."""
-    write_json(
-        path,
-        {
-            "mllm": {"id": selection.mllm_id, "revision": selection.revision},
-            "prompts": selection.prompts,
-            "data": selection.data,
-            "features": {"model": selection.model, "segmentation": selection.segmentation},
-            "criteria": selection.criteria,
-            "heads": [h._asdict() | {"rss": r} for h, r in zip(selection.heads, selection.rss, strict=True)],
-            "confidence": asdict(selection.confidence) if selection.confidence else None,
-        },
-    )
-
-
-def load_selection(path: Path) -> HeadSelection:
-    """Read heads.json.
-
-    Raises:
-        ArtifactError: missing, broken, or of an older version.
-    """
-    raw = read_json(path, "headhunt identify")
-    try:
-        mllm, features = raw["mllm"], raw["features"]
-        row = {
-            "heads": [(h["layer"], h["head"]) for h in raw["heads"]],
-            "rss": [h["rss"] for h in raw["heads"]],
-            "mllm_id": mllm["id"],
-            "revision": mllm["revision"],
-            "model": features["model"],
-            "segmentation": features["segmentation"],
-            **{name: raw[name] for name in ("prompts", "criteria", "confidence", "data")},
-        }
-        return _SELECTION.validate_python(row)
-    except ValidationError as exc:
-        raise ArtifactError(f"{path} holds no chosen heads ({first_problem(exc)}): run `headhunt identify`") from exc
-    except (KeyError, TypeError) as exc:
-        raise ArtifactError(f"{path} holds no chosen heads ({exc!r}): run `headhunt identify`") from exc
 
 
 class StoredPoint(BaseModel):
@@ -207,7 +162,7 @@ class Bundle(BaseModel):
     mllm_files: tuple[LockedFile, ...] | None = None
     domain: str | None = None  # what the model has seen, where that is known and narrow
     confidence: Confidence | None = None  # in the choice of the heads
-    cameras: dict[str, StoredCamera] | None = None  # with a normality of their own, see cameras.py
+    cameras: dict[str, StoredCamera] | None = None  # with a normality or weights of their own, see cameras.py
     unavailable: dict[str, str] | None = None  # operating points that the validation videos do not allow, and why
     method: Method | None = None
 
@@ -231,6 +186,15 @@ class Bundle(BaseModel):
     def detector_id(self) -> str:
         """Twelve hex digits that name this detector: any change of the bundle changes them."""
         return text_id(self.model_dump_json())
+
+    @property
+    def features_id(self) -> str:
+        """Twelve hex digits that name what the expert features are of: model, prompt, heads and segmentation.
+
+        Detectors that differ in scorer, cameras or operating points alone share it.
+        """
+        model = model_key(self.mllm, self.mllm_revision)
+        return text_id(json.dumps([model, self.prompt, self.heads, self.segmentation.model_dump_json()]))
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -318,8 +282,10 @@ def check_point(bundle: Bundle, scorer: Scorer, name: str, smoothing: Literal["o
     return bundle.operating_point(name, smoothing)
 
 
-def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str, normality: str | None = None) -> None:
-    """Write the scorer and the smoothing of an operating point as one ONNX file; normality: whose, where it has a name.
+def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str, **own: str | None) -> None:
+    """Write the scorer and the smoothing of an operating point as one ONNX file.
+
+    own: whose normality and correction it has, where these have a name.
 
     Raises:
         ConfigError: no such operating point.
@@ -333,7 +299,7 @@ def save_graph(path: Path, bundle: Bundle, scorer: Scorer, operating_point: str,
         "prompt": bundle.prompt,
         "heads": bundle.heads,
         "operating_point": operating_point,
-        **({"normality": normality} if normality else {}),
+        **{name: camera for name, camera in own.items() if camera is not None},
         **({"cautions": bundle.cautions} if bundle.cautions else {}),
     }
     graph = scorer_graph(scorer, bundle.operating_point(operating_point), metadata)

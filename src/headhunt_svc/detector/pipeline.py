@@ -18,7 +18,7 @@ from jaxtyping import Float32
 from headhunt_svc.core.background import check_live
 from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch, TimedSegment, located, pixel_batches
 from headhunt_svc.detector.bundle import Bundle, check_model, check_point, load_bundle, load_golden
-from headhunt_svc.detector.cameras import CameraScorers
+from headhunt_svc.detector.cameras import FLEET, CameraScorers
 from headhunt_svc.detector.describing import described
 from headhunt_svc.detector.fingerprint import check
 from headhunt_svc.detector.model import fetch_model
@@ -60,24 +60,24 @@ class Reporter:
     """A bundle without its model: makes the report of a video from its scores.
 
     normality: what the distance to normal is measured from, FLEET or the name of a camera; None where the bundle knows
-    no camera.
+    no camera. correction: the camera whose own weights, learnt from marks of its events, score; None: those of all.
     """
 
     def __init__(self, bundle: Bundle, scorer: Scorer, cameras: CameraScorers | None = None) -> None:
         """scorer: of the fleet. cameras: the scorers of the bundle's cameras, if it has any."""
         self.bundle, self.scorer = bundle, scorer
         self._cameras = cameras or CameraScorers(scorer, {})
-        self.normality = self._cameras.normality(None)
+        self.normality, self.correction = self._cameras.normality(None), self._cameras.correction(None)
         self.detector_id = bundle.detector_id
         self.code = scoring_code()
 
     def at(self: R, camera: str | None) -> R:
-        """The same for videos of one camera: with its own normality, where the bundle knows the camera."""
-        normality = self._cameras.normality(camera)
-        if normality == self.normality:
+        """The same for videos of one camera: with its own weights and normality, where the bundle knows the camera."""
+        own = self._cameras.normality(camera), self._cameras.correction(camera)
+        if own == (self.normality, self.correction):
             return self
         of_camera = copy(self)
-        of_camera.scorer, of_camera.normality = self._cameras.scorer(camera), normality
+        of_camera.scorer, (of_camera.normality, of_camera.correction) = self._cameras.scorer(camera), own
         return of_camera
 
     @classmethod
@@ -103,16 +103,18 @@ class Reporter:
         return point if options.threshold is None else replace(point, threshold=options.threshold)
 
     def check_normality(self, options: Options) -> None:
-        """Refuse a camera's operating point for scores with another normality, of which it promises nothing.
+        """Refuse a camera's operating point for scores of another camera, of which it promises nothing.
 
         Raises:
             ConfigError: names the way out.
         """
         name = options.operating_point
-        if self.normality not in (None, name) and name in (self.bundle.cameras or {}):
+        own = self._cameras.normality(name), self._cameras.correction(name)
+        if own != (self.normality, self.correction) and name in (self.bundle.cameras or {}):
             raise ConfigError(
-                f"the operating point {name!r} was calibrated for scores with the normality of the camera {name!r}, "
-                f"this video is scored with that of {self.normality!r}: score it with `--camera {shlex.quote(name)}` "
+                f"the operating point {name!r} was calibrated for scores of the camera {name!r}, this video is scored "
+                f"as one of {self.correction or self.normality or FLEET!r}: score it with "
+                f"`--camera {shlex.quote(name)}` "
                 "(of a request: `camera`; of a job: the video's folder), or choose another operating point"
             )
 
@@ -201,6 +203,7 @@ class Reporter:
             stream=stream_of(video),
             description_prompt=self.description_prompt if options.describe else None,
             normality=self.normality,
+            correction=self.correction,
             cautions=self.bundle.cautions,
         )
 

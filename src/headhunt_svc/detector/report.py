@@ -114,6 +114,7 @@ class Report(_Model):
     description_prompt: what the model was asked about the events' peaks, if descriptions were requested.
     normality: what the distance to normal was measured from, "fleet" or the name of a camera; only where the bundle
     knows cameras.
+    correction: the camera whose own weights, learnt from marks of its events, scored; only where there are some.
     cautions: what speaks against trusting the scores (footage that the model does not know, heads at chance), with the
     way out.
     """
@@ -141,6 +142,7 @@ class Report(_Model):
     stream: ReportStream | None = None
     description_prompt: str | None = None
     normality: str | None = Field(None, exclude_if=lambda name: name is None)
+    correction: str | None = Field(None, exclude_if=lambda name: name is None)
     cautions: tuple[str, ...] = ()
 
 

@@ -32,6 +32,7 @@ _REPORT = {
     "unfinished": pa.string(),
     "description_prompt": pa.string(),
     "normality": pa.string(),
+    "correction": pa.string(),
 }
 _GAP = {"time_s": pa.float64(), "stop_s": pa.float64(), "packets": pa.int64(), "reason": pa.string()}
 _FILE = {

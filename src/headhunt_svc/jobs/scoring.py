@@ -26,9 +26,10 @@ from headhunt_svc.video.opening import open_video
 
 
 def result_key(content: str, detector: Detector, options: Options) -> str:
-    """Names a result: content of the video (sha256), detector, code, options, and whose normality, if there are any."""
+    """Names a result: content of the video (sha256), detector, code, options, and whose normality and weights."""
     made_of = [content, detector.detector_id, detector.code, detector.batch_segments, asdict(options)]
     made_of += [] if detector.normality is None else [detector.normality]
+    made_of += [] if detector.correction is None else ["correction", detector.correction]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32]
 
 

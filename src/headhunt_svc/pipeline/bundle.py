@@ -6,15 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from headhunt_svc.data.datasets import load_index
-from headhunt_svc.detector.bundle import (
-    Bundle,
-    load_operating_points,
-    load_selection,
-    model_key,
-    save_bundle,
-)
+from headhunt_svc.detector.bundle import Bundle, load_operating_points, model_key, save_bundle
 from headhunt_svc.detector.cautions import domain_of
 from headhunt_svc.detector.fingerprint import fingerprint, golden_features
+from headhunt_svc.detector.heads_file import load_selection
 from headhunt_svc.detector.scorer_file import load_scorer
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.model.identity import current_lock

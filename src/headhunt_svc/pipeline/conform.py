@@ -20,7 +20,15 @@ from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.detector.batches import FeatureBatch, ScoredBatch
 from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_golden, save_bundle
-from headhunt_svc.detector.cameras import FLEET, copy_cameras, remove_other_cameras, save_camera
+from headhunt_svc.detector.cameras import (
+    FLEET,
+    CameraParts,
+    CameraScorers,
+    Margin,
+    copy_cameras,
+    remove_other_cameras,
+    save_camera,
+)
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.scores import scored
@@ -144,7 +152,8 @@ def conform(
     Each file counts as one video of the guarantee, which is about windows of `conformal_window_s`. From one video,
     and with a scorer without a distance to normal, there is an operating point alone: a renewed camera then has no
     normality any more, as the threshold is not of scores with the one it had.
-    index, labels: of the project, where they are. again: renew a camera that the bundle has.
+    index, labels: of the project, where they are. again: renew a camera that the bundle has; weights that it has from
+    marks stay.
 
     Raises:
         ConfigError: the name is taken, a video is given twice, or the bundle was made from one of the videos.
@@ -154,6 +163,8 @@ def conform(
     detector = Detector.load(bundle)
     old, fleet = detector.bundle, detector.scorer
     check_name(old, name, again)
+    before = CameraScorers.load(bundle, fleet, old.cameras)
+    margin, own = before.margin(name), before.margin_scorer(name)
     files = inputs_of(normal)
     check_no_copies(files)
     check_footage_is_new(files, old.data["index_sha256"], index, labels)
@@ -171,9 +182,10 @@ def conform(
     footage = [read[video.record.video_id] for video in videos]
     usual = old.operating_point(old.default_point)
     check_mostly_normal([v.smoothed(usual.sigma_segments, usual.smoothing) for v in videos], usual.threshold)
-    camera = learn_camera(fleet, [inputs_to(fleet, batches) for batches in footage])
-    if camera is not None:
-        raw = [_raw(scorer, batches) for scorer, batches in zip(camera.of_others, footage, strict=True)]
+    camera = learn_camera(own, [inputs_to(own, batches) for batches in footage])
+    if camera is not None or margin is not None:
+        scorers = [own] * len(footage) if camera is None else camera.of_others
+        raw = [_raw(scorer, batches) for scorer, batches in zip(scorers, footage, strict=True)]
         videos = [replace(video, scores=scores) for video, scores in zip(videos, raw, strict=True)]
     pair = _points(videos, params, OUT_OF_SAMPLE if camera else None)
     pair = without_live(pair) if fleet.background == "median" else pair
@@ -182,12 +194,18 @@ def conform(
         "unavailable": {other: why for other, why in (old.unavailable or {}).items() if other != name} or None,
     }
     new = old.relocated(bundle, out).model_copy(update=update)
-    write_conformed(bundle, out, new, fleet, name, camera.footage if camera else None)
+    write_conformed(bundle, out, new, fleet, name, camera.footage if camera else None, margin)
     return pair
 
 
 def write_conformed(
-    bundle: Path, out: Path, new: Bundle, fleet: Scorer, name: str, footage: NormalFootage | None
+    bundle: Path,
+    out: Path,
+    new: Bundle,
+    fleet: Scorer,
+    name: str,
+    footage: NormalFootage | None,
+    margin: Margin | None = None,
 ) -> None:
     """Write a bundle of `bundle`'s other cameras and the camera `name`; footage None: it has no normality of its own.
 
@@ -195,8 +213,9 @@ def write_conformed(
     """
     cameras = {other: stored for other, stored in (new.cameras or {}).items() if other != name}
     copy_cameras(bundle, out, cameras)
-    if footage is not None:
-        cameras[name] = save_camera(out, name, footage)
+    if footage is not None or margin is not None:
+        conformed = None if margin is None else footage
+        cameras[name] = save_camera(out, name, CameraParts(footage, margin=margin, conformed=conformed))
     save_bundle(out, new.model_copy(update={"cameras": cameras or None}), fleet, load_golden(bundle))
     remove_other_cameras(out, cameras)
 

@@ -45,8 +45,8 @@ def _kept(path: Path, reporter: Reporter, options: Options, masks: tuple[Polygon
     except ArtifactError:
         return None
     point = OperatingPoint(report.sigma_segments, report.threshold, report.smoothing)
-    source = (report.detector_id, report.code, report.normality, report.operating_point, point)
-    current = (reporter.detector_id, reporter.code, reporter.normality, options.operating_point)
+    source = (report.detector_id, report.code, report.normality, report.correction, report.operating_point, point)
+    current = (reporter.detector_id, reporter.code, reporter.normality, reporter.correction, options.operating_point)
     contributions = any(s.contributions is not None for s in report.scores)
     prompt = reporter.description_prompt if options.describe else None
     same = contributions == options.contributions and report.description_prompt == prompt

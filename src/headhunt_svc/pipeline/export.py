@@ -18,4 +18,5 @@ def export(bundle: Path, out: Path, operating_point: str, camera: str | None = N
         names = ", ".join(sorted(detector.cameras or {})) or "none"
         raise ConfigError(f"no camera {camera!r} in {bundle}; there are: {names}")
     cameras = CameraScorers.load(bundle, scorer, detector.cameras)
-    save_graph(out, detector, cameras.scorer(camera), operating_point, cameras.normality(camera))
+    own = {"normality": cameras.normality(camera), "correction": cameras.correction(camera)}
+    save_graph(out, detector, cameras.scorer(camera), operating_point, **own)

@@ -21,7 +21,8 @@ from headhunt_svc.core.identification import (
 from headhunt_svc.core.saliency import CRITERIA, head_criteria
 from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.data.feature_store import FeatureStore
-from headhunt_svc.detector.bundle import model_key, model_revision, save_selection
+from headhunt_svc.detector.bundle import model_key, model_revision
+from headhunt_svc.detector.heads_file import save_selection
 from headhunt_svc.params import IdentifyParams, Params
 from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts
 from headhunt_svc.pipeline.plots import saliency_map

@@ -13,7 +13,8 @@ from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.core.segmentation import segment_labels
 from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source
-from headhunt_svc.detector.bundle import load_selection, model_key
+from headhunt_svc.detector.bundle import model_key
+from headhunt_svc.detector.heads_file import load_selection
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.params import Params
 from headhunt_svc.types import (

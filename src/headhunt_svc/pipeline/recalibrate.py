@@ -29,7 +29,7 @@ from headhunt_svc.detector.bundle import (
     save_bundle,
     save_operating_points,
 )
-from headhunt_svc.detector.cameras import copy_cameras
+from headhunt_svc.detector.cameras import StoredCamera, load_camera, save_camera
 from headhunt_svc.detector.scorer_file import save_scorer
 from headhunt_svc.errors import ConfigError, DatasetError
 from headhunt_svc.params import Params
@@ -68,6 +68,13 @@ def _to_conform_again(old: Bundle, points: StoredPoints) -> dict[str, str]:
         f"{shlex.quote(name)}` on normal videos of the camera"
         for name in sorted(names)
     }
+
+
+def _without_marks(bundle: Path, out: Path, old: Bundle) -> dict[str, StoredCamera] | None:
+    """Write the cameras of a bundle anew; weights from marks are relative to the scorer before, and are left out."""
+    parts = {name: load_camera(bundle, name, camera).unmarked for name, camera in (old.cameras or {}).items()}
+    cameras = {name: save_camera(out, name, camera) for name, camera in parts.items() if camera is not None}
+    return cameras or None
 
 
 def recalibrate(
@@ -111,8 +118,7 @@ def recalibrate(
     fitted = fit_heads(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
     save_operating_points(out / "locator.json", calibrate_scorer(data["validation"], fitted.scorer, params.calibrate))
     save_scorer(out / "scorer.safetensors", fitted.scorer)
-    cameras = old.cameras if fitted.scorer.normality else None  # without a distance to normal they have no effect
-    copy_cameras(bundle, out, cameras)
+    cameras = _without_marks(bundle, out, old) if fitted.scorer.normality else None  # else they have no effect
     points = load_operating_points(out / "locator.json")
     step = {"from": old.detector_id, "labels_sha256": sha256(corrections)[:16], "labels": sum(map(len, new.values()))}
     recalibrated = old.relocated(bundle, out).model_copy(

@@ -12,7 +12,7 @@ from headhunt_svc.core.fitting import CalibrationCurve
 from headhunt_svc.core.identification import learning_curve
 from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore
-from headhunt_svc.detector.bundle import load_selection
+from headhunt_svc.detector.heads_file import load_selection
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline import identification_report as page

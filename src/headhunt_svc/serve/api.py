@@ -151,6 +151,7 @@ async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
         raw=float(batch.raw[0]),
         contributions=tuple(batch.contributions[0].tolist()),
         normality=detector.normality,
+        correction=detector.correction,
     )
 
 

@@ -108,6 +108,7 @@ class Score(_Model):
     raw: float = Field(ge=0, le=1)
     contributions: tuple[float, ...]
     normality: str | None = Field(None, description="`fleet` or a camera; only where the detector knows cameras.")
+    correction: str | None = Field(None, description="The camera whose own weights, learnt from marks, scored.")
 
 
 class DetectorCard(_Model):
@@ -126,6 +127,6 @@ class DetectorCard(_Model):
     operating_points: dict[str, StoredPoint]
     fingerprint: dict[str, str]
     data: dict[str, Any]
-    cameras: dict[str, StoredCamera] = Field({}, description="Those with a normality of their own.")
+    cameras: dict[str, StoredCamera] = Field({}, description="Those with a normality or weights of their own.")
     cautions: tuple[str, ...] = Field(description="What speaks against trusting the scores, with the way out.")
     test_metrics: dict[str, Any] | None

@@ -322,4 +322,6 @@ def test_a_camera_that_the_bundle_has_not_is_named(
     (tmp_path / "a.mp4").write_bytes(b"0")
     for name, noted in (("nosuch", True), ("yard", False)):
         _, text = run(capsys, monkeypatch, "detect", str(tmp_path / "a.mp4"), "--camera", name)
-        assert ("fleet's normality is used: the bundle has no camera 'nosuch'; there are: yard" in text) == noted, text
+        assert (
+            "the scorer of all cameras is used: the bundle has no camera 'nosuch'; there are: yard" in text
+        ) == noted, text

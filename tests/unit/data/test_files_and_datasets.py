@@ -25,8 +25,8 @@ from headhunt_svc.data.datasets import (
     write_annotations,
 )
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
-from headhunt_svc.detector.bundle import load_selection, save_selection
 from headhunt_svc.detector.export import scorer_graph
+from headhunt_svc.detector.heads_file import load_selection, save_selection
 from headhunt_svc.detector.scorer_file import load_scorer, save_scorer
 from headhunt_svc.errors import ArtifactError, DatasetError, OutputError
 from headhunt_svc.params import DatasetParams

@@ -10,7 +10,7 @@ import pytest
 from headhunt_svc.cli.bundle import print_bundle
 from headhunt_svc.core.camera_normality import NormalFootage
 from headhunt_svc.detector.bundle import check_model, load_bundle
-from headhunt_svc.detector.cameras import camera_file, save_camera
+from headhunt_svc.detector.cameras import CameraParts, camera_file, save_camera
 from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.errors import ArtifactError, ConfigError, OutputError
 from helpers.bundles import bundle
@@ -60,7 +60,9 @@ def test_a_bundle_without_the_file_of_a_camera_is_never_activated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, yard = bundle(tmp_path / "bundles", "good", 1), bundle(tmp_path / "bundles", "yard", 0.9)
-    camera = save_camera(yard, "yard", NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 160))))
+    camera = save_camera(
+        yard, "yard", CameraParts(NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 160))))
+    )
     contents = json.loads((yard / "bundle.json").read_text())
     (yard / "bundle.json").write_text(json.dumps(contents | {"cameras": {"yard": camera.model_dump()}}))
     deployed = Deployed(tmp_path / "deployed")

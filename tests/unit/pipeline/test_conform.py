@@ -14,7 +14,7 @@ from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.data.datasets import data_digest, save_index, save_labels
 from headhunt_svc.detector.batches import FeatureBatch, TimedSegment
 from headhunt_svc.detector.bundle import Bundle, load_bundle, load_golden, save_bundle
-from headhunt_svc.detector.cameras import StoredCamera, save_camera
+from headhunt_svc.detector.cameras import CameraParts, Margin, StoredCamera, load_camera, save_camera
 from headhunt_svc.detector.pipeline import Reporter
 from headhunt_svc.detector.scorer_file import save_scorer
 from headhunt_svc.errors import ConfigError, VideoError
@@ -132,7 +132,7 @@ def conformed(folder: Path, z: np.ndarray | None) -> Bundle:
     fleet = replace(scorer, normality=Normality(np.zeros(160), np.eye(160), 0.5))
     save_scorer(folder / "scorer.safetensors", fleet)
     footage = NormalFootage.measure(np.random.default_rng(0).normal(size=(9, 160)))
-    cameras = {name: save_camera(folder, name, footage) for name in ("yard", "door")}
+    cameras = {name: save_camera(folder, name, CameraParts(footage)) for name in ("yard", "door")}
     update = {"scorer_sha256": sha256(folder / "scorer.safetensors"), "cameras": cameras}
     bundle = old.relocated(shipped, folder).model_copy(update=update)
     save_bundle(folder, bundle, fleet, load_golden(shipped))
@@ -152,6 +152,23 @@ def test_a_camera_renewed_in_place_has_the_new_normality(tmp_path: Path) -> None
     bundle = conformed(tmp_path, np.random.default_rng(1).normal(size=(12, 160)))
     assert {name: camera.segments for name, camera in (bundle.cameras or {}).items()} == {"door": 9, "yard": 12}
     assert len(list((tmp_path / "cameras").iterdir())) == 2
+
+
+def test_a_renewed_camera_keeps_its_weights_from_marks(tmp_path: Path) -> None:
+    bundle = conformed(tmp_path, np.random.default_rng(1).normal(size=(12, 160)))
+    margin, z = Margin(np.full(160, 0.25), -1.5, 4), np.random.default_rng(2).normal(size=(15, 160))
+    write_conformed(
+        tmp_path, tmp_path, bundle, load_bundle(tmp_path)[1], "yard", NormalFootage.measure(z), margin=margin
+    )
+    scorer = Reporter.load(tmp_path).at("yard").scorer
+    assert (scorer.weight.tolist(), scorer.bias) == ([0.25] * 160, -1.5)
+    stored = (load_bundle(tmp_path)[0].cameras or {})["yard"]
+    unmarked = load_camera(tmp_path, "yard", stored).unmarked
+    assert unmarked is not None
+    assert unmarked.footage is not None
+    assert unmarked.footage.segments == 15
+    write_conformed(tmp_path, tmp_path, load_bundle(tmp_path)[0], load_bundle(tmp_path)[1], "yard", None, margin=margin)
+    assert Reporter.load(tmp_path).at("yard").scorer.bias == -1.5
 
 
 def test_an_interrupted_renewal_in_place_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,15 +34,9 @@ from headhunt_svc.data.datasets import (
     write_annotations,
 )
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
-from headhunt_svc.detector.bundle import (
-    Bundle,
-    load_bundle,
-    load_operating_points,
-    load_selection,
-    model_key,
-    save_bundle,
-)
-from headhunt_svc.detector.cameras import save_camera
+from headhunt_svc.detector.bundle import Bundle, load_bundle, load_operating_points, model_key, save_bundle
+from headhunt_svc.detector.cameras import CameraParts, Margin, save_camera
+from headhunt_svc.detector.heads_file import load_selection
 from headhunt_svc.detector.scorer_file import load_scorer
 from headhunt_svc.errors import ArtifactError, ConfigError, DatasetError
 from headhunt_svc.model.identity import ModelLock, write_lock
@@ -308,7 +302,9 @@ def test_recalibrate_keeps_cameras_and_says_which_points_are_to_be_conformed_aga
     params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, scorer = load_bundle(bundle)
-    camera = save_camera(bundle, "north yard", NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 8))))
+    camera = save_camera(
+        bundle, "north yard", CameraParts(NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 8))))
+    )
     points = old.operating_points | dict.fromkeys(("north yard", "door"), old.operating_points["f1"])
     update = {"cameras": {"north yard": camera}, "operating_points": points}
     save_bundle(bundle, old.model_copy(update=update), scorer, np.ones((2, 8), np.float32))
@@ -334,6 +330,30 @@ def test_recalibrate_keeps_cameras_and_says_which_points_are_to_be_conformed_aga
     captured = capsys.readouterr()
     assert "the cameras north yard are left out: the new scorer has no distance to normal" in captured.err
     assert "normality north yard" not in captured.out
+
+
+def test_new_labels_leave_out_weights_from_marks_and_say_so(
+    params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, scorer = load_bundle(bundle)
+    footage = NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 8)))
+    margin = Margin(scorer.weight, scorer.bias, 2)
+    cameras = {
+        "yard": save_camera(bundle, "yard", CameraParts(footage, margin=margin, conformed=footage)),
+        "door": save_camera(bundle, "door", CameraParts(footage, margin=margin)),
+    }
+    save_bundle(bundle, old.model_copy(update={"cameras": cameras}), scorer, np.ones((2, 8), np.float32))
+    (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
+    distance = params.model_copy(update={"fit": params.fit.model_copy(update={"scorer": "normality"})})
+    monkeypatch.setattr("headhunt_svc.cli.bundle.load_params", lambda _: distance)
+    monkeypatch.setattr("headhunt_svc.cli.bundle.paths", SimpleNamespace(**vars(paths) | paths_of(folder)))
+    recalibrate_command(folder / "labels.csv", folder / "new", bundle)
+    assert load_bundle(folder / "new")[0].cameras == {"yard": save_camera(folder, "yard", CameraParts(footage))}
+    captured = capsys.readouterr()
+    assert "the weights of door, yard from marks are left out" in captured.err
+    assert "correction yard" not in captured.out
+    print_bundle(bundle, folder / "none.json")
+    assert "weights of its own, from marks of 2 of its events" in capsys.readouterr().out
 
 
 def test_a_bundle_names_the_prompt_set(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

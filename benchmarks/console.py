@@ -67,7 +67,7 @@ def store_events(folder: Path, cameras: list[str], n: int) -> str:
                     "detector_id": METADATA.detector_id, "contributions": [0.5] * K, "origin": "live", "source": None,
                     "start_s": None, "description": None, "created": start, "state": "new", "note": "",
                     "marked_by": None, "marked": None, "picture": False, "clip": None, "features": False,
-                    "interrupted": False,
+                    "interrupted": False, "places": False, "described": None, "described_by": None,
                     "media_bytes": 0,
                 }
             )  # fmt: skip

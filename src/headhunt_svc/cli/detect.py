@@ -47,7 +47,10 @@ def detect(
     out: Annotated[Path | None, typer.Option(help="Folder for reports (and plots).")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw a timeline per video; needs --out.")] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also write which places and heads made the scores; needs --out.")
+        bool,
+        typer.Option(
+            "--explain", help="Also write which places and heads made the scores; needs --out or --events, or both."
+        ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print reports as JSON lines instead of summaries.")] = False,
     resume: Annotated[
@@ -80,9 +83,10 @@ def detect(
     """Score videos and report events; where HEADHUNT_PREDICTION_LOG is set, log every segment."""
     if (split is None) == (not videos):
         raise typer.BadParameter("give VIDEOS, or --split test (as the DVC stage does)")
-    for flag, requested in (("--plot", plot), ("--explain", explain)):
-        if requested and out is None:
-            raise typer.BadParameter(f"{flag} needs --out DIR, the folder for its files")
+    if plot and out is None:
+        raise typer.BadParameter("--plot needs --out DIR, the folder for its files")
+    if explain and out is None and not events:
+        raise typer.BadParameter("--explain needs --out DIR, the folder for its files, or --events")
     options = Options(operating_point, threshold, smoothing, contributions, stream, describe)
     _check_events(events, split is not None or server is not None or resume)
     _check_alone(cameras, options, split, server)

@@ -136,6 +136,30 @@ def add(
 
 
 @events_app.command()
+def describe(
+    event_ids: Annotated[list[str], typer.Argument(help="The events' ids.")],
+    by: Annotated[str | None, typer.Option(help="Who asks; default: the user of this machine.")] = None,
+    cameras: Annotated[Path, typer.Option(help="Masks of the events' cameras, if the file is there.")] = paths.CAMERAS,
+    bundle: BundleFolder = paths.BUNDLE,
+) -> None:
+    """Ask the model what it sees in events' clips, and store its words and which places spoke for the events."""
+    note_cautions(check_bundle(bundle).cautions)
+    from headhunt_svc.cameras.config import load_cameras
+    from headhunt_svc.events.explaining import explain
+    from headhunt_svc.pipeline.detect import load_detector
+
+    masks = {c.name: c.masks for c in load_cameras(cameras).cameras} if cameras.is_file() else {}
+    with _store() as store:
+        events = [store.get(event_id) for event_id in event_ids]  # wrong ones are named before a model is loaded
+        detector = load_detector(bundle, whole=True)
+        for event in events:
+            record, is_same = explain(store, detector, event.id, by or getpass.getuser(), masks.get(event.camera, ()))
+            typer.echo(f"{record.id}: {record.description}" if len(events) > 1 else record.description or "")
+            if not is_same:
+                note(f"no places: {event.id} was found by another detector ({event.detector_id}) than {bundle}")
+
+
+@events_app.command()
 def export(
     out: Annotated[
         Path, typer.Argument(help="A .csv, .jsonl or .parquet file, or a folder for pictures and clips too.")
@@ -236,6 +260,8 @@ def _lines(event: EventRecord, picture: Path | None, clip: Path | None) -> Itera
     yield "heads add", ", ".join(f"{value:+.2f}" for value in event.contributions)
     if event.description:
         yield "description", event.description
+    if event.described is not None:
+        yield "asked by", f"{event.described_by}, {both_times(event.described, event.time_zone)}"
     for name, path in (("picture", picture), ("clip", clip)):
         yield name, "none" if path is None else str(path)
     yield "state", event.state + (f", by {event.marked_by}" if event.marked_by else "")

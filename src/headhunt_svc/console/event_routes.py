@@ -12,6 +12,7 @@ from headhunt_svc.console import media, missed
 from headhunt_svc.console.desk import Desk
 from headhunt_svc.console.listing import Filters, listing, local_time
 from headhunt_svc.console.pages import Pages, length_of
+from headhunt_svc.console.pictured import pictured
 from headhunt_svc.console.sessions import Sessions
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.events.records import EventState
@@ -141,6 +142,7 @@ def event(event_id: str, request: Request, desk: TheDesk, pages: ThePages) -> Re
         event=record,
         length=length_of(record.start, record.stop),
         marks=desk.events.marks(event_id),
+        pictured=pictured(desk.events, record),
         heads=event_page.heads_of(record, logged if features is None else features.heads),
         timeline=timeline,
         older=older,
@@ -192,6 +194,15 @@ def picture(event_id: str, desk: TheDesk) -> Response:
     if path is None or not path.is_file():
         raise HTTPException(404, "this event has no picture")
     return FileResponse(path, media_type="image/jpeg", headers=_PRIVATE)
+
+
+@router.get("/{event_id}/places")
+def places(event_id: str, desk: TheDesk) -> Response:
+    """The picture that the places are drawn on."""
+    stored = desk.events.places(event_id)
+    if stored is None:
+        raise HTTPException(404, "which places spoke for this event is not known")
+    return Response(stored.picture, media_type="image/jpeg", headers=_PRIVATE)
 
 
 @router.get("/{event_id}/clip")

@@ -68,11 +68,6 @@ def command(*words: str) -> str:
     return shlex.join(("headhunt", *words))
 
 
-def describe(source: str) -> str:
-    """The command that lets the model describe the events of a file."""
-    return command("detect", source, "--describe")
-
-
 def rebaseline(camera: str, since: datetime | None = None, why: str = "") -> str:
     """The command that makes a camera's rows its new baseline."""
     start = () if since is None else ("--from", f"{since:%Y-%m-%dT%H:%M:%S}")

@@ -284,13 +284,17 @@ class Detector(Reporter):
                 descriptions where scores are known only when the whole video is.
         """
         self.operating_point(options)
-        if options.describe and not self.describes:
+        if options.describe:
+            self.check_describes()
+            check_live(self.scorer.background, "descriptions (their pictures would all be kept until the end)")
+
+    def check_describes(self) -> None:
+        """Refuse descriptions by a model without its last layers. Raises ConfigError."""
+        if not self.describes:
             raise ConfigError(
                 "no descriptions: the model was loaded without the layers that scoring does not need; start with "
                 "HEADHUNT_DESCRIBE=true, or leave describe out"
             )
-        if options.describe:
-            check_live(self.scorer.background, "descriptions (their pictures would all be kept until the end)")
 
     def reader_mib(self, size: PictureSize) -> int:
         """What scoring a video of such pictures needs beside its decoder and the model."""

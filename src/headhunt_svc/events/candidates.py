@@ -7,7 +7,7 @@ picture of the highest score so far is kept, and the features of a limited numbe
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,6 +15,7 @@ from jaxtyping import Float32
 from headhunt_svc.core.localization import contiguous, kernel, smooth
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.events.features import EventFeatures
+from headhunt_svc.events.places import Places
 from headhunt_svc.types import HeadRef, OperatingPoint
 
 MOST_SEGMENTS = 512  # of an event, whose features are kept; of a longer one, every second, fourth, ...
@@ -23,7 +24,10 @@ NORMAL_SEGMENTS = 32  # of a video
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scored:
-    """A segment; features: a copy, as a part of a batch would keep the whole batch in memory."""
+    """A segment; features, shares: copies, as a part of a batch would keep the whole batch in memory.
+
+    shares: of the places of its pictures, where the scores are explained.
+    """
 
     index: int
     start_s: float
@@ -31,13 +35,14 @@ class _Scored:
     raw: float
     contributions: tuple[float, ...]
     features: Float32[np.ndarray, "head d_head"]
+    shares: Float32[np.ndarray, "picture row column"] | None
 
 
 @dataclass(slots=True, eq=False)
 class Run:
     """Segments in a row whose smoothed scores are above the threshold: an event.
 
-    peak: the highest smoothed score; peak_s: in the middle of its segment.
+    peak: the highest smoothed score; peak_s: in the middle of its segment. raw, shares: of this segment.
     """
 
     start_s: float
@@ -46,6 +51,8 @@ class Run:
     peak_s: float = 0.0
     contributions: tuple[float, ...] = ()
     picture: bytes | None = None
+    raw: float = 0.0
+    shares: Float32[np.ndarray, "picture row column"] | None = None
     kept: list[_Scored] = field(default_factory=list)
     _step: int = 1  # every how many segments' features are kept
     _n: int = 0
@@ -56,8 +63,9 @@ class Run:
         if smoothed > self.peak:
             self.peak, self.picture = smoothed, picture
             self.peak_s, self.contributions = (segment.start_s + segment.stop_s) / 2, segment.contributions
+            self.raw, self.shares = segment.raw, segment.shares
         if self._n % self._step == 0:
-            self.kept.append(segment)
+            self.kept.append(replace(segment, shares=None))
         self._n += 1
         if len(self.kept) > MOST_SEGMENTS:
             self.kept, self._step = self.kept[::2], 2 * self._step
@@ -105,7 +113,8 @@ class Candidates:
             self._edges.append(edges)
             parts = tuple(batch.contributions[i].tolist())
             where = (timed.segment.index, *edges)
-            self._waiting.append(_Scored(*where, raw, parts, np.array(batch.features[i])))
+            explained = None if batch.attribution is None else batch.attribution.pictures[i].astype(np.float32)
+            self._waiting.append(_Scored(*where, raw, parts, np.array(batch.features[i]), explained))
         self._settle(len(self._waiting) - self._ahead)
 
     def finish(self) -> None:
@@ -149,6 +158,7 @@ class Candidates:
 
         With sample_over a new one always has the same chance to come in, so old ones go.
         """
+        segment = replace(segment, shares=None)
         self._n_normal += 1
         if self._sample_over is not None:
             self._n_normal = min(self._n_normal, self._sample_over)
@@ -187,6 +197,12 @@ class Candidates:
 
         best = max(self._runs, key=overlap, default=None)
         return best if best is not None and overlap(best) > 0 else None
+
+    def places(self, run: Run) -> Places | None:
+        """Which places spoke for a run's peak, where the scores are explained."""
+        if run.shares is None or run.picture is None:
+            return None
+        return Places(self._detector_id, run.raw, run.shares, run.picture)
 
     def features(self, run: Run) -> EventFeatures:
         """Features of a run, and those of normal segments."""

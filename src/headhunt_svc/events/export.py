@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headhunt_svc.errors import ConfigError
+from headhunt_svc.events.places import SUFFIX as PLACES
 from headhunt_svc.events.records import EventFilter, EventRecord
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.storage.files import write_file, write_text
@@ -23,9 +24,9 @@ TABLE = "events.jsonl"
 _PAGE = 500
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run cells that begin so
 _KINDS: dict[str, pa.DataType] = {
-    **dict.fromkeys(("start", "stop", "peak", "created", "marked"), pa.timestamp("us", "UTC")),
+    **dict.fromkeys(("start", "stop", "peak", "created", "marked", "described"), pa.timestamp("us", "UTC")),
     **dict.fromkeys(("score", "threshold", "start_s"), pa.float64()),
-    **dict.fromkeys(("picture", "clip", "features", "interrupted"), pa.bool_()),
+    **dict.fromkeys(("picture", "clip", "features", "places", "interrupted"), pa.bool_()),
     "contributions": pa.list_(pa.float64()),
 }
 SCHEMA = pa.schema([(name, _KINDS.get(name, pa.string())) for name in EventRecord.model_fields])
@@ -66,7 +67,8 @@ def export_events(store: EventStore, which: EventFilter, out: Path) -> int:
 
 def _copy_files(store: EventStore, event: EventRecord, folder: Path) -> None:
     features = store.media.path(event.id, ".safetensors") if event.features else None
-    for path in (store.picture(event.id), store.clip(event.id), features):
+    places = store.media.path(event.id, PLACES) if event.places else None
+    for path in (store.picture(event.id), store.clip(event.id), features, places):
         if path is not None and not path.is_file():
             logger.warning("%s is not in the export: somebody has deleted it", path)
         elif path is not None:

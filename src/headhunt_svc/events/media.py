@@ -1,4 +1,4 @@
-"""The files of events: a JPEG of the peak, a clip, and the features; named by the event's id."""
+"""The files of events: a JPEG of the peak, a clip, features, and places of the peak; named by the event's id."""
 
 import hashlib
 import re
@@ -10,7 +10,9 @@ from pathlib import Path
 from headhunt_svc.names import CameraName
 from headhunt_svc.storage.files import write_bytes, write_file
 
-_NAME = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})\.(jpg|safetensors|mp4|mkv)")
+_NAME = re.compile(
+    r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12})\.(jpg|(?:places\.)?safetensors|mp4|mkv)"
+)
 
 
 class Media:

@@ -49,7 +49,8 @@ def add_missed(
         pictures = PeakPictures(video)
         heads = tuple(detector.scorer.heads)
         candidates = Candidates(point, detector.detector_id, heads, pictures.take, span_s)
-        with closing(detector.score(pictures, options=options)) as batches:
+        reader = detector.model_reader(explain=detector.scorer.background != "median")
+        with closing(detector.score(pictures, reader, options=options)) as batches:
             for batch in batches:
                 candidates.add(batch)
         candidates.finish()
@@ -81,6 +82,7 @@ def add_missed(
         merge_s=0,
         picture=run.picture,
         features=candidates.features(run),
+        places=candidates.places(run),
     )
     record = store.mark(record.id, EventState.CONFIRMED, by, note)
     if record.clip:

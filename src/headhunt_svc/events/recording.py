@@ -191,6 +191,7 @@ class WatchedVideo:
             merge_s=self._rules.merge_s,
             picture=None if run is None else run.picture,
             features=None if run is None else self._candidates.features(run),
+            places=None if run is None else self._candidates.places(run),
         )
 
     def _attach_clip(

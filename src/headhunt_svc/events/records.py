@@ -84,9 +84,10 @@ class NewEvent(BaseModel):
 
 
 class EventRecord(NewEvent):
-    """A stored event. id: sorts by when it was stored. picture, clip, features: is there one?
+    """A stored event. id: sorts by when it was stored. picture, clip, features, places: is there one?
 
-    interrupted: what scored it ended before the event did.
+    interrupted: what scored it ended before the event did. described, described_by: when and by whom the model was
+    asked for the description afterwards.
     """
 
     id: str
@@ -98,6 +99,9 @@ class EventRecord(NewEvent):
     picture: bool = False
     clip: bool = False
     features: bool = False
+    places: bool = False
+    described: Utc | None = None
+    described_by: str | None = None
     interrupted: bool = False
 
     @property

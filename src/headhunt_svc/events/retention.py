@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from headhunt_svc.events.media import Media
+from headhunt_svc.events.places import SUFFIX as PLACES
 from headhunt_svc.events.records import EventState
+from headhunt_svc.events.row_files import RowFiles
 from headhunt_svc.events.tables import EventRow
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.retention import Retention
@@ -52,6 +54,7 @@ class Purge:
 
     def __init__(self, session: Session, media: Media, settings: EventSettings, now: datetime) -> None:
         self._session, self._media, self._settings, self._now = session, media, settings, now
+        self._files = RowFiles(media)
         self._ended = EventRow.stop.is_not(None)
         self._marked = EventRow.state.in_([EventState.CONFIRMED.value, EventState.FALSE_ALARM.value])
         self._events = self._n_marked = self._clips = self._pictures = 0
@@ -83,14 +86,14 @@ class Purge:
         kept_days = max(settings.keep_marked_days, settings.keep_days)
         gone = sa.or_(sa.and_(~self._marked, old), sa.and_(self._marked, self._before(kept_days)))
         for row in self._session.scalars(sa.select(EventRow).where(self._ended, gone)):
-            for suffix in (row.clip, ".jpg", ".safetensors"):
+            for suffix in (row.clip, ".jpg", ".safetensors", PLACES):
                 if suffix is not None:
                     self._media.remove(row.id, suffix)
             self._n_marked += row.state in (EventState.CONFIRMED.value, EventState.FALSE_ALARM.value)
             self._session.delete(row)
             self._events += 1
         self._session.flush()
-        has_media = sa.or_(EventRow.clip.is_not(None), EventRow.picture)
+        has_media = sa.or_(EventRow.clip.is_not(None), EventRow.picture, EventRow.places)
         for row in self._session.scalars(sa.select(EventRow).where(self._ended, old, has_media)):
             self._delete_clip(row)
             self._delete_picture(row)
@@ -100,14 +103,15 @@ class Purge:
         if row.clip is not None:
             self._media.remove(row.id, row.clip)
             row.clip = None
-            row.media_bytes = self._media.size(row.id, ".jpg") if row.picture else 0
+            self._files.count(row)
             self._clips += 1
 
     def _delete_picture(self, row: EventRow) -> None:
-        if row.picture:
-            self._media.remove(row.id, ".jpg")
-            row.picture = False
-            row.media_bytes = self._media.size(row.id, row.clip) if row.clip is not None else 0
+        if row.picture or row.places:
+            for suffix in (".jpg", PLACES):
+                self._media.remove(row.id, suffix)
+            row.picture = row.places = False
+            self._files.count(row)
             self._pictures += 1
 
     def _delete_beyond_size(self) -> None:
@@ -116,7 +120,7 @@ class Purge:
         oldest = sa.select(EventRow).where(self._ended).order_by(self._marked, EventRow.created, EventRow.id)
         for has_file, delete in (
             (EventRow.clip.is_not(None), self._delete_clip),
-            (EventRow.picture, self._delete_picture),
+            (sa.or_(EventRow.picture, EventRow.places), self._delete_picture),
         ):
             if used <= self._settings.keep_bytes:
                 return

@@ -59,6 +59,7 @@ def insert(session: Session, event: NewEvent) -> EventRow:
         note="",
         picture=False,
         features=False,
+        places=False,
         interrupted=False,
         media_bytes=0,
     )

@@ -19,8 +19,10 @@ from sqlalchemy.orm import Session
 
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.database import connect
-from headhunt_svc.events.features import EventFeatures, joined, load_features, save_features
+from headhunt_svc.events.features import EventFeatures, load_features
 from headhunt_svc.events.media import Media
+from headhunt_svc.events.places import SUFFIX as PLACES
+from headhunt_svc.events.places import Places, load_places
 from headhunt_svc.events.records import (
     MOST_BY,
     MOST_NOTE,
@@ -33,21 +35,24 @@ from headhunt_svc.events.records import (
     plain,
 )
 from headhunt_svc.events.retention import Purge, Purged
+from headhunt_svc.events.row_files import RowFiles
 from headhunt_svc.events.rows import conditions, grow, insert, near, record_of
 from headhunt_svc.events.tables import EventRow, MarkRow, PartRow
 from headhunt_svc.names import printable
 from headhunt_svc.settings import EventSettings
+from headhunt_svc.storage.audit import audit
 from headhunt_svc.storage.retention import Retention
 from headhunt_svc.storage.sql import WRITES, database_errors
 
 logger = logging.getLogger(__name__)
 PAGE = 100
+AUDIT = "audit.jsonl"  # in the folder of the events
 _KEYS = 500  # in one query
 Records: TypeAlias = list[EventRecord]  # the class has a method `list`
 Marks: TypeAlias = list[Mark]
 Change = Literal["opened", "grew", "closed", "joined"]
 Listener = Callable[[Session, EventRecord, Change], None]  # called within the transaction of the change
-_LAST_MARK = sa.select(sa.func.max(MarkRow.id))
+_LATEST = tuple(sa.select(sa.func.max(of)) for of in (EventRow.created, MarkRow.id, EventRow.described))
 _CAMERA_LOCK = 7_411_902  # the class of PostgreSQL's advisory locks of cameras
 
 
@@ -64,7 +69,7 @@ class EventStore:
 
     def __init__(self, engine: Engine, settings: EventSettings, changed: Listener | None = None) -> None:
         self.settings, self.media = settings, Media(settings.folder)
-        self._engine, self._changed = engine, changed
+        self._engine, self._changed, self._files = engine, changed, RowFiles(self.media)
         self._writing_engine = engine.execution_options(**WRITES)
         self._retention = Retention(settings.keep_days)
 
@@ -110,6 +115,7 @@ class EventStore:
         merge_s: float | None,
         picture: bytes | None = None,
         features: EventFeatures | None = None,
+        places: Places | None = None,
     ) -> EventRecord:
         """Store an event, or make it part of the camera's event that is closer than merge_s; returns what is stored.
 
@@ -118,7 +124,7 @@ class EventStore:
         An event whose key is there already changes nothing. Only events of one detector are joined, and those of
         different files only where their times can be compared (TimeBasis.compares_files).
 
-        picture: JPEG of the peak.
+        picture: JPEG of the peak. places: of the peak, where they are known.
         """
         with self._session(writes=True) as session:
             self._lock_camera(session, event.camera)
@@ -129,13 +135,13 @@ class EventStore:
             row = others[0] if others else insert(session, event)
             session.add(PartRow(key=event.key, event_id=row.id))
             if not others:
-                self._write_files(row, picture, features, True)
+                self._files.write(row, picture, features, True, places=places)
                 return self._tell(session, row, "opened")
             was_open = row.stop is None
             for other in others[1:]:
                 self._absorb(session, row, other)
             is_higher = grow(row, event)
-            self._write_files(row, picture, features, is_higher)
+            self._files.write(row, picture, features, is_higher, places=places)
             change: Change = "closed" if was_open and row.stop is not None else "grew"
             return self._tell(session, row, "opened" if row.stop is None and not was_open else change)
 
@@ -165,7 +171,7 @@ class EventStore:
             is_higher = score > row.score
             if is_higher:
                 row.score, row.peak, row.contributions = score, peak, list(contributions)
-            self._write_files(row, picture, features, is_higher, replaces=True)
+            self._files.write(row, picture, features, is_higher, replaces=True)
             return self._tell(session, row, "grew")
 
     def close(self, event_id: str, *, stop: datetime | None, interrupted: bool = False) -> EventRecord:
@@ -197,7 +203,7 @@ class EventStore:
             self.media.copy(row.id, path)
             if old is not None and old != path.suffix:
                 self.media.remove(row.id, old)
-            self._count_media(row)
+            self._files.count(row)
             record = record_of(row)
         path.unlink(missing_ok=True)  # only now: what could not be stored is tried again
         return record
@@ -247,12 +253,12 @@ class EventStore:
         return names
 
     def version(self, open_since: datetime) -> str:
-        """A text that changes when an event is stored, marked or, if it began after open_since and is open, grows."""
+        """A text that changes when an event is stored, marked or described or, if it began after open_since, grows."""
         is_open = sa.and_(EventRow.start >= open_since, EventRow.stop.is_(None))
         with self._session() as session:
-            last, mark = session.scalar(sa.select(sa.func.max(EventRow.created))), session.scalar(_LAST_MARK)
+            last, mark, described = (session.scalar(query) for query in _LATEST)
             going_on = session.execute(sa.select(sa.func.count(), sa.func.max(EventRow.seen)).where(is_open)).one()
-        return f"{last} {mark} {going_on[0]} {going_on[1]}"
+        return f"{last} {mark} {described} {going_on[0]} {going_on[1]}"
 
     def marks(self, event_id: str) -> Marks:
         """What people have said about an event, the oldest first. Raises NoSuchEventError."""
@@ -286,7 +292,34 @@ class EventStore:
         except ArtifactError as exc:
             raise ArtifactError(f"{path}: {exc}") from exc
 
+    def places(self, event_id: str) -> Places | None:
+        """Which places spoke for an event, if that is known. Raises NoSuchEventError, ArtifactError: as `features`."""
+        if not self.get(event_id).places:
+            return None
+        path = self.media.path(event_id, PLACES)
+        try:
+            return load_places(path)
+        except ArtifactError as exc:
+            raise ArtifactError(f"{path}: {exc}") from exc
+
     # what people do
+
+    def describe(self, event_id: str, text: str, by: str, places: Places | None = None) -> EventRecord:
+        """Store what the model says about an event, and which places spoke for it; the audit log says who asked.
+
+        places: None leaves those that it has.
+
+        Raises:
+            NoSuchEventError: there is none of this id.
+        """
+        by, text = printable(by)[:MOST_BY], plain(text)
+        with self._session(writes=True) as session:
+            row = self._row(session, event_id, for_update=True)
+            audit(self.settings.folder / AUDIT, what="description", event=event_id, text=text, by=by)
+            row.description, row.described, row.described_by = text, datetime.now(UTC), by
+            if places is not None:
+                self._files.write_places(row, places)
+            return record_of(row)
 
     def mark(self, event_id: str, state: EventState, by: str, note: str | None = None) -> EventRecord:
         """Say what an event was. note: None leaves the note as it is.
@@ -351,51 +384,16 @@ class EventStore:
         row.seen = max(row.seen, other.seen)
         row.interrupted = row.interrupted or other.interrupted
         row.note = "\n".join(note for note in (row.note, other.note) if note)
-        features = self._stored_features(other)
+        features = self._files.features(other)
         if other.score > row.score:
             row.score, row.peak, row.contributions = other.score, other.peak, other.contributions
-            picture = self.media.path(other.id, ".jpg").read_bytes() if other.picture else None
-            self._write_files(row, picture, features, True)
+            row.description = other.description or row.description
+            places = self._files.places(other)
+            self._files.write(row, self._files.picture(other), features, True, places=places)
         else:
-            self._write_files(row, None, features, False)
+            self._files.write(row, None, features, False)
         for table in (PartRow, MarkRow):
             session.execute(sa.update(table).where(table.event_id == other.id).values(event_id=row.id))
         self._tell(session, other, "joined")
         session.delete(other)
         session.flush()
-
-    def _write_files(
-        self,
-        row: EventRow,
-        picture: bytes | None,
-        features: EventFeatures | None,
-        is_higher: bool,
-        replaces: bool = False,
-    ) -> None:
-        """Write an event's picture, where its peak is the highest, and add the features to those that it has.
-
-        replaces: they come instead.
-        """
-        if picture is not None and (is_higher or not row.picture):
-            self.media.write(row.id, ".jpg", picture)
-            row.picture = True
-        if features is not None:
-            stored = None if replaces else self._stored_features(row)
-            save_features(
-                self.media.path(row.id, ".safetensors"), features if stored is None else joined(stored, features)
-            )
-            row.features = True
-        self._count_media(row)
-
-    def _stored_features(self, row: EventRow) -> EventFeatures | None:
-        """The features of a row; None if it has none, or a damaged file of them, which the log names."""
-        path = self.media.path(row.id, ".safetensors")
-        try:
-            return load_features(path) if row.features else None
-        except ArtifactError as exc:
-            logger.warning("%s: %s", path, exc)
-            return None
-
-    def _count_media(self, row: EventRow) -> None:
-        suffixes = [suffix for suffix in (row.clip, ".jpg" if row.picture else None) if suffix is not None]
-        row.media_bytes = sum(self.media.size(row.id, suffix) for suffix in suffixes)

@@ -3,15 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from headhunt_svc.names import MOST_ID
 from headhunt_svc.storage.sql import Base, UtcTime
 
+_IS_OPEN = text("stop IS NULL")
+
 
 class EventRow(Base):
-    """An event. clip: the ending of its file. media_bytes: of picture and clip. seen: as far as it is known to go."""
+    """An event. clip: the ending of its file. media_bytes: of clip and pictures. seen: as far as it is known to go."""
 
     __tablename__ = "events"
 
@@ -41,10 +43,19 @@ class EventRow(Base):
     picture: Mapped[bool]
     clip: Mapped[str | None] = mapped_column(String(8))
     features: Mapped[bool]
+    places: Mapped[bool] = mapped_column(server_default=false())
+    described: Mapped[datetime | None] = mapped_column(UtcTime)
+    described_by: Mapped[str | None] = mapped_column(String(200))
     interrupted: Mapped[bool]
     media_bytes: Mapped[int] = mapped_column(BigInteger)
 
-    __table_args__ = (Index(None, "start", "id"), Index(None, "camera", "start"), Index(None, "created"))
+    __table_args__ = (
+        Index(None, "start", "id"),
+        Index(None, "camera", "start"),
+        Index(None, "created"),
+        Index(None, "described"),
+        Index("ix_events_open", "start", "id", sqlite_where=_IS_OPEN, postgresql_where=_IS_OPEN),
+    )
 
 
 class PartRow(Base):

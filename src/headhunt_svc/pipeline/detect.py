@@ -120,7 +120,7 @@ def detect_video(
         for batch in _drawn(batches, item, progress, task):
             if keep is not None:
                 keep(item, batch)
-            if batch.attribution is not None:
+            if batch.attribution is not None and target is not None:
                 attributions.append(batch.attribution)
             yield batch
 

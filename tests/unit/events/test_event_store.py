@@ -408,7 +408,7 @@ def test_a_clip_whose_row_could_not_be_stored_is_still_there(
         raise sa.exc.OperationalError("COMMIT", {}, Exception("database or disk is full"))
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "_count_media", fail)
+        patched.setattr(store._files, "count", fail)
         with pytest.raises(UnreachableError, match="disk is full"):
             store.attach_clip(event.id, clip)
     assert store.attach_clip(event.id, clip).clip

@@ -29,7 +29,7 @@ class Pictured:
     problem: why there is nothing to show.
     """
 
-    chart: Markup = Markup("")
+    chart: Markup | None = None
     raw: float = 0.0
     strongest: tuple[tuple[str, float], ...] = ()
     problem: str = ""
@@ -84,9 +84,10 @@ def _rectangles(cells: Cells, height: float) -> str:
     for row, column in np.argwhere(np.abs(cells) >= LEAST * most):
         value = float(cells[row, column])
         x, y = xs[column], ys[row]
+        width, tall = xs[column + 1] - x, ys[row + 1] - y
         drawn.append(
-            f'<rect class="{"for" if value > 0 else "against"}" x="{x:.1f}" y="{y:.1f}" width="{xs[column + 1] - x:.1f}" '
-            f'height="{ys[row + 1] - y:.1f}" fill-opacity="{DARKEST * abs(value) / most:.2f}"/>'
+            f'<rect class="{"for" if value > 0 else "against"}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
+            f'height="{tall:.1f}" fill-opacity="{DARKEST * abs(value) / most:.2f}"/>'
         )
     return "".join(drawn)
 

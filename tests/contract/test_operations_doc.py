@@ -3,8 +3,7 @@
 import re
 
 from conftest import ROOT
-from headhunt_svc.monitoring.config import load_drift
-from headhunt_svc.monitoring.verdicts import REMEDY
+from headhunt_svc.monitoring.config import ALL_KINDS, load_drift
 from helpers.verbs import VERBS
 
 DOC = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -13,7 +12,7 @@ DOC = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 def test_every_signal_and_kind_has_its_place() -> None:
     for name in load_drift(ROOT / "monitoring" / "drift.yaml").limits:
         assert f"`{name}`" in DOC
-    assert re.findall(r"^### (\w+)$", DOC, flags=re.MULTILINE) == list(REMEDY)
+    assert re.findall(r"^### (\w+)$", DOC, flags=re.MULTILINE) == list(ALL_KINDS)
 
 
 def test_commands_of_the_page_exist() -> None:

@@ -1,6 +1,6 @@
 """cameras.yaml as typed values. Nothing in it is part of detector_id: a change keeps baselines valid."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -127,6 +127,14 @@ class Cameras(Section):
     def get(self, name: str) -> Camera | None:
         """The camera of this name, if there is one."""
         return next((camera for camera in self.cameras if camera.name == CameraName(name)), None)
+
+    def only(self, names: Iterable[str]) -> "Cameras":
+        """These cameras, each once, in the order of the file. Raises ConfigError: it has no such camera."""
+        chosen = {CameraName(name) for name in names}
+        if unknown := sorted(chosen - {camera.name for camera in self.cameras}):
+            existing = ", ".join(camera.name for camera in self.cameras)
+            raise ConfigError(f"no camera {', '.join(map(repr, map(str, unknown)))}; there are: {existing}")
+        return Cameras(cameras=tuple(camera for camera in self.cameras if camera.name in chosen))
 
 
 def load_cameras(path: Path) -> Cameras:

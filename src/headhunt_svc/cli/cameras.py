@@ -33,11 +33,14 @@ def check(
     out: Annotated[Path, typer.Option(help="Folder for a picture of each camera, with its masks.")] = Path(
         "out/cameras"
     ),
+    camera: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for a source to answer.")] = 10.0,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Name all problems of the file, try each source, and draw its masks into a picture. Exit code 3: some failed."""
     fleet = _load(cameras, bundle)
+    if camera:
+        fleet = fleet.only(camera)
     from headhunt_svc.cameras.check import check_cameras, draw_masks, save_picture
     from headhunt_svc.names import CameraName
 

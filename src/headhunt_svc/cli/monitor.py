@@ -20,6 +20,7 @@ from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import write_json
 
 if TYPE_CHECKING:
+    from headhunt_svc.monitoring.silence import Expected
     from headhunt_svc.monitoring.verdicts import Verdict
 
 app = typer.Typer()
@@ -45,6 +46,10 @@ def monitor_run(
     reference: Annotated[Path, typer.Option(help="For cameras without a baseline.")] = paths.REFERENCE,
     out: Annotated[Path, typer.Option(help="Folder for verdicts and pages.")] = paths.MONITOR / "verdicts",
     workspace: WorkspaceFolder = paths.MONITOR / "workspace",
+    cameras: Annotated[
+        Path | None,
+        typer.Option(help="cameras.yaml: without rows for longer than expect_every_s, a camera is silent."),
+    ] = None,
     at: Annotated[datetime | None, typer.Option(help="End of the window (UTC); default: now.")] = None,
     detector: Annotated[str | None, typer.Option(help="Judge the rows of this detector_id.")] = None,
     every: Annotated[float | None, typer.Option(min=0.1, help="Run again every so many minutes.")] = None,
@@ -61,9 +66,8 @@ def monitor_run(
 
     if every is None:
         require_log(_log_folder(log))
-    monitor = Monitor(
-        Paths(_log_folder(log), baselines, reference, out, workspace), load_drift(config), detector_id=detector
-    )
+    places = Paths(_log_folder(log), baselines, reference, out, workspace)
+    monitor = Monitor(places, load_drift(config), detector_id=detector, expected=_expected_of(cameras))
     with ExitStack() as stack:
         tell = stack.enter_context(_telling(notify)) if notify else None
 
@@ -92,6 +96,27 @@ def _wait_for_rows(log: str, every: float) -> None:
         except ConfigError as exc:
             note(f"{exc}; looking again in {every:g} minutes")
             time.sleep(60 * every)
+
+
+def _expected_of(path: Path | None) -> "Callable[[], Mapping[str, Expected]]":
+    """What a file of cameras expects, read anew at each run; where it cannot be read then, as it was before."""
+    from headhunt_svc.cameras.config import load_cameras
+    from headhunt_svc.cli.cameras import named_problems
+    from headhunt_svc.monitoring.silence import Expected
+
+    if path is None:
+        return dict
+    latest = named_problems(path, lambda: load_cameras(path))
+
+    def expected() -> "Mapping[str, Expected]":
+        nonlocal latest
+        try:
+            latest = load_cameras(path)
+        except ConfigError as exc:
+            note(f"{exc}; the cameras are those of before")
+        return {c.name: Expected(timedelta(seconds=c.expect_every_s), c.is_active) for c in latest.each()}
+
+    return expected
 
 
 @contextmanager

@@ -1,14 +1,15 @@
-"""Signals, kinds of drift and states in plain words, and what to do about each, with the camera's real name."""
+"""Signals, kinds of drift and states in plain words; what to do about each is in monitoring/remedies.py."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import get_args
 
 from headhunt_svc.events.records import EventState
 from headhunt_svc.monitoring.config import Kind, Signal
-from headhunt_svc.monitoring.verdicts import FLEET
+from headhunt_svc.monitoring.remedies import Step as Step
+from headhunt_svc.monitoring.remedies import command as command
+from headhunt_svc.monitoring.remedies import rebaseline as rebaseline
+from headhunt_svc.monitoring.remedies import remedy as remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,61 +53,3 @@ ALL_SIGNALS: tuple[Signal, ...] = get_args(Signal)
 def title_of(signal: str) -> str:
     """A signal in plain words; one of another version of the monitor as it is."""
     return next((meaning.title for name, meaning in SIGNALS.items() if name == signal), signal)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something to do; command: what to copy into a terminal. link: a page of the console."""
-
-    text: str
-    command: str | None = None
-    link: str | None = None
-
-
-def command(*words: str) -> str:
-    """A command line that any shell takes as these words."""
-    return shlex.join(("headhunt", *words))
-
-
-def rebaseline(camera: str, since: datetime | None = None, why: str = "") -> str:
-    """The command that makes a camera's rows its new baseline."""
-    start = () if since is None else ("--from", f"{since:%Y-%m-%dT%H:%M:%S}")
-    return command("monitor", "rebaseline", "--camera", camera, *start, *(("--why", why) if why else ()))
-
-
-def remedy(kind: Kind, camera: str, since: datetime | None, events: str) -> tuple[Step, ...]:
-    """What to do about a kind of drift, in the order to try. events: the page of the camera's events."""
-    if kind == "model":
-        return (
-            Step("What was deployed last?", command("bundles", "list")),
-            Step("Go back to the bundle before", command("bundles", "rollback", "--why", "the model has changed")),
-            Step("Or stay, find heads again in the new model, and make new baselines", "dvc repro"),
-        )
-    if camera == FLEET:
-        return (Step("It is the same on most cameras: open the rows of single cameras, the worst first."),)
-    match kind:
-        case "lighting":
-            return (
-                Step("Look at the camera: lamps, aperture, a dirty lens, the season."),
-                Step("Are events still found?", link=events),
-                Step("If the light stays like this, make it the normal one", rebaseline(camera, since, "new light")),
-            )
-        case "view":
-            return (
-                Step("Was the camera moved? Turn it back."),
-                Step("Are events still found in the new view?", link=events),
-                Step("If the view stays like this, make it the normal one", rebaseline(camera, since, "new view")),
-            )
-        case "pipeline":
-            return (
-                Step("Does the source answer, and what does it show?", command("cameras", "check")),
-                Step("Check stream, encoder, recorder and lens."),
-            )
-        case "activity":
-            return (
-                Step("Look at its events first.", link=events),
-                Step(
-                    "If this is normal from now on: label some of it and fit the scorer again", "headhunt recalibrate"
-                ),
-                Step("Then make it the normal state", rebaseline(camera, since, "normal from now on")),
-            )

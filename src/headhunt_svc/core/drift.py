@@ -24,10 +24,11 @@ Column = Float[np.ndarray, " row"]
 class Sample:
     """Segments of one camera as arrays; rows of one block are neighbours in one video.
 
-    prompt_scores: raw scores under each calibration prompt, NaN where a segment was not probed. total, events: counts
-    of all segments in the window, of which the arrays may hold only some.
+    time: Unix time of the segment's start. prompt_scores: raw scores under each calibration prompt, NaN where a segment
+    was not probed. total, events: counts of all segments in the window, of which the arrays may hold only some.
     """
 
+    time: Column
     block: Int[np.ndarray, " row"]
     raw: Column
     in_event: Bool[np.ndarray, " row"]
@@ -70,8 +71,13 @@ class Sample:
     @property
     def probed(self) -> "Sample":
         """The rows that were scored under all prompts."""
+        return self.where(self.is_probed)
+
+    @property
+    def is_probed(self) -> Bool[np.ndarray, " row"]:
+        """Which rows were scored under all prompts."""
         n_prompts = self.prompt_scores.shape[1]
-        return self.where(~np.isnan(self.prompt_scores).any(1) if n_prompts else np.zeros(len(self), bool))
+        return ~np.isnan(self.prompt_scores).any(1) if n_prompts else np.zeros(len(self), bool)
 
     def where(self, rows: Bool[np.ndarray, " row"]) -> "Sample":
         """The rows at which the mask is true; they are counted anew."""
@@ -102,11 +108,12 @@ def concatenate(samples: Sequence[Sample]) -> Sample:
 def psi(reference: Column, current: Float[np.ndarray, " current_row"]) -> float:
     """Population stability index over Sturges' bins of both samples; empty bins are filled as Evidently does."""
     edges = np.histogram_bin_edges(np.concatenate([reference, current]), "sturges")
-    p, q = (_fill_empty_bins(np.histogram(x, edges)[0] / len(x)) for x in (reference, current))
+    p, q = (fill_empty_bins(np.histogram(x, edges)[0] / len(x)) for x in (reference, current))
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def _fill_empty_bins(shares: Float[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
+def fill_empty_bins(shares: Float[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
+    """Shares of which none is 0, as Evidently fills them."""
     least = shares[shares > 0].min()
     return np.where(shares > 0, shares, least / 1e6 if least <= 1e-4 else 1e-4)
 
@@ -143,6 +150,12 @@ def _fisher(
     ridge = 1e-3 * np.trace(scatter, axis1=1, axis2=2) / scatter.shape[1] + 1e-12
     scatter += ridge[:, None, None] * np.eye(scatter.shape[1])
     return np.asarray(np.linalg.solve(scatter, (current.mean(0) - reference.mean(0))[..., None])[..., 0])
+
+
+def head_direction(reference: Sample, current: Sample, head: int) -> Float[np.ndarray, " feature"]:
+    """The direction in a head's features in which the samples differ most."""
+    parts = (s.heads[:, head : head + 1].astype(np.float64) for s in (reference, current))
+    return np.asarray(_fisher(*parts)[0])
 
 
 def rank_agreement(scores: Float[np.ndarray, "row prompt"]) -> float:

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, Verdict
+from headhunt_svc.monitoring.verdicts import FLEET, SILENCE, CameraVerdict, Verdict
 from headhunt_svc.notify.alarms import Alarm
 from headhunt_svc.notify.messages import MessageKind
 
 SOURCE = "monitor"
 STOPPED, OTHER_DETECTOR = "log", "detector"  # the keys of alarms that are not of one camera
-SILENCE = "silence"  # in front of the camera's name, as the kinds of drift are
 
 
 def alarms_of(verdict: Verdict) -> list[Alarm]:
@@ -22,13 +21,13 @@ def alarms_of(verdict: Verdict) -> list[Alarm]:
     for name, camera in verdict.cameras.items():
         if camera.kind is None or camera.since is None:
             continue
-        is_silent = camera.status == "no data"
+        is_silent = camera.alarm == SILENCE
         of_all = name != FLEET and fleet is not None and fleet.kind == camera.kind
         alarms.append(
             Alarm(
-                key=f"{SILENCE if is_silent else camera.kind}/{name}",
+                key=f"{camera.alarm}/{name}",
                 kind=MessageKind.SILENCE if is_silent else MessageKind.DRIFT,
-                text=f"{camera.kind}: {_why(camera)}: {camera.remedy}",
+                text=text_of(camera),
                 began=camera.since,
                 camera=None if name == FLEET else name,
                 is_covered=bool(general) if is_silent else of_all,
@@ -40,23 +39,33 @@ def alarms_of(verdict: Verdict) -> list[Alarm]:
 def _general(verdict: Verdict) -> list[Alarm]:
     """An alarm if there are no rows that can be judged at all: one for all cameras."""
     cameras = _single(verdict)
-    if not cameras or any(camera.status != "no data" for camera in cameras):
+    silent = [camera.since for camera in cameras if camera.status == "silent" and camera.since is not None]
+    if not silent or any(camera.status not in ("silent", "no data") for camera in cameras):
         return []
+    began = max(silent)
     if verdict.other_detectors:
         names = ", ".join(verdict.other_detectors)
         text = f"all rows are of detector {names}, not {verdict.detector_id}: rebaseline, or roll back"
-        return [Alarm(OTHER_DETECTOR, MessageKind.DRIFT, text, verdict.start)]
-    text = f"no rows of any of {len(cameras)} cameras: is anything scored, and can the prediction log be written?"
-    return [Alarm(STOPPED, MessageKind.LOG, text, verdict.start)]
+        return [Alarm(OTHER_DETECTOR, MessageKind.DRIFT, text, began)]
+    text = f"no rows of any of {len(silent)} cameras: is anything scored, and can the prediction log be written?"
+    return [Alarm(STOPPED, MessageKind.LOG, text, began)]
 
 
 def _single(verdict: Verdict) -> list[CameraVerdict]:
     return [camera for name, camera in verdict.cameras.items() if name != FLEET]
 
 
-def _why(camera: CameraVerdict) -> str:
+def text_of(camera: CameraVerdict) -> str:
+    """An alarm in words: the kind, what moved, and what to do."""
+    return f"{camera.kind}: {why(camera)}: {camera.remedy}"
+
+
+def why(camera: CameraVerdict) -> str:
+    """Why there is an alarm: the signals beyond their limits, or that there are no rows."""
     signals = [(name, camera.signals[name]) for name in camera.over]
-    return ", ".join(f"{name} {s.value:.2f} > {s.limit:.2f}" for name, s in signals) or camera.why
+    if camera.alarm == SILENCE or not signals:
+        return camera.why
+    return ", ".join(f"{name} {s.value:.2f} > {s.limit:.2f}" for name, s in signals)
 
 
 def unknown_in(verdict: Verdict) -> Callable[[str], bool]:
@@ -67,10 +76,6 @@ def unknown_in(verdict: Verdict) -> Callable[[str], bool]:
         if not slash:
             return not _single(verdict)
         camera = verdict.cameras.get(name)
-        if camera is None:
-            return True
-        if kind == SILENCE:
-            return camera.segments == 0  # some rows are enough to end it, be they too few to be judged
-        return camera.status not in ("fine", "drift")
+        return camera is None or not camera.can_tell(kind)
 
     return is_unknown

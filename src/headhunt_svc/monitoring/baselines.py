@@ -71,7 +71,8 @@ def load_rows(path: Path) -> Rows:
         metadata, logged = LogMetadata.from_parquet(table.schema.metadata, str(path)), as_logged(table)
         if not vectors_fit(logged, metadata).all():
             raise ValueError("vectors of another length")
-        return Rows(metadata, logged, **_TOTALS.validate_python(totals))
+        counts = _TOTALS.validate_python(totals)
+        return Rows(metadata, logged, counts["total"], counts["events"])
     except FileNotFoundError as exc:
         raise ArtifactError(f"{path} not found: run `headhunt monitor reference` (or `dvc repro reference`)") from exc
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as exc:

@@ -10,6 +10,7 @@ from headhunt_svc.prediction_log.windows import WindowQuery
 from headhunt_svc.sections import Section, read_parameters
 
 Kind = Literal["lighting", "view", "pipeline", "model", "activity"]
+ALL_KINDS: tuple[Kind, ...] = get_args(Kind)
 Signal = Literal[
     "score_psi", "score_wasserstein", "event_rate", "heads", "brightness", "sharpness", "view", "dropped_frames",
     "prompt_std", "flip_rate", "rank_agreement", "head_instability",

@@ -30,9 +30,13 @@ def diagnose(verdicts: Mapping[str, CameraVerdict]) -> dict[str, CameraVerdict]:
     return {name: replace(verdict, kind=kinds.get(name)) for name, verdict in verdicts.items()}
 
 
+def deciding(verdict: CameraVerdict) -> str | None:
+    """The signal that decided the kind, or else the furthest beyond its limit; None where none is beyond."""
+    of_pictures = (signal for signal in PICTURE_KINDS if signal in verdict.over)
+    return next(of_pictures, max(verdict.over, key=lambda signal: verdict.signals[signal].of_limit, default=None))
+
+
 def _kind(verdict: CameraVerdict, model_changed: bool) -> Kind | None:
-    if verdict.status == "no data":
-        return "pipeline"
     if not verdict.over:
         return None
     of_pictures = (kind for signal, kind in PICTURE_KINDS.items() if signal in verdict.over)

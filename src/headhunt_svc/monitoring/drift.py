@@ -1,14 +1,17 @@
 """Compares a window with its baselines: signals, limits and a verdict for every camera and for all of them together."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 
 from headhunt_svc.core.drift import Chance, Sample, chance, concatenate, head_auc, instability_ratio, signals
+from headhunt_svc.core.onset import first_bad
 from headhunt_svc.monitoring.baselines import Baseline
 from headhunt_svc.monitoring.config import ALL_SIGNALS, DriftParams, Signal
-from headhunt_svc.monitoring.diagnosis import diagnose
+from headhunt_svc.monitoring.diagnosis import deciding, diagnose
+from headhunt_svc.monitoring.remedies import rebaseline
 from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, Comparison, Judgement, SignalResult
 from headhunt_svc.prediction_log.schema import LogMetadata
 from headhunt_svc.prediction_log.windows import Rows, Window, sample_of
@@ -30,17 +33,24 @@ class Judge:
         self._chance: dict[tuple[str, str, int, float], dict[str, Chance]] = {}
         self._samples: dict[tuple[str, str], Sample] = {}
 
-    def judge(self, window: Window, baselines: Mapping[str, Baseline], fallback: Baseline | None = None) -> Judgement:
-        """A verdict for every camera of the window or with a baseline, and one for all cameras together.
+    def judge(
+        self,
+        window: Window,
+        baselines: Mapping[str, Baseline],
+        fallback: Baseline | None = None,
+        others: Iterable[str] = (),
+    ) -> Judgement:
+        """A verdict for every camera of the window, with a baseline or of `others`, and one for all cameras together.
 
         fallback: cameras without a baseline of their own are compared with it, in the signals that any view allows.
         """
         results: dict[str, Result] = {}
-        for camera in sorted({*window.cameras, *baselines}):
+        for camera in sorted({*window.cameras, *baselines, *others}):
             rows, own = window.cameras.get(camera), baselines.get(camera)
             if rows is None:
-                why = "no segment of this detector in the window"
-                results[camera] = CameraVerdict(camera, "no data", why), None
+                why = "no segment of this detector in the window" + ("" if own else ", and no baseline")
+                version = own.version if own else None
+                results[camera] = CameraVerdict(camera, "no data", why, version), None
             else:
                 allowed = ALL_SIGNALS if own else ANY_VIEW
                 verdict, comparison = self._judge_camera(camera, rows, own or fallback, allowed)
@@ -50,21 +60,20 @@ class Judge:
         if fleet := self._judge_fleet(window, baselines):
             results[FLEET] = fleet
         verdicts = diagnose({camera: verdict for camera, (verdict, _) in results.items()})
-        return Judgement(verdicts, {camera: c for camera, (_, c) in results.items() if c is not None})
+        comparisons = {camera: c for camera, (_, c) in results.items() if c is not None}
+        return Judgement({name: _begun(v, comparisons.get(name)) for name, v in verdicts.items()}, comparisons)
 
     def _judge_camera(self, camera: str, rows: Rows, baseline: Baseline | None, allowed: Collection[Signal]) -> Result:
         current = sample_of(rows, self.params.block_segments)
         verdict = _counts(camera, current)
         if baseline is None:
-            why = (
-                f"no baseline: run `headhunt monitor rebaseline --camera {camera}` on footage that is known to be good"
-            )
+            why = f"no baseline: run `{rebaseline(camera)}` on footage that is known to be good"
             return replace(verdict, why=why), None
         verdict = replace(verdict, baseline=baseline.version)
         reference = self._sample(camera, baseline)
         heads = rows.metadata.heads
         if (reference.heads.shape[1:], baseline.rows.metadata.heads) != (current.heads.shape[1:], heads):
-            why = "the baseline has other heads or features: run `headhunt monitor rebaseline`"
+            why = f"the baseline has other heads or features: run `{rebaseline(camera)}`"
             return replace(verdict, why=why), None
         verdict, comparison = self._compare(verdict, baseline.version, reference, current, rows.metadata, allowed)
         if "head_instability" in verdict.signals:
@@ -137,6 +146,15 @@ class Judge:
                 has = f"{len(sample)} segments in {sample.n_blocks} blocks"
                 return f"the {name} has {has}, {p.min_segments} in {p.min_blocks} are needed"
         return ""
+
+
+def _begun(verdict: CameraVerdict, comparison: Comparison | None) -> CameraVerdict:
+    """The verdict with the beginning of its first bad block."""
+    signal = deciding(verdict)
+    if signal is None or comparison is None:
+        return verdict
+    since = first_bad(comparison.reference, comparison.current, signal, comparison.threshold)
+    return replace(verdict, since=datetime.fromtimestamp(since, UTC))
 
 
 def _counts(camera: str, current: Sample) -> CameraVerdict:

@@ -2,23 +2,27 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from headhunt_svc.core.drift import prompt_figures
 from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.monitoring.alarms import why
 from headhunt_svc.monitoring.baselines import Baseline, Baselines, load_rows
 from headhunt_svc.monitoring.config import DriftParams
 from headhunt_svc.monitoring.drift import Judge
 from headhunt_svc.monitoring.heading import title_of
 from headhunt_svc.monitoring.metrics import LAST_RUN, show
+from headhunt_svc.monitoring.silence import Expected, with_silence
+from headhunt_svc.monitoring.since import EarlierCamera, dated
 from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, Judgement, Verdict
 from headhunt_svc.names import CameraName
+from headhunt_svc.prediction_log.last_rows import last_row
 from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, note_missing_days, read_window
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.storage.store import Store
@@ -38,15 +42,8 @@ class Paths:
     workspace: Path
 
 
-class _Earlier(BaseModel):
-    """What is read of a camera in an earlier verdict."""
-
-    kind: str | None = None
-    since: AwareDatetime | None = None
-
-
 class _EarlierVerdict(BaseModel):
-    cameras: dict[str, _Earlier]
+    cameras: dict[str, EarlierCamera]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +90,20 @@ def load_baselines(paths: Paths, detector_id: str | None = None) -> UsableBaseli
 class Monitor:
     """Runs once or repeatedly; keeps what the judge has measured of chance between runs."""
 
-    def __init__(self, paths: Paths, params: DriftParams, pages: bool = True, detector_id: str | None = None) -> None:
-        """pages: also write Evidently's pages and runs; without them a run takes a fraction of the time."""
+    def __init__(
+        self,
+        paths: Paths,
+        params: DriftParams,
+        pages: bool = True,
+        detector_id: str | None = None,
+        expected: Callable[[], Mapping[str, Expected]] = dict,
+    ) -> None:
+        """pages: also write Evidently's pages and runs; without them a run takes a fraction of the time.
+
+        expected: the cameras that must have rows, and how often, as each run begins.
+        """
         self.paths, self.params, self.pages, self.detector_id = paths, params, pages, detector_id
+        self._expected = expected
         self._judge = Judge(params)
 
     def run(self, stop: datetime | None = None, now: datetime | None = None) -> Verdict:
@@ -113,9 +121,15 @@ class Monitor:
         baselines = load_baselines(self.paths, self.detector_id)
         store = Store(self.paths.log)
         window = read_window(store, self.params.query(start, stop, baselines.detector_id, now))
-        note_missing_days(window, baselines.cameras, store)
-        judgement = self._judge.judge(window, baselines.cameras, baselines.reference)
-        verdict = self._verdict(window, baselines, judgement.cameras)
+        expected = self._expected()
+        note_missing_days(window, sorted({*baselines.cameras, *expected}), store)
+        judgement = self._judge.judge(window, baselines.cameras, baselines.reference, expected)
+
+        def last_before(camera: str) -> datetime | None:
+            return last_row(store, camera, start, baselines.detector_id)
+
+        cameras = with_silence(judgement.cameras, window, expected, last_before)
+        verdict = self._verdict(window, baselines, cameras)
         self._write_verdict(verdict, clock)
         LAST_RUN.set(datetime.now(UTC).timestamp())
         show(verdict.cameras)
@@ -132,8 +146,8 @@ class Monitor:
 
     def _verdict(self, window: Window, baselines: UsableBaselines, cameras: Mapping[str, CameraVerdict]) -> Verdict:
         earlier = self._earlier_cameras(window.stop)
-        dated = {name: _dated(verdict, earlier.get(name), window.start) for name, verdict in cameras.items()}
-        alarms = [_alarm(name, verdict) for name, verdict in dated.items() if verdict.kind]
+        cameras = {name: dated(verdict, earlier.get(name)) for name, verdict in cameras.items()}
+        alarms = [_alarm(name, verdict) for name, verdict in cameras.items() if verdict.kind]
         others: list[str] = []
         if baselines.detector_id and not window.cameras:
             others = sorted(d for d, n in window.detectors.items() if d != baselines.detector_id and n)
@@ -144,7 +158,7 @@ class Monitor:
             start=window.start,
             stop=window.stop,
             detector_id=baselines.detector_id,
-            cameras=dated,
+            cameras=dict(cameras),
             excluded=dict(window.excluded),
             missing={camera: [d.isoformat() for d in days] for camera, days in window.missing.items()},
             alarms=tuple(alarms),
@@ -152,7 +166,7 @@ class Monitor:
             other_detectors=tuple(others),
         )
 
-    def _earlier_cameras(self, stop: datetime) -> dict[str, _Earlier]:
+    def _earlier_cameras(self, stop: datetime) -> dict[str, EarlierCamera]:
         """The cameras of the latest verdict on an earlier window; empty if there is none that can be read."""
         earlier = [name for name in self._windows() if name < _folder_name(stop)]
         try:
@@ -188,18 +202,8 @@ def _folder_name(stop: datetime) -> str:
     return f"{stop:%Y%m%dT%H%M%S}"
 
 
-def _dated(verdict: CameraVerdict, earlier: _Earlier | None, start: datetime) -> CameraVerdict:
-    """The verdict with the date since which it has this kind."""
-    if verdict.kind is None:
-        return verdict
-    since = earlier.since if earlier is not None and earlier.kind == verdict.kind else None
-    return replace(verdict, since=since or start)
-
-
 def _alarm(name: str, verdict: CameraVerdict) -> str:
-    signals = [(signal, verdict.signals[signal]) for signal in verdict.over]
-    why = ", ".join(f"{signal} {s.value:.2f} > {s.limit:.2f}" for signal, s in signals) or verdict.why
-    return f"{name}: {verdict.kind} since {verdict.since:%Y-%m-%d %H:%M} ({why}): {verdict.remedy}"
+    return f"{name}: {verdict.kind} since {verdict.since:%Y-%m-%d %H:%M} ({why(verdict)}): {verdict.remedy}"
 
 
 def _figures(comparison: Comparison) -> dict[str, float]:

@@ -11,18 +11,14 @@ from typing import Any, Literal
 
 from headhunt_svc.core.drift import Sample
 from headhunt_svc.monitoring.config import Kind
+from headhunt_svc.monitoring.remedies import in_words, remedy
 from headhunt_svc.names import ALL_CAMERAS
 from headhunt_svc.storage.json_text import parse_json
 
-Status = Literal["fine", "drift", "not enough data", "no data"]
+# silent: no rows for longer than that may be. no data: no rows, and none are expected
+Status = Literal["fine", "drift", "not enough data", "no data", "silent"]
+SILENCE = "silence"  # the alarm of a silent camera; other alarms are named by their kind
 FLEET = ALL_CAMERAS  # the name of the verdict on all cameras together
-REMEDY: dict[Kind, str] = {
-    "lighting": "look at the camera (lamp, aperture, season); if it stays so, `headhunt monitor rebaseline --camera`",
-    "view": "was the camera moved? turn it back, or recalibrate on its new view and `headhunt monitor rebaseline`",
-    "pipeline": "check stream, encoder and lens: pictures are lost, blurred or missing",
-    "model": "a library, template or model changed for all cameras: `headhunt bundles rollback`, or hunt heads again",
-    "activity": "more or other things happen there: look at the events, then label and `headhunt recalibrate`",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,8 @@ class CameraVerdict:
     """The result for one camera in one window; `kind` is None as long as no signal is beyond its limit.
 
     event_interval: Wilson's interval of the event rate. heads: 2 AUC - 1 of every head. unstable: for every head, its
-    instability over prompts over that in the baseline. since: start of the first window in a row with this kind.
+    instability over prompts over that in the baseline. since: when the first bad block of the alarm began; of a silent
+    camera, its last row. waiting: alarms of earlier windows, and since when; this one cannot tell whether they go on.
     """
 
     camera: str
@@ -76,6 +73,18 @@ class CameraVerdict:
     unstable: Mapping[str, float] = field(default_factory=dict)
     kind: Kind | None = None
     since: datetime | None = None
+    waiting: Mapping[str, datetime] = field(default_factory=dict)
+
+    @property
+    def alarm(self) -> str | None:
+        """What tells its alarm from others of the camera; None if there is none."""
+        return SILENCE if self.status == "silent" else self.kind
+
+    def can_tell(self, alarm: str) -> bool:
+        """Does the window say whether an alarm of earlier windows goes on?"""
+        if alarm == SILENCE:
+            return self.status == "silent" or self.segments > 0  # some rows end it, be they too few to be judged
+        return self.status in ("fine", "drift")
 
     @property
     def over(self) -> tuple[str, ...]:
@@ -90,7 +99,7 @@ class CameraVerdict:
     @property
     def remedy(self) -> str | None:
         """What to do about it, if there is something to do."""
-        return REMEDY[self.kind] if self.kind else None
+        return in_words(remedy(self.kind, self.camera, self.since)) if self.kind else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,12 +53,16 @@ class WindowQuery:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of one camera in a window: a draw of whole blocks, and the counts of segments and events in all rows."""
+    """Rows of one camera in a window: a draw of whole blocks, and the counts of segments and events in all rows.
+
+    last: the time of the last of all rows in the window; None for rows that are kept, such as a baseline.
+    """
 
     metadata: LogMetadata
     table: pa.Table
     total: int
     events: int
+    last: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -130,7 +134,7 @@ def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str
         except (OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
             excluded["unreadable file"] += 1
             continue
-        seconds = _seconds(index)
+        seconds = seconds_of(index)
         inside = (seconds >= query.start.timestamp()) & (seconds < query.stop.timestamp())
         if inside.any():
             files.setdefault(partition.camera, []).append(_File(name, metadata, index, inside))
@@ -186,7 +190,8 @@ def _rows(store: Store, files: Sequence[_File], query: WindowQuery, excluded: Co
     if n := int((~fitting).sum()):
         excluded["vectors of another length"] += n
         table = table.filter(pa.array(fitting))
-    return Rows(files[0].metadata, table, total, events) if len(table) else None
+    last = datetime.fromtimestamp(float(np.concatenate([seconds_of(f.index) for f in files])[valid].max()), UTC)
+    return Rows(files[0].metadata, table, total, events, last) if len(table) else None
 
 
 def as_logged(table: pa.Table) -> pa.Table:
@@ -220,7 +225,7 @@ def _valid(
     excluded: Counter[str],
 ) -> Bool[np.ndarray, " row"]:
     """Which rows count; the others are counted under the first reason against them."""
-    seconds = np.concatenate([_seconds(f.index) for f in files])
+    seconds = np.concatenate([seconds_of(f.index) for f in files])
     single, forward = _single_and_forward(passes, segments, seconds)
     valid = np.concatenate([f.inside for f in files])
     for reason, good in (
@@ -262,7 +267,8 @@ def _block_numbers(
     return np.asarray(passes * PASS_STRIDE + segments // block_segments)
 
 
-def _seconds(table: pa.Table) -> Float[np.ndarray, " row"]:
+def seconds_of(table: pa.Table) -> Float[np.ndarray, " row"]:
+    """When each row was recorded, Unix time."""
     return np.asarray(pc.cast(table["time"], pa.int64()).to_numpy() / 1e6)
 
 
@@ -280,6 +286,7 @@ def sample_of(rows: Rows, block_segments: int) -> Sample:
     features = _matrix(table, "features")
     passes, segments = _pass_numbers([table["pass_id"]]), np.asarray(table["segment"].to_numpy(), np.int64)
     return Sample(
+        time=seconds_of(table),
         block=np.unique(_block_numbers(passes, segments, block_segments), return_inverse=True)[1],
         raw=_column(table, "raw"),
         smoothed=_column(table, "smoothed"),

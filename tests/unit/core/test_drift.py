@@ -22,6 +22,7 @@ def sample(n: int, seed: int, shift: float = 0.0, blocks: int = 20) -> Sample:
     raw = rng.beta(1, 5, n)
     prompts = np.where(rng.random((n, 1)) < 0.5, np.clip(raw[:, None] + rng.normal(0, 0.05, (n, 3)), 0, 1), np.nan)
     return Sample(
+        np.arange(n) // blocks * 60.0,
         block,
         raw,
         raw > 0.5,

@@ -1,7 +1,8 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from headhunt_svc.monitoring.alarms import alarms_of, unknown_in
-from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, Verdict
+from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, SignalResult, Verdict
 from headhunt_svc.notify.messages import MessageKind
 
 STOP = datetime(2026, 3, 2, tzinfo=UTC)
@@ -26,11 +27,18 @@ def test_drift_of_all_cameras_covers_that_of_single_ones() -> None:
 
 
 def test_one_silent_camera_is_an_alarm_of_its_own_and_all_of_them_one_together() -> None:
-    silent, fine = camera("a", "no data", "pipeline"), camera("b", "fine", segments=100)
+    silent, fine = camera("a", "silent", "pipeline"), camera("b", "fine", segments=100)
     (one,) = alarms_of(verdict(silent, fine))
     assert (one.key, one.kind, one.is_covered) == ("silence/a", MessageKind.SILENCE, False)
-    together, covered = alarms_of(verdict(silent))
-    assert (together.key, together.kind, covered.is_covered) == ("log", MessageKind.LOG, True)
+    last = replace(camera("c", "silent", "pipeline"), since=START + timedelta(hours=2))
+    together, *covered = alarms_of(verdict(silent, last, camera("unexpected", "no data")))
+    assert (together.key, together.kind, [alarm.is_covered for alarm in covered]) == (
+        "log",
+        MessageKind.LOG,
+        [True] * 2,
+    )
+    assert together.began == last.since  # until then there were rows
+    assert "no rows of any of 2 cameras" in together.text
     other, covered = alarms_of(verdict(silent, others=("d2",)))
     assert (other.key, covered.is_covered) == ("detector", True)
     assert "detector d2, not d" in other.text
@@ -45,5 +53,17 @@ def test_an_alarm_ends_when_its_camera_is_known_to_be_well() -> None:
     is_unknown = unknown_in(verdict(*cameras))
     assert [name for name in ("fine", "few", "none", "gone") if is_unknown(f"view/{name}")] == ["few", "none", "gone"]
     assert [name for name in ("fine", "few", "none", "gone") if is_unknown(f"silence/{name}")] == ["none", "gone"]
+    assert unknown_in(verdict(camera("dumb", "silent", "pipeline")))("view/dumb")
     assert not is_unknown("log")
     assert unknown_in(verdict())("log")  # no camera at all: nothing is known
+
+
+def test_the_text_of_an_alarm_names_what_moved_and_commands_with_the_cameras_name() -> None:
+    over = {"brightness": SignalResult(2.0, 1.0, 0.1), "view": SignalResult(0.01, 0.1, 0.0)}
+    dark = replace(camera("yard's two", "drift", "lighting", segments=9), signals=over)
+    (alarm,) = alarms_of(verdict(dark))
+    assert alarm.text.startswith("lighting: brightness 2.00 > 1.00: Look at the camera")
+    assert """`headhunt events list --camera 'yard'"'"'s two'`""" in alarm.text
+    command = """`headhunt monitor rebaseline --camera 'yard'"'"'s two' --from 2026-03-01T00:00:00 --why 'new light'`"""
+    assert command in alarm.text
+    assert alarm.text.endswith(str(dark.remedy))

@@ -118,6 +118,33 @@ def learn_camera(fleet: Scorer, videos: Sequence[Z], shrinkage: Shrinkage = SHRI
     return Camera(footage, [scorers[group] for group in groups])
 
 
+def add_harmless(
+    fleet: Normality,
+    footage: NormalFootage | None,
+    harmless: Float[np.ndarray, "harmless features"],
+    shrinkage: Shrinkage = SHRINKAGE,
+) -> NormalFootage:
+    """What is normal for a camera, with segments that raised an alarm and are harmless: they add to its spread alone.
+
+    (footage None: the camera has the fleet's normality so far.) They are far from all that is normal: as part of the
+    mean they would make the rest strange. Nothing becomes stranger: the distance stays what it was in directions in
+    which no harmless segment lies. For that, the typical distance grows with the number of segments.
+    """
+    a, b, more = shrinkage.mean, shrinkage.covariance, len(harmless)
+    n, mean = (0, fleet.mean) if footage is None else (footage.segments, footage.mean.astype(np.float64))
+    centre = (n * mean + a * fleet.mean) / (n + a) if n + a else fleet.mean
+    rows = harmless.astype(np.float64) - centre
+    if footage is not None:
+        rows = np.concatenate([rows, footage.factor.astype(np.float64)])
+    factor = np.asarray(np.linalg.qr(rows, mode="r"))
+    typical = None
+    if fleet.typical:
+        own = footage.typical if footage is not None and footage.typical else fleet.typical
+        typical = float(max(own, fleet.typical) * np.sqrt((n + more + b) / (n + b)))
+    mean = ((n + more + a) * centre - a * fleet.mean) / (n + more)
+    return NormalFootage(n + more, mean.astype(np.float32), factor.astype(np.float32), typical)
+
+
 def _precision(
     fleet: Float64[np.ndarray, "features features"], factor: Float64[np.ndarray, "row features"], n: int, b: float
 ) -> Float64[np.ndarray, "features features"]:

@@ -7,7 +7,14 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.covariance import EmpiricalCovariance
 
-from headhunt_svc.core.camera_normality import NormalFootage, Shrinkage, camera_normality, camera_scorer, learn_camera
+from headhunt_svc.core.camera_normality import (
+    NormalFootage,
+    Shrinkage,
+    add_harmless,
+    camera_normality,
+    camera_scorer,
+    learn_camera,
+)
 from headhunt_svc.core.normality import NormalFeatures
 from headhunt_svc.core.scoring import distance_to_normal, logits
 from headhunt_svc.types import HeadRef, Normality, Scorer
@@ -132,3 +139,31 @@ def test_one_video_and_a_logistic_scorer_give_no_camera() -> None:
     z = RNG.normal(size=(9, 6))
     assert learn_camera(fleet, [z]) is None
     assert learn_camera(replace(fleet, normality=None), [z, z]) is None
+
+
+@pytest.mark.parametrize("segments", [0, 30])
+def test_harmless_segments_widen_what_is_normal_and_make_nothing_stranger(segments: int) -> None:
+    fleet = replace(fleet_of(8), typical=2.5)
+    z = fleet.mean + RNG.normal(size=(30, 8))
+    before = NormalFootage.measure(z[:segments]) if segments else None
+    own = fleet if before is None else camera_normality(fleet, before)
+    direction = np.linalg.inv(np.linalg.cholesky(own.precision).T)[:, 3]  # of length 1 in the distance
+    harmless = own.mean + np.outer([9.0, 10.0, 11.0], direction)
+    after = camera_normality(fleet, add_harmless(fleet, before, harmless))
+    covariance = np.linalg.inv(own.precision) + np.outer(direction, direction) * (81 + 100 + 121) / (segments + 40)
+    scale = own.weight / after.weight
+    assert_allclose(np.linalg.inv(after.precision) * scale**2, covariance, rtol=1e-3, atol=1e-3 * abs(covariance).max())
+    assert_allclose(after.mean, own.mean, rtol=1e-4, atol=1e-5)
+    strange = own.mean + 20 * RNG.normal(size=(500, 8))
+    distances = [n.weight * distance_to_normal(n, strange) for n in (own, after)]
+    assert (distances[1] <= distances[0] * (1 + 1e-5)).all()
+    distances = [n.weight * distance_to_normal(n, harmless).mean() for n in (own, after)]
+    assert distances[1] < 0.5 * distances[0]
+
+
+def test_harmless_segments_alone_are_kept_where_typical_distances_are_not_known() -> None:
+    fleet = fleet_of(5)
+    footage = add_harmless(fleet, None, fleet.mean + RNG.normal(size=(4, 5)))
+    assert footage.typical is None
+    assert footage.segments == 4
+    assert_allclose(footage.mean, fleet.mean, rtol=1e-5)

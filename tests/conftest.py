@@ -84,6 +84,7 @@ LONG_MODULES = [
         "monitoring",
         "hub_project",
         "service_jobs",
+        "activation",
         "model_lock",
         "relabel",
         "installed",

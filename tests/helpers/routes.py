@@ -68,6 +68,7 @@ class ScriptedEngine(Engine):
         self.batches: list[ScoredBatch | asyncio.Event] = []
         self.error: HeadHuntError | Problem | None = None
         self.refusal: Problem | None = None
+        self.in_use = None
         self.calls: list[tuple[bytes, str, Options, str]] = []
         self.admitted_now = 0
         bundle, scorer = load_bundle(BUNDLE)
@@ -112,9 +113,9 @@ class ScriptedEngine(Engine):
             raise self.error
         yield report(video.name, options)
 
-    async def score(self, pictures: np.ndarray, fps: float, camera: str = "") -> ScoredBatch:
+    async def score(self, pictures: np.ndarray, fps: float, camera: str = "") -> Any:
         n_heads = len(self._detector.scorer.heads)
-        return batch(0.25, shares=np.arange(float(n_heads))[None])
+        return self._detector, batch(0.25, shares=np.arange(float(n_heads))[None])
 
 
 def batch(*raw: float, shares: np.ndarray | None = None) -> ScoredBatch:

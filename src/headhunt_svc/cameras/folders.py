@@ -15,7 +15,7 @@ from watchfiles import watch
 
 from headhunt_svc.cameras.config import Camera
 from headhunt_svc.cameras.resting import RestingFiles, changed, version_of
-from headhunt_svc.cameras.sharing import Shared, SharedReader, StoppedError
+from headhunt_svc.cameras.sharing import Shared, SharedReader, StoppedError, check_camera
 from headhunt_svc.cameras.sources import FolderSource
 from headhunt_svc.cameras.status import CameraState
 from headhunt_svc.cameras.watched import WatchedCamera
@@ -57,13 +57,11 @@ class FolderCamera(WatchedCamera):
         assert isinstance(camera.source, FolderSource)
         self._source = camera.source
         self._shared = shared
-        self._detector, self._options = shared.detector.at(camera.name), camera.options("offline")
-        self._detector.check(self._options)
-        self._detector.check_normality(self._options)
+        self._options = camera.options("offline")
+        check_camera(camera, shared.in_use.detector)
         if camera.name_pattern is not None:
             compile_pattern(camera.name_pattern)
         self._shared_reader = SharedReader(shared.runner)
-        self._reader = shared.recorder.probing(self._detector, self._shared_reader)
         self._rules = EventRules(camera.merge_s, camera.time_zone, camera.name_pattern, camera.keep_clips)
         self._recorder = EventRecorder(shared.store, "live")
         self._taken = TakenFiles(shared.engine, camera.name)
@@ -169,12 +167,14 @@ class FolderCamera(WatchedCamera):
         """Score a file and store its events. Raises VideoError, OSError, OutputError, UnreachableError."""
         camera, options = self.camera, self._options
         video_id = VideoId(f"{camera.name}/{name}")
-        watched = self._recorder.watch(self._detector, options, self._rules)
+        detector = self._shared.in_use.detector.at(camera.name)  # to the end of the file
+        reader = self._shared.recorder.probing(detector, self._shared_reader)
+        watched = self._recorder.watch(detector, options, self._rules)
         with open_video(path, video_id, masks=camera.masks) as video:
-            batches = self._detector.score(watched.source(video), self._reader, options=options)
-            batches = self._shared.recorder.record(self._detector, video_id, batches, options, camera=camera.name)
+            batches = detector.score(watched.source(video), reader, options=options)
+            batches = self._shared.recorder.record(detector, video_id, batches, options, camera=camera.name)
             with closing(watched.record(batches)) as recorded:
-                report = self._detector.report(video, self._while_watched(recorded), options)
+                report = detector.report(video, self._while_watched(recorded), options)
         watched.store(report, Footage(path, camera.name, uri_of(absolute(path)), path.name, content))
         scored_s = sum(score.stop_s - score.start_s for score in report.scores)
         self._scored_s += scored_s
@@ -206,4 +206,5 @@ class FolderCamera(WatchedCamera):
             offered_s=self._offered_s,
             scored_s=self._scored_s,
             problem=self._problem or problem,
+            detector_id=self._shared.in_use.detector.detector_id,
         )

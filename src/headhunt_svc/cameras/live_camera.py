@@ -1,11 +1,11 @@
 """One live camera: connects, scores what comes segment by segment, stores events, and connects again.
 
-A connection is a video that the detector scores as it scores files: `LiveVideo` -> `Detector.score` -> the prediction
-log -> `LiveEvents`. The model is shared with all other cameras through the Runner.
+A connection is a video that the detector scores as it scores files: `LiveVideo` -> `Detector.read` and `scored` -> the
+prediction log -> `LiveEvents`. The model is shared with all other cameras through the Runner.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass
@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from headhunt_svc.cameras.check import address_of
 from headhunt_svc.cameras.config import Camera
 from headhunt_svc.cameras.metrics import LATENCY
-from headhunt_svc.cameras.sharing import Shared, SharedReader
+from headhunt_svc.cameras.sharing import CurrentReader, Shared, SharedReader, check_camera
 from headhunt_svc.cameras.sources import AnySource, DeviceSource, HttpSource, LoopSource, RtspSource
 from headhunt_svc.cameras.status import CameraState
 from headhunt_svc.cameras.watched import WatchedCamera
 from headhunt_svc.detector.batches import ScoredBatch
+from headhunt_svc.detector.pipeline import ReadBatches
 from headhunt_svc.events.live import LiveEvents
 from headhunt_svc.names import VideoId
 from headhunt_svc.video.live import LiveFacts, LiveVideo, LoopedFile
@@ -64,9 +65,10 @@ class LiveCamera(WatchedCamera):
         """Raises ConfigError: the operating point does not fit the detector."""
         super().__init__(camera, earlier, clock)
         self._shared = shared
-        self._detector, self._options = shared.detector.at(camera.name), camera.options("causal")
-        self._detector.check(self._options)
-        self._detector.check_normality(self._options)
+        self._options = camera.options("causal")
+        self._fleet = shared.in_use.detector
+        check_camera(camera, self._fleet)
+        self._detector = self._fleet.at(camera.name)
         self._shared_reader = SharedReader(shared.runner)
         self._reader = shared.recorder.probing(self._detector, self._shared_reader)
         settings = shared.store.settings
@@ -121,13 +123,38 @@ class LiveCamera(WatchedCamera):
         if self.camera.masks:
             video = MaskedVideo(source=live, masks=self.camera.masks)
         source = self._events.connected(live, video)
-        batches = self._detector.score(source, self._reader, options=self._options)
-        batches = self._shared.recorder.record(
-            self._detector, live.video_id, batches, self._options, camera=self.camera.name
-        )
-        with closing(self._events.record(batches)) as recorded:
+        with closing(self._events.record(self._batches(live, source))) as recorded:
             for batch in recorded:
                 self._count(live, batch)
+
+    def _batches(self, live: LiveVideo, source: VideoSource) -> Generator[ScoredBatch]:
+        """The batches of a connection: a detector that is activated meanwhile scores them from the next segment on."""
+        with closing(self._fleet.read(source, CurrentReader(lambda: self._reader))) as read:
+            while True:
+                self._take_over()
+                batches = self._detector.scored(self._of_one_detector(read), self._reader, self._options)
+                yield from self._shared.recorder.record(
+                    self._detector, live.video_id, batches, self._options, camera=self.camera.name
+                )
+                if self._fleet is self._shared.in_use.detector:
+                    return
+
+    def _of_one_detector(self, read: ReadBatches) -> ReadBatches:
+        """What is read until the connection ends or another detector is in use; does not close `read`."""
+        while self._fleet is self._shared.in_use.detector:
+            batch = next(read, None)
+            if batch is None:
+                return
+            yield batch
+
+    def _take_over(self) -> None:
+        """Score with the detector that is in use now."""
+        fleet = self._shared.in_use.detector
+        if fleet is self._fleet:
+            return
+        self._fleet, self._detector = fleet, fleet.at(self.camera.name)
+        self._reader = self._shared.recorder.probing(self._detector, self._shared_reader)
+        self._events.use(self._detector, self._options)
 
     def _count(self, live: LiveVideo, batch: ScoredBatch) -> None:
         self._phase, self._problem = "receiving", None
@@ -165,4 +192,5 @@ class LiveCamera(WatchedCamera):
             frozen=facts is not None and facts.frozen,
             reconnects=max(counts.connections - 1, 0),
             problem=self._problem or problem or self._events.problem,
+            detector_id=self._detector.detector_id,
         )

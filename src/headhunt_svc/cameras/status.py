@@ -40,6 +40,7 @@ class CameraState(Section):
     received, and not the same as those before it for long; last_scored: end of the footage that was scored. offered_s,
     scored_s, dropped_s: of footage since it is watched; dropped: skipped, as the device was behind. lost_packets: did
     not arrive whole. frozen: pictures come, and are all the same. problem: what is wrong now, or was a moment ago.
+    detector_id: of the detector that scores it.
     """
 
     camera: Annotated[str, AfterValidator(CameraName)]
@@ -55,6 +56,7 @@ class CameraState(Section):
     frozen: bool = False
     reconnects: int = Field(default=0, ge=0)
     problem: str | None = None
+    detector_id: str | None = None
     last_event: LastEvent | None = None
 
     @property

@@ -1,8 +1,8 @@
 """`headhunt watch`: all cameras of cameras.yaml with one model, until it is stopped.
 
 Each camera has a thread of its own (live_camera.py, folders.py). This module begins and ends them, reads cameras.yaml
-again when it has changed, and about once a second looks after what they have in common: states for `cameras status`,
-alarms, what is too old.
+and the links of deployed/ again when they have changed, and about once a second looks after what they have in common:
+states for `cameras status`, alarms, what is too old.
 """
 
 import logging
@@ -23,13 +23,14 @@ from headhunt_svc.cameras.config import Camera, Cameras, CamerasError
 from headhunt_svc.cameras.folders import FolderCamera
 from headhunt_svc.cameras.live_camera import LiveCamera
 from headhunt_svc.cameras.reload import CamerasFile, Changes
-from headhunt_svc.cameras.sharing import Shared
+from headhunt_svc.cameras.sharing import Shared, check_camera
 from headhunt_svc.cameras.sources import FolderSource
 from headhunt_svc.cameras.states import CameraStates
 from headhunt_svc.cameras.watched import WatchedCamera
-from headhunt_svc.detector.pipeline import Detector
+from headhunt_svc.detector.in_use import InUse
+from headhunt_svc.detector.pipeline import Reporter
 from headhunt_svc.detector.runner import Runner
-from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
+from headhunt_svc.errors import ArtifactError, ConfigError, OutputError, UnreachableError
 from headhunt_svc.events.database import connect
 from headhunt_svc.events.live import recover
 from headhunt_svc.events.media import Media
@@ -110,6 +111,7 @@ class Watch:
     def look_after(self) -> None:
         """Once a second: what has changed, states, alarms, what is too old."""
         metrics.HEARTBEAT.set(time.time())
+        self._try("bundle", lambda: self._shared.in_use.look(self._fits))
         self._try("changes", self._reload)
         cameras, writes_all = list(self._cameras.values()), self._is_due("states", STATES_S)
         self._try("states", lambda: self._states.update(cameras, writes_all))
@@ -117,6 +119,14 @@ class Watch:
             self._try("alarms", lambda: self._alarms.update(cameras, self._states.latest(), datetime.now(UTC)))
         if self._is_due("purge", PURGE_S):
             self._try("purge", self._shared.store.purge)
+
+    def _fits(self, detector: Reporter) -> None:
+        """Raise ConfigError unless a bundle has what every camera asks for."""
+        for camera in self._file.cameras.each():
+            try:
+                check_camera(camera, detector)
+            except ConfigError as exc:
+                raise ConfigError(f"detector {detector.detector_id}: camera {camera.name}: {exc}") from exc
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now = time.monotonic()
@@ -156,7 +166,7 @@ class Watch:
             metrics.REFUSED.set(1)
             self._file.read_again()
             raise
-        except ConfigError as exc:
+        except (ArtifactError, ConfigError) as exc:
             metrics.REFUSED.set(1)
             self._claims.keep(camera.name for camera in self._file.cameras.each())
             for problem in exc.problems if isinstance(exc, CamerasError) else (str(exc),):
@@ -195,11 +205,11 @@ def run(file: CamerasFile, places: WatchPlaces, ready: Callable[[], None]) -> bo
     with ExitStack() as stack:
         claims = stack.enter_context(CameraClaims(places.events.folder))
         claims.claim(camera.name for camera in file.cameras.each())
-        detector = Detector.load(places.bundle, places.settings)
+        in_use = InUse.load(places.bundle, places.settings)
         stopping = StopRequest()
         stopping.set_by_signals()
         recorder = stack.enter_context(closing(recorder_of(places.settings)))
-        watch = stack.enter_context(_watching(file, places, detector, recorder, claims))
+        watch = stack.enter_context(_watching(file, places, in_use, recorder, claims))
         watch.look_after()
         ready()
         while not stopping.wait(LOOK_S):
@@ -209,7 +219,7 @@ def run(file: CamerasFile, places: WatchPlaces, ready: Callable[[], None]) -> bo
 
 @contextmanager
 def _watching(
-    file: CamerasFile, places: WatchPlaces, detector: Detector, recorder: Recorder, claims: CameraClaims
+    file: CamerasFile, places: WatchPlaces, in_use: InUse, recorder: Recorder, claims: CameraClaims
 ) -> Iterator[Watch]:
     """All cameras of the file, watched; at the end they are closed before what they need is."""
     engine = connect(places.events)
@@ -217,7 +227,7 @@ def _watching(
     teller = Teller(outbox, Media(places.events.folder), lambda name: file.cameras.get(name))
     with EventStore(engine, places.events, teller) as store, Deliverer(outbox):
         recover(store, [camera.name for camera in file.cameras.each()], datetime.now(UTC))
-        shared = Shared(detector, Runner(detector), recorder, store, engine)
+        shared = Shared(in_use, Runner(in_use.detector), recorder, store, engine)
         log = recorder.log
         alarms = WatchAlarms(
             engine, outbox, lambda: file.cameras, claims, lambda: None if log is None else log.status.stopped

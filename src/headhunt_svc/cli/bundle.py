@@ -138,7 +138,7 @@ def bundles_activate(
     why: Reason = "",
     deployed: DeployedFolder = paths.DEPLOYED,
 ) -> None:
-    """Check a bundle and point deployed/current to it; services read it when they start."""
+    """Check a bundle and point deployed/current to it; what was started with that link takes it over."""
     typer.echo(Deployed(deployed).activate(bundle, why))
 
 

@@ -85,13 +85,16 @@ def problems_with(folder: Path) -> "Callable[[Cameras], list[str]]":
         return unset_variables
     from headhunt_svc.detector.bundle import check_point, load_bundle
 
-    bundle, scorer = load_bundle(folder)
+    def problems(cameras: "Cameras") -> list[str]:
+        bundle, scorer = load_bundle(folder)  # each time: a link may point to another one by then
 
-    def check(camera: "Camera") -> None:
-        smoothing: Literal["offline", "causal"] = "offline" if camera.source.kind == "folder" else "causal"
-        check_point(bundle, scorer, camera.operating_point, smoothing)
+        def check(camera: "Camera") -> None:
+            smoothing: Literal["offline", "causal"] = "offline" if camera.source.kind == "folder" else "causal"
+            check_point(bundle, scorer, camera.operating_point, smoothing)
 
-    return lambda cameras: unset_variables(cameras) + unusable(cameras, "operating_point", check)
+        return unset_variables(cameras) + unusable(cameras, "operating_point", check)
+
+    return problems
 
 
 def print_checked(checked: "CheckedCamera", picture: Path | None) -> None:

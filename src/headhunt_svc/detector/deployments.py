@@ -1,4 +1,4 @@
-"""The detector bundle in use: a link that a service is started with, and the log of its changes.
+"""The detector bundle in use: a link that services are started with, and the log of its changes.
 
 deployed/current -> ../artifacts/detector
 deployed/audit.jsonl

@@ -10,3 +10,17 @@ BATCH_SEGMENTS = Histogram(
 )
 MODEL_SECONDS = Histogram("headhunt_model_seconds", "One model call.", buckets=SECONDS)
 GPU_MEMORY_BYTES = Gauge("headhunt_gpu_memory_bytes", "Allocated on the GPU.", multiprocess_mode="livesum")
+
+DETECTOR = Gauge(
+    "headhunt_detector_info",
+    "1 for the detector in use (role active) and for the candidate beside it, 0 for earlier ones.",
+    ["role", "detector_id"],
+    multiprocess_mode="livemax",
+)
+REFUSED = Gauge(
+    "headhunt_detector_refused",
+    "1 while deployed/current (role active) or deployed/candidate names a bundle that is refused.",
+    ["role"],
+    multiprocess_mode="livemax",
+)
+EXCHANGES = Counter("headhunt_detector_exchanges", "Bundles that were taken over without a restart.")

@@ -1,6 +1,7 @@
 """Stores the events of a live camera while they happen: opened, extended, closed.
 
 live = LiveEvents(store, camera, detector, options, clips)  # outlives the connections of the camera's stream
+live.use(detector, options)  # another bundle was activated
 with LiveVideo(...) as video:
     source = live.connected(video)
     for batch in live.record(detector.score(source, options=options)):
@@ -56,7 +57,7 @@ class Connection(Protocol):
 
 
 class LiveEvents:
-    """The events of one camera as one detector finds them. Threads may call `tick` and `close` beside `record`.
+    """The events of one camera as a detector finds them. Threads may call `tick` and `close` beside `record`.
 
     An event goes on until no segment was above the threshold for the camera's merge_s; it has one id for all that
     time, also if the connection was lost and came back.
@@ -75,16 +76,8 @@ class LiveEvents:
 
         ValueError: the scores of these options are not final at once.
         """
-        detector = detector.at(camera.name)
-        point = detector.operating_point(options)
-        if point.smoothing != "causal":
-            raise ValueError("live events need causal smoothing")
-        self._store, self._camera, self._detector_id = store, camera, detector.detector_id
-        self._threshold, self._clips, self._clock = point.threshold, clips if camera.keep_clips else None, clock
-        heads, merge_s = tuple(detector.scorer.heads), camera.merge_s
-        self._candidates = Candidates(
-            point, detector.detector_id, heads, self._take, merge_s=merge_s, sample_over=NORMAL_OVER
-        )
+        self._store, self._camera = store, camera
+        self._clips, self._clock = clips if camera.keep_clips else None, clock
         self._lock = threading.RLock()
         self._next: Connection | None = None  # until its batches are asked for
         self._connection: Connection | None = None
@@ -98,6 +91,7 @@ class LiveEvents:
         self._is_first = True
         self._retry_at = 0.0
         self.problem: str | None = None  # why nothing can be stored at present
+        self.use(detector, options)
 
     @property
     def open_event(self) -> str | None:
@@ -109,6 +103,29 @@ class LiveEvents:
     def waiting(self) -> int:
         """Events that could not be stored for now."""
         return sum(not live.is_stored for live in self._ended)
+
+    def use(self, detector: Reporter, options: Options) -> None:
+        """The next batches are of this detector. An event that goes on ends here, with the detector that found it;
+        where the next one sees the same scene, that is an event of its own.
+
+        Raises: see __init__.
+        """
+        detector = detector.at(self._camera.name)
+        point = detector.operating_point(options)
+        if point.smoothing != "causal":
+            raise ValueError("live events need causal smoothing")
+        with self._lock:
+            if self._event is not None:
+                self._end()
+            self._detector_id, self._threshold = detector.detector_id, point.threshold
+            self._candidates = Candidates(
+                point,
+                detector.detector_id,
+                tuple(detector.scorer.heads),
+                self._take,
+                merge_s=self._camera.merge_s,
+                sample_over=NORMAL_OVER,
+            )
 
     def connected(self, video: Connection, source: VideoSource | None = None) -> VideoSource:
         """A connection has been made: its times start anew. Returns the video for the detector to read from.
@@ -198,6 +215,7 @@ class LiveEvents:
         merge_s, self._is_first = self._camera.merge_s if self._is_first else None, False
         live = OpenEvent(
             run=run,
+            normal=self._candidates,
             camera=self._camera,
             video_id=connection.video_id,
             detector_id=self._detector_id,
@@ -254,7 +272,7 @@ class LiveEvents:
             return
         try:
             for live in (*self._ended, *([] if self._event is None else [self._event])):
-                live.write(self._store, self._candidates)
+                live.write(self._store)
         except (OutputError, UnreachableError) as exc:
             if self.problem != str(exc):
                 logger.warning("%s: events wait to be stored: %s", self._camera.name, exc)

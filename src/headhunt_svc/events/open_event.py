@@ -67,14 +67,15 @@ class Normal(Protocol):
 class OpenEvent:
     """An event that goes on, or that has ended and is not stored whole.
 
-    start, stop, peak: in UTC; stop_s, peak_s: of the run when stop and peak were computed. start_s: in the
-    connection's times. key, threshold: see NewEvent.
+    normal: what knows the features of its run. start, stop, peak: in UTC; stop_s, peak_s: of the run when stop and peak
+    were computed. start_s: in the connection's times. key, threshold: see NewEvent.
     merge_s: an event that was stored before and is closer goes on with this one; None: none does.
     stored_...: what the store knows. earlier: the features of the stored event that goes on.
     clip: is being written, from clip_from_s on; clip_file: is finished, and the store does not have it.
     """
 
     run: Run
+    normal: Normal
     camera: Camera
     video_id: str
     detector_id: str
@@ -127,18 +128,18 @@ class OpenEvent:
 
     # the store
 
-    def write(self, store: EventStore, normal: Normal) -> None:
+    def write(self, store: EventStore) -> None:
         """Bring the store up to date. Raises OutputError, UnreachableError: nothing is lost, call it again later."""
         try:
-            self._write(store, normal)
+            self._write(store)
         except NoSuchEventError:  # it was made a part of another event, to which its key leads, or was deleted
             self.id, self.stored_score, self.stored_stop = None, -1.0, None
-            self._write(store, normal)
+            self._write(store)
 
-    def _write(self, store: EventStore, normal: Normal) -> None:
-        event_id = self._add(store, normal) if self.id is None else self.id
+    def _write(self, store: EventStore) -> None:
+        event_id = self._add(store) if self.id is None else self.id
         if not self.is_stored:
-            self._extend(store, event_id, normal)
+            self._extend(store, event_id)
         if self.is_over and not self.is_stored:
             store.close(event_id, stop=self.stop, interrupted=self.is_interrupted)
             self.is_stored = True
@@ -148,7 +149,7 @@ class OpenEvent:
             store.attach_clip(event_id, self.clip_file)
         self.clip_file = None
 
-    def _add(self, store: EventStore, normal: Normal) -> str:
+    def _add(self, store: EventStore) -> str:
         run = self.run
         new = NewEvent(
             camera=self.camera.name,
@@ -166,7 +167,7 @@ class OpenEvent:
             key=self.key,
             start_s=self.start_s,
         )
-        features = self._features(normal)
+        features = self._features()
         record = store.add(new, merge_s=self.merge_s, picture=run.picture, features=features)
         is_part = record.key != self.key
         self.earlier = self._stored_features(store, record.id) if is_part else None
@@ -174,7 +175,7 @@ class OpenEvent:
         self.id = record.id
         return record.id
 
-    def _extend(self, store: EventStore, event_id: str, normal: Normal) -> None:
+    def _extend(self, store: EventStore, event_id: str) -> None:
         """Write what has changed; features whenever there are twice as many segments, and when it is over."""
         run, n = self.run, len(self.run.kept)
         has_more = n != self.stored_segments if self.is_over else n >= 2 * self.stored_segments
@@ -187,13 +188,13 @@ class OpenEvent:
             score=run.peak,
             contributions=run.contributions,
             picture=run.picture if run.peak > self.stored_score else None,
-            features=self._features(normal) if has_more else None,
+            features=self._features() if has_more else None,
         )
         self.stored_stop, self.stored_score = self.stop, run.peak
         self.stored_segments = n if has_more else self.stored_segments
 
-    def _features(self, normal: Normal) -> EventFeatures:
-        features = normal.features(self.run)
+    def _features(self) -> EventFeatures:
+        features = self.normal.features(self.run)
         return features if self.earlier is None else joined(self.earlier, features)
 
     def _stored_features(self, store: EventStore, event_id: str) -> EventFeatures | None:

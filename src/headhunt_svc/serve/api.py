@@ -144,8 +144,7 @@ async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
     except ValueError as exc:
         raise Problem(422, "frames", str(exc)) from exc
 
-    batch = await engine.score(pictures, frames.fps, frames.camera)
-    detector = engine.loaded().at(frames.camera)
+    detector, batch = await engine.score(pictures, frames.fps, frames.camera)
     return Score(
         detector_id=detector.detector_id,
         raw=float(batch.raw[0]),
@@ -158,14 +157,16 @@ async def score(frames: SegmentFrames, engine: CurrentEngine) -> Score:
 @router.get("/detector")
 async def detector(engine: CurrentEngine) -> DetectorCard:
     """Which detector answers, and how good it is."""
-    detector = engine.loaded()
-    bundle = detector.bundle
+    detector, in_use = engine.loaded(), engine.in_use
+    bundle, candidate = detector.bundle, None if in_use is None else in_use.now.candidate
     return DetectorCard(
         detector_id=detector.detector_id,
         code=detector.code,
         mllm=bundle.mllm.id,
         dtype=bundle.mllm.dtype,
         describes=detector.describes,
+        candidate=None if candidate is None else candidate.detector_id,
+        refused={} if in_use is None else {str(role): why for role, why in in_use.refused.items()},
         frames_per_segment=bundle.segmentation.frames_per_segment,
         cautions=bundle.cautions,
         test_metrics=_test_metrics(engine.bundle, detector.detector_id),

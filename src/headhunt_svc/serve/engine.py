@@ -34,6 +34,7 @@ from headhunt_svc.video.sandbox import SandboxedReader, start
 
 if TYPE_CHECKING:  # BentoML's supervisor imports this, too, and needs no torch: `Engine.load` imports it
     from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch
+    from headhunt_svc.detector.in_use import InUse
     from headhunt_svc.detector.pipeline import Detector
     from headhunt_svc.detector.runner import Runner
     from headhunt_svc.events.recording import EventRecorder, WatchedVideo
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # BentoML's supervisor imports this, too, and needs no torch:
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
+LOOK_S = 1.0  # how often the links of deployed/ are looked at
 T = TypeVar("T")
 
 
@@ -142,7 +144,7 @@ class Engine:
 
     def __init__(self, settings: Settings, bundle: Path) -> None:
         self.settings, self.bundle = settings, bundle
-        self.detector: Detector | None = None
+        self.in_use: InUse | None = None
         self.recorder: Recorder  # set before the detector is
         self.events: EventRecorder | None = None  # where the service stores its events
         self.stopping = False
@@ -154,26 +156,32 @@ class Engine:
         self._loop = asyncio.get_running_loop()
 
     def load(self, failed: Callable[[HeadHuntError], object]) -> None:
-        """Load in a thread, so that probes are answered meanwhile; `failed` is called if that is not possible."""
+        """Load in a thread, so that probes are answered meanwhile; `failed` is called if that is not possible.
+
+        The thread then takes over what is activated.
+        """
 
         def load() -> None:
-            from headhunt_svc.detector.pipeline import Detector
+            from headhunt_svc.detector.in_use import InUse
             from headhunt_svc.detector.runner import Runner
             from headhunt_svc.events.recording import EventRecorder
             from headhunt_svc.prediction_log.recording import recorder_of
 
             try:
                 self.events = EventRecorder.requested(EventSettings(), "service")
-                detector = Detector.load(self.bundle, self.settings)
+                in_use = InUse.load(self.bundle, self.settings)
             except HeadHuntError as exc:
                 failed(exc)
                 return
             self.recorder = recorder_of(self.settings)
-            self._warn_of_limits(detector)
+            self._warn_of_limits(in_use.detector)
             remove_leftovers(self.settings.upload_folder)  # of a service that was killed
-            self._runner, self.detector = Runner(detector), detector
+            self._runner, self.in_use = Runner(in_use.detector), in_use
             metrics.READY.set(1)
-            logger.info("ready", extra={"fields": {"detector_id": detector.detector_id}})
+            logger.info("ready", extra={"fields": {"detector_id": in_use.detector.detector_id}})
+            while not self.stopping:
+                in_use.look()
+                time.sleep(LOOK_S)
 
         start()
         threading.Thread(target=load, name="load", daemon=True).start()
@@ -195,14 +203,14 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Did the golden vectors match, and is nobody stopping the service?"""
-        return self.detector is not None and not self.stopping
+        return self.in_use is not None and not self.stopping
 
     def loaded(self) -> "Detector":
-        """The detector. Raises Problem (503) while it is being loaded or the service stops."""
-        if self.detector is None or self.stopping:
+        """The detector in use. Raises Problem (503) while it is being loaded or the service stops."""
+        if self.in_use is None or self.stopping:
             why = "the service is stopping" if self.stopping else "the model is being loaded"
             raise Problem(503, "not ready", f"{why}: try again later", {"Retry-After": str(RETRY_AFTER_S)})
-        return self.detector
+        return self.in_use.detector
 
     def drain(self) -> None:
         """No new work; what runs has grace_s to finish. For a signal handler: it takes no lock, because the code that
@@ -355,13 +363,14 @@ class Engine:
 
     async def score(
         self, pictures: UInt8[np.ndarray, "frame height width 3"], fps: float, camera: str = ""
-    ) -> "ScoredBatch":
-        """Score the pictures of one segment of a camera, beside those of videos."""
+    ) -> "tuple[Detector, ScoredBatch]":
+        """Score the pictures of one segment of a camera, beside those of videos; with the detector that did."""
         from headhunt_svc.detector.batches import PixelBatch, TimedSegment
         from headhunt_svc.detector.scores import VideoScores
         from headhunt_svc.model.extractor import VisionCache
 
         async with self.admitted() as work:
+            detector = work.detector.at(camera)
 
             def run() -> "ScoredBatch":
                 pixels = work.detector.extractor.preprocess(pictures)[None]
@@ -369,6 +378,6 @@ class Engine:
                 segment = Segment("", 0, FrameSpan(0, n), tuple(range(n)))
                 cache = VisionCache(work.detector.bundle.segmentation.frame_s(fps))
                 batch = PixelBatch((TimedSegment(segment, 0.0, n / fps),), pixels, cache)
-                return VideoScores(work.detector.at(camera).scorer).add(work.read(batch))
+                return VideoScores(detector.scorer).add(work.read(batch))
 
-            return await self._loop.run_in_executor(None, run)
+            return detector, await self._loop.run_in_executor(None, run)

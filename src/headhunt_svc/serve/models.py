@@ -130,3 +130,5 @@ class DetectorCard(_Model):
     cameras: dict[str, StoredCamera] = Field({}, description="Those with a normality or weights of their own.")
     cautions: tuple[str, ...] = Field(description="What speaks against trusting the scores, with the way out.")
     test_metrics: dict[str, Any] | None
+    candidate: str | None = Field(None, description="The detector_id of what is scored beside it, in shadow.")
+    refused: dict[str, str] = Field({}, description="Why a bundle that deployed/ names is not used, by link.")

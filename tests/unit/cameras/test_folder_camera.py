@@ -16,6 +16,7 @@ from headhunt_svc.cameras.config import Camera
 from headhunt_svc.cameras.folders import FolderCamera
 from headhunt_svc.cameras.resting import RestingFiles, version_of
 from headhunt_svc.cameras.sharing import Shared
+from headhunt_svc.detector.in_use import InUse
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.runner import Runner
@@ -24,7 +25,7 @@ from headhunt_svc.events.database import connect
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.settings import EventSettings
-from headhunt_svc.types import HeadRef, Scorer
+from headhunt_svc.types import HeadRef, OperatingPoint, Scorer
 from helpers.events import NOON
 
 
@@ -34,13 +35,13 @@ class Still(Detector):
     scorer = Scorer((HeadRef(0, 0),), np.ones(2), 0.0)
 
     def __init__(self) -> None:
-        self.normality = None
+        self.normality, self.detector_id = None, "d" * 12
 
     def at(self, camera: str | None) -> "Still":
         return self
 
-    def check(self, options: Options) -> None:
-        pass
+    def operating_point(self, options: Options = Options()) -> OperatingPoint:
+        return OperatingPoint(0.0, 0.5)
 
     def check_normality(self, options: Options) -> None:
         pass
@@ -68,7 +69,7 @@ def shared(tmp_path: Path) -> Iterator[Shared]:
     settings, detector = EventSettings(folder=tmp_path / "events"), Still()
     engine = connect(settings)
     with EventStore(engine, settings) as store:
-        yield Shared(detector, Runner(detector), Recorder(None), store, engine)
+        yield Shared(InUse(detector), Runner(detector), Recorder(None), store, engine)
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ import torch
 from headhunt_svc.cameras import live_camera
 from headhunt_svc.cameras.config import Camera
 from headhunt_svc.cameras.live_camera import LiveCamera
-from headhunt_svc.cameras.sharing import Shared, SharedReader, StoppedError
+from headhunt_svc.cameras.sharing import CurrentReader, Shared, SharedReader, StoppedError
 from headhunt_svc.cameras.watched import Backoff
 from headhunt_svc.detector.batches import PixelBatch, ScoredBatch
+from headhunt_svc.detector.in_use import InUse, Now
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.readers import FeatureReader
@@ -70,15 +71,13 @@ class Scores(Detector):
 
     scorer = Scorer((HeadRef(0, 0),), np.ones(1), 0.0)
 
-    def __init__(self) -> None:
-        self.normality, self.detector_id = None, "d" * 12
+    def __init__(self, detector_id: str = "d" * 12) -> None:
+        self.normality, self.detector_id = None, detector_id
         self.videos: list[VideoSource] = []
+        self.before: dict[int, Callable[[], None]] = {}  # what happens before the segment of this number
 
     def at(self, camera: str | None) -> "Scores":
         return self
-
-    def check(self, options: Options) -> None:
-        assert options.smoothing == "causal"
 
     def check_normality(self, options: Options = Options()) -> None:
         pass
@@ -89,16 +88,22 @@ class Scores(Detector):
     def model_reader(self, explain: bool = False) -> Any:
         raise AssertionError("cameras share the model")
 
-    def score(
-        self, video: VideoSource, reader: FeatureReader | None = None, resume: Any = (), options: Options = Options()
-    ) -> Generator[ScoredBatch]:
-        assert isinstance(reader, SharedReader)
+    def read(self, video: VideoSource, reader: FeatureReader, resume: Any = ()) -> Any:
+        assert isinstance(reader, CurrentReader)
         self.videos.append(video)
         stream = video._source if hasattr(video, "_source") else video
         stream = stream.source if isinstance(stream, MaskedVideo) else stream
         assert isinstance(stream, Stream)
-        yield from scored_batches(stream.raw, 1)
+        for i, batch in enumerate(scored_batches(stream.raw, 1), 1):
+            self.before.get(i, lambda: None)()
+            yield None, batch
         stream.wait_for_stop()
+
+    def scored(self, batches: Any, reader: FeatureReader, options: Options = Options()) -> Generator[ScoredBatch]:
+        assert isinstance(reader, SharedReader)
+        assert options.smoothing == "causal"
+        for _, batch in batches:
+            yield batch
 
 
 @pytest.fixture
@@ -108,7 +113,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
     settings, detector = EventSettings(folder=tmp_path / "events"), Scores()
     engine = connect(settings)
     with EventStore(engine, settings) as store:
-        yield Shared(detector, Runner(detector), Recorder(None), store, engine)
+        yield Shared(InUse(detector), Runner(detector), Recorder(None), store, engine)
 
 
 def begun(shared: Shared, script: list[Any], **parameters: Any) -> LiveCamera:
@@ -125,6 +130,10 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
 
 
 HIGH, LOW = np.full(4, 0.9), np.full(4, 0.1)
@@ -163,9 +172,39 @@ def test_a_threshold_of_the_camera_counts_and_masks_are_laid_on_the_pictures(sha
     camera.stop()
     assert camera.join(5)
     assert shared.store.list() == []
-    (video,) = shared.detector.videos  # type: ignore[attr-defined]
+    (video,) = shared.in_use.detector.videos  # type: ignore[attr-defined]
     assert isinstance(video._source, MaskedVideo)
     assert len(video._source.masks) == 1
+
+
+def test_a_detector_that_is_activated_scores_from_the_next_segment_on(shared: Shared) -> None:
+    """Within one connection; an event that goes on ends, and what the next detector sees of it is its own."""
+    old, new = shared.in_use.detector, Scores("e" * 12)
+    assert isinstance(old, Scores)
+    old.before[6] = lambda: setattr(shared.in_use, "now", Now(new))
+    camera = begun(shared, [np.concatenate([LOW, HIGH, HIGH])])
+    wait_for(lambda: camera.state(NOON).scored_s == 12)
+    assert (camera.state(NOON).reconnects, camera.state(NOON).detector_id) == (0, "e" * 12)
+    second, first = shared.store.list()
+    assert (first.detector_id, first.start, first.stop) == ("d" * 12, at(104), at(106))
+    assert (first.interrupted, first.id != second.id) == (False, True)
+    assert (second.detector_id, second.start, second.stop) == ("e" * 12, at(106), None)
+    assert shared.store.features(first.id).detector_id == "d" * 12  # type: ignore[union-attr]
+    assert shared.store.features(second.id).detector_id == "e" * 12  # type: ignore[union-attr]
+    camera.stop()
+    assert camera.join(5)
+
+
+def test_a_detector_that_is_activated_between_connections_scores_the_next_one(shared: Shared) -> None:
+    old, new = shared.in_use.detector, Scores("e" * 12)
+    assert isinstance(old, Scores)
+    old.before[4] = lambda: setattr(shared.in_use, "now", Now(new))
+    camera = begun(shared, [LOW, HIGH])
+    wait_for(lambda: camera.state(NOON).scored_s == 8)
+    (event,) = shared.store.list()
+    assert event.detector_id == "e" * 12
+    camera.stop()
+    assert camera.join(5)
 
 
 def test_counters_never_fall_while_connections_change(shared: Shared) -> None:

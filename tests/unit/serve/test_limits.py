@@ -484,7 +484,8 @@ def test_an_upload_that_does_not_arrive_ends(tmp_path: Path, ends: str, status: 
 
     async def service() -> None:
         engine = Engine(Settings(deadline_s=0.5 if ends == "deadline" else 60, grace_s=0, max_waiting=0), tmp_path)
-        engine.detector, engine._runner = SimpleNamespace(), SimpleNamespace(forget=lambda *_: None)
+        engine.in_use = SimpleNamespace(detector=SimpleNamespace(), now=SimpleNamespace(candidate=None))
+        engine._runner = SimpleNamespace(forget=lambda *_: None)
         app.state.engine = engine
 
         async def receive() -> dict[str, Any]:

@@ -83,7 +83,7 @@ class CameraCorrection:
 
     mark_weight: of one event, chosen by cross-validation. outvoted: events that the other marks contradict, and that
     nothing was learned from. cv: for each weight, the log loss of marks that were left out ("marks", "before" without
-    any correction), its standard error, and the AUC of known segments ("auc").
+    any correction), also of harmless and overlooked events alone, and the AUC of known segments ("auc").
     """
 
     weight: Float64[np.ndarray, " features"]
@@ -92,6 +92,14 @@ class CameraCorrection:
     mark_weight: float
     outvoted: tuple[int, ...]
     cv: Mapping[str, Mapping[str, float]]
+
+    @property
+    def needs_other_heads(self) -> bool:
+        """Are overlooked events still mostly taken for normal when they are left out? The heads do not hold them then.
+
+        False where there are none.
+        """
+        return bool(self.cv[f"{self.mark_weight:g}"].get("overlooked", 0.0) > np.log(2))
 
 
 def corrected_scorer(fleet: Scorer, correction: CameraCorrection) -> Scorer:
@@ -107,20 +115,20 @@ def _folds(groups: Sequence[str]) -> list[tuple[Rows, Rows]]:
     return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(fold.max() + 1)]
 
 
-def _per_event(marks: Marks, values: Z1) -> Float64[np.ndarray, " event"]:
+def per_event(marks: Marks, values: Z1) -> Float64[np.ndarray, " event"]:
     """Mean over the segments of each event."""
     return np.array([values[marks.event == event].mean() for event in marks.events])
 
 
 @dataclass(frozen=True, slots=True)
-class _HeldOut:
+class HeldOut:
     """Logits of marks from corrections that were learned without their group, and the mean AUC of known segments."""
 
     logits: Z1
     auc: float
 
 
-def _hold_out(learner: Learner, marks: Marks, rows: Rows, weight: float, known: Labels | None) -> _HeldOut:
+def hold_out(learner: Learner, marks: Marks, rows: Rows, weight: float, known: Labels | None = None) -> HeldOut:
     """Cross-validate a weight on some rows of the marks; known: labels of the known segments, None: not measured."""
     held_out, auc = np.zeros(len(rows)), []
     groups = [marks.groups[i] for i in rows]
@@ -129,7 +137,7 @@ def _hold_out(learner: Learner, marks: Marks, rows: Rows, weight: float, known: 
         held_out[test] = learner.marks_after(change, rows[test])
         if known is not None:
             auc.append(float(roc_auc_score(known, learner.known_after(change))))
-    return _HeldOut(held_out, float(np.mean(auc)) if auc else np.nan)
+    return HeldOut(held_out, float(np.mean(auc)) if auc else np.nan)
 
 
 def _outvoted(learner: Learner, marks: Marks) -> tuple[int, ...]:
@@ -138,23 +146,30 @@ def _outvoted(learner: Learner, marks: Marks) -> tuple[int, ...]:
     while len(outvoted) + 1 <= MOST_OUTVOTED * len(marks.events):
         rows = np.flatnonzero(~np.isin(marks.event, outvoted))
         kept = marks.only(rows)
-        held_out = _hold_out(learner, marks, rows, VOTING_WEIGHT, None).logits
-        loss = dict(zip(kept.events, _per_event(kept, log_loss(held_out, kept.anomalous)).tolist(), strict=True))
-        against = _per_event(kept, np.where(kept.anomalous, -held_out, held_out))
+        held_out = hold_out(learner, marks, rows, VOTING_WEIGHT).logits
+        loss = dict(zip(kept.events, per_event(kept, log_loss(held_out, kept.anomalous)).tolist(), strict=True))
+        against = per_event(kept, np.where(kept.anomalous, -held_out, held_out))
         gains = {}
         for i in np.argsort(-against, kind="stable")[:CANDIDATES].tolist():
             event = kept.events[i]
             if against[i] > 0:
                 others = rows[kept.event != event]
                 rest = marks.only(others)
-                after = _hold_out(learner, marks, others, VOTING_WEIGHT, None).logits
+                after = hold_out(learner, marks, others, VOTING_WEIGHT).logits
                 gains[event] = sum(loss.values()) - loss[event]
-                gains[event] -= float(_per_event(rest, log_loss(after, rest.anomalous)).sum())
+                gains[event] -= float(per_event(rest, log_loss(after, rest.anomalous)).sum())
         best = max(gains, key=lambda event: gains[event], default=None)
         if best is None or gains[best] < LEAST_GAIN:
             break
         outvoted.append(best)
     return tuple(sorted(outvoted))
+
+
+def _figures(marks: Marks, loss: Float64[np.ndarray, " event"], auc: float) -> dict[str, float]:
+    overlooked = per_event(marks, marks.anomalous.astype(float)) > 0.5
+    parts = {"harmless": loss[~overlooked], "overlooked": loss[overlooked]}
+    means = {name: float(values.mean()) for name, values in parts.items() if len(values)}
+    return {"marks": float(loss.mean()), **means, "auc": auc}
 
 
 def _choose(learner: Learner, marks: Marks, rows: Rows, known: Labels) -> tuple[float, dict[str, dict[str, float]]]:
@@ -165,13 +180,12 @@ def _choose(learner: Learner, marks: Marks, rows: Rows, known: Labels) -> tuple[
     """
     kept = marks.only(rows)
     auc = float(roc_auc_score(known, learner.known_before))
-    before = _per_event(kept, log_loss(learner.before[rows], kept.anomalous))
-    cv = {"before": {"marks": float(before.mean()), "auc": auc}}
-    losses = {}
+    before = per_event(kept, log_loss(learner.before[rows], kept.anomalous))
+    cv, losses = {"before": _figures(kept, before, auc)}, {}
     for weight in WEIGHTS:
-        held_out = _hold_out(learner, marks, rows, weight, known)
-        loss = _per_event(kept, log_loss(held_out.logits, kept.anomalous))
-        cv[f"{weight:g}"] = {"marks": float(loss.mean()), "auc": held_out.auc}
+        held_out = hold_out(learner, marks, rows, weight, known)
+        loss = per_event(kept, log_loss(held_out.logits, kept.anomalous))
+        cv[f"{weight:g}"] = _figures(kept, loss, held_out.auc)
         if auc - held_out.auc <= AUC_BOUND or weight == 0:
             losses[weight] = loss
     best = min(losses, key=lambda weight: losses[weight].mean())

@@ -26,9 +26,7 @@ def labelled(seed: int) -> Calibration:
 @pytest.fixture(scope="module")
 def fleet() -> Scorer:
     data, heads, params = labelled(0), (HeadRef(0, 0),), FitParams(grid=(0.1,), scorer="normality")
-    return fit_scorer(
-        data.z, data.labels, data.videos, heads, FitParams(grid=(0.1,), scorer="normality"), data.kinds
-    ).scorer
+    return fit_scorer(data.z, data.labels, data.videos, heads, params, data.kinds).scorer
 
 
 def marks_at(place: np.ndarray, anomalous: bool, seed: int) -> Marks:

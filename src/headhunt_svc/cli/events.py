@@ -14,8 +14,8 @@ from rich.table import Table
 from headhunt_svc import paths
 from headhunt_svc.cli.console import clock, note, note_cautions, safe, wide
 from headhunt_svc.cli.options import BundleFolder, check_bundle
-from headhunt_svc.errors import ArtifactError, ConfigError
-from headhunt_svc.events.records import EventFilter, EventRecord, EventState, Origin
+from headhunt_svc.errors import EXIT_SOME_FAILED, ArtifactError, ConfigError
+from headhunt_svc.events.records import EventFilter, EventRecord, EventState, Origin, Tool
 from headhunt_svc.notify.messages import both_times
 from headhunt_svc.settings import EventSettings
 
@@ -164,6 +164,12 @@ def export(
     out: Annotated[
         Path, typer.Argument(help="A .csv, .jsonl or .parquet file, or a folder for pictures and clips too.")
     ],
+    tool: Annotated[
+        Tool | None, typer.Option("--format", help="As tasks of this annotation tool (docs/events.md).")
+    ] = None,
+    clips: Annotated[
+        str | None, typer.Option("--clips", help="Where Label Studio finds the clips: the address of a folder.")
+    ] = None,
     camera: CameraFilter = None,
     state: StateFilter = None,
     since: Since = None,
@@ -173,12 +179,59 @@ def export(
     detector: DetectorFilter = None,
 ) -> None:
     """Write events into a file or, with their pictures, clips and features, into a folder."""
-    from headhunt_svc.events.export import export_events
+    from headhunt_svc.events.export import all_events, export_events
 
     which = _filter(camera, state, since, until, min_score, origin, detector)
+    if clips is not None and tool != Tool.LABEL_STUDIO:
+        raise typer.BadParameter("--clips is for --format label-studio")
     with _store() as store:
-        n = export_events(store, which, out)
+        if tool is None:
+            n = export_events(store, which, out)
+        else:
+            n = _export_tasks(store, list(all_events(store, which)), tool, out, clips)
     note(f"{n} events: {out}")
+
+
+def _export_tasks(store: "EventStore", events: Sequence[EventRecord], tool: Tool, out: Path, clips: str | None) -> int:
+    """Write tasks of an annotation tool; returns how many."""
+    from headhunt_svc.events.annotation_tasks import write_tasks
+    from headhunt_svc.events.shown import shown_events
+
+    left_out: list[str] = []
+    shown = list(shown_events(store, events, left_out))
+    write_tasks(tool, shown, out, clips)
+    note_left_out(left_out)
+    for one in shown:
+        if one.event.clip_start is None:
+            note(f"without a span, as it is not known when its clip begins: {one.event.id}")
+    return len(shown)
+
+
+@events_app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="What Label Studio (.json) or CVAT (.xml, or a folder of them) has exported.")
+    ],
+    by: Annotated[
+        str | None, typer.Option(help="Who has answered, where the file does not say it; default: this machine's user.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Change nothing unless every answer is clear.")] = False,
+) -> None:
+    """Mark events as people have answered in Label Studio or CVAT; answers that are not clear are named."""
+    from headhunt_svc.events.answers import import_answers
+
+    with _store() as store:
+        done = import_answers(store, file, by, strict)
+    note_left_out(done.left_out)
+    note(f"{len(done.marked)} events marked, {done.unchanged} as they were, {len(done.left_out)} left out")
+    if done.left_out:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def note_left_out(reasons: Sequence[str]) -> None:
+    """Prints why something was left out."""
+    for reason in reasons:
+        note(f"left out: {reason}")
 
 
 @events_app.command()

@@ -34,6 +34,8 @@ class _Task:
     step: int = 1
     offset: int = 0
     regions: list[Region] = field(default_factory=list)
+    answers: dict[tuple[str, str], None] = field(default_factory=dict)  # each once
+    people: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Read the numbers of the fields. Raises ValueError."""
@@ -87,6 +89,7 @@ class _Mark:
     label: str
     task: str | None
     shapes: list[_Shape] = field(default_factory=list)
+    attributes: dict[tuple[str, str], None] = field(default_factory=dict)  # each once
 
 
 def _is_outside(attributes: dict[str, str]) -> bool:
@@ -107,6 +110,7 @@ class _Document:
         self._path: list[str] = []
         self._text = ""
         self._image: dict[str, str] = {}
+        self._attribute = ""
         self._parser = expat.ParserCreate()
         self._parser.buffer_text = True
         self._parser.StartDoctypeDeclHandler = self._refuse
@@ -151,6 +155,8 @@ class _Document:
             self.marks[-1].shapes.append(_Shape(line, attributes["frame"], _is_outside(attributes)))
         elif path[:2] == ["annotations", "track"] and len(path) == 4 and "outside" in attributes:
             self.marks[-1].shapes[-1].parts.append(_is_outside(attributes))
+        elif path[1:2] in (["track"], ["image"]) and path[3:] == ["attribute"]:
+            self._attribute = attributes["name"]
         elif path == ["annotations", "image"]:
             self._image = attributes
         elif path[:2] == ["annotations", "image"] and len(path) == 3:
@@ -165,6 +171,10 @@ class _Document:
             self.tasks[-1].fields[tag] = text
         elif path[1:2] == ["meta"] and path[-3:] == ["labels", "label", "name"]:
             self.labels.add(text)
+        elif path[1:2] == ["meta"] and path[-1] == "username" and path[-3] in ("task", "job"):
+            self.tasks[-1].people[path[-2]] = text
+        elif path[1:2] in (["track"], ["image"]) and path[3:] == ["attribute"]:
+            self.marks[-1].attributes[self._attribute, text] = None
         path.pop()
         self._text = ""
 
@@ -185,6 +195,7 @@ def _add_regions(mark: _Mark, task: _Task, file: RowFile) -> None:
     except ValueError:
         file.add(mark.line, f"{mark.label}: a frame is no number")
         return
+    task.answers |= mark.attributes
     following = [*(frame for frame, _ in shapes[1:]), None]
     for (frame, shape), after in zip(shapes, following, strict=False):  # of no shapes, none
         if shape.outside or (shape.parts and all(shape.parts)):
@@ -211,12 +222,28 @@ def _videos(tasks: Iterable[_Task], file: RowFile) -> Iterator[ExportedVideo]:
         else:
             regions = tuple(region for task in parts for region in task.regions)
             n_frames = max(task.stop for task in parts) + 1 if all(task.step == 1 for task in parts) else None
-            yield ExportedVideo(parts[0].line, source.rpartition("/")[2], source, parts[0].split, regions, n_frames)
+            name = source.rpartition("/")[2]
+            answers = tuple(dict.fromkeys(answer for task in parts for answer in task.answers))
+            people = {role: name for task in parts for role, name in task.people.items() if name}
+            author = people.get("assignee", people.get("owner"))
+            yield ExportedVideo(
+                parts[0].line, name, source, parts[0].split, regions, n_frames, answers=answers, author=author
+            )
 
 
 def cvat_rows(file: RowFile, params: ExportParams) -> Iterator[tuple[int, dict[str, Any]]]:
     """Annotations of the videos, as values of `Annotation`, with their lines; what is wrong is noted in the file."""
     document = _Document()
+    yield from export_rows(file, list(_document_videos(document, file)), document.labels, params)
+
+
+def cvat_videos(file: RowFile) -> Iterator[ExportedVideo]:
+    """The videos of the tasks; what is wrong is noted in the file."""
+    yield from _document_videos(_Document(), file)
+
+
+def _document_videos(document: _Document, file: RowFile) -> Iterator[ExportedVideo]:
+    """The videos of a file that is read into the document."""
     if not document.read(file):
         return
     if document.version != "1.1" or not document.tasks:
@@ -240,4 +267,4 @@ def cvat_rows(file: RowFile, params: ExportParams) -> Iterator[tuple[int, dict[s
             file.add(mark.line, f"{mark.label} is of task {mark.task}, which is not in the file")
         else:
             _add_regions(mark, owner, file)
-    yield from export_rows(file, list(_videos(tasks, file)), document.labels, params)
+    yield from _videos(tasks, file)

@@ -38,7 +38,10 @@ class ExportedVideo:
     """A video of an export, and the line that it begins in.
 
     place: the name with the folders that the export knows, to tell videos of one name apart. split: as the export has
-    it, None for none. n_frames: its length, where the export states it.
+    it, None for none. n_frames: its length, where the export states it. own_rate: the tool counted frames at a rate of
+    its own, which is `fps` where the export states it.
+    answers: what is said about the whole video: choices, texts, tags and attributes, as pairs (field, value). author:
+    who says so. is_finished: has somebody submitted it?
     """
 
     line: int
@@ -47,6 +50,11 @@ class ExportedVideo:
     split: str | None
     regions: tuple[Region, ...]
     n_frames: int | None = None
+    own_rate: bool = False
+    fps: float | None = None
+    answers: tuple[tuple[str, str], ...] = ()
+    author: str | None = None
+    is_finished: bool = True
 
 
 def joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -10,11 +10,12 @@ ones, are left out.
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from headhunt_svc.data.exports import ExportedVideo, Region, export_rows
 from headhunt_svc.params import ExportParams
@@ -22,6 +23,7 @@ from headhunt_svc.storage.json_text import check_depth
 from headhunt_svc.storage.rows import RowFile
 from headhunt_svc.video.files import SUFFIXES
 
+MOST_FPS = 1000.0
 SPACE = re.compile(r"\s*")
 UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts in front of the names of uploaded files
 
@@ -75,13 +77,25 @@ class _Rectangle(_Loose):
 
 class _Result(_Loose):
     type: str
-    value: dict[str, Any] = {}  # a relation has none
+    from_name: str = ""  # a relation has no names and no value
+    value: dict[str, Any] = {}
+
+
+class _Person(_Loose):
+    """Who has annotated, where the export says more than a number."""
+
+    email: str = ""
+    username: str = ""
+
+
+Author = int | str | _Person | None
 
 
 class _Submitted(_Loose):
     result: tuple[_Result, ...]
     was_cancelled: bool = False
     ground_truth: bool = False
+    completed_by: Author = None
 
 
 class _Task(_Loose):
@@ -156,6 +170,33 @@ def _regions(results: tuple[_Result, ...]) -> tuple[Region, ...]:
     return tuple(region for value in values for region in value.regions())
 
 
+def _texts(value: Any) -> list[str]:
+    """What a choice or text area holds: one text or several."""
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+
+
+def _answers(results: tuple[_Result, ...]) -> Iterator[tuple[str, str]]:
+    """The choices and texts about the whole video, with the names of their tags."""
+    for result in results:
+        for name in ("choices", "text") if result.type in ("choices", "textarea") else ():
+            yield from ((result.from_name, text) for text in _texts(result.value.get(name)))
+
+
+def _author(author: Author) -> str | None:
+    """A name; of who has only a number in the export, that."""
+    if isinstance(author, _Person):
+        return author.email or author.username or None
+    return f"Label Studio user {author}" if isinstance(author, int) else author or None
+
+
+def _fps(data: dict[str, Any]) -> float | None:
+    """The field `fps` of the data, where they have one: what `frameRate="$fps"` counts by."""
+    fps = data.get("fps")
+    if not isinstance(fps, int | float) or isinstance(fps, bool) or not 0 < fps <= MOST_FPS:
+        return None
+    return float(fps)
+
+
 def _submitted(task: _Task) -> _Submitted | None:
     """The annotation that counts: the only one, or the only one that is the ground truth; None without any."""
     counted = [a for a in task.annotations if not a.was_cancelled]
@@ -167,13 +208,16 @@ def _submitted(task: _Task) -> _Submitted | None:
     return counted[0] if counted else None
 
 
-def _of_json(value: dict[str, Any], line: int) -> ExportedVideo | None:
+def _of_json(value: dict[str, Any], line: int) -> ExportedVideo:
     task = _Task.model_validate(value)
     submitted = _submitted(task)
-    return None if submitted is None else _exported(line, task.data, _regions(submitted.result))
+    if submitted is None:
+        return replace(_exported(line, task.data, ()), is_finished=False)
+    exported = _exported(line, task.data, _regions(submitted.result))
+    return replace(exported, answers=tuple(_answers(submitted.result)), author=_author(submitted.completed_by))
 
 
-def _of_json_min(value: dict[str, Any], line: int) -> ExportedVideo | None:
+def _of_json_min(value: dict[str, Any], line: int) -> ExportedVideo:
     """A task of JSON-MIN: its data, and under the names of the tags what they hold."""
     results = []
     for items in value.values():
@@ -182,30 +226,39 @@ def _of_json_min(value: dict[str, Any], line: int) -> ExportedVideo | None:
                 results.append(_Result(type="timelinelabels", value=item))
             elif isinstance(item, dict) and "sequence" in item:
                 results.append(_Result(type="videorectangle", value=item))
-    return _exported(line, value, _regions(tuple(results)))
+    answers = tuple((name, text) for name, held in value.items() for text in _answers_min(held))
+    author = TypeAdapter(Author).validate_python(value.get("annotator"))
+    return replace(_exported(line, value, _regions(tuple(results))), answers=answers, author=_author(author))
+
+
+def _answers_min(value: Any) -> list[str]:
+    """The choices or texts that JSON-MIN has under the name of a tag: a text, several, or {"choices": several}."""
+    return _texts(value.get("choices")) if isinstance(value, dict) else _texts(value)
 
 
 def _exported(line: int, data: dict[str, Any], regions: tuple[Region, ...]) -> ExportedVideo:
     place, split = _video(data), data.get("split")
     if split is not None and not isinstance(split, str):
         raise ValueError("the split in its data is no text")
-    return ExportedVideo(line, place.rpartition("/")[2], place, split, regions)
+    return ExportedVideo(line, place.rpartition("/")[2], place, split, regions, own_rate=True, fps=_fps(data))
 
 
 def label_studio_rows(file: RowFile, params: ExportParams) -> Iterator[tuple[int, dict[str, Any]]]:
     """Annotations of the videos, as values of `Annotation`, with their lines; what is wrong is noted in the file."""
-    videos = []
+    videos = [video for video in label_studio_videos(file) if video.is_finished]
+    yield from export_rows(file, videos, (), params, params.fps)
+
+
+def label_studio_videos(file: RowFile) -> Iterator[ExportedVideo]:
+    """The videos of the tasks; what is wrong with a task is noted in the file."""
     for line, value in _values(file):
         in_json = isinstance(value, dict) and {"annotations", "data"} <= value.keys()
         if not in_json and not (isinstance(value, dict) and "annotation_id" in value):
             file.add(line, "this is no task of an export of Label Studio (JSON or JSON-MIN)")
             continue
         try:
-            video = _of_json(value, line) if in_json else _of_json_min(value, line)
+            yield _of_json(value, line) if in_json else _of_json_min(value, line)
         except ValidationError as exc:
             file.add(line, exc)
         except ValueError as exc:
             file.add(line, f"task {value.get('id', '?')}: {exc}")
-        else:
-            videos += [video] if video else []
-    yield from export_rows(file, videos, (), params, params.fps)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import av
 import av.error
@@ -16,11 +16,18 @@ _MOST_WAITING = 64  # more pictures than any codec reorders
 Packet: TypeAlias = "av.Packet[av.VideoStream]"
 
 
+class Clip(NamedTuple):
+    """A clip, and when its first picture is, in seconds from the first one of its video."""
+
+    path: Path
+    start_s: float
+
+
 class ClipError(VideoError):
     """No clip can be cut out of this file."""
 
 
-def cut(path: Path, start_s: float, stop_s: float, target: Path, stream: int | None = None) -> Path:
+def cut(path: Path, start_s: float, stop_s: float, target: Path, stream: int | None = None) -> Clip:
     """Write the pictures from the key frame before start_s to stop_s, in seconds from the first picture.
 
     target: without its ending; the result has .mp4, or .mkv where MP4 does not hold the codec.
@@ -34,10 +41,13 @@ def cut(path: Path, start_s: float, stop_s: float, target: Path, stream: int | N
             codec = pictures.codec_context
             name = codec.codec.canonical_name if codec is not None else ""
             result = target.with_name(target.name + (".mp4" if name in _IN_MP4 else ".mkv"))
-            write_file(result, lambda part: _copy(container, pictures, start_s, stop_s, part, result.suffix))
+            begins: list[float] = []
+            write_file(
+                result, lambda part: begins.append(_copy(container, pictures, start_s, stop_s, part, result.suffix))
+            )
     except (av.error.FFmpegError, ValueError) as exc:
         raise ClipError(f"{path}: no clip can be cut out of it ({exc})") from exc
-    return result
+    return Clip(result, begins[-1])
 
 
 def _copy(
@@ -47,7 +57,8 @@ def _copy(
     stop_s: float,
     target: Path,
     ending: str,
-) -> None:
+) -> float:
+    """Copy the packets; returns when the first picture is, in seconds from the first one of the file."""
     if pictures.time_base is None:
         raise ClipError("the stream has no clock")
     origin = _first_time(container, pictures)
@@ -66,6 +77,7 @@ def _copy(
             output.mux(packet)
         if shift is None:
             raise ClipError("no key frame there")
+    return float((shift - origin) * pictures.time_base)
 
 
 def _first_time(container: av.container.InputContainer, pictures: av.VideoStream) -> int:

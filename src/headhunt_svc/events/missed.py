@@ -92,7 +92,7 @@ def add_missed(
     try:
         with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
             clip = cut(path, max(span_s[0] - margin_s, 0.0), stop_s, Path(folder) / "clip")
-            return store.attach_clip(record.id, clip)
+            return store.attach_clip(record.id, clip.path, begun.at(clip.start_s))
     except VideoError as exc:
         logger.warning("%s: no clip (%s)", video_id, exc)
         return record

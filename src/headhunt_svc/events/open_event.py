@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -40,6 +40,10 @@ class Camera(Protocol):
 class ClipWriter(Protocol):
     """A clip that is being written."""
 
+    @property
+    def start_s(self) -> float | None:
+        """When its first picture is, in stream time; None: it has none."""
+
     def finish(self, until_s: float) -> Path | None:
         """End it with the pictures of this time of the stream; None: there is nothing in it."""
 
@@ -72,6 +76,7 @@ class OpenEvent:
     merge_s: an event that was stored before and is closer goes on with this one; None: none does.
     stored_...: what the store knows. earlier: the features of the stored event that goes on.
     clip: is being written, from clip_from_s on; clip_file: is finished, and the store does not have it.
+    clip_start: when its first picture is.
     """
 
     run: Run
@@ -99,6 +104,7 @@ class OpenEvent:
     clip: ClipWriter | None = None
     clip_from_s: float = 0.0
     clip_file: Path | None = None
+    clip_start: datetime | None = None
 
     # its clip
 
@@ -122,7 +128,9 @@ class OpenEvent:
         if writer is None:
             return
         try:
-            self.clip_file = writer.finish(until_s)
+            self.clip_file, start_s = writer.finish(until_s), writer.start_s
+            if start_s is not None:
+                self.clip_start = self.start + timedelta(seconds=start_s - self.start_s)
         except (HeadHuntError, OSError) as exc:
             logger.warning("%s: no clip of the event of %s (%s)", self.camera.name, self.start, exc)
 
@@ -146,7 +154,7 @@ class OpenEvent:
         if self.clip_file is not None and not self.clip_file.exists():  # or it would hold up all that follows
             logger.warning("%s: the clip of the event of %s was deleted by somebody", self.camera.name, self.start)
         elif self.clip_file is not None:
-            store.attach_clip(event_id, self.clip_file)
+            store.attach_clip(event_id, self.clip_file, self.clip_start)
         self.clip_file = None
 
     def _add(self, store: EventStore) -> str:

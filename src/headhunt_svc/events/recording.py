@@ -157,7 +157,7 @@ class WatchedVideo:
         for event_id in fresh:
             record = records[event_id]
             if footage.is_own and self._rules.keep_clips and (not record.clip or record.video_id == report.video_id):
-                records[event_id] = self._attach_clip(record, report, groups[event_id], footage)
+                records[event_id] = self._attach_clip(record, report, groups[event_id], footage, begun)
         self._recorder.purge()
         return list(records.values())
 
@@ -195,7 +195,7 @@ class WatchedVideo:
         )
 
     def _attach_clip(
-        self, record: EventRecord, report: Report, events: Sequence[ReportEvent], footage: Footage
+        self, record: EventRecord, report: Report, events: Sequence[ReportEvent], footage: Footage, begun: Started
     ) -> EventRecord:
         """Cut a clip of what belongs to one event; where that is not possible, the log says why and there is none."""
         settings = self._recorder.store.settings
@@ -209,7 +209,7 @@ class WatchedVideo:
         try:
             with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
                 clip = cut(footage.path, start_s, stop_s, Path(folder) / "clip", self._stream)
-                return self._recorder.store.attach_clip(record.id, clip)
+                return self._recorder.store.attach_clip(record.id, clip.path, begun.at(clip.start_s))
         except VideoError as exc:
             logger.warning("%s: no clip at %.1f s (%s)", report.video_id, begins_s, exc)
             return record

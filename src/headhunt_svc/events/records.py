@@ -11,6 +11,7 @@ from headhunt_svc.names import CameraName, VideoId, printable
 
 Origin = Literal["live", "job", "service", "detect", "archive", "manual"]
 Utc = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
+Spans = tuple[tuple[datetime, datetime], ...]  # in UTC, starts and stops
 MOST_NOTE, MOST_BY = 4000, 200  # characters
 
 
@@ -29,6 +30,13 @@ class EventState(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     FALSE_ALARM = "false_alarm"
     CONFIRMED = "confirmed"
+
+
+class Tool(StrEnum):
+    """Annotation tools that events can be given to."""
+
+    LABEL_STUDIO = "label-studio"
+    CVAT = "cvat"
 
 
 class TimeBasis(StrEnum):
@@ -86,8 +94,8 @@ class NewEvent(BaseModel):
 class EventRecord(NewEvent):
     """A stored event. id: sorts by when it was stored. picture, clip, features, places: is there one?
 
-    interrupted: what scored it ended before the event did. described, described_by: when and by whom the model was
-    asked for the description afterwards.
+    clip_start: when the first picture of the clip is; None where that is not known. interrupted: what scored it ended
+    before the event did. described, described_by: when and by whom the model was asked for the description afterwards.
     """
 
     id: str
@@ -98,6 +106,7 @@ class EventRecord(NewEvent):
     marked: Utc | None = None
     picture: bool = False
     clip: bool = False
+    clip_start: Utc | None = None
     features: bool = False
     places: bool = False
     described: Utc | None = None
@@ -125,7 +134,7 @@ class EventFilter(BaseModel):
 
 
 class Mark(BaseModel):
-    """One change of an event by a person."""
+    """One change of an event by a person. spans: what of it happened, where they have corrected that."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -133,6 +142,7 @@ class Mark(BaseModel):
     by: str
     state: EventState
     note: str
+    spans: tuple[tuple[Utc, Utc], ...] | None = None
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

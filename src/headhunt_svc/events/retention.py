@@ -102,7 +102,7 @@ class Purge:
     def _delete_clip(self, row: EventRow) -> None:
         if row.clip is not None:
             self._media.remove(row.id, row.clip)
-            row.clip = None
+            row.clip = row.clip_start = None
             self._files.count(row)
             self._clips += 1
 

@@ -8,8 +8,20 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
-from headhunt_svc.events.tables import EventRow
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.events.records import (
+    MOST_BY,
+    MOST_NOTE,
+    EventFilter,
+    EventRecord,
+    EventState,
+    NewEvent,
+    Spans,
+    TimeBasis,
+    plain,
+)
+from headhunt_svc.events.tables import EventRow, MarkRow
+from headhunt_svc.names import printable
 
 
 def new_id() -> str:
@@ -78,6 +90,29 @@ def grow(row: EventRow, event: NewEvent) -> bool:
         row.score, row.peak, row.contributions = event.score, event.peak, list(event.contributions)
         row.description = event.description or row.description
     return is_higher
+
+
+def checked_words(note: str | None, by: str) -> tuple[str | None, str]:
+    """A note and the name of its author as they are stored. Raises ConfigError: too long."""
+    note, by = None if note is None else plain(note), printable(by)
+    if note is not None and len(note) > MOST_NOTE:
+        raise ConfigError(f"a note has at most {MOST_NOTE} characters, this one {len(note)}")
+    if len(by) > MOST_BY:
+        raise ConfigError(f"the name of who says so has at most {MOST_BY} characters, this one {len(by)}")
+    return note, by
+
+
+def add_mark(session: Session, row: EventRow, now: datetime, spans: Spans | None) -> None:
+    """Keep what somebody has just said about an event; without spans, those of the mark before stay."""
+    if row.state == EventState.FALSE_ALARM:
+        stored = None
+    elif spans is None:
+        query = sa.select(MarkRow.spans).where(MarkRow.event_id == row.id).order_by(MarkRow.id.desc()).limit(1)
+        stored = session.scalar(query)
+    else:
+        stored = [[time.isoformat() for time in span] for span in spans]
+    mark = MarkRow(event_id=row.id, time=now, by=row.marked_by, state=row.state, note=row.note, spans=stored)
+    session.add(mark)
 
 
 def conditions(which: EventFilter) -> Iterator[sa.ColumnElement[bool]]:

@@ -25,18 +25,18 @@ from headhunt_svc.events.places import SUFFIX as PLACES
 from headhunt_svc.events.places import Places, load_places
 from headhunt_svc.events.records import (
     MOST_BY,
-    MOST_NOTE,
     EventFilter,
     EventRecord,
     EventState,
     Mark,
     NewEvent,
+    Spans,
     place_of,
     plain,
 )
 from headhunt_svc.events.retention import Purge, Purged
 from headhunt_svc.events.row_files import RowFiles
-from headhunt_svc.events.rows import conditions, grow, insert, near, record_of
+from headhunt_svc.events.rows import add_mark, checked_words, conditions, grow, insert, near, record_of
 from headhunt_svc.events.tables import EventRow, MarkRow, PartRow
 from headhunt_svc.names import printable
 from headhunt_svc.settings import EventSettings
@@ -190,8 +190,8 @@ class EventStore:
             row.seen = row.stop
             return self._tell(session, row, "closed")
 
-    def attach_clip(self, event_id: str, path: Path) -> EventRecord:
-        """Take over a file as the event's clip; an earlier one is replaced.
+    def attach_clip(self, event_id: str, path: Path, begins: datetime | None = None) -> EventRecord:
+        """Take over a file as the event's clip; an earlier one is replaced. begins: when its first picture is.
 
         Raises:
             NoSuchEventError: there is none of this id.
@@ -199,7 +199,7 @@ class EventStore:
         with self._session(writes=True) as session:
             row = self._row(session, event_id, for_update=True)
             old = row.clip
-            row.clip = path.suffix
+            row.clip, row.clip_start = path.suffix, begins
             self.media.copy(row.id, path)
             if old is not None and old != path.suffix:
                 self.media.remove(row.id, old)
@@ -265,8 +265,7 @@ class EventStore:
         query = sa.select(MarkRow).where(MarkRow.event_id == event_id).order_by(MarkRow.id)
         with self._session() as session:
             self._row(session, event_id)
-            rows = session.scalars(query)
-            return [Mark(time=m.time, by=m.by, state=EventState(m.state), note=m.note) for m in rows]
+            return [Mark.model_validate(row, from_attributes=True) for row in session.scalars(query)]
 
     def picture(self, event_id: str) -> Path | None:
         """The JPEG of an event's peak, if it has one. Raises NoSuchEventError."""
@@ -321,23 +320,23 @@ class EventStore:
                 self._files.write_places(row, places)
             return record_of(row)
 
-    def mark(self, event_id: str, state: EventState, by: str, note: str | None = None) -> EventRecord:
+    def mark(
+        self, event_id: str, state: EventState, by: str, note: str | None = None, spans: Spans | None = None
+    ) -> EventRecord:
         """Say what an event was. note: None leaves the note as it is.
+
+        spans: what of it happened, instead of all of it; None leaves them as they are. A false alarm has none.
 
         Raises:
             NoSuchEventError: there is none of this id. ConfigError: note or name are too long.
         """
-        note = None if note is None else plain(note)
-        if note is not None and len(note) > MOST_NOTE:
-            raise ConfigError(f"a note has at most {MOST_NOTE} characters, this one {len(note)}")
-        if len(by := printable(by)) > MOST_BY:
-            raise ConfigError(f"the name of who says so has at most {MOST_BY} characters, this one {len(by)}")
+        note, by = checked_words(note, by)
         now = datetime.now(UTC)
         with self._session(writes=True) as session:
             row = self._row(session, event_id, for_update=True)
             row.state, row.marked_by, row.marked = state.value, by, now
             row.note = row.note if note is None else note
-            session.add(MarkRow(event_id=row.id, time=now, by=row.marked_by, state=row.state, note=row.note))
+            add_mark(session, row, now, spans)
             return record_of(row)
 
     def purge(self, now: datetime | None = None, trust_clock: bool = False) -> Purged:

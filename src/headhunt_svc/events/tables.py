@@ -13,7 +13,11 @@ _IS_OPEN = text("stop IS NULL")
 
 
 class EventRow(Base):
-    """An event. clip: the ending of its file. media_bytes: of clip and pictures. seen: as far as it is known to go."""
+    """An event.
+
+    clip: the ending of its file. clip_start: when its first picture is. media_bytes: of clip and pictures. seen: as far
+    as it is known to go.
+    """
 
     __tablename__ = "events"
 
@@ -42,6 +46,7 @@ class EventRow(Base):
     marked: Mapped[datetime | None] = mapped_column(UtcTime)
     picture: Mapped[bool]
     clip: Mapped[str | None] = mapped_column(String(8))
+    clip_start: Mapped[datetime | None] = mapped_column(UtcTime)
     features: Mapped[bool]
     places: Mapped[bool] = mapped_column(server_default=false())
     described: Mapped[datetime | None] = mapped_column(UtcTime)
@@ -68,7 +73,7 @@ class PartRow(Base):
 
 
 class MarkRow(Base):
-    """A change of an event by a person."""
+    """A change of an event by a person. spans: what of it happened, where that was corrected: UTC times as text."""
 
     __tablename__ = "event_marks"
 
@@ -78,3 +83,4 @@ class MarkRow(Base):
     by: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(16))
     note: Mapped[str] = mapped_column(Text)
+    spans: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))

@@ -124,6 +124,11 @@ class RowFile:
             parts: tuple[Any, ...] = (".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, "))
             self._problems.append((number, ": ".join(part for part in parts if part)))
 
+    @property
+    def problems(self) -> list[str]:
+        """What was noted, in the order of the lines."""
+        return [f"line {number}: {text}" for number, text in sorted(self._problems)]
+
     def check(self, *others: "RowFile") -> None:
         """Raise DatasetError with all problems, if there are any."""
         messages = [f"{file.path}:{n}: {text}" for file in (self, *others) for n, text in sorted(file._problems)]

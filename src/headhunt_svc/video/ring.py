@@ -200,6 +200,11 @@ class ClipWriter:
             places = (i for i, held in enumerate(self._packets) if held.is_key and held.time_s == time_s)
             del self._packets[next(places, len(self._packets)) :]
 
+    @property
+    def start_s(self) -> float | None:
+        """When its first picture is, in stream time; None: it has none."""
+        return self._packets[0].time_s if self._packets else None
+
     def finish(self, until_s: float) -> Path | None:
         """Write the clip up to the picture at until_s, or to the last one received; None: none was received.
 

@@ -47,11 +47,12 @@ def test_a_clip_begins_with_a_key_frame_and_holds_all_that_was_asked_for(
     tmp_path: Path, name: str, codec: str, ending: str
 ) -> None:
     path = film(tmp_path / name, codec)
-    clip = cut(path, 2.35, 4.0, tmp_path / "clip")
+    clip, start_s = cut(path, 2.35, 4.0, tmp_path / "clip")
     assert clip == tmp_path / f"clip{ending}"
     shown, times = numbers(clip)
     assert shown == list(range(shown[0], shown[-1] + 1))
     assert shown[0] in ((23,) if codec == "mjpeg" else (20,))
+    assert start_s == pytest.approx(shown[0] / FPS, abs=0.01)
     assert shown[-1] in range(39, 45)  # B-frames bring the pictures that they refer to
     assert times[0] == pytest.approx(0, abs=0.001)
     np.testing.assert_allclose(np.diff(times), 1 / FPS, atol=0.002)
@@ -59,7 +60,7 @@ def test_a_clip_begins_with_a_key_frame_and_holds_all_that_was_asked_for(
 
 def test_the_packets_are_those_of_the_file(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4")
-    clip = cut(path, 1.0, 3.0, tmp_path / "clip")
+    clip = cut(path, 1.0, 3.0, tmp_path / "clip").path
     with av.open(str(path)) as source, av.open(str(clip)) as copy:
         originals = {bytes(p) for p in source.demux(video=0) if p.size}
         copied = [bytes(p) for p in copy.demux(video=0) if p.size]
@@ -69,8 +70,8 @@ def test_the_packets_are_those_of_the_file(tmp_path: Path) -> None:
 
 def test_the_edges_of_the_file(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", n=20)
-    assert numbers(cut(path, 0.0, 99.0, tmp_path / "whole"))[0] == list(range(20))
-    late = numbers(cut(path, 50.0, 99.0, tmp_path / "late"))[0]  # the last group of pictures
+    assert numbers(cut(path, 0.0, 99.0, tmp_path / "whole").path)[0] == list(range(20))
+    late = numbers(cut(path, 50.0, 99.0, tmp_path / "late").path)[0]  # the last group of pictures
     assert late == list(range(10, 20))
 
 
@@ -82,7 +83,7 @@ def test_a_stream_that_does_not_begin_at_zero(tmp_path: Path) -> None:
         assert start is not None
         assert base is not None
         assert float(start * base) >= 100
-    assert numbers(cut(path, 0.0, 1.0, tmp_path / "clip"))[0] == list(range(10))
+    assert numbers(cut(path, 0.0, 1.0, tmp_path / "clip").path)[0] == list(range(10))
 
 
 def test_what_has_no_clip(tmp_path: Path) -> None:

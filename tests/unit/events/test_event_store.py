@@ -221,6 +221,18 @@ def test_every_mark_is_kept(store: EventStore) -> None:
         store.mark("x", EventState.NEW, "anna")
 
 
+def test_spans_that_were_corrected_stay_until_others_are_given_or_it_was_a_false_alarm(store: EventStore) -> None:
+    event = store.add(new(), merge_s=0)
+    times = [NOON + timedelta(seconds=s) for s in (0, 2, 3.000005, 4)]
+    spans = ((times[0], times[1]), (times[2], times[3]))
+    for state, given in (
+        (EventState.CONFIRMED, None), (EventState.CONFIRMED, spans), (EventState.ACKNOWLEDGED, None),
+        (EventState.CONFIRMED, spans[:1]), (EventState.FALSE_ALARM, None), (EventState.CONFIRMED, None),
+    ):  # fmt: skip
+        store.mark(event.id, state, "anna", spans=given)
+    assert [m.spans for m in store.marks(event.id)] == [None, spans, spans, spans[:1], None, None]
+
+
 def test_pages_hold_every_event_once_whatever_is_added_meanwhile(store: EventStore) -> None:
     starts = [0, 100, 100, 200, 300, 300, 300]
     stored = [store.add(new(s, s + 1, video_id=f"{i}.mp4", camera=f"c{i}"), merge_s=0) for i, s in enumerate(starts)]

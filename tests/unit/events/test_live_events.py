@@ -310,7 +310,7 @@ class Clips:
             whole.write_bytes(b"clip")
             return whole
 
-        return SimpleNamespace(finish=finish, abandon=lambda: None)
+        return SimpleNamespace(finish=finish, abandon=lambda: None, start_s=since_s)
 
 
 def test_a_stored_live_event_has_all_that_belongs_to_it(real: EventStore) -> None:
@@ -325,6 +325,7 @@ def test_a_stored_live_event_has_all_that_belongs_to_it(real: EventStore) -> Non
     assert (event.score, event.peak, event.threshold) == (0.9, NOON + timedelta(seconds=71.5), 0.5)
     assert (event.contributions, event.interrupted, event.clip) == ((0.9,), False, True)
     assert clips.spans == [(5, 18)]  # the margins before and behind
+    assert event.clip_start == event.start - timedelta(seconds=5)
     path = real.clip(event.id)
     assert path is not None
     assert path.read_bytes() == b"clip"

@@ -124,9 +124,12 @@ def environment(settings: JobSettings) -> dict[str, str]:
     return env | ({"HEADHUNT_JOBS_DATABASE": settings.database} if settings.database else {})
 
 
-def start_worker(settings: JobSettings, log: Path, name: str | None = None) -> "subprocess.Popen[bytes]":
+def start_worker(
+    settings: JobSettings, log: Path, name: str | None = None, metrics_port: int | None = None
+) -> "subprocess.Popen[bytes]":
     """`headhunt worker` as a process."""
     command = [*HEADHUNT, "worker", "--bundle", str(BUNDLE)]
+    command += ["--metrics-port", str(metrics_port)] if metrics_port else []
     with log.open("ab") as f:
         return subprocess.Popen(
             [*command, *(["--name", name] if name else [])], env=os.environ | environment(settings), stdout=f, stderr=f

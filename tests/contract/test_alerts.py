@@ -21,8 +21,7 @@ from headhunt_svc.notify import metrics as notify
 from headhunt_svc.prediction_log import metrics as prediction_log
 from headhunt_svc.serve import metrics as service
 from helpers.prometheus_series import exported
-
-FILES = sorted([*(ROOT / "monitoring").glob("alerts*.yml"), *(ROOT / "monitoring").glob("grafana*.json")])
+from helpers.scrapes import FILES, expressions, labels_in
 
 PROMETHEUS = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())
 PROMTOOL = shutil.which("promtool")
@@ -45,13 +44,6 @@ def test_the_example_for_prometheus_has_all_rules() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "tests/contract/alerts").glob("*.yml")), ids=lambda p: p.stem)
 def test_rules_fire_when_a_process_is_gone_and_at_first_bursts(path: Path) -> None:
     promtool("test", "rules", path)
-
-
-def expressions(path: Path) -> list[str]:
-    if path.suffix == ".yml":
-        groups = yaml.safe_load(path.read_text())["groups"]
-        return [rule["expr"] for group in groups for rule in group["rules"]]
-    return [t["expr"] for panel in json.loads(path.read_text())["panels"] for t in panel["targets"]]
 
 
 def used_series(path: Path) -> set[str]:
@@ -81,9 +73,7 @@ def test_every_rule_and_panel_uses_metrics_and_labels_that_exist(path: Path) -> 
         assert jobs_of_up <= {config["job_name"] for config in PROMETHEUS["scrape_configs"]}, expression
         assert set(names) <= series.keys(), expression
         labels = {label for name in names for label in series[name]}
-        grouped = {label for group in re.findall(r"by \(([^)]*)\)", expression) for label in re.split(r",\s*", group)}
-        matched = set(re.findall(r"(\w+)[=!]~?\"", expression))
-        assert grouped | matched <= labels | ({"job"} if jobs_of_up else set()), expression
+        assert labels_in(expression) <= labels | ({"job"} if jobs_of_up else set()), expression
 
 
 def test_names_of_alerts_have_one_spelling() -> None:
@@ -129,3 +119,22 @@ def test_every_metric_of_watch_has_a_rule_or_a_panel() -> None:
         ROOT / "monitoring" / "grafana-watch.json"
     )
     assert without_suffix(used) == without_suffix(set(of_cameras()))
+
+
+@pytest.mark.parametrize(
+    ("title", "alert"),
+    [
+        ("Share of the footage that is scored", "HeadhuntCoverageLow"),
+        ("From a segment's end to its stored event", "HeadhuntWatchLate"),
+        ("Connections after the first, an hour", "HeadhuntCameraFlaps"),
+        ("The process", "HeadhuntWatchGone"),
+    ],
+)
+def test_panels_of_watch_have_a_line_where_a_rule_has_its_limit(title: str, alert: str) -> None:
+    groups = yaml.safe_load((ROOT / "monitoring" / "alerts-watch.yml").read_text())["groups"]
+    (expression,) = (rule["expr"] for group in groups for rule in group["rules"] if rule["alert"] == alert)
+    panels = json.loads((ROOT / "monitoring" / "grafana-watch.json").read_text())["panels"]
+    (defaults,) = (panel["fieldConfig"]["defaults"] for panel in panels if panel["title"] == title)
+    limits = {float(number) for number in re.findall(r"[<>] ([0-9.]+)", expression)}
+    assert defaults["custom"]["thresholdsStyle"]["mode"] == "line"
+    assert defaults["thresholds"]["steps"][-1]["value"] in limits

@@ -20,6 +20,8 @@ from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.models import Job, JobRequest
 from headhunt_svc.jobs.queue import DONE
 from headhunt_svc.settings import JobSettings, Settings
+from helpers.consoles import free_port
+from helpers.scrapes import missing, scrape
 
 BUNDLE = ROOT / "artifacts" / "detector"
 kills = benchmark("kills")
@@ -96,10 +98,17 @@ def environment(hooks: object) -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="module")
-def jobs(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+def metrics_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def jobs(
+    environment: pytest.MonkeyPatch, metrics_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Jobs]:
     """A queue on SQLite with one worker."""
     settings = JobSettings(folder=tmp_path_factory.mktemp("jobs"), checkpoint_s=0.2, backoff_s=0.1)
-    worker = kills.start_worker(settings, settings.folder / "log")
+    worker = kills.start_worker(settings, settings.folder / "log", metrics_port=metrics_port)
     with Jobs(settings) as found:
         yield found
     worker.send_signal(signal.SIGTERM)
@@ -121,6 +130,11 @@ def submit(jobs: Jobs, paths: list[Path], **more: object) -> str:
 
 def scored(jobs: Jobs, key: str | None) -> int:
     return sum(s["key"] == key for s in kills.scorings(jobs.settings))
+
+
+def test_rules_and_dashboards_use_what_a_worker_exports(jobs: Jobs, metrics_port: int, tmp_path: Path) -> None:
+    assert ended(jobs, submit(jobs, videos(tmp_path, 1))).state == "succeeded"
+    assert list(missing(scrape(f"http://127.0.0.1:{metrics_port}/metrics"), "worker")) == []
 
 
 def test_a_corrupt_video_costs_itself_only_and_retry_runs_only_what_failed(jobs: Jobs, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from headhunt_svc.serve.client import Client
 from headhunt_svc.video.reader import VideoReader
 from helpers.attacks import Target, attack, expected
 from helpers.hostile import HOSTILE_FILES, REFUSED, Trap
+from helpers.scrapes import missing, scrape
 from helpers.server import Public, Server, serving
 
 
@@ -234,6 +235,7 @@ def test_hostile_uploads_are_refused_or_partial_and_touch_nothing(server: Server
             else:
                 assert answer.status_code in (400, 415, 422), (name, answer.text)
                 is_problem(answer, answer.status_code, "")
+    assert list(missing(scrape(f"{server.url}/metrics"), "service")) == []
 
 
 def test_a_client_that_hangs_up_stops_its_work(server: Server, tmp_path: Path, detector: Detector) -> None:

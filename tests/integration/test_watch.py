@@ -20,6 +20,7 @@ from headhunt_svc.events.records import EventRecord
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.settings import EventSettings
 from helpers.receiver import Receiver, http_receiver
+from helpers.scrapes import missing, scrape
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SEGMENT_S = 1.6  # of the bundle that ships
@@ -142,6 +143,8 @@ def test_from_a_stream_to_somebody_who_knows(place: Place) -> None:
         assert place.metric('headhunt_camera_up{camera="yard"}') == 1
         assert place.metric('headhunt_camera_up{camera="gone"}') == 0
         assert place.metric('headhunt_camera_scored_seconds_total{camera="yard"}') > 5
+        wait_for(lambda: place.metric("headhunt_prediction_log_rows_total") > 0, process, 30)
+        assert list(missing(scrape(f"http://127.0.0.1:{place.port}/metrics"), "watch")) == []
         second = headhunt("watch", *place.options, cwd=place.folder)
         assert second.returncode == 2
         assert "another `headhunt watch` watches the camera 'yard'" in second.stderr

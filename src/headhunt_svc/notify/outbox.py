@@ -60,6 +60,9 @@ class Outbox:
         self._writing = engine.execution_options(**WRITES)
         self._rests: dict[str, _Rest] = {}
         self._reported: dict[str, str] = {}
+        for name in channels:  # from 0, so that the first failure is an increase
+            for counter in (metrics.SENT, metrics.FAILURES, metrics.GIVEN_UP):
+                counter.labels(name)
 
     def put(
         self,

@@ -11,6 +11,7 @@ from headhunt_svc.console import event as event_page
 from headhunt_svc.console import media, missed
 from headhunt_svc.console.desk import Desk
 from headhunt_svc.console.listing import Filters, listing, local_time
+from headhunt_svc.console.marked import store_missed
 from headhunt_svc.console.pages import Pages, length_of
 from headhunt_svc.console.pictured import pictured
 from headhunt_svc.console.sessions import Sessions
@@ -121,7 +122,7 @@ def missed_event(
     except ValueError as exc:
         return _timeline(request, desk, pages, camera, "", f"that is no time: {exc}", (start, stop))
     try:
-        record = missed.store_missed(desk.log, desk.events, camera, times, by, note, zone)
+        record = store_missed(desk, camera, times, by, note, zone)
     except ConfigError as exc:
         return _timeline(request, desk, pages, camera, start[:10], str(exc), (start, stop))
     return RedirectResponse(f"/events/{record.id}", 303)

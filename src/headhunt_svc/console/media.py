@@ -2,7 +2,7 @@
 
 import io
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -13,6 +13,9 @@ from PIL import Image, UnidentifiedImageError
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.events.opening import opened
 from headhunt_svc.events.pictures import jpeg
+from headhunt_svc.types import Polygon
+from headhunt_svc.video.masks import blackened, masked_pixels
+from headhunt_svc.video.pictures import Orientation
 
 THUMBNAIL = (192, 120)
 STRIP = 8  # pictures of a clip
@@ -61,6 +64,27 @@ def codec_of(clip: Path) -> str:
     with opened(clip) as (_, pictures):
         codec = pictures.codec_context
         return codec.codec.canonical_name if codec is not None else "unknown"
+
+
+def picture_at(video: Path, seconds: float, masks: Sequence[Polygon] = ()) -> bytes:
+    """The picture that is shown so long after the first one, upright. Raises VideoError, ArtifactError."""
+    try:
+        with opened(video) as (container, pictures):
+            if pictures.time_base is None:
+                raise ArtifactError(f"{video} does not say when its pictures are shown")
+            place = (pictures.start_time or 0) + int(seconds / pictures.time_base)
+            container.seek(place, stream=pictures)
+            last: av.VideoFrame | None = None
+            for frame in container.decode(pictures):
+                if last is not None and frame.pts is not None and frame.pts > place:
+                    break
+                last = frame
+            if last is None:
+                raise ArtifactError(f"{video} has no picture there")
+            picture = Orientation().upright(last)
+    except av.error.FFmpegError as exc:
+        raise ArtifactError(f"{video} cannot be shown ({exc})") from exc
+    return jpeg(blackened(picture[None], masked_pixels(masks, *picture.shape[:2]))[0] if masks else picture)
 
 
 def strip_picture(clip: Path, number: int) -> bytes:

@@ -1,7 +1,5 @@
-"""A camera's day as a chart, and events that the detector has missed: a span that somebody marks on it."""
+"""A camera's day as a chart, on which somebody marks an event that the detector has missed (console/marked.py)."""
 
-import hashlib
-import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -16,16 +14,13 @@ from headhunt_svc.console.charts import Mark
 from headhunt_svc.console.clock import Moment, moment
 from headhunt_svc.console.links import event_page
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
+from headhunt_svc.events.records import EventFilter
 from headhunt_svc.events.store import EventStore
-from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.stretches import between, days_between, read_stretch
 from headhunt_svc.storage.store import Store
 
 MOST_BARS = 720
 MOST_EVENTS = 500  # on one chart
-_AROUND = timedelta(seconds=30)  # a segment may begin so long before the span that lies in it
-LONGEST = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,52 +117,3 @@ def latest_day(store: EventStore, camera: str, judged: datetime | None, zone: st
     if judged is not None and time == judged:
         time -= timedelta(seconds=1)  # the end of a window is midnight in many places
     return time.astimezone(ZoneInfo(zone)).date()
-
-
-def store_missed(
-    log: Store, store: EventStore, camera: str, times: tuple[datetime, datetime], by: str, note: str, zone: str
-) -> EventRecord:
-    """Store a span of a camera's footage as a confirmed event, with the scores that were logged there.
-
-    Raises:
-        ConfigError: the span is empty or too long, or nothing was scored there.
-        UnreachableError, OutputError: see EventStore.
-    """
-    start, stop = times
-    if not start < stop <= start + LONGEST:
-        raise ConfigError("the end must be behind the start, by an hour at most")
-    name = CameraName(camera)
-    columns = ["video", "start_s", "stop_s", "smoothed", "contributions"]
-    stretch = read_stretch(log, name, days_between(start - _AROUND, stop), columns)
-    table = between(stretch.table, start - _AROUND, stop)
-    begins = np.asarray(pc.cast(table["time"], pa.int64()).to_numpy()) / 1e6
-    lengths = np.asarray(table["stop_s"].to_numpy() - table["start_s"].to_numpy(), np.float64)
-    inside = np.flatnonzero((begins + lengths > start.timestamp()) & (begins < stop.timestamp()))
-    if stretch.metadata is None or len(inside) == 0:
-        raise ConfigError(
-            f"nothing of {name} was scored between {moment(start, zone).local} and {moment(stop, zone).local}, so "
-            "there is nothing to learn from: store a file of it with `headhunt events add`"
-        )
-    best = int(inside[np.argmax(np.asarray(table["smoothed"].to_numpy())[inside])])
-    row = {column: table[column][best].as_py() for column in ("video", "smoothed", "contributions")}
-    peak = datetime.fromtimestamp(min(max(begins[best], start.timestamp()), stop.timestamp()), UTC)
-    key = json.dumps([name, start.isoformat(), stop.isoformat(), stretch.metadata.detector_id, "marked"])
-    record = store.add(
-        NewEvent(
-            camera=name,
-            video_id=row["video"],
-            start=start,
-            stop=stop,
-            peak=peak,
-            time_basis=TimeBasis.STREAM,
-            time_zone=zone,
-            score=min(max(row["smoothed"], 0.0), 1.0),
-            threshold=stretch.metadata.threshold,
-            detector_id=stretch.metadata.detector_id,
-            contributions=tuple(row["contributions"]),
-            origin="manual",
-            key=hashlib.sha256(key.encode()).hexdigest()[:40],
-        ),
-        merge_s=None,
-    )
-    return store.mark(record.id, EventState.CONFIRMED, by, note)

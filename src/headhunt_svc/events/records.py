@@ -43,13 +43,15 @@ class TimeBasis(StrEnum):
     """Where the UTC time of an event comes from, the best first.
 
     stream: the clock of the live stream. file_name: a time in the file's name. container: the creation time in the
-    file. modified: the time when the file was last written, taken for the end of its footage.
+    file. modified: the time when the file was last written, taken for the end of its footage. log: that of the
+    prediction log: of recording where it knows that, else of scoring.
     """
 
     STREAM = "stream"
     FILE_NAME = "file_name"
     CONTAINER = "container"
     MODIFIED = "modified"
+    LOG = "log"
 
     @property
     def compares_files(self) -> bool:
@@ -125,6 +127,7 @@ class EventFilter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     camera: Annotated[str, AfterValidator(CameraName)] | None = None
+    video_id: Text | None = None
     state: EventState | None = None
     since: Utc | None = None
     until: Utc | None = None

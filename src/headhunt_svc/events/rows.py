@@ -119,6 +119,7 @@ def conditions(which: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
     """What a filter says in SQL."""
     equal = {
         EventRow.camera: which.camera,
+        EventRow.video_id: which.video_id,
         EventRow.state: None if which.state is None else which.state.value,
         EventRow.detector_id: which.detector_id,
         EventRow.origin: which.origin,

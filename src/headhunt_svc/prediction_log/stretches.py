@@ -15,7 +15,9 @@ from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.windows import is_part
 from headhunt_svc.prediction_log.writer import Partition, unmerged_files
 from headhunt_svc.storage.store import Store
-from headhunt_svc.storage.tables import open_parquet, read_table
+from headhunt_svc.storage.tables import open_parquet, read_parts, read_table
+
+_ROWS = 4096  # at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,16 @@ class Stretch:
         return len(self.table)
 
 
-def read_stretch(store: Store, camera: str, days: Sequence[date], columns: Sequence[str]) -> Stretch:
+def read_stretch(
+    store: Store,
+    camera: str,
+    days: Sequence[date],
+    columns: Sequence[str],
+    span: tuple[datetime, datetime] | None = None,
+) -> Stretch:
     """The rows of these days. Where several detectors have scored them, those of the one that was logged last.
+
+    span: only rows from the first time to the second; no more than a part of a file is in memory beside them.
 
     Raises:
         UnreachableError: the store does not answer.
@@ -46,12 +56,18 @@ def read_stretch(store: Store, camera: str, days: Sequence[date], columns: Seque
                 with store.open(name) as file:
                     parquet = open_parquet(file)
                     metadata = LogMetadata.from_parquet(parquet.schema_arrow.metadata, name)
-                    tables.append((metadata, read_table(parquet, schema.names).cast(schema)))
+                    if span is None:
+                        table = read_table(parquet, schema.names)
+                    else:
+                        parts = [between(part, *span) for part in read_parts(parquet, schema.names, _ROWS)]
+                        table = pa.concat_tables(parts).unify_dictionaries() if parts else schema.empty_table()
+                    if len(table):
+                        tables.append((metadata, table.cast(schema)))
             except (ArtifactError, OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
                 unreadable += 1
     if not tables:
         return Stretch(None, schema.empty_table(), unreadable)
-    latest, _ = max(tables, key=lambda pair: pc.max(pair[1]["time"]).as_py() or datetime.min)
+    latest, _ = max(tables, key=lambda pair: pc.max(pair[1]["time"]).as_py())
     rows = pa.concat_tables([table for metadata, table in tables if metadata.detector_id == latest.detector_id])
     return Stretch(latest, rows.unify_dictionaries().sort_by("time"), unreadable)
 

@@ -1,7 +1,7 @@
 """Parquet files as bytes, and back: read in the thread that asks; nothing else in the package reads them."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,3 +34,9 @@ def read_table(source: Path | BinaryIO | pq.ParquetFile, columns: Sequence[str] 
     """
     file = source if isinstance(source, pq.ParquetFile) else open_parquet(source)
     return file.read(columns=columns and list(columns), use_threads=False)
+
+
+def read_parts(file: pq.ParquetFile, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """The same rows, so many at a time, where all of them would take much memory. Raises: see `read_table`."""
+    for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
+        yield pa.Table.from_batches([batch])

@@ -56,10 +56,23 @@ def problems_of(exc: ValidationError) -> list[str]:
     return [_problem(error) for error in exc.errors(include_url=False, include_input=False)]
 
 
+_VALUES = {f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "null", "timestamp")}
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, but no name may stand twice, and nesting and what anchors grow to have limits."""
+    """PyYAML's safe loader, but names are text as they stand in the file (off, 007 and 1e3 are names of cameras, too).
+
+    No name may stand twice, and nesting and what anchors grow to have limits.
+    """
 
     depth = 0
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        self.flatten_mapping(node)
+        for key, _ in node.value:
+            if key.tag in _VALUES:
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth += 1

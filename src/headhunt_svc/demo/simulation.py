@@ -307,7 +307,8 @@ def fortnight(pool: Pool, log: str, baselines: Path, n_cameras: int = len(CAMERA
                 for number, i in enumerate(rng.choice(len(clips), A_DAY, replace=False)):
                     clip_start = start + timedelta(hours=1 + number * 22 / A_DAY)
                     writer.put(metadata, restamped(clips[i], clip_start, f"day-{day}-{number}", name))
-            writer.flush()
+            while not writer.flush():  # a busy machine takes its time; a day is judged when it is in the log
+                pass
             yield start + timedelta(days=1)
 
 

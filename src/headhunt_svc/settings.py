@@ -121,6 +121,7 @@ class EventSettings(_Environment):
     keep_bytes: int = Field(default=20 * 1024**3, ge=0)  # of clips and pictures: the oldest are deleted first
     name_pattern: str | None = None  # the time in a file's name: yard_%Y%m%d_%H%M%S
     time_zone: str = "UTC"  # of the cameras: what times in file names mean, and how times are shown
+    questions: int = Field(default=10, ge=0, le=200)  # "normal or not?" a day, for all cameras together
 
     @field_validator("record")
     @classmethod

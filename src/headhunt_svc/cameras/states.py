@@ -18,7 +18,7 @@ LOG_AFTER_S = 3.0  # a lost packet is a problem for a moment
 
 def last_event(store: EventStore, camera: str) -> LastEvent | None:
     """The latest stored event of a camera. Raises UnreachableError."""
-    for record in store.list(EventFilter(camera=camera), limit=1):
+    for record in store.list(EventFilter(camera=camera, questions=False), limit=1):
         return LastEvent(id=record.id, start=record.start, score=record.score, is_open=record.stop is None)
     return None
 

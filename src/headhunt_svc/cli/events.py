@@ -51,8 +51,8 @@ def list_events(
 ) -> None:
     """Events, the latest first; times without a zone are UTC."""
     which = _filter(camera, state, since, until, min_score, origin, detector)
-    with _store() as store:
-        events = store.list(which, after, limit + 1)
+    with open_store() as store:
+        events = store.list(which.model_copy(update={"questions": False}), after, limit + 1)
     page, is_more = events[:limit], len(events) > limit
     if json:
         for event in page:
@@ -68,7 +68,7 @@ def list_events(
 @events_app.command()
 def show(event_id: EventId, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """All that is known about an event."""
-    with _store() as store:
+    with open_store() as store:
         event = store.get(event_id)
         if json:
             typer.echo(event.model_dump_json())
@@ -87,7 +87,7 @@ def mark(
     by: Annotated[str | None, typer.Option(help="Who says so; default: the user of this machine.")] = None,
 ) -> None:
     """Say what an event was."""
-    with _store() as store:
+    with open_store() as store:
         event = store.mark(event_id, state, by or getpass.getuser(), note_text)
     note(f"{event.id}: {event.state}")
 
@@ -99,7 +99,7 @@ def clip(
     picture: Annotated[bool, typer.Option("--picture", help="The picture of the peak instead.")] = False,
 ) -> None:
     """Copy the clip of an event, as it was recorded, or its picture."""
-    with _store() as store:
+    with open_store() as store:
         path = store.picture(event_id) if picture else store.clip(event_id)
     if path is None:
         raise ArtifactError(f"the event {event_id} has no {'picture' if picture else 'clip'}")
@@ -129,7 +129,7 @@ def add(
     from headhunt_svc.events.missed import add_missed
     from headhunt_svc.pipeline.detect import load_detector
 
-    with _store() as store:
+    with open_store() as store:
         detector = load_detector(bundle)
         event = add_missed(store, detector, video, (start_s, stop_s), camera, by or getpass.getuser(), note_text)
     typer.echo(event.id)
@@ -149,7 +149,7 @@ def describe(
     from headhunt_svc.pipeline.detect import load_detector
 
     masks = {c.name: c.masks for c in load_cameras(cameras).cameras} if cameras.is_file() else {}
-    with _store() as store:
+    with open_store() as store:
         events = [store.get(event_id) for event_id in event_ids]  # wrong ones are named before a model is loaded
         detector = load_detector(bundle, whole=True)
         for event in events:
@@ -184,7 +184,7 @@ def export(
     which = _filter(camera, state, since, until, min_score, origin, detector)
     if clips is not None and tool != Tool.LABEL_STUDIO:
         raise typer.BadParameter("--clips is for --format label-studio")
-    with _store() as store:
+    with open_store() as store:
         if tool is None:
             n = export_events(store, which, out)
         else:
@@ -220,7 +220,7 @@ def import_(
     """Mark events as people have answered in Label Studio or CVAT; answers that are not clear are named."""
     from headhunt_svc.events.answers import import_answers
 
-    with _store() as store:
+    with open_store() as store:
         done = import_answers(store, file, by, strict)
     note_left_out(done.left_out)
     note(f"{len(done.marked)} events marked, {done.unchanged} as they were, {len(done.left_out)} left out")
@@ -241,7 +241,7 @@ def purge(
     ] = False,
 ) -> None:
     """Delete what is older or larger than HEADHUNT_EVENTS_KEEP_DAYS and its like say (docs/events.md)."""
-    with _store() as store:
+    with open_store() as store:
         done = store.purge(trust_clock=trust_clock)
     if done.waits:
         note("nothing is deleted for its age: all events are too old by the clock; if it is right: --trust-clock")
@@ -251,7 +251,7 @@ def purge(
     )
 
 
-def _store() -> "EventStore":
+def open_store() -> "EventStore":
     """The store, imported late because its libraries are slow to import."""
     from headhunt_svc.events.store import EventStore
 
@@ -270,15 +270,15 @@ def _filter(
     return EventFilter(
         camera=camera,
         state=state,
-        since=_time("--since", since),
-        until=_time("--until", until),
+        since=time_of("--since", since),
+        until=time_of("--until", until),
         min_score=min_score,
         origin=origin,
         detector_id=detector,
     )
 
 
-def _time(option: str, text: str | None) -> datetime | None:
+def time_of(option: str, text: str | None) -> datetime | None:
     """A time that an option states; UTC where it has no zone."""
     if text is None:
         return None

@@ -82,7 +82,7 @@ def _pictures(desk: Desk, camera: str, start: datetime | None, stop: datetime | 
     """Events with pictures of a camera between two times."""
     if start is None or stop is None:
         return []
-    events = desk.events.list(EventFilter(camera=camera, since=start, until=stop), limit=4 * EXAMPLES)
+    events = desk.events.list(EventFilter(camera=camera, since=start, until=stop, questions=False), limit=4 * EXAMPLES)
     return [event for event in events if event.picture][:EXAMPLES]
 
 

@@ -16,7 +16,7 @@ from headhunt_svc.console.pages import Pages, length_of
 from headhunt_svc.console.pictured import pictured
 from headhunt_svc.console.sessions import Sessions
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.events.records import EventState
+from headhunt_svc.events.records import EventFilter, EventState
 from headhunt_svc.names import CameraName
 
 router = APIRouter(prefix="/events")
@@ -136,7 +136,7 @@ def event(event_id: str, request: Request, desk: TheDesk, pages: ThePages) -> Re
     clip = event_page.clip_of(desk.events.clip(event_id))
     timeline = event_page.timeline(desk.log, record, features, record.time_zone)
     logged = None if timeline is None else timeline.heads
-    older = next(iter(desk.events.list(after=record.cursor, limit=1)), None)
+    older = next(iter(desk.events.list(EventFilter(questions=False), record.cursor, 1)), None)
     return pages.show(
         request,
         "event.html",

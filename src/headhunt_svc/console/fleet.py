@@ -19,6 +19,7 @@ from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.records import EventFilter, EventRecord
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.monitoring.verdicts import FLEET
+from headhunt_svc.types import Polygon
 
 HAPPENING, SILENT, DRIFT, UNJUDGED, OFF, FINE = range(6)  # ranks: the worst first
 _SILENT_WORDS = ("silent", "not watched", "never watched", "retrying", "connecting")
@@ -112,6 +113,11 @@ class Fleet:
         known = next((c for c in self.cameras().each() if c.name == camera), None)
         return self._store.settings.time_zone if known is None else known.time_zone
 
+    def masks_of(self, camera: str) -> tuple[Polygon, ...] | None:
+        """What is black in a camera's pictures; None where cameras.yaml cannot be read, so that nobody knows."""
+        known = self.cameras().get(camera)
+        return None if self._problems else () if known is None else known.masks
+
     def names(self) -> list[str]:
         """Every camera that a file, a verdict, a baseline or an event names, by name."""
         latest = self._history.latest
@@ -153,7 +159,7 @@ class Fleet:
 
     def _row(self, name: str, status: CameraStatus | None, open_event: EventRecord | None, baseline: str | None) -> Row:
         zone, verdict = self.zone_of(name), self._history.of(name)
-        event = open_event or next(iter(self._store.list(EventFilter(camera=name), limit=1)), None)
+        event = open_event or next(iter(self._store.list(EventFilter(camera=name, questions=False), limit=1)), None)
         conditions = [*_happening(open_event, zone), *_watching(status, zone), *_judged(name, verdict, baseline, zone)]
         conditions.sort(key=lambda condition: condition.rank)
         conditions = [condition for condition in conditions if condition.rank != FINE] or conditions[-1:]

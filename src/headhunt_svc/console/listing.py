@@ -11,23 +11,27 @@ from headhunt_svc.console.clock import Moment, moment
 from headhunt_svc.console.links import address
 from headhunt_svc.console.pages import length_of
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.events.records import EventFilter, EventRecord, EventState
+from headhunt_svc.events.records import QUESTION, EventFilter, EventRecord, EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.sections import first_problem
 
 PAGE = 50
-FIELDS = ("camera", "state", "since", "until", "min_score")
+FIELDS = ("camera", "state", "since", "until", "min_score", "what")
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What somebody has typed, as it was typed; times without a zone are those of `zone`."""
+    """What somebody has typed, as it was typed; times without a zone are those of `zone`.
+
+    what: `question` for the segments that people were asked about instead of alarms.
+    """
 
     camera: str = ""
     state: str = ""
     since: str = ""
     until: str = ""
     min_score: str = ""
+    what: str = ""
     after: str = ""
 
     @classmethod
@@ -44,6 +48,8 @@ class Filters:
                 since=_time(self.since, zone),
                 until=_time(self.until, zone),
                 min_score=float(self.min_score.replace(",", ".")) if self.min_score else None,
+                origin=QUESTION if self.what == QUESTION else None,
+                questions=self.what == QUESTION,
             )
         except ValidationError as exc:
             raise ConfigError(f"the filter cannot be used: {first_problem(exc)}") from exc

@@ -76,7 +76,7 @@ def timeline(log: Store, store: EventStore, camera: str, span: Span, zone: str) 
     starts = (np.asarray(pc.cast(table["time"], pa.int64()).to_numpy()) / 1e6 - span.start.timestamp()) / length
     lengths = np.asarray(table["stop_s"].to_numpy() - table["start_s"].to_numpy(), np.float64) / length
     bars = charts.thinned(starts, starts + lengths, np.asarray(table["smoothed"].to_numpy(), np.float64), MOST_BARS)
-    which = EventFilter(camera=camera, since=span.start, until=span.stop)
+    which = EventFilter(camera=camera, since=span.start, until=span.stop, questions=False)
     marks = [
         Mark(
             max(span.place(event.start), 0.0),
@@ -111,7 +111,7 @@ def timeline(log: Store, store: EventStore, camera: str, span: Span, zone: str) 
 
 def latest_day(store: EventStore, camera: str, judged: datetime | None, zone: str) -> date:
     """The day of the last event or of the last verdict, whichever is later; today where there is neither."""
-    last = next(iter(store.list(EventFilter(camera=camera), limit=1)), None)
+    last = next(iter(store.list(EventFilter(camera=camera, questions=False), limit=1)), None)
     times = [time for time in (None if last is None else last.start, judged) if time is not None]
     time = max(times, default=datetime.now(UTC))
     if judged is not None and time == judged:

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.names import CameraName, VideoId, printable
 
-Origin = Literal["live", "job", "service", "detect", "archive", "manual"]
+Origin = Literal["live", "job", "service", "detect", "archive", "manual", "question"]
+QUESTION: Literal["question"] = "question"  # a segment that somebody was asked about (feedback/questions.py), no alarm
 Utc = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
 Spans = tuple[tuple[datetime, datetime], ...]  # in UTC, starts and stops
 MOST_NOTE, MOST_BY = 4000, 200  # characters
@@ -122,7 +123,10 @@ class EventRecord(NewEvent):
 
 
 class EventFilter(BaseModel):
-    """Which events are listed; a field that is None leaves none out. since <= start < until."""
+    """Which events are listed; a field that is None leaves none out. since <= start < until.
+
+    questions: also the segments that people were asked about (origin question)?
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -134,6 +138,7 @@ class EventFilter(BaseModel):
     min_score: float | None = Field(default=None, ge=0, le=1)
     detector_id: Text | None = None
     origin: Origin | None = None
+    questions: bool = True
 
 
 class Mark(BaseModel):

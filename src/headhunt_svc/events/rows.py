@@ -12,6 +12,7 @@ from headhunt_svc.errors import ConfigError
 from headhunt_svc.events.records import (
     MOST_BY,
     MOST_NOTE,
+    QUESTION,
     EventFilter,
     EventRecord,
     EventState,
@@ -44,6 +45,7 @@ def near(session: Session, event: NewEvent, merge_s: float) -> Sequence[EventRow
     conditions = [
         EventRow.camera == event.camera,
         EventRow.detector_id == event.detector_id,
+        EventRow.origin != QUESTION,
         sa.func.coalesce(EventRow.stop, EventRow.seen) > event.start - distance,
         EventRow.start < (event.stop or event.peak) + distance,
     ]
@@ -125,6 +127,8 @@ def conditions(which: EventFilter) -> Iterator[sa.ColumnElement[bool]]:
         EventRow.origin: which.origin,
     }
     yield from (column == value for column, value in equal.items() if value is not None)
+    if not which.questions and which.origin != QUESTION:
+        yield EventRow.origin != QUESTION
     if which.since is not None:
         yield EventRow.start >= which.since
     if which.until is not None:

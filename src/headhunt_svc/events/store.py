@@ -25,6 +25,7 @@ from headhunt_svc.events.places import SUFFIX as PLACES
 from headhunt_svc.events.places import Places, load_places
 from headhunt_svc.events.records import (
     MOST_BY,
+    QUESTION,
     EventFilter,
     EventRecord,
     EventState,
@@ -77,7 +78,8 @@ class EventStore:
     def open(cls, settings: EventSettings, changed: Listener | None = None) -> "EventStore":
         """Open the events, with all tables.
 
-        changed: called with every event that opens, grows or closes, in the transaction that stores the change.
+        changed: called with every event that opens, grows or closes, in the transaction that stores the change;
+        with no question.
 
         Raises:
             ConfigError, OutputError, UnreachableError: see database.connect.
@@ -358,7 +360,7 @@ class EventStore:
 
     def _tell(self, session: Session, row: EventRow, change: Change) -> EventRecord:
         record = record_of(row)
-        if self._changed is not None:
+        if self._changed is not None and row.origin != QUESTION:
             session.flush()
             self._changed(session, record, change)
         return record

@@ -40,7 +40,7 @@ class WindowQuery:
 
     detector_id: without it, the detector with the most rows in the window. block_segments, sample_rows: of a camera
     with more than sample_rows rows, whole blocks of block_segments neighbouring segments are drawn. now: later rows are
-    left out as errors of a clock; without it, the time of reading.
+    left out as errors of a clock; without it, the time of reading. camera: only its rows.
     """
 
     start: datetime
@@ -49,6 +49,7 @@ class WindowQuery:
     block_segments: int = 1
     sample_rows: int = sys.maxsize
     now: datetime | None = None
+    camera: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,8 @@ def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str
             excluded["file in a folder that is no day and camera"] += 1
             continue
         if not query.start.date() <= partition.day <= query.stop.date():
+            continue
+        if query.camera is not None and partition.camera != query.camera:
             continue
         try:
             with store.open(name) as f:

@@ -29,6 +29,7 @@ _lock = Lock()
 class EventQuery(EventFilter):
     """Which events are listed, and which page of them."""
 
+    questions: bool = Field(default=False, description="Also segments that people were asked about.")
     after: str | None = Field(default=None, max_length=100, description="`next` of the page before.")
     limit: int = Field(default=100, ge=1, le=MOST_SHOWN)
 

@@ -276,7 +276,14 @@ def desk(tmp_path: Path) -> "Iterator[Desk]":
 
     folder = tmp_path
     places = Places(
-        folder / "cameras.yaml", folder / "states", folder / "monitor", str(folder / "log"), folder / "none"
+        folder / "cameras.yaml",
+        folder / "states",
+        folder / "monitor",
+        str(folder / "log"),
+        folder / "none",
+        folder / "detector",
+        folder / "candidate",
+        folder / "deployed",
     )
     with EventStore.open(EventSettings(folder=tmp_path / "events", time_zone="Europe/Berlin")) as store:
         yield Desk(places, store)

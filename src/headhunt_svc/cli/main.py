@@ -27,9 +27,9 @@ from headhunt_svc.cli import (
     operators,
     pipeline,
     project,
-    questions,
     watch,
 )
+from headhunt_svc.cli import questions as _questions  # noqa: F401  (adds a command to `events`)
 from headhunt_svc.cli.console import note
 from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, HeadHuntError, VideoError
 from headhunt_svc.names import printable
@@ -39,7 +39,6 @@ UNEXPECTED = "this was not expected"
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 scoring = (project, detect, pipeline, models, bundle, evaluate)
 running = (new_cameras, cameras, watch, jobs, events, monitor, notify, operators, demo)
-assert questions.events_app is events.events_app  # which it adds a command to
 for group in (*scoring, *running):
     app.add_typer(group.app)
 

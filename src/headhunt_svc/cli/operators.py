@@ -25,6 +25,11 @@ def console(
         str | None, typer.Option(help="The prediction log; default: HEADHUNT_PREDICTION_LOG, or that of the monitor.")
     ] = None,
     reference: Annotated[Path, typer.Option(help="For cameras without a baseline.")] = paths.REFERENCE,
+    bundle: Annotated[Path, typer.Option(help="The detector bundle, where none is deployed.")] = paths.BUNDLE,
+    candidate: Annotated[
+        Path, typer.Option(help="Where bundles that have learnt from marks are put.")
+    ] = paths.CANDIDATE,
+    deployed: Annotated[Path, typer.Option(help="Folder of the link `current`.")] = paths.DEPLOYED,
 ) -> None:
     """Pages for operators: how cameras are, events, drift. It reads files and the events, and loads no model."""
     from headhunt_svc.console.places import Places
@@ -32,6 +37,6 @@ def console(
 
     settings = Settings()
     folder = log or settings.prediction_log or str(monitor / "log")
-    places = Places(cameras, states, monitor, folder, reference)
+    places = Places(cameras, states, monitor, folder, reference, bundle, candidate, deployed)
     note(f"the console: http://{f'[{host}]' if ':' in host else host}:{port}")
     serve(places, EventSettings(), settings, host, port)

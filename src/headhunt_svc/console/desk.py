@@ -10,6 +10,7 @@ from headhunt_svc.console.history import History
 from headhunt_svc.console.media import ByteCache
 from headhunt_svc.console.places import Places
 from headhunt_svc.events.store import EventStore
+from headhunt_svc.feedback.candidates import Sources
 from headhunt_svc.storage.store import Store
 
 AGE = timedelta(seconds=1)  # of what is shown without looking again
@@ -34,6 +35,11 @@ class Desk:
     def zone(self) -> str:
         """In which times are shown that are of no camera."""
         return self.events.settings.time_zone
+
+    @property
+    def sources(self) -> Sources:
+        """Where questions come from."""
+        return Sources(self.events, self.log, self.places.active, self.fleet.masks_of, self.fleet.zone_of)
 
     def refresh(self) -> None:
         """Read verdicts that are new; at most once a second, however many pages are asked for."""

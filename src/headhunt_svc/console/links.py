@@ -15,6 +15,11 @@ def event_page(event_id: str) -> str:
     return f"/events/{event_id}"
 
 
+def questions_page(name: str | None = None, last: str | None = None) -> str:
+    """Questions. name: of the set; None: those of today. last: the event of the question that was answered last."""
+    return address("/events/questions", {"set": name, "last": last})
+
+
 def events_page(camera: str) -> str:
     """The events of a camera."""
     return address("/events", {"camera": camera})

@@ -47,6 +47,12 @@ STATES: Mapping[EventState, str] = {
     EventState.FALSE_ALARM: "false alarm",
     EventState.CONFIRMED: "confirmed",
 }
+ANSWERS: Mapping[EventState, str] = {
+    EventState.NEW: "not answered",
+    EventState.ACKNOWLEDGED: "cannot tell",
+    EventState.FALSE_ALARM: "normal",
+    EventState.CONFIRMED: "not normal",
+}
 ALL_SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 

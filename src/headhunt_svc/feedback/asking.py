@@ -147,6 +147,7 @@ def ask(sources: Sources, request: Ask, now: datetime) -> Questions:
         chosen = choose(gathered.candidates, request.most, request.each, asked)
         new = tuple(_store(sources, request.name, one) for one in chosen)
         document = QuestionSet(
+            schema_version=1,
             name=request.name,
             camera=request.camera,
             since=request.since if before is None else min(before.set.since, request.since),

@@ -32,7 +32,7 @@ from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
 from headhunt_svc.monitoring.verdicts import FLEET
-from headhunt_svc.prediction_log.recording import PassRows
+from headhunt_svc.prediction_log.rows import PassRows
 from headhunt_svc.prediction_log.schema import COLUMNS, PROJECTED, LogMetadata
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Segment

@@ -167,12 +167,15 @@ class FolderCamera(WatchedCamera):
         """Score a file and store its events. Raises VideoError, OSError, OutputError, UnreachableError."""
         camera, options = self.camera, self._options
         video_id = VideoId(f"{camera.name}/{name}")
-        detector = self._shared.in_use.detector.at(camera.name)  # to the end of the file
+        now = self._shared.in_use.now  # to the end of the file
+        detector = now.detector.at(camera.name)
         reader = self._shared.recorder.probing(detector, self._shared_reader)
         watched = self._recorder.watch(detector, options, self._rules)
         with open_video(path, video_id, masks=camera.masks) as video:
             batches = detector.score(watched.source(video), reader, options=options)
-            batches = self._shared.recorder.record(detector, video_id, batches, options, camera=camera.name)
+            batches = self._shared.recorder.record(
+                detector, video_id, batches, options, camera=camera.name, candidate=lambda: now.candidate
+            )
             with closing(watched.record(batches)) as recorded:
                 report = detector.report(video, self._while_watched(recorded), options)
         watched.store(report, Footage(path, camera.name, uri_of(absolute(path)), path.name, content))

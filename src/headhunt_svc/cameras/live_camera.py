@@ -134,7 +134,12 @@ class LiveCamera(WatchedCamera):
                 self._take_over()
                 batches = self._detector.scored(self._of_one_detector(read), self._reader, self._options)
                 yield from self._shared.recorder.record(
-                    self._detector, live.video_id, batches, self._options, camera=self.camera.name
+                    self._detector,
+                    live.video_id,
+                    batches,
+                    self._options,
+                    camera=self.camera.name,
+                    candidate=lambda: self._shared.in_use.now.candidate,
                 )
                 if self._fleet is self._shared.in_use.detector:
                     return

@@ -1,6 +1,7 @@
 """The detector bundle in use: a link that services are started with, and the log of its changes.
 
 deployed/current -> ../artifacts/detector
+deployed/candidate -> ../artifacts/candidate    # scored in shadow, if there is one
 deployed/audit.jsonl
 """
 
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from headhunt_svc.detector.bundle import Bundle, check_model, load_bundle
 from headhunt_svc.detector.cameras import CameraScorers
+from headhunt_svc.detector.links import CANDIDATE, BundleParts
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.storage.audit import audit, audited
 from headhunt_svc.storage.files import write_link
@@ -30,10 +32,11 @@ class Version:
 
 
 class Deployed:
-    """A folder with the link `current`."""
+    """A folder with the links `current` and `candidate`."""
 
     def __init__(self, folder: Path) -> None:
-        self.current, self.log = folder / "current", folder / "audit.jsonl"
+        self.current, self.candidate = folder / "current", folder / CANDIDATE
+        self.log = folder / "audit.jsonl"
         self._lock = folder / ".lock"
 
     def activate(self, bundle: Path, why: str) -> str:
@@ -47,17 +50,59 @@ class Deployed:
             return self._activate(bundle, why)
 
     def _activate(self, bundle: Path, why: str) -> str:
+        detector_id = self._point(self.current, bundle, "bundle", why)
+        if self.candidate.is_symlink() and self.candidate.resolve() == self.current.resolve():
+            self.candidate.unlink()  # it is in use now
+        return detector_id
+
+    def _point(self, link: Path, bundle: Path, what: str, why: str) -> str:
+        """Exchange a link, recorded before; returns the detector_id."""
         detector = _whole(bundle)
         folder = bundle.resolve()
-        self.current.parent.mkdir(parents=True, exist_ok=True)
-        target = os.path.relpath(folder, self.current.parent.resolve())
-        record = {"what": "bundle", "folder": str(folder), "detector_id": detector.detector_id, "why": why}
-        write_link(self.current, target, before=lambda: audit(self.log, **record))
+        link.parent.mkdir(parents=True, exist_ok=True)
+        target = os.path.relpath(folder, link.parent.resolve())
+        record = {"what": what, "folder": str(folder), "detector_id": detector.detector_id, "why": why}
+        write_link(link, target, before=lambda: audit(self.log, **record))
         return detector.detector_id
+
+    def shadow(self, bundle: Path, why: str) -> str:
+        """Point `candidate` to this bundle: it is scored beside the one in use. Returns its detector_id.
+
+        Raises:
+            ArtifactError: see `activate`. ConfigError: nothing is in use, or the bundle scores other features or is
+                the one in use. OutputError: it cannot be written.
+        """
+        with exclusive(self._lock):
+            if not self.current.is_symlink():
+                raise ConfigError(f"nothing is in use in {self.current.parent}: `headhunt bundles activate` first")
+            current, other = BundleParts.load(self.current), BundleParts.load(bundle)
+            current.check_same_features(other)
+            if current.bundle.detector_id == other.bundle.detector_id:
+                raise ConfigError(f"detector {other.bundle.detector_id} is in use: there is nothing to compare")
+            return self._point(self.candidate, bundle, "candidate", why)
+
+    def stop_shadow(self, why: str) -> str:
+        """Remove `candidate`; returns the detector_id that it had. Raises ConfigError: there is none."""
+        with exclusive(self._lock):
+            folder = self._candidate_folder()
+            detector_id = load_bundle(folder)[0].detector_id if (folder / "bundle.json").exists() else "gone"
+            audit(self.log, what="candidate stopped", folder=str(folder), detector_id=detector_id, why=why)
+            self.candidate.unlink()
+            return detector_id
+
+    def activate_candidate(self, why: str) -> str:
+        """Activate the candidate; it is no candidate any more. Raises: see `activate`; ConfigError: there is none."""
+        with exclusive(self._lock):
+            return self._activate(self._candidate_folder(), why)
+
+    def _candidate_folder(self) -> Path:
+        if not self.candidate.is_symlink():
+            raise ConfigError(f"there is no candidate in {self.candidate.parent}: `headhunt bundles shadow BUNDLE`")
+        return self.candidate.resolve()
 
     def history(self) -> list[Version]:
         """Every activation, oldest first."""
-        lines = audited(self.log, "folder", "detector_id", "why")
+        lines = [line for line in audited(self.log, "what", "folder", "detector_id", "why") if line["what"] == "bundle"]
         active = self.current.resolve() if self.current.is_symlink() else None
         last = max((i for i, line in enumerate(lines) if Path(line["folder"]) == active), default=None)
         versions = []

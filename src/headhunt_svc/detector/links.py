@@ -63,7 +63,7 @@ class BundleParts:
         if differ:
             raise ConfigError(
                 f"{other.folder}: detector {theirs.detector_id} has another {' and '.join(differ)} than detector "
-                f"{ours.detector_id}, whose model is loaded: it takes a restart"
+                f"{ours.detector_id} in use: it scores other features, and takes a restart"
             )
 
     def _same_golden(self, other: "BundleParts") -> bool:

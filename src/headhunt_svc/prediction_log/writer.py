@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headhunt_svc.names import CameraName, printable
-from headhunt_svc.prediction_log.metrics import LOST_ROWS, ROWS, STOPPED
+from headhunt_svc.prediction_log.metrics import LOG, LogMetrics
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.storage.retention import Retention
 from headhunt_svc.storage.store import Store
@@ -115,10 +115,11 @@ class PredictionLog:
         held_rows: int = 100_000,
         retention_days: int = 90,
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        metrics: LogMetrics = LOG,
     ) -> None:
         """held_rows: rows that wait in memory at most; those that come then are lost, and counted."""
         self.store, self.flush_s, self.held_rows, self.retention_days = Store(uri), flush_s, held_rows, retention_days
-        self.status, self.today = Status(), today
+        self.status, self.today, self._metrics = Status(), today, metrics
         self.writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._held, self._lock = 0, threading.Lock()
         self._queue: queue.SimpleQueue[tuple[LogMetadata, pa.Table] | threading.Event | None] = queue.SimpleQueue()
@@ -162,7 +163,7 @@ class PredictionLog:
     def _lose(self, n: int, reason: str) -> None:
         with self._lock:
             self.status.lost += n
-        LOST_ROWS.labels(reason).inc(n)
+        self._metrics.lost_rows.labels(reason).inc(n)
 
     # -- the writer's side ------------------------------------------------------------------------------------------
     def _run(self) -> None:
@@ -229,7 +230,7 @@ class PredictionLog:
         series.waiting, series.flushes = [], series.flushes + 1
         self._release(len(table))
         self.status.written += len(table)
-        ROWS.inc(len(table))
+        self._metrics.rows.inc(len(table))
 
     def _release(self, n: int) -> None:
         """Rows that no longer wait."""
@@ -248,12 +249,12 @@ class PredictionLog:
                 )
                 logger.error(text, errors[0])
             self.status.stopped, self._stopped_in_part = errors[0], part
-            STOPPED.set(1)
+            self._metrics.stopped.set(1)
         elif written:
             if self.status.stopped is not None:
                 logger.warning("the prediction log is written again; %d rows were lost", self.status.lost)
             self.status.stopped = None
-            STOPPED.set(0)
+            self._metrics.stopped.set(0)
 
     def _make_room(self) -> None:
         """Partitions that cannot be written while others can have half of the places; their oldest rows are lost."""

@@ -34,7 +34,7 @@ from headhunt_svc.video.sandbox import SandboxedReader, start
 
 if TYPE_CHECKING:  # BentoML's supervisor imports this, too, and needs no torch: `Engine.load` imports it
     from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch
-    from headhunt_svc.detector.in_use import InUse
+    from headhunt_svc.detector.in_use import InUse, Now
     from headhunt_svc.detector.pipeline import Detector
     from headhunt_svc.detector.runner import Runner
     from headhunt_svc.events.recording import EventRecorder, WatchedVideo
@@ -59,7 +59,7 @@ class Video:
 class Work:
     """One request: where its upload lies, how long it took so far, and why it must stop, if it must."""
 
-    detector: "Detector"
+    now: "Now"
     runner: "Runner"
     folder: Path
     files: ExitStack = field(default_factory=ExitStack)  # open until the work is over
@@ -68,6 +68,11 @@ class Work:
     waiting: "asyncio.Future[Any] | None" = None  # an upload, or a place in the line: what `stop` may cancel
     future: "asyncio.Future[Report] | None" = None
     source: SandboxedReader | None = None  # while it is decoded
+
+    @property
+    def detector(self) -> "Detector":
+        """The detector that was in use when the request came: it makes the report."""
+        return self.now.detector
 
     def stop(self, why: BaseException) -> None:
         """End the work: its decoder at once, a call of the model when it is done; what waits for either is dropped."""
@@ -230,13 +235,14 @@ class Engine:
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[Work]:
         """A place in the line, with a folder for an upload. Raises Problem: not ready (503), or too many wait (429)."""
-        detector = self.loaded()
+        self.loaded()
         assert self._runner is not None
+        assert self.in_use is not None
         if len(self._works) >= self.settings.max_videos + self.settings.max_waiting:
             retry = {"Retry-After": str(RETRY_AFTER_S)}
             raise Problem(429, "busy", f"{len(self._works)} videos are being scored or wait: try again later", retry)
         folder = temporary_folder(self.settings.upload_folder)
-        work = Work(detector, self._runner, folder)
+        work = Work(self.in_use.now, self._runner, folder)
         self._works.add(work)
         late = Problem(504, "deadline", f"not done after {self.settings.deadline_s:g} s: send shorter pieces of video")
         timer = self._loop.call_later(self.settings.deadline_s, work.stop, late)
@@ -303,7 +309,14 @@ class Engine:
                 watch = None if self.events is None else self.events.watch(detector, options)
                 read_from = source if watch is None else watch.source(source)
                 batches = detector.score(read_from, self.recorder.probing(detector, work), options=options)
-                batches = self.recorder.record(detector, video.name, batches, options, camera=camera or None)
+                batches = self.recorder.record(
+                    detector,
+                    video.name,
+                    batches,
+                    options,
+                    camera=camera or None,
+                    candidate=lambda: work.now.candidate,
+                )
                 batches = batches if watch is None else watch.record(batches)
                 with closing(batches):
                     report = detector.report(source, passed_on(batches), options)

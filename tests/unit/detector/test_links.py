@@ -83,7 +83,7 @@ def test_a_bundle_of_other_features_takes_a_restart(
     in_use.look()
     assert in_use.detector.detector_id != new_id
     assert says in in_use.refused["active"]
-    assert "it takes a restart" in in_use.refused["active"]
+    assert "it scores other features, and takes a restart" in in_use.refused["active"]
     assert metric("headhunt_detector_refused", role="active") == 1
     in_use.look()
     assert len([r for r in caplog.records if "is refused" in r.message]) == 1  # said once
@@ -148,3 +148,46 @@ def test_looking_costs_nothing_while_nothing_changes(deployed: Deployed, monkeyp
     for _ in range(100):
         in_use.look()
     assert calls == []
+
+
+def test_a_candidate_is_scored_beside_until_it_is_in_use_or_stopped(deployed: Deployed, tmp_path: Path) -> None:
+    in_use = InUse.load(deployed.current)
+    with pytest.raises(ConfigError, match="there is no candidate"):
+        deployed.stop_shadow("")
+    with pytest.raises(ConfigError, match="is in use: there is nothing to compare"):
+        deployed.shadow(tmp_path / "first", "")
+    candidate = rebiased(tmp_path, "candidate", 0.5)
+    candidate_id = deployed.shadow(candidate, "fewer alarms of cars")
+    in_use.look()
+    first_id = in_use.detector.detector_id
+    assert in_use.now.candidate is not None
+    assert in_use.now.candidate.detector_id == candidate_id
+    assert metric("headhunt_detector_info", role="candidate", detector_id=candidate_id) == 1
+    assert [v.detector_id for v in deployed.history()] == [first_id]  # it was never in use
+    assert deployed.stop_shadow("not now") == candidate_id
+    in_use.look()
+    assert in_use.now.candidate is None
+    assert metric("headhunt_detector_info", role="candidate", detector_id=candidate_id) == 0
+    deployed.shadow(candidate, "")
+    assert deployed.activate_candidate("better") == candidate_id
+    in_use.look()
+    assert in_use.detector.detector_id == candidate_id
+    assert in_use.now.candidate is None
+    assert not deployed.candidate.is_symlink()
+    lines = [json.loads(line) for line in deployed.log.read_text().splitlines()]
+    assert [line["what"] for line in lines] == ["bundle", "candidate", "candidate stopped", "candidate", "bundle"]
+    assert deployed.rollback(None, "").detector_id == first_id
+
+
+def test_a_candidate_of_other_features_is_refused_by_name(deployed: Deployed, tmp_path: Path) -> None:
+    other = bundle(tmp_path, "other", 0.9)
+    change(other, prompt="Is anything strange?")
+    with pytest.raises(ConfigError, match=r"has another prompt than detector \w+ in use"):
+        deployed.shadow(other, "")
+    in_use = InUse.load(deployed.current)
+    deployed.candidate.symlink_to(other)  # by hand
+    in_use.look()
+    assert in_use.now.candidate is None
+    assert "has another prompt" in in_use.refused["candidate"]
+    assert metric("headhunt_detector_refused", role="candidate") == 1
+    assert metric("headhunt_detector_refused", role="active") == 0

@@ -25,7 +25,8 @@ from headhunt_svc.model.extractor import VisionCache
 from headhunt_svc.prediction_log import guard
 from headhunt_svc.prediction_log.guard import log_errors
 from headhunt_svc.prediction_log.probe import ProbingReader, is_probed
-from headhunt_svc.prediction_log.recording import PassRows, Recorder, metadata_of, recorder_of
+from headhunt_svc.prediction_log.recording import Recorder, recorder_of
+from headhunt_svc.prediction_log.rows import PassRows, metadata_of
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Segment

@@ -28,6 +28,7 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from conftest import until, write_video
+from headhunt_svc.detector.in_use import Now
 from headhunt_svc.errors import UnreachableError, VideoDecodeError
 from headhunt_svc.jobs.queue import database_errors
 from headhunt_svc.params import SegmentationParams
@@ -428,12 +429,12 @@ def test_decoding_ends_with_the_request(tmp_path: Path) -> None:
         bundle=SimpleNamespace(segmentation=cut), reader_mib=lambda size: 1, score=score, report=report
     )
     detector.at = lambda camera: detector
-    passing = SimpleNamespace(probing=lambda *_: None, record=lambda d, name, batches, options, camera: batches)
+    passing = SimpleNamespace(probing=lambda *_: None, record=lambda d, name, batches, options, **_: batches)
 
     async def service() -> None:
         engine = Engine(Settings(), tmp_path)
         engine.recorder = passing
-        work = Work(detector, SimpleNamespace(forget=lambda *_: None), tmp_path)
+        work = Work(Now(detector), SimpleNamespace(forget=lambda *_: None), tmp_path)
         stopped = threading.Event()
 
         def stop_decoder(batch: object) -> None:

@@ -10,6 +10,7 @@ from typing import Never
 import pytest
 
 from conftest import write_video
+from headhunt_svc.detector.in_use import Now
 from headhunt_svc.errors import VideoLimitError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.serve.engine import Engine, Video, Work
@@ -101,7 +102,7 @@ def work(folder: Path) -> Work:
     detector = SimpleNamespace(
         bundle=SimpleNamespace(segmentation=S), reader_mib=lambda size: reader_mib(size, S, 4 * 3 * 64 * 64, 16)
     )
-    return Work(detector, SimpleNamespace(forget=lambda *_: None), folder)
+    return Work(Now(detector), SimpleNamespace(forget=lambda *_: None), folder)
 
 
 def test_two_large_videos_are_not_decoded_at_the_same_time(tmp_path: Path) -> None:

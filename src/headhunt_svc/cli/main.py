@@ -27,6 +27,7 @@ from headhunt_svc.cli import (
     operators,
     pipeline,
     project,
+    shadow,  # noqa: F401 - its commands are in the group `bundles`
     watch,
 )
 from headhunt_svc.cli import questions as _questions  # noqa: F401  (adds a command to `events`)

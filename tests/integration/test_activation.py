@@ -1,14 +1,20 @@
-"""Bundles that are activated and rolled back while a real service scores for many clients."""
+"""Bundles that are activated while a real service scores for many clients, or a worker takes videos of jobs."""
 
+import json
+import signal
+import subprocess
 import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from conftest import ROOT, headhunt, until
+from conftest import HEADHUNT, ROOT, headhunt, until
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
+from headhunt_svc.jobs.client import Jobs
+from headhunt_svc.jobs.models import JobRequest
+from headhunt_svc.settings import JobSettings
 from helpers.bundles import bundle, rebiased
 from helpers.server import serving
 
@@ -76,3 +82,42 @@ def test_twenty_activations_under_load_fail_no_request(tmp_path: Path, clip: Pat
     assert {report.detector_id for report in reports} == set(expected)
     for report in reports:
         assert raw_scores(report) == pytest.approx(expected[report.detector_id], abs=1e-6)
+
+
+def test_a_worker_scores_each_job_with_the_detector_that_it_was_submitted_for(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Videos that wait when another bundle is activated are scored by the one before; the model is loaded once."""
+    settings = JobSettings(folder=tmp_path / "jobs", backoff_s=0.1)
+    monkeypatch.setenv("HEADHUNT_JOBS_FOLDER", str(settings.folder))
+    monkeypatch.setenv("HEADHUNT_PREDICTION_LOG", str(tmp_path / "log"))
+    old, new = bundle(tmp_path, "old", 1), rebiased(tmp_path, "new", 1.5)
+    candidate = rebiased(tmp_path, "candidate", -1.5)
+    ids = [run(tmp_path, "activate", old)]
+    current = tmp_path / "deployed" / "current"
+    footage = tmp_path / "footage"
+    footage.mkdir()
+    for i in range(6):  # of different content: one that was scored is not scored again
+        (footage / f"{i}.mp4").write_bytes(clip.read_bytes() + bytes(i))
+    log = tmp_path / "worker.log"
+    with log.open("wb") as file:
+        worker = subprocess.Popen([HEADHUNT, "worker", "--bundle", current], stdout=file, stderr=file)
+    try:
+        with Jobs(settings) as jobs:
+            first = jobs.submit(JobRequest(inputs=(str(footage),)), current)
+            until(lambda: jobs.show(first, limit=0).counts["succeeded"] > 0)
+            ids.append(run(tmp_path, "activate", new))
+            run(tmp_path, "shadow", candidate)
+            second = jobs.submit(JobRequest(inputs=(str(footage),)), current)
+            until(lambda: all(jobs.show(job, limit=0).state == "succeeded" for job in (first, second)))
+            for job, detector_id in zip((first, second), ids, strict=True):
+                assert jobs.show(job, limit=0).detector_id == detector_id
+                assert {row["detector_id"] for row in jobs.rows(job)} == {detector_id}
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0, log.read_text()
+    assert "takes over from" in log.read_text()
+    done = headhunt("bundles", "compare", "--json", "--log", tmp_path / "log", "--deployed", tmp_path / "deployed")
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert line["segments"] > 0
+    assert line["candidate_only"] == 0

@@ -32,6 +32,7 @@ class InUse:
         self._links = links
         self._candidate: Reporter | None = None
         self.now = Now(detector)
+        self._earlier: dict[str, Detector] = {}
         self._shown: dict[Role, str] = {}
         if links is not None:
             self._show()
@@ -52,6 +53,25 @@ class InUse:
         """Why the bundle that a link points to is not used, by the link's role."""
         return {} if self._links is None else dict(self._links.refused)
 
+    def now_of(self, detector_id: str, folder: Path) -> Now:
+        """What scores a video that was given to this detector, whatever is in use: an earlier one goes on for it.
+
+        folder: of its bundle.
+
+        Raises:
+            ArtifactError, ConfigError: it is broken, holds another detector now, or scores other features.
+        """
+        if detector_id == self.now.detector.detector_id:
+            return self.now
+        if detector_id not in self._earlier:
+            parts = BundleParts.load(folder)
+            if parts.bundle.detector_id != detector_id:
+                raise ConfigError(f"{folder} holds detector {parts.bundle.detector_id} now, not {detector_id}")
+            if self._links is not None:
+                self._links.active.check_same_features(parts)
+            self._earlier[detector_id] = self._detector_of(parts)
+        return Now(self._earlier[detector_id])
+
     def look(self, fits: Fits = lambda _: None) -> None:
         """Once a second, or before a video: take over what the links point to now.
 
@@ -71,11 +91,15 @@ class InUse:
         self._links.look(take)
 
     def _take_active(self, parts: BundleParts, fits: Fits) -> None:
-        old = self.now.detector
-        detector = Detector(parts.bundle, parts.scorer, old.extractor, old.batch_segments, old.describes, parts.cameras)
+        detector = self._detector_of(parts)
         fits(detector)
         self._set(detector, self._candidate)
         EXCHANGES.inc()
+
+    def _detector_of(self, parts: BundleParts) -> Detector:
+        """A detector with the model that is loaded."""
+        own = self.now.detector
+        return Detector(parts.bundle, parts.scorer, own.extractor, own.batch_segments, own.describes, parts.cameras)
 
     def _take_candidate(self, candidate: Reporter | None, fits: Fits) -> None:
         if candidate is not None:

@@ -190,7 +190,7 @@ def run(
     todo = [{"uri": v.uri, "video_id": v.video_id, "name": names[v.uri]} for v in videos if names[v.uri] not in kept]
     errors: dict[str, str] = {}
     if todo:
-        arguments = {"bundle": str(bundle.absolute()), "store": store, "options": options}
+        arguments = {"bundle": str(bundle.resolve()), "store": store, "options": options}
         scored = _score_here(arguments, todo) if engine == "local" else _score_on_ray(arguments, todo, actors)
         for item in track(scored, "videos", len(todo), console=Console(stderr=True)):
             if item["error"]:

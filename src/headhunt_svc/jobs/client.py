@@ -84,6 +84,11 @@ class Jobs:
     def _enqueue(self, job_id: str, number: int, job: dict[str, Any], indices: Sequence[int]) -> None:
         self._db.enqueue(enqueue_options(JOBS, "job", f"{job_id}/{number}"), job_id, number, job, list(indices))
 
+    def queue_of(self, workflow_id: str) -> str:
+        """The queue that a workflow came from. Raises UnreachableError."""
+        (workflow,) = self._db.workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
+        return str(workflow.queue_name)
+
     def _submissions(self, job_id: str) -> list[WorkflowStatus]:
         """The workflows JOB/0, JOB/1, ...: the job as submitted, and its retries. Raises NoSuchJobError."""
         workflows = self._db.workflows(workflow_id_prefix=f"{job_id}/", name="job", load_output=False)

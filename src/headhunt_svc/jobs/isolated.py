@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
+from headhunt_svc.detector.in_use import InUse, Now
 from headhunt_svc.detector.options import Options
-from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import HeadHuntError, OutputError, UnreachableError
 from headhunt_svc.events.recording import EventRecorder
 from headhunt_svc.jobs.inputs import StoppedError
@@ -40,6 +40,14 @@ def outcome_of(scorer: VideoScorer, video: JobVideo, options: JobOptions) -> Att
         return {"trouble": f"{video.uri}: {exc.strerror or exc}"}
 
 
+def _asked_for(in_use: InUse, message: Mapping[str, Any]) -> Now:
+    """What is to score a video. Raises ConfigError, ArtifactError: see InUse.now_of."""
+    if "detector" not in message:
+        return in_use.now
+    detector_id, folder = message["detector"]
+    return in_use.now_of(detector_id, Path(folder))
+
+
 def serve(
     bundle: Path,
     store: ResultStore,
@@ -64,18 +72,26 @@ def serve(
 
     try:
         events = EventRecorder.requested(EventSettings(), origin)
-        detector = Detector.load(bundle)
-        answer({"detector_id": detector.detector_id})
+        in_use = InUse.load(bundle)
+        answer({"detector_id": in_use.detector.detector_id})
         for line in requests:
             message = parse_json(line)
             if "stop" in message:  # came when the video was done
                 continue
             stop.clear()
             video, options = JobVideo.model_validate(message["video"]), JobOptions.model_validate(message["options"])
-            if options.describe and not detector.describes:
-                del detector  # frees its memory for the same model with all layers, which then stays
-                detector = Detector.load(bundle, whole=True)
-            answer(outcome_of(VideoScorer(detector, store, checkpoint_s, check, events), video, options))
+            if options.describe and not in_use.detector.describes:
+                del in_use  # frees its memory for the same model with all layers, which then stays
+                in_use = InUse.load(bundle, whole=True)
+            in_use.look()
+            try:
+                now = _asked_for(in_use, message)
+            except HeadHuntError as exc:
+                answer({"error": f"{type(exc).__name__}: {exc}"})
+                continue
+            scorer = VideoScorer(now.detector, store, checkpoint_s, check, events, now.candidate)
+            answer(outcome_of(scorer, video, options))
+            del now, scorer
     except HeadHuntError as exc:  # the model cannot be loaded
         answer({"error": str(exc)})
 

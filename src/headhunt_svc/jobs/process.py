@@ -1,8 +1,9 @@
 """Scores videos in a child process, so that a crash (decoder, memory) costs one attempt at one video.
 
-Both sides send JSON lines. The parent: {"video": JobVideo, "options": JobOptions} and {"stop": reason}. The child
-(isolated.py): one {"detector_id": ...} when it is ready, then one AttemptOutcome for each video. The child ends when
-its standard input ends. Only the child imports torch.
+Both sides send JSON lines. The parent: {"video": JobVideo, "options": JobOptions}, with {"detector": [id, folder]}
+where it is to be that one and not the one in use, and {"stop": reason}. The child (isolated.py): one
+{"detector_id": ...} when it is ready, then one AttemptOutcome for each video. The child ends when its standard input
+ends. Only the child imports torch.
 """
 
 import json
@@ -79,9 +80,16 @@ class ScoringProcess:
         line = self._answers.readline()
         return parse_json(line) if line else None
 
-    def score(self, video: JobVideo, options: JobOptions, stop: Callable[[], str | None]) -> AttemptOutcome:
+    def score(
+        self,
+        video: JobVideo,
+        options: JobOptions,
+        stop: Callable[[], str | None],
+        detector: tuple[str, Path] | None = None,
+    ) -> AttemptOutcome:
         """Score a video.
 
+        detector: id and folder of the one that the video was given to; by default the one in use.
         stop: called several times a second; if it returns a reason, the work ends after the current batch.
         """
         with self._turn:
@@ -89,7 +97,8 @@ class ScoringProcess:
                 return {"stopped": reason}
             try:
                 self.start()
-                self._send({"video": video.model_dump(), "options": options.model_dump()})
+                whose = {} if detector is None else {"detector": [detector[0], str(detector[1].absolute())]}
+                self._send({"video": video.model_dump(), "options": options.model_dump(), **whose})
                 is_stopping = False
                 while not wait([self._answers.fileno()], POLL_S):
                     if not is_stopping and (reason := stop()):

@@ -35,6 +35,11 @@ def videos_queue(detector_id: str) -> str:
     return f"videos-{detector_id}"
 
 
+def detector_of_queue(name: str) -> str:
+    """The detector whose videos are in a queue: see videos_queue."""
+    return name.removeprefix("videos-")
+
+
 def enqueue_options(queue: str, workflow: str, workflow_id: str, priority: int | None = None) -> EnqueueOptions:
     """How DBOS puts a workflow into a queue; without effect if the id exists."""
     options: EnqueueOptions = {

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from headhunt_svc.detector.batches import FeatureBatch
 from headhunt_svc.detector.options import Options
-from headhunt_svc.detector.pipeline import Detector, ReadBatches
+from headhunt_svc.detector.pipeline import Detector, ReadBatches, Reporter
 from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import ArtifactError, VideoOpenError
 from headhunt_svc.events.recording import EventRecorder, Footage
@@ -45,6 +45,7 @@ class VideoScorer:
     checkpoint_s: seconds of work between two checkpoints.
     check: called during downloads and between batches; what it raises stops the work, which is kept for the next time.
     events: stores the events of what is scored; a result that is there already is not scored.
+    candidate: is scored in shadow.
     """
 
     detector: Detector
@@ -52,6 +53,7 @@ class VideoScorer:
     checkpoint_s: float
     check: Callable[[], None]
     events: EventRecorder | None = None
+    candidate: Reporter | None = None
 
     def score(self, video: JobVideo, options: Options) -> str:
         """Score a video from its checkpoint on, unless its result is there; returns the result's key.
@@ -96,7 +98,14 @@ class VideoScorer:
             read_from = source if watch is None else watch.source(source)
             read = self._kept(key, self.detector.read(read_from, reader, resume), len(resume))
             batches = self.detector.scored(read, reader, options)
-            batches = recorder.record(self.detector, video.video_id, batches, options, camera=_camera(video))
+            batches = recorder.record(
+                self.detector,
+                video.video_id,
+                batches,
+                options,
+                camera=_camera(video),
+                candidate=lambda: self.candidate,
+            )
             batches = batches if watch is None else watch.record(batches)
             with closing(batches):
                 report = self.detector.report(source, batches, options)

@@ -16,13 +16,25 @@ from typing import Any, TypeVar
 
 from dbos import DBOS, DBOSConfig
 
+from headhunt_svc.detector.links import BundleLinks, BundleParts, Role
+from headhunt_svc.detector.metrics import DETECTOR
 from headhunt_svc.errors import ConfigError, OutputError, UnreachableError, reason_of
 from headhunt_svc.jobs import metrics
 from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.logs import shorten
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo
 from headhunt_svc.jobs.process import ScoringProcess
-from headhunt_svc.jobs.queue import FAILURES, JOBS, SERIALIZER, VERSION, WEBHOOKS, enqueue_options, videos_queue
+from headhunt_svc.jobs.queue import (
+    FAILURES,
+    JOBS,
+    SERIALIZER,
+    VERSION,
+    WEBHOOKS,
+    database_errors,
+    detector_of_queue,
+    enqueue_options,
+    videos_queue,
+)
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.notify.webhooks import post
@@ -126,7 +138,7 @@ def _locked_name(folder: Path, name: str | None) -> Iterator[str]:
 
 
 class Worker:
-    """One process with one detector. SIGTERM and SIGINT stop it; a crash loses the work since the last checkpoint."""
+    """One process with one model. SIGTERM and SIGINT stop it; a crash loses the work since the last checkpoint."""
 
     def __init__(self, bundle: Path, settings: JobSettings | None = None) -> None:
         self.settings = settings or JobSettings()
@@ -134,6 +146,12 @@ class Worker:
         self.process = ScoringProcess(bundle, self.store, self.settings.checkpoint_s)
         self.stopping = StopRequest()
         self.jobs: Jobs  # set when the database answers
+        self._bundle = bundle
+        self._links: BundleLinks | None = None  # set when it runs
+        self._folders: dict[str, Path] = {}  # of the bundles whose videos it takes, by detector_id
+        self._unregistered: set[str] = set()  # detectors whose queues are not listened to yet
+        self._shown: dict[Role, str] = {}
+        self._dbos: DBOS | None = None
         self._retention = Retention(self.settings.keep_days)
 
     def score(self, workflow_id: str, item: JobVideo, options: JobOptions) -> AttemptOutcome:
@@ -147,11 +165,23 @@ class Worker:
             except UnreachableError:
                 return None  # scoring goes on while the database is away
 
-        outcome = self.process.score(item, options, stop)
+        try:
+            detector_id = self._detector_of(workflow_id)
+        except UnreachableError as exc:
+            return {"trouble": str(exc)}
+        outcome = self.process.score(item, options, stop, (detector_id, self._folders[detector_id]))
         metrics.RESTARTS.set(self.process.restarts)
         if self.stopping.is_set() and "result" not in outcome and "error" not in outcome:
             threading.Event().wait()  # until the process ends: the step must not finish, another worker repeats it
         return outcome
+
+    def _detector_of(self, workflow_id: str) -> str:
+        """The detector that a video was given to: its queue says so. Raises UnreachableError."""
+        if len(self._folders) > 1:
+            detector_id = detector_of_queue(self.jobs.queue_of(workflow_id))
+            if detector_id in self._folders:
+                return detector_id
+        return self._shown["active"]  # also for what another worker has left
 
     def run(self, name: str | None = None, metrics_port: int | None = None, metrics_address: str = LOOPBACK) -> None:
         """Work until stopped.
@@ -167,6 +197,8 @@ class Worker:
             remove_leftovers(place)
         with _locked_name(self.store.workers, name) as locked_name:
             self.jobs = self._with_database(locked_name, lambda: Jobs(self.settings))
+            self._links = BundleLinks(self._bundle)
+            self._take("active", self._links.active)
             self.process.start()
             self._with_database(locked_name, lambda: self._launch(locked_name))
             self._with_database(locked_name, self._register_queues)
@@ -201,15 +233,45 @@ class Worker:
             "console_log_level": "WARNING",
         }
         DBOS.destroy()  # an earlier launch that failed
-        DBOS(config=config)
-        DBOS.listen_queues([videos_queue(self.process.detector_id), JOBS, WEBHOOKS])
+        self._dbos = DBOS(config=config)
+        DBOS.listen_queues([*map(videos_queue, self._folders), JOBS, WEBHOOKS])
         DBOS.launch()
 
     def _register_queues(self) -> None:
-        videos = videos_queue(self.process.detector_id)
-        DBOS.register_queue(videos, worker_concurrency=PREFETCH, polling_interval_sec=QUEUE_POLL_S)
+        for detector_id in self._folders:
+            self._register(detector_id)
         DBOS.register_queue(JOBS, worker_concurrency=4, polling_interval_sec=0.2)
         DBOS.register_queue(WEBHOOKS, worker_concurrency=16, polling_interval_sec=0.2)
+
+    def _register(self, detector_id: str) -> None:
+        videos = videos_queue(detector_id)
+        DBOS.register_queue(videos, worker_concurrency=PREFETCH, polling_interval_sec=QUEUE_POLL_S)
+
+    def _take(self, role: Role, parts: BundleParts | None) -> None:
+        """Take the videos of a detector that was activated; those of earlier ones are still scored by theirs."""
+        if role in self._shown:
+            DETECTOR.labels(role, self._shown.pop(role)).set(0)
+        if parts is None:
+            return
+        detector_id = parts.bundle.detector_id
+        DETECTOR.labels(role, detector_id).set(1)
+        self._shown[role] = detector_id
+        if role == "active" and detector_id not in self._folders:
+            self._folders[detector_id] = parts.folder
+            self._unregistered.add(detector_id)
+
+    def _take_over(self) -> None:
+        """Take over what the links of deployed/ point to now. Raises UnreachableError."""
+        if self._links is None or self._dbos is None:
+            return
+        self._links.look(self._take)
+        for detector_id in sorted(self._unregistered):
+            with database_errors():
+                self._register(detector_id)
+            listening = self._dbos._listening_queues  # DBOS has no public way to add one after its launch
+            if listening is not None and videos_queue(detector_id) not in listening:
+                listening.append(videos_queue(detector_id))
+            self._unregistered.discard(detector_id)
 
     def _housekeeping(self, name: str) -> None:
         """Until stopped: heartbeat, videos of dead workers, webhooks of ended jobs, metrics, purge."""
@@ -219,6 +281,7 @@ class Worker:
             metrics.HEARTBEAT.labels(name).set(time.time())
             try:
                 (self.store.workers / name).touch()
+                self._take_over()
                 self.jobs.adopt(name)
                 self.jobs.announce(announced)
                 now = time.monotonic()

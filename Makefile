@@ -35,7 +35,7 @@ serve: setup ## the HTTP service on 127.0.0.1:3000 and one worker for its jobs, 
 	@headhunt worker & worker=$$!; bentoml serve --host 127.0.0.1 --port $(PORT) & service=$$!; \
 	trap "kill $$worker $$service 2>/dev/null; wait" INT TERM EXIT; wait $$service
 
-monitor-demo: setup ## three cameras that change within 14 days, and the dashboard that shows it
+monitor-demo: setup ## three cameras that change within 14 days, and the page that shows it
 	rm -rf out/monitor
 	headhunt monitor simulate
 	headhunt monitor ui

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -381,7 +382,8 @@ def dashboard(monitored: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(HEADHUNT), "monitor", "ui", "--workspace", str(monitored / "workspace"), "--port", str(port)]
+    workspace = str(monitored / "workspace")
+    command = [str(HEADHUNT), "monitor", "ui", "--evidently", "--workspace", workspace, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         for _ in range(600):
             try:
@@ -392,6 +394,43 @@ def dashboard(monitored: Path) -> Iterator[str]:
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
         process.send_signal(signal.SIGTERM)
+
+
+def answers(address: str) -> bytes | None:
+    """What is answered there; None: nobody does."""
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return bytes(answer.read())
+    except (urllib.error.URLError, ConnectionError):
+        return None
+
+
+def test_the_ui_is_the_consoles_drift_page_with_a_link_to_evidently(monitored: Path, tmp_path: Path) -> None:
+    (tmp_path / "verdicts").symlink_to(monitored / "out")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    command = [
+        str(HEADHUNT), "monitor", "ui", "--monitor", str(tmp_path), "--workspace", str(monitored / "workspace"),
+        "--log", str(monitored / "log"), "--port", address.rpartition(":")[2],
+    ]  # fmt: skip
+    environment = os.environ | {"HEADHUNT_EVENTS_FOLDER": str(tmp_path / "events")}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as process:
+        deadline = time.monotonic() + 120
+        while (page := answers(f"{address}/drift")) is None:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert b"dock" in page
+        (evidently,) = re.findall(r'<a href="(http://127\.0\.0\.1:\d+)">Evidently', page.decode())
+        while answers(f"{evidently}/api/projects") is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == f"drift: {address}/drift"
+        assert process.wait(30) == 130
+    assert answers(f"{evidently}/api/projects") is None
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")

@@ -16,7 +16,7 @@ from headhunt_svc import paths
 from headhunt_svc.cli.console import note, safe, wide
 from headhunt_svc.cli.options import BundleFolder
 from headhunt_svc.errors import EXIT_DRIFT, ConfigError
-from headhunt_svc.settings import Settings
+from headhunt_svc.settings import EventSettings, Settings
 from headhunt_svc.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -185,14 +185,31 @@ def monitor_rebaseline(
 
 @monitor_app.command("ui")
 def monitor_ui(
-    workspace: WorkspaceFolder = paths.MONITOR / "workspace",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port.")] = 8700,
+    evidently: Annotated[
+        bool, typer.Option("--evidently", help="Evidently's own dashboard alone; it asks for no keys.")
+    ] = False,
+    monitor: Annotated[Path, typer.Option(help="The monitor's folder: verdicts, baselines.")] = paths.MONITOR,
+    log: LogFolder = None,
+    reference: Annotated[Path, typer.Option(help="For cameras without a baseline.")] = paths.REFERENCE,
+    workspace: Annotated[Path | None, typer.Option(help="Evidently's workspace; default: in --monitor.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs API keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port.")] = 8700,
 ) -> None:
-    """Open the dashboard: Evidently's server on the workspace, with panels over time."""
-    from headhunt_svc.monitoring.dashboard import serve
+    """Open the console at its drift page; Evidently's own dashboard is one link away."""
+    folder = workspace or monitor / "workspace"
+    if evidently:
+        from headhunt_svc.monitoring.dashboard import serve
 
-    serve(workspace, host, port)
+        serve(folder, host, port)
+        return
+    from headhunt_svc.cli.operators import address_of, beside
+    from headhunt_svc.console.places import Places
+    from headhunt_svc.console.server import serve as serve_console
+
+    with beside(folder, host) as dashboard:
+        places = Places(paths.CAMERAS, paths.CAMERA_STATES, monitor, _log_folder(log), reference, evidently=dashboard)
+        note(f"drift: {address_of(host, port)}/drift")
+        serve_console(places, EventSettings(), Settings(), host, port)
 
 
 @monitor_app.command("simulate")

@@ -1,5 +1,12 @@
 """The operators' pages: `headhunt console`."""
 
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +14,7 @@ import typer
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import note
+from headhunt_svc.monitoring.pages import hosts_of
 from headhunt_svc.settings import EventSettings, Settings
 
 app = typer.Typer()
@@ -38,5 +46,36 @@ def console(
     settings = Settings()
     folder = log or settings.prediction_log or str(monitor / "log")
     places = Places(cameras, states, monitor, folder, reference, bundle, candidate, deployed)
-    note(f"the console: http://{f'[{host}]' if ':' in host else host}:{port}")
+    note(f"the console: {address_of(host, port)}")
     serve(places, EventSettings(), settings, host, port)
+
+
+def address_of(host: str, port: int) -> str:
+    """Where a server answers, for a browser."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+@contextmanager
+def beside(workspace: Path, host: str) -> Iterator[str | None]:
+    """Evidently's dashboard as a process beside the console, on a free port of loopback; its address.
+
+    None: there is nothing to show, Evidently is not installed, or the console is for others than this machine's users.
+    """
+    if not (workspace.is_dir() and find_spec("evidently") and hosts_of(host)):
+        yield None
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    command = [sys.executable, "-m", "headhunt_svc", "monitor", "ui", "--evidently"]
+    with subprocess.Popen(
+        [*command, "--workspace", str(workspace), "--port", str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again, and it must end both
+        try:
+            yield address_of("127.0.0.1", port)
+        finally:
+            process.terminate()

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from headhunt_svc.console import drift, words
 from headhunt_svc.console.clock import moment
@@ -32,7 +32,7 @@ def all_cameras(request: Request, desk: TheDesk, pages: ThePages, days: str = "1
     grid = desk.grid(days)
     return pages.show(
         request, "drift.html", grid=grid, days=days, spans=tuple(drift.SPANS), signals=words.ALL_SIGNALS,
-        problems=desk.history.problems, page="drift",
+        problems=desk.history.problems, evidently=desk.places.evidently, page="drift",
     )  # fmt: skip
 
 
@@ -74,8 +74,19 @@ def camera(
         around=_around(desk, run),
         archived=_archived(desk, run),
         is_fleet=name == FLEET,
+        zone=zone,
         page="drift",
     )
+
+
+@router.get("/archive")
+def archive(desk: TheDesk, window: str) -> Response:
+    """Evidently's page of a window, as a file to keep: its scripts would not run here (console/guard.py)."""
+    desk.refresh()
+    path = desk.places.verdicts / window / PAGE
+    if window not in {judged.folder for judged in desk.history.windows} or not path.is_file():
+        raise HTTPException(404, "Evidently has written no page of this window")
+    return FileResponse(path, media_type="text/html", filename=f"drift-{window}.html")
 
 
 def _pictures(desk: Desk, camera: str, start: datetime | None, stop: datetime | None) -> list[EventRecord]:
@@ -97,7 +108,6 @@ def _around(desk: Desk, run: StoredRun) -> tuple[str | None, str | None]:
 
 
 def _archived(desk: Desk, run: StoredRun) -> str | None:
-    """Evidently's page of a window, if it was written."""
+    """The folder of a window of which Evidently's page was written."""
     folder = next((window.folder for window in desk.history.windows if window.stop == run.stop), None)
-    path = None if folder is None else desk.places.verdicts / folder / PAGE
-    return str(path) if path is not None and path.is_file() else None
+    return folder if folder is not None and (desk.places.verdicts / folder / PAGE).is_file() else None

@@ -33,3 +33,8 @@ def timeline_page(camera: str, day: str | None = None) -> str:
 def drift_page(camera: str, window: str | None = None) -> str:
     """A camera's verdict. window: its folder; None: the latest."""
     return address("/drift/camera", {"camera": camera, "window": window})
+
+
+def archive(window: str) -> str:
+    """Evidently's page of a window. window: its folder."""
+    return address("/drift/archive", {"window": window})

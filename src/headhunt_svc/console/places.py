@@ -12,6 +12,7 @@ class Places:
 
     log: the prediction log. reference: baseline of cameras without one of their own. bundle: of the detector,
     where none is deployed; candidate: where a bundle that has learnt from marks is put; deployed: folder of `current`.
+    evidently: where its dashboard answers, if it does.
     """
 
     cameras: Path
@@ -22,6 +23,7 @@ class Places:
     bundle: Path = paths.BUNDLE
     candidate: Path = paths.CANDIDATE
     deployed: Path = paths.DEPLOYED
+    evidently: str | None = None
 
     @property
     def active(self) -> Path:

@@ -114,7 +114,7 @@ def store_missed(
     picture = None if file is None else _picture(file, marked, configured)
     record = desk.events.add(event, merge_s=None, picture=picture, features=_features(marked))
     if file is not None and not record.clip:
-        _attach_clip(desk, record.id, file, marked)
+        _attach_clip(desk, record, start_s, file, marked)
     return desk.events.mark(record.id, EventState.CONFIRMED, by, note)
 
 
@@ -201,13 +201,15 @@ def _picture(file: Path, marked: _Marked, camera: Camera | None) -> bytes | None
         return None
 
 
-def _attach_clip(desk: Desk, event_id: str, file: Path, marked: _Marked) -> None:
+def _attach_clip(desk: Desk, event: EventRecord, event_s: float, file: Path, marked: _Marked) -> None:
+    """event_s: where the event begins in the file."""
     settings = desk.events.settings
     first_s, last_s = marked.of("start_s", int(marked.inside[0])), marked.of("stop_s", int(marked.inside[-1]))
     start_s = max(first_s - settings.clip_margin_s, 0.0)
     stop_s = min(last_s + settings.clip_margin_s, start_s + settings.clip_most_s)
     try:
         with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
-            desk.events.attach_clip(event_id, cut(file, start_s, stop_s, Path(folder) / "clip"))
+            clip = cut(file, start_s, stop_s, Path(folder) / "clip")
+            desk.events.attach_clip(event.id, clip.path, event.start + timedelta(seconds=clip.start_s - event_s))
     except VideoError as exc:
         logger.warning("%s: no clip of a missed event (%s)", file, exc)

@@ -1,7 +1,8 @@
 """Lets the model explain a stored event afterwards: in words, and which places of the picture spoke for it.
 
-It reads the event's clip, as nothing else of the footage is kept. Segments of a clip begin where it does, so their
-scores are close to those that the event was found with, and seldom the same.
+It reads the event's clip, as nothing else of the footage is kept: the segment that holds the event's peak or, where it is
+not known when the clip begins, the one with the highest score. Segments of a clip begin where it does, so their scores
+are close to those that the event was found with, and seldom the same.
 """
 
 from collections.abc import Iterator
@@ -27,8 +28,9 @@ from headhunt_svc.video.opening import open_video
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Peak:
-    """The segment of a clip with the highest score."""
+    """A segment of a clip. rank: whether it holds the event's peak, and its score."""
 
+    rank: tuple[bool, float]
     pixels: torch.Tensor
     batch: PixelBatch
     places: Places
@@ -54,7 +56,7 @@ def explain(
     detector = detector.at(event.camera)
     detector.check_describes()
     reader = detector.model_reader(explain=True)
-    peak = max(_segments(detector, reader, clip, event, masks), key=lambda of: of.places.raw)
+    peak = max(_segments(detector, reader, clip, event, masks), key=lambda segment: segment.rank)
     with reader.exclusive():
         text = answer(detector.extractor, peak.pixels, detector.description_prompt, peak.batch.cache)
     is_same = event.detector_id == detector.detector_id
@@ -64,18 +66,23 @@ def explain(
 def _segments(
     detector: Detector, reader: FeatureReader, clip: Path, event: EventRecord, masks: tuple[Polygon, ...]
 ) -> Iterator[_Peak]:
-    """The highest segment of each batch of a clip."""
+    """The best segment of each batch of a clip."""
     scores = VideoScores(detector.scorer)
+    peak_s = None if event.clip_start is None else (event.peak - event.clip_start).total_seconds()
     with open_video(clip, event.video_id, masks=masks) as video:
         pictures = PeakPictures(video)
         with closing(detector.read(pictures, reader)) as batches:
             for pixels, features in batches:
                 batch = scores.add(features)
-                best = int(batch.raw.argmax())
+                ranks = [
+                    (peak_s is not None and timed.start_s <= peak_s < timed.stop_s, float(raw))
+                    for timed, raw in zip(batch.segments, batch.raw, strict=True)
+                ]
+                best = ranks.index(max(ranks))
                 taken = {i: pictures.take(s.segment.index, i == best) for i, s in enumerate(batch.segments)}
                 picture = taken[best]
                 assert batch.attribution is not None
                 assert picture is not None
                 shares = batch.attribution.pictures[best].astype("float32")
                 places = Places(detector.detector_id, float(batch.raw[best]), shares, picture)
-                yield _Peak(pixels.pixels[best].clone(), pixels, places)
+                yield _Peak(ranks[best], pixels.pixels[best].clone(), pixels, places)

@@ -1,8 +1,8 @@
 """Lets the model explain a stored event afterwards: in words, and which places of the picture spoke for it.
 
-It reads the event's clip, as nothing else of the footage is kept: the segment that holds the event's peak or, where it is
-not known when the clip begins, the one with the highest score. Segments of a clip begin where it does, so their scores
-are close to those that the event was found with, and seldom the same.
+It reads the event's clip, as nothing else of the footage is kept: the segment that holds the peak or, where it is not
+known when the clip begins, the one with the highest score. Segments of a clip begin where it does, so their scores are
+close to those that the event was found with, and seldom the same.
 """
 
 from collections.abc import Iterator

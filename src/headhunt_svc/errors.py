@@ -9,6 +9,7 @@ from pathlib import Path
 from headhunt_svc.names import printable
 
 EXIT_WRONG_USE, EXIT_SOME_FAILED, EXIT_DRIFT = 2, 3, 4
+EXIT_WORSE, EXIT_TOO_FEW_MARKS = 5, 6  # what the proof of a new bundle says
 MOST_LISTED = 5
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import note, note_cautions, safe, wide
+from headhunt_svc.cli.feedback import CURRENT, MarkOptions, recalibrate_from_events
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
 from headhunt_svc.detector.bundle import Bundle, load_bundle
@@ -79,12 +80,42 @@ def bundle_show(bundle: BundleFolder = paths.BUNDLE) -> None:
 
 @app.command()
 def recalibrate(
-    labels: Annotated[Path, typer.Argument(help="CSV or JSON lines of segment (VIDEO:NUMBER), label.")],
     out: Annotated[Path, typer.Option(help="Folder for the new bundle.")],
-    bundle: BundleFolder = paths.BUNDLE,
+    labels: Annotated[Path | None, typer.Argument(help="CSV or JSON lines of segment (VIDEO:NUMBER), label.")] = None,
+    from_events: Annotated[
+        bool, typer.Option("--from-events", help="Learn from marks of stored events: corrections of their cameras.")
+    ] = False,
+    camera: Annotated[list[str] | None, typer.Option(help="Marks of this camera only; may be repeated.")] = None,
+    since: Annotated[str | None, typer.Option(help="Marks of events from then on: 2026-03-01.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Id of a marked event that shall not count.")] = None,
+    log: Annotated[
+        str | None, typer.Option(help="Prediction log of the proof; default: HEADHUNT_PREDICTION_LOG.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="Last days of the log that the proof replays.")] = 7,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", help=f"The bundle; default: {paths.BUNDLE}, with --from-events {CURRENT} where that is."
+        ),
+    ] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Refit scorer and operating points to new labels from stored features, as a new bundle; runs no model."""
+    """Refit to new labels, or correct cameras by marks of their events, as a new bundle; runs no model.
+
+    Exit code with --from-events: 5 where the proof says `worse`, 6 for `too few marks`; the bundle is there.
+    """
+    if from_events:
+        query = MarkOptions(tuple(camera or ()), since, tuple(without or ()), log, days)
+        recalibrate_from_events(params, bundle, out, labels, query)
+        return
+    if labels is None:
+        raise typer.BadParameter("give a file of labels, or --from-events")
+    if camera or since or without:
+        raise typer.BadParameter("--camera, --since and --without choose marks: they go with --from-events")
+    _refit(labels, out, bundle or paths.BUNDLE, params)
+
+
+def _refit(labels: Path, out: Path, bundle: Path, params: Path) -> None:
     from headhunt_svc.pipeline.recalibrate import recalibrate as run
 
     values, cameras = load_params(params), check_bundle(bundle).cameras
@@ -136,9 +167,13 @@ def bundles_list(deployed: DeployedFolder = paths.DEPLOYED) -> None:
 def bundles_activate(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
     why: Reason = "",
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also if its proof says that it is worse.")] = False,
     deployed: DeployedFolder = paths.DEPLOYED,
 ) -> None:
     """Check a bundle and point deployed/current to it; what was started with that link takes it over."""
+    from headhunt_svc.feedback.proof import check_proof
+
+    check_proof(bundle, anyway)
     typer.echo(Deployed(deployed).activate(bundle, why))
 
 

@@ -83,16 +83,19 @@ class Candidates:
         span_s: tuple[float, float] | None = None,
         merge_s: float = 0.0,
         sample_over: int | None = None,
+        features_id: str | None = None,
     ) -> None:
         """take: the picture of a segment of this index, which is asked for once; False: it is not needed.
 
         span_s: where somebody says that the one event is, whatever the scores are. merge_s: runs that are closer are
         one. sample_over: normal segments are sampled from about so many of the last ones; by default from all.
+        features_id: what the features are of (Bundle.features_id).
         """
         self._span_s, self._merge_s, self._sample_over = span_s, merge_s, sample_over
         self._is_above = False  # the last segment, so that the run goes on if the next one follows
         self._reached_s = 0.0
         self._point, self._detector_id, self._heads, self._take = point, detector_id, heads, take
+        self._features_id = features_id
         half = len(kernel(point.sigma_segments)) // 2
         self._behind, self._ahead = half, 0 if point.smoothing == "causal" else half
         self._raw: deque[float] = deque()  # of the segments that smoothing still needs
@@ -217,4 +220,5 @@ class Candidates:
             np.stack([s.features for s in normal]) if normal else np.empty(shape, np.float32),
             np.array([s.start_s for s in normal], np.float64),
             np.array([s.raw for s in normal], np.float64),
+            self._features_id,
         )

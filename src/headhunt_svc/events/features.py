@@ -19,7 +19,7 @@ class EventFeatures:
 
     start_s: when each segment of the event begins, in seconds from the video's first picture (of a live
     camera: from the first one since it is watched); normal_start_s likewise.
-    raw, normal_raw: raw scores.
+    raw, normal_raw: raw scores. features_id: what the features are of (Bundle.features_id); None in older files.
     """
 
     detector_id: str
@@ -30,6 +30,7 @@ class EventFeatures:
     normal: Float32[np.ndarray, "normal head d_head"]
     normal_start_s: Float64[np.ndarray, " normal"]
     normal_raw: Float64[np.ndarray, " normal"]
+    features_id: str | None = None
 
 
 _ARRAYS = ("values", "start_s", "raw", "normal", "normal_start_s", "normal_raw")
@@ -37,7 +38,8 @@ _ARRAYS = ("values", "start_s", "raw", "normal", "normal_start_s", "normal_raw")
 
 def save_features(path: Path, features: EventFeatures) -> None:
     """Write features, durably. Raises OutputError."""
-    facts = {"detector_id": features.detector_id, "heads": [list(head) for head in features.heads]}
+    facts: dict[str, Any] = {"detector_id": features.detector_id, "heads": [list(head) for head in features.heads]}
+    facts |= {} if features.features_id is None else {"features_id": features.features_id}
     save_tensors(path, {name: getattr(features, name) for name in _ARRAYS}, facts, durable=True)
 
 
@@ -46,7 +48,11 @@ def load_features(path: Path) -> EventFeatures:
     facts, arrays = load_tensors(path)
     try:
         heads = tuple(HeadRef(int(layer), int(head)) for layer, head in facts["heads"])
-        return EventFeatures(str(facts["detector_id"]), heads, *(arrays[name] for name in _ARRAYS))
+        features_id = facts.get("features_id")
+        values = {name: arrays[name] for name in _ARRAYS}
+        return EventFeatures(
+            str(facts["detector_id"]), heads, **values, features_id=None if features_id is None else str(features_id)
+        )
     except (KeyError, TypeError, ValueError) as exc:
         raise ArtifactError(f"not the features of an event ({exc})") from exc
 
@@ -64,7 +70,7 @@ def joined(first: EventFeatures, more: EventFeatures) -> EventFeatures:
         later = {_row(more, names, i) for i in range(len(getattr(more, names[0])))}
         new = [i for i in range(len(getattr(first, names[0]))) if _row(first, names, i) not in later]
         arrays |= {name: np.concatenate([getattr(first, name)[new], getattr(more, name)]) for name in names}
-    return EventFeatures(first.detector_id, first.heads, **arrays)
+    return EventFeatures(first.detector_id, first.heads, **arrays, features_id=first.features_id or more.features_id)
 
 
 def _row(features: EventFeatures, names: Sequence[str], i: int) -> tuple[bytes, ...]:

@@ -125,6 +125,7 @@ class LiveEvents:
                 self._take,
                 merge_s=self._camera.merge_s,
                 sample_over=NORMAL_OVER,
+                features_id=detector.bundle.features_id,
             )
 
     def connected(self, video: Connection, source: VideoSource | None = None) -> VideoSource:

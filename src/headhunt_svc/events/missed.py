@@ -48,7 +48,9 @@ def add_missed(
     with open_video(path, video_id) as video:
         pictures = PeakPictures(video)
         heads = tuple(detector.scorer.heads)
-        candidates = Candidates(point, detector.detector_id, heads, pictures.take, span_s)
+        candidates = Candidates(
+            point, detector.detector_id, heads, pictures.take, span_s, features_id=detector.bundle.features_id
+        )
         reader = detector.model_reader(explain=detector.scorer.background != "median")
         with closing(detector.score(pictures, reader, options=options)) as batches:
             for batch in batches:

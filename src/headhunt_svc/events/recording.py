@@ -105,7 +105,8 @@ class WatchedVideo:
         self._recorder, self._stream, self._rules = recorder, options.stream, rules
         self._pictures: PeakPictures | None = None
         point, heads = detector.operating_point(options), tuple(detector.scorer.heads)
-        self._candidates = Candidates(point, detector.detector_id, heads, self._take)
+        features_id = detector.bundle.features_id
+        self._candidates = Candidates(point, detector.detector_id, heads, self._take, features_id=features_id)
 
     def _take(self, index: int, is_needed: bool) -> bytes | None:
         return None if self._pictures is None else self._pictures.take(index, is_needed)

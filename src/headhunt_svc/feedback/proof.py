@@ -6,10 +6,11 @@ Everything is before and after: `from_detector_id` and `detector_id`.
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.records import EventState, Utc
 from headhunt_svc.sections import first_problem
 from headhunt_svc.storage.files import read_json, write_json
@@ -65,8 +66,9 @@ class TestSplit(_Model):
 class HeldOutDay(_Model):
     """Marks of one day, judged by a correction that was learnt from the marks of all other days.
 
-    Of `segments` marked ones so many were, and are, above the threshold (single segments, not smoothed).
-    anomalous: marked as confirmed or missed; else as a false alarm.
+    Of `segments` marked ones so many are above the threshold (single segments, not smoothed) without any marks, and
+    with the correction; so many of the events hold such a segment. anomalous: marked as confirmed or missed; else as a
+    false alarm.
     """
 
     camera: str
@@ -76,6 +78,8 @@ class HeldOutDay(_Model):
     segments: int
     above_before: int
     above_after: int
+    alarms_before: int
+    alarms_after: int
 
 
 class DayEvents(_Model):
@@ -113,7 +117,7 @@ class Proof(_Model):
     contradicts.
     """
 
-    schema_version: int = Field(1, ge=1, le=1)
+    schema_version: Literal[1] = 1
     detector_id: str
     from_detector_id: str
     marks_sha256: str
@@ -148,3 +152,14 @@ def load_proof(folder: Path) -> Proof | None:
         return Proof.model_validate(read_json(path, "headhunt recalibrate --from-events"))
     except ValidationError as exc:
         raise ArtifactError(f"{path}: {first_problem(exc)}: run `headhunt recalibrate --from-events` again") from exc
+
+
+def check_proof(folder: Path, anyway: bool = False) -> None:
+    """Refuse to use a bundle whose proof says that it is worse. anyway: somebody wants it nevertheless.
+
+    Raises:
+        ConfigError: it is worse. ArtifactError: its proof cannot be read.
+    """
+    proof = load_proof(folder)
+    if proof is not None and proof.verdict == Verdict.WORSE and not anyway:
+        raise ConfigError(f"{folder}: its proof says that it is worse ({'; '.join(proof.sentences)}): --anyway uses it")

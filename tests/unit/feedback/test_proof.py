@@ -40,7 +40,17 @@ PROOF = Proof(
         ),
     ),
     held_out=(
-        HeldOutDay(camera="yard", day=DAY, anomalous=False, events=1, segments=4, above_before=4, above_after=0),
+        HeldOutDay(
+            camera="yard",
+            day=DAY,
+            anomalous=False,
+            events=1,
+            segments=4,
+            above_before=4,
+            above_after=0,
+            alarms_before=1,
+            alarms_after=0,
+        ),
     ),
     days=(DayEvents(camera="yard", day=DAY, hours=2.0, before=5, after=1),),
     flips=(

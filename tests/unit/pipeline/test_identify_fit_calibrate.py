@@ -324,7 +324,7 @@ def test_recalibrate_keeps_cameras_and_says_which_points_are_to_be_conformed_aga
     logistic = params.model_copy(update={"fit": params.fit.model_copy(update={"scorer": "logistic"})})
     monkeypatch.setattr("headhunt_svc.cli.bundle.load_params", lambda _: logistic)
     monkeypatch.setattr("headhunt_svc.cli.bundle.paths", SimpleNamespace(**vars(paths) | paths_of(folder)))
-    recalibrate_command(folder / "labels.csv", folder / "plain", bundle)
+    recalibrate_command(folder / "plain", folder / "labels.csv", bundle=bundle)
     assert load_bundle(folder / "plain")[0].cameras is None
     assert not (folder / "plain" / "cameras").exists()
     captured = capsys.readouterr()
@@ -347,7 +347,7 @@ def test_new_labels_leave_out_weights_from_marks_and_say_so(
     distance = params.model_copy(update={"fit": params.fit.model_copy(update={"scorer": "normality"})})
     monkeypatch.setattr("headhunt_svc.cli.bundle.load_params", lambda _: distance)
     monkeypatch.setattr("headhunt_svc.cli.bundle.paths", SimpleNamespace(**vars(paths) | paths_of(folder)))
-    recalibrate_command(folder / "labels.csv", folder / "new", bundle)
+    recalibrate_command(folder / "new", folder / "labels.csv", bundle=bundle)
     assert load_bundle(folder / "new")[0].cameras == {"yard": save_camera(folder, "yard", CameraParts(footage))}
     captured = capsys.readouterr()
     assert "the weights of door, yard from marks are left out" in captured.err

@@ -1,0 +1,196 @@
+"""Replays the prediction log of a camera under another scorer: the events that its last days would have had.
+
+Needs whole features in the log (HEADHUNT_LOG_FEATURES=all). Scores are smoothed, compared with the threshold and made
+into events as the detector does (core/localization.py, events/rules.py). The smoothing that the log was written with is
+the one that gives the smoothed scores that were logged; where none does, nothing is replayed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float, Float64, Int
+
+from headhunt_svc.core.localization import contiguous, events, smooth
+from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.events.rules import merged
+from headhunt_svc.feedback.proof import DayEvents
+from headhunt_svc.prediction_log.schema import LogMetadata
+from headhunt_svc.prediction_log.stretches import read_stretch
+from headhunt_svc.storage.store import Store
+from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Smoothing
+
+COLUMNS = ("pass_id", "segment", "start_s", "stop_s", "raw", "smoothed", "features")
+SMOOTHINGS: tuple[Smoothing, ...] = ("causal", "offline")
+SAME = 1e-6  # scores that differ by less are the same: the last bits depend on the batch
+ENOUGH = 0.99  # of the logged smoothed scores; at the ends of a day neighbours are missing, and after a restart
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedFeatures:
+    """Which features a log may hold to be replayed: of these detectors, at these heads, so many numbers a segment."""
+
+    detectors: frozenset[str]
+    heads: tuple[HeadRef, ...]
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Rows of one camera, in the order of pass and segment; scores before and after."""
+
+    point: OperatingPoint
+    passes: Int[np.ndarray, " row"]
+    segment: Int[np.ndarray, " row"]
+    edges: Float64[np.ndarray, "row 2"]
+    times: Float64[np.ndarray, " row"]
+    before: Float64[np.ndarray, " row"]
+    after: Float64[np.ndarray, " row"]
+
+
+class NoReplayError(Exception):
+    """Why days cannot be replayed; the message is a sentence."""
+
+
+def replay_days(
+    log: Store,
+    camera: str,
+    days: Sequence[date],
+    which: LoggedFeatures,
+    scorers: tuple[Scorer, Scorer],
+    merge_s: float,
+) -> list[DayEvents]:
+    """Events of each day (UTC) with logged segments, by the scorer before and the one after.
+
+    Raises:
+        NoReplayError: the log does not hold what that takes.
+        UnreachableError: the log does not answer.
+    """
+    parts = list(_days(log, camera, days, which, scorers))
+    if not parts:
+        raise NoReplayError(f"the prediction log has no rows of {camera} in these days")
+    counted: dict[date, list[float]] = {}
+    for part in parts:
+        for time, (start, stop) in zip(part.times.tolist(), part.edges.tolist(), strict=True):
+            counted.setdefault(_day(time), [0.0, 0, 0])[0] += stop - start
+    before = [run for part in parts for run in _runs(part, part.before)]
+    after = [run for part in parts for run in _runs(part, part.after)]
+    for i, runs in ((1, before), (2, after)):
+        for start, _ in merged(runs, merge_s):
+            counted.setdefault(_day(start), [0.0, 0, 0])[i] += 1
+    return [
+        DayEvents(camera=camera, day=day, hours=seconds / 3600, before=int(n_before), after=int(n_after))
+        for day, (seconds, n_before, n_after) in sorted(counted.items())
+    ]
+
+
+def _day(time: float) -> date:
+    return datetime.fromtimestamp(time, UTC).date()
+
+
+def _days(
+    log: Store, camera: str, days: Sequence[date], which: LoggedFeatures, scorers: tuple[Scorer, Scorer]
+) -> Iterator[_Scores]:
+    """The scores of each day with rows; its features are forgotten once it is scored."""
+    for day in sorted(set(days)):
+        stretch = read_stretch(log, camera, [day], COLUMNS)
+        if stretch.metadata is None:
+            continue
+        _check(stretch.metadata, which)
+        yield _scores(stretch.metadata, stretch.table, which, scorers)
+
+
+def _check(metadata: LogMetadata, which: LoggedFeatures) -> None:
+    if metadata.features != "all":
+        raise NoReplayError(
+            f"the prediction log keeps {metadata.features} features, and a replay takes whole ones: set "
+            "HEADHUNT_LOG_FEATURES=all where videos are scored, and repeat this after some days"
+        )
+    if metadata.detector_id not in which.detectors or metadata.heads != which.heads:
+        raise NoReplayError(
+            f"the prediction log is of detector {metadata.detector_id}, whose features this bundle cannot use"
+        )
+
+
+def _scores(metadata: LogMetadata, table: pa.Table, which: LoggedFeatures, scorers: tuple[Scorer, Scorer]) -> _Scores:
+    widths = np.asarray(pc.fill_null(pc.list_value_length(table["features"]), 0).to_numpy())
+    if bad := int((widths != which.width).sum()):
+        raise NoReplayError(f"{bad} of {len(table)} rows of the prediction log have no whole features")
+    passes = pa.chunked_array([chunk for chunk in table["pass_id"].chunks], table["pass_id"].type).unify_dictionaries()
+    numbers = np.concatenate([chunk.indices.to_numpy() for chunk in passes.chunks]).astype(np.int64)
+    segment = np.asarray(table["segment"].to_numpy(), np.int64)
+    order = np.lexsort((segment, numbers))
+    numbers, segment = numbers[order], segment[order]
+    single = np.append(True, (np.diff(numbers) != 0) | (np.diff(segment) != 0))
+    order, numbers, segment = order[single], numbers[single], segment[single]
+    z = np.concatenate([chunk.flatten().to_numpy() for chunk in table["features"].chunks]).reshape(-1, which.width)[
+        order
+    ]
+    columns = {name: np.asarray(table[name].to_numpy(), np.float64)[order] for name in COLUMNS[2:6]}
+    edges = np.stack([columns["start_s"], columns["stop_s"]], 1)
+    times = _times(np.asarray(pc.cast(table["time"], pa.int64()).to_numpy())[order] / 1e6, numbers, edges)
+    point = _point(metadata, numbers, segment, edges, columns["raw"], columns["smoothed"])
+    before, after = (apply_scorer(scorer, z) for scorer in scorers)
+    return _Scores(point, numbers, segment, edges, times, before, after)
+
+
+def _times(
+    logged: Float64[np.ndarray, " row"], passes: Int[np.ndarray, " row"], edges: Float64[np.ndarray, "row 2"]
+) -> Float64[np.ndarray, " row"]:
+    """When each segment begins: that of a pass's first row is logged, the others follow as in the footage.
+
+    A file whose recording time is not known is logged with the time of scoring, which is faster.
+    """
+    _, first, number = np.unique(passes, return_index=True, return_inverse=True)
+    return np.asarray((logged - edges[:, 0])[first][number] + edges[:, 0])
+
+
+def _goes_on(
+    passes: Int[np.ndarray, " row"], segment: Int[np.ndarray, " row"], edges: Float64[np.ndarray, "row 2"]
+) -> Bool[np.ndarray, " boundary"]:
+    return np.asarray((np.diff(passes) == 0) & (np.diff(segment) == 1) & contiguous(edges))
+
+
+def _point(
+    metadata: LogMetadata,
+    passes: Int[np.ndarray, " row"],
+    segment: Int[np.ndarray, " row"],
+    edges: Float64[np.ndarray, "row 2"],
+    raw: Float64[np.ndarray, " row"],
+    smoothed: Float64[np.ndarray, " row"],
+) -> OperatingPoint:
+    """Smoothing and threshold that the log was written with."""
+    goes_on = _goes_on(passes, segment, edges)
+    share = 0.0
+    for smoothing in SMOOTHINGS:
+        again = smooth(raw, metadata.sigma_segments, smoothing, goes_on)
+        same = float((np.abs(again - smoothed) < SAME).mean())
+        if same > ENOUGH:
+            return OperatingPoint(metadata.sigma_segments, metadata.threshold, smoothing)
+        share = max(share, same)
+    raise NoReplayError(
+        f"the smoothed scores of the prediction log cannot be computed again ({share:.0%} are the same): segments are "
+        "missing in it"
+    )
+
+
+def _runs(part: _Scores, raw: Float[np.ndarray, " row"]) -> Iterator[tuple[float, float]]:
+    """Runs above the threshold, begin and end in UTC seconds; the time of a row is that of its segment's start."""
+    goes_on = _goes_on(part.passes, part.segment, part.edges)
+    smoothed = smooth(raw, part.point.sigma_segments, part.point.smoothing, goes_on)
+    first = 0
+    for stop in [*(np.flatnonzero(~goes_on) + 1).tolist(), len(raw)]:
+        rows = slice(first, stop)
+        spans = [FrameSpan(i, i + 1) for i in part.segment[rows].tolist()]
+        for event in events(smoothed[rows], spans, part.edges[rows, 0], part.edges[rows, 1], part.point):
+            begin = float(part.times[first + event.span.start - spans[0].start])
+            yield begin, begin + event.stop_s - event.start_s
+        first = stop
+
+
+def last_days(now: datetime, n: int) -> list[date]:
+    """The last n days up to now, in UTC."""
+    return [(now - timedelta(days=i)).date() for i in range(n)]

@@ -26,6 +26,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 import helpers.typechecking  # noqa: F401  (before headhunt_svc, which it checks)
 from headhunt_svc.core.protocol import ScoredVideo
+from headhunt_svc.params import load_params
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.sql import open_engine
 from headhunt_svc.types import FrameSpan, VideoRecord
@@ -307,3 +308,11 @@ def desk_client(desk: "Desk") -> "Iterator[Client]":
             return stack.enter_context(browser)
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def marked_site(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """benchmarks/feedback_site.py, with `SITE`: a project of drawn features and its bundle; tests write elsewhere."""
+    module, folder = benchmark("feedback_site"), tmp_path_factory.mktemp("site")
+    module.SITE = module.make_site(folder, load_params(ROOT / "params.yaml"), ROOT / "artifacts" / "detector")  # type: ignore[attr-defined]
+    return module

@@ -78,8 +78,10 @@ def _rows(proof: "Proof") -> Iterator[tuple[str, str, str, str]]:
         where = f"{split.videos} test videos as {split.camera}"
         yield f"ROC-AUC, {where}", *_row(split.roc_auc)
         yield f"AP, {where}", *_row(split.average_precision)
+        yield f"found spans, {where}", *_row(split.found)
         for kind, change in split.kinds.items():
             yield f"  ROC-AUC of {kind}", *_row(change)
+            yield f"  found spans of {kind}", *_row(split.kinds_found[kind])
     for day in proof.held_out:
         what = "confirmed or missed" if day.anomalous else "false alarms"
         name = f"{day.events} {what}, {day.camera}, {day.day}: alarms"

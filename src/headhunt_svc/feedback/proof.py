@@ -46,20 +46,24 @@ class Change(_Model):
 
 
 class TestSplit(_Model):
-    """The project's test videos, scored as if they were of this camera: frame ROC-AUC and AP, and the AUC by kind.
+    """The project's test videos, scored as if they were of this camera.
 
-    camera: None: every camera without marks, by the scorer that they share. is_worse: did AUC or AP fall by more than
-    `bound`?
+    Frame ROC-AUC and average precision; found: the share of the true spans with an alarm at the threshold. kinds,
+    kinds_found: AUC and found spans by kind of anomaly. is_worse: did AUC or AP fall by more than `bound`, or the found
+    spans by more than `found_bound`?
     """
 
     __test__ = False  # no test of pytest
 
-    camera: str | None
+    camera: str
     videos: int
     bound: float
+    found_bound: float
     roc_auc: Change
     average_precision: Change
+    found: Change
     kinds: dict[str, Change]
+    kinds_found: dict[str, Change]
     is_worse: bool
 
 

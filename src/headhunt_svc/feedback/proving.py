@@ -1,7 +1,7 @@
 """Measures what a recalibrated bundle changes, and gives the verdict: see proof.py."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float64
 from scipy.stats import binomtest
 
 from headhunt_svc.core.correction import corrected_scorer
+from headhunt_svc.core.event_metrics import in_time
 from headhunt_svc.core.metrics import COVERAGE, Counts, rank_figures, resamples
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
 from headhunt_svc.core.scoring import apply_scorer
@@ -24,6 +25,7 @@ from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores
 from headhunt_svc.types import OperatingPoint, Scorer
 
 BOUND = 0.01  # by so much ROC-AUC and AP of the test videos may fall
+FOUND_BOUND = 0.05  # by so much the share of their true spans with an alarm
 MOST_FOLDS = 10  # of days, for held-out marks
 LEVEL = 0.05  # of the one-sided sign test over held-out marks
 LEAST = math.ceil(math.log(LEVEL) / math.log(0.5))  # marks that all speak for one side tell it from chance
@@ -43,7 +45,6 @@ def compare_on_test(
     scorers: tuple[Scorer, Scorer],
     point: OperatingPoint,
     params: EvaluateParams,
-    bound: float = BOUND,
 ) -> TestSplit:
     """Test videos scored as if they were of this camera, before and after, with paired intervals over videos.
 
@@ -55,20 +56,34 @@ def compare_on_test(
         for s in scorers
     )
     auc, ap = _changes(counts_of(before), counts_of(after), params)
-    kinds = {}
-    for kind in sorted({kind for v in before for kind in v.record.kinds}):
-        rows = [i for i, v in enumerate(before) if kind in v.record.kinds or not v.record.is_anomalous]
-        kinds[kind] = _auc(before, after, rows)
-    is_worse = min(auc.difference, ap.difference) < -bound
+    kinds = sorted({kind for v in before for kind in v.record.kinds})
+    of_kind = {kind: [i for i, v in enumerate(before) if kind in v.record.kinds] for kind in kinds}
+    normal = [i for i, v in enumerate(before) if not v.record.is_anomalous]
+    found = _found(before, after, point.threshold, range(len(before)))
+    is_worse = min(auc.difference, ap.difference) < -BOUND or found.difference < -FOUND_BOUND
     return TestSplit(
         camera=camera,
         videos=len(before),
-        bound=bound,
+        bound=BOUND,
+        found_bound=FOUND_BOUND,
         roc_auc=auc,
         average_precision=ap,
-        kinds=kinds,
+        found=found,
+        kinds={kind: _auc(before, after, [*rows, *normal]) for kind, rows in of_kind.items()},
+        kinds_found={kind: _found(before, after, point.threshold, rows) for kind, rows in of_kind.items()},
         is_worse=is_worse,
     )
+
+
+def _found(
+    before: Sequence[ScoredVideo], after: Sequence[ScoredVideo], threshold: float, rows: Iterable[int]
+) -> Change:
+    """The share of the true spans with an alarm."""
+    shares = []
+    for videos in (before, after):
+        alarms = np.concatenate([in_time(videos[i].events(threshold), math.inf).any(0) for i in rows])
+        shares.append(float(alarms.mean()))
+    return Change(before=shares[0], after=shares[1])
 
 
 def _changes(before: Counts, after: Counts, params: EvaluateParams) -> tuple[Change, Change]:
@@ -204,6 +219,8 @@ def _flip(mark: Marked, before: Scorer, after: Scorer, picture: str | None) -> F
 def verdict_of(test: Sequence[TestSplit], marks: HeldOut, changed: int) -> tuple[Verdict, tuple[str, ...], int | None]:
     """The verdict, its words, and how many more marks are needed. changed: cameras with another scorer than before."""
     words = [*_test_words(test), *_mark_words(marks)]
+    if not changed:
+        return Verdict.SAME, (*words, "no camera's scores change"), None
     if any(split.is_worse for split in test):
         return Verdict.WORSE, tuple(words), None
     discordant = marks.improved + marks.worsened
@@ -213,9 +230,6 @@ def verdict_of(test: Sequence[TestSplit], marks: HeldOut, changed: int) -> tuple
             return Verdict.WORSE, tuple(words), None
         if p[0] <= LEVEL:
             return Verdict.BETTER, tuple(words), None
-    if not changed:
-        words.append("no camera's scores change")
-        return Verdict.SAME, tuple(words), None
     more = more_marks(marks)
     if more:
         words.append(
@@ -244,14 +258,18 @@ def more_marks(marks: HeldOut) -> int:
 def _test_words(test: Sequence[TestSplit]) -> list[str]:
     words = []
     for split in test:
-        change = f"ROC-AUC {split.roc_auc.difference:+.3f}, AP {split.average_precision.difference:+.3f}"
-        fall = f"{'a' if split.is_worse else 'no'} fall of more than {split.bound:g}"
+        change = (
+            f"ROC-AUC {split.roc_auc.difference:+.3f}, AP {split.average_precision.difference:+.3f}, found spans "
+            f"{split.found.difference:+.3f}"
+        )
+        fall = f"{'a' if split.is_worse else 'no'} fall of more than {split.bound:g} (spans: {split.found_bound:g})"
         words.append(f"test videos scored as {split.camera}: {change}, {fall}")
-        lost = [kind for kind, c in split.kinds.items() if c.difference < -split.bound]
+        lost = [kind for kind, found in split.kinds_found.items() if found.difference < -split.found_bound]
+        lost += [kind for kind, auc in split.kinds.items() if auc.difference < -split.bound]
         if lost:
             words.append(
-                f"on {split.camera} {', '.join(lost)} would be found worse: where that is what the marks call harmless "
-                "there, `headhunt bundles activate --anyway`; else look at the marks, or hunt heads again"
+                f"on {split.camera} {', '.join(sorted(set(lost)))} would be found worse: where that is what the marks "
+                "call harmless there, `headhunt bundles activate --anyway`; else look at the marks, or hunt heads again"
             )
     return words
 
@@ -260,8 +278,8 @@ def _mark_words(marks: HeldOut) -> list[str]:
     if not marks.judged:
         return ["no mark could be judged by other days: all of a camera are of one day"]
     return [
-        f"of {marks.judged} marked events, each judged by the marks of other days, {marks.improved} are now as marked "
-        f"and were not, {marks.worsened} were and are not any more"
+        f"of {marks.judged} marked events, each judged by marks of other days alone, {marks.improved} are as marked "
+        f"and were not without marks, {marks.worsened} were and are not any more"
     ]
 
 

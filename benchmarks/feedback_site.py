@@ -158,6 +158,7 @@ def add_event(
         contributions=(0.0,) * len(site.heads),
         origin="live",
         key=f"{camera} {start.isoformat()}",
+        start_s=100.0,
     )
     stored = store.add(event, merge_s=None, features=features)
     return stored if state is None else store.mark(stored.id, state, by)

@@ -196,11 +196,11 @@ def read_marks(store: EventStore, bundle: Bundle, query: MarkQuery, known: froze
     left_out: dict[str, list[str]] = {}
     for record in marked_events(store, query):
         try:
-            features = _usable_features(store, record, bundle, known)
+            marked = _marked(record, _usable_features(store, record, bundle, known), _spans(store, record, bundle))
         except ArtifactError as exc:
             left_out.setdefault(str(exc), []).append(record.id)
         else:
-            cameras.setdefault(record.camera, []).append(_marked(record, features))
+            cameras.setdefault(record.camera, []).append(marked)
     ordered = {
         name: tuple(sorted(cameras[name], key=lambda m: (m.record.start, m.record.id))) for name in sorted(cameras)
     }
@@ -229,8 +229,28 @@ def _rows(values: np.ndarray) -> Float64[np.ndarray, "segment features"]:
     return values.reshape(len(values), int(np.prod(values.shape[1:]))).astype(np.float64)
 
 
-def _marked(record: EventRecord, features: EventFeatures) -> Marked:
-    z = _rows(features.values)
+def _spans(store: EventStore, record: EventRecord, bundle: Bundle) -> list[tuple[float, float]] | None:
+    """When a confirmed event happened, if somebody has corrected that: the times at which its segments may begin.
+
+    In seconds as its features count them.
+    """
+    spans = store.marks(record.id)[-1].spans if record.state == EventState.CONFIRMED else None
+    if spans is None or record.start_s is None:
+        return None
+    length_s, offset_s = bundle.segmentation.length_s or 0.0, record.start_s
+    relative = [[(time - record.start).total_seconds() + offset_s for time in span] for span in spans]
+    return [(start - length_s, stop) for start, stop in relative]
+
+
+def _marked(record: EventRecord, features: EventFeatures, spans: list[tuple[float, float]] | None) -> Marked:
+    """spans: only segments that begin within these carry the mark. Raises ArtifactError: there are none."""
+    start_s = features.start_s
+    inside = np.ones(len(start_s), bool)
+    if spans is not None:
+        inside = np.any([(start_s > start) & (start_s < stop) for start, stop in spans], axis=0)
+        if not inside.any():
+            raise ArtifactError("no features are stored of the time at which it happened, as somebody has corrected it")
+    z = _rows(features.values)[inside]
     event = MarkedEvent(
         event_id=record.id,
         camera=record.camera,
@@ -243,7 +263,7 @@ def _marked(record: EventRecord, features: EventFeatures) -> Marked:
         segments=len(z),
         features_sha256=hashlib.sha256(z.astype(np.float32).tobytes()).hexdigest()[:16],
     )
-    return Marked(event, record, z, _rows(features.normal), features.normal_start_s, features.start_s)
+    return Marked(event, record, z, _rows(features.normal), features.normal_start_s, start_s[inside])
 
 
 def local_day(record: EventRecord) -> date:

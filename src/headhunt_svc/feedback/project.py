@@ -1,5 +1,6 @@
 """What a recalibration needs of the project that a bundle was made in: stored features and labels, no model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,14 +49,14 @@ class Project:
             )
         return records
 
-    def calibration(self, params: Params, bundle: Bundle) -> Calibration:
-        """The segments that the scorer was fitted on.
+    def labelled(self, params: Params, bundle: Bundle) -> tuple[Calibration, Calibration]:
+        """The segments that the scorer was fitted on, and those that its operating points come from.
 
         Raises:
             ArtifactError: see `records`; or features are missing, or of another model.
             ConfigError: the bundle was recalibrated with labels that are not given.
         """
-        records = [r for r in self.records(bundle) if r.split == "calibration"]
+        records = [r for r in self.records(bundle) if r.split in LABELLED]
         store = FeatureStore(self.features)
         source = Source(
             model_key(bundle.mllm, bundle.mllm_revision),
@@ -65,6 +66,14 @@ class Project:
         store.check([r.video_id for r in records], source)
         new = self._corrections(bundle)
         records = [relabelled(r, store.load(r.video_id), new[r.video_id]) if r.video_id in new else r for r in records]
+        calibration, validation = (
+            self._segments(store, [r for r in records if r.split == split], params, bundle) for split in LABELLED
+        )
+        return calibration, validation
+
+    def _segments(
+        self, store: FeatureStore, records: Sequence[VideoRecord], params: Params, bundle: Bundle
+    ) -> Calibration:
         prompt = bundle.calibration_prompts.index(bundle.prompt)
         data = load_labelled(store, records, prompt, params.label.min_anomalous_share)
         z = data.inputs(tuple(HeadRef(*h) for h in bundle.heads), None)

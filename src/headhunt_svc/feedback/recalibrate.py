@@ -36,7 +36,7 @@ from headhunt_svc.feedback.marks import (
     save_marks,
 )
 from headhunt_svc.feedback.project import Project
-from headhunt_svc.params import FitParams, Params
+from headhunt_svc.params import Params
 from headhunt_svc.types import Scorer
 
 AS_BEFORE_MARKS = "; calibrated for the scores before marks: `headhunt bundle conform --again` renews the promise"
@@ -44,27 +44,28 @@ AS_BEFORE_MARKS = "; calibrated for the scores before marks: `headhunt bundle co
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """Learns the correction of a camera: the scorer that all cameras share, and the segments that it was fitted on."""
+    """Learns the correction of a camera: the scorer that all cameras share, and the segments that it comes from."""
 
     fleet: Scorer
     calibration: Calibration
-    params: FitParams
+    validation: Calibration
 
     def correct(self, unmarked: CameraParts | None, marks: tuple[Marked, ...]) -> CameraCorrection:
         """From some marks of one camera. unmarked: what it has of its own without marks."""
         footage = None if unmarked is None else unmarked.footage
         normals = normals_of(marks, len(self.fleet.weight))
-        return correct_camera(self.fleet, self.calibration, as_arrays(marks), normals, footage, self.params)
+        return correct_camera(self.fleet, self.calibration, as_arrays(marks), normals, footage, self.validation)
 
 
 def corrected_parts(
     fleet: Scorer, unmarked: CameraParts | None, correction: CameraCorrection, marks: int
 ) -> CameraParts | None:
     """What a camera has of its own with a correction; as without marks where nothing was learnt from them."""
-    if correction.bias == fleet.bias and np.array_equal(correction.weight, fleet.weight):
+    conformed = None if unmarked is None else unmarked.footage
+    same_weights = correction.bias == fleet.bias and np.array_equal(correction.weight, fleet.weight)
+    if same_weights and correction.footage is conformed:
         return unmarked
     shrinkage = SHRINKAGE if unmarked is None else unmarked.shrinkage
-    conformed = None if unmarked is None else unmarked.footage
     margin = Margin(correction.weight, correction.bias, marks)
     return CameraParts(correction.footage, shrinkage, margin, conformed)
 
@@ -130,7 +131,7 @@ def recalibrate_from_events(
     before = {name: load_camera(bundle, name, camera) for name, camera in (old.cameras or {}).items()}
     marks = read_marks(store, old, query, known_detectors(old, used))
     chosen = _chosen(marks, before, query)
-    learner = Learner(fleet, project.calibration(params, old), params.fit)
+    learner = Learner(fleet, *project.labelled(params, old))
     unmarked = {name: before[name].unmarked if name in before else None for name in chosen}
     corrections = {name: learner.correct(unmarked[name], of_camera) for name, of_camera in marks.cameras.items()}
     after = dict(before)

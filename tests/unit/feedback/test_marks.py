@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -102,6 +103,25 @@ def test_events_without_usable_features_are_left_out_with_the_reason(
     }
     assert {group.reason: group.events for group in marks.file().left_out} == marks.left_out
     assert read_marks(store, made, MarkQuery(), frozenset({"e" * 12})).count == 4
+
+
+def test_a_corrected_time_says_which_segments_carry_the_mark(marked_site: ModuleType, store: EventStore) -> None:
+    """The event has segments at 0, 1.6, 3.2 and 4.8 s from its start."""
+    (event,) = mark(marked_site, store, DAYS[:1], 1, EventState.CONFIRMED, anomalous=True)
+
+    def seconds(*spans: tuple[float, float]) -> tuple[tuple[datetime, datetime], ...]:
+        return tuple((event.start + timedelta(seconds=a), event.start + timedelta(seconds=b)) for a, b in spans)
+
+    for spans, starts in ((seconds((2, 3)), [1.6]), (seconds((0, 1), (4, 9)), [0, 3.2, 4.8])):
+        store.mark(event.id, EventState.CONFIRMED, "anna", spans=spans)
+        (marked,) = read_marks(store, marked_site.SITE.bundle, MarkQuery(), frozenset()).cameras["yard"]
+        assert (marked.start_s - 100).tolist() == pytest.approx(starts)
+        assert len(marked.z) == marked.event.segments == len(starts)
+    store.mark(event.id, EventState.CONFIRMED, "anna", spans=seconds((60, 70)))
+    marks = read_marks(store, marked_site.SITE.bundle, MarkQuery(), frozenset())
+    assert (marks.count, [events for events in marks.left_out.values()]) == (0, [(event.id,)])
+    store.mark(event.id, EventState.FALSE_ALARM, "anna")
+    assert read_marks(store, marked_site.SITE.bundle, MarkQuery(), frozenset()).count == 1
 
 
 def test_detectors_with_the_same_features_are_known(marked_site: ModuleType, tmp_path: Path) -> None:

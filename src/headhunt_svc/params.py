@@ -51,7 +51,8 @@ class DatasetParams(Section):
     `folders`.
     span_ends: what the end of a span in frames means. fps: the rate at which seconds of annotations and of figures
     count frames, instead of the times in the files. allow_missing: videos that are annotated but not there are left
-    out and named.
+    out and named. marks: the folder of marked clips that `headhunt hunt-again` writes, which join the calibration
+    videos.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class DatasetParams(Section):
     fps: PositiveFloat | None = None
     allow_missing: bool = False
     export: ExportParams = ExportParams()
+    marks: Path | None = None
 
     @model_validator(mode="after")
     def _annotated(self) -> "DatasetParams":

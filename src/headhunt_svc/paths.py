@@ -24,6 +24,7 @@ ABLATION = ARTIFACTS / "ablation.json"
 GENERALISATION = ARTIFACTS / "generalisation.json"
 FEATURES = Path("data/features")
 MEASURED = Path("data/measured")
+MARKS = Path("data/marks")
 REPORTS = Path("data/reports")
 TEST_FEATURES = Path("data/test_features")
 DEMO_SEEDS = Path(".cache/seeds")

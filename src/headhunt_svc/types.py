@@ -49,7 +49,10 @@ def _frozen(array: np.ndarray, ndim: int, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class IndexedVideo:
-    """A video of the index without its labels: all that decoding it needs. camera: None where nobody has stated it."""
+    """A video of the index without its labels: all that decoding it needs. camera: None where nobody has stated it.
+
+    marks: of the clip of a marked event, the version of the marks (data/marks.py).
+    """
 
     video_id: str
     path: Path
@@ -57,6 +60,7 @@ class IndexedVideo:
     fps: float
     split: Split
     camera: str | None = field(default=None, kw_only=True)
+    marks: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

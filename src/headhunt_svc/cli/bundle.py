@@ -207,6 +207,8 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
     ]
     if bundle.confidence is not None:
         lines.append(("choice of heads", bundle.confidence.words))
+    if marks := bundle.data.get("marks"):
+        lines.append(("marks", f"version {marks['version']}: {marks['clips']} clips of marked events"))
     for step in bundle.data.get("recalibrated", []):
         what = "labels" if "labels" in step else "marks"
         text = f"{step[what]} {what} ({step[f'{what}_sha256']}), from detector {step['from']}"

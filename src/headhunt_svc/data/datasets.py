@@ -237,9 +237,10 @@ def check_files_apart(records: Iterable[VideoRecord]) -> None:
 def save_index(path: Path, videos: Sequence[IndexedVideo]) -> None:
     """Write index.parquet, the videos without their labels: a changed label leaves its bytes as they are.
 
-    It has a column `camera` only if the camera of a video is stated.
+    It has a column `camera` only if the camera of a video is stated, and `marks` only if there are marked clips.
     """
     with_cameras = any(v.camera is not None for v in videos)
+    with_marks = any(v.marks is not None for v in videos)
     rows = [
         {
             "video_id": v.video_id,
@@ -248,6 +249,7 @@ def save_index(path: Path, videos: Sequence[IndexedVideo]) -> None:
             "fps": v.fps,
             "split": v.split,
             **({"camera": v.camera} if with_cameras else {}),
+            **({"marks": v.marks} if with_marks else {}),
         }
         for v in videos
     ]
@@ -285,6 +287,7 @@ class _IndexRow(_Row):
     fps: Annotated[float, Field(gt=0)]
     split: Split
     camera: str | None = None
+    marks: str | None = None
 
 
 class _LabelRow(_Row):
@@ -325,7 +328,9 @@ def load_index(path: Path, split: Split | None = None) -> list[IndexedVideo]:
         ArtifactError: missing or broken.
     """
     return [
-        IndexedVideo(row.video_id, path_of(row.path), row.n_frames, row.fps, row.split, camera=row.camera)
+        IndexedVideo(
+            row.video_id, path_of(row.path), row.n_frames, row.fps, row.split, camera=row.camera, marks=row.marks
+        )
         for row in _rows(path, _IndexRow)
         if split is None or row.split == split
     ]
@@ -346,7 +351,8 @@ def load_records(index: Path, labels: Path, split: Split | None = None) -> list[
         spans = tuple(FrameSpan(*span) for span in row.true_spans)
         facts = (video.video_id, video.path, video.n_frames, video.fps, video.split)
         try:
-            records.append(VideoRecord(*facts, row.label, spans, row.span_starts_s, camera=video.camera))
+            described = (*facts, row.label, spans, row.span_starts_s)
+            records.append(VideoRecord(*described, camera=video.camera, marks=video.marks))
         except ValueError as exc:
             raise ArtifactError(f"{labels} does not fit {index} ({exc}): run `headhunt index` again") from exc
     return records

@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -12,6 +12,7 @@ from rich.progress import track
 from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.data.benchmarks import read_benchmark
 from headhunt_svc.data.datasets import WHOLE, Annotation, make_record, read_annotations, read_folders
+from headhunt_svc.data.marks import ANNOTATIONS, load_marks
 from headhunt_svc.errors import DatasetError, VideoError, list_problems
 from headhunt_svc.names import unescape
 from headhunt_svc.params import DatasetParams
@@ -35,8 +36,8 @@ class Finding(NamedTuple):
 class Footage:
     """The videos that fit their annotations, and findings about all others."""
 
-    records: tuple[VideoRecord, ...]
-    findings: tuple[Finding, ...]
+    records: tuple[VideoRecord, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def check(self, allow_missing: bool) -> None:
         """Check that every annotated video exists and fits; with allow_missing, it may also be missing.
@@ -173,9 +174,27 @@ def _check_video(
 def scan_footage(params: DatasetParams) -> Footage:
     """Check every annotated file (frames are counted without decoding), and list files without an annotation.
 
+    Clips of marked events join the calibration videos.
+
     Raises:
-        DatasetError: the annotations cannot be read.
+        DatasetError: the annotations cannot be read, or the marks are damaged.
     """
+    footage = _scan(params)
+    if params.marks is None:
+        return footage
+    marks = load_marks(params.marks)
+    marked = (
+        _scan(DatasetParams(root=params.marks, annotations=params.marks / ANNOTATIONS)) if marks.clips else Footage()
+    )
+    records = tuple(replace(record, marks=marks.version) for record in marked.records)
+    if other := [record.video_id for record in records if record.split != "calibration"]:
+        raise DatasetError(f"{params.marks}: {other[0]} is no calibration video: marks are never measured on")
+    if twice := {r.video_id for r in records} & {r.video_id for r in footage.records}:
+        raise DatasetError(f"{params.marks} and {params.root} both have a video {min(twice)}")
+    return Footage(footage.records + records, footage.findings + marked.findings)
+
+
+def _scan(params: DatasetParams) -> Footage:
     annotations, stated = annotations_of(params)
     try:
         videos = find_videos([params.root]) if params.root.is_dir() else []

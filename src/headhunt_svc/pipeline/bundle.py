@@ -1,7 +1,9 @@
 """bundle: everything that serving needs in one folder, so that training and serving cannot differ."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,7 +19,13 @@ from headhunt_svc.model.loading import load_extractor, model_folder
 from headhunt_svc.params import Params
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
-from headhunt_svc.types import LABELLED
+from headhunt_svc.types import LABELLED, IndexedVideo
+
+
+def _marks_of(videos: Sequence[IndexedVideo]) -> dict[str, Any]:
+    """The marks whose clips are among the videos: their version, and the number of clips."""
+    versions = [video.marks for video in videos if video.marks is not None]
+    return {"marks": {"version": versions[0], "clips": len(versions)}} if versions else {}
 
 
 def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_points: Path, out: Path) -> Bundle:
@@ -76,6 +84,7 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         data={
             "index_sha256": selection.data,
             "videos": {s: sum(v.split == s for v in videos) for s in LABELLED},
+            **_marks_of(videos),
         },
         fingerprint=fingerprint(extractor, params.prompts.scoring_text, n_frames),
         package_version=version("headhunt-svc"),

@@ -36,6 +36,7 @@ _SCENES = tuple(f"demo/{name}.py" for name in ("params", "people", "rendering", 
 
 FOOTAGE = "${dataset.root}"  # from params.yaml
 ANNOTATIONS = "${dataset.annotations}"
+MARKS = "${dataset.marks}"
 CORPUS = ("${corpus.annotations}", "${corpus.root}")
 
 
@@ -108,7 +109,7 @@ STAGES = {
         "index",
         "pipeline.index",
         code=_FOOTAGE,
-        deps=(ANNOTATIONS, FOOTAGE),
+        deps=(ANNOTATIONS, FOOTAGE, MARKS),
         params=("dataset",),
         outs=(paths.INDEX, paths.LABELS),
     ),
@@ -116,7 +117,7 @@ STAGES = {
         "extract",
         "pipeline.extract",
         code=(*_MODEL, *_STORED),
-        deps=(paths.MODEL_LOCK, paths.INDEX, FOOTAGE),
+        deps=(paths.MODEL_LOCK, paths.INDEX, FOOTAGE, MARKS),
         params=("mllm", "prompts", "segmentation"),
         outs=(paths.FEATURES,),
     ),
@@ -255,7 +256,8 @@ def repository_pipeline() -> dict[str, Any]:
     stages = {}
     for name, stage in STAGES.items():
         read: list[Any] = [*stage.params, *([{demo_params: [stage.demo]}] if stage.demo else [])]
-        stages[name] = _entry(stage, (*stage.deps, *(source / file for file in stage.files())), read)
+        deps = [dep for dep in stage.deps if dep != MARKS]  # the embedded default has none
+        stages[name] = _entry(stage, (*deps, *(source / file for file in stage.files())), read)
     return {"vars": [demo_params], "stages": stages}  # vars: where the corpus goes
 
 
@@ -272,6 +274,8 @@ def project_pipeline(params: Params, corpus: Mapping[str, str] | None = None) ->
     without: set[Path | str] = {paths.DEMO_MLLM}  # no stage makes it here; the stage model follows any model by links
     if params.dataset.annotations is None:
         without.add(ANNOTATIONS)  # the layout `folders` has none
+    if params.dataset.marks is None:
+        without.add(MARKS)
     code = {
         "cmd": "headhunt code",
         "desc": "the code behind each stage and the default parameters, as installed: so an upgrade is noticed",

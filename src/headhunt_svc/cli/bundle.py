@@ -165,16 +165,20 @@ def bundles_list(deployed: DeployedFolder = paths.DEPLOYED) -> None:
 
 @bundles_app.command("activate")
 def bundles_activate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    bundle: Annotated[Path | None, typer.Argument(help="The bundle.")] = None,
+    candidate: Annotated[bool, typer.Option("--candidate", help="The one that is scored in shadow.")] = False,
     why: Reason = "",
     anyway: Annotated[bool, typer.Option("--anyway", help="Also if its proof says that it is worse.")] = False,
     deployed: DeployedFolder = paths.DEPLOYED,
 ) -> None:
     """Check a bundle and point deployed/current to it; what was started with that link takes it over."""
+    if candidate == (bundle is not None):
+        raise typer.BadParameter("give a bundle, or --candidate")
     from headhunt_svc.feedback.proof import check_proof
 
-    check_proof(bundle, anyway)
-    typer.echo(Deployed(deployed).activate(bundle, why))
+    place = Deployed(deployed)
+    check_proof(place.candidate if bundle is None else bundle, anyway)
+    typer.echo(place.activate_candidate(why) if bundle is None else place.activate(bundle, why))
 
 
 @bundles_app.command("rollback")

@@ -1,6 +1,7 @@
-"""`headhunt bundles shadow | compare`: a candidate beside the bundle in use."""
+"""`headhunt bundles shadow | compare | check`: a candidate beside the bundle in use, and what happens by itself."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from headhunt_svc.cli.bundle import DeployedFolder, Reason, bundles_app
 from headhunt_svc.cli.console import cell, note, safe, wide
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.deployments import Deployed
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ConfigError, HeadHuntError
 from headhunt_svc.settings import EventSettings, Settings
 
 if TYPE_CHECKING:
@@ -53,6 +54,72 @@ def bundles_compare(
             typer.echo(json.dumps(line))
         return
     print_comparison(comparison)
+
+
+@bundles_app.command("check")
+def bundles_check(
+    every: Annotated[float | None, typer.Option(min=0.1, help="Check again every so many minutes.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    log: LogPlace = None,
+    deployed: DeployedFolder = paths.DEPLOYED,
+) -> None:
+    """Roll back or promote as deployed/rules.yaml says; without that file nothing happens by itself."""
+    from headhunt_svc.feedback.rules import load_rules
+
+    load_rules(deployed)  # a file that cannot be used ends the command when it starts
+    while True:
+        try:
+            _check(Deployed(deployed), log, dry_run)
+        except HeadHuntError as exc:
+            if every is None:
+                raise
+            note(f"error: {exc}")
+        if every is None:
+            return
+        time.sleep(60 * every)
+
+
+def _check(place: Deployed, log: str | None, dry_run: bool) -> None:
+    """One look at the rules; says what was found, and acts once at most."""
+    from headhunt_svc.events.records import EventFilter, EventState
+    from headhunt_svc.events.store import EventStore
+    from headhunt_svc.feedback.proof import load_proof
+    from headhunt_svc.feedback.rules import judge_promotion, judge_rollback, load_rules
+
+    rules, history = load_rules(place.log.parent), place.history()
+    if rules.rollback is None and rules.promotion is None:
+        note(f"no rules in {place.log.parent}: nothing happens by itself")
+        return
+    if rules.rollback is not None:
+        with EventStore.open(EventSettings()) as store:
+
+            def marks(detector_id: str) -> int:
+                false_alarms = EventFilter(detector_id=detector_id, state=EventState.FALSE_ALARM, questions=False)
+                n, after = 0, None
+                while page := store.list(false_alarms, after=after):
+                    n, after = n + len(page), page[-1].cursor
+                return n
+
+            decision = judge_rollback(history, marks, datetime.now(UTC), rules.rollback)
+        note(decision.why)
+        if decision.act is not None:
+            if not dry_run:
+                typer.echo(place.rollback(None, decision.why).detector_id)
+            return
+    since = place.shadow_since()
+    if rules.promotion is None or since is None:
+        return
+    age = datetime.now(UTC) - datetime.fromisoformat(since)
+
+    def both() -> tuple[int, int]:
+        comparison = compared(place, log, max(age.total_seconds() / 86_400, 1e-6))
+        return comparison.days, comparison.events
+
+    candidate = load_bundle(place.candidate)[0].detector_id
+    decision = judge_promotion(history, candidate, load_proof(place.candidate.resolve()), both, rules.promotion)
+    note(decision.why)
+    if decision.act is not None and not dry_run:
+        typer.echo(place.activate_candidate(decision.why))
 
 
 def compared(place: Deployed, log: str | None, days: float) -> "Comparison":

@@ -95,6 +95,15 @@ class Deployed:
         with exclusive(self._lock):
             return self._activate(self._candidate_folder(), why)
 
+    def shadow_since(self) -> str | None:
+        """When the candidate of now was last named, as the log says; None: there is none."""
+        if not self.candidate.is_symlink():
+            return None
+        folder = self.candidate.resolve()
+        lines = audited(self.log, "what", "folder", "detector_id", "why")
+        named = [line for line in lines if line["what"] == "candidate" and Path(line["folder"]) == folder]
+        return named[-1]["time"] if named else None
+
     def _candidate_folder(self) -> Path:
         if not self.candidate.is_symlink():
             raise ConfigError(f"there is no candidate in {self.candidate.parent}: `headhunt bundles shadow BUNDLE`")

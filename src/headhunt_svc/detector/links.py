@@ -98,6 +98,8 @@ class BundleLinks:
         self.active = BundleParts.load(link)
         self.candidate: BundleParts | None = None
         self.refused: dict[Role, str] = {}
+        for role in self._links:
+            REFUSED.labels(role).set(0)
 
     def look(self, take: Callable[[Role, BundleParts | None], None]) -> None:
         """Read the links that have changed since the last look.

@@ -155,7 +155,7 @@ def _stored(store: EventStore | None, pairs: Pairs, active: str) -> list[EventRe
     """The stored events of the camera in the time of the rows, by the detector in use."""
     if store is None:
         return []
-    which = EventFilter(camera=pairs.camera, detector_id=active)
+    which = EventFilter(camera=pairs.camera, detector_id=active, questions=False)
     records: list[EventRecord] = []
     after: str | None = None
     while len(records) < MOST_EVENTS and (page := store.list(which, after=after)):

@@ -266,21 +266,31 @@ def _test_words(test: Sequence[TestSplit]) -> list[str]:
         words.append(f"test videos scored as {split.camera}: {change}, {fall}")
         lost = [kind for kind, found in split.kinds_found.items() if found.difference < -split.found_bound]
         lost += [kind for kind, auc in split.kinds.items() if auc.difference < -split.bound]
-        if lost:
+        if lost and split.is_worse:
             words.append(
                 f"on {split.camera} {', '.join(sorted(set(lost)))} would be found worse: where that is what the marks "
                 "call harmless there, `headhunt bundles activate --anyway`; else look at the marks, or hunt heads again"
             )
+        elif lost:
+            words.append(f"of single kinds of anomaly, {', '.join(sorted(set(lost)))} fell by more than that")
     return words
 
 
 def _mark_words(marks: HeldOut) -> list[str]:
     if not marks.judged:
         return ["no mark could be judged by other days: all of a camera are of one day"]
-    return [
+    words = [
         f"of {marks.judged} marked events, each judged by marks of other days alone, {marks.improved} are as marked "
         f"and were not without marks, {marks.worsened} were and are not any more"
     ]
+    anomalous = [row for row in marks.days if row.anomalous]
+    confirmed, alarms = sum(row.events for row in anomalous), sum(row.alarms_after for row in anomalous)
+    if confirmed >= LEAST and 2 * alarms < confirmed:
+        words.append(
+            f"{confirmed - alarms} of {confirmed} confirmed or missed events would still raise no alarm: the heads do "
+            "not hold what they show, so that more marks will not help; hunt heads again (`headhunt hunt-again`)"
+        )
+    return words
 
 
 def test_of(

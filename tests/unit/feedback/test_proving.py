@@ -14,7 +14,7 @@ from headhunt_svc.detector.cameras import CameraParts
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.feedback.marks import Marked, MarkQuery
-from headhunt_svc.feedback.proof import Change, TestSplit, Verdict
+from headhunt_svc.feedback.proof import Change, HeldOutDay, TestSplit, Verdict
 from headhunt_svc.feedback.proving import (
     BOUND,
     FOUND_BOUND,
@@ -178,3 +178,38 @@ def test_so_many_more_marks_as_the_sign_test_takes() -> None:
     assert round((10 + more) * 0.2) == LEAST == 5
     assert round((9 + more) * 0.2) < LEAST
     assert more_marks(HeldOut((), 50, 4, 4)) == 0
+
+
+def days_of(anomalous: bool, events: int, alarms_after: int) -> HeldOutDay:
+    return HeldOutDay(
+        camera="yard",
+        day=DAYS[0],
+        anomalous=anomalous,
+        events=events,
+        segments=events,
+        above_before=0,
+        above_after=alarms_after,
+        alarms_before=0,
+        alarms_after=alarms_after,
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "hunts"),
+    [
+        (days_of(True, 6, 2), True),
+        (days_of(True, 6, 3), False),
+        (days_of(True, 4, 0), False),
+        (days_of(False, 9, 0), False),
+    ],
+)
+def test_where_marks_cannot_help_the_proof_says_to_hunt_again(row: HeldOutDay, hunts: bool) -> None:
+    _, words, _ = verdict_of([], HeldOut((row,), row.events, row.alarms_after, 0), 1)
+    assert any("would still raise no alarm" in word and "hunt heads again" in word for word in words) == hunts
+
+
+def test_a_kind_that_fell_is_named_also_where_all_together_did_not() -> None:
+    fell = Change(before=0.9, after=0.8)
+    alone = split(0).model_copy(update={"kinds": {"fight": fell}, "kinds_found": {"fight": Change(before=1, after=1)}})
+    _, words, _ = verdict_of([alone], HeldOut((), 9, 5, 0), 1)
+    assert "of single kinds of anomaly, fight fell by more than that" in words

@@ -76,6 +76,22 @@ def demo_rates(
     print_rates(rates(bundle, out, load_demo_params(params).corpus, hours, minutes))
 
 
+@demo_app.command("feedback")
+def demo_feedback(
+    draws: Annotated[int, typer.Option(min=1, help="Random orders of the days, of which means are printed.")] = 6,
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")] = Path("out/feedback.json"),
+    params: ParamsFile = PARAMS,
+    bundle: BundleFolder = paths.BUNDLE,
+) -> None:
+    """Simulate operators' marks on stored features: what a camera gains, and what other kinds and cameras lose."""
+    check_bundle(bundle)
+    from headhunt_svc.cli.feedback_figures import print_feedback
+    from headhunt_svc.studies.feedback import feedback
+
+    stored = (paths.INDEX, paths.LABELS, paths.FEATURES, paths.TEST_FEATURES)
+    print_feedback(feedback(load_params(params), *stored, bundle, out, draws))
+
+
 @demo_app.command("live")
 def demo_live(
     out: Annotated[Path, typer.Option(help="Folder for films, cameras.yaml and what `watch` writes.")] = Path(

@@ -14,6 +14,7 @@ from headhunt_svc.core.scoring import distance_to_normal
 from headhunt_svc.types import Normality, Scorer
 
 MOST_GROUPS = 20
+HARMLESS = 0.1  # what a harmless segment counts in the scatter, against a normal one (docs/adr/0020)
 Z = Float[np.ndarray, "segment features"]
 
 
@@ -126,6 +127,8 @@ def add_harmless(
 ) -> NormalFootage:
     """What is normal for a camera, with segments that raised an alarm and are harmless: they add to its spread alone.
 
+    Each counts as HARMLESS of a normal segment, so that one alone does not make all that is like it normal.
+
     (footage None: the camera has the fleet's normality so far.) They are far from all that is normal: as part of the
     mean they would make the rest strange. Nothing becomes stranger: the distance stays what it was in directions in
     which no harmless segment lies. For that, the typical distance grows with the number of segments.
@@ -133,7 +136,7 @@ def add_harmless(
     a, b, more = shrinkage.mean, shrinkage.covariance, len(harmless)
     n, mean = (0, fleet.mean) if footage is None else (footage.segments, footage.mean.astype(np.float64))
     centre = (n * mean + a * fleet.mean) / (n + a) if n + a else fleet.mean
-    rows = harmless.astype(np.float64) - centre
+    rows = np.sqrt(HARMLESS) * (harmless.astype(np.float64) - centre)
     if footage is not None:
         rows = np.concatenate([rows, footage.factor.astype(np.float64)])
     factor = np.asarray(np.linalg.qr(rows, mode="r"))

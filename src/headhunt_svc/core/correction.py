@@ -21,10 +21,11 @@ Z = Float[np.ndarray, "segment features"]
 Z1 = Float64[np.ndarray, " segment"]
 Normals = Float[np.ndarray, "normal features"]
 WEIGHTS = (0.0, 0.02, 0.1, 0.5, 2.0, 8.0)  # of an event; 0: false alarms widen what is normal, nothing else
-VOTING_WEIGHT = 2.0
+VOTING_WEIGHT = 0.1
 LEAST_GAIN = 0.1  # log loss of the other events, by which they are told better without an event that is outvoted
 MOST_OUTVOTED = 1 / 3  # of the events
 CANDIDATES = 4  # contradicted events that are tried in a round
+TOLD = 0.3  # log loss of an event: right enough; no larger weight is needed
 NEAR = 0.1  # log loss of an event: as good as the best
 AUC_BOUND = 0.01  # most that a weight may cost on known segments
 FOLDS = 10
@@ -95,11 +96,12 @@ class CameraCorrection:
 
     @property
     def needs_other_heads(self) -> bool:
-        """Are overlooked events still mostly taken for normal when they are left out? The heads do not hold them then.
+        """Are overlooked events mostly taken for normal when they are left out, whatever the weight of the others is?
 
-        False where there are none.
+        The heads do not hold what they have in common then. False where there are no such events.
         """
-        return bool(self.cv[f"{self.mark_weight:g}"].get("overlooked", 0.0) > np.log(2))
+        losses = [figures["overlooked"] for figures in self.cv.values() if "overlooked" in figures]
+        return bool(losses and min(losses) > np.log(2))
 
 
 def corrected_scorer(fleet: Scorer, correction: CameraCorrection) -> Scorer:
@@ -176,7 +178,7 @@ def _choose(learner: Learner, marks: Marks, rows: Rows, known: Labels) -> tuple[
     """The weight of an event, and the figures of every weight.
 
     Of the weights that cost no more than the bound on known segments, the smallest one that tells marks that were left
-    out as well as the best does (within one standard error of the difference).
+    out right, or as well as the best weight does (within NEAR, or one standard error of the difference).
     """
     kept = marks.only(rows)
     auc = float(roc_auc_score(known, learner.known_before))
@@ -192,7 +194,7 @@ def _choose(learner: Learner, marks: Marks, rows: Rows, known: Labels) -> tuple[
     for weight in losses:  # the smallest first
         behind = losses[weight] - losses[best]
         error = behind.std(ddof=1) / np.sqrt(len(behind)) if len(behind) > 1 else 0.0
-        if behind.mean() <= max(error, NEAR):
+        if losses[weight].mean() <= TOLD or behind.mean() <= max(error, NEAR):
             return weight, cv
     return best, cv
 
@@ -204,12 +206,14 @@ def correct_camera(
     normals: Normals,
     footage: NormalFootage | None,
     validation: Calibration | None = None,
+    threshold: float = 0.0,
 ) -> CameraCorrection:
     """Correct a camera from its marks; a mark counts as much as cross-validation over their groups says.
 
     normals: sampled segments of the camera that raised no alarm; like the calibration segments, they shall keep their
     logits. footage: what is normal for the camera so far. validation: labelled segments that the fleet's scorer was
     not fitted on: what a correction costs is measured on them where they are of both classes, else on calibration.
+    threshold: logit from which the camera raises an alarm; marks shall come to lie on its right side.
 
     Raises:
         ValueError: there are no marks.
@@ -220,7 +224,8 @@ def correct_camera(
     before = fleet if footage is None else camera_scorer(fleet, footage)
     known = np.concatenate([calibration.z, normals]) if len(normals) else calibration.z
     segments = 0 if footage is None else footage.segments
-    learner = Learner.prepare(before, segments, known, measured.z, marks.z, marks.anomalous, marks.event)
+    at_threshold = replace(before, bias=before.bias - threshold)
+    learner = Learner.prepare(at_threshold, segments, known, measured.z, marks.z, marks.anomalous, marks.event)
     outvoted = _outvoted(learner, marks)
     rows = np.flatnonzero(~np.isin(marks.event, outvoted))
     weight, cv = _choose(learner, marks, rows, measured.labels)

@@ -87,10 +87,12 @@ def correct_fleet(
     validation: Calibration,
     proof: Calibration,
     cameras: Mapping[str, str],
+    threshold: float = 0.0,
 ) -> FleetDecision:
     """Correct the scorer of all cameras by the marks of two or more, unless something gets worse.
 
     proof: labelled segments that neither the scorer nor the weight of the marks comes from; cameras: of its videos.
+    threshold: as in correct_camera.
     """
     told = {camera: own for camera, own in marks.items() if len(own)}
     if len(told) < 2:
@@ -99,9 +101,9 @@ def correct_fleet(
     losses = {}
     for camera, own in told.items():
         others = pooled({name: rest for name, rest in told.items() if name != camera})
-        correction = correct_camera(fleet, calibration, others, nothing, None, validation)
+        correction = correct_camera(fleet, calibration, others, nothing, None, validation, threshold)
         losses[camera] = _loss(fleet, own), _loss(corrected_scorer(fleet, correction), own)
-    correction = correct_camera(fleet, calibration, pooled(told), nothing, None, validation)
+    correction = correct_camera(fleet, calibration, pooled(told), nothing, None, validation, threshold)
     auc = _auc(fleet, corrected_scorer(fleet, correction), proof, cameras)
     reasons = [
         f"the marks of {camera} are told no better by the marks of the others"

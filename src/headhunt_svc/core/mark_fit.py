@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from headhunt_svc.core.camera_normality import SHRINKAGE
+from headhunt_svc.core.camera_normality import HARMLESS, SHRINKAGE
 from headhunt_svc.core.folds import Labels, Rows
 from headhunt_svc.core.scoring import distance_to_normal, logits
 from headhunt_svc.types import Normality, Scorer
@@ -76,8 +76,9 @@ class _Nearer:
     def measure(
         cls, normality: Normality, segments: int, z: Z, marked: Float[np.ndarray, "mark features"]
     ) -> "_Nearer":
-        pulled = (marked - normality.mean) @ normality.precision
-        among = pulled @ (marked - normality.mean).T
+        offset = np.sqrt(HARMLESS) * (marked - normality.mean)
+        pulled = offset @ normality.precision
+        among = pulled @ offset.T
         distances = distance_to_normal(normality, z)
         count = segments + SHRINKAGE.covariance
         return cls(normality.weight, count, distances, (z - normality.mean) @ pulled.T, among)

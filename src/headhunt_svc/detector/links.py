@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float32
@@ -98,7 +98,7 @@ class BundleLinks:
         self.active = BundleParts.load(link)
         self.candidate: BundleParts | None = None
         self.refused: dict[Role, str] = {}
-        for role in self._links:
+        for role in get_args(Role):
             REFUSED.labels(role).set(0)
 
     def look(self, take: Callable[[Role, BundleParts | None], None]) -> None:

@@ -11,6 +11,10 @@ import yaml
 from conftest import HEADHUNT, ROOT, write_video
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.heads_file import load_selection
+from headhunt_svc.detector.report import Report, load_report
+from headhunt_svc.errors import EXIT_TOO_FEW_MARKS, EXIT_WORSE
+from headhunt_svc.events.records import EventRecord
+from headhunt_svc.feedback.proof import load_proof
 from headhunt_svc.model.identity import read_lock
 from helpers.forked import Commands
 from helpers.hub import Hub, files_of, serving_hub
@@ -91,6 +95,34 @@ def test_everything_names_the_content_and_the_bundle_the_commit(project: Project
     reports = list((project.folder / "data" / "reports").rglob("*.json"))
     assert {json.loads(r.read_text())["lineage"]["mllm_revision"] for r in reports} == {lock.digest}
     assert len(reports) == 4
+
+
+def test_a_mark_of_an_event_corrects_its_camera_and_no_other(project: Project) -> None:
+    """detect --events -> mark -> recalibrate --from-events -> the same video of that camera scores less, and of others
+    the same to the bit."""
+
+    def scored(name: str, *args: str) -> Report:
+        done = project.run("detect", "yard.mp4", "--out", name, *args)
+        assert done.returncode == 0, done.stderr
+        return load_report(project.folder / name / "yard.mp4.json")
+
+    before = scored("before", "--camera", "yard", "--events", "--threshold", "0")
+    listed = project.run("events", "list", "--json").stdout.splitlines()
+    event = EventRecord.model_validate_json(listed[0])
+    assert (len(listed), event.camera, event.features) == (1, "yard", True)
+    assert project.run("events", "mark", event.id, "false_alarm", "--by", "anna").returncode == 0
+    done = project.run("recalibrate", "--from-events", "--out", "next")
+    assert done.returncode in (0, EXIT_WORSE, EXIT_TOO_FEW_MARKS), done.stderr
+    assert "verdict: " in done.stdout
+    proof = load_proof(project.folder / "next")
+    assert proof is not None
+    assert (proof.marks, [split.videos for split in proof.test], proof.no_test) == (1, [4], None)
+    after = scored("after", "--camera", "yard", "--bundle", "next")
+    assert (after.correction, after.detector_id) == ("yard", proof.detector_id)
+    assert max(s.raw for s in after.scores) < max(s.raw for s in before.scores)
+    other = scored("other", "--camera", "door", "--bundle", "next")
+    assert other.correction is None
+    assert [s.raw for s in other.scores] == [s.raw for s in before.scores]
 
 
 def test_the_model_was_asked_for_once_and_fetched_once(project: Project) -> None:

@@ -6,11 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
 
+import numpy as np
 import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from headhunt_svc.events.places import Places
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.settings import EventSettings
@@ -82,6 +84,11 @@ def press(driver: Chrome, *keys: str) -> None:
         ActionChains(driver).send_keys(key).perform()
 
 
+def selected(driver: Chrome) -> str:
+    """The event whose row is selected."""
+    return str(driver.execute_script("return document.querySelector('tr.selected')?.dataset.event"))
+
+
 def text_of(driver: Chrome, css: str) -> str:
     return str(driver.find_element(By.CSS_SELECTOR, css).text)
 
@@ -114,6 +121,28 @@ def test_an_event_is_marked_false_with_two_keys_and_stays_so_after_a_restart(dri
         assert store.get(ids[-1]).state == EventState.NEW
 
 
+def test_a_list_is_worked_through_without_the_mouse(driver: Chrome, tmp_path: Path) -> None:
+    ids = fill(tmp_path)[::-1]  # the latest first, as in the list
+    driver.get("about:blank")
+    complaints(driver)  # those of other tests, whose console has ended
+    with serving_console(tmp_path) as console, EventStore.open(EventSettings(folder=tmp_path / "events")) as store:
+        driver.get(f"{console.url}/events?state=new")
+        press(driver, "f", "F", "c")  # Caps Lock changes nothing
+        WebDriverWait(driver, 20).until(lambda _: store.get(ids[2]).state == EventState.CONFIRMED)
+        assert [store.get(i).state.value for i in ids[:4]] == ["false_alarm", "false_alarm", "confirmed", "new"]
+        WebDriverWait(driver, 20).until(lambda _: selected(driver) == ids[3])
+        press(driver, "u")
+        WebDriverWait(driver, 20).until(lambda _: store.get(ids[2]).state == EventState.NEW)
+        assert [store.get(i).state.value for i in ids[:4]] == ["false_alarm", "false_alarm", "new", "new"]
+        WebDriverWait(driver, 20).until(lambda _: selected(driver) == ids[2])
+        press(driver, *"j" * 50)  # to the end of the page, and on
+        WebDriverWait(driver, 20).until(lambda d: "after=" in d.current_url)
+        assert len(driver.find_elements(By.CSS_SELECTOR, "tr[data-event]")) == 50
+        press(driver, Keys.ENTER)
+        WebDriverWait(driver, 20).until(lambda d: "/events/" in d.current_url)
+        assert complaints(driver) == []
+
+
 def test_a_drift_alarm_says_since_when_and_what_to_do_with_the_cameras_name(
     driver: Chrome, console: ServedConsole
 ) -> None:
@@ -139,6 +168,9 @@ def test_no_page_asks_another_host_complains_or_keeps_somebody_out(
 ) -> None:
     with EventStore.open(EventSettings(folder=folder / "events")) as store:
         event = store.list()[0]
+        shares = np.random.default_rng(0).normal(size=(2, 16, 16)).astype(np.float32)
+        places = Places("d" * 12, 0.9, shares, picture(9))
+        store.describe(event.id, "somebody falls", "anna", places)
     driver.get("about:blank")
     complaints(driver), asked(driver)  # those of other tests
     for path in (*PAGES, f"/events/{event.id}"):

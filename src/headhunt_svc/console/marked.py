@@ -27,9 +27,8 @@ from headhunt_svc.console import media
 from headhunt_svc.console.clock import moment
 from headhunt_svc.console.desk import Desk
 from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
-from headhunt_svc.events.candidates import MOST_SEGMENTS, NORMAL_SEGMENTS
 from headhunt_svc.events.clips import cut
-from headhunt_svc.events.features import EventFeatures
+from headhunt_svc.events.features import MOST_SEGMENTS, NORMAL_SEGMENTS, EventFeatures
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
 from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.schema import LogMetadata

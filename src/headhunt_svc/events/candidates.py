@@ -14,12 +14,9 @@ from jaxtyping import Float32
 
 from headhunt_svc.core.localization import contiguous, kernel, smooth
 from headhunt_svc.detector.batches import ScoredBatch
-from headhunt_svc.events.features import EventFeatures
+from headhunt_svc.events.features import MOST_SEGMENTS, NORMAL_SEGMENTS, EventFeatures
 from headhunt_svc.events.places import Places
 from headhunt_svc.types import HeadRef, OperatingPoint
-
-MOST_SEGMENTS = 512  # of an event, whose features are kept; of a longer one, every second, fourth, ...
-NORMAL_SEGMENTS = 32  # of a video
 
 
 @dataclass(frozen=True, slots=True, eq=False)

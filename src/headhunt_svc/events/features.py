@@ -12,6 +12,9 @@ from headhunt_svc.errors import ArtifactError
 from headhunt_svc.storage.tensors import load_tensors, save_tensors
 from headhunt_svc.types import HeadRef
 
+MOST_SEGMENTS = 512  # of an event, whose features are kept; of a longer one, every second, fourth, ...
+NORMAL_SEGMENTS = 32  # of a video
+
 
 @dataclass(frozen=True, slots=True)
 class EventFeatures:

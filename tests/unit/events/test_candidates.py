@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headhunt_svc.detector.batches import ScoredBatch, located
-from headhunt_svc.events.candidates import MOST_SEGMENTS, NORMAL_SEGMENTS, Candidates
+from headhunt_svc.events.candidates import Candidates
+from headhunt_svc.events.features import MOST_SEGMENTS, NORMAL_SEGMENTS
 from headhunt_svc.types import HeadRef, OperatingPoint, Smoothing
 from helpers.scored import scored_batches
 

@@ -19,7 +19,7 @@ from headhunt_svc.detector.pipeline import Reporter
 from headhunt_svc.errors import OutputError, UnreachableError
 from headhunt_svc.events import live as live_module
 from headhunt_svc.events import pictures as pictures_module
-from headhunt_svc.events.candidates import NORMAL_SEGMENTS
+from headhunt_svc.events.features import NORMAL_SEGMENTS
 from headhunt_svc.events.live import MOST_WAITING, RETRY_S, ClipSource, LiveEvents, recover
 from headhunt_svc.events.records import EventRecord, NewEvent
 from headhunt_svc.events.store import Change, EventStore

@@ -2,6 +2,10 @@
 const PAGES = { s: "/", e: "/events", d: "/drift" };
 const rows = () => [...document.querySelectorAll("tr[data-row]")];
 let place = 0; // where the selected row was, for when it is gone
+let name = document.querySelector("tr.selected")?.dataset.row;
+
+/** The key of an event, whether Caps Lock is on or not. */
+export const keyOf = (event) => (event.key.length === 1 ? event.key.toLowerCase() : event.key);
 
 export const selected = () => document.querySelector("tr.selected");
 
@@ -11,6 +15,7 @@ export function select(row) {
   selected()?.classList.remove("selected");
   row.classList.add("selected");
   place = rows().indexOf(row);
+  name = row.dataset.row;
   row.querySelector("[data-open]")?.focus({ preventScroll: true });
   row.scrollIntoView({ block: "nearest" });
 }
@@ -22,7 +27,13 @@ export function step(by) {
   select(all[Math.min(Math.max(now < 0 ? 0 : now + by, 0), all.length - 1)]);
 }
 
-let name = selected()?.dataset.row;
+/** Selects the next row; behind the last one comes the next page. */
+function next() {
+  const older = document.querySelector(".paging a[rel=next]");
+  if (older && rows().at(-1) === selected()) older.click();
+  else step(1);
+}
+
 document.addEventListener("refreshed", () => {
   const all = rows();
   if (!all.length || name === undefined) return;
@@ -39,15 +50,15 @@ const isWriting = (target) => target.closest?.("input, textarea, select, dialog,
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && isWriting(event.target)) event.target.blur();
   if (event.ctrlKey || event.metaKey || event.altKey || isWriting(event.target)) return;
-  if (event.key === "?") document.getElementById("help").showModal();
-  else if (PAGES[event.key]) location.assign(PAGES[event.key]);
-  else if (rows().length && (event.key === "j" || event.key === "ArrowDown")) step(1);
-  else if (rows().length && (event.key === "k" || event.key === "ArrowUp")) step(-1);
-  else if (event.key === "j") document.querySelector("main a[rel=next]")?.click();
-  else if (event.key === "k") history.back();
+  const key = keyOf(event);
+  if (key === "?") document.getElementById("help").showModal();
+  else if (PAGES[key]) location.assign(PAGES[key]);
+  else if (rows().length && (key === "j" || key === "ArrowDown")) next();
+  else if (rows().length && (key === "k" || key === "ArrowUp")) step(-1);
+  else if (key === "j") document.querySelector("main a[rel=next]")?.click();
+  else if (key === "k") history.back();
   else if (event.key === "Enter" && event.target === document.body) selected()?.querySelector("[data-open]")?.click();
   else return;
-  name = selected()?.dataset.row;
   event.preventDefault();
 });
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from headhunt_svc.console import drift_routes, event_routes, general_routes, question_routes
+from headhunt_svc.console import drift_routes, event_routes, general_routes, learning_routes, question_routes
 from headhunt_svc.console.desk import Desk
 from headhunt_svc.console.guard import Guard
 from headhunt_svc.console.live import Live
@@ -36,13 +36,15 @@ def create_app(desk: Desk, keys: Callable[[], Keys | None]) -> FastAPI:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+        await asyncio.to_thread(desk.learning.end)
 
     app = FastAPI(title="headhunt console", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.desk, app.state.pages, app.state.sessions, app.state.live = desk, pages, sessions, live
     app.add_middleware(Guard, sessions=sessions)
     app.mount(f"/static/{static_version()}", _Static(directory=STATIC_FOLDER), name="static")
     app.include_router(general_routes.router)
-    app.include_router(question_routes.router)  # first: /events/questions is no event
+    app.include_router(learning_routes.router)  # first: /events/learn is no event
+    app.include_router(question_routes.router)
     app.include_router(event_routes.router)
     app.include_router(drift_routes.router)
     app.add_exception_handler(HeadHuntError, _on_error)

@@ -70,7 +70,7 @@ def events(request: Request, desk: TheDesk, pages: ThePages) -> Response:
         problem = str(exc)
     return pages.show(
         request, "events.html", 200 if page else 400, filters=filters, listing=page, names=names, zone=zone,
-        problem=problem, states=tuple(EventState), page="events",
+        problem=problem, states=tuple(EventState), n_marks=desk.n_marks(filters.camera) if page else 0, page="events",
     )  # fmt: skip
 
 

@@ -20,6 +20,16 @@ def questions_page(name: str | None = None, last: str | None = None) -> str:
     return address("/events/questions", {"set": name, "last": last})
 
 
+def proof_page(bundle: str | None = None) -> str:
+    """What a bundle that has learnt from marks changes. bundle: name of its folder; None: the latest."""
+    return address("/events/proof", {"bundle": bundle})
+
+
+def learn_page(camera: str | None = None) -> str:
+    """Learn from marks of a camera; None: of all."""
+    return address("/events/learn", {"camera": camera})
+
+
 def events_page(camera: str) -> str:
     """The events of a camera."""
     return address("/events", {"camera": camera})

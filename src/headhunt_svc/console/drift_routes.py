@@ -1,23 +1,25 @@
 """Routes of drift: all cameras, and one camera's verdict."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Form, Query
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from headhunt_svc.console import drift, words
 from headhunt_svc.console.clock import moment
 from headhunt_svc.console.comparing import compare
 from headhunt_svc.console.desk import Desk
-from headhunt_svc.console.event_routes import TheDesk, ThePages
+from headhunt_svc.console.event_routes import Author, TheDesk, ThePages
 from headhunt_svc.console.history import StoredRun
-from headhunt_svc.console.links import events_page
+from headhunt_svc.console.links import events_page, questions_page
 from headhunt_svc.events.records import EventFilter, EventRecord
+from headhunt_svc.feedback.asking import OF_WINDOW, ask, of_window
 from headhunt_svc.monitoring.run import PAGE
 from headhunt_svc.monitoring.verdicts import FLEET
+from headhunt_svc.names import CameraName
 
 router = APIRouter(prefix="/drift")
 EXAMPLES = 6
@@ -75,6 +77,8 @@ def camera(
         archived=_archived(desk, run),
         is_fleet=name == FLEET,
         zone=zone,
+        window=window or "",
+        n_questions=OF_WINDOW,
         page="drift",
     )
 
@@ -87,6 +91,20 @@ def archive(desk: TheDesk, window: str) -> Response:
     if window not in {judged.folder for judged in desk.history.windows} or not path.is_file():
         raise HTTPException(404, "Evidently has written no page of this window")
     return FileResponse(path, media_type="text/html", filename=f"drift-{window}.html")
+
+
+@router.post("/questions")
+def label_segments(
+    desk: TheDesk, by: Author, camera: Annotated[str, Form()], window: Annotated[str, Form()] = ""
+) -> Response:
+    """Choose segments of a camera's window whose label would teach most, and ask about them."""
+    desk.refresh()
+    run = desk.history.run(window) if window else desk.history.latest
+    if run is None or camera == FLEET or camera not in run.cameras:
+        raise HTTPException(404, "the monitor's verdicts of the last 30 days do not name this camera there")
+    request = of_window(CameraName(camera), run.start, run.stop)
+    ask(desk.sources, request, datetime.now(UTC))
+    return RedirectResponse(questions_page(request.name), 303)
 
 
 def _pictures(desk: Desk, camera: str, start: datetime | None, stop: datetime | None) -> list[EventRecord]:

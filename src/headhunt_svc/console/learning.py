@@ -57,7 +57,11 @@ class Learning:
         return "" if progress is None else f"{progress.name} {self._n} {progress.code}"
 
     def start(self, options: Sequence[str], by: str) -> None:
-        """Begin a run. options: of `recalibrate --from-events`. Raises ConfigError: one goes on, or none can be started."""
+        """Begin a run. options: of `recalibrate --from-events`.
+
+        Raises:
+            ConfigError: one goes on, or none can be started.
+        """
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 raise ConfigError("it learns already: wait until it is done")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from headhunt_svc import paths
 from headhunt_svc.monitoring.config import Kind
 from headhunt_svc.names import ALL_CAMERAS
 
@@ -33,6 +34,18 @@ def rebaseline(camera: str, since: datetime | None = None, why: str = "") -> str
     """The command that makes a camera's rows its new baseline."""
     start = () if since is None else ("--from", f"{since:%Y-%m-%dT%H:%M:%S}")
     return command("monitor", "rebaseline", "--camera", camera, *start, *(("--why", why) if why else ()))
+
+
+def _learn(text: str, camera: str, since: datetime | None) -> tuple[Step, Step]:
+    """Label segments of a camera, and learn from them."""
+    start = () if since is None else ("--since", f"{since:%Y-%m-%dT%H:%M:%S}")
+    return (
+        Step(text, command("events", "questions", "--camera", camera, *start)),
+        Step(
+            "Learn from the answers:",
+            command("recalibrate", "--from-events", "--camera", camera, "--out", str(paths.CANDIDATE)),
+        ),
+    )
 
 
 def in_words(steps: Iterable[Step]) -> str:
@@ -65,6 +78,7 @@ def remedy(kind: Kind, camera: str, since: datetime | None, events: str | None =
             return (
                 Step("Was the camera moved? Turn it back."),
                 Step("Are events still found in the new view?", look, events),
+                *_learn("If not, label some segments:", camera, since),
                 Step("If the view stays like this, make it the normal one:", rebaseline(camera, since, "new view")),
             )
         case "pipeline":
@@ -75,8 +89,6 @@ def remedy(kind: Kind, camera: str, since: datetime | None, events: str | None =
         case "activity":
             return (
                 Step("Look at its events first.", look, events),
-                Step(
-                    "If this is normal from now on, label some of it and fit the scorer again:", "headhunt recalibrate"
-                ),
+                *_learn("If this is normal from now on, label some of it:", camera, since),
                 Step("Then make it the normal state:", rebaseline(camera, since, "normal from now on")),
             )

@@ -20,9 +20,10 @@ from helpers.events import NOON, features, new
 
 NAME = "20260301T120000"
 TEST = TestSplit(
-    camera="yard", videos=12, bound=0.01, found_bound=0.05, roc_auc=Change(before=0.9, after=0.91, low=-0.01, high=0.02),
+    camera="yard", videos=12, bound=0.01, found_bound=0.05, is_worse=False,
+    roc_auc=Change(before=0.9, after=0.91, low=-0.01, high=0.02),
     average_precision=Change(before=0.8, after=0.8), found=Change(before=0.7, after=0.6),
-    kinds={"fall": Change(before=0.5, after=0.6)}, kinds_found={"fall": Change(before=1, after=1)}, is_worse=False,
+    kinds={"fall": Change(before=0.5, after=0.6)}, kinds_found={"fall": Change(before=1, after=1)},
 )  # fmt: skip
 
 
@@ -52,7 +53,8 @@ def test_the_proof_is_shown_in_words_tables_and_pictures(desk: Desk, desk_client
     text = re.sub(r"\s+", " ", text)
     for shown in (
         "Proof: better", "5 of 6 false alarms are gone", "2026-03-01 23.5 12 3 -9", "false alarm 6 6 1 -5",
-        "0.900 0.910 +0.010 -0.010 to +0.020", "0.91 0.12 no more", "Use this detector", "Marks that the others contradict",
+        "0.900 0.910 +0.010 -0.010 to +0.020", "0.91 0.12 no more", "Use this detector",
+        "Marks that the others contradict",
     ):  # fmt: skip
         assert shown in text, shown
     assert page.count(f'src="/events/{event.id}/thumbnail"') == 2  # of the flip, and of the outvoted mark

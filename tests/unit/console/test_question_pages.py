@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from headhunt_svc.console.desk import Desk
 from headhunt_svc.events.features import EventFeatures
 from headhunt_svc.events.records import EventState
 from headhunt_svc.feedback.asking import ask, of_window
-from helpers.consoles import Client, token_of
+from helpers.consoles import STOP, Client, camera_verdict, token_of, write_verdict
 from helpers.events import features, new
 
 
@@ -86,3 +87,27 @@ def test_questions_are_listed_only_where_they_are_asked_for(desk: Desk, desk_cli
     assert question.event.id not in console.get("/").text
     assert question.event.id in console.get("/events?what=question").text
     assert marked.id not in console.get("/events?what=question").text
+
+
+def test_an_alarm_of_activity_leads_to_questions_of_its_camera_and_window(
+    desk: Desk, desk_client: Client, tmp_path: Path
+) -> None:
+    alarm = camera_verdict("yard", "activity", score_psi=3.0)
+    write_verdict(tmp_path, STOP, [alarm, camera_verdict("dock", "lighting", brightness=2.0)], latest=True)
+    fields = {"start": STOP - timedelta(hours=3), "peak": STOP - timedelta(hours=3), "stop": STOP - timedelta(hours=2)}
+    for camera, shift in (("yard", timedelta(0)), ("dock", timedelta(0)), ("yard", timedelta(days=3))):
+        times = {name: time - shift for name, time in fields.items()}
+        event = new(camera=camera, key=f"{camera} {shift}", score=0.55).model_copy(update=times)
+        desk.events.add(event, merge_s=None, features=features(1.0))
+    console = desk_client()
+    assert "Label 20 segments" not in console.get("/drift/camera?camera=dock").text
+    page = console.get("/drift/camera?camera=yard").text
+    assert "headhunt events questions --camera yard --since" in page
+    assert "headhunt recalibrate --from-events --camera yard" in page
+    assert console.post("/drift/questions", data={"camera": "yard"}).status_code == 403
+    sent = console.post("/drift/questions", data={"camera": "yard", "csrf": token_of(page)})
+    shown = console.get(sent.headers["location"]).text
+    assert "Normal or not? yard" in shown
+    assert "0 of 1 answered" in shown  # neither that of dock nor that of another day
+    refused = console.post("/drift/questions", data={"camera": "none", "csrf": token_of(page)})
+    assert refused.status_code == 404

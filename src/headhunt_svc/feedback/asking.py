@@ -237,6 +237,7 @@ def _features(candidate: Candidate) -> EventFeatures:
         values[:0],
         nothing,
         nothing,
+        candidate.features_id,
     )
 
 

@@ -22,6 +22,7 @@ from headhunt_svc.events.export import all_events
 from headhunt_svc.events.features import EventFeatures
 from headhunt_svc.events.records import QUESTION, EventFilter, EventRecord, EventState
 from headhunt_svc.events.store import EventStore
+from headhunt_svc.feedback.marks import known_detectors
 from headhunt_svc.feedback.questions import Asked, Candidate, choose
 from headhunt_svc.prediction_log.windows import Rows, WindowQuery, read_window
 from headhunt_svc.storage.store import Store
@@ -83,6 +84,7 @@ class _Detector:
 
     active: str | None
     ids: frozenset[str]
+    features_id: str | None
     scorers: CameraScorers | None
     no_distance: str
 
@@ -90,12 +92,11 @@ class _Detector:
     def load(cls, folder: Path | None) -> "_Detector":
         """Raises ArtifactError: the bundle is broken."""
         if folder is None or not (folder / "bundle.json").is_file():
-            return cls(None, frozenset(), None, NO_BUNDLE)
+            return cls(None, frozenset(), None, None, NO_BUNDLE)
         bundle, fleet = load_bundle(folder)
-        earlier = {str(step["from"]) for step in bundle.data.get("recalibrated", []) if "from" in step}
         has_distance = fleet.normality is not None and fleet.background is None
         scorers = CameraScorers.load(folder, fleet, bundle.cameras) if has_distance else None
-        return cls(bundle.detector_id, frozenset({bundle.detector_id, *earlier}), scorers, NO_DISTANCE)
+        return cls(bundle.detector_id, known_detectors(bundle), bundle.features_id, scorers, NO_DISTANCE)
 
     def is_usable(self, detector_id: str) -> bool:
         """Can features of this detector be learnt from?"""
@@ -186,7 +187,8 @@ def _normal_ones(
             event.camera, event.video_id, start, start + length, float(features.normal_raw[i]), event.threshold,
             event.detector_id, start_s=None if event.start_s is None else event.start_s + since_s,
             source=None if event.origin == "service" else event.source, heads=features.heads,
-            features=features.normal[i], raw=float(features.normal_raw[i]),
+            features=features.normal[i],
+            features_id=features.features_id, raw=float(features.normal_raw[i]),
             distance=None if distances is None else distances[i],
         )  # fmt: skip
         if span.holds(start) and not _is_stored(candidate, events):
@@ -221,7 +223,8 @@ def _of_rows(
         candidate = Candidate(
             camera, row["video"], start, start + timedelta(seconds=row["stop_s"] - row["start_s"]), row["smoothed"],
             metadata.threshold, metadata.detector_id, start_s=None if source is None else row["start_s"],
-            source=source, heads=metadata.heads, features=features[i], raw=row["raw"],
+            source=source, heads=metadata.heads, features=features[i], features_id=detector.features_id,
+            raw=row["raw"],
             contributions=tuple(row["contributions"]), distance=None if distances is None else distances[i],
             prompts=tuple(row["prompt_scores"] or ()),
         )  # fmt: skip

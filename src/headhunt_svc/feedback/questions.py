@@ -29,7 +29,7 @@ class Candidate:
 
     start_s: in its file, where it is of one. event_id: of the stored event that it is. score: smoothed, where it is
     known; else raw. distance: to what is normal for the camera, as a multiple of a usual distance where that is known.
-    prompts: raw scores under other prompts.
+    features_id: see EventFeatures. prompts: raw scores under other prompts.
     """
 
     camera: str
@@ -44,6 +44,7 @@ class Candidate:
     event_id: str | None = None
     heads: tuple[HeadRef, ...] = ()
     features: Float32[ndarray, "head d_head"] | None = field(default=None, compare=False, repr=False)
+    features_id: str | None = None
     raw: float | None = None
     contributions: tuple[float, ...] = ()
     distance: float | None = None

@@ -84,11 +84,11 @@ def activate(
     shown, folder = _load(desk, bundle)
     if shown.verdict == Verdict.WORSE:
         return _proof(request, desk, pages, bundle, "It is worse, so it is not used here.", 409)
-    deployed = Deployed(desk.places.deployed)
+    deployed = Deployed(desk.places.deployed, by)
     try:
         if not deployed.current.exists():  # so that there is something to go back to
-            deployed.activate(desk.places.bundle, f"{FIRST} ({by}, console)")
-        deployed.activate(folder, _reason(why, by))
+            deployed.activate(desk.places.bundle, FIRST)
+        deployed.activate(folder, why.strip()[:MOST_WHY])
     except (ArtifactError, ConfigError) as exc:
         return _proof(request, desk, pages, bundle, str(exc), 409)
     return RedirectResponse(proof_page(bundle), 303)
@@ -105,15 +105,10 @@ def rollback(
 ) -> Response:
     """Use the bundle before the one in use again."""
     try:
-        Deployed(desk.places.deployed).rollback(None, _reason(why, by))
+        Deployed(desk.places.deployed, by).rollback(None, why.strip()[:MOST_WHY])
     except (ArtifactError, ConfigError) as exc:
         return _proof(request, desk, pages, bundle, str(exc), 409)
     return RedirectResponse(proof_page(bundle), 303)
-
-
-def _reason(why: str, by: str) -> str:
-    """What the record says: the reason, and whose key it was."""
-    return f"{why.strip()[:MOST_WHY]} ({by}, console)".strip()
 
 
 def _names(desk: Desk) -> list[str]:

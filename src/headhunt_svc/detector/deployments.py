@@ -34,10 +34,12 @@ class Version:
 class Deployed:
     """A folder with the links `current` and `candidate`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, by: str | None = None) -> None:
+        """by: who changes something, for the record; by default the user of this process."""
         self.current, self.candidate = folder / "current", folder / CANDIDATE
         self.log = folder / "audit.jsonl"
         self._lock = folder / ".lock"
+        self._author = {} if by is None else {"by": by}
 
     def activate(self, bundle: Path, why: str) -> str:
         """Point `current` to this bundle, if it is whole and its model exists; returns its detector_id.
@@ -62,6 +64,7 @@ class Deployed:
         link.parent.mkdir(parents=True, exist_ok=True)
         target = os.path.relpath(folder, link.parent.resolve())
         record = {"what": what, "folder": str(folder), "detector_id": detector.detector_id, "why": why}
+        record |= self._author
         write_link(link, target, before=lambda: audit(self.log, **record))
         return detector.detector_id
 

@@ -87,7 +87,7 @@ def test_a_bundle_is_used_and_taken_back_in_the_name_of_the_key(
     first, second = deployed.history()
     assert second.active
     assert second.folder == (desk.places.candidate / NAME).resolve()
-    assert "anna" in f"{second.why}{second.by}"
+    assert (second.by, second.why) == ("anna", "fewer")
     assert first.folder == desk.places.bundle.resolve()
     assert desk.places.active == desk.places.deployed / "current"
     page = console.get("/events/proof").text
@@ -95,7 +95,7 @@ def test_a_bundle_is_used_and_taken_back_in_the_name_of_the_key(
     assert console.post("/events/proof/rollback", data={"bundle": NAME, "why": "worse at night"}).status_code == 303
     last = deployed.history()[-1]
     assert last.folder == desk.places.bundle.resolve()
-    assert "worse at night" in last.why
+    assert (last.by, last.why) == ("anna", "worse at night")
 
 
 def test_changes_need_a_token(desk: Desk, desk_client: Client) -> None:

@@ -20,6 +20,11 @@ class CameraDrift(BaseModel):
     status: str
     kind: str | None = None
 
+    @property
+    def word(self) -> str:
+        """As CameraVerdict.word."""
+        return "silent" if self.status == "silent" else self.kind or self.status
+
 
 class LatestVerdict(BaseModel):
     """The parts of verdict.json that a table of cameras shows."""

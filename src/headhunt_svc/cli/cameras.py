@@ -154,7 +154,7 @@ def print_status(rows: Sequence["CameraStatus"], verdict: "LatestVerdict | None"
             "-"
             if event is None
             else f"{event.start.astimezone(row.camera.zone):%Y-%m-%d %H:%M:%S %Z} {event.score:.2f}",
-            "-" if drift is None else safe(drift.kind or drift.status),
+            "-" if drift is None else safe(drift.word),
             safe(baselines.get(row.camera.name, "-")),
         )
     wide().print(table)

@@ -252,9 +252,10 @@ def print_verdict(verdict: "Verdict") -> None:
         signals = [(n, camera.signals[n]) for n in camera.over]
         moved = ", ".join(f"{n} {signal.value:.2f} > {signal.limit:.2f}" for n, signal in signals)
         events = f"{camera.event_rate:.1%} \\[{low:.1%}, {high:.1%}]" if camera.segments else "-"
-        status = camera.kind or camera.status
         baseline = "-" if name == FLEET else camera.baseline or "none"
-        table.add_row(safe(name), safe(status), safe(baseline), str(camera.segments), events, moved or safe(camera.why))
+        table.add_row(
+            safe(name), safe(camera.word), safe(baseline), str(camera.segments), events, moved or safe(camera.why)
+        )
     console = wide()
     console.print(table)
     for why, n in verdict.excluded.items():

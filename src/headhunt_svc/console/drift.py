@@ -103,7 +103,7 @@ def _row(name: str, verdict: StoredVerdict, windows: Sequence[Judged], axis: _Ax
     worst = verdict.worst
     return Row(
         name,
-        verdict.kind or verdict.status,
+        verdict.word,
         verdict.kind,
         None if verdict.since is None else moment(verdict.since, zone, False),
         0.0 if worst is None else worst[1].ratio,

@@ -229,12 +229,11 @@ def _judged(name: str, verdict: StoredVerdict | None, baseline: str | None, zone
     link = drift_page(name)
     if verdict is not None and verdict.kind is not None:
         since = None if verdict.since is None else moment(verdict.since, zone, False)
-        is_silent = verdict.status in ("silent", "no data")  # no data: of an older monitor
         steps = words.remedy(verdict.kind, name, verdict.since, events_page(name))
         yield Condition(
-            SILENT if is_silent else DRIFT,
-            "silent" if is_silent else verdict.kind,
-            verdict.why if is_silent else words.KINDS[verdict.kind],
+            SILENT if verdict.is_silent else DRIFT,
+            verdict.word,
+            verdict.why if verdict.is_silent else words.KINDS[verdict.kind],
             since,
             steps,
             link,

@@ -62,6 +62,16 @@ class StoredVerdict(_Stored):
     since: AwareDatetime | None = None
 
     @property
+    def is_silent(self) -> bool:
+        """Had it no rows for longer than it may? Older monitors called that "no data"."""
+        return self.kind is not None and self.status in ("silent", "no data")
+
+    @property
+    def word(self) -> str:
+        """How the camera is, in the word of the monitor (CameraVerdict.word)."""
+        return "silent" if self.is_silent else self.kind or self.status
+
+    @property
     def worst(self) -> tuple[str, StoredSignal] | None:
         """The signal that is furthest along to its limit, or beyond it."""
         return max(self.signals.items(), key=lambda item: item[1].ratio, default=None)

@@ -44,9 +44,7 @@ def _general(verdict: Verdict) -> list[Alarm]:
         return []
     began = max(silent)
     if verdict.other_detectors:
-        names = ", ".join(verdict.other_detectors)
-        text = f"all rows are of detector {names}, not {verdict.detector_id}: rebaseline, or roll back"
-        return [Alarm(OTHER_DETECTOR, MessageKind.DRIFT, text, began)]
+        return [Alarm(OTHER_DETECTOR, MessageKind.DRIFT, text, began) for text in verdict.general]
     text = f"no rows of any of {len(silent)} cameras: is anything scored, and can the prediction log be written?"
     return [Alarm(STOPPED, MessageKind.LOG, text, began)]
 
@@ -57,7 +55,7 @@ def _single(verdict: Verdict) -> list[CameraVerdict]:
 
 def text_of(camera: CameraVerdict) -> str:
     """An alarm in words: the kind, what moved, and what to do."""
-    return f"{camera.kind}: {why(camera)}: {camera.remedy}"
+    return f"{camera.word}: {why(camera)}: {camera.remedy}"
 
 
 def why(camera: CameraVerdict) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -151,20 +151,17 @@ class Monitor:
         others: list[str] = []
         if baselines.detector_id and not window.cameras:
             others = sorted(d for d, n in window.detectors.items() if d != baselines.detector_id and n)
-        if others:
-            names = ", ".join(others)
-            alarms.append(f"all rows are of detector {names}, not {baselines.detector_id}: rebaseline, or roll back")
-        return Verdict(
+        verdict = Verdict(
             start=window.start,
             stop=window.stop,
             detector_id=baselines.detector_id,
             cameras=dict(cameras),
             excluded=dict(window.excluded),
             missing={camera: [d.isoformat() for d in days] for camera, days in window.missing.items()},
-            alarms=tuple(alarms),
             problems=baselines.problems,
             other_detectors=tuple(others),
         )
+        return replace(verdict, alarms=(*alarms, *verdict.general))
 
     def _earlier_cameras(self, stop: datetime) -> dict[str, EarlierCamera]:
         """The cameras of the latest verdict on an earlier window; empty if there is none that can be read."""
@@ -180,12 +177,13 @@ class Monitor:
         return [path.parent.name for path in self.paths.out.glob(f"*/{VERDICT}")]
 
     def _write_page(self, judgement: Judgement, verdict: Verdict) -> None:
-        from headhunt_svc.monitoring.snapshot import add_run, save_page, take_snapshot
+        from headhunt_svc.monitoring.snapshot import MOST_CHARTS, add_run, save_page, take_snapshot, worst_of
 
         figures = {camera: _figures(comparison) for camera, comparison in judgement.comparisons.items()}
         snapshot = take_snapshot(judgement.comparisons, figures, verdict.stop, title_of(verdict))
         folder = self.paths.out / _folder_name(verdict.stop)
-        save_page(folder / PAGE, snapshot, verdict)
+        page = take_snapshot(worst_of(judgement.comparisons, MOST_CHARTS), {}, verdict.stop, title_of(verdict))
+        save_page(folder / PAGE, page, verdict)
         add_run(self.paths.workspace, snapshot, verdict.stop)
 
     def _write_verdict(self, verdict: Verdict, now: datetime) -> None:
@@ -203,7 +201,7 @@ def _folder_name(stop: datetime) -> str:
 
 
 def _alarm(name: str, verdict: CameraVerdict) -> str:
-    return f"{name}: {verdict.kind} since {verdict.since:%Y-%m-%d %H:%M} ({why(verdict)}): {verdict.remedy}"
+    return f"{name}: {verdict.word} since {verdict.since:%Y-%m-%d %H:%M} ({why(verdict)}): {verdict.remedy}"
 
 
 def _figures(comparison: Comparison) -> dict[str, float]:

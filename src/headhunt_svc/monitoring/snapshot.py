@@ -9,6 +9,7 @@ Import it late: Evidently takes seconds.
 import contextlib
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from headhunt_svc.storage.files import write_text
 from headhunt_svc.storage.locks import exclusive
 
 PROJECT = "headhunt"
+MOST_CHARTS = 24  # of a page, which has to open and be read also where there are hundreds of signals
 COLUMNS = ("raw", "brightness", "sharpness")
 NATIVE = {  # signals that Evidently computes from a column by a method of its own
     "score_psi": ("raw", "psi"),
@@ -126,12 +128,21 @@ def take_snapshot(
     )
 
 
+def worst_of(comparisons: Mapping[str, Comparison], most: int) -> dict[str, Comparison]:
+    """The comparisons with those of their signals that are nearest to their limits, or beyond them."""
+    signals = [(camera, name, s) for camera, c in comparisons.items() for name, s in c.signals.items()]
+    worst = sorted(signals, key=lambda signal: -signal[2].of_limit)[:most]
+    kept = {camera: {name: s for c, name, s in worst if c == camera} for camera in comparisons}
+    return {camera: replace(comparisons[camera], signals=of_camera) for camera, of_camera in kept.items() if of_camera}
+
+
 def save_page(path: Path, snapshot: Snapshot, verdict: Verdict) -> None:
     """Write a self-contained HTML file, which runs no script but Evidently's own and asks nobody.
 
-    It begins with the verdict; of Evidently's charts it shows the worst, and the others once they are opened.
+    It begins with the verdict.
     """
-    write_text(path, with_policy(with_heading(str(snapshot.get_html_str(False)), verdict)))
+    charts = len(snapshot.dict()["metrics"])
+    write_text(path, with_policy(with_heading(str(snapshot.get_html_str(False)), verdict, charts)))
 
 
 class _WholeFiles(FSLocation):

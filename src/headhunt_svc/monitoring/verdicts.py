@@ -80,6 +80,11 @@ class CameraVerdict:
         """What tells its alarm from others of the camera; None if there is none."""
         return SILENCE if self.status == "silent" else self.kind
 
+    @property
+    def word(self) -> str:
+        """How the camera is, in a word: the same one on every page and in every message."""
+        return self.alarm or self.status
+
     def can_tell(self, alarm: str) -> bool:
         """Does the window say whether an alarm of earlier windows goes on?"""
         if alarm == SILENCE:
@@ -126,6 +131,14 @@ class Verdict:
     alarms: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     other_detectors: tuple[str, ...] = ()
+
+    @property
+    def general(self) -> tuple[str, ...]:
+        """Alarms that are of no single camera, in words."""
+        if not self.other_detectors:
+            return ()
+        names = ", ".join(self.other_detectors)
+        return (f"all rows are of detector {names}, not {self.detector_id}: rebaseline, or roll back",)
 
     @property
     def drifted(self) -> bool:

@@ -19,6 +19,7 @@ from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
 from helpers.consoles import Client
 from helpers.log_rows import START, rows, write
+from helpers.same_words import disagreements, of_verdict
 
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml").model_copy(update={"draws": 12})
 DAY = timedelta(days=1)
@@ -75,6 +76,38 @@ def test_every_window(windows: list[str], desk: Desk, desk_client: Client) -> No
                 assert f"{result['value']:.3f} {result['limit']:.3f}" in words_shown, signal
             kinds.append((window[:8], name, camera["kind"]))
     assert [k for k in kinds if k[2]] == [("20260304", "dock", "lighting")]
+
+
+@pytest.mark.usefixtures("evidently")
+def test_all_surfaces_of_every_window(
+    tmp_path: Path, desk: Desk, desk_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With drift.html and gauges; benchmarks/monitor_agreement.py does so for the simulation."""
+    monkeypatch.setattr("headhunt_svc.console.desk.AGE", timedelta(0))  # pages are drawn anew each time
+    log_days(str(tmp_path / "log"))
+    monitor = tmp_path / "monitor"
+    baselines = Baselines(monitor / "baselines")
+    for camera in ("yard", "dock"):
+        rebaseline(str(tmp_path / "log"), baselines, camera, PARAMS.query(START, START + DAY), PARAMS.min_segments, "")
+    paths = Paths(str(tmp_path / "log"), baselines.folder, tmp_path / "none", monitor / "verdicts", tmp_path / "w")
+    runs, console = Monitor(paths, PARAMS), desk_client()
+
+    def get(address: str, **parameters: str) -> str:
+        return console.get(address, params=parameters).text
+
+    said = []
+    for number in (3, 4, 6):
+        stop = START + number * DAY
+        runs.run(stop)
+        desk.history.refresh()
+        folder = monitor / "verdicts" / f"{stop:%Y%m%dT%H%M%S}"
+        assert list(disagreements(folder, get)) == []
+        said.append({name: s.word for name, s in of_verdict(folder).items() if s.since})
+        if number == 3:  # the check can fail
+            page = folder / "drift.html"
+            page.write_text(page.read_text().replace("<td>lighting</td>", "<td>view</td>"))
+            assert [text.partition(":")[0] for text in disagreements(folder, get)] == ["drift.html"]
+    assert said == [{"dock": "lighting"}, {}, {"dock": "silent", "yard": "silent"}]
 
 
 def test_the_latest_window(windows: list[str], desk: Desk, desk_client: Client) -> None:

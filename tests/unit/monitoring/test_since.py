@@ -63,7 +63,7 @@ def test_everything_says_the_hour_at_which_it_got_dark(places: Paths, hour: int)
     written = json.loads((places.out / "verdict.json").read_text())["cameras"]["yard"]
     assert datetime.fromisoformat(written["since"]) == since
     assert f"--camera yard --from {since:%Y-%m-%dT%H:%M:%S}" in written["remedy"]
-    page = with_heading("<html><head></head><body></body></html>", verdict)
+    page = with_heading("<html><head></head><body></body></html>", verdict, 0)
     assert f"<td>{since:%Y-%m-%d %H:%M}</td>" in page
     assert f"since {since:%Y-%m-%d %H:%M} (brightness" in verdict.alarms[0]
     assert [alarm.began for alarm in alarms_of(verdict)] == [since]

@@ -62,6 +62,27 @@ def demo_cameras(
     make_camera_clips(out, load_demo_params(params).corpus, unlabelled_cameras(), clips)
 
 
+@demo_app.command("hunt-again")
+def demo_hunt_again(
+    kind: Annotated[str, typer.Option(help="A kind of anomaly that no calibration video shows.")] = "vandal",
+    marks: Annotated[str, typer.Option(help="Numbers of marked clips.")] = "10,20",
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the marked clips, where there are more.")] = 3,
+    work: Annotated[Path, typer.Option(help="For new videos and their features.")] = Path(".cache/hunt_again"),
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Measure what choosing heads again gains from marks of a new kind, beside the same heads; after `dvc repro`."""
+    from headhunt_svc.demo.hunt_again import hunt_again
+    from headhunt_svc.detector.heads_file import load_selection
+
+    inputs = (paths.INDEX, paths.LABELS, paths.FEATURES, paths.TEST_FEATURES)
+    numbers, heads = [int(n) for n in marks.split(",")], load_selection(paths.HEADS).heads
+    rows = hunt_again(load_params(params), load_demo_params().corpus, inputs, heads, kind, numbers, draws, work)
+    table = Table("arm", "marks", f"recall of {kind}", "AUC", "recall of others", "AUC", "above in normal")
+    for arm, n, figures in rows:
+        table.add_row(arm, str(n), *(f"{value:.3f}" for value in figures.values()))
+    wide().print(table)
+
+
 @demo_app.command("rates")
 def demo_rates(
     hours: Annotated[float, typer.Option(min=0.01, help="Footage to render and score.")] = 2.0,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,7 @@ class Scores(Detector):
 
     def __init__(self, detector_id: str = "d" * 12) -> None:
         self.normality, self.detector_id = None, detector_id
+        self.bundle: Any = SimpleNamespace(features_id="f" * 12)
         self.videos: list[VideoSource] = []
         self.before: dict[int, Callable[[], None]] = {}  # what happens before the segment of this number
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
 
 from headhunt_svc.core.camera_normality import SHRINKAGE
 from headhunt_svc.core.correction import Calibration, CameraCorrection, correct_camera
@@ -39,22 +40,29 @@ from headhunt_svc.feedback.project import Project
 from headhunt_svc.params import Params
 from headhunt_svc.types import Scorer
 
+LEAST_THRESHOLD = 1e-6  # a threshold of 0 or 1 has no logit
 AS_BEFORE_MARKS = "; calibrated for the scores before marks: `headhunt bundle conform --again` renews the promise"
 
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """Learns the correction of a camera: the scorer that all cameras share, and the segments that it comes from."""
+    """Learns the correction of a camera: the scorer that all cameras share, and the segments that it comes from.
+
+    threshold: of the bundle's default operating point; marked segments shall come to lie on its right side.
+    """
 
     fleet: Scorer
     calibration: Calibration
     validation: Calibration
+    threshold: float
 
     def correct(self, unmarked: CameraParts | None, marks: tuple[Marked, ...]) -> CameraCorrection:
         """From some marks of one camera. unmarked: what it has of its own without marks."""
         footage = None if unmarked is None else unmarked.footage
         normals = normals_of(marks, len(self.fleet.weight))
-        return correct_camera(self.fleet, self.calibration, as_arrays(marks), normals, footage, self.validation)
+        limit = float(logit(np.clip(self.threshold, LEAST_THRESHOLD, 1 - LEAST_THRESHOLD)))
+        learned = self.fleet, self.calibration, as_arrays(marks)
+        return correct_camera(*learned, normals, footage, self.validation, limit)
 
 
 def corrected_parts(
@@ -131,7 +139,7 @@ def recalibrate_from_events(
     before = {name: load_camera(bundle, name, camera) for name, camera in (old.cameras or {}).items()}
     marks = read_marks(store, old, query, known_detectors(old, used))
     chosen = _chosen(marks, before, query)
-    learner = Learner(fleet, *project.labelled(params, old))
+    learner = Learner(fleet, *project.labelled(params, old), old.operating_point(old.default_point).threshold)
     unmarked = {name: before[name].unmarked if name in before else None for name in chosen}
     corrections = {name: learner.correct(unmarked[name], of_camera) for name, of_camera in marks.cameras.items()}
     after = dict(before)

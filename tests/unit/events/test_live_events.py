@@ -97,6 +97,7 @@ class Fixed(Reporter):
     def __init__(self, point: OperatingPoint) -> None:
         self.point, self.detector_id = point, "d" * 12
         self.scorer: Any = SimpleNamespace(heads=(HeadRef(0, 1),))
+        self.bundle: Any = SimpleNamespace(features_id="f" * 12)
 
     def at(self, camera: str | None) -> "Fixed":
         return self

@@ -34,7 +34,8 @@ def pixels(extractor: Extractor) -> torch.Tensor:
 def prompt_inputs(extractor: Extractor, pixels: torch.Tensor) -> dict[str, Any]:
     clip = extractor.clip(pixels)
     ids = extractor.token_ids(PROMPTS[0], clip)
-    return extractor.text_inputs(ids, clip, 1) | extractor.family.picture_inputs(extractor.config, pixels[None], clip)
+    pictures = extractor.normalise(pixels[None])
+    return extractor.text_inputs(ids, clip, 1) | extractor.family.picture_inputs(extractor.config, pictures, clip)
 
 
 @torch.inference_mode()

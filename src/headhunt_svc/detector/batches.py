@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, UInt8
 
 from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.quality import Quality, picture_quality
@@ -36,7 +36,7 @@ class TimedSegment:
 
 @dataclass(frozen=True, slots=True)
 class PixelBatch:
-    """Segments of one video that go through the model together: pixel values float[B, F, 3, h, w]."""
+    """Segments of one video that go through the model together: resized pictures uint8[B, F, 3, h, w]."""
 
     segments: tuple[TimedSegment, ...]
     pixels: torch.Tensor
@@ -113,6 +113,12 @@ def located(
     return smoothed, events(smoothed, spans, edges_s[:, 0], edges_s[:, 1], point)
 
 
+def stacked(pictures: Sequence[torch.Tensor], pinned: bool) -> UInt8[torch.Tensor, "segment frame 3 height width"]:
+    """Segments in one array; pinned: in memory from which a device copies by itself."""
+    out = torch.empty((len(pictures), *pictures[0].shape), dtype=torch.uint8, pin_memory=pinned)
+    return torch.stack(list(pictures), out=out)
+
+
 def pixel_batches(
     video: VideoSource, params: SegmentationParams, extractor: Extractor, size: int
 ) -> Generator[PixelBatch]:
@@ -139,7 +145,8 @@ def pixel_batches(
     pieces = preprocessed()
     with closing(pieces if video.is_live else prefetch(pieces, 2 * size)) as ready:
         while group := list(islice(ready, size)):
-            batch = PixelBatch(tuple(s for s, _ in group), torch.stack([pixels for _, pixels in group]), cache)
-            del group  # else its pixels stay beside their copy in the batch
+            pixels = stacked([pixels for _, pixels in group], pinned=extractor.device.type == "cuda")
+            batch = PixelBatch(tuple(s for s, _ in group), pixels, cache)
+            del group, pixels  # else the pixels stay beside their copy in the batch, and the batch with its reader
             yield batch
             del batch

@@ -105,7 +105,8 @@ class Runner:
     def _score(self, parts: Sequence[tuple[_Job, slice]]) -> None:
         first = parts[0][0].batch
         cache = first.cache if len(parts) == 1 else VisionCache(first.cache.frame_s)
-        pixels = torch.cat([job.batch.pixels[part] for job, part in parts])
+        taken = [job.batch.pixels[part] for job, part in parts]
+        pixels = taken[0] if len(taken) == 1 else torch.cat(taken)
         frames = [
             tuple(number + k * _APART for number in shown)
             for k, (job, part) in enumerate(parts)

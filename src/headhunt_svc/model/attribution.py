@@ -19,8 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from headhunt_svc.core.scoring import contributions, linearise
-from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
-from headhunt_svc.model.families import Pixels
+from headhunt_svc.model.extractor import Extractor, Frames, Pictures, VisionCache
 from headhunt_svc.types import HeadRef, Scorer
 
 _NAME = "headhunt_attribution"
@@ -134,7 +133,7 @@ class Recorded:
 @torch.inference_mode()
 def record(
     extractor: Extractor,
-    pixels: Pixels,
+    pictures: Pictures,
     prompt: str,
     heads: tuple[HeadRef, ...],
     cache: VisionCache | None = None,
@@ -144,16 +143,16 @@ def record(
 
     cache, frames: as for Extractor.features.
     """
-    clip = extractor.clip(pixels, cache)
+    clip = extractor.clip(pictures, cache)
     ids = extractor.token_ids(prompt, clip)
     visual = (ids == extractor.family.visual_token_id(extractor.config)).numpy()
     grid = extractor.family.token_grid(extractor.config, clip)
     features: list[np.ndarray] = []
     kept: list[dict[int, _LastToken]] = []
-    while (start := sum(map(len, features))) < len(pixels):
-        part = slice(start, start + (extractor.batch_limit or len(pixels)))
+    while (start := sum(map(len, features))) < len(pictures):
+        part = slice(start, start + (extractor.batch_limit or len(pictures)))
         with _record_attention(extractor.model.get_decoder(), sorted({h.layer for h in heads})) as records:
-            z = extractor.features(pixels[part], [prompt], heads, cache, None if frames is None else frames[part])[0]
+            z = extractor.features(pictures[part], [prompt], heads, cache, None if frames is None else frames[part])[0]
         if any(len(passes) > 1 for passes in records.values()):
             continue  # memory ran out: again with the smaller batch that fits
         features.append(z)
@@ -162,8 +161,8 @@ def record(
 
 
 def attribute(
-    extractor: Extractor, pixels: Pixels, prompt: str, scorer: Scorer
+    extractor: Extractor, pictures: Pictures, prompt: str, scorer: Scorer
 ) -> tuple[Float32[np.ndarray, "segment head d_head"], Attribution]:
     """Features of clips at the scorer's heads, and the shares in their logits, for a scorer of the features alone."""
-    recorded = record(extractor, pixels, prompt, scorer.heads)
+    recorded = record(extractor, pictures, prompt, scorer.heads)
     return recorded.features, recorded.attribution(scorer, recorded.features)

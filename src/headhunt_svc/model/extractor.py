@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, Shaped, UInt8
 
 from headhunt_svc.errors import ModelError
 from headhunt_svc.model.checkpoint import damage_named
@@ -21,7 +21,8 @@ from headhunt_svc.types import HeadRef
 logger = logging.getLogger(__name__)
 _COPIED_BYTES = 2**24  # of pictures that are resized at the same time
 
-Clips = torch.Tensor | Sequence[torch.Tensor]  # float[segment, frame, 3, h, w], or one float[frame, 3, h, w] a segment
+Pictures = UInt8[torch.Tensor, "segment frame 3 height width"]  # resized, not yet normalised
+Clips = torch.Tensor | Sequence[torch.Tensor]  # uint8[segment, frame, 3, h, w], or one uint8[frame, 3, h, w] a segment
 Frames = Sequence[tuple[int, ...]]  # every segment's frame numbers in its video
 T = TypeVar("T")
 COMMON_SIZE = (360, 640)
@@ -39,21 +40,23 @@ class VisionCache:
     frame_s: float
     units: dict[tuple[int, ...], Encoded] = field(default_factory=dict)
 
-    def encode(self, model: Any, family: Family, pixels: Pixels, clip: Clip, frames: Frames) -> list[list[Encoded]]:
+    def encode(self, extractor: "Extractor", pictures: Pictures, clip: Clip, frames: Frames) -> list[list[Encoded]]:
         """The outputs for every clip's frames (or pairs); runs the vision tower only for those that are not cached."""
+        model, family = extractor.model, extractor.family
         size, last = family.frames_at_once(model.config), clip.n_frames - 1
         groups = [[min(i + k, last) for k in range(size)] for i in range(0, clip.n_frames, size)]
         keys = [[tuple(numbers[i] for i in group) for group in groups] for numbers in frames]
         missing = {
-            key: pixels[b, group]
+            key: pictures[b, group]
             for b, clip_keys in enumerate(keys)
             for key, group in zip(clip_keys, groups, strict=True)
             if key not in self.units
         }
         if missing:
             group_clip = replace(clip, n_frames=size)
-            pictures = family.picture_inputs(model.config, torch.stack(list(missing.values())), group_clip)
-            self.units |= dict(zip(missing, family.encode_frames(model.base_model, pictures), strict=True))
+            pixels = extractor.normalise(torch.stack(list(missing.values())))
+            inputs = family.picture_inputs(model.config, pixels, group_clip)
+            self.units |= dict(zip(missing, family.encode_frames(model.base_model, inputs), strict=True))
         encoded = [[self.units[key] for key in clip_keys] for clip_keys in keys]
         self.units = {key: self.units[key] for key in keys[-1]}
         return encoded
@@ -118,32 +121,41 @@ class Extractor:
     # -- inputs ---------------------------------------------------------------------------------------------------
     def preprocess(
         self, pictures: UInt8[np.ndarray, "frame height width 3"]
-    ) -> Float32[torch.Tensor, "frame 3 resized_height resized_width"]:
-        """Resize (antialiased bicubic, on uint8) and normalise pictures as the checkpoint wants them.
+    ) -> UInt8[torch.Tensor, "frame 3 resized_height resized_width"]:
+        """Resize pictures as the checkpoint wants them: antialiased bicubic, on uint8, as they lie in memory.
 
         Large pictures one by one: all at once give the same, but with a copy of them all in memory.
         """
         steps = self.family.resize_steps(self.config, self.preprocessing, *pictures.shape[1:3])
         resized = []
         for some in torch.from_numpy(pictures).split(max(_COPIED_BYTES // pictures[0].nbytes, 1)):
-            x = some.permute(0, 3, 1, 2).contiguous()
+            x = some.permute(0, 3, 1, 2)
             for size in steps:
                 if tuple(x.shape[-2:]) != size:
                     x = F.interpolate(x, size=size, mode="bicubic", antialias=True)
-            resized.append(x)
-        return torch.as_tensor((torch.cat(resized).float() / 255 - self.mean) / self.std)
+            resized.append(x.contiguous())
+        return torch.cat(resized)
+
+    def normalise(self, pictures: Pictures) -> Pixels:
+        """Normalise preprocessed pictures as the checkpoint wants them, on the device: a quarter of the bytes go there.
+
+        In float32, then in the model's number format.
+        """
+        x = pictures.to(self.device).float()
+        x.div_(255).sub_(self.mean.to(self.device)).div_(self.std.to(self.device))
+        return x.to(self.model.dtype)
 
     def prepared_bytes(self, height: int, width: int) -> int:
         """The size in memory of a picture of this size after `preprocess`."""
         rows, columns = self.family.resize_steps(self.config, self.preprocessing, height, width)[-1]
-        return 4 * 3 * rows * columns
+        return 3 * rows * columns
 
     def clip(
-        self, pixels: Float[torch.Tensor, "*segment frame 3 height width"], cache: VisionCache | None = None
+        self, pictures: Shaped[torch.Tensor, "*segment frame 3 height width"], cache: VisionCache | None = None
     ) -> Clip:
         """Size and frame rate of clips, which their prompt's layout depends on."""
         frame_s = self.frame_s if cache is None else cache.frame_s
-        return Clip(pixels.shape[-4], pixels.shape[-2], pixels.shape[-1], frame_s)
+        return Clip(pictures.shape[-4], pictures.shape[-2], pictures.shape[-1], frame_s)
 
     def token_ids(self, prompt: str, clip: Clip) -> Int64[torch.Tensor, " token"]:
         """Tokens of the chat turn [video, prompt], up to where the answer would start.
@@ -213,8 +225,9 @@ class Extractor:
         order = [i for group in by_shape.values() for i in group]
 
         def read(part: list[int]) -> tuple[np.ndarray, np.ndarray]:
-            pixels = torch.stack([clips[i] for i in part])
-            return self._read(pixels, prompts, heads, cache, [frames[i] for i in part], hidden)
+            whole = isinstance(clips, torch.Tensor)  # of one shape: parts are slices, which stay in pinned memory
+            pictures = clips[part[0] : part[-1] + 1] if whole else torch.stack([clips[i] for i in part])
+            return self._read(pictures, prompts, heads, cache, [frames[i] for i in part], hidden)
 
         parts = [part for group in by_shape.values() for part in self._in_memory(group, read)]
         original = np.argsort(order)
@@ -258,7 +271,7 @@ class Extractor:
     @torch.inference_mode()
     def _read(
         self,
-        pixels: Pixels,
+        pictures: Pictures,
         prompts: Sequence[str],
         heads: Sequence[HeadRef] | None,
         cache: VisionCache,
@@ -273,11 +286,11 @@ class Extractor:
         heads = list(self.heads if heads is None else heads)
         self.check_heads(heads)
         projections = {layer: self.projections[layer] for layer in sorted({h.layer for h in heads})}
-        clip = self.clip(pixels, cache)
+        clip = self.clip(pictures, cache)
         ids = [self.token_ids(p, clip).to(self.device) for p in prompts]
-        encoded = cache.encode(self.model, self.family, pixels.to(self.device, self.model.dtype), clip, frames)
+        encoded = cache.encode(self, pictures.to(self.device, non_blocking=True), clip, frames)
         visual = self.family.with_encoded_frames(self.model.base_model, encoded)
-        inputs = self.text_inputs(ids[0], clip, len(pixels)) | visual
+        inputs = self.text_inputs(ids[0], clip, len(pictures)) | visual
         states: torch.Tensor | None = None
         if len(prompts) == 1:
             with capture(projections, torch.tensor([-1], device=self.device), stop=not hidden) as captured:
@@ -287,7 +300,7 @@ class Extractor:
             length = common_prefix(ids)
             shared = SharedPrefix(self.model, inputs, length, None if hidden else max(projections))
             captured, states = shared.read([i[length:] for i in ids], projections)
-        z = self._heads(captured, heads, len(prompts), len(pixels))
+        z = self._heads(captured, heads, len(prompts), len(pictures))
         if states is None:
             return z, np.zeros((*z.shape[:2], 0), np.float32)
         return z, np.asarray(states.transpose(0, 1).float().cpu().numpy())
@@ -310,10 +323,10 @@ class Extractor:
         """
         _check_prompts(prompts)
         self.check_heads(heads)
-        pixels = self.preprocess(np.full((n_frames, *COMMON_SIZE, 3), 128, np.uint8))
+        pictures = self.preprocess(np.full((n_frames, *COMMON_SIZE, 3), 128, np.uint8))
         for prompt in prompts:
-            self.token_ids(prompt, self.clip(pixels))
-        if not np.isfinite(self.features(pixels[None], prompts, heads or None)).all():
+            self.token_ids(prompt, self.clip(pictures))
+        if not np.isfinite(self.features(pictures[None], prompts, heads or None)).all():
             raise ModelError("head outputs of a grey clip are no finite numbers: take another mllm.dtype or checkpoint")
 
     def check_heads(self, heads: Sequence[HeadRef]) -> None:

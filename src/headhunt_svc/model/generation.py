@@ -7,7 +7,7 @@ further token costs a pass of that token alone.
 from typing import Any
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import UInt8
 
 from headhunt_svc.errors import ModelError
 from headhunt_svc.model.extractor import Extractor, VisionCache
@@ -26,7 +26,7 @@ def end_tokens(extractor: Extractor) -> list[int]:
 @torch.inference_mode()
 def answer_tokens(
     extractor: Extractor,
-    pixels: Float32[torch.Tensor, "frame 3 height width"],
+    pictures: UInt8[torch.Tensor, "frame 3 height width"],
     prompt: str,
     cache: VisionCache | None = None,
     max_tokens: int = MAX_TOKENS,
@@ -38,7 +38,7 @@ def answer_tokens(
     Raises:
         ModelError: too long for the model's context or the device's memory.
     """
-    clip = extractor.clip(pixels, cache)
+    clip = extractor.clip(pictures, cache)
     ids = extractor.token_ids(prompt, clip).to(extractor.device)
     if len(ids) + max_tokens > extractor.max_tokens:
         raise ModelError(
@@ -46,8 +46,7 @@ def answer_tokens(
             f"for an answer of {max_tokens}; lower segmentation.frames_per_segment"
         )
     inputs = extractor.text_inputs(ids, clip, 1)
-    pictures = pixels[None].to(extractor.device, extractor.model.dtype)
-    inputs |= extractor.family.picture_inputs(extractor.config, pictures, clip)
+    inputs |= extractor.family.picture_inputs(extractor.config, extractor.normalise(pictures[None]), clip)
     ends, pad = end_tokens(extractor), extractor.tokenizer.pad_token_id
     settings = {"max_new_tokens": max_tokens, "do_sample": False, "num_beams": 1, "eos_token_id": ends or None}
     try:
@@ -60,12 +59,12 @@ def answer_tokens(
 
 def answer(
     extractor: Extractor,
-    pixels: Float32[torch.Tensor, "frame 3 height width"],
+    pictures: UInt8[torch.Tensor, "frame 3 height width"],
     prompt: str,
     cache: VisionCache | None = None,
     max_tokens: int = MAX_TOKENS,
 ) -> str:
     """The answer in one line; see `answer_tokens`."""
-    tokens = answer_tokens(extractor, pixels, prompt, cache, max_tokens)
+    tokens = answer_tokens(extractor, pictures, prompt, cache, max_tokens)
     text = " ".join(extractor.tokenizer.decode(tokens, skip_special_tokens=True).split())
     return text if tokens[-1] in end_tokens(extractor) else text + CUT

@@ -22,8 +22,8 @@ from transformers import PreTrainedTokenizerFast
 
 from headhunt_svc.core.scoring import logits
 from headhunt_svc.model.attribution import attribute
-from headhunt_svc.model.extractor import Extractor, VisionCache
-from headhunt_svc.model.families import Clip, Family, Pixels
+from headhunt_svc.model.extractor import Extractor, Pictures, VisionCache
+from headhunt_svc.model.families import Clip, Family
 from headhunt_svc.model.hooks import capture
 from headhunt_svc.types import HeadRef, Normality, Scorer
 
@@ -60,7 +60,7 @@ class Processor:
     """
 
     picture: Callable[[np.ndarray], torch.Tensor] | None = None
-    text: Callable[[Clip, Pixels], str] | None = None
+    text: Callable[[Clip, Pictures], str] | None = None
 
 
 # -- a tiny model -----------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def sharpen(model: Model, seed: int = 0) -> Model:
     return model
 
 
-def random_clips(extractor: Extractor, n: int, n_frames: int = 5, seed: int = 0) -> Pixels:
+def random_clips(extractor: Extractor, n: int, n_frames: int = 5, seed: int = 0) -> Pictures:
     """Clips of random pictures, preprocessed."""
     pictures = np.random.default_rng(seed).integers(0, 256, (n, n_frames, 60, 90, 3), dtype=np.uint8)
     return torch.stack([extractor.preprocess(p) for p in pictures])
@@ -112,16 +112,16 @@ def random_clips(extractor: Extractor, n: int, n_frames: int = 5, seed: int = 0)
 def reference_features(
     extractor: Extractor, clips: Sequence[torch.Tensor], prompts: Sequence[str]
 ) -> Float32[np.ndarray, "prompt segment head d_head"]:
-    """All heads of clips float[F, 3, h, w] (of any lengths): generate(max_new_tokens=1) once per segment and prompt."""
+    """All heads of clips uint8[F, 3, h, w] (of any lengths): generate(max_new_tokens=1) once per segment and prompt."""
     result = []
     for prompt in prompts:
         rows = []
-        for pixels in clips:
-            clip = extractor.clip(pixels)
+        for pictures in clips:
+            clip = extractor.clip(pictures)
             ids = extractor.token_ids(prompt, clip).to(extractor.device)
-            pictures = pixels[None].to(extractor.device, extractor.model.dtype)
+            pixels = extractor.normalise(pictures[None])
             inputs = extractor.text_inputs(ids, clip, 1)
-            inputs |= extractor.family.picture_inputs(extractor.config, pictures, clip)
+            inputs |= extractor.family.picture_inputs(extractor.config, pixels, clip)
             with capture(extractor.projections) as captured:
                 extractor.model.generate(**inputs, max_new_tokens=1, do_sample=False)
             layers = torch.cat(list(captured.values()))
@@ -201,7 +201,7 @@ def check_hidden_states(extractor: Extractor) -> None:
     read, clip = extractor.read(pixels, PROMPTS[:3]), extractor.clip(pixels)
     for hidden, prompt in zip(read.hidden, PROMPTS[:3], strict=True):
         inputs = extractor.text_inputs(extractor.token_ids(prompt, clip), clip, len(pixels))
-        inputs |= extractor.family.picture_inputs(extractor.config, pixels, clip)
+        inputs |= extractor.family.picture_inputs(extractor.config, extractor.normalise(pixels), clip)
         with torch.inference_mode():
             plain = extractor.model.base_model(**inputs, use_cache=False).last_hidden_state[:, -1]
         _same("final hidden states", hidden, plain, 1e-3)
@@ -310,7 +310,7 @@ def check_picture(extractor: Extractor, processor: Processor) -> None:
         sizes = [(height, width), *steps]
         resizes = sum(a != b for a, b in zip(sizes, steps, strict=False))
         expected = processor.picture(picture)
-        inputs = family.picture_inputs(extractor.config, pixels, extractor.clip(pixels))
+        inputs = family.picture_inputs(extractor.config, extractor.normalise(pixels), extractor.clip(pixels))
         ours = next(iter(inputs.values())).reshape(-1, *expected.shape)[0]
         _same(f"a picture of {height} x {width}", ours, expected, 1.01 * resizes * level if resizes else 1e-6)
 

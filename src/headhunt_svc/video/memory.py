@@ -19,7 +19,7 @@ _REFERENCES = 17  # pictures that a decoder keeps to predict others from, and th
 _ROWS_PADDED = 1.1
 _STACK_MIB, _MOST_THREADS = 8, 16  # of FFmpeg's threads
 _READER_MIB = 96  # what the reading process holds whatever the size of the pictures
-_BATCHES_HELD = 5  # two wait, one is collected, one is stacked, one is in the model
+_BATCHES_HELD = 5 + 1 + 4  # two wait, one is collected, one stacked, one in the model: its pictures, and as float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def decoder_mib(size: PictureSize, params: SegmentationParams) -> int:
 def reader_mib(size: PictureSize, params: SegmentationParams, prepared_bytes: int, batch_segments: int) -> int:
     """What the process needs that prepares a video's pictures for the model: one segment's, and batches.
 
-    prepared_bytes: one picture as the model takes it.
+    prepared_bytes: one resized picture.
     """
     rgb = size.rgb_bytes * (params.frames_per_segment + 4)
     batches = prepared_bytes * params.frames_per_segment * (_BATCHES_HELD * batch_segments + 1)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from headhunt_svc.demo.conversation import Conversation, normalise
 from headhunt_svc.demo.model import build_model, build_tokenizer
@@ -70,7 +71,8 @@ def test_hidden_state_and_answer_direction_give_the_logits(extractor: Extractor,
     read = extractor.read(pixels, PROMPTS[:1], heads=())
     assert read.heads.shape == (1, 1, 0, 8)
     ids = extractor.token_ids(PROMPTS[0], CLIP)[None]
-    logits = extractor.model(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels[0]).logits[0, -1]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": extractor.normalise(pixels)[0]}
+    logits = extractor.model(**inputs).logits[0, -1]
     yes, no = (extractor.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("yes", "no"))
     odds = read.hidden[0, 0] @ extractor.answer_direction("yes", "no")
     assert odds == pytest.approx(float(logits[yes] - logits[no]), abs=1e-4)
@@ -85,8 +87,8 @@ def test_hooks_are_removed_even_after_an_error(extractor: Extractor) -> None:
 def test_resize_is_within_a_level_of_pillow(extractor: Extractor, pictures: np.ndarray) -> None:
     pixels = extractor.preprocess(pictures[0])
     oracle = np.stack([np.asarray(Image.fromarray(p).resize((96, 96), Image.Resampling.BICUBIC)) for p in pictures[0]])
-    levels = (pixels * extractor.std + extractor.mean).permute(0, 2, 3, 1).numpy() * 255
-    assert np.abs(levels - oracle).max() <= 1.01
+    levels = pixels.permute(0, 2, 3, 1).numpy().astype(int)
+    assert np.abs(levels - oracle).max() <= 1
 
 
 def test_the_prompt_is_laid_out_as_in_pretraining(extractor: Extractor) -> None:
@@ -100,7 +102,8 @@ def test_the_prompt_is_laid_out_as_in_pretraining(extractor: Extractor) -> None:
 
 def test_packed_questions_equal_separate_calls(extractor: Extractor, pictures: np.ndarray) -> None:
     talk = Conversation(extractor.model, extractor.tokenizer, 4)
-    visual = extractor.model.model.get_image_features(extractor.preprocess(pictures[0])).pooler_output
+    pixels = extractor.normalise(extractor.preprocess(pictures[0])[None])[0]
+    visual = extractor.model.model.get_image_features(pixels).pooler_output
     questions = [Question("event", p, "yes") for p in PROMPTS]
     packed = talk.pack([questions])
     together = talk.hidden(visual, packed)[0]
@@ -114,9 +117,20 @@ def test_packed_questions_equal_separate_calls(extractor: Extractor, pictures: n
 
 def test_normalisation_is_the_same_in_pretraining_and_extraction(extractor: Extractor) -> None:
     pictures = np.random.default_rng(1).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
-    np.testing.assert_allclose(
-        extractor.preprocess(pictures), normalise(torch.from_numpy(pictures).float() / 255), atol=1e-6
-    )
+    pixels = extractor.normalise(extractor.preprocess(pictures)[None])[0]
+    np.testing.assert_allclose(pixels, normalise(torch.from_numpy(pictures).float() / 255), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (90, 120), (61, 97), (360, 640), (50, 40)])
+def test_pixels_are_the_bits_of_a_resize_in_memory_order_and_a_division(
+    extractor: Extractor, size: tuple[int, int]
+) -> None:
+    pictures = np.random.default_rng(2).integers(0, 256, (3, *size, 3), dtype=np.uint8)
+    resized = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+    if size != (96, 96):
+        resized = functional.interpolate(resized, size=(96, 96), mode="bicubic", antialias=True)
+    expected = (resized.float() / 255 - extractor.mean) / extractor.std
+    assert torch.equal(extractor.normalise(extractor.preprocess(pictures)[None])[0], expected)
 
 
 def _copy(folder: Path, to: Path) -> Path:

@@ -100,7 +100,7 @@ def test_the_memory_of_a_container_counts(tmp_path, own, limits, mib) -> None:
 
 def work(folder: Path) -> Work:
     detector = SimpleNamespace(
-        bundle=SimpleNamespace(segmentation=S), reader_mib=lambda size: reader_mib(size, S, 4 * 3 * 64 * 64, 16)
+        bundle=SimpleNamespace(segmentation=S), reader_mib=lambda size: reader_mib(size, S, 3 * 64 * 64, 16)
     )
     return Work(Now(detector), SimpleNamespace(forget=lambda *_: None), folder)
 

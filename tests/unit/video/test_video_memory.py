@@ -54,7 +54,7 @@ def extractor() -> Extractor:
     prepares = Extractor.__new__(Extractor)
     prepares.family = SimpleNamespace(resize_steps=lambda *_: [(64, 64)])
     prepares.config = prepares.preprocessing = None
-    prepares.mean, prepares.std = torch.zeros(1), torch.ones(1)
+    prepares.device = torch.device("cpu")
     return prepares
 
 

@@ -3,8 +3,8 @@
     python benchmarks/preprocessing.py --json out.json
 
 Segments of 16 pictures, 720p, for InternVL3's 448 x 448. The textbook way makes the pictures contiguous by colour
-before the resize, normalises them in float32 and stacks them. Ours resizes them as they lie in memory and stacks bytes; with a
-GPU they are normalised there, without one in the model's thread (the last line). Both alternate, one thread.
+before the resize, normalises them in float32 and stacks them. Ours resizes them as they lie in memory and stacks bytes;
+with a GPU they are normalised there, without one in the model's thread (the last line). Both alternate, one thread.
 """
 
 import argparse

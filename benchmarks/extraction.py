@@ -2,6 +2,7 @@
 
     python benchmarks/extraction.py --size small                 # minutes on 2 cores
     python benchmarks/extraction.py --size 8b --json out.json    # InternVL3-8B's architecture in bf16, for a GPU
+    python benchmarks/extraction.py --keep-tokens 0.5            # half of the visual tokens beside all, in turn
 
 Weights are random: time, memory and parity do not depend on what they say. Each way runs in a process of its own, so
 that its peak memory is its own.
@@ -10,6 +11,7 @@ that its peak memory is its own.
 import argparse
 import json
 import multiprocessing
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +146,33 @@ def run(name: str, size: Size, n_prompts: int, device: str, batch: int, queue: A
     queue.put((seconds, peak, columns, found))
 
 
+def fewer(share: float, size: Size, device: str, batch: int, rounds: int, queue: Any) -> None:
+    """Seconds a segment, online, with a share of the visual tokens and with all, in turn; the ratio of each pair."""
+    extractor, pixels = build(size, device)
+    expert = [HeadRef(size.deepest, 0), HeadRef(size.deepest // 2, 1), HeadRef(1, 0)]
+    seconds: dict[float, list[float]] = {1.0: [], share: []}
+    for _ in range(rounds + 1):
+        for keep_tokens, times in seconds.items():
+            extractor.keep_tokens = keep_tokens
+            start = time.perf_counter()
+            for part in pixels.split(batch):
+                extractor.features(part, PROMPTS[:1], expert)  # ends with a copy to the host
+            times.append((time.perf_counter() - start) / len(pixels))
+    pairs = list(zip(seconds[1.0][1:], seconds[share][1:], strict=True))  # the first round chooses kernels
+    queue.put((*(statistics.median(times) for times in zip(*pairs, strict=True)), sorted(a / b for a, b in pairs)))
+
+
+def measure_fewer(share: float, size: Size, device: str, batch: int, rounds: int) -> tuple[float, float, list[float]]:
+    """`fewer` in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=fewer, args=(share, size, device, batch, rounds, queue))
+    process.start()
+    result: tuple[float, float, list[float]] = queue.get()
+    process.join()
+    return result
+
+
 def measure(
     name: str, size: Size, n_prompts: int, device: str, batch: int
 ) -> tuple[float, float, list[int], np.ndarray]:
@@ -190,10 +219,26 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch", type=int, default=1, help="segments a forward pass of the engine")
+    parser.add_argument("--keep-tokens", type=float, help="compare this share of the visual tokens with all, and end")
+    parser.add_argument("--rounds", type=int, default=7, help="of --keep-tokens")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     size, console = SIZES[args.size], Console()
     figures: dict[str, float] = {}
+    if args.keep_tokens:
+        full, part, ratios = measure_fewer(args.keep_tokens, size, args.device, args.batch, args.rounds)
+        table = Table(
+            "visual tokens", "s/segment", "ratio (lowest, median, highest)", title=f"size {args.size}, online"
+        )
+        table.add_row("all", f"{full:.3f}", "1.00")
+        middle = statistics.median(ratios)
+        table.add_row(f"{args.keep_tokens:g}", f"{part:.3f}", f"{ratios[0]:.2f}  {middle:.2f}  {ratios[-1]:.2f}")
+        console.print(table)
+        name = {0.5: "half", 0.25: "quarter"}.get(args.keep_tokens, f"{args.keep_tokens:g}")
+        figures = {f"ratio_keep_tokens_{name}": middle, "online_all_s": full, f"online_{name}_s": part}
+        if args.json:
+            args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        return
     table = Table("M", "way", "s/segment", "ratio", "peak MiB", "parity (max abs)", title=f"size {args.size}")
     for m in (1, 2, 8):
         base, base_peak, _, expected = measure("textbook", size, m, args.device, args.batch)

@@ -23,13 +23,15 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # numpy, scikit-learn and torch al
 class MllmParams(Section):
     """The frozen multimodal LLM: a hub id or a local folder.
 
-    dtype: bfloat16 for GPUs; int8 (decoder only) is faster. Each dtype needs its own heads and scorer.
+    dtype: bfloat16 for GPUs; int8 (decoder only) is faster. keep_tokens: the share of the visual tokens that the
+    decoder reads, those that changed most (model/token_choice.py). Each dtype and share needs its own heads and scorer.
     """
 
     id: Annotated[str, Field(min_length=1)]
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "int8"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
+    keep_tokens: float = Field(1.0, gt=0, le=1, exclude_if=lambda share: share == 1)
 
 
 class ExportParams(Section):

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int64
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from headhunt_svc.core.scoring import contributions, linearise
-from headhunt_svc.model.extractor import Extractor, Frames, Pictures, VisionCache
+from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
+from headhunt_svc.model.token_choice import Pictures
 from headhunt_svc.types import HeadRef, Scorer
 
 _NAME = "headhunt_attribution"
@@ -107,12 +108,14 @@ class Recorded:
     """Features of clips, and what it takes to split their logits among tokens once they are scored.
 
     passes: the last token's attention by layer, in each forward pass. visual: which tokens are. grid: of the clips.
+    kept: numbers of the tokens that the decoder read; None for all. Others have no share.
     """
 
     features: Float32[np.ndarray, "segment head d_head"]
     passes: tuple[dict[int, _LastToken], ...]
     visual: np.ndarray
     grid: tuple[int, ...]
+    kept: Int64[np.ndarray, "segment kept"] | None = None
 
     @torch.inference_mode()
     def attribution(self, scorer: Scorer, x: Float[np.ndarray, "segment row d_head"]) -> Attribution:
@@ -126,6 +129,9 @@ class Recorded:
             by_head = [_shares(last[h.layer], h.head, part[:, i]) for i, h in enumerate(scorer.heads)]
             tokens_of.append(torch.stack(by_head, 1).sum(1).cpu().numpy())
         tokens = np.concatenate(tokens_of)
+        if self.kept is not None:
+            shares, tokens = tokens, np.zeros((len(tokens), len(self.visual)))
+            np.put_along_axis(tokens, self.kept, shares, 1)
         pictures = tokens[:, self.visual][:, : math.prod(self.grid)].reshape(len(tokens), *self.grid)
         return Attribution(contributions(scorer, x), tokens, pictures, local.bias)
 
@@ -157,7 +163,9 @@ def record(
             continue  # memory ran out: again with the smaller batch that fits
         features.append(z)
         kept.append({layer: passes[0] for layer, passes in records.items()})
-    return Recorded(np.concatenate(features), tuple(kept), visual, tuple(grid))
+    selection = extractor.selection(pictures.to(extractor.device), ids.to(extractor.device), clip)
+    numbers = None if selection is None else selection.kept.cpu().numpy()
+    return Recorded(np.concatenate(features), tuple(kept), visual, tuple(grid), numbers)
 
 
 def attribute(

@@ -15,13 +15,13 @@ from headhunt_svc.errors import ModelError
 from headhunt_svc.model.checkpoint import damage_named
 from headhunt_svc.model.families import Clip, Encoded, Family, ModelInputs, Pixels
 from headhunt_svc.model.hooks import capture
-from headhunt_svc.model.prefix import SharedPrefix, common_prefix
+from headhunt_svc.model.prefix import SharedPrefix, common_prefix, decoder_arguments
+from headhunt_svc.model.token_choice import Choice, Pictures, Selection, change, keep
 from headhunt_svc.types import HeadRef
 
 logger = logging.getLogger(__name__)
 _COPIED_BYTES = 2**24  # of pictures that are resized at the same time
 
-Pictures = UInt8[torch.Tensor, "segment frame 3 height width"]  # resized, not yet normalised
 Clips = torch.Tensor | Sequence[torch.Tensor]  # uint8[segment, frame, 3, h, w], or one uint8[frame, 3, h, w] a segment
 Frames = Sequence[tuple[int, ...]]  # every segment's frame numbers in its video
 T = TypeVar("T")
@@ -82,10 +82,12 @@ class Extractor:
         preprocessing: dict[str, Any],
         frame_s: float,
         int8: bool = False,
+        keep_tokens: float = 1.0,
     ) -> None:
         """preprocessing: the checkpoint's own settings; frame_s: as in VisionCache, for clips that belong to no video.
 
-        int8: are the decoder's weights 8-bit integers?
+        int8: are the decoder's weights 8-bit integers? keep_tokens: the share of the visual tokens that the decoder
+        reads (token_choice.py).
         """
         self.family, self.device, self.tokenizer = family, device, tokenizer
         self.preprocessing, self.frame_s = preprocessing, frame_s
@@ -101,7 +103,8 @@ class Extractor:
         self.n_layers, self.n_heads = len(layers), int(text.num_attention_heads)
         # not hidden // heads: some differ
         self.d_head = next(iter(self.projections.values())).in_features // self.n_heads
-        self.int8 = int8
+        self.int8, self.keep_tokens = int8, keep_tokens
+        self.choice: Choice = change  # studies compare it with others
         self.batch_limit: int | None = None  # segments a pass, once memory has run out
         self.max_tokens = int(text.max_position_embeddings)
         mean, std = family.norm
@@ -187,6 +190,14 @@ class Extractor:
         rows = ids[None].expand(n_segments, -1)
         tokens = {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
         return tokens | self.family.position_inputs(self.config, rows, clip)
+
+    def selection(self, pictures: Pictures, ids: Int64[torch.Tensor, " token"], clip: Clip) -> Selection | None:
+        """Which tokens of a prompt about clips of one shape the decoder reads; None: all of them."""
+        if self.keep_tokens == 1:
+            return None
+        visual = ids == self.family.visual_token_id(self.config)
+        scores = self.choice(pictures, self.family.token_grid(self.config, clip))
+        return Selection(keep(scores, visual, self.keep_tokens), len(ids))
 
     # -- outputs --------------------------------------------------------------------------------------------------
     def features(
@@ -288,17 +299,21 @@ class Extractor:
         projections = {layer: self.projections[layer] for layer in sorted({h.layer for h in heads})}
         clip = self.clip(pictures, cache)
         ids = [self.token_ids(p, clip).to(self.device) for p in prompts]
-        encoded = cache.encode(self, pictures.to(self.device, non_blocking=True), clip, frames)
+        pictures = pictures.to(self.device, non_blocking=True)
+        encoded = cache.encode(self, pictures, clip, frames)
+        selection = self.selection(pictures, ids[0], clip)
         visual = self.family.with_encoded_frames(self.model.base_model, encoded)
         inputs = self.text_inputs(ids[0], clip, len(pictures)) | visual
         states: torch.Tensor | None = None
         if len(prompts) == 1:
+            run, arguments = self.model.base_model, {**inputs, "use_cache": False}
+            if selection is not None:
+                run, arguments = self.model.get_decoder(), selection.arguments(decoder_arguments(self.model, inputs))
             with capture(projections, torch.tensor([-1], device=self.device), stop=not hidden) as captured:
-                output = self.model.base_model(**inputs, use_cache=False)
-                states = output.last_hidden_state[:, -1:]
+                states = run(**arguments).last_hidden_state[:, -1:]
         else:
             length = common_prefix(ids)
-            shared = SharedPrefix(self.model, inputs, length, None if hidden else max(projections))
+            shared = SharedPrefix(self.model, inputs, length, None if hidden else max(projections), selection)
             captured, states = shared.read([i[length:] for i in ids], projections)
         z = self._heads(captured, heads, len(prompts), len(pictures))
         if states is None:

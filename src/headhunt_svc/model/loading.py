@@ -88,7 +88,16 @@ def _load(
         model = _with_weights(cls, folder, config, params, dtype)
     if int8:
         _quantise(model)
-    return Extractor(model, tokenizer, family, device, _preprocessing(folder), cut.frame_s(NOMINAL_FPS), int8)
+    return Extractor(
+        model,
+        tokenizer,
+        family,
+        device,
+        _preprocessing(folder),
+        cut.frame_s(NOMINAL_FPS),
+        int8,
+        params.keep_tokens,
+    )
 
 
 def load_layout(folder: Path, mllm_id: str, cut: SegmentationParams) -> Extractor:

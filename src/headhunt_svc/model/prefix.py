@@ -14,6 +14,7 @@ from transformers import DynamicCache
 
 from headhunt_svc.errors import ModelError
 from headhunt_svc.model.hooks import Stop, capture, capture_arguments
+from headhunt_svc.model.token_choice import Selection
 
 # arguments of the decoder that a pass over the prefix has its own values of
 OWN_ARGUMENTS = ("position_ids", "attention_mask", "past_key_values", "use_cache", "input_ids")
@@ -59,33 +60,55 @@ def common_prefix(ids: Sequence[torch.Tensor]) -> int:
     return int(same.int().cumprod(0).sum())
 
 
+def decoder_arguments(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What the base model calls its decoder with: the library runs the vision tower and places the tokens.
+
+    Raises:
+        ModelError: the decoder is not called with inputs_embeds.
+    """
+    with capture_arguments(model.get_decoder()) as arguments:
+        model.base_model(**inputs, use_cache=False)
+    if "inputs_embeds" not in arguments:
+        raise ModelError(
+            "the model's decoder is not called with inputs_embeds: no prefix can be shared, and no token left out"
+        )
+    return arguments
+
+
 class SharedPrefix:
     """The prefix of one batch of clips, through which the rests of its prompts are read."""
 
-    def __init__(self, model: Any, inputs: dict[str, Any], length: int, deepest: int | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        length: int,
+        deepest: int | None,
+        selection: Selection | None = None,
+    ) -> None:
         """inputs: keyword arguments of the base model for one of the prompts; length: tokens that all prompts share.
 
-        deepest: the last layer that is needed; None for all of them and the final hidden state.
+        deepest: the last layer that is needed; None for all of them and the final hidden state. selection: of tokens
+        of that prompt; None for all.
         """
         self.decoder, self.embed, self.length = model.get_decoder(), model.get_input_embeddings(), length
-        with capture_arguments(self.decoder) as arguments:  # the library runs the vision tower and places the tokens
-            model.base_model(**inputs, use_cache=False)
-        if "inputs_embeds" not in arguments:
-            raise ModelError("the model's decoder is not called with inputs_embeds: its prefix cannot be shared")
+        arguments = decoder_arguments(model, inputs)
         embeds, positions = arguments.pop("inputs_embeds")[:, :length], arguments.get("position_ids")
         extra = {k: v for k, v in arguments.items() if k not in OWN_ARGUMENTS}
         if extra.get("visual_pos_masks") is not None:
             extra["visual_pos_masks"] = extra["visual_pos_masks"][:, :length]
         self.cache, self.deepest = PrefixCache(deepest), deepest
         self.batch = len(embeds)
+        prefix = {
+            "inputs_embeds": embeds,
+            "position_ids": None if positions is None else positions[..., :length],
+            **extra,
+        }
+        if selection is not None:
+            prefix = selection.within(length).arguments(prefix)
+        self.n_kept = prefix["inputs_embeds"].shape[1]
         with suppress(Stop):
-            self.decoder(
-                inputs_embeds=embeds,
-                position_ids=None if positions is None else positions[..., :length],
-                past_key_values=self.cache,
-                use_cache=True,
-                **extra,
-            )
+            self.decoder(**prefix, past_key_values=self.cache, use_cache=True)
         # not the largest position + 1: after a video, text continues below the temporal positions
         self.next_position = length if positions is None else int(positions[..., length - 1].reshape(-1)[-1]) + 1
         self.position_rows = 0 if positions is None or positions.dim() == 2 else positions.shape[0]
@@ -109,7 +132,7 @@ class SharedPrefix:
         block = torch.repeat_interleave(torch.arange(len(rests), device=device), sizes)
         offsets = torch.cat([torch.arange(len(r), device=device) for r in rests])
         own = (block[:, None] == block) & (offsets[:, None] >= offsets)
-        mask = torch.cat([own.new_ones(len(block), self.length), own], 1)[None, None]
+        mask = torch.cat([own.new_ones(len(block), self.n_kept), own], 1)[None, None]
         if self.decoder.config._attn_implementation == "eager":  # eager adds its mask
             dtype = self.embed.weight.dtype
             mask = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)

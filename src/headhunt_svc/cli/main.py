@@ -19,6 +19,7 @@ from headhunt_svc.cli import (
     detect,
     evaluate,
     events,
+    fewer_tokens,
     hunt_again,
     jobs,
     models,
@@ -40,7 +41,7 @@ UNEXPECTED = "this was not expected"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 scoring = (project, detect, pipeline, models, bundle, evaluate, hunt_again)
-running = (new_cameras, cameras, watch, jobs, events, monitor, notify, operators, demo)
+running = (fewer_tokens, new_cameras, cameras, watch, jobs, events, monitor, notify, operators, demo)
 for group in (*scoring, *running):
     app.add_typer(group.app)
 

@@ -1,0 +1,41 @@
+"""`headhunt fewer-tokens`: what is lost when the decoder reads fewer visual tokens."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from headhunt_svc import paths
+from headhunt_svc.cli.console import safe, wide
+from headhunt_svc.cli.options import PARAMS, ParamsFile
+from headhunt_svc.params import load_params
+
+app = typer.Typer()
+
+
+@app.command("fewer-tokens")
+def fewer_tokens(
+    work: Annotated[Path, typer.Option(help="Folder of the features; what is there is kept.")] = Path("out/tokens"),
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")] = Path("out/fewer_tokens.json"),
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Hunt heads and evaluate with half and a quarter of the visual tokens (mllm.keep_tokens), beside controls."""
+    from headhunt_svc.studies.fewer_tokens import fewer_tokens as run
+
+    print_tokens(run(load_params(params), paths.INDEX, paths.LABELS, work, out))
+
+
+def print_tokens(result: dict[str, Any]) -> None:
+    """Prints a row an arm."""
+    from headhunt_svc.studies.figures import with_interval
+
+    columns = ("ROC-AUC [95 %]", "AP [95 %]", "unseen kinds, AUC", "validation AUC")
+    table = Table("arm", "visual tokens", *columns, title="Test videos, heads hunted anew in each row")
+    for name, row in result.items():
+        test = row["test"]
+        unseen = test["groups"].get("unseen_kinds", {}).get("roc_auc")
+        cells = [with_interval(test, key) for key in ("roc_auc", "average_precision")]
+        new = "-" if unseen is None else f"{unseen:.3f}"
+        table.add_row(safe(name), str(row["tokens"]), *cells, new, f"{row['validation']['roc_auc']:.3f}")
+    wide().print(table)

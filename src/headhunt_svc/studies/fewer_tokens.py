@@ -1,7 +1,7 @@
 """fewer-tokens: what is lost when the decoder reads a share of the visual tokens, heads hunted anew for each share.
 
 Controls with as many tokens: places at random instead of those that changed most, and every second frame. Heads,
-scorer, smoothing and threshold are chosen on calibration and validation videos, as the pipeline does; test is read once.
+scorer, smoothing and threshold are chosen on calibration and validation videos, as the pipeline does.
 """
 
 from collections.abc import Mapping, Sequence

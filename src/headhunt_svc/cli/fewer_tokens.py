@@ -31,11 +31,12 @@ def print_tokens(result: dict[str, Any]) -> None:
     from headhunt_svc.studies.figures import with_interval
 
     columns = ("ROC-AUC [95 %]", "AP [95 %]", "unseen kinds, AUC", "validation AUC")
-    table = Table("arm", "visual tokens", *columns, title="Test videos, heads hunted anew in each row")
-    for name, row in result.items():
-        test = row["test"]
-        unseen = test["groups"].get("unseen_kinds", {}).get("roc_auc")
-        cells = [with_interval(test, key) for key in ("roc_auc", "average_precision")]
-        new = "-" if unseen is None else f"{unseen:.3f}"
-        table.add_row(safe(name), str(row["tokens"]), *cells, new, f"{row['validation']['roc_auc']:.3f}")
-    wide().print(table)
+    for way, title in (("same_heads", "the heads of all tokens"), ("anew", "heads hunted anew in each row")):
+        table = Table("arm", "visual tokens", *columns, title=f"Test videos, {title}")
+        for name, row in result.items():
+            test = row[way]["test"]
+            unseen = test["groups"].get("unseen_kinds", {}).get("roc_auc")
+            cells = [with_interval(test, key) for key in ("roc_auc", "average_precision")]
+            new = "-" if unseen is None else f"{unseen:.4f}"
+            table.add_row(safe(name), str(row["tokens"]), *cells, new, f"{row[way]['validation']['roc_auc']:.4f}")
+        wide().print(table)

@@ -1,7 +1,8 @@
-"""fewer-tokens: what is lost when the decoder reads a share of the visual tokens, heads hunted anew for each share.
+"""fewer-tokens: what is lost when the decoder reads a share of the visual tokens.
 
 Controls with as many tokens: places at random instead of those that changed most, and every second frame. Heads,
-scorer, smoothing and threshold are chosen on calibration and validation videos, as the pipeline does.
+scorer, smoothing and threshold are chosen on calibration and validation videos, as the pipeline does: once with heads hunted anew in
+each arm, and once with the heads of all tokens, so that chance in the choice of heads does not count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ from headhunt_svc.storage.files import write_json
 from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.studies.arms import AblationData, Splits, evaluate_heads
 from headhunt_svc.studies.measure import TESTS, by_split
-from headhunt_svc.types import LABELLED, VideoRecord
+from headhunt_svc.types import LABELLED, HeadRef, VideoRecord
 
 SHARES = (0.5, 0.25)
 
@@ -80,7 +81,10 @@ def _extract(arm: _Arm, params: Params, videos: Mapping[str, Sequence[VideoRecor
     return n_kept(grid, arm.share) if arm.share < 1 else int(np.prod(grid))
 
 
-def _evaluate(params: Params, videos: Mapping[str, list[VideoRecord]], store: FeatureStore) -> Figures:
+def _evaluate(
+    params: Params, videos: Mapping[str, list[VideoRecord]], store: FeatureStore, common: Sequence[HeadRef] | None
+) -> Figures:
+    """Figures with heads hunted anew, and with those of all tokens (common; None for the arm that they come from)."""
     share, scoring = params.label.min_anomalous_share, params.prompts.scoring
     labelled = [record for split in LABELLED for record in videos[split]]
     prompts = tuple(load_labelled(store, labelled, i, share) for i in range(len(params.prompts.texts)))
@@ -88,7 +92,9 @@ def _evaluate(params: Params, videos: Mapping[str, list[VideoRecord]], store: Fe
     splits |= {s: load_labelled(store, videos[s], 0, share) for s in TESTS if s in videos}
     data = AblationData(prompts, splits)
     heads = identify_heads(data.calibration, params.identify)
-    return {"heads": [list(head) for head in heads], **evaluate_heads(data.splits, heads, params)}
+    anew = evaluate_heads(data.splits, heads, params)
+    same = anew if common is None else evaluate_heads(data.splits, tuple(common), params)
+    return {"heads": [list(head) for head in heads], "anew": anew, "same_heads": same}
 
 
 def fewer_tokens(params: Params, index: Path, labels: Path, work: Path, out: Path) -> dict[str, Any]:
@@ -101,12 +107,14 @@ def fewer_tokens(params: Params, index: Path, labels: Path, work: Path, out: Pat
         raise ConfigError(f"mllm.keep_tokens is {params.mllm.keep_tokens:g}: the shares are compared with 1")
     videos = by_split(load_records(index, labels))
     result: dict[str, Any] = {}
+    common: list[HeadRef] | None = None
     for arm in _arms(params):
         Console(stderr=True).print(f"{arm.name}: {arm.how}")
         folder = work / arm.name.replace(" ", "-")
         with sole_writer(folder):
             store = FeatureStore(folder, "headhunt fewer-tokens")
             tokens = _extract(arm, params, videos, store)
-        result[arm.name] = {"how": arm.how, "tokens": tokens, **_evaluate(params, videos, store)}
+        result[arm.name] = {"how": arm.how, "tokens": tokens, **_evaluate(params, videos, store, common)}
+        common = common or [HeadRef(*head) for head in result[arm.name]["heads"]]
         write_json(out, result)
     return result

@@ -1,8 +1,8 @@
 """fewer-tokens: what is lost when the decoder reads a share of the visual tokens.
 
 Controls with as many tokens: places at random instead of those that changed most, and every second frame. Heads,
-scorer, smoothing and threshold are chosen on calibration and validation videos, as the pipeline does: once with heads hunted anew in
-each arm, and once with the heads of all tokens, so that chance in the choice of heads does not count.
+scorer, smoothing and threshold are chosen on calibration and validation videos, as the pipeline does: once with heads
+hunted anew in each arm, and once with the heads of all tokens, so that chance in the choice of heads does not count.
 """
 
 from collections.abc import Mapping, Sequence

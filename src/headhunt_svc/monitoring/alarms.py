@@ -55,15 +55,7 @@ def _single(verdict: Verdict) -> list[CameraVerdict]:
 
 def text_of(camera: CameraVerdict) -> str:
     """An alarm in words: the kind, what moved, and what to do."""
-    return f"{camera.word}: {why(camera)}: {camera.remedy}"
-
-
-def why(camera: CameraVerdict) -> str:
-    """Why there is an alarm: the signals beyond their limits, or that there are no rows."""
-    signals = [(name, camera.signals[name]) for name in camera.over]
-    if camera.alarm == SILENCE or not signals:
-        return camera.why
-    return ", ".join(f"{name} {s.value:.2f} > {s.limit:.2f}" for name, s in signals)
+    return f"{camera.word}: {camera.reason}: {camera.remedy}"
 
 
 def unknown_in(verdict: Verdict) -> Callable[[str], bool]:

@@ -2,7 +2,6 @@
 
 from html import escape
 
-from headhunt_svc.monitoring.alarms import why
 from headhunt_svc.monitoring.remedies import Step, remedy
 from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, Verdict
 
@@ -82,7 +81,7 @@ def _table(cameras: list[tuple[str, CameraVerdict]]) -> str:
 def _row(name: str, camera: CameraVerdict) -> str:
     since = f"{camera.since:%Y-%m-%d %H:%M}" if camera.since else ""
     steps = remedy(camera.kind, camera.camera, camera.since) if camera.kind else ()
-    cells = [escape(cell) for cell in (name, camera.word, since, why(camera))]
+    cells = [escape(cell) for cell in (name, camera.word, since, camera.reason)]
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in (*cells, '<br>'.join(map(_step, steps))))}</tr>"
 
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 from headhunt_svc.core.drift import prompt_figures
 from headhunt_svc.errors import ArtifactError, ConfigError
-from headhunt_svc.monitoring.alarms import why
 from headhunt_svc.monitoring.baselines import Baseline, Baselines, load_rows
 from headhunt_svc.monitoring.config import DriftParams
 from headhunt_svc.monitoring.drift import Judge
@@ -201,7 +200,7 @@ def _folder_name(stop: datetime) -> str:
 
 
 def _alarm(name: str, verdict: CameraVerdict) -> str:
-    return f"{name}: {verdict.word} since {verdict.since:%Y-%m-%d %H:%M} ({why(verdict)}): {verdict.remedy}"
+    return f"{name}: {verdict.word} since {verdict.since:%Y-%m-%d %H:%M} ({verdict.reason}): {verdict.remedy}"
 
 
 def _figures(comparison: Comparison) -> dict[str, float]:

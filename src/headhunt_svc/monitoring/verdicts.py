@@ -102,6 +102,14 @@ class CameraVerdict:
         return max((s.of_limit for s in self.signals.values()), default=0.0)
 
     @property
+    def reason(self) -> str:
+        """Why there is an alarm: the signals beyond their limits, or that there are no rows."""
+        signals = [(name, self.signals[name]) for name in self.over]
+        if self.alarm == SILENCE or not signals:
+            return self.why
+        return ", ".join(f"{name} {s.value:.2f} > {s.limit:.2f}" for name, s in signals)
+
+    @property
     def remedy(self) -> str | None:
         """What to do about it, if there is something to do."""
         return in_words(remedy(self.kind, self.camera, self.since)) if self.kind else None

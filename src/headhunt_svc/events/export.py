@@ -24,7 +24,9 @@ TABLE = "events.jsonl"
 _PAGE = 500
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run cells that begin so
 _KINDS: dict[str, pa.DataType] = {
-    **dict.fromkeys(("start", "stop", "peak", "created", "marked", "described"), pa.timestamp("us", "UTC")),
+    **dict.fromkeys(
+        ("start", "stop", "peak", "created", "marked", "described", "clip_start"), pa.timestamp("us", "UTC")
+    ),
     **dict.fromkeys(("score", "threshold", "start_s"), pa.float64()),
     **dict.fromkeys(("picture", "clip", "features", "places", "interrupted"), pa.bool_()),
     "contributions": pa.list_(pa.float64()),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,8 @@ from headhunt_svc.errors import ConfigError, DatasetError
 from headhunt_svc.events import answers
 from headhunt_svc.events.annotation_tasks import CONFIG, LABELS, TASKS, cvat_xml, label_studio_tasks, write_tasks
 from headhunt_svc.events.answers import import_answers
-from headhunt_svc.events.records import EventRecord, EventState, Spans, Tool
+from headhunt_svc.events.export import export_events
+from headhunt_svc.events.records import EventFilter, EventRecord, EventState, Spans, Tool
 from headhunt_svc.events.shown import ShownEvent, shown_events
 from headhunt_svc.events.store import AUDIT, EventStore
 from headhunt_svc.settings import EventSettings
@@ -409,3 +411,12 @@ def test_commands_name_what_is_left_out_and_say_so_by_their_exit_code(
     assert command("events", "import", "a.json", "--strict", cwd=tmp_path).code == 0
     refused = refusal("events", "export", "--format", "cvat", "a.xml", cwd=tmp_path)
     assert "into a folder" in refused
+
+
+def test_events_with_clips_are_written_as_tables(
+    store: EventStore, add: Callable[..., EventRecord], tmp_path: Path
+) -> None:
+    event = add()
+    assert export_events(store, EventFilter(), tmp_path / "events.parquet") == 1
+    (row,) = pq.read_table(tmp_path / "events.parquet").to_pylist()
+    assert (row["id"], row["clip_start"], row["clip"]) == (event.id, BEGINS, True)

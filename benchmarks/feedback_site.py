@@ -64,7 +64,8 @@ def _directions(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 def draw(n: int, features: int, rng: np.random.Generator) -> Z:
     """Normal segments: most of their variance is in a few dimensions, the same ones for all."""
     mixing = np.random.default_rng(7).normal(size=(DIMENSIONS, features)) / np.sqrt(features)
-    return (3 * rng.normal(size=(n, DIMENSIONS)) @ mixing + 0.1 * rng.normal(size=(n, features))).astype(np.float32)
+    z = 3 * rng.normal(size=(n, DIMENSIONS)) @ mixing + 0.1 * rng.normal(size=(n, features))
+    return np.asarray(z, np.float32)
 
 
 def _record(split: Split, i: int) -> VideoRecord:
@@ -88,7 +89,7 @@ def make_site(folder: Path, params: Params, shipped: Path, videos: int = 24, see
     old, _ = load_bundle(shipped)
     heads = tuple(HeadRef(*head) for head in old.heads)
     anomaly, harmless = _directions(len(heads) * D_HEAD, rng)
-    records = [_record(split, i) for split in (*LABELLED, "test") for i in range(videos)]  # type: ignore[arg-type]
+    records = [_record(split, i) for split in (*LABELLED, "test") for i in range(videos)]
     artifacts = folder / "artifacts"
     save_index(artifacts / "index.parquet", records)
     save_labels(artifacts / "labels.parquet", records)

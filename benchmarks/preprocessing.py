@@ -65,10 +65,11 @@ def main() -> None:
         start.append(time.process_time())
         if not torch.equal(pixels, expected):
             raise SystemExit("not the same bits")
-        for name, seconds in zip(steps, (start[1] - start[0], start[2] - start[1], start[3] - start[1]), strict=True):
-            times.setdefault(name, []).append(seconds / SEGMENTS)
+        taken = start[1] - start[0], start[2] - start[1], start[3] - start[1]
+        for name, lasted in zip(steps, taken, strict=True):
+            times.setdefault(name, []).append(lasted / SEGMENTS)
     times = {name: seconds[1:] for name, seconds in times.items()}  # the first round is a warm-up
-    figures = {}
+    figures: dict[str, float] = {}
     print("way                       CPU s a segment   ratio (lowest, median, highest)")
     for name, seconds in times.items():
         ratios = sorted(base / own for base, own in zip(times["textbook"], seconds, strict=True))

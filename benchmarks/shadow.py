@@ -82,14 +82,13 @@ def main() -> None:
         segments = 0
         for number in range(2 * arguments.rounds + 2):
             with_candidate = number % 2 == 1
-            chosen = candidate if with_candidate else None
+            chosen = (lambda: candidate) if with_candidate else None
             if number == 2:  # the first of each is a warm-up
                 scoring.total = writing.total = 0.0
             began = time.process_time()
             with open_video(folder / "clip.mp4", "yard/clip") as video:
-                batches = recorder.record(
-                    detector, "yard/clip", detector.score(video), candidate=lambda chosen=chosen: chosen
-                )
+                scores = detector.score(video)
+                batches = recorder.record(detector, "yard/clip", scores, candidate=chosen)
                 with closing(batches):
                     segments = sum(len(batch.segments) for batch in batches)
             for log in (recorder.log, shadow_log):

@@ -43,7 +43,7 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     frequency[0, 0] = 1.0
     spectrum = np.fft.fft2(rng.standard_normal((3, height, width))) / frequency
     picture = np.fft.ifft2(spectrum).real
-    return np.clip(110 + 45 * picture / picture.std(), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return np.asarray(np.clip(110 + 45 * picture / picture.std(), 0, 255).transpose(1, 2, 0), np.uint8)
 
 
 def make_video(path: Path, seconds: int) -> Path:

@@ -31,7 +31,7 @@ class MllmParams(Section):
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "int8"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
-    keep_tokens: float = Field(1.0, gt=0, le=1, exclude_if=lambda share: share == 1)
+    keep_tokens: Annotated[float, Field(gt=0, le=1, exclude_if=lambda share: share == 1)] = 1.0
 
 
 class ExportParams(Section):

@@ -95,10 +95,12 @@ def of_gauges(cameras: Iterator[str] | list[str]) -> dict[str, Said]:
     said = {}
     for name in cameras:
         kinds = [k for k in ALL_KINDS if get("headhunt_monitor_alarm", {"camera": name, "kind": k}) == 1]
-        (kind,) = kinds or [None]
-        seconds = get("headhunt_monitor_alarm_since_seconds", {"camera": name, "kind": kind or ""})
+        kind = str(kinds[0]) if kinds else ""
+        assert len(kinds) < 2
+        seconds = get("headhunt_monitor_alarm_since_seconds", {"camera": name, "kind": kind})
         since = None if seconds is None else minute(datetime.fromtimestamp(seconds, UTC).isoformat())
-        signals, over = {}, set()
+        signals: dict[str, tuple[str, str]] = {}
+        over: set[str] = set()
         for signal in words.ALL_SIGNALS:
             labels = {"camera": name, "signal": signal}
             value, limit = get("headhunt_monitor_signal", labels), get("headhunt_monitor_limit", labels)
@@ -106,7 +108,7 @@ def of_gauges(cameras: Iterator[str] | list[str]) -> dict[str, Said]:
                 signals[signal] = f"{value:.3f}", f"{limit:.3f}"
                 if value > limit:
                     over.add(signal)
-        said[name] = Said(str(kind), since, frozenset(over), signals)
+        said[name] = Said(kind or "None", since, frozenset(over), signals)
     return said
 
 
@@ -157,8 +159,8 @@ def disagreements(folder: Path, get: Get) -> Iterator[str]:
     verdict = of_verdict(folder)
     if (folder / PAGE).exists():
         if of_page(folder) != verdict:
-            page = of_page(folder)
-            yield from (f"{PAGE}: {n}: {page.get(n)} is not {s}" for n, s in verdict.items() if page.get(n) != s)
+            shown = of_page(folder)
+            yield from (f"{PAGE}: {n}: {shown.get(n)} is not {s}" for n, s in verdict.items() if shown.get(n) != s)
         drifting, _ = of_evidently(folder)
         most = sum(len(said.over) for said in verdict.values())
         if drifting > most or (drifting and not any(said.over for said in verdict.values())):

@@ -125,7 +125,7 @@ def test_a_missed_event_is_added_with_its_real_scores(
     assert pq.read_table(tmp_path / "e.parquet").to_pylist()[0]["contributions"] == list(event.contributions)
     assert EventRecord.model_validate_json((tmp_path / "e.jsonl").read_text()) == event
     assert len((tmp_path / "e.csv").read_text().splitlines()) == 2
-    suffixes = {".jpg", ".mp4", ".safetensors"}
+    suffixes = {".jpg", ".mp4", ".safetensors", ".places.safetensors"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"events.jsonl", *(f"{event.id}{s}" for s in suffixes)}
     with monkeypatch.context() as patched:  # a file that can be scored, and of which no clip can be cut
         patched.setattr("headhunt_svc.events.missed.cut", Mock(side_effect=ClipError("no key frame there")))

@@ -236,8 +236,10 @@ class Extractor:
         order = [i for group in by_shape.values() for i in group]
 
         def read(part: list[int]) -> tuple[np.ndarray, np.ndarray]:
-            whole = isinstance(clips, torch.Tensor)  # of one shape: parts are slices, which stay in pinned memory
-            pictures = clips[part[0] : part[-1] + 1] if whole else torch.stack([clips[i] for i in part])
+            if isinstance(clips, torch.Tensor):  # of one shape: parts are slices, which stay in pinned memory
+                pictures = clips[part[0] : part[-1] + 1]
+            else:
+                pictures = torch.stack([clips[i] for i in part])
             return self._read(pictures, prompts, heads, cache, [frames[i] for i in part], hidden)
 
         parts = [part for group in by_shape.values() for part in self._in_memory(group, read)]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from headhunt_svc.serve.api import create_app
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.studies.figures import summary, with_interval, words
 from helpers.events import new
+from helpers.feedback import lay_out, mark
 from helpers.server import Server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,10 +46,22 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("headhunt")])
+FROM_MARKS = "--from-events"
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("headhunt") and FROM_MARKS not in c])
 def test_headhunt_commands(project: Path, command: str) -> None:
     done = headhunt(*command.split()[1:], cwd=project)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if FROM_MARKS in c])
+def test_commands_that_need_marks(marked_site: ModuleType, tmp_path: Path, command: str) -> None:
+    lay_out(marked_site, tmp_path)
+    with EventStore.open(EventSettings(folder=tmp_path / "data" / "events", database=None)) as store:
+        mark(marked_site, store)
+    done = headhunt(*command.split()[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_installed_command(project: Path) -> None:

@@ -1,5 +1,6 @@
 """Marks and recalibrations of the made-up site, as tests of feedback need them."""
 
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -32,6 +33,15 @@ def project(site: ModuleType) -> Project:
 
 def bundle(site: ModuleType) -> Path:
     return Path(site.SITE.folder / "artifacts" / "detector")
+
+
+def lay_out(site: ModuleType, folder: Path) -> None:
+    """Make a working folder of the site's project: commands that are run in it find everything where it is expected."""
+    for name in ("artifacts/index.parquet", "artifacts/labels.parquet", "data/features", "data/test_features"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).symlink_to(site.SITE.folder / name)
+    (folder / "artifacts" / "detector").symlink_to(bundle(site))
+    shutil.copy(ROOT / "params.yaml", folder)
 
 
 def mark(

@@ -31,6 +31,7 @@ def create_app(desk: Desk, keys: Callable[[], Keys | None]) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(desk.refresh)
+        await asyncio.to_thread(event_routes.warm, desk)
         watching = asyncio.create_task(live.watch())
         yield
         watching.cancel()

@@ -1,6 +1,7 @@
 """Routes of events: the list, an event, its files, and what people say about it."""
 
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Header
 from starlette.exceptions import HTTPException
@@ -15,8 +16,8 @@ from headhunt_svc.console.marked import store_missed
 from headhunt_svc.console.pages import Pages, length_of
 from headhunt_svc.console.pictured import pictured
 from headhunt_svc.console.sessions import Sessions
-from headhunt_svc.errors import ConfigError
-from headhunt_svc.events.records import EventFilter, EventState
+from headhunt_svc.errors import ConfigError, HeadHuntError
+from headhunt_svc.events.records import EventFilter, EventRecord, EventState
 from headhunt_svc.names import CameraName
 
 router = APIRouter(prefix="/events")
@@ -131,26 +132,34 @@ def missed_event(
 @router.get("/{event_id}")
 def event(event_id: str, request: Request, desk: TheDesk, pages: ThePages) -> Response:
     """An event, with everything that is known about it."""
-    record = desk.events.get(event_id)
+    return pages.show(request, "event.html", page="events", **_content(desk, desk.events.get(event_id)))
+
+
+def _content(desk: Desk, record: EventRecord) -> dict[str, Any]:
+    """What an event's page shows."""
     features = event_page.features_of(desk.events, record)
-    clip = event_page.clip_of(desk.events.clip(event_id))
+    clip = event_page.clip_of(desk.events.clip(record.id))
     timeline = event_page.timeline(desk.log, record, features, record.time_zone)
     logged = None if timeline is None else timeline.heads
     older = next(iter(desk.events.list(EventFilter(questions=False), record.cursor, 1)), None)
-    return pages.show(
-        request,
-        "event.html",
-        event=record,
-        length=length_of(record.start, record.stop),
-        marks=desk.events.marks(event_id),
-        pictured=pictured(desk.events, record),
-        heads=event_page.heads_of(record, logged if features is None else features.heads),
-        timeline=timeline,
-        older=older,
-        clip=clip,
-        strip=range(media.STRIP),
-        page="events",
-    )
+    return {
+        "event": record,
+        "length": length_of(record.start, record.stop),
+        "marks": desk.events.marks(record.id),
+        "pictured": pictured(desk.events, record),
+        "heads": event_page.heads_of(record, logged if features is None else features.heads),
+        "timeline": timeline,
+        "older": older,
+        "clip": clip,
+        "strip": range(media.STRIP),
+    }
+
+
+def warm(desk: Desk) -> None:
+    """Read the latest event as its page does: libraries load much when first used, and no request shall wait for it."""
+    for record in desk.events.list(EventFilter(questions=False), None, 1):
+        with suppress(HeadHuntError):  # whoever opens the page is told
+            _content(desk, record)
 
 
 @router.post("/{event_id}/mark")

@@ -49,6 +49,8 @@ def _environment() -> Environment:
         "static_version": static_version(),
         "ratio_text": ratio_text,
     }
+    for name in environment.list_templates():
+        environment.get_template(name)  # compiled now, not while somebody waits
     return environment
 
 

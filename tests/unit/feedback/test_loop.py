@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from headhunt_svc.feedback.proof import Proof, Verdict, load_proof
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.store import Store
 from helpers.commands import command, refusal
-from helpers.feedback import DAYS, PARAMS, bundle, mark, project
+from helpers.feedback import DAYS, PARAMS, bundle, lay_out, mark, project
 
 N, EVERY = 400, 50
 RUN = "recalibrate", "--from-events"
@@ -34,11 +33,7 @@ RUN = "recalibrate", "--from-events"
 @pytest.fixture
 def folder(marked_site: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the site's project."""
-    for name in ("artifacts/index.parquet", "artifacts/labels.parquet", "data/features", "data/test_features"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).symlink_to(marked_site.SITE.folder / name)
-    (tmp_path / "artifacts" / "detector").symlink_to(bundle(marked_site))
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    lay_out(marked_site, tmp_path)
     monkeypatch.delenv("HEADHUNT_EVENTS_FOLDER", raising=False)
     return tmp_path
 

@@ -169,7 +169,7 @@ def test_a_failing_probe_or_log_fails_no_score(
     assert caplog.text.count("prediction log failed, scoring goes on: no memory for the probe") == 1
 
     lost = REGISTRY.get_sample_value("headhunt_prediction_log_lost_rows_total", {"reason": "observer failed"}) or 0
-    monkeypatch.setattr("headhunt_svc.prediction_log.recording.kept_features", lambda features, kept: 1 / 0)
+    monkeypatch.setattr("headhunt_svc.prediction_log.rows.kept_features", lambda features, kept: 1 / 0)
     with PredictionLog(str(tmp_path / "rows")) as log:
         assert detect_logged(Recorder(log, probe_share=0.0), detector, video) == plain
     assert caplog.text.count("prediction log failed, scoring goes on: division by zero") == 1

@@ -24,8 +24,8 @@ from headhunt_svc.core.scoring import logits
 from headhunt_svc.model.attribution import attribute
 from headhunt_svc.model.extractor import Extractor, VisionCache
 from headhunt_svc.model.families import Clip, Family
+from headhunt_svc.model.hidden_tokens import hiding_features, keeping
 from headhunt_svc.model.hooks import capture
-from headhunt_svc.model.prefix import decoder_arguments
 from headhunt_svc.model.token_choice import Pictures
 from headhunt_svc.types import HeadRef, Normality, Scorer
 
@@ -258,44 +258,11 @@ def check_vision_cache(extractor: Extractor) -> None:
     )
 
 
-@contextmanager
-def keeping(extractor: Extractor, share: float) -> Iterator[None]:
-    """Another share of the visual tokens for a while."""
-    before, extractor.keep_tokens = extractor.keep_tokens, share
-    try:
-        yield
-    finally:
-        extractor.keep_tokens = before
-
-
-@torch.inference_mode()
-def _hiding_features(
-    extractor: Extractor, pictures: Pictures, prompt: str
-) -> Float32[np.ndarray, "segment head d_head"]:
-    """All heads; the decoder reads all tokens, and a mask hides those that are not kept from all others."""
-    clip = extractor.clip(pictures)
-    ids = extractor.token_ids(prompt, clip).to(extractor.device)
-    selection = extractor.selection(pictures, ids, clip)
-    inputs = extractor.text_inputs(ids, clip, len(pictures))
-    inputs |= extractor.family.picture_inputs(extractor.config, extractor.normalise(pictures), clip)
-    arguments = decoder_arguments(extractor.model, inputs)
-    mask = torch.ones(len(ids), len(ids), dtype=torch.bool).tril().expand(len(pictures), 1, -1, -1)
-    if selection is not None:
-        is_kept = torch.zeros(len(pictures), len(ids), dtype=torch.bool).scatter_(1, selection.kept.cpu(), True)
-        mask = mask & (is_kept[:, None, None] | torch.eye(len(ids), dtype=torch.bool))
-    if extractor.model.get_decoder().config._attn_implementation == "eager":
-        mask = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
-    with capture(extractor.projections) as captured:
-        extractor.model.get_decoder()(**arguments | {"attention_mask": mask.to(extractor.device)})
-    layers = torch.stack([captured[layer] for layer in extractor.projections], 1)
-    return np.asarray(layers.view(len(pictures), -1, extractor.d_head).float().cpu().numpy())
-
-
 def check_fewer_tokens(extractor: Extractor) -> None:
     """Half of the visual tokens give what all give where a mask hides the other half; shares still add up."""
     pictures = random_clips(extractor, 2)
     with keeping(extractor, 0.5):
-        expected = np.stack([_hiding_features(extractor, pictures, prompt) for prompt in PROMPTS[:2]])
+        expected = np.stack([hiding_features(extractor, pictures, prompt) for prompt in PROMPTS[:2]])
         for prompts in (PROMPTS[:1], PROMPTS[:2]):
             features = extractor.features(pictures, prompts)
             _same(f"features of half of the tokens under {len(prompts)} prompts", features, expected[: len(prompts)])

@@ -110,13 +110,13 @@ class Fleet:
 
     def zone_of(self, camera: str) -> str:
         """The time zone in which a camera's times are shown."""
-        known = next((c for c in self.cameras().each() if c.name == camera), None)
-        return self._store.settings.time_zone if known is None else known.time_zone
+        entry = next((c for c in self.cameras().each() if c.name == camera), None)
+        return self._store.settings.time_zone if entry is None else entry.time_zone
 
     def masks_of(self, camera: str) -> tuple[Polygon, ...] | None:
         """What is black in a camera's pictures; None where cameras.yaml cannot be read, so that nobody knows."""
-        known = self.cameras().get(camera)
-        return None if self._problems else () if known is None else known.masks
+        entry = self.cameras().get(camera)
+        return None if self._problems else () if entry is None else entry.masks
 
     def names(self) -> list[str]:
         """Every camera that a file, a verdict, a baseline or an event names, by name."""

@@ -34,12 +34,12 @@ class Span:
     @classmethod
     def of(cls, text: str, zone: str) -> "Span":
         """Of 2026-03-01 (a day) or 2026-03-01T14 (an hour), in this zone. Raises ConfigError."""
-        there = ZoneInfo(zone)
+        local_zone = ZoneInfo(zone)
         try:
             is_day = len(text) <= len("2026-03-01")
             begin = datetime.fromisoformat(text if is_day else f"{text[:13]}:00").replace(tzinfo=None)
             end = begin + (timedelta(days=1) if is_day else timedelta(hours=1))
-            start, stop = (time.replace(tzinfo=there).astimezone(UTC) for time in (begin, end))
+            start, stop = (time.replace(tzinfo=local_zone).astimezone(UTC) for time in (begin, end))
             return cls(start, stop, is_day)
         except (ValueError, OverflowError) as exc:
             raise ConfigError(f"{text!r} is no day such as 2026-03-01 or hour such as 2026-03-01T14") from exc
@@ -88,13 +88,13 @@ def timeline(log: Store, store: EventStore, camera: str, span: Span, zone: str) 
         for event in store.list(which, limit=MOST_EVENTS)
     ]
     threshold = None if stretch.metadata is None else stretch.metadata.threshold
-    there = ZoneInfo(zone)
+    local_zone = ZoneInfo(zone)
     n = 8 if span.is_day else 6
     times = [span.start + (span.stop - span.start) * i / n for i in range(n + 1)]
-    ticks = [(i / n, f"{time.astimezone(there):%H:%M}") for i, time in enumerate(times)]
-    local = span.start.astimezone(there)
+    ticks = [(i / n, f"{time.astimezone(local_zone):%H:%M}") for i, time in enumerate(times)]
+    local = span.start.astimezone(local_zone)
     quarters = np.unique(np.floor(starts * length / 900)) * 900
-    scored = {(span.start + timedelta(seconds=float(s))).astimezone(there).hour for s in quarters}
+    scored = {(span.start + timedelta(seconds=float(s))).astimezone(local_zone).hour for s in quarters}
     step = timedelta(days=1) if span.is_day else timedelta(hours=1)
     form = "%Y-%m-%d" if span.is_day else "%Y-%m-%dT%H"
     return CameraTimeline(

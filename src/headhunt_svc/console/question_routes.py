@@ -33,16 +33,16 @@ def questions(
     last: str = "",
 ) -> Response:
     """The first question that is open. name: of the set; by default that of today, chosen when first asked for."""
-    asked = _of_name(desk, name) if name else _of_today(desk)
-    current = next(iter(asked.open), None)
+    question_set = _of_name(desk, name) if name else _of_today(desk)
+    current = next(iter(question_set.open), None)
     shown = None if current is None else current.event
     return pages.show(
         request,
         "questions.html",
-        asked=asked,
-        zone=desk.fleet.zone_of(asked.set.camera) if asked.set.camera else desk.zone,
+        asked=question_set,
+        zone=desk.fleet.zone_of(question_set.set.camera) if question_set.set.camera else desk.zone,
         current=current,
-        last=next((question for question in asked.questions if question.event.id == last), None),
+        last=next((question for question in question_set.questions if question.event.id == last), None),
         clip=None if shown is None else event_page.clip_of(desk.events.clip(shown.id)),
         timeline=None if shown is None else event_page.timeline(desk.log, shown, None, shown.time_zone),
         page="events",
@@ -58,8 +58,8 @@ def answer(
     answer: Annotated[str, Form()],
 ) -> Response:
     """Answer a question, or take the answer back."""
-    asked = _of_name(desk, name)
-    if answer not in ANSWERS or event_id not in {question.event.id for question in asked.questions}:
+    question_set = _of_name(desk, name)
+    if answer not in ANSWERS or event_id not in {question.event.id for question in question_set.questions}:
         raise HTTPException(404, "there is no such question, or no such answer")
     desk.events.mark(event_id, ANSWERS[answer], by)
     return RedirectResponse(questions_page(name, None if answer == "undo" else event_id), 303)
@@ -71,7 +71,7 @@ def _of_today(desk: Desk) -> Questions:
 
 
 def _of_name(desk: Desk, name: str) -> Questions:
-    asked = load_questions(desk.events, name)
-    if asked is None:
+    question_set = load_questions(desk.events, name)
+    if question_set is None:
         raise HTTPException(404, "nobody was asked these questions")
-    return asked
+    return question_set

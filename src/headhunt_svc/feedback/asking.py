@@ -141,10 +141,10 @@ def ask(sources: Sources, request: Ask, now: datetime) -> Questions:
                 return before
         stored = () if before is None else tuple(question.stored for question in before.questions)
         questions = () if before is None else before.questions
-        asked = [Asked(q.event.camera, q.stored.reason, q.event.start) for q in questions]
+        recent = [Asked(q.event.camera, q.stored.reason, q.event.start) for q in questions]
         span = Span(request.since, request.until, request.camera)
-        gathered = gather(sources, span, request.each, asked, now)
-        chosen = choose(gathered.candidates, request.most, request.each, asked)
+        gathered = gather(sources, span, request.each, recent, now)
+        chosen = choose(gathered.candidates, request.most, request.each, recent)
         new = tuple(_store(sources, request.name, one) for one in chosen)
         document = QuestionSet(
             schema_version=1,

@@ -29,6 +29,7 @@ TOLD = 0.1  # log loss of an event: right enough; no larger weight is needed
 NEAR = 0.1  # log loss of an event: as good as the best
 AUC_BOUND = 0.01  # most that a weight may cost on known segments
 FOLDS = 10
+LEAST_OVERLOOKED = 5  # events that were marked as anomalous, fewer say nothing about the heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class CameraCorrection:
     mark_weight: of one event, chosen by cross-validation. outvoted: events that the other marks contradict, and that
     nothing was learned from. cv: for each weight, the log loss of marks that were left out ("marks", "before" without
     any correction), also of harmless and overlooked events alone, and the AUC of known segments ("auc").
+    overlooked: number of events marked as anomalous that were judged by marks of another group; outvoted ones not.
     """
 
     weight: Float64[np.ndarray, " features"]
@@ -93,15 +95,16 @@ class CameraCorrection:
     mark_weight: float
     outvoted: tuple[int, ...]
     cv: Mapping[str, Mapping[str, float]]
+    overlooked: int
 
     @property
     def needs_other_heads(self) -> bool:
         """Are overlooked events mostly taken for normal when they are left out, whatever the weight of the others is?
 
-        The heads do not hold what they have in common then. False where there are no such events.
+        The heads do not hold what they have in common then. False with fewer than LEAST_OVERLOOKED such events.
         """
         losses = [figures["overlooked"] for figures in self.cv.values() if "overlooked" in figures]
-        return bool(losses and min(losses) > np.log(2))
+        return bool(self.overlooked >= LEAST_OVERLOOKED and losses and min(losses) > np.log(2))
 
 
 def corrected_scorer(fleet: Scorer, correction: CameraCorrection) -> Scorer:
@@ -232,4 +235,6 @@ def correct_camera(
     harmless = marks.z[rows][~marks.anomalous[rows]]
     own = add_harmless(fleet.normality, footage, harmless) if fleet.normality and len(harmless) else footage
     change, shift = learner.change(learner.learn(rows, weight))
-    return CameraCorrection(fleet.weight + change, fleet.bias + shift, own, weight, outvoted, cv)
+    kept = marks.only(rows)
+    overlooked = len(set(kept.event[kept.anomalous].tolist())) if len(set(kept.groups)) > 1 else 0
+    return CameraCorrection(fleet.weight + change, fleet.bias + shift, own, weight, outvoted, cv, overlooked)

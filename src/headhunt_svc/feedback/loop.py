@@ -51,7 +51,7 @@ def recalibrated_with_proof(
     detectors = known_detectors(result.old, used)
     days, no_days = _days(result, replayed, detectors, store.settings.merge_s)
     marks = held_out(result)
-    verdict, sentences, more = verdict_of(test, marks, len(result.changed))
+    verdict, sentences, more = verdict_of(test, marks, len(result.changed), result.corrections)
     proof = Proof(
         detector_id=result.new.detector_id,
         from_detector_id=result.old.detector_id,

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.stats import binomtest
 
-from headhunt_svc.core.correction import corrected_scorer
+from headhunt_svc.core.correction import CameraCorrection, corrected_scorer
 from headhunt_svc.core.event_metrics import in_time
 from headhunt_svc.core.metrics import COVERAGE, Counts, rank_figures, resamples
 from headhunt_svc.core.protocol import ScoredVideo, counts_of
@@ -216,9 +216,14 @@ def _flip(mark: Marked, before: Scorer, after: Scorer, picture: str | None) -> F
 # the verdict
 
 
-def verdict_of(test: Sequence[TestSplit], marks: HeldOut, changed: int) -> tuple[Verdict, tuple[str, ...], int | None]:
-    """The verdict, its words, and how many more marks are needed. changed: cameras with another scorer than before."""
-    words = [*_test_words(test), *_mark_words(marks)]
+def verdict_of(
+    test: Sequence[TestSplit], marks: HeldOut, changed: int, corrections: Mapping[str, CameraCorrection]
+) -> tuple[Verdict, tuple[str, ...], int | None]:
+    """The verdict, its words, and how many more marks are needed.
+
+    changed: cameras with another scorer than before. corrections: what was learnt for each camera with marks.
+    """
+    words = [*_test_words(test), *_mark_words(marks), *_other_heads_words(corrections)]
     if not changed:
         return Verdict.SAME, (*words, "no camera's scores change"), None
     if any(split.is_worse for split in test):
@@ -285,12 +290,21 @@ def _mark_words(marks: HeldOut) -> list[str]:
     ]
     anomalous = [row for row in marks.days if row.anomalous]
     confirmed, alarms = sum(row.events for row in anomalous), sum(row.alarms_after for row in anomalous)
-    if confirmed >= LEAST and 2 * alarms < confirmed:
-        words.append(
-            f"{confirmed - alarms} of {confirmed} confirmed or missed events would still raise no alarm: the heads do "
-            "not hold what they show, so that more marks will not help; hunt heads again (`headhunt hunt-again`)"
-        )
+    if confirmed:
+        words.append(f"{alarms} of {confirmed} confirmed or missed events would raise an alarm then")
     return words
+
+
+def _other_heads_words(corrections: Mapping[str, CameraCorrection]) -> list[str]:
+    cameras = [camera for camera, correction in corrections.items() if correction.needs_other_heads]
+    if not cameras:
+        return []
+    n = sum(corrections[camera].overlooked for camera in cameras)
+    return [
+        f"of {', '.join(cameras)}, {n} confirmed or missed events are mostly taken for normal, however much the others "
+        "count: the heads do not hold what they show, so that more marks will not help; hunt heads again (`headhunt "
+        "hunt-again`)"
+    ]
 
 
 def test_of(

@@ -133,6 +133,24 @@ def test_what_a_correction_costs_is_measured_on_validation_segments_of_both_clas
     assert free.cv == correct_camera(fleet, calibration, marks, NONE, None).cv
 
 
+@pytest.mark.parametrize(("events", "days", "needs"), [(6, 6, True), (4, 4, False), (6, 1, False)])
+def test_events_with_nothing_in_common_need_other_heads(events: int, days: int, needs: bool) -> None:
+    """They lie as normal segments do, so that none is found by what the others teach."""
+    fleet, calibration = world(params=PARAMS.model_copy(update={"scorer": "logistic"}))
+    z = draw(np.random.default_rng(5), events, np.zeros(FEATURES))
+    groups = tuple(f"day {i % days}" for i in range(events))
+    marks = Marks(z, np.ones(events, bool), groups, np.arange(events))
+    correction = correct_camera(fleet, calibration, marks, NONE, None)
+    assert correction.needs_other_heads == needs
+
+
+def test_events_that_the_others_teach_need_no_other_heads() -> None:
+    fleet, calibration = world(params=PARAMS.model_copy(update={"scorer": "logistic"}))
+    z = draw(np.random.default_rng(2), 12, -6.0 * np.eye(FEATURES)[4])
+    correction = correct_camera(fleet, calibration, marks_of(z, True), NONE, None)
+    assert (correction.overlooked, correction.needs_other_heads) == (6, False)
+
+
 def test_without_marks_there_is_nothing_to_learn_from() -> None:
     fleet, calibration = world()
     with pytest.raises(ValueError, match="no marks"):

@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -14,7 +15,7 @@ from headhunt_svc.detector.cameras import CameraParts
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.feedback.marks import Marked, MarkQuery
-from headhunt_svc.feedback.proof import Change, HeldOutDay, TestSplit, Verdict
+from headhunt_svc.feedback.proof import Change, TestSplit, Verdict
 from headhunt_svc.feedback.proving import (
     BOUND,
     FOUND_BOUND,
@@ -74,7 +75,7 @@ def test_marks_that_call_anomalies_harmless_are_worse_on_test_videos(
     splits = compare_test(data, result, OperatingPoint(0.75, 0.5), PARAMS.evaluate)
     assert [split.is_worse for split in splits] == [True]
     assert splits[0].found.before == 1 > splits[0].found.after + FOUND_BOUND
-    verdict, words, more = verdict_of(splits, held_out(result), 1)
+    verdict, words, more = verdict_of(splits, held_out(result), 1, {})
     assert (verdict, more) == (Verdict.WORSE, None)
     assert any("on yard fall would be found worse" in word for word in words)
 
@@ -103,7 +104,7 @@ def test_each_day_is_judged_by_the_marks_of_other_days(
     (confirmed,) = [row for row in judged.days if row.anomalous]
     assert (confirmed.day, confirmed.alarms_before, confirmed.alarms_after) == (DAYS[0], 1, 1)
     assert (judged.judged, judged.improved, judged.worsened) == (9, 8 - left, 0)
-    assert verdict_of([], judged, 1)[0] == Verdict.BETTER
+    assert verdict_of([], judged, 1, {})[0] == Verdict.BETTER
 
 
 def test_marks_of_one_day_cannot_be_judged(marked_site: ModuleType, store: EventStore, tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_marks_of_one_day_cannot_be_judged(marked_site: ModuleType, store: Event
     result = learn(marked_site, store, tmp_path / "new", MarkQuery())
     judged = held_out(result)
     assert judged == HeldOut((), 0, 0, 0)
-    verdict, words, more = verdict_of([], judged, 1)
+    verdict, words, more = verdict_of([], judged, 1, {})
     assert (verdict, more) == (Verdict.TOO_FEW, LEAST)
     assert any("all of a camera are of one day" in word for word in words)
     assert any("marks of a second day" in word for word in words)
@@ -172,7 +173,7 @@ def split(fall: float) -> TestSplit:
 def test_the_verdict(
     fall: float, judged: int, improved: int, worsened: int, changed: int, verdict: Verdict, more: int | None
 ) -> None:
-    found, _, needed = verdict_of([split(fall)], HeldOut((), judged, improved, worsened), changed)
+    found, _, needed = verdict_of([split(fall)], HeldOut((), judged, improved, worsened), changed, {})
     assert (found, needed) == (verdict, more)
 
 
@@ -184,36 +185,21 @@ def test_so_many_more_marks_as_the_sign_test_takes() -> None:
     assert more_marks(HeldOut((), 50, 4, 4)) == 0
 
 
-def days_of(anomalous: bool, events: int, alarms_after: int) -> HeldOutDay:
-    return HeldOutDay(
-        camera="yard",
-        day=DAYS[0],
-        anomalous=anomalous,
-        events=events,
-        segments=events,
-        above_before=0,
-        above_after=alarms_after,
-        alarms_before=0,
-        alarms_after=alarms_after,
-    )
+def correction_of(overlooked: int, loss: float) -> CameraCorrection:
+    cv = {"before": {"overlooked": loss + 1}, "0.5": {"overlooked": loss}}
+    return CameraCorrection(np.zeros(1), 0.0, None, 0.5, (), cv, overlooked)
 
 
-@pytest.mark.parametrize(
-    ("row", "hunts"),
-    [
-        (days_of(True, 6, 2), True),
-        (days_of(True, 6, 3), False),
-        (days_of(True, 4, 0), False),
-        (days_of(False, 9, 0), False),
-    ],
-)
-def test_where_marks_cannot_help_the_proof_says_to_hunt_again(row: HeldOutDay, hunts: bool) -> None:
-    _, words, _ = verdict_of([], HeldOut((row,), row.events, row.alarms_after, 0), 1)
-    assert any("would still raise no alarm" in word and "hunt heads again" in word for word in words) == hunts
+@pytest.mark.parametrize(("overlooked", "loss", "hunts"), [(5, 0.8, True), (5, 0.6, False), (4, 0.8, False)])
+def test_where_marks_cannot_help_the_proof_says_to_hunt_again(overlooked: int, loss: float, hunts: bool) -> None:
+    """The logarithm of 2 is the loss of what is on the fence."""
+    corrections = {"yard": correction_of(overlooked, loss), "gate": correction_of(0, 0.1)}
+    _, words, _ = verdict_of([], HeldOut((), 9, 0, 0), 1, corrections)
+    assert any(word.startswith("of yard, 5") and "hunt heads again" in word for word in words) == hunts
 
 
 def test_a_kind_that_fell_is_named_also_where_all_together_did_not() -> None:
     fell = Change(before=0.9, after=0.8)
     alone = split(0).model_copy(update={"kinds": {"fight": fell}, "kinds_found": {"fight": Change(before=1, after=1)}})
-    _, words, _ = verdict_of([alone], HeldOut((), 9, 5, 0), 1)
+    _, words, _ = verdict_of([alone], HeldOut((), 9, 5, 0), 1, {})
     assert "of single kinds of anomaly, fight fell by more than that" in words

@@ -92,6 +92,12 @@ def recalibrate(
         str | None, typer.Option(help="Prediction log of the proof; default: HEADHUNT_PREDICTION_LOG.")
     ] = None,
     days: Annotated[int, typer.Option(min=1, help="Last days of the log that the proof replays.")] = 7,
+    monitor: Annotated[
+        Path, typer.Option(help="The monitor's folder: an alarm of activity or view is judged again.")
+    ] = paths.MONITOR,
+    window: Annotated[
+        str | None, typer.Option(help="Its window, as its folder is named: 20260302T000000; default: the latest.")
+    ] = None,
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -105,7 +111,7 @@ def recalibrate(
     Exit code with --from-events: 5 where the proof says `worse`, 6 for `too few marks`; the bundle is there.
     """
     if from_events:
-        query = MarkOptions(tuple(camera or ()), since, tuple(without or ()), log, days)
+        query = MarkOptions(tuple(camera or ()), since, tuple(without or ()), log, days, monitor, window)
         recalibrate_from_events(params, bundle, out, labels, query)
         return
     if labels is None:

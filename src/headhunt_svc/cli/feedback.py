@@ -12,7 +12,7 @@ from headhunt_svc.cli.console import cell, note, safe, wide
 from headhunt_svc.cli.events import time_of
 from headhunt_svc.cli.options import check_bundle
 from headhunt_svc.detector.deployments import Deployed
-from headhunt_svc.errors import EXIT_TOO_FEW_MARKS, EXIT_WORSE
+from headhunt_svc.errors import EXIT_TOO_FEW_MARKS, EXIT_WORSE, ConfigError
 from headhunt_svc.names import CameraName
 from headhunt_svc.params import load_params
 from headhunt_svc.settings import EventSettings, Settings
@@ -25,13 +25,15 @@ CURRENT = paths.DEPLOYED / "current"
 
 
 class MarkOptions(NamedTuple):
-    """The options of --from-events: which marks count, and what the proof replays."""
+    """The options of --from-events: which marks count, what the proof replays, and whose alarms it judges again."""
 
     cameras: tuple[str, ...]
     since: str | None
     without: tuple[str, ...]
     log: str | None
     days: int
+    monitor: Path
+    window: str | None
 
 
 def recalibrate_from_events(
@@ -43,6 +45,7 @@ def recalibrate_from_events(
         typer.Exit: the bundle is there, and its proof says that it is worse, or that there are too few marks.
     """
     from headhunt_svc.events.store import EventStore
+    from headhunt_svc.feedback.judged_again import Monitored
     from headhunt_svc.feedback.loop import Replayed, recalibrated_with_proof
     from headhunt_svc.feedback.marks import MarkQuery
     from headhunt_svc.feedback.project import Project
@@ -56,7 +59,12 @@ def recalibrate_from_events(
     log = options.log or Settings().prediction_log
     project = Project(corrections=labels)
     used = tuple(dict.fromkeys(version.folder for version in Deployed(paths.DEPLOYED).history()))
-    replayed = Replayed(Store(log) if log else None, options.days)
+    monitored = None
+    if log:
+        monitored = Monitored.load(options.monitor, options.window, paths.DRIFT, Store(log))
+    elif options.window:
+        raise ConfigError("--window judges rows of the prediction log again: name it with --log")
+    replayed = Replayed(Store(log) if log else None, options.days, monitored=monitored)
     with EventStore.open(EventSettings()) as store:
         proof = recalibrated_with_proof(load_params(params), store, project, folder, out, query, replayed, used)
     print_proof(proof)

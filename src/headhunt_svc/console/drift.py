@@ -11,9 +11,10 @@ from markupsafe import Markup
 
 from headhunt_svc.console import charts, words
 from headhunt_svc.console.clock import Moment, moment
-from headhunt_svc.console.history import NAN, History, Judged, StoredVerdict
+from headhunt_svc.console.history import NAN, History, Judged
 from headhunt_svc.console.words import ALL_SIGNALS
 from headhunt_svc.monitoring.config import Kind
+from headhunt_svc.monitoring.stored import StoredVerdict
 from headhunt_svc.monitoring.verdicts import FLEET
 
 SPANS = {"7": timedelta(days=7), "14": timedelta(days=14), "30": timedelta(days=30)}

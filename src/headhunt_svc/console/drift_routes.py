@@ -13,11 +13,13 @@ from headhunt_svc.console.clock import moment
 from headhunt_svc.console.comparing import compare
 from headhunt_svc.console.desk import Desk
 from headhunt_svc.console.event_routes import Author, TheDesk, ThePages
-from headhunt_svc.console.history import StoredRun
+from headhunt_svc.console.learning_routes import judged_again
 from headhunt_svc.console.links import events_page, questions_page
 from headhunt_svc.events.records import EventFilter, EventRecord
 from headhunt_svc.feedback.asking import OF_WINDOW, ask, of_window
+from headhunt_svc.monitoring.remedies import LEARNT_FROM
 from headhunt_svc.monitoring.run import PAGE
+from headhunt_svc.monitoring.stored import StoredRun
 from headhunt_svc.monitoring.verdicts import FLEET
 from headhunt_svc.names import CameraName
 
@@ -79,6 +81,8 @@ def camera(
         zone=zone,
         window=window or "",
         n_questions=OF_WINDOW,
+        can_learn=verdict.kind in LEARNT_FROM and name != FLEET,
+        again=judged_again(desk, name, run.stop),
         page="drift",
     )
 

@@ -11,13 +11,14 @@ from headhunt_svc.cameras.drift import active_baselines
 from headhunt_svc.cameras.status import CameraStatus, load_state, status_of
 from headhunt_svc.console import words
 from headhunt_svc.console.clock import Moment, duration, moment
-from headhunt_svc.console.history import History, StoredVerdict
+from headhunt_svc.console.history import History
 from headhunt_svc.console.links import drift_page, event_page, events_page
 from headhunt_svc.console.places import Places
 from headhunt_svc.console.words import Step
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.records import EventFilter, EventRecord
 from headhunt_svc.events.store import EventStore
+from headhunt_svc.monitoring.stored import StoredVerdict
 from headhunt_svc.monitoring.verdicts import FLEET
 from headhunt_svc.types import Polygon
 

@@ -1,6 +1,8 @@
 """Routes of learning from marks: start it, its progress, the proof of a new bundle, use it, go back."""
 
 import re
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,12 +18,13 @@ from headhunt_svc.console.pages import Pages
 from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.store import NoSuchEventError
-from headhunt_svc.feedback.proof import Proof, Verdict, load_proof
+from headhunt_svc.feedback.proof import JudgedAgain, Proof, Verdict, load_proof
 from headhunt_svc.names import CameraName
 
 router = APIRouter(prefix="/events")
 _NAME = re.compile(r"\d{8}T\d{6}")
 MOST_WHY = 500
+MOST_PROOFS = 20  # the latest ones, that are looked through for a window
 FIRST = "in use before a bundle that had learnt from marks"
 
 
@@ -42,12 +45,23 @@ def _learn(request: Request, desk: Desk, pages: Pages, camera: str, problem: str
 
 @router.post("/learn")
 def start(
-    request: Request, by: Author, desk: TheDesk, pages: ThePages, camera: Annotated[str, Form()] = ""
+    request: Request,
+    by: Author,
+    desk: TheDesk,
+    pages: ThePages,
+    camera: Annotated[str, Form()] = "",
+    window: Annotated[str, Form()] = "",
 ) -> Response:
-    """Learn from all marks, or from those of one camera."""
-    options = ["--bundle", str(desk.places.active), "--log", desk.places.log]
+    """Learn from all marks, or from those of one camera. window: of the monitor, whose alarms are judged again."""
+    places = desk.places
+    options = ["--bundle", str(places.active), "--log", places.log, "--monitor", str(places.monitor)]
     if camera:
         options += [f"--camera={CameraName(camera)}"]
+    if window:
+        desk.refresh()
+        if desk.history.run(window) is None:
+            raise HTTPException(404, "the monitor has no verdict of that window")
+        options += ["--window", window]
     try:
         desk.learning.start(options, by)
     except ConfigError as exc:
@@ -109,6 +123,18 @@ def rollback(
     except (ArtifactError, ConfigError) as exc:
         return _proof(request, desk, pages, bundle, str(exc), 409)
     return RedirectResponse(proof_page(bundle), 303)
+
+
+def judged_again(desk: Desk, camera: str, stop: datetime) -> tuple[str, JudgedAgain] | None:
+    """What the latest bundle that was made for a camera's window says of it, and the name of its folder."""
+    for name in _names(desk)[:MOST_PROOFS]:
+        shown = None
+        with suppress(ArtifactError):  # its own page says that it is damaged
+            shown = load_proof(desk.learning.folder / name)
+        for window in () if shown is None else shown.windows:
+            if window.camera == camera and window.stop == stop:
+                return name, window
+    return None
 
 
 def _names(desk: Desk) -> list[str]:

@@ -14,6 +14,7 @@ from headhunt_svc.console.event_routes import Author, TheDesk, ThePages
 from headhunt_svc.console.links import questions_page
 from headhunt_svc.events.records import EventState
 from headhunt_svc.feedback.asking import Questions, ask, load_questions, of_day
+from headhunt_svc.monitoring.run import folder_name
 
 router = APIRouter(prefix="/events/questions")
 ANSWERS = {
@@ -44,6 +45,7 @@ def questions(
         current=current,
         last=next((question for question in question_set.questions if question.event.id == last), None),
         clip=None if shown is None else event_page.clip_of(desk.events.clip(shown.id)),
+        window=_window(desk, question_set),
         timeline=None if shown is None else event_page.timeline(desk.log, shown, None, shown.time_zone),
         page="events",
     )
@@ -63,6 +65,13 @@ def answer(
         raise HTTPException(404, "there is no such question, or no such answer")
     desk.events.mark(event_id, ANSWERS[answer], by)
     return RedirectResponse(questions_page(name, None if answer == "undo" else event_id), 303)
+
+
+def _window(desk: Desk, asked: Questions) -> str:
+    """The folder of the monitor's window that a set of questions is about; empty where it is about none."""
+    desk.refresh()
+    name = folder_name(asked.set.until)
+    return name if asked.set.camera and desk.history.run(name) is not None else ""
 
 
 def _of_today(desk: Desk) -> Questions:

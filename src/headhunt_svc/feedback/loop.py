@@ -6,9 +6,10 @@ from pathlib import Path
 
 from headhunt_svc.errors import ArtifactError, FeatureError, UnreachableError
 from headhunt_svc.events.store import EventStore
+from headhunt_svc.feedback.judged_again import Monitored, judged_again
 from headhunt_svc.feedback.marks import MarkQuery, known_detectors
 from headhunt_svc.feedback.project import Project
-from headhunt_svc.feedback.proof import DayEvents, Proof, TestSplit, save_proof
+from headhunt_svc.feedback.proof import DayEvents, JudgedAgain, Proof, TestSplit, save_proof
 from headhunt_svc.feedback.proving import flips, held_out, scorers_of, test_of, verdict_of
 from headhunt_svc.feedback.recalibrate import Recalibrated, recalibrate_from_events
 from headhunt_svc.feedback.replay import LoggedFeatures, NoReplayError, last_days, replay_days
@@ -24,11 +25,15 @@ NO_LOG = (
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The prediction log, and how many of its last days the proof replays. now: without it, the present."""
+    """The prediction log, and how many of its last days the proof replays. now: without it, the present.
+
+    monitored: the window whose alarms are judged again; None: there is none.
+    """
 
     log: Store | None
     days: int = 7
     now: datetime | None = None
+    monitored: Monitored | None = None
 
 
 def recalibrated_with_proof(
@@ -48,8 +53,13 @@ def recalibrated_with_proof(
     """
     result = recalibrate_from_events(params, store, project, bundle, out, query, used)
     test, no_test = _test(params, project, result)
-    detectors = known_detectors(result.old, used)
-    days, no_days = _days(result, replayed, detectors, store.settings.merge_s)
+    heads = tuple(HeadRef(*head) for head in result.old.heads)
+    which = LoggedFeatures(known_detectors(result.old, used), heads, result.fleet.n_features)
+    days, no_days = _days(result, replayed, which, store.settings.merge_s)
+    windows: tuple[JudgedAgain, ...] = ()
+    if replayed.monitored is not None:
+        scorers = {camera: scorers_of(result, camera)[1] for camera in result.changed}
+        windows = judged_again(replayed.monitored, which, scorers)
     marks = held_out(result)
     verdict, sentences, more = verdict_of(test, marks, len(result.changed), result.corrections)
     proof = Proof(
@@ -58,7 +68,7 @@ def recalibrated_with_proof(
         marks_sha256=result.marks.file().digest,
         marks=result.marks.count,
         verdict=verdict,
-        sentences=(*sentences, *_other_words(result, days)),
+        sentences=(*sentences, *_other_words(result, days), *(window.words for window in windows)),
         more_marks=more,
         test=tuple(test),
         no_test=no_test,
@@ -66,6 +76,7 @@ def recalibrated_with_proof(
         days=tuple(days),
         no_days=no_days,
         flips=flips(result, _pictures(store, result)),
+        windows=windows,
         outvoted=result.outvoted,
     )
     save_proof(out, proof)
@@ -82,13 +93,11 @@ def _test(params: Params, project: Project, result: Recalibrated) -> tuple[list[
 
 
 def _days(
-    result: Recalibrated, replayed: Replayed, detectors: frozenset[str], merge_s: float
+    result: Recalibrated, replayed: Replayed, which: LoggedFeatures, merge_s: float
 ) -> tuple[list[DayEvents], str | None]:
     """Events per day of the cameras whose scorer has changed, or why there are none."""
     if replayed.log is None:
         return [], NO_LOG
-    heads = tuple(HeadRef(*head) for head in result.old.heads)
-    which = LoggedFeatures(detectors, heads, result.fleet.n_features)
     days = last_days(replayed.now or datetime.now(UTC), replayed.days)
     rows: list[DayEvents] = []
     reasons: list[str] = []

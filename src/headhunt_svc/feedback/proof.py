@@ -113,12 +113,60 @@ class Flip(_Model):
     picture: str | None = None
 
 
+class SignalAgain(_Model):
+    """A signal of drift with the scores of before and the new ones. limit, is_over: of the new ones."""
+
+    before: float
+    after: float
+    limit: float
+    is_over: bool
+
+
+class JudgedAgain(_Model):
+    """The window of an alarm of kind activity or view, judged as the monitor would with the new bundle's scores.
+
+    kind, baseline: as the monitor has said. status, kind_after: of the new verdict; None where there is none, and `why`
+    says what is missing. not_judged: signals that were beyond their limits and cannot be replayed.
+    """
+
+    camera: str
+    start: Utc
+    stop: Utc
+    kind: str
+    baseline: str | None
+    status: str | None = None
+    kind_after: str | None = None
+    signals: dict[str, SignalAgain] = {}
+    not_judged: tuple[str, ...] = ()
+    why: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Would the alarm be over, as far as everything that was beyond a limit is judged again?"""
+        return self.status == "fine" and not self.not_judged
+
+    @property
+    def words(self) -> str:
+        """What the verdict would be, in a sentence."""
+        window = f"{self.camera}, {self.kind} in the window until {self.stop:%Y-%m-%d %H:%M}"
+        if self.status is None:
+            return f"{window}: not judged again: {self.why}"
+        if self.is_over:
+            return f"{window}: fine with the new bundle"
+        stays = [
+            f"{name} {s.before:.2f}, now {s.after:.2f} > {s.limit:.2f}" for name, s in self.signals.items() if s.is_over
+        ]
+        stays += [f"{name} cannot be replayed" for name in self.not_judged]
+        word = self.kind_after or ("not known" if self.status == "fine" else self.status)
+        return f"{window}: {word} with the new bundle: {', '.join(stays)}"
+
+
 class Proof(_Model):
     """What a recalibrated bundle changes.
 
     sentences: the verdict in words. more_marks: how many more marks are needed, where there are too few.
-    no_test, no_days: why there are no test videos, or no days, to compare. outvoted: events whose marks the rest
-    contradicts.
+    no_test, no_days: why there are no test videos, or no days, to compare. windows: alarms that were judged
+    again. outvoted: events whose marks the rest contradicts.
     """
 
     schema_version: Literal[1] = 1
@@ -135,6 +183,7 @@ class Proof(_Model):
     days: tuple[DayEvents, ...] = ()
     no_days: str | None = None
     flips: tuple[Flip, ...] = ()
+    windows: tuple[JudgedAgain, ...] = ()
     outvoted: tuple[str, ...] = ()
 
 

@@ -6,7 +6,7 @@ the one that gives the smoothed scores that were logged; where none does, nothin
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Float64, Int
 
-from headhunt_svc.core.localization import contiguous, events, smooth
+from headhunt_svc.core.localization import TRUNCATE, contiguous, events, smooth
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.events.rules import merged
 from headhunt_svc.feedback.proof import DayEvents
 from headhunt_svc.prediction_log.schema import LogMetadata
 from headhunt_svc.prediction_log.stretches import read_stretch
+from headhunt_svc.prediction_log.windows import Rows
 from headhunt_svc.storage.store import Store
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Smoothing
 
@@ -39,13 +40,30 @@ class LoggedFeatures:
 
 
 @dataclass(frozen=True, slots=True)
+class _Logged:
+    """Rows of one camera in the order of pass and segment, each once. order: their numbers in the table.
+
+    goes_on: does the footage go on from one row to the next? z: features.
+    """
+
+    order: Int[np.ndarray, " row"]
+    passes: Int[np.ndarray, " row"]
+    segment: Int[np.ndarray, " row"]
+    edges: Float64[np.ndarray, "row 2"]
+    goes_on: Bool[np.ndarray, " boundary"]
+    raw: Float64[np.ndarray, " row"]
+    smoothed: Float64[np.ndarray, " row"]
+    z: Float[np.ndarray, "row features"]
+
+
+@dataclass(frozen=True, slots=True)
 class _Scores:
     """Rows of one camera, in the order of pass and segment; scores before and after."""
 
     point: OperatingPoint
-    passes: Int[np.ndarray, " row"]
     segment: Int[np.ndarray, " row"]
     edges: Float64[np.ndarray, "row 2"]
+    goes_on: Bool[np.ndarray, " boundary"]
     times: Float64[np.ndarray, " row"]
     before: Float64[np.ndarray, " row"]
     after: Float64[np.ndarray, " row"]
@@ -115,7 +133,7 @@ def _check(metadata: LogMetadata, which: LoggedFeatures) -> None:
         )
 
 
-def _scores(metadata: LogMetadata, table: pa.Table, which: LoggedFeatures, scorers: tuple[Scorer, Scorer]) -> _Scores:
+def _logged(table: pa.Table, which: LoggedFeatures) -> _Logged:
     widths = np.asarray(pc.fill_null(pc.list_value_length(table["features"]), 0).to_numpy())
     if bad := int((widths != which.width).sum()):
         raise NoReplayError(f"{bad} of {len(table)} rows of the prediction log have no whole features")
@@ -131,10 +149,51 @@ def _scores(metadata: LogMetadata, table: pa.Table, which: LoggedFeatures, score
     ]
     columns = {name: np.asarray(table[name].to_numpy(), np.float64)[order] for name in COLUMNS[2:6]}
     edges = np.stack([columns["start_s"], columns["stop_s"]], 1)
-    times = _times(np.asarray(pc.cast(table["time"], pa.int64()).to_numpy())[order] / 1e6, numbers, edges)
-    point = _point(metadata, numbers, segment, edges, columns["raw"], columns["smoothed"])
-    before, after = (apply_scorer(scorer, z) for scorer in scorers)
-    return _Scores(point, numbers, segment, edges, times, before, after)
+    goes_on = np.asarray((np.diff(numbers) == 0) & (np.diff(segment) == 1) & contiguous(edges))
+    return _Logged(order, numbers, segment, edges, goes_on, columns["raw"], columns["smoothed"], z)
+
+
+def _scores(metadata: LogMetadata, table: pa.Table, which: LoggedFeatures, scorers: tuple[Scorer, Scorer]) -> _Scores:
+    logged = _logged(table, which)
+    seconds = np.asarray(pc.cast(table["time"], pa.int64()).to_numpy())[logged.order] / 1e6
+    times = _times(seconds, logged.passes, logged.edges)
+    point, _ = _point(metadata, logged)
+    before, after = (apply_scorer(scorer, logged.z) for scorer in scorers)
+    return _Scores(point, logged.segment, logged.edges, logged.goes_on, times, before, after)
+
+
+def replay_rows(rows: Rows, which: LoggedFeatures, scorer: Scorer, block_segments: int) -> tuple[Rows, Rows]:
+    """Rows of a window or a baseline as they were logged, and the same ones as another scorer scores them.
+
+    Where only some blocks of the rows are here, those at the ends of a block are left out: smoothing them takes rows
+    that are not here. The scores under other prompts are none after: their features are not logged.
+
+    Raises:
+        NoReplayError: the rows do not hold what that takes.
+    """
+    _check(rows.metadata, which)
+    logged = _logged(rows.table, which)
+    is_drawn = len(rows.table) < rows.total
+    point, whole = _point(rows.metadata, logged, block_segments if is_drawn else None)
+    raw = apply_scorer(scorer, logged.z)
+    smoothed = smooth(raw, point.sigma_segments, point.smoothing, logged.goes_on)
+    table = rows.table.take(pa.array(logged.order[whole]))
+    after = table
+    nothing = [None] * len(table)
+    for name, values in (
+        ("raw", raw[whole]),
+        ("smoothed", smoothed[whole]),
+        ("in_event", smoothed[whole] > point.threshold),
+        ("prompt_scores", nothing),
+        ("prompt_contributions", nothing),
+    ):
+        place = after.schema.get_field_index(name)
+        after = after.set_column(place, after.schema.field(name), pa.array(values, after.schema.field(name).type))
+    return _counted(rows, table), _counted(rows, after)
+
+
+def _counted(rows: Rows, table: pa.Table) -> Rows:
+    return replace(rows, table=table, total=len(table), events=int(pc.sum(table["in_event"]).as_py() or 0))
 
 
 def _times(
@@ -148,28 +207,20 @@ def _times(
     return np.asarray((logged - edges[:, 0])[first][number] + edges[:, 0])
 
 
-def _goes_on(
-    passes: Int[np.ndarray, " row"], segment: Int[np.ndarray, " row"], edges: Float64[np.ndarray, "row 2"]
-) -> Bool[np.ndarray, " boundary"]:
-    return np.asarray((np.diff(passes) == 0) & (np.diff(segment) == 1) & contiguous(edges))
-
-
 def _point(
-    metadata: LogMetadata,
-    passes: Int[np.ndarray, " row"],
-    segment: Int[np.ndarray, " row"],
-    edges: Float64[np.ndarray, "row 2"],
-    raw: Float64[np.ndarray, " row"],
-    smoothed: Float64[np.ndarray, " row"],
-) -> OperatingPoint:
-    """Smoothing and threshold that the log was written with."""
-    goes_on = _goes_on(passes, segment, edges)
+    metadata: LogMetadata, logged: _Logged, block_segments: int | None = None
+) -> tuple[OperatingPoint, Bool[np.ndarray, " row"]]:
+    """Smoothing and threshold that the log was written with, and the rows whose neighbours are all here.
+
+    block_segments: only some blocks of so many segments are here; None: all rows are.
+    """
     share = 0.0
     for smoothing in SMOOTHINGS:
-        again = smooth(raw, metadata.sigma_segments, smoothing, goes_on)
-        same = float((np.abs(again - smoothed) < SAME).mean())
+        again = smooth(logged.raw, metadata.sigma_segments, smoothing, logged.goes_on)
+        whole = _whole(logged, metadata.sigma_segments, smoothing, block_segments)
+        same = float((np.abs(again - logged.smoothed) < SAME)[whole].mean()) if whole.any() else 0.0
         if same > ENOUGH:
-            return OperatingPoint(metadata.sigma_segments, metadata.threshold, smoothing)
+            return OperatingPoint(metadata.sigma_segments, metadata.threshold, smoothing), whole
         share = max(share, same)
     raise NoReplayError(
         f"the smoothed scores of the prediction log cannot be computed again ({share:.0%} are the same): segments are "
@@ -177,12 +228,28 @@ def _point(
     )
 
 
+def _whole(
+    logged: _Logged, sigma_segments: float, smoothing: Smoothing, block_segments: int | None
+) -> Bool[np.ndarray, " row"]:
+    """Which rows have all neighbours that smoothing takes: where a run ends with a block, the next one is not here."""
+    whole = np.ones(len(logged.segment), bool)
+    if block_segments is None:
+        return whole
+    radius = int(TRUNCATE * sigma_segments + 0.5)
+    breaks = np.flatnonzero(~logged.goes_on) + 1
+    for first, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), len(whole)], strict=True):
+        if logged.segment[first] % block_segments == 0 and logged.segment[first] > 0:
+            whole[first : min(first + radius, stop)] = False
+        if smoothing != "causal" and (logged.segment[stop - 1] + 1) % block_segments == 0:
+            whole[max(stop - radius, first) : stop] = False
+    return whole
+
+
 def _runs(part: _Scores, raw: Float[np.ndarray, " row"]) -> Iterator[tuple[float, float]]:
     """Runs above the threshold, begin and end in UTC seconds; the time of a row is that of its segment's start."""
-    goes_on = _goes_on(part.passes, part.segment, part.edges)
-    smoothed = smooth(raw, part.point.sigma_segments, part.point.smoothing, goes_on)
+    smoothed = smooth(raw, part.point.sigma_segments, part.point.smoothing, part.goes_on)
     first = 0
-    for stop in [*(np.flatnonzero(~goes_on) + 1).tolist(), len(raw)]:
+    for stop in [*(np.flatnonzero(~part.goes_on) + 1).tolist(), len(raw)]:
         rows = slice(first, stop)
         spans = [FrameSpan(i, i + 1) for i in part.segment[rows].tolist()]
         for event in events(smoothed[rows], spans, part.edges[rows, 0], part.edges[rows, 1], part.point):

@@ -12,6 +12,8 @@ from headhunt_svc import paths
 from headhunt_svc.monitoring.config import Kind
 from headhunt_svc.names import ALL_CAMERAS
 
+LEARNT_FROM: tuple[Kind, ...] = ("activity", "view")  # kinds that marks of the window's segments may explain
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -164,7 +164,7 @@ class Monitor:
 
     def _earlier_cameras(self, stop: datetime) -> dict[str, EarlierCamera]:
         """The cameras of the latest verdict on an earlier window; empty if there is none that can be read."""
-        earlier = [name for name in self._windows() if name < _folder_name(stop)]
+        earlier = [name for name in self._windows() if name < folder_name(stop)]
         try:
             path = self.paths.out / max(earlier) / VERDICT
             return _EarlierVerdict.model_validate_json(path.read_bytes()).cameras
@@ -180,21 +180,21 @@ class Monitor:
 
         figures = {camera: _figures(comparison) for camera, comparison in judgement.comparisons.items()}
         snapshot = take_snapshot(judgement.comparisons, figures, verdict.stop, title_of(verdict))
-        folder = self.paths.out / _folder_name(verdict.stop)
+        folder = self.paths.out / folder_name(verdict.stop)
         page = take_snapshot(worst_of(judgement.comparisons, MOST_CHARTS), {}, verdict.stop, title_of(verdict))
         save_page(folder / PAGE, page, verdict)
         add_run(self.paths.workspace, snapshot, verdict.stop)
 
     def _write_verdict(self, verdict: Verdict, now: datetime) -> None:
         """now: a window that ends later was judged while a clock was wrong, and is not the latest for ever."""
-        folder = _folder_name(verdict.stop)
+        folder = folder_name(verdict.stop)
         write_json(self.paths.out / folder / VERDICT, verdict.as_json())
-        until = max(folder, _folder_name(now))
+        until = max(folder, folder_name(now))
         if folder == max(name for name in self._windows() if name <= until):  # and no earlier one, judged again
             write_json(self.paths.out / VERDICT, verdict.as_json())
 
 
-def _folder_name(stop: datetime) -> str:
+def folder_name(stop: datetime) -> str:
     """The folder of the window that ends then (UTC); names sort in the order of time."""
     return f"{stop:%Y%m%dT%H%M%S}"
 

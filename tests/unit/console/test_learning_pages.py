@@ -13,9 +13,20 @@ from headhunt_svc.console.learning import Learning
 from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.events.records import EventState
-from headhunt_svc.feedback.proof import Change, DayEvents, Flip, HeldOutDay, Proof, TestSplit, Verdict, save_proof
+from headhunt_svc.feedback.proof import (
+    Change,
+    DayEvents,
+    Flip,
+    HeldOutDay,
+    JudgedAgain,
+    Proof,
+    SignalAgain,
+    TestSplit,
+    Verdict,
+    save_proof,
+)
 from helpers.bundles import bundle
-from helpers.consoles import Client, picture, token_of
+from helpers.consoles import STOP, Client, camera_verdict, picture, token_of, write_verdict
 from helpers.events import NOON, features, new
 
 NAME = "20260301T120000"
@@ -60,6 +71,33 @@ def test_the_proof_is_shown_in_words_tables_and_pictures(desk: Desk, desk_client
     assert page.count(f'src="/events/{event.id}/thumbnail"') == 2  # of the flip, and of the outvoted mark
     assert "Go back" not in page
     assert desk_client().get("/events/proof?bundle=..%2F..%2Fdetector").status_code == 404
+
+
+def test_the_window_that_was_judged_again_is_on_the_page_of_its_alarm(
+    desk: Desk, desk_client: Client, tmp_path: Path
+) -> None:
+    write_verdict(tmp_path, STOP, [camera_verdict(name, "activity", score_psi=3.0) for name in ("yard", "dock")], True)
+    signal = SignalAgain(before=3, after=0.2, limit=0.6, is_over=False)
+    window = JudgedAgain(
+        camera="yard",
+        start=STOP,
+        stop=STOP,
+        kind="activity",
+        baseline="b",
+        status="fine",
+        signals={"score_psi": signal},
+    )
+    save_proof(desk.places.candidate / NAME, proof_of(Verdict.BETTER, windows=(window,)))
+    (desk.places.candidate / "20260302T120000").mkdir()
+    (desk.places.candidate / "20260302T120000" / "proof.json").write_text("{")
+    console = desk_client()
+    page = console.get("/drift/camera?camera=yard").text
+    assert f"{window.words}. <a href=" in page
+    assert f"/events/proof?bundle={NAME}" in page
+    assert "Judged again" not in console.get("/drift/camera?camera=dock").text
+    shown = console.get(f"/events/proof?bundle={NAME}").text
+    assert "score_psi</th><td>3.00</td><td>0.20</td><td>0.60</td>" in shown
+    assert f"/drift/camera?camera=yard&amp;window={STOP:%Y%m%dT%H%M%S}" in shown
 
 
 def test_a_bundle_that_is_worse_is_refused(desk: Desk, desk_client: Client) -> None:

@@ -1,10 +1,12 @@
 """Normal or not: the questions' page."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from headhunt_svc.console.desk import Desk
 from headhunt_svc.events.features import EventFeatures
@@ -90,7 +92,7 @@ def test_questions_are_listed_only_where_they_are_asked_for(desk: Desk, desk_cli
 
 
 def test_an_alarm_of_activity_leads_to_questions_of_its_camera_and_window(
-    desk: Desk, desk_client: Client, tmp_path: Path
+    desk: Desk, desk_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alarm = camera_verdict("yard", "activity", score_psi=3.0)
     write_verdict(tmp_path, STOP, [alarm, camera_verdict("dock", "lighting", brightness=2.0)], latest=True)
@@ -109,5 +111,16 @@ def test_an_alarm_of_activity_leads_to_questions_of_its_camera_and_window(
     shown = console.get(sent.headers["location"]).text
     assert "Normal or not? yard" in shown
     assert "0 of 1 answered" in shown  # neither that of dock nor that of another day
+    event_id = re.findall(r'action="/events/questions/([^"]+)"', shown)[0]
+    answer = {"answer": "normal", "set": sent.headers["location"].split("set=")[1], "csrf": token_of(page)}
+    sent = console.post(f"/events/questions/{event_id}", data=answer)
+    window = f"{STOP:%Y%m%dT%H%M%S}"
+    assert f'name="window" value="{window}"' in console.get(sent.headers["location"]).text
+    options: list[str] = []
+    monkeypatch.setattr(desk.learning, "start", lambda given, by: options.extend(given))
+    learn = {"camera": "yard", "window": window, "csrf": token_of(page)}
+    assert console.post("/events/learn", data=learn).status_code == 303
+    assert options[-5:] == ["--monitor", str(desk.places.monitor), "--camera=yard", "--window", window]
+    assert console.post("/events/learn", data=learn | {"window": "../x"}).status_code == 404
     refused = console.post("/drift/questions", data={"camera": "none", "csrf": token_of(page)})
     assert refused.status_code == 404

@@ -1,0 +1,110 @@
+"""Judges the window of an alarm again, as the monitor would with the scores of another detector.
+
+Window and baseline are replayed (replay.py) and judged by the monitor's own judge, with its limits, once with the
+logged scores and once with the new ones: the same rows, so that only the scorer differs. What does not depend on the
+scorer (pictures, features of heads) stays as it is, and what the log does not hold is not judged (other prompts).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from headhunt_svc.errors import ArtifactError, ConfigError, UnreachableError
+from headhunt_svc.feedback.proof import JudgedAgain, SignalAgain
+from headhunt_svc.feedback.replay import LoggedFeatures, NoReplayError, replay_rows
+from headhunt_svc.monitoring.baselines import Baseline, Baselines
+from headhunt_svc.monitoring.config import DriftParams, load_drift
+from headhunt_svc.monitoring.drift import Judge
+from headhunt_svc.monitoring.remedies import LEARNT_FROM
+from headhunt_svc.monitoring.run import VERDICT
+from headhunt_svc.monitoring.stored import StoredRun, StoredVerdict, read_run
+from headhunt_svc.monitoring.verdicts import CameraVerdict
+from headhunt_svc.prediction_log.windows import Rows, Window, read_window
+from headhunt_svc.storage.store import Store
+from headhunt_svc.types import Scorer
+
+NO_BASELINE = "it has no baseline of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """What the monitor has said of a window, and what it takes to say it again. config: the file of the limits."""
+
+    run: StoredRun
+    baselines: Baselines
+    config: Path
+    log: Store
+
+    @classmethod
+    def load(cls, folder: Path, window: str | None, config: Path, log: Store) -> "Monitored | None":
+        """folder: of the monitor. window: the name of its folder; None: the latest. None: nothing was judged yet.
+
+        Raises:
+            ArtifactError: there is no such window, or its verdict cannot be read.
+        """
+        path = folder / "verdicts" / (window or "") / VERDICT
+        if window is None and not path.is_file():
+            return None
+        return cls(read_run(path), Baselines(folder / "baselines"), config, log)
+
+    def alarms(self, cameras: Iterable[str]) -> Iterator[StoredVerdict]:
+        """The verdicts of these cameras that marks could explain."""
+        verdicts = (self.run.cameras.get(camera) for camera in cameras)
+        return (verdict for verdict in verdicts if verdict is not None and verdict.kind in LEARNT_FROM)
+
+
+def judged_again(monitored: Monitored, which: LoggedFeatures, scorers: Mapping[str, Scorer]) -> tuple[JudgedAgain, ...]:
+    """The window's alarms of these cameras, judged with their new scorers."""
+    return tuple(_judged(monitored, verdict, which, scorers[verdict.camera]) for verdict in monitored.alarms(scorers))
+
+
+def _judged(monitored: Monitored, stored: StoredVerdict, which: LoggedFeatures, scorer: Scorer) -> JudgedAgain:
+    run = monitored.run
+    result = JudgedAgain(
+        camera=stored.camera, start=run.start, stop=run.stop, kind=str(stored.kind), baseline=stored.baseline
+    )
+    try:
+        params = load_drift(monitored.config)
+        rows, baseline = _window(monitored, params, stored.camera), _baseline(monitored, stored)
+        windows = replay_rows(rows, which, scorer, params.block_segments)
+        baselines = replay_rows(baseline, which, scorer, params.block_segments)
+    except (NoReplayError, ConfigError, ArtifactError, UnreachableError) as exc:
+        return result.model_copy(update={"why": str(exc)})
+    before, after = (_verdict(run, params, stored.camera, *pair) for pair in zip(windows, baselines, strict=True))
+    if before.status != "drift":
+        what = before.why or "the rows that can be replayed do not alarm with the scores of before either"
+        return result.model_copy(update={"why": what})
+    beyond = [name for name, signal in stored.signals.items() if signal.value > signal.limit]
+    signals = {
+        str(name): SignalAgain(
+            before=before.signals[name].value, after=signal.value, limit=signal.limit, is_over=signal.over
+        )
+        for name, signal in after.signals.items()
+        if name in before.signals
+    }
+    unknown = tuple(name for name in beyond if name not in signals)
+    return result.model_copy(
+        update={"status": after.status, "kind_after": after.kind, "signals": signals, "not_judged": unknown}
+    )
+
+
+def _window(monitored: Monitored, params: DriftParams, camera: str) -> Rows:
+    run = monitored.run
+    query = replace(params.query(run.start, run.stop, run.detector_id), camera=camera)
+    rows = read_window(monitored.log, query).cameras.get(camera)
+    if rows is None:
+        raise NoReplayError(f"the prediction log has no rows of {camera} in that window any more")
+    return rows
+
+
+def _baseline(monitored: Monitored, stored: StoredVerdict) -> Rows:
+    version = stored.baseline
+    if version is None or version not in monitored.baselines.versions(stored.camera):
+        raise NoReplayError(NO_BASELINE)
+    return monitored.baselines.load(stored.camera, version)
+
+
+def _verdict(run: StoredRun, params: DriftParams, camera: str, rows: Rows, baseline: Rows) -> CameraVerdict:
+    window = Window(run.start, run.stop, {camera: rows})
+    judgement = Judge(params).judge(window, {camera: Baseline("replayed", baseline)})
+    return judgement.cameras[camera]

@@ -1,6 +1,6 @@
 """cameras.yaml as typed values. Nothing in it is part of detector_id: a change keeps baselines valid."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -166,6 +166,18 @@ def load_cameras(path: Path) -> Cameras:
     if problems:
         raise CamerasError(path, list(dict.fromkeys(problems)))
     return Cameras(cameras=tuple(checked.values()))
+
+
+def merging(path: Path, default_s: float) -> Callable[[str], float]:
+    """Seconds by camera below which two of its events are one: as cameras.yaml has it, as `watch` does.
+
+    default_s: of cameras that are not in the file, and of all where there is no file: HEADHUNT_EVENTS_MERGE_S.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    own = {camera.name: camera.merge_s for camera in load_cameras(path).each()} if path.exists() else {}
+    return lambda camera: own.get(CameraName(camera), default_s)
 
 
 def _checked(name: str, parameters: dict[Any, Any], defaults: dict[Any, Any], problems: list[str]) -> Camera | None:

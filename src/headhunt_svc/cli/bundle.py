@@ -29,6 +29,7 @@ app.add_typer(bundles_app, name="bundles")
 
 METHODS: dict[Method, str] = {"default": "default", "paper": "paper (HeadHunt-VAD as published)"}
 DeployedFolder = Annotated[Path, typer.Option(help="Folder of the link `current`.")]
+CameraFile = Annotated[Path, typer.Option("--cameras", help="The file of cameras: which events are one (merge_s).")]
 Reason = Annotated[str, typer.Option("--why", help="For the record.")]
 
 
@@ -98,6 +99,7 @@ def recalibrate(
     window: Annotated[
         str | None, typer.Option(help="Its window, as its folder is named: 20260302T000000; default: the latest.")
     ] = None,
+    camera_file: CameraFile = paths.CAMERAS,
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -111,7 +113,7 @@ def recalibrate(
     Exit code with --from-events: 5 where the proof says `worse`, 6 for `too few marks`; the bundle is there.
     """
     if from_events:
-        query = MarkOptions(tuple(camera or ()), since, tuple(without or ()), log, days, monitor, window)
+        query = MarkOptions(tuple(camera or ()), since, tuple(without or ()), log, days, monitor, window, camera_file)
         recalibrate_from_events(params, bundle, out, labels, query)
         return
     if labels is None:

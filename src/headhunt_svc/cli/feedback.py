@@ -34,6 +34,7 @@ class MarkOptions(NamedTuple):
     days: int
     monitor: Path
     window: str | None
+    camera_file: Path
 
 
 def recalibrate_from_events(
@@ -44,6 +45,8 @@ def recalibrate_from_events(
     Raises:
         typer.Exit: the bundle is there, and its proof says that it is worse, or that there are too few marks.
     """
+    from headhunt_svc.cameras.config import merging
+    from headhunt_svc.cli.cameras import named_problems
     from headhunt_svc.events.store import EventStore
     from headhunt_svc.feedback.judged_again import Monitored
     from headhunt_svc.feedback.loop import Replayed, recalibrated_with_proof
@@ -64,8 +67,10 @@ def recalibrate_from_events(
         monitored = Monitored.load(options.monitor, options.window, paths.DRIFT, Store(log))
     elif options.window:
         raise ConfigError("--window judges rows of the prediction log again: name it with --log")
-    replayed = Replayed(Store(log) if log else None, options.days, monitored=monitored)
-    with EventStore.open(EventSettings()) as store:
+    settings = EventSettings()
+    merges = named_problems(options.camera_file, lambda: merging(options.camera_file, settings.merge_s))
+    replayed = Replayed(Store(log) if log else None, options.days, monitored=monitored, merging=merges)
+    with EventStore.open(settings) as store:
         proof = recalibrated_with_proof(load_params(params), store, project, folder, out, query, replayed, used)
     print_proof(proof)
     note(f"detector {proof.detector_id}: {out}, from {folder}; `headhunt bundles activate {out}` puts it to use")

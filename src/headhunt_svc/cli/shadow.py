@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from headhunt_svc import paths
-from headhunt_svc.cli.bundle import DeployedFolder, Reason, bundles_app
+from headhunt_svc.cli.bundle import CameraFile, DeployedFolder, Reason, bundles_app
 from headhunt_svc.cli.console import cell, note, safe, wide
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.deployments import Deployed
@@ -44,11 +44,12 @@ def bundles_compare(
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a camera, with all flips.")] = False,
     log: LogPlace = None,
     deployed: DeployedFolder = paths.DEPLOYED,
+    cameras: CameraFile = paths.CAMERAS,
 ) -> None:
     """Compare the candidate with the bundle in use, over the segments that both have scored and logged."""
     from headhunt_svc.feedback.compare import lines
 
-    comparison = compared(Deployed(deployed), log, days)
+    comparison = compared(Deployed(deployed), log, days, cameras)
     if as_json:
         for line in lines(comparison):
             typer.echo(json.dumps(line))
@@ -62,6 +63,7 @@ def bundles_check(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     log: LogPlace = None,
     deployed: DeployedFolder = paths.DEPLOYED,
+    cameras: CameraFile = paths.CAMERAS,
 ) -> None:
     """Roll back or promote as deployed/rules.yaml says; without that file nothing happens by itself."""
     from headhunt_svc.feedback.rules import load_rules
@@ -69,7 +71,7 @@ def bundles_check(
     load_rules(deployed)  # a file that cannot be used ends the command when it starts
     while True:
         try:
-            _check(Deployed(deployed), log, dry_run)
+            _check(Deployed(deployed), log, dry_run, cameras)
         except HeadHuntError as exc:
             if every is None:
                 raise
@@ -79,7 +81,7 @@ def bundles_check(
         time.sleep(60 * every)
 
 
-def _check(place: Deployed, log: str | None, dry_run: bool) -> None:
+def _check(place: Deployed, log: str | None, dry_run: bool, cameras: Path) -> None:
     """One look at the rules; says what was found, and acts once at most."""
     from headhunt_svc.events.records import EventFilter, EventState
     from headhunt_svc.events.store import EventStore
@@ -112,7 +114,7 @@ def _check(place: Deployed, log: str | None, dry_run: bool) -> None:
     age = datetime.now(UTC) - datetime.fromisoformat(since)
 
     def both() -> tuple[int, int]:
-        comparison = compared(place, log, max(age.total_seconds() / 86_400, 1e-6))
+        comparison = compared(place, log, max(age.total_seconds() / 86_400, 1e-6), cameras)
         return comparison.days, comparison.events
 
     candidate = load_bundle(place.candidate)[0].detector_id
@@ -122,8 +124,8 @@ def _check(place: Deployed, log: str | None, dry_run: bool) -> None:
         typer.echo(place.activate_candidate(decision.why))
 
 
-def compared(place: Deployed, log: str | None, days: float) -> "Comparison":
-    """The bundle in use and its candidate over the last days.
+def compared(place: Deployed, log: str | None, days: float, cameras: Path) -> "Comparison":
+    """The bundle in use and its candidate over the last days. cameras: the file of cameras, where there is one.
 
     Raises:
         ConfigError: there is no candidate, or no prediction log.
@@ -134,16 +136,19 @@ def compared(place: Deployed, log: str | None, days: float) -> "Comparison":
     uri = log or Settings().prediction_log
     if uri is None:
         raise ConfigError("no prediction log: set HEADHUNT_PREDICTION_LOG, or name it with --log")
+    from headhunt_svc.cameras.config import merging
+    from headhunt_svc.cli.cameras import named_problems
     from headhunt_svc.events.store import EventStore
     from headhunt_svc.feedback.compare import compare
 
     active, candidate = (load_bundle(link)[0].detector_id for link in (place.current, place.candidate))
     settings, now = EventSettings(), datetime.now(UTC)
     start = now - timedelta(days=days)
+    merges = named_problems(cameras, lambda: merging(cameras, settings.merge_s))
     if settings.database is None and not (settings.folder / "events.sqlite").exists():
-        return compare(uri, active, candidate, start, now, None, settings.merge_s)
+        return compare(uri, active, candidate, start, now, None, merges)
     with EventStore.open(settings) as store:
-        return compare(uri, active, candidate, start, now, store, settings.merge_s)
+        return compare(uri, active, candidate, start, now, store, merges)
 
 
 def print_comparison(comparison: "Comparison") -> None:

@@ -55,6 +55,7 @@ def start(
     """Learn from all marks, or from those of one camera. window: of the monitor, whose alarms are judged again."""
     places = desk.places
     options = ["--bundle", str(places.active), "--log", places.log, "--monitor", str(places.monitor)]
+    options += ["--cameras", str(places.cameras)]
     if camera:
         options += [f"--camera={CameraName(camera)}"]
     if window:

@@ -1,6 +1,6 @@
 """The detector in use and its candidate, compared over the segments that both have scored."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -77,11 +77,18 @@ class Comparison:
 
 
 def compare(
-    log: str, active: str, candidate: str, start: datetime, stop: datetime, store: EventStore | None, merge_s: float
+    log: str,
+    active: str,
+    candidate: str,
+    start: datetime,
+    stop: datetime,
+    store: EventStore | None,
+    merging: Callable[[str], float],
 ) -> Comparison:
     """Compare two detectors over the prediction log and the rows of candidates beside it.
 
-    active, candidate: their ids. store: where the ids of events are looked for. merge_s: closer events are one.
+    active, candidate: their ids. store: where the ids of events are looked for. merging: seconds by camera,
+    below which two events are one.
 
     Raises:
         UnreachableError: log or store do not answer. ArtifactError: a file of the log cannot be read.
@@ -89,7 +96,7 @@ def compare(
     cameras: list[CameraComparison] = []
     days: set[date] = set()
     for pairs in read_pairs(log, active, candidate, start, stop):
-        cameras.append(_camera(pairs, active, store, merge_s))
+        cameras.append(_camera(pairs, active, store, merging(pairs.camera)))
         days.update(pc.unique(pc.cast(pairs.table["time"], pa.date32())).to_pylist())
     return Comparison(active, candidate, start, stop, len(days), tuple(cameras))
 

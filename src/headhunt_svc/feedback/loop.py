@@ -1,5 +1,6 @@
 """From marks to a new bundle with its proof, in one call: what `headhunt recalibrate --from-events` does."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,13 +28,15 @@ NO_LOG = (
 class Replayed:
     """The prediction log, and how many of its last days the proof replays. now: without it, the present.
 
-    monitored: the window whose alarms are judged again; None: there is none.
+    monitored: the window whose alarms are judged again; None: there is none. merging: seconds by camera, below which
+    two events are one; None: as the settings of the store say.
     """
 
     log: Store | None
     days: int = 7
     now: datetime | None = None
     monitored: Monitored | None = None
+    merging: Callable[[str], float] | None = None
 
 
 def recalibrated_with_proof(
@@ -55,7 +58,7 @@ def recalibrated_with_proof(
     test, no_test = _test(params, project, result)
     heads = tuple(HeadRef(*head) for head in result.old.heads)
     which = LoggedFeatures(known_detectors(result.old, used), heads, result.fleet.n_features)
-    days, no_days = _days(result, replayed, which, store.settings.merge_s)
+    days, no_days = _days(result, replayed, which, replayed.merging or (lambda _: store.settings.merge_s))
     windows: tuple[JudgedAgain, ...] = ()
     if replayed.monitored is not None:
         scorers = {camera: scorers_of(result, camera)[1] for camera in result.changed}
@@ -93,7 +96,7 @@ def _test(params: Params, project: Project, result: Recalibrated) -> tuple[list[
 
 
 def _days(
-    result: Recalibrated, replayed: Replayed, which: LoggedFeatures, merge_s: float
+    result: Recalibrated, replayed: Replayed, which: LoggedFeatures, merging: Callable[[str], float]
 ) -> tuple[list[DayEvents], str | None]:
     """Events per day of the cameras whose scorer has changed, or why there are none."""
     if replayed.log is None:
@@ -103,7 +106,7 @@ def _days(
     reasons: list[str] = []
     for camera in result.changed:
         try:
-            rows += replay_days(replayed.log, camera, days, which, scorers_of(result, camera), merge_s)
+            rows += replay_days(replayed.log, camera, days, which, scorers_of(result, camera), merging(camera))
         except (NoReplayError, UnreachableError) as exc:
             reasons.append(str(exc))
     return rows, "; ".join(dict.fromkeys(reasons)) or None

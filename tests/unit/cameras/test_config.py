@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headhunt_svc.cameras.config import CamerasError, load_cameras
+from headhunt_svc.cameras.config import CamerasError, load_cameras, merging
 from headhunt_svc.cameras.sources import DeviceSource, FolderSource, HttpSource, LoopSource, RtspSource
 from headhunt_svc.detector.options import Options
 from headhunt_svc.errors import ConfigError
@@ -42,6 +42,17 @@ def problems(folder: Path, text: str) -> tuple[str, ...]:
         load_cameras(write(folder, text))
     assert all(problem in str(error.value) for problem in error.value.problems)
     return error.value.problems
+
+
+def test_events_are_merged_as_the_camera_has_it_else_as_the_setting_says(tmp_path: Path) -> None:
+    assert merging(tmp_path / "none.yaml", 7)("yard") == 7
+    path = write(
+        tmp_path, "defaults: {merge_s: 20}\ncameras: {yard: {source: rtsp://a, merge_s: 3}, gate: {source: rtsp://b}}"
+    )
+    of = merging(path, 7)
+    assert [of(camera) for camera in ("yard", "gate", "archive")] == [3, 20, 7]
+    with pytest.raises(ConfigError):
+        merging(write(tmp_path, "cameras: 3"), 7)
 
 
 def test_every_kind_of_source_and_the_defaults(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The detector in use against its candidate, over rows that a test makes up; counts are those of plain loops."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,10 +44,14 @@ def both(log: str, camera: str, active: str, candidate: str, video: str = "a.mp4
     write(Path(shadow_uri(log)), CANDIDATE, camera, candidate, video=video)
 
 
+def always(merge_s: float) -> Callable[[str], float]:
+    return lambda _: merge_s
+
+
 def test_events_flips_and_agreement(log: str) -> None:
     #           gone         both                   new
     both(log, "yard", "..xx......................xxx..............", "..........................xx........xx.....")
-    (camera,) = compare(log, ACTIVE, CANDIDATE, START, STOP, None, merge_s=3.2).cameras
+    (camera,) = compare(log, ACTIVE, CANDIDATE, START, STOP, None, always(3.2)).cameras
     n = 43
     assert (camera.camera, camera.segments, camera.active_only, camera.candidate_only) == ("yard", n, 0, 0)
     assert camera.hours == pytest.approx(n * 1.6 / 3600)
@@ -62,10 +67,17 @@ def test_events_flips_and_agreement(log: str) -> None:
 def test_events_that_are_close_are_one_but_not_those_of_two_videos(log: str) -> None:
     both(log, "yard", "x..x", "....")
     both(log, "yard", "x...", "....", video="b.mp4")
-    count = [
-        compare(log, ACTIVE, CANDIDATE, START, STOP, None, merge_s).cameras[0].events_active for merge_s in (1.0, 10.0)
-    ]
-    assert count == [3, 2]
+    both(log, "lane", "x..x", "....")
+    for merge_s, count in ((1.0, [2, 3]), (10.0, [1, 2])):
+        cameras = compare(log, ACTIVE, CANDIDATE, START, STOP, None, always(merge_s)).cameras
+        assert [camera.events_active for camera in cameras] == count
+
+
+def test_each_camera_has_its_own_merging(log: str) -> None:
+    for camera in ("lane", "yard"):
+        both(log, camera, "x..x", "....")
+    cameras = compare(log, ACTIVE, CANDIDATE, START, STOP, None, {"lane": 1.0, "yard": 10.0}.__getitem__).cameras
+    assert [(camera.camera, camera.events_active) for camera in cameras] == [("lane", 2), ("yard", 1)]
 
 
 def test_what_only_one_has_scored_is_said_and_not_compared(log: str) -> None:
@@ -73,7 +85,7 @@ def test_what_only_one_has_scored_is_said_and_not_compared(log: str) -> None:
     write(Path(shadow_uri(log)), CANDIDATE, "yard", "..", first=2)
     write(Path(log), ACTIVE, "lane", "xx")
     write(Path(shadow_uri(log)), "eeeeeeeeeeee", "lane", "xx")  # an earlier candidate
-    lane, yard = compare(log, ACTIVE, CANDIDATE, START, STOP, None, 1.0).cameras
+    lane, yard = compare(log, ACTIVE, CANDIDATE, START, STOP, None, always(1.0)).cameras
     assert (yard.segments, yard.active_only, yard.candidate_only, yard.events_active) == (2, 2, 0, 0)
     assert (lane.segments, lane.hours, lane.active_only, lane.agreement, lane.per_day) == (0, 0, 2, None, (None, None))
 
@@ -81,8 +93,8 @@ def test_what_only_one_has_scored_is_said_and_not_compared(log: str) -> None:
 def test_a_window_and_another_detector_leave_nothing(log: str) -> None:
     both(log, "yard", "xx", "..")
     before = START - timedelta(days=1)
-    assert compare(log, ACTIVE, CANDIDATE, before, before + timedelta(hours=1), None, 1.0).cameras == ()
-    assert compare(log, "eeeeeeeeeeee", "ffffffffffff", START, STOP, None, 1.0).cameras == ()
+    assert compare(log, ACTIVE, CANDIDATE, before, before + timedelta(hours=1), None, always(1.0)).cameras == ()
+    assert compare(log, "eeeeeeeeeeee", "ffffffffffff", START, STOP, None, always(1.0)).cameras == ()
 
 
 def test_an_event_that_would_be_gone_has_its_id(log: str, tmp_path: Path) -> None:
@@ -92,7 +104,7 @@ def test_an_event_that_would_be_gone_has_its_id(log: str, tmp_path: Path) -> Non
         event = new(video_id="a.mp4", start_s=3.2, detector_id=ACTIVE, key="a")
         store.add(other, merge_s=None)
         event_id = store.add(event, merge_s=None).id
-        comparison = compare(log, ACTIVE, CANDIDATE, START, STOP, store, 1.0)
+        comparison = compare(log, ACTIVE, CANDIDATE, START, STOP, store, always(1.0))
     (line,) = lines(comparison)
     (flip,) = line["flips"]
     assert (flip["event_id"], flip["of"], line["events_candidate"]) == (event_id, "active", 0)
@@ -103,5 +115,5 @@ def test_an_event_that_would_be_gone_has_its_id(log: str, tmp_path: Path) -> Non
 def test_rows_that_are_logged_twice_count_once(log: str) -> None:
     both(log, "yard", "xx..", "xx..")
     both(log, "yard", "xx..", "xx..")
-    (camera,) = compare(log, ACTIVE, CANDIDATE, START, STOP, None, 1.0).cameras
+    (camera,) = compare(log, ACTIVE, CANDIDATE, START, STOP, None, always(1.0)).cameras
     assert (camera.segments, camera.events_active, camera.agreement) == (4, 1, 1.0)

@@ -89,6 +89,11 @@ LONG_MODULES = [
         "model_lock",
         "relabel",
         "installed",
+        "hunt_again_repro",
+        "console",
+        "feedback_loop",
+        "watch",
+        "monitor_every",
     )
 ]
 
@@ -185,17 +190,27 @@ def event_settings(request: pytest.FixtureRequest, tmp_path: Path) -> EventSetti
     return EventSettings.model_validate({"folder": folder, "database": f"{server}/{name}"})
 
 
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scene with an explosion."""
+def write_explosion(path: Path, start_s: int = 0, stop_s: int | None = None) -> Path:
+    """A part of a scene with an explosion from 8.0 to 10.3 s."""
     from headhunt_svc.demo.corpus import write_mp4
     from headhunt_svc.demo.rendering import render
     from headhunt_svc.demo.scenes import FPS, camera, surveillance
 
     scene, t = surveillance(np.random.default_rng(77), "explosion", camera(0))
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    write_mp4(path, render(scene, t, 128), FPS)
+    write_mp4(path, render(scene, t[start_s * FPS : None if stop_s is None else stop_s * FPS], 128), FPS)
     return path
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scene with an explosion."""
+    return write_explosion(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some seconds before and after an explosion, for a camera that shows it again and again."""
+    return write_explosion(tmp_path_factory.mktemp("scene") / "scene.mp4", 5, 13)
 
 
 def write_video(

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,7 @@ from headhunt_svc.storage.files import write_json
 from helpers.events import new
 
 Client = Callable[..., TestClient]  # what the fixture `client` is
+HEADHUNT = str(Path(sys.executable).with_name("headhunt"))
 BASE = "http://127.0.0.1:8600"
 STOP = datetime(2026, 3, 15, tzinfo=UTC)
 
@@ -45,11 +46,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving_console(folder: Path, *options: str, **environment: str) -> Iterator[ServedConsole]:
-    """`headhunt console` on what lies in `folder`: events, monitor, cameras.yaml, states."""
+def serving_console(
+    folder: Path, *options: str, program: Sequence[str] = (HEADHUNT,), **environment: str
+) -> Iterator[ServedConsole]:
+    """`headhunt console` on what lies in `folder`: events, monitor, cameras.yaml, states.
+
+    program: `headhunt`, or a fork of a process that has imported its libraries.
+    """
     port = free_port()
     command = [
-        str(Path(sys.executable).with_name("headhunt")), "console", "--port", str(port),
+        *program, "console", "--port", str(port),
         "--cameras", str(folder / "cameras.yaml"), "--states", str(folder / "states"),
         "--monitor", str(folder / "monitor"), "--log", str(folder / "log"),
         "--reference", str(folder / "none"), *options,

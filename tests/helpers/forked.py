@@ -18,26 +18,30 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # of other people only: what is ours is imported anew by every command, and sees its environment
 LIBRARIES = (
     "av",
+    "jaxtyping",
     "matplotlib.pyplot",
     "onnx",
     "pydantic_settings",
+    "safetensors.torch",
     "scipy.stats",
     "sklearn.cluster",
     "sklearn.linear_model",
     "torch",
     "transformers.modeling_utils",
     "transformers.models.qwen2_vl.image_processing_pil_qwen2_vl",
+    "typer",
 )
 # the same for commands of one group, when the first of them comes
-OF_GROUP = {"jobs": "dbos", "monitor": "evidently", "worker": "dbos"}
+OF_GROUP = {"console": "fastapi", "jobs": "dbos", "monitor": "evidently", "worker": "dbos"}
 SCORER = "headhunt_svc.jobs.isolated"
 PYTHON = sys.executable  # tests may put `Commands.python` there
 
@@ -87,6 +91,10 @@ class Commands:
     def python(self) -> str:
         """An interpreter for `sys.executable`: `-m headhunt_svc.jobs.isolated` and `headhunt` are run as forks."""
         return f"{self.folder}/python"
+
+    def headhunt(self, *args: str | Path) -> list[str]:
+        """The command line of `headhunt` as a fork, for Popen: signals reach it, and it ends with who asked."""
+        return [self.python, "headhunt", *map(str, args)]
 
     def run(self, args: Sequence[str], cwd: Path, env: dict[str, str], seconds: float) -> tuple[int, str, str]:
         """Exit code, standard output and standard error.
@@ -230,12 +238,28 @@ def serve(listener: socket.socket, python: str) -> None:
     sys.executable = python  # a worker's scorer is a fork, too
     for name in [n for n in sys.modules if n.split(".")[0] == "headhunt_svc"]:
         del sys.modules[name]
-    if sys.argv[0] == SCORER:
-        runpy.run_module(SCORER, run_name="__main__", alter_sys=True)
-    else:
-        from headhunt_svc.cli.main import main
+    code: str | int | None = 0
+    try:
+        if sys.argv[0] == SCORER:
+            runpy.run_module(SCORER, run_name="__main__", alter_sys=True)
+        else:
+            from headhunt_svc.cli.main import main
 
-        main()
+            main()
+    except SystemExit as stop:
+        code = stop.code
+    if not isinstance(code, str):
+        leave(code or 0)
+    sys.exit(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End as Python does, without taking apart all that was imported: that takes longer than most commands."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and ends those of pools
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

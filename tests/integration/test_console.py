@@ -12,6 +12,7 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from conftest import COMMANDS
 from headhunt_svc.events.places import Places
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
@@ -43,7 +44,7 @@ HOSTILE = (
 PAGES = ("/", "/events", "/drift", "/drift/camera?camera=dock", "/events/timeline?camera=dock&day=2026-03-14")
 
 
-def fill(folder: Path, n_events: int = 300) -> list[str]:
+def fill(folder: Path, n_events: int = 120) -> list[str]:
     """Three cameras, one of them darker since the sixth of March, and their events."""
     cameras = ["dock", "gate", "yard"]
     write_baselines(folder, cameras[:2])
@@ -105,12 +106,12 @@ def asked(driver: Chrome) -> set[str]:
 
 def test_an_event_is_marked_false_with_two_keys_and_stays_so_after_a_restart(driver: Chrome, tmp_path: Path) -> None:
     ids = fill(tmp_path)
-    with serving_console(tmp_path) as console:
+    with serving_console(tmp_path, program=COMMANDS.headhunt()) as console:
         driver.get(f"{console.url}/events")
         assert len(driver.find_elements(By.CSS_SELECTOR, "tr[data-event]")) == 50
         press(driver, "j", "f")
         wait_for_text(driver, f"tr[data-event='{ids[-2]}']", "false alarm")
-    with serving_console(tmp_path) as console:
+    with serving_console(tmp_path, program=COMMANDS.headhunt()) as console:
         driver.get(f"{console.url}/events?state=false_alarm")
         assert [row.get_attribute("data-event") for row in driver.find_elements(By.CSS_SELECTOR, "tr[data-event]")] == [
             ids[-2]
@@ -125,7 +126,10 @@ def test_a_list_is_worked_through_without_the_mouse(driver: Chrome, tmp_path: Pa
     ids = fill(tmp_path)[::-1]  # the latest first, as in the list
     driver.get("about:blank")
     complaints(driver)  # those of other tests, whose console has ended
-    with serving_console(tmp_path) as console, EventStore.open(EventSettings(folder=tmp_path / "events")) as store:
+    with (
+        serving_console(tmp_path, program=COMMANDS.headhunt()) as console,
+        EventStore.open(EventSettings(folder=tmp_path / "events")) as store,
+    ):
         driver.get(f"{console.url}/events?state=new")
         press(driver, "f", "F", "c")  # Caps Lock changes nothing
         WebDriverWait(driver, 20).until(lambda _: store.get(ids[2]).state == EventState.CONFIRMED)
@@ -296,7 +300,7 @@ def test_hostile_names_and_notes_stay_text(driver: Chrome, tmp_path: Path) -> No
     with EventStore.open(EventSettings(folder=tmp_path / "events")) as store:
         for event_id, name in zip(ids, names, strict=True):
             store.mark(event_id, EventState.CONFIRMED, HOSTILE[1], f"{name}<svg onload={OWNED}>")
-    with serving_console(tmp_path) as console:
+    with serving_console(tmp_path, program=COMMANDS.headhunt()) as console:
         links = ["/", "/events", "/drift"]
         for path in ("/", "/events", "/drift"):
             driver.get(console.url + path)
@@ -319,7 +323,7 @@ def test_hostile_names_and_notes_stay_text(driver: Chrome, tmp_path: Path) -> No
 
 def test_with_keys_nobody_sees_anything_before_typing_one(driver: Chrome, folder: Path) -> None:
     key = "0123456789abcdef"
-    with serving_console(folder, HEADHUNT_API_KEYS=f"anna:{key}") as console:
+    with serving_console(folder, program=COMMANDS.headhunt(), HEADHUNT_API_KEYS=f"anna:{key}") as console:
         driver.get(f"{console.url}/events?camera=dock")
         assert driver.title == "headhunt: log in"
         driver.find_element(By.NAME, "key").send_keys("not the right key", Keys.ENTER)

@@ -9,6 +9,7 @@ from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from conftest import COMMANDS
 from headhunt_svc.events.records import EventFilter, EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.settings import EventSettings
@@ -48,7 +49,7 @@ def wait_for(driver: Chrome, text: str) -> None:
 
 def test_ten_questions_are_answered_with_one_key_each(driver: Chrome, tmp_path: Path) -> None:
     ids = near_the_threshold(tmp_path, [f"camera {i:02}" for i in range(10)])
-    with serving_console(tmp_path) as console:
+    with serving_console(tmp_path, program=COMMANDS.headhunt()) as console:
         driver.get(f"{console.url}/events/questions")
         for number, key in enumerate("nxnanxnnnx"):
             wait_for(driver, f"{number} of 10 answered")
@@ -66,7 +67,10 @@ def test_ten_questions_are_answered_with_one_key_each(driver: Chrome, tmp_path: 
 
 def test_without_scripts_and_with_a_hostile_name(tmp_path: Path) -> None:
     near_the_threshold(tmp_path, [HOSTILE])
-    with serving_console(tmp_path) as console, browser(tmp_path / "profile", scripts=False) as plain:
+    with (
+        serving_console(tmp_path, program=COMMANDS.headhunt()) as console,
+        browser(tmp_path / "profile", scripts=False) as plain,
+    ):
         plain.get(f"{console.url}/events")
         plain.find_element(By.PARTIAL_LINK_TEXT, "Normal or not?").click()
         assert HOSTILE in plain.find_element(By.CSS_SELECTOR, "h2").text

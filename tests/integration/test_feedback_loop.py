@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from conftest import ROOT, benchmark
+from conftest import COMMANDS, ROOT, benchmark
 from headhunt_svc.data.datasets import data_digest, save_index, save_labels
 from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.detector.bundle import load_bundle, load_golden, model_key, save_bundle
@@ -72,17 +71,11 @@ def make_project(folder: Path, site: ModuleType) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, scene: Path) -> Path:
     """The project, with a camera that shows an explosion again and again."""
-    from headhunt_svc.demo.corpus import write_mp4
-    from headhunt_svc.demo.rendering import render
-    from headhunt_svc.demo.scenes import FPS, camera, surveillance
-
     make_project(tmp_path, benchmark("feedback_site"))
-    drawn, t = surveillance(np.random.default_rng(77), "explosion", camera(0))
-    write_mp4(tmp_path / "scene.mp4", render(drawn, t, 128)[int(5 * FPS) : int(13 * FPS)], FPS)
     (tmp_path / "cameras.yaml").write_text(
-        f"cameras:\n  yard: {{source: {{kind: loop, path: '{tmp_path / 'scene.mp4'}'}}, merge_s: 1.6}}\n"
+        f"cameras:\n  yard: {{source: {{kind: loop, path: '{scene}'}}, merge_s: 1.6}}\n"
     )
     Deployed(tmp_path / "deployed").activate(tmp_path / "artifacts" / "detector", "first")
     return tmp_path
@@ -90,18 +83,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def watching(project: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [
-        sys.executable,
-        "-m",
-        "headhunt_svc",
-        "watch",
-        "--bundle",
-        "deployed/current",
-        "--log",
-        "log",
-        "--states",
-        "states",
-    ]
+    command = COMMANDS.headhunt("watch", "--bundle", "deployed/current", "--log", "log", "--states", "states")
     env = os.environ | {
         "OMP_NUM_THREADS": "1", "HEADHUNT_EVENTS_FOLDER": "events", "HEADHUNT_LOG_FEATURES": "all",
         "HEADHUNT_LOG_FLUSH_S": "1", "HEADHUNT_PROBE_SHARE": "0",
@@ -132,9 +114,9 @@ def test_a_mark_makes_a_detector_that_no_longer_alarms(
     project: Path, watching: "subprocess.Popen[bytes]", tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with EventStore.open(EventSettings(folder=project / "events")) as store:
-        wait_for(lambda: len([e for e in store.list() if e.stop is not None and e.features]) >= 2)
         places = ("--bundle", "artifacts/detector", "--candidate", "artifacts/candidate", "--deployed", "deployed")
         with serving_console(project, *places) as console, browser(tmp_path_factory.mktemp("profile")) as driver:
+            wait_for(lambda: len([e for e in store.list() if e.stop is not None and e.features]) >= 2)
             driver.get(f"{console.url}/events")
             ActionChains(driver).send_keys("j").send_keys("f").perform()  # the latest may go on; the one before is over
             wait_for(lambda: store.list(EventFilter(state=EventState.FALSE_ALARM)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from standardwebhooks import Webhook
 
-from conftest import HEADHUNT, ROOT
+from conftest import COMMANDS, ROOT
 from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import rebaseline
@@ -23,7 +23,7 @@ from helpers.scrapes import missing, scrape
 
 SECRET = "whsec_" + "A" * 43 + "="
 PARAMS = load_drift(ROOT / "monitoring" / "drift.yaml")
-HOUR, EVERY_S = timedelta(hours=1), 6.0
+HOUR, EVERY_S = timedelta(hours=1), 1.2
 DARK = {"brightness": np.full(16, 0.2)}
 
 
@@ -39,12 +39,12 @@ def log_hours(log: Path, cameras: tuple[str, ...], start: datetime, dark: tuple[
 
 @contextmanager
 def monitoring(folder: Path, port: int) -> Iterator["subprocess.Popen[str]"]:
-    """The monitor, every six seconds, until it is killed."""
+    """The monitor, run again and again, until it is killed."""
     places = [x for n in ("log", "baselines", "out", "workspace") for x in (f"--{n}", str(folder / n))]
-    command = [
-        str(HEADHUNT), "monitor", "run", *places, "--cameras", str(folder / "cameras.yaml"), "--notify", "ops",
-        "--every", str(EVERY_S / 60), "--port", str(port), "--reference", str(folder / "none"),
-    ]  # fmt: skip
+    command = COMMANDS.headhunt(
+        "monitor", "run", *places, "--cameras", folder / "cameras.yaml", "--notify", "ops",
+        "--every", str(EVERY_S / 60), "--port", str(port), "--reference", folder / "none",
+    )  # fmt: skip
     env = os.environ | {
         "HEADHUNT_EVENTS_FOLDER": str(folder / "events"),
         "HEADHUNT_NOTIFY_FILE": str(folder / "notify.yaml"),

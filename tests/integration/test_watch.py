@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from conftest import HEADHUNT, ROOT, headhunt
+from conftest import COMMANDS, ROOT, headhunt
 from headhunt_svc.cameras.status import CameraState, load_state
 from headhunt_svc.events.records import EventRecord
 from headhunt_svc.events.store import EventStore
@@ -25,19 +24,6 @@ from helpers.scrapes import missing, scrape
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SEGMENT_S = 1.6  # of the bundle that ships
 START_S = 120  # a busy machine imports torch slowly
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some seconds before and after an explosion."""
-    from headhunt_svc.demo.corpus import write_mp4
-    from headhunt_svc.demo.rendering import render
-    from headhunt_svc.demo.scenes import FPS, camera, surveillance
-
-    drawn, t = surveillance(np.random.default_rng(77), "explosion", camera(0))
-    path = tmp_path_factory.mktemp("scene") / "scene.mp4"
-    write_mp4(path, render(drawn, t, 128)[int(5 * FPS) : int(13 * FPS)], FPS)
-    return path
 
 
 def free_port() -> int:
@@ -76,7 +62,7 @@ class Place:
     def start(self) -> "subprocess.Popen[str]":
         with self.printed.open("w", encoding="utf-8") as file:
             process = subprocess.Popen(
-                [HEADHUNT, "watch", *self.options, "--metrics-port", str(self.port)],
+                COMMANDS.headhunt("watch", *self.options, "--metrics-port", str(self.port)),
                 cwd=self.folder,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
                 stderr=file,

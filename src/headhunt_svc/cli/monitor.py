@@ -52,7 +52,7 @@ def monitor_run(
     ] = None,
     at: Annotated[datetime | None, typer.Option(help="End of the window (UTC); default: now.")] = None,
     detector: Annotated[str | None, typer.Option(help="Judge the rows of this detector_id.")] = None,
-    every: Annotated[float | None, typer.Option(min=0.1, help="Run again every so many minutes.")] = None,
+    every: Annotated[float | None, typer.Option(min=0.02, help="Run again every so many minutes.")] = None,
     port: Annotated[int | None, typer.Option(help="Serve Prometheus gauges on this port of loopback.")] = None,
     notify: Annotated[
         list[str] | None, typer.Option(help="A channel of notify.yaml for alarms that begin or end; may be repeated.")

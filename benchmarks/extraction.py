@@ -2,34 +2,42 @@
 
     python benchmarks/extraction.py --size small                 # minutes on 2 cores
     python benchmarks/extraction.py --size 8b --json out.json    # InternVL3-8B's architecture in bf16, for a GPU
-    python benchmarks/extraction.py --keep-tokens 0.5            # half of the visual tokens beside all, in turn
+    python benchmarks/extraction.py --keep-tokens 0.5            # half of the visual tokens beside all
+    python benchmarks/extraction.py --compile                    # compiled layers beside eager ones
+    python benchmarks/extraction.py --dtype int8                 # an 8-bit decoder beside the number format of the size
+    python benchmarks/extraction.py --plain                      # our engine alone, online
 
-Weights are random: time, memory and parity do not depend on what they say. Each way runs in a process of its own, so
-that its peak memory is its own.
+Options that say how the engine reads may be given together. Weights are random: time, memory and parity do not depend
+on what they say. Ratios are of rounds in which all ways take their turn.
 """
 
 import argparse
 import json
-import multiprocessing
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
+from apart import apart
 from peak import peak_bytes
 from rich.console import Console
 from rich.table import Table
+from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 from headhunt_svc.demo.model import build_tokenizer
+from headhunt_svc.errors import ModelError
 from headhunt_svc.model.attribution import attribute
 from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import family_of
 from headhunt_svc.model.loading import pick_device
 from headhunt_svc.model.parity import reference_features
+from headhunt_svc.model.quantisation import QUANTISED, base_dtype, check_device, configuration, quantise
+from headhunt_svc.model.token_choice import n_kept
 from headhunt_svc.types import HeadRef, Scorer
 
 PROMPTS = [
@@ -70,11 +78,47 @@ SIZES = {
 }
 
 
-def build(size: Size, device: str, vocabulary: int = 1024) -> tuple[Extractor, torch.Tensor]:
-    """A frozen random model and pixels float[segment, frame, 3, h, w]."""
+@dataclass(frozen=True)
+class Engine:
+    """How our engine reads; where a value is None, as the size says. deepest: the last layer with a wanted head."""
+
+    keep_tokens: float = 1.0
+    compiled: bool = False
+    dtype: str | None = None
+    deepest: int | None = None
+
+    @property
+    def name(self) -> str:
+        """For keys of figures."""
+        share = {0.5: "half", 0.25: "quarter"}.get(self.keep_tokens, f"{self.keep_tokens:g}")
+        words = [
+            "compiled" if self.compiled else "",
+            self.dtype or "",
+            f"keep_tokens_{share}" if self.keep_tokens != 1 else "",
+            f"deepest_{self.deepest}" if self.deepest is not None else "",
+        ]
+        return "_".join(word for word in words if word) or "plain"
+
+
+PLAIN = Engine()
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of reading heads: "textbook", or our engine for one use of it."""
+
+    kind: str = "online"
+    n_prompts: int = 1
+    engine: Engine = PLAIN
+
+
+def build(size: Size, device: str, vocabulary: int = 1024, engine: Engine = PLAIN) -> tuple[Extractor, torch.Tensor]:
+    """A frozen random model and pixels uint8[segment, frame, 3, h, w]."""
+    name, target = engine.dtype or size.dtype, pick_device(device)
+    check_device(name, target)
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    config = transformers.InternVLConfig(
+    config = InternVLConfig(
         vision_config={
             "hidden_size": size.vision_hidden,
             "intermediate_size": 4 * size.vision_hidden,
@@ -100,90 +144,112 @@ def build(size: Size, device: str, vocabulary: int = 1024) -> tuple[Extractor, t
         image_seq_length=(size.image // 14) ** 2 // 4,
         downsample_ratio=0.5,
     )
-    with torch.device(pick_device(device)):
-        model = transformers.InternVLForConditionalGeneration._from_config(
-            config, attn_implementation="sdpa", dtype=getattr(torch, size.dtype)
+    with torch.device(target):
+        model = InternVLForConditionalGeneration._from_config(
+            config, attn_implementation="sdpa", dtype=base_dtype(name, target)
         )
-    extractor = Extractor(
-        model, tokenizer, family_of("internvl", "the random model"), pick_device(device), {}, frame_s=0.1
-    )
+    quantised = name if name in QUANTISED else None
+    if quantised:
+        quantise(model, configuration(name), target)
+    family = family_of("internvl", "the random model")
+    extractor = Extractor(model, tokenizer, family, target, {}, 0.1, quantised, engine.keep_tokens, engine.compiled)
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (size.segments, size.frames, size.image, size.image, 3), dtype=np.uint8)
     return extractor, torch.stack([extractor.preprocess(p) for p in pictures])
 
 
-def run(name: str, size: Size, n_prompts: int, device: str, batch: int, queue: Any) -> None:
-    """One way, timed after a warm-up on one batch: seconds a segment, peak memory, features of all heads it gives."""
-    extractor, pixels = build(size, device)
-    prompts = PROMPTS[:n_prompts]
-    deep = [h for h in extractor.heads if h.layer <= size.deepest]
-    expert = [HeadRef(size.deepest, 0), HeadRef(size.deepest // 2, 1), HeadRef(1, 0)]
-    heads = {"offline": None, "offline truncated": deep, "online": expert, "online, explained": expert}
+def wanted(way: Way, size: Size, extractor: Extractor) -> list[HeadRef]:
+    """The heads that a way gives, in its order."""
+    deepest = size.deepest if way.engine.deepest is None else way.engine.deepest
+    if way.kind in ("textbook", "offline"):
+        return list(extractor.heads)
+    if way.kind == "offline truncated":
+        return [h for h in extractor.heads if h.layer <= deepest]
+    return [HeadRef(deepest, 0), HeadRef(deepest // 2, 1), HeadRef(1, 0)]
 
-    def go(part: torch.Tensor) -> np.ndarray:
-        if name == "online, explained":
-            scorer = Scorer(tuple(expert), np.ones(len(expert) * extractor.d_head), 0.0)
-            return np.stack([attribute(extractor, part, prompts[0], scorer)[0]])
-        if name == "textbook":
-            return reference_features(extractor, list(part), prompts)
-        return np.concatenate([extractor.features(p, prompts, heads[name]) for p in part.split(batch)], 1)
 
-    def settled() -> float:
-        if extractor.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    go(pixels[: 1 if name == "textbook" else batch])  # kernels are chosen by shape
-    start = settled()
-    found = go(pixels)
-    seconds = (settled() - start) / len(pixels)
-    if extractor.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**20
+def read(way: Way, size: Size, extractor: Extractor, pixels: torch.Tensor, batch: int) -> np.ndarray:
+    """Features of the wanted heads; ends with a copy to the host."""
+    prompts, heads = PROMPTS[: way.n_prompts], wanted(way, size, extractor)
+    if way.kind == "textbook":
+        return reference_features(extractor, list(pixels), prompts)
+    if way.kind == "online, explained":
+        scorer = Scorer(tuple(heads), np.ones(len(heads) * extractor.d_head), 0.0)
+        parts = [np.stack([attribute(extractor, part, prompts[0], scorer)[0]]) for part in pixels.split(batch)]
     else:
-        peak = peak_bytes() / 2**20
-    of = list(extractor.heads)
-    columns = [of.index(h) for h in (heads.get(name) or of)] if name != "textbook" else list(range(len(of)))
-    queue.put((seconds, peak, columns, found))
+        parts = [extractor.features(part, prompts, heads) for part in pixels.split(batch)]
+    return np.concatenate(parts, 1)
 
 
-def fewer(share: float, size: Size, device: str, batch: int, rounds: int, queue: Any) -> None:
-    """Seconds a segment, online, with a share of the visual tokens and with all, in turn; the ratio of each pair."""
-    extractor, pixels = build(size, device)
-    expert = [HeadRef(size.deepest, 0), HeadRef(size.deepest // 2, 1), HeadRef(1, 0)]
-    seconds: dict[float, list[float]] = {1.0: [], share: []}
-    for _ in range(rounds + 1):
-        for keep_tokens, times in seconds.items():
-            extractor.keep_tokens = keep_tokens
-            start = time.perf_counter()
-            for part in pixels.split(batch):
-                extractor.features(part, PROMPTS[:1], expert)  # ends with a copy to the host
-            times.append((time.perf_counter() - start) / len(pixels))
-    pairs = list(zip(seconds[1.0][1:], seconds[share][1:], strict=True))  # the first round chooses kernels
-    queue.put((*(statistics.median(times) for times in zip(*pairs, strict=True)), sorted(a / b for a, b in pairs)))
+def once(way: Way, size: Size, device: str, batch: int) -> tuple[float, list[int], np.ndarray]:
+    """Peak memory in MiB, which heads of all, and their features."""
+    extractor, pixels = build(size, device, engine=way.engine)
+    features = read(way, size, extractor, pixels, batch)
+    peak = torch.cuda.max_memory_allocated() if extractor.device.type == "cuda" else peak_bytes()
+    every = list(extractor.heads)
+    return peak / 2**20, [every.index(h) for h in wanted(way, size, extractor)], features
 
 
-def measure_fewer(share: float, size: Size, device: str, batch: int, rounds: int) -> tuple[float, float, list[float]]:
-    """`fewer` in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=fewer, args=(share, size, device, batch, rounds, queue))
-    process.start()
-    result: tuple[float, float, list[float]] = queue.get()
-    process.join()
-    return result
+@dataclass(frozen=True)
+class Turns:
+    """What the ways took, in the order of the ways.
+
+    seconds: a segment, in each round. first_s: of the first pass, in which kernels are chosen and layers compiled.
+    weights: bytes. not_compiled: why not, of those that should be.
+    """
+
+    seconds: list[list[float]]
+    first_s: list[float]
+    weights: list[int]
+    tokens: list[int]
+    not_compiled: list[list[str]]
+
+    def ratios(self, i: int) -> list[float]:
+        """How much faster than the first way, in each round, sorted."""
+        return sorted(base / own for base, own in zip(self.seconds[0], self.seconds[i], strict=True))
+
+    def median(self, i: int) -> float:
+        """Seconds a segment."""
+        return statistics.median(self.seconds[i])
 
 
-def measure(
-    name: str, size: Size, n_prompts: int, device: str, batch: int
-) -> tuple[float, float, list[int], np.ndarray]:
-    """`run` in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=run, args=(name, size, n_prompts, device, batch, queue))
-    process.start()
-    result: tuple[float, float, list[int], np.ndarray] = queue.get()
-    process.join()
-    return result
+def stored_bytes(tensor: torch.Tensor) -> int:
+    """Bytes of a weight, of all its parts if it is quantised."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return tensor.nbytes
+    return sum(stored_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+
+
+def take_turns(
+    ways: Sequence[Way], size: Size, device: str, batch: int, rounds: int, clock: Callable[[], float]
+) -> Turns:
+    """Time the ways in turn; before the first round that counts each has had a pass."""
+    models: dict[Engine, tuple[Extractor, torch.Tensor]] = {}
+    for way in ways:
+        engine = replace(way.engine, deepest=None)
+        models[engine] = models.get(engine) or build(size, device, engine=engine)
+    mine = [models[replace(way.engine, deepest=None)] for way in ways]
+
+    def timed(way: Way, extractor: Extractor, pixels: torch.Tensor) -> float:
+        start = clock()
+        read(way, size, extractor, pixels, batch)
+        return (clock() - start) / len(pixels)
+
+    first = [
+        timed(way, extractor, pixels[: 1 if way.kind == "textbook" else batch])
+        for way, (extractor, pixels) in zip(ways, mine, strict=True)
+    ]
+    seconds: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds):
+        for own, way, (extractor, pixels) in zip(seconds, ways, mine, strict=True):
+            own.append(timed(way, extractor, pixels))
+    return Turns(
+        seconds,
+        first,
+        [sum(stored_bytes(p) for p in extractor.model.parameters()) for extractor, _ in mine],
+        [len(extractor.token_ids(PROMPTS[0], extractor.clip(pixels))) for extractor, pixels in mine],
+        [extractor.compiled.reasons if extractor.compiled else [] for extractor, _ in mine],
+    )
 
 
 def matmul_ceiling(device: str, dtype: str) -> float:
@@ -201,16 +267,117 @@ def matmul_ceiling(device: str, dtype: str) -> float:
     return best
 
 
-def flops(size: Size, prompt_tokens: int) -> float:
-    """Multiplications and additions of one segment under one prompt, matrices of all layers and attention."""
-    visual = size.frames * (size.image // 14) ** 2
-    vision = size.vision_layers * (
-        visual * 2 * (4 + 8) * size.vision_hidden**2 + 4 * visual * (size.image // 14) ** 2 * size.vision_hidden
-    )
+def flops(size: Size, tokens: int, engine: Engine = PLAIN) -> float:
+    """Multiplications and additions of one segment under one prompt: matrices and attention of what really runs.
+
+    tokens: of the prompt, all visual ones among them. Of the deepest layer only queries, keys, values and attention
+    run: its heads are read before o_proj.
+    """
+    side, wide = size.image // 14, 4 * size.vision_hidden
+    patches = size.frames * side**2
+    visual = patches // 4
+    vision = size.vision_layers * patches * (2 * (4 + 8) * size.vision_hidden**2 + 4 * side**2 * size.vision_hidden)
+    projector = visual * 2 * (wide + size.hidden) * size.hidden
+    if engine.keep_tokens != 1:
+        tokens += n_kept((size.frames, side // 2, side // 2), engine.keep_tokens) - visual
+    deepest = size.deepest if engine.deepest is None else engine.deepest
     head = size.hidden // size.heads
-    per_token = 2 * size.hidden * (2 * size.hidden + 2 * size.kv_heads * head + 3 * size.intermediate)
-    tokens = visual // 4 + prompt_tokens
-    return vision + (size.deepest + 1) * (tokens * per_token + 2 * tokens**2 * size.hidden)
+    read_in = tokens * 2 * size.hidden * (size.hidden + 2 * size.kv_heads * head)  # queries, keys and values
+    rest = tokens * 2 * size.hidden * (size.hidden + 3 * size.intermediate)
+    attention = 2 * tokens**2 * size.hidden  # causal
+    return vision + projector + (deepest + 1) * (read_in + attention) + deepest * rest
+
+
+def card_figures(seconds: float, size: Size, tokens: int, engine: Engine, ceiling: float) -> dict[str, float]:
+    """What a time for a segment means: cameras, and the share of the device's measured ceiling."""
+    per_s = 1 / seconds
+    return {
+        "segments_per_s": per_s,
+        "cameras": per_s * 48 / 30,  # of 30 fps, with 48 frames a segment
+        "share_of_matmul": per_s * flops(size, tokens, engine) / 1e12 / ceiling,
+    }
+
+
+def compare(
+    engine: Engine,
+    size: Size,
+    device: str,
+    batch: int,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    ceiling: float | None = None,
+    limit_s: float | None = None,
+) -> dict[str, Any]:
+    """Figures of the engine online, beside the plain engine if it is another; ceiling: of the device, in TFLOP/s."""
+    ways = [Way(), *([Way(engine=engine)] if engine != PLAIN else [])]
+    turns = apart(partial(take_turns, ways, size, device, batch, rounds, clock), limit_s)
+    figures: dict[str, Any] = {}
+    for i, way in enumerate(ways):
+        name = way.engine.name
+        figures |= {
+            f"online_{name}_s": turns.median(i),
+            f"first_pass_{name}_s": turns.first_s[i] * min(batch, size.segments),
+            f"weights_{name}_mib": turns.weights[i] / 2**20,
+        }
+        if i:
+            ratios = turns.ratios(i)
+            figures |= {f"ratio_{name}": statistics.median(ratios), f"ratios_{name}": ratios}
+        if ceiling is not None:
+            own = card_figures(turns.median(i), size, turns.tokens[i], way.engine, ceiling)
+            figures |= {f"{key}_{name}": value for key, value in own.items()}
+        if reasons := turns.not_compiled[i]:
+            figures["eager_because"] = reasons
+    return figures
+
+
+def device_figures(device: str, size: Size) -> dict[str, Any]:
+    """Name and measured ceiling of the device."""
+    cuda = pick_device(device).type == "cuda"
+    ceiling = apart(partial(matmul_ceiling, device, size.dtype))
+    return {"card": torch.cuda.get_device_name() if cuda else "none", "matmul_tflops": ceiling}
+
+
+def print_comparison(engine: Engine, figures: dict[str, Any], title: str, console: Console) -> None:
+    """Table of a comparison."""
+    table = Table("engine", "s/segment", "ratio (lowest, median, highest)", "weights MiB", "first pass s", title=title)
+    for name in dict.fromkeys((PLAIN.name, engine.name)):
+        ratios = figures.get(f"ratios_{name}", [1.0])
+        spread = "  ".join(f"{x:.2f}" for x in (ratios[0], statistics.median(ratios), ratios[-1]))
+        row = (figures[f"online_{name}_s"], figures[f"weights_{name}_mib"], figures[f"first_pass_{name}_s"])
+        table.add_row(name, f"{row[0]:.3f}", spread, f"{row[1]:.0f}", f"{row[2]:.1f}")
+    console.print(table)
+    for reason in figures.get("eager_because", ()):
+        console.print(f"not compiled: {reason}", markup=False)
+
+
+def against_textbook(
+    numbers: Sequence[int], size: Size, device: str, batch: int, rounds: int, clock: Callable[[], float], title: str
+) -> dict[str, Any]:
+    """Print the table of all ways for these numbers of prompts; their figures."""
+    figures: dict[str, Any] = {}
+    table = Table("M", "way", "s/segment", "ratio", "(lowest, highest)", "peak MiB", "parity (max abs)", title=title)
+    for m in numbers:
+        kinds = ["textbook", "offline", "offline truncated", *(["online", "online, explained"] if m == 1 else [])]
+        ways = [Way(kind, m) for kind in kinds]
+        turns = apart(partial(take_turns, ways, size, device, batch, rounds, clock))
+        results = [apart(partial(once, way, size, device, batch)) for way in ways]
+        expected = results[0][2]
+        for i, (way, (peak, columns, features)) in enumerate(zip(ways, results, strict=True)):
+            seconds, ratios = turns.median(i), turns.ratios(i)
+            key = "_".join([*way.kind.replace(",", "").split(), f"m{m}"])
+            key = key.replace("offline_truncated_m8", "offline_m8_truncated")
+            ratio = statistics.median(ratios)
+            figures |= {f"{key}_s": seconds, f"{key}_mib": peak} | ({f"ratio_{key}": ratio} if i else {})
+            parity = float(np.abs(features - expected[:, :, columns]).max())
+            figures["parity_max_abs"] = max(figures.get("parity_max_abs", 0.0), parity)
+            spread, off = (f"{ratios[0]:.2f}  {ratios[-1]:.2f}", f"{parity:.1e}") if i else ("", "")
+            table.add_row(str(m), way.kind, f"{seconds:.3f}", f"{ratio:.2f}", spread, f"{peak:.0f}", off)
+    Console().print(table)
+    if pick_device(device).type == "cuda" and 1 in numbers:
+        figures |= device_figures(device, size)
+        figures |= card_figures(figures["online_m1_s"], size, turns.tokens[0], PLAIN, figures["matmul_tflops"])
+        Console().print({k: v for k, v in figures.items() if not k.startswith(("textbook", "offline"))})
+    return figures
 
 
 def main() -> None:
@@ -219,52 +386,34 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch", type=int, default=1, help="segments a forward pass of the engine")
-    parser.add_argument("--keep-tokens", type=float, help="compare this share of the visual tokens with all, and end")
-    parser.add_argument("--rounds", type=int, default=7, help="of --keep-tokens")
+    parser.add_argument("--rounds", type=int, help="default: 3 against the textbook way, else 7")
+    parser.add_argument("--prompts", type=int, nargs="+", default=[1, 2, 8], help="numbers of prompts of the table")
+    parser.add_argument("--cpu-time", action="store_true", help="of all threads, where the machine has other work")
+    parser.add_argument("--keep-tokens", type=float, default=1.0, help="share of the visual tokens")
+    parser.add_argument("--compile", action="store_true", help="compile layers")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", *QUANTISED], help="of the decoder")
+    parser.add_argument("--deepest", type=int, help="the deepest layer with a wanted head")
+    parser.add_argument("--plain", action="store_true", help="our engine alone, online")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    size, console = SIZES[args.size], Console()
-    figures: dict[str, float] = {}
-    if args.keep_tokens:
-        full, part, ratios = measure_fewer(args.keep_tokens, size, args.device, args.batch, args.rounds)
-        table = Table(
-            "visual tokens", "s/segment", "ratio (lowest, median, highest)", title=f"size {args.size}, online"
-        )
-        table.add_row("all", f"{full:.3f}", "1.00")
-        middle = statistics.median(ratios)
-        table.add_row(f"{args.keep_tokens:g}", f"{part:.3f}", f"{ratios[0]:.2f}  {middle:.2f}  {ratios[-1]:.2f}")
-        console.print(table)
-        name = {0.5: "half", 0.25: "quarter"}.get(args.keep_tokens, f"{args.keep_tokens:g}")
-        figures = {f"ratio_keep_tokens_{name}": middle, "online_all_s": full, f"online_{name}_s": part}
-        if args.json:
-            args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        return
-    table = Table("M", "way", "s/segment", "ratio", "peak MiB", "parity (max abs)", title=f"size {args.size}")
-    for m in (1, 2, 8):
-        base, base_peak, _, expected = measure("textbook", size, m, args.device, args.batch)
-        table.add_row(str(m), "textbook", f"{base:.3f}", "1.00", f"{base_peak:.0f}", "")
-        figures |= {f"textbook_m{m}_s": base, f"textbook_m{m}_mib": base_peak}
-        for name in ["offline", "offline truncated", *(["online", "online, explained"] if m == 1 else [])]:
-            seconds, peak, columns, found = measure(name, size, m, args.device, args.batch)
-            parity = float(np.abs(found - expected[:, :, columns]).max())
-            key = "_".join([*name.replace(",", "").split(), f"m{m}"])
-            key = key.replace("offline_truncated_m8", "offline_m8_truncated")
-            figures |= {f"ratio_{key}": base / seconds, f"{key}_s": seconds, f"{key}_mib": peak}
-            figures["parity_max_abs"] = max(figures.get("parity_max_abs", 0.0), parity)
-            table.add_row(str(m), name, f"{seconds:.3f}", f"{base / seconds:.2f}", f"{peak:.0f}", f"{parity:.1e}")
-    console.print(table)
-    if torch.cuda.is_available() and args.device != "cpu":
-        per_s = 1 / figures["online_m1_s"]
-        ceiling = matmul_ceiling(args.device, size.dtype)
-        figures |= {
-            "segments_per_s": per_s,
-            "streams_30fps_48_frames": per_s * 48 / 30,
-            "matmul_tflops": ceiling,
-            "share_of_matmul": per_s * flops(size, 60) / 1e12 / ceiling,
-        }
-        console.print({k: round(v, 3) for k, v in figures.items() if not k.startswith(("textbook", "offline"))})
+    size, clock = SIZES[args.size], time.process_time if args.cpu_time else time.perf_counter
+    engine = Engine(args.keep_tokens, args.compile, args.dtype, args.deepest)
+    title = f"size {args.size}" + (", processor time" if args.cpu_time else "")
+    if engine != PLAIN or args.plain:
+        try:
+            check_device(args.dtype or size.dtype, pick_device(args.device))
+        except ModelError as exc:
+            parser.error(str(exc))
+        figures = device_figures(args.device, size) if pick_device(args.device).type == "cuda" else {}
+        ceiling = figures.get("matmul_tflops")
+        figures |= compare(engine, size, args.device, args.batch, args.rounds or 7, clock, ceiling)
+        print_comparison(engine, figures, f"{title}, online", Console())
+    else:
+        figures = against_textbook(args.prompts, size, args.device, args.batch, args.rounds or 3, clock, title)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if "eager_because" in figures:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

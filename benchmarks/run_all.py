@@ -24,6 +24,8 @@ OUT = ROOT / "out" / "benchmarks"
 CPU = {
     "extraction": "extraction.py --size small",
     "keep_tokens": "extraction.py --size small --keep-tokens 0.5",
+    "compiled": "extraction.py --size small --compile",
+    "int8": "extraction.py --size small --dtype int8",
     "preprocessing": "preprocessing.py",
     "describe": "describe.py",
     "identification": "identification.py",

@@ -23,15 +23,17 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # numpy, scikit-learn and torch al
 class MllmParams(Section):
     """The frozen multimodal LLM: a hub id or a local folder.
 
-    dtype: bfloat16 for GPUs; int8 (decoder only) is faster. keep_tokens: the share of the visual tokens that the
-    decoder reads, those that changed most (model/token_choice.py). Each dtype and share needs its own heads and scorer.
+    dtype: bfloat16 for GPUs; int8 and float8 quantise the decoder (model/quantisation.py). keep_tokens: the share of
+    the visual tokens that the decoder reads, those that changed most (model/token_choice.py). compile: layers, by
+    torch.compile; changes last bits (model/compiled.py). Each needs its own heads and scorer.
     """
 
     id: Annotated[str, Field(min_length=1)]
     revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "int8"] = "float32"
+    dtype: Literal["float32", "bfloat16", "int8", "float8"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
     keep_tokens: Annotated[float, Field(gt=0, le=1, exclude_if=lambda share: share == 1)] = 1.0
+    compile: Annotated[bool, Field(exclude_if=lambda on: not on)] = False
 
 
 class ExportParams(Section):

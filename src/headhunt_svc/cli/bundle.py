@@ -13,7 +13,7 @@ from headhunt_svc.cli.console import note, note_cautions, safe, wide
 from headhunt_svc.cli.feedback import CURRENT, MarkOptions, recalibrate_from_events
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
-from headhunt_svc.detector.bundle import Bundle, load_bundle
+from headhunt_svc.detector.bundle import Bundle, load_bundle, model_key
 from headhunt_svc.detector.cameras import StoredCamera, load_camera
 from headhunt_svc.detector.deployments import Deployed, Version
 from headhunt_svc.errors import ArtifactError
@@ -207,7 +207,7 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
     lines = [
         ("detector", bundle.detector_id),
         *([("method", METHODS[bundle.method])] if bundle.method else []),
-        ("model", f"{bundle.mllm.id} ({bundle.mllm_revision}, {bundle.mllm.dtype}, {bundle.mllm.attention})"),
+        ("model", f"{bundle.mllm.id} ({model_key(bundle.mllm, bundle.mllm_revision)})"),
         *([("commit", f"{bundle.mllm_commit} of {bundle.mllm.revision or 'main'}")] if bundle.mllm_commit else []),
         ("prompt", bundle.prompt),
         *([("prompt set", bundle.prompt_set)] if bundle.prompt_set else []),

@@ -57,7 +57,8 @@ def model_revision(mllm: MllmParams) -> str:
 def model_key(mllm: MllmParams, revision: str | None = None) -> str:
     """Name of the model that features come from: its revision (by default the current one) and how it computes."""
     tokens = "" if mllm.keep_tokens == 1 else f" {mllm.keep_tokens:g} of tokens"
-    return f"{revision or model_revision(mllm)} {mllm.dtype} {mllm.attention}{tokens}"
+    compiled = " compiled" if mllm.compile else ""
+    return f"{revision or model_revision(mllm)} {mllm.dtype} {mllm.attention}{tokens}{compiled}"
 
 
 class StoredPoint(BaseModel):

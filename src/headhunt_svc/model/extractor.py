@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int64, Shaped, UInt8
 
 from headhunt_svc.errors import ModelError
 from headhunt_svc.model.checkpoint import damage_named
+from headhunt_svc.model.compiled import CompiledLayers
 from headhunt_svc.model.families import Clip, Encoded, Family, ModelInputs, Pixels
 from headhunt_svc.model.hooks import capture
 from headhunt_svc.model.prefix import SharedPrefix, common_prefix, decoder_arguments
@@ -81,13 +82,14 @@ class Extractor:
         device: torch.device,
         preprocessing: dict[str, Any],
         frame_s: float,
-        int8: bool = False,
+        quantised: str | None = None,
         keep_tokens: float = 1.0,
+        compiled: bool = False,
     ) -> None:
         """preprocessing: the checkpoint's own settings; frame_s: as in VisionCache, for clips that belong to no video.
 
-        int8: are the decoder's weights 8-bit integers? keep_tokens: the share of the visual tokens that the decoder
-        reads (token_choice.py).
+        quantised: the number format of the decoder's weights, where they are (quantisation.py). keep_tokens: the share
+        of the visual tokens that the decoder reads (token_choice.py). compiled: by torch.compile (compiled.py).
         """
         self.family, self.device, self.tokenizer = family, device, tokenizer
         self.preprocessing, self.frame_s = preprocessing, frame_s
@@ -103,7 +105,8 @@ class Extractor:
         self.n_layers, self.n_heads = len(layers), int(text.num_attention_heads)
         # not hidden // heads: some differ
         self.d_head = next(iter(self.projections.values())).in_features // self.n_heads
-        self.int8, self.keep_tokens = int8, keep_tokens
+        self.quantised, self.keep_tokens = quantised, keep_tokens
+        self.compiled = CompiledLayers(self.model) if compiled else None
         self.choice: Choice = change  # studies compare it with others
         self.batch_limit: int | None = None  # segments a pass, once memory has run out
         self.max_tokens = int(text.max_position_embeddings)
@@ -114,7 +117,7 @@ class Extractor:
     @property
     def dtype(self) -> str:
         """The number format of the decoder's weights, as in params.yaml."""
-        return "int8" if self.int8 else str(self.model.dtype).removeprefix("torch.")
+        return self.quantised or str(self.model.dtype).removeprefix("torch.")
 
     @property
     def heads(self) -> tuple[HeadRef, ...]:

@@ -1,6 +1,5 @@
 """Loads a checkpoint, from a folder or the hub's cache, as an Extractor: always the files that were locked."""
 
-import importlib
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from headhunt_svc.model.checkpoint import check_family, check_whole, damage_name
 from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import Family
 from headhunt_svc.model.identity import ModelLock, current_lock, difference, weight_files
+from headhunt_svc.model.quantisation import QUANTISED, base_dtype, check_device, configuration, quantise
 from headhunt_svc.params import MllmParams, SegmentationParams
 from headhunt_svc.storage.json_text import parse_json
 
@@ -78,16 +78,17 @@ def _load(
     if deepest is not None:
         _truncate(config.get_text_config(), deepest + 1)
     cls = getattr(transformers, family.model_class)
-    int8 = params.dtype == "int8"
-    # the parts that are not quantised have the device's own format
-    dtype = getattr(torch, ("bfloat16" if device.type == "cuda" else "float32") if int8 else params.dtype)
+    check_device(params.dtype, device)
+    quantised = params.dtype in QUANTISED
+    config_of_weights = configuration(params.dtype) if quantised else None  # before weights are read
+    dtype = base_dtype(params.dtype, device)
     if untrained_seed is not None:
         torch.manual_seed(untrained_seed)
         model = cls._from_config(config, dtype=dtype, attn_implementation=params.attention)
     else:
         model = _with_weights(cls, folder, config, params, dtype)
-    if int8:
-        _quantise(model)
+    if quantised:
+        quantise(model, config_of_weights, device)
     return Extractor(
         model,
         tokenizer,
@@ -95,8 +96,9 @@ def _load(
         device,
         _preprocessing(folder),
         cut.frame_s(NOMINAL_FPS),
-        int8,
+        params.dtype if quantised else None,
         params.keep_tokens,
+        params.compile,
     )
 
 
@@ -159,18 +161,6 @@ def _with_weights(cls: Any, folder: Path, config: Any, params: MllmParams, dtype
             f"{params.id}: the checkpoint lacks {len(missing)} weights, e.g. {missing[0]}: get the checkpoint again"
         )
     return model
-
-
-def _quantise(model: Any) -> None:
-    """Quantise the decoder's linear layers: weights to 8-bit integers per channel, activations per token at run time.
-
-    The vision tower keeps its format: it is small, and no later layer could make up for its errors.
-    """
-    try:
-        quantisation = importlib.import_module("torchao.quantization")
-    except ImportError as exc:
-        raise ModelError("mllm.dtype int8 needs torchao: pip install 'headhunt-svc[int8]'") from exc
-    quantisation.quantize_(model.get_decoder().layers, quantisation.Int8DynamicActivationInt8WeightConfig())
 
 
 def _truncate(text: Any, n_layers: int) -> None:

@@ -163,6 +163,10 @@ class Extractor:
         frame_s = self.frame_s if cache is None else cache.frame_s
         return Clip(pictures.shape[-4], pictures.shape[-2], pictures.shape[-1], frame_s)
 
+    def clip_of(self, n_frames: int, height: int, width: int) -> Clip:
+        """The same for pictures of this size, before the resize."""
+        return Clip(n_frames, *self.family.image_size(self.config, self.preprocessing, height, width), self.frame_s)
+
     def token_ids(self, prompt: str, clip: Clip) -> Int64[torch.Tensor, " token"]:
         """Tokens of the chat turn [video, prompt], up to where the answer would start.
 

@@ -40,6 +40,22 @@ class Clip:
     frame_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class VisionWork:
+    """What the vision tower does for a clip, as far as its cost depends on it (model/flops.py).
+
+    tower, projectors: names of the modules in the base model. patches: that are embedded. rows: that the tower's layers
+    work on. pairs: of rows that attend to each other, summed over layers. projected: rows that the projectors read.
+    """
+
+    tower: str
+    projectors: tuple[str, ...]
+    patches: int
+    rows: int
+    pairs: int
+    projected: int
+
+
 class Family(ABC):
     """Lays out prompts and pictures as one family of models was trained to see them. Holds no state."""
 
@@ -106,6 +122,10 @@ class Family(ABC):
     def visual_token_id(self, config: ModelConfig) -> int:
         """The id of the token that stands for a piece of a picture."""
         return int(config.video_token_id)
+
+    def vision_work(self, config: ModelConfig, clip: Clip) -> VisionWork | None:
+        """What the vision tower does for a clip; None where the family does not say it."""
+        return None
 
     def position_inputs(self, config: ModelConfig, ids: TokenIds, clip: Clip) -> ModelInputs:
         """Further arguments that say where in the prompt the pictures are."""

@@ -11,6 +11,7 @@ from headhunt_svc.model.families.base import (
     ModelConfig,
     ModelInputs,
     Pixels,
+    VisionWork,
     encoder_outputs,
 )
 
@@ -38,6 +39,20 @@ class InternVL(Family):
         """Frame1: <img>...</img>, a line a frame."""
         visual = f"<img>{'<IMG_CONTEXT>' * config.image_seq_length}</img>"
         return "\n".join(f"Frame{i}: {visual}" for i in range(1, clip.n_frames + 1))
+
+    def vision_work(self, config: ModelConfig, clip: Clip) -> VisionWork:
+        """Frame by frame, with a class token; patches are merged before the projector."""
+        vision = config.vision_config
+        patches = math.prod(n // size for n, size in zip(vision.image_size, vision.patch_size, strict=True))
+        rows = patches + 1
+        return VisionWork(
+            "vision_tower",
+            ("multi_modal_projector",),
+            clip.n_frames * patches,
+            clip.n_frames * rows,
+            vision.num_hidden_layers * clip.n_frames * rows**2,
+            math.prod(self.token_grid(config, clip)),
+        )
 
     def visual_token_id(self, config: ModelConfig) -> int:
         """Frames are pictures to this family."""

@@ -11,6 +11,7 @@ from headhunt_svc.model.families.base import (
     ModelConfig,
     ModelInputs,
     Pixels,
+    VisionWork,
     encoder_outputs,
 )
 
@@ -37,6 +38,13 @@ class LlavaOneVision(Family):
     def clip_text(self, config: ModelConfig, clip: Clip) -> str:
         """Visual tokens and the newline."""
         return "<video>" * (math.prod(self.token_grid(config, clip)) + 1)
+
+    def vision_work(self, config: ModelConfig, clip: Clip) -> VisionWork:
+        """Frame by frame; patches are pooled behind the projector."""
+        vision = config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2
+        n, pairs = clip.n_frames * patches, vision.num_hidden_layers * clip.n_frames * patches**2
+        return VisionWork("vision_tower", ("multi_modal_projector",), n, n, pairs, n)
 
     def picture_inputs(self, config: ModelConfig, pixels: Pixels, clip: Clip) -> ModelInputs:
         """Pixels as they are."""

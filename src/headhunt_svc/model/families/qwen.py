@@ -1,7 +1,7 @@
 """Qwen2.5-VL and Qwen3-VL: frames in pairs, any aspect ratio, positions in time, row and column."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from headhunt_svc.model.families.base import (
     CLIP_NORM,
@@ -13,6 +13,7 @@ from headhunt_svc.model.families.base import (
     ModelInputs,
     Pixels,
     TokenIds,
+    VisionWork,
     encoder_outputs,
 )
 
@@ -28,6 +29,8 @@ def patch_grid(config: ModelConfig, clip: Clip) -> tuple[int, int, int]:
 
 class Qwen(Family):
     """What both generations share."""
+
+    mergers: ClassVar[tuple[str, ...]] = ("merger",)
 
     def image_size(
         self, config: ModelConfig, preprocessing: dict[str, Any], height: int, width: int
@@ -49,6 +52,17 @@ class Qwen(Family):
         pairs, rows, columns = patch_grid(config, clip)
         merge = config.vision_config.spatial_merge_size
         return pairs, rows // merge, columns // merge
+
+    def vision_work(self, config: ModelConfig, clip: Clip) -> VisionWork:
+        """Pair by pair; patches are merged before the projectors."""
+        pairs, rows, columns = patch_grid(config, clip)
+        n, attended = pairs * rows * columns, pairs * self.attended(config, rows, columns)
+        names = tuple(f"visual.{name}" for name in self.mergers)
+        return VisionWork("visual", names, n, n, attended, math.prod(self.token_grid(config, clip)))
+
+    def attended(self, config: ModelConfig, rows: int, columns: int) -> int:
+        """Pairs of patches of one picture that attend to each other, summed over layers: all of them in every layer."""
+        return int(config.vision_config.depth) * (rows * columns) ** 2
 
     def frames_at_once(self, config: ModelConfig) -> int:
         """A pair."""
@@ -106,6 +120,15 @@ class Qwen25VL(Qwen):
         """Nothing but visual tokens."""
         return "<|video_pad|>" * math.prod(self.token_grid(config, clip))
 
+    def attended(self, config: ModelConfig, rows: int, columns: int) -> int:
+        """In most layers patches attend to those of their window only; the last windows of a picture are smaller."""
+        vision = config.vision_config
+        side = vision.window_size // vision.patch_size // vision.spatial_merge_size * vision.spatial_merge_size
+        heights, widths = ([min(side, n - i) for i in range(0, n, side)] for n in (rows, columns))
+        windows = sum((height * width) ** 2 for height in heights for width in widths)
+        whole: int = len(vision.fullatt_block_indexes)
+        return int(whole * (rows * columns) ** 2 + (vision.depth - whole) * windows)
+
     def position_inputs(self, config: ModelConfig, ids: TokenIds, clip: Clip) -> ModelInputs:
         """Also the seconds between two pairs."""
         import torch
@@ -119,6 +142,7 @@ class Qwen3VL(Qwen):
     """Qwen3-VL: the prompt writes the time of every pair."""
 
     name = "Qwen3-VL"
+    mergers = ("merger", "deepstack_merger_list")
     checkpoints = tuple(f"Qwen/Qwen3-VL-{size}-Instruct" for size in ("2B", "4B", "8B", "32B"))
     model_class = "Qwen3VLForConditionalGeneration"
     video_text = "<|vision_start|><|video_pad|><|vision_end|>"

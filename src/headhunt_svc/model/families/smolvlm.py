@@ -1,5 +1,6 @@
 """SmolVLM2: every frame is a picture with its time; the prompt begins with the number of frames and the duration."""
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from headhunt_svc.model.families.base import (
     ModelConfig,
     ModelInputs,
     Pixels,
+    VisionWork,
     encoder_outputs,
 )
 
@@ -86,6 +88,13 @@ class SmolVLM(Family):
             minutes, seconds = divmod(int(i * clip.frame_s), 60)
             frames.append(library.FRAME_TIMESTAMP_MESSAGE.format(timestamp=f"{minutes:02d}:{seconds:02d}") + visual)
         return f"{intro}{''.join(frames)}{library.DEFAULT_MEDIA_OUTTRO}"
+
+    def vision_work(self, config: ModelConfig, clip: Clip) -> VisionWork:
+        """Frame by frame; patches are merged before the connector."""
+        vision = config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2
+        n, pairs = clip.n_frames * patches, vision.num_hidden_layers * clip.n_frames * patches**2
+        return VisionWork("vision_model", ("connector",), n, n, pairs, math.prod(self.token_grid(config, clip)))
 
     def visual_token_id(self, config: ModelConfig) -> int:
         """Frames are pictures to this family."""

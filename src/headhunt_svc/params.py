@@ -218,14 +218,17 @@ class LabelParams(Section):
 class IdentifyParams(Section):
     """Choice of the expert heads: the paper's criteria, or a cross-validated probe of every head.
 
-    top_k: a number, or `auto`: heads are added in order while that helps. few_videos: with fewer calibration videos
-    than this, more heads than top_k are kept, in inverse proportion (`n_heads`); 0: always top_k. separability: weight
-    of the class means' distance beside the probe's AUC. max_redundancy: a head is left out if the errors of its probe
-    correlate more than this with those of a head that was chosen before. subsamples: halves of the videos on which the
-    choice is repeated, to measure its stability. folds, repeats: cross-validation of the probes.
+    deepest_layer: heads of deeper layers are no candidates, so scoring runs fewer layers; null: no limit (`headhunt
+    depth` compares limits). top_k: a number, or `auto`: heads are added in order while that helps. few_videos: with
+    fewer calibration videos than this, more heads than top_k are kept, in inverse proportion (`n_heads`); 0: always
+    top_k. separability: weight of the class means' distance beside the probe's AUC. max_redundancy: a head is left out
+    if the errors of its probe correlate more than this with those of a head that was chosen before. subsamples: halves
+    of the videos on which the choice is repeated, to measure its stability. folds, repeats: cross-validation of the
+    probes.
     """
 
     criteria: Literal["paper", "robust"] = "robust"
+    deepest_layer: Annotated[NonNegativeInt | None, Field(exclude_if=lambda layer: layer is None)] = None
     top_k: Count | Literal["auto"] = 5
     few_videos: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     instability_penalty: NonNegativeFloat = 0.5

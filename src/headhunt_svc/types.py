@@ -193,6 +193,7 @@ class HeadSelection:
     data: str  # names the labelled videos (data/datasets.data_digest)
     model: str  # revision, number format and attention (detector/bundle.model_key)
     segmentation: str  # SegmentationParams as JSON
+    deepest_layer: int | None = None  # heads of deeper layers were no candidates
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
 from headhunt_svc.demo.scenes import SEEN_KINDS
@@ -219,3 +220,15 @@ def test_what_is_no_params_file_is_named(tmp_path: Path, text: str) -> None:
         load_params(tmp_path / "params.yaml")
     with pytest.raises(ConfigError, match="not found"):
         load_params(tmp_path / "none.yaml")
+
+
+def test_a_limit_on_layers_leaves_no_trace_where_there_is_none() -> None:
+    """So nothing is made again in projects from before there was one, and the paper's method keeps it."""
+    assert "deepest_layer" not in IdentifyParams().model_dump()
+    limit = IdentifyParams(deepest_layer=0)
+    assert limit.model_dump()["deepest_layer"] == 0
+    assert IdentifyParams.model_validate({"deepest_layer": None}) == IdentifyParams()
+    with pytest.raises(ValidationError):
+        IdentifyParams.model_validate({"deepest_layer": -1})
+    params = load_params(SHIPPED).model_copy(update={"identify": limit})
+    assert params.as_published().identify.deepest_layer == 0

@@ -13,6 +13,7 @@ from headhunt_svc.cli.console import note, note_cautions, safe, wide
 from headhunt_svc.cli.feedback import CURRENT, MarkOptions, recalibrate_from_events
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
+from headhunt_svc.core.depth import limit_words
 from headhunt_svc.detector.bundle import Bundle, load_bundle, model_key
 from headhunt_svc.detector.cameras import StoredCamera, load_camera
 from headhunt_svc.detector.deployments import Deployed, Version
@@ -213,6 +214,7 @@ def print_bundle(folder: Path, metrics_file: Path) -> None:
         *([("prompt set", bundle.prompt_set)] if bundle.prompt_set else []),
         ("hunted under", "; ".join(bundle.calibration_prompts)),
         ("heads", ", ".join(f"({layer},{head}) rss {rss:.3f}" for (layer, head), rss in heads)),
+        *([("chosen among", limit_words(bundle.deepest_layer))] if bundle.deepest_layer is not None else []),
         ("segments", bundle.segmentation.model_dump_json(exclude_none=True)),
         ("data", f"index {bundle.data['index_sha256']}: {videos} videos"),
         ("made with", ", ".join(f"{k} {v}" for k, v in bundle.fingerprint.items())),

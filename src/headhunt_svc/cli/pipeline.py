@@ -10,6 +10,7 @@ from rich.table import Table
 from headhunt_svc import paths
 from headhunt_svc.cli.console import cell, note, print_passes, safe, wide
 from headhunt_svc.cli.options import PARAMS, ParamsFile
+from headhunt_svc.core.depth import limit_words
 from headhunt_svc.params import FitParams, load_params, prompt_sets
 from headhunt_svc.types import CalibratedPoints, HeadSelection, Unavailable
 
@@ -115,7 +116,8 @@ def print_selection(selection: HeadSelection, path: Path) -> None:
 
     confidence = selection.confidence
     columns = ["layer", "head", "RSS", *(["chosen by halves"] if confidence else [])]
-    table = Table(*columns, title=f"{safe(path)} ({selection.criteria})")
+    limit = "" if selection.deepest_layer is None else f", among {limit_words(selection.deepest_layer)}"
+    table = Table(*columns, title=f"{safe(path)} ({selection.criteria}{limit})")
     for i, (head, rss) in enumerate(zip(selection.heads, selection.rss, strict=True)):
         frequency = [f"{confidence.frequency[i]:.0%}"] if confidence else []
         table.add_row(str(head.layer), str(head.head), f"{rss:.3f}", *frequency)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.stats import t as student
 
+from headhunt_svc.core.depth import possible_limits
 from headhunt_svc.core.folds import Labels, check_videos, video_samples
 from headhunt_svc.core.metrics import ranking_auc
 from headhunt_svc.core.probe import (
@@ -25,7 +26,7 @@ from headhunt_svc.core.probe import (
 from headhunt_svc.core.saliency import Values, check_labels, head_criteria, nearly_constant, saliency, separability
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import IdentifyParams
-from headhunt_svc.types import Alternatives, Confidence, RobustSaliency, Verdict
+from headhunt_svc.types import Alternatives, Confidence, HeadRef, RobustSaliency, Verdict
 
 BOOTSTRAP = 200  # resamples of the videos for the standard error of a gain
 RANDOM_SETS = 10  # of as many random heads, to compare a choice with
@@ -176,6 +177,49 @@ def learning_curve(
         auc = [trial(prompts, labels, videos, inside, top_k, params).auc for inside in drawn]
         if auc:
             curve[len(set(names[drawn[0]].tolist()))] = (float(np.mean(auc)), float(np.std(auc)))
+    return curve
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Segments of other videos than heads are chosen on, under the prompt of that number."""
+
+    values: Values
+    labels: Labels
+    prompt: int
+
+
+def held_out_by_depth(
+    prompts: Sequence[Values],
+    labels: Labels,
+    videos: Sequence[str],
+    heads: Sequence[HeadRef],
+    measured: Measured,
+    params: IdentifyParams,
+) -> dict[int, float]:
+    """Layers that run -> AUC on other videos of a probe of the chosen heads, without the deepest layer each time.
+
+    prompts: float[segment, head, d_head] of the candidates, `heads`. Ends where too few heads can be chosen; empty
+    where the measured segments are of one class.
+    """
+    curve: dict[int, float] = {}
+    if len(set(measured.labels.tolist())) < 2:
+        return curve
+    both = np.concatenate([labels, measured.labels])
+    others = np.arange(len(labels), len(both))
+    for limit in possible_limits(heads, params):
+        if curve and limit + 1 >= min(curve):
+            continue  # no chosen head is that deep
+        columns = [i for i, head in enumerate(heads) if head.layer <= limit]
+        try:
+            chosen = choose_heads([values[:, columns] for values in prompts], labels, videos, params).chosen
+        except FeatureError:
+            break
+        experts = [columns[i] for i in chosen]
+        parts = [concatenated(values, experts) for values in (prompts[measured.prompt], measured.values)]
+        outputs = held_out_outputs(np.concatenate(parts), both, [[others]])
+        layers = max(heads[i].layer for i in experts) + 1
+        curve[layers] = float(ranking_auc(outputs[:, others], measured.labels)[0])
     return curve
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from headhunt_svc.core.depth import candidate_heads
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.data.datasets import load_records, make_record
 from headhunt_svc.data.feature_store import FeatureStore
@@ -102,7 +103,8 @@ def compare(
         for draw in range(draws if n < len(names) else 1):
             drawn = {names[i] for i in np.random.default_rng(draw).permutation(len(names))[:n]}
             joined = [_joined(a, b.only(drawn)) for a, b in zip(old, added, strict=True)]
-            chosen = (heads, identify_heads(joined, params.identify), joined[0].features.heads)
+            everything = candidate_heads(joined[0].features.heads, params.identify)
+            chosen = (heads, identify_heads(joined, params.identify), everything)
             for arm, of_arm in zip(ARMS, chosen, strict=True):
                 arms[arm].append(measured(of_arm, joined))
         rows += [(arm, n, _mean(figures)) for arm, figures in arms.items()]

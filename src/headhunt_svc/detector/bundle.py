@@ -167,6 +167,7 @@ class Bundle(BaseModel):
     cameras: dict[str, StoredCamera] | None = None  # with a normality or weights of their own, see cameras.py
     unavailable: dict[str, str] | None = None  # operating points that the validation videos do not allow, and why
     method: Method | None = None
+    deepest_layer: int | None = None  # heads of deeper layers were no candidates
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Bundle":

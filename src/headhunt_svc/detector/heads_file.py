@@ -23,6 +23,7 @@ def save_selection(path: Path, selection: HeadSelection) -> None:
             "data": selection.data,
             "features": {"model": selection.model, "segmentation": selection.segmentation},
             "criteria": selection.criteria,
+            **({} if selection.deepest_layer is None else {"deepest_layer": selection.deepest_layer}),
             "heads": [h._asdict() | {"rss": r} for h, r in zip(selection.heads, selection.rss, strict=True)],
             "confidence": asdict(selection.confidence) if selection.confidence else None,
         },
@@ -45,6 +46,7 @@ def load_selection(path: Path) -> HeadSelection:
             "revision": mllm["revision"],
             "model": features["model"],
             "segmentation": features["segmentation"],
+            "deepest_layer": raw.get("deepest_layer"),
             **{name: raw[name] for name in ("prompts", "criteria", "confidence", "data")},
         }
         return _SELECTION.validate_python(row)

@@ -60,6 +60,13 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
             f"{heads} names {len(selection.heads)} heads by criteria {selection.criteria}, params.yaml wants "
             f"{most} by {identify.criteria} (method {params.method}): run `dvc repro`"
         )
+    if selection.deepest_layer != identify.deepest_layer:
+        was, wanted = (
+            "no limit" if layer is None else f"{layer}" for layer in (selection.deepest_layer, identify.deepest_layer)
+        )
+        raise ArtifactError(
+            f"{heads} was found with identify.deepest_layer {was}, params.yaml has {wanted}: run `dvc repro`"
+        )
     if selection.heads != fitted.heads:
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")
     n_frames = params.segmentation.frames_per_segment
@@ -91,6 +98,7 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
         domain=domain_of(model_folder(params.mllm, lock)),
         confidence=selection.confidence,
         method=params.method,
+        deepest_layer=selection.deepest_layer,
     ).relocated(Path(), out)
     with Console(stderr=True).status("reading the golden clips"):
         golden = golden_features(extractor, detector.prompt, fitted.heads, n_frames)

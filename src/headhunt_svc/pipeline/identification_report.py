@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from headhunt_svc.core.depth import limit_words
 from headhunt_svc.core.fitting import CalibrationCurve
 from headhunt_svc.pipeline.plots import ALARM, INK, RAW, SMOOTH, figure_of, tidy
 from headhunt_svc.storage.files import write_text
@@ -140,6 +141,22 @@ def learning(curve: Mapping[int, tuple[float, float]]) -> Figure:
     return Figure("Would more labels help?", text, _png(canvas))
 
 
+def depth(curve: Mapping[int, float]) -> Figure:
+    """AUC on other videos against the number of layers that run."""
+    canvas, (axis,) = _canvas(10, 3.4)
+    axis.plot(list(curve), list(curve.values()), "o-", color=SMOOTH)
+    axis.axhline(0.5, color=INK, lw=0.8, ls=":", label="chance")
+    axis.set(xlabel="layers of the decoder that run", ylabel="AUC of validation segments")
+    axis.locator_params(axis="x", integer=True)
+    axis.legend(frameon=False, fontsize=9)
+    text = (
+        "Heads chosen on calibration videos and a probe fitted there, measured on validation videos; each point leaves "
+        "out the deepest layer of the one to its right. Fewer layers are faster: identify.deepest_layer limits them, "
+        "and `headhunt depth` prints cost and quality."
+    )
+    return Figure("Would fewer layers do?", text, _png(canvas))
+
+
 def calibration(curve: CalibrationCurve) -> Figure:
     """Predicted probability against the share of anomalous segments."""
     canvas, (axis,) = _canvas(10, 3.6)
@@ -158,5 +175,7 @@ def write_report(
     loader = PackageLoader("headhunt_svc.pipeline", "templates")
     templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     counts = {"n_videos": n_videos, "n_segments": len(labels), "n_anomalous": labels.sum(), "n_heads": len(table)}
+    limit = None if selection.deepest_layer is None else limit_words(selection.deepest_layer)
     page = templates.get_template("identification.html")
-    write_text(path, page.render(selection=selection, not_measured=NOT_MEASURED, figures=figures, **counts))
+    values = {"selection": selection, "not_measured": NOT_MEASURED, "figures": figures, "limit": limit, **counts}
+    write_text(path, page.render(**values))

@@ -24,7 +24,7 @@ from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import model_key, model_revision
 from headhunt_svc.detector.heads_file import save_selection
 from headhunt_svc.params import IdentifyParams, Params
-from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_prompts
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, candidates, load_prompts
 from headhunt_svc.pipeline.plots import saliency_map
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.types import LABELLED, Confidence, HeadRef, HeadSelection, RobustSaliency
@@ -36,9 +36,10 @@ def _choice(per_prompt: Sequence[LabelledFeatures], params: IdentifyParams) -> H
 
 
 def identify_heads(per_prompt: Sequence[LabelledFeatures], params: IdentifyParams) -> tuple[HeadRef, ...]:
-    """The expert heads, best first."""
-    heads = per_prompt[0].features.heads
-    return tuple(heads[i] for i in _choice(per_prompt, params).chosen)
+    """The expert heads, best first, among the candidates."""
+    possible = candidates(per_prompt, params)
+    heads = possible[0].features.heads
+    return tuple(heads[i] for i in _choice(possible, params).chosen)
 
 
 def _measure_confidence(
@@ -86,7 +87,7 @@ def identify(params: Params, index: Path, labels: Path, features: Path, out: Pat
     whether they are about the same data.
     """
     records = {split: load_records(index, labels, split) for split in LABELLED}
-    per_prompt = load_prompts(params, FeatureStore(features), records["calibration"])
+    per_prompt = candidates(load_prompts(params, FeatureStore(features), records["calibration"]), params.identify)
     heads, choice = per_prompt[0].features.heads, _choice(per_prompt, params.identify)
     experts = tuple(heads[i] for i in choice.chosen)
     robust = robust_saliency(_grid(heads, choice.table), params.identify.instability_penalty)
@@ -105,6 +106,7 @@ def identify(params: Params, index: Path, labels: Path, features: Path, out: Pat
         data_digest(r for split in LABELLED for r in records[split]),
         model_key(params.mllm),
         params.segmentation.model_dump_json(),
+        params.identify.deepest_layer,
     )
     write_file(out.with_name("saliency.csv"), lambda p: table.to_csv(p, index=False))
     saliency_map(out.with_name("saliency.png"), robust, experts)

@@ -1,13 +1,14 @@
 """Stored features with the labels of their segments: the input of identify, fit, calibrate and the studies."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
 from headhunt_svc.core.background import inputs
+from headhunt_svc.core.depth import candidate_heads
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.core.segmentation import segment_labels
@@ -16,7 +17,7 @@ from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.detector.heads_file import load_selection
 from headhunt_svc.errors import ArtifactError
-from headhunt_svc.params import Params
+from headhunt_svc.params import IdentifyParams, Params
 from headhunt_svc.types import (
     LABELLED,
     Background,
@@ -54,6 +55,13 @@ class LabelledFeatures:
         features = HeadFeatures(segments, self.features.heads, self.features.values[rows])
         records = tuple(r for r in self.records if r.video_id in video_ids)
         return LabelledFeatures(features, self.labels[rows], records, self.times[rows])
+
+    def of_heads(self, heads: tuple[HeadRef, ...]) -> "LabelledFeatures":
+        """The same for some of the heads, in the same order."""
+        if heads == self.features.heads:
+            return self
+        values = self.features.values[:, [self.features.heads.index(head) for head in heads]]
+        return replace(self, features=replace(self.features, heads=heads, values=values))
 
     def inputs(self, heads: tuple[HeadRef, ...], background: Background | None) -> np.ndarray:
         """What a scorer of these heads sees of every segment (core/background.py)."""
@@ -113,6 +121,16 @@ def load_prompts(
     )
     numbers = range(len(params.prompts.texts)) if prompts is None else prompts
     return [load_labelled(store, records, i, params.label.min_anomalous_share) for i in numbers]
+
+
+def candidates(per_prompt: Sequence[LabelledFeatures], params: IdentifyParams) -> list[LabelledFeatures]:
+    """The features of the heads that may be chosen.
+
+    Raises:
+        ConfigError: see candidate_heads.
+    """
+    heads = candidate_heads(per_prompt[0].features.heads, params)
+    return [data.of_heads(heads) for data in per_prompt]
 
 
 def raw_scores(data: LabelledFeatures, scorer: Scorer) -> list[np.ndarray]:

@@ -26,6 +26,7 @@ from headhunt_svc.studies.arms import (
     evaluate_heads,
     evaluate_scores,
     labelled_of,
+    load_stored,
     mean_figures,
     roc_auc,
     score_splits,
@@ -37,7 +38,7 @@ from headhunt_svc.studies.figures import draw_arms, draw_sweeps, markdown
 from headhunt_svc.studies.measure import TESTS, UNTRAINED_SEED, by_split
 from headhunt_svc.studies.published import changed, published_rows
 from headhunt_svc.studies.sweeps import HeadChooser, Learner, few_labels, sweeps
-from headhunt_svc.types import LABELLED, HeadRef, VideoRecord
+from headhunt_svc.types import HeadRef, VideoRecord
 
 FIXED_THRESHOLD = 0.5  # the natural threshold of a probability
 SCORERS: dict[Kind, str] = {"svm": "a linear SVM", "mlp": f"an MLP with {HIDDEN_UNITS} hidden units"}
@@ -50,7 +51,7 @@ def draw_heads(heads: tuple[HeadRef, ...], k: int, rng: np.random.Generator) -> 
 
 def _random_heads(data: AblationData, k: int, params: Params) -> Figures:
     rng = np.random.default_rng(params.evaluate.seed)
-    draws = [draw_heads(data.heads, k, rng) for _ in range(params.ablate.random_draws)]
+    draws = [draw_heads(data.candidates(params.identify), k, rng) for _ in range(params.ablate.random_draws)]
     plain = without_bootstrap(params)
     figures = [evaluate_heads(data.splits, heads, plain) for heads in track(draws, description="random heads")]
     return {"how": f"mean of {len(draws)} draws of {k} heads; intervals over draws", **mean_figures(figures)}
@@ -65,7 +66,8 @@ def _best_layer(data: AblationData, params: Params) -> Figures:
         videos = scored_videos(validation, raw_scores(validation, scorer))
         return roc_auc(smooth_all(videos, tune(videos, params).sigma_segments))
 
-    layers = {n: tuple(h for h in data.heads if h.layer == n) for n in sorted({h.layer for h in data.heads})}
+    heads = data.candidates(params.identify)
+    layers = {n: tuple(h for h in heads if h.layer == n) for n in sorted({h.layer for h in heads})}
     best = max(track(layers, description="layers"), key=lambda n: on_validation(layers[n]))
     how = f"all {len(layers[best])} heads of layer {best}, the best on validation videos"
     return {"how": how, **evaluate_heads(data.splits, layers[best], params)}
@@ -199,13 +201,6 @@ def _load_inputs(
     for split in (s for s in TESTS if s in records):
         trained[split].check([r.video_id for r in records[split]], source)
 
-    def load_trained(hidden: bool) -> AblationData:
-        labelled = [r for s in LABELLED for r in records[s]]
-        prompts = tuple(load_labelled(stored, labelled, i, share, hidden) for i in range(n_prompts))
-        splits: Splits = {s: prompts[scoring].only({r.video_id for r in records[s]}) for s in LABELLED}
-        splits |= {s: load_labelled(trained[s], records[s], 0, share, hidden) for s in TESTS if s in records}
-        return AblationData(prompts, splits)
-
     def load_untrained() -> AblationData:
         prompts = tuple(load_labelled(untrained, records["calibration"], i, share) for i in range(n_prompts))
         splits = {s: load_labelled(untrained, r, 0, share) for s, r in records.items() if s != "calibration"}
@@ -215,12 +210,13 @@ def _load_inputs(
         {s: load_labelled(states, r, question, share, hidden=True) for s, r in records.items() if s != "calibration"}
         for question in range(len(params.ablate.specific) + len(params.ablate.generic))
     ]
-    return _Inputs(load_trained(False), load_trained(True), load_untrained(), answers)
+    heads, states_at_end = (load_stored(params, records, stored, trained, hidden) for hidden in (False, True))
+    return _Inputs(heads, states_at_end, load_untrained(), answers)
 
 
 def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
     """The figures of every arm."""
-    data = inputs.heads
+    data, candidates = inputs.heads, inputs.heads.candidates(params.identify)
     identify = {name: changed(params, "identify", criteria=name).identify for name in _criteria(params)}
     experts = {criteria: identify_heads(data.calibration, p) for criteria, p in identify.items()}
     detector_heads = experts[params.identify.criteria]
@@ -235,7 +231,7 @@ def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
         **published_rows(data, detector_heads, params),
         "random_k": _random_heads(data, len(detector_heads), params),
         "whole_layer": _best_layer(data, params),
-        "all_heads": {"how": f"all {len(data.heads)} heads", **evaluate_heads(data.splits, data.heads, params)},
+        "all_heads": {"how": f"all {len(candidates)} heads", **evaluate_heads(data.splits, candidates, params)},
         "final_hidden": {
             "how": "the last layer's output at the last token, after the norm",
             **evaluate_heads(inputs.hidden.splits, (HIDDEN,), params),
@@ -248,7 +244,7 @@ def _evaluate_arms(inputs: _Inputs, params: Params) -> dict[str, Figures]:
             **evaluate_heads(inputs.untrained.splits, untrained_heads, params),
         },
     }
-    learners = _learners(data.heads, len(detector_heads), params)
+    learners = _learners(candidates, len(detector_heads), params)
     for name, curve in few_labels(data, inputs.hidden, learners, params).items():
         arms[name]["low_label"] = curve
     return arms

@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from headhunt_svc.core.calibration import best_f1_point
+from headhunt_svc.core.depth import candidate_heads
 from headhunt_svc.core.groups import groups
 from headhunt_svc.core.metrics import count_metrics, f1_interval, flagged
 from headhunt_svc.core.protocol import Figures, ScoredVideo, by_kind, counts_of
-from headhunt_svc.params import EvaluateParams, Params
+from headhunt_svc.data.feature_store import FeatureStore
+from headhunt_svc.params import EvaluateParams, IdentifyParams, Params
 from headhunt_svc.pipeline.fit import fit_heads
-from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, raw_scores, scored_videos
 from headhunt_svc.studies.measure import TESTS
 from headhunt_svc.types import LABELLED, HeadRef, OperatingPoint, VideoRecord
 
@@ -31,16 +33,35 @@ class AblationData:
     prompts: tuple[LabelledFeatures, ...]
     splits: Splits
 
-    @property
-    def heads(self) -> tuple[HeadRef, ...]:
-        """All heads of the model."""
-        return self.splits["calibration"].features.heads
+    def candidates(self, params: IdentifyParams) -> tuple[HeadRef, ...]:
+        """The heads that may be chosen: all of the model, or those up to a limit."""
+        return candidate_heads(self.splits["calibration"].features.heads, params)
 
     @property
     def calibration(self) -> list[LabelledFeatures]:
         """Calibration videos under every prompt, from which heads are chosen."""
         names = {r.video_id for r in self.splits["calibration"].records}
         return [p.only(names) for p in self.prompts]
+
+
+def load_stored(
+    params: Params,
+    records: Mapping[str, list[VideoRecord]],
+    labelled: FeatureStore,
+    tests: Mapping[str, FeatureStore],
+    hidden: bool = False,
+) -> AblationData:
+    """Stored features of every split of `records`, of heads or of the final hidden state.
+
+    labelled: holds calibration and validation videos under every prompt. tests: for each other split the store that
+    holds its videos under the scoring prompt alone.
+    """
+    share, scoring = params.label.min_anomalous_share, params.prompts.scoring
+    videos = [record for split in LABELLED for record in records[split]]
+    prompts = tuple(load_labelled(labelled, videos, i, share, hidden) for i in range(len(params.prompts.texts)))
+    splits: Splits = {s: prompts[scoring].only({r.video_id for r in records[s]}) for s in LABELLED}
+    splits |= {s: load_labelled(store, records[s], 0, share, hidden) for s, store in tests.items() if s in records}
+    return AblationData(prompts, splits)
 
 
 def roc_auc(videos: Sequence[ScoredVideo]) -> float:

@@ -14,6 +14,7 @@ from jaxtyping import Float64
 from rich.progress import track
 from sklearn.metrics import roc_auc_score
 
+from headhunt_svc.core.depth import candidate_heads
 from headhunt_svc.core.folds import videos_per_class
 from headhunt_svc.core.scoring import logits
 from headhunt_svc.data.feature_store import FeatureStore
@@ -88,7 +89,8 @@ def leave_out_cameras(records: Sequence[VideoRecord]) -> list[LeftOut]:
 
 def fit_arms(prompts: Sequence[LabelledFeatures], heads: ArmHeads, params: Params) -> dict[str, Scorer]:
     """The scorer of every arm, fitted on calibration videos. prompts: these under every prompt."""
-    data, published, everything = prompts[params.prompts.scoring], params.as_published(), prompts[0].features.heads
+    data, published = prompts[params.prompts.scoring], params.as_published()
+    everything = candidate_heads(data.features.heads, params.identify)
     again = identify_heads(prompts, params.identify)
     logistic = params.fit.model_copy(update={"scorer": BASE})
     scorers, backgrounds = (get_args(FitParams.model_fields[name].annotation) for name in ("scorer", "background"))

@@ -39,6 +39,7 @@ def _identify(prompts: Sequence[LabelledFeatures], params: Params, **changed: ob
 def sweeps(data: AblationData, params: Params) -> dict[str, dict[str, Figures]]:
     """Per sweep and value: ROC-AUC and AP on the test split; means over all subsets where prompts are left out."""
     prompts, ablation, plain = data.calibration, params.ablate, without_bootstrap(params)
+    n_candidates = len(data.candidates(params.identify))
     measured: dict[frozenset[HeadRef], Figures] = {}  # many choices are the same heads
 
     def measure(heads: tuple[HeadRef, ...]) -> Figures:
@@ -46,7 +47,7 @@ def sweeps(data: AblationData, params: Params) -> dict[str, dict[str, Figures]]:
         measured[frozenset(heads)] = figures
         return {key: figures[key] for key in ("roc_auc", "average_precision")}
 
-    usable = [k for k in ablation.top_k if k <= len(data.heads)]
+    usable = [k for k in ablation.top_k if k <= n_candidates]
     all_orders = {"max_redundancy": 1.0, "few_videos": 0}  # a sweep over the order itself, as far as there are heads
     result = {
         "top_k": {str(k): measure(_identify(prompts, params, top_k=k, **all_orders)) for k in track(usable, "top_k")},

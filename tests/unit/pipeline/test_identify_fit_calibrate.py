@@ -205,7 +205,7 @@ def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, pa
         names, *rows = csv.reader(f)
     assert all(re.fullmatch("[a-z][a-z_0-9]*", name) for name in names)
     assert all(np.isfinite(float(cell or 0)) for row in rows for cell in row)
-    assert len(page.images) == 6
+    assert len(page.images) == 7
     for image in page.images:
         kind, data = image.split(",", 1)
         assert kind == "data:image/png;base64"
@@ -213,6 +213,63 @@ def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, pa
             assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
     report(params, folder, folder / "features", folder / "again.html")
     assert (folder / "again.html").read_text(encoding="utf-8") == text
+
+
+def limited(params: Params, layer: int | None) -> Params:
+    return params.model_copy(update={"identify": params.identify.model_copy(update={"deepest_layer": layer})})
+
+
+def test_a_limit_on_layers_is_kept_by_all_that_is_made_under_it(
+    params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Layer 1 holds the head that knows. A project without a limit writes what it wrote before there were any."""
+    free = (folder / "heads.json").read_bytes()
+    assert "deepest_layer" not in json.loads(free)
+    assert "deepest_layer" not in json.loads((bundle / "bundle.json").read_text())
+    identify(
+        limited(params, 2), *inputs_of(folder), folder / "heads.json"
+    )  # the last layer: the same choice, which says so
+    same = json.loads((folder / "heads.json").read_text())
+    assert same.pop("deepest_layer") == 2
+    assert same == json.loads(free)
+
+    run(limited(params, 0), folder)
+    selection = load_selection(folder / "heads.json")
+    assert {head.layer for head in selection.heads} == {0}
+    assert selection.deepest_layer == 0
+    assert selection.confidence is not None
+    assert selection.confidence.alternatives is not None
+    assert selection.confidence.alternatives.all_auc < 0.75  # rivals, too, are heads of layer 0, and none knows
+    assert len(pd.read_csv(folder / "saliency.csv")) == 4
+    print_selection(selection, folder / "heads.json")
+    assert "among heads of layers 0 to 0 (identify.deepest_layer)" in capsys.readouterr().out
+    report(limited(params, 0), folder, folder / "features", folder / "identification.html")
+    page = Pictures()
+    page.feed((folder / "identification.html").read_text(encoding="utf-8"))
+    assert "4 heads, only heads of layers 0 to 0 (identify.deepest_layer)" in page.text
+    assert len(page.images) == 6  # there is no curve of one limit
+
+    files = (folder / "index.parquet", folder / "heads.json", folder / "scorer.safetensors", folder / "locator.json")
+    for layer, words in ((None, "no limit"), (1, "1")):
+        with pytest.raises(ArtifactError, match=f"found with identify.deepest_layer 0, params.yaml has {words}: run"):
+            make_bundle(limited(params, layer), *files, folder / "new")
+    with pytest.raises(ConfigError, match=r"deepest_layer is 3, but the last layer whose heads can be read is 2"):
+        identify(limited(params, 3), *inputs_of(folder), folder / "heads.json")
+
+
+def test_a_bundle_says_its_limit_and_keeps_it_when_recalibrated(
+    params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector, scorer = load_bundle(bundle)
+    deep = detector.model_copy(update={"deepest_layer": 1})
+    assert deep.detector_id != detector.detector_id
+    save_bundle(bundle, deep, scorer, np.ones((2, 8), np.float32))
+    print_bundle(bundle, bundle / "none.json")
+    assert re.search(r"^chosen among +heads of layers 0 to 1 ", capsys.readouterr().out, flags=re.MULTILINE)
+    (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
+    recalibrate(limited(params, 1), folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
+    new, _ = load_bundle(folder / "new")
+    assert (new.heads, new.deepest_layer) == (deep.heads, 1)
 
 
 def test_features_of_another_model_are_refused(params: Params, folder: Path) -> None:

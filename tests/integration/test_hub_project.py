@@ -97,6 +97,20 @@ def test_everything_names_the_content_and_the_bundle_the_commit(project: Project
     assert len(reports) == 4
 
 
+def test_limits_on_layers_are_compared_without_a_pass(project: Project) -> None:
+    done = project.run("depth")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((project.folder / "out" / "depth.json").read_text())
+    rows = result["limits"]
+    assert [row["limit"] for row in rows] == [3, 2, 1, 0]
+    heads = load_selection(project.folder / "artifacts" / "heads.json").heads
+    assert rows[0]["heads"] == [list(head) for head in heads]  # without limit, the project's own
+    assert all(max(layer for layer, _ in row["heads"]) <= row["limit"] for row in rows)
+    assert all(row["test"]["n_videos"] == 4 for row in rows)
+    assert rows[-1]["cost"]["segment"] < rows[0]["cost"]["segment"]
+    assert "Choose a limit by the validation videos" in done.stdout
+
+
 def test_a_mark_of_an_event_corrects_its_camera_and_no_other(project: Project) -> None:
     """detect --events -> mark -> recalibrate --from-events -> the same video of that camera scores less, and of others
     the same to the bit."""

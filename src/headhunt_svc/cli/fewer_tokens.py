@@ -28,15 +28,10 @@ def fewer_tokens(
 
 def print_tokens(result: dict[str, Any]) -> None:
     """Prints a row an arm."""
-    from headhunt_svc.studies.figures import with_interval
+    from headhunt_svc.studies.figures import QUALITY, quality_cells
 
-    columns = ("ROC-AUC [95 %]", "AP [95 %]", "unseen kinds, AUC", "validation AUC")
     for way, title in (("same_heads", "the heads of all tokens"), ("anew", "heads hunted anew in each row")):
-        table = Table("arm", "visual tokens", *columns, title=f"Test videos, {title}")
+        table = Table("arm", "visual tokens", *QUALITY, title=f"Test videos, {title}")
         for name, row in result.items():
-            test = row[way]["test"]
-            unseen = test["groups"].get("unseen_kinds", {}).get("roc_auc")
-            cells = [with_interval(test, key) for key in ("roc_auc", "average_precision")]
-            new = "-" if unseen is None else f"{unseen:.4f}"
-            table.add_row(safe(name), str(row["tokens"]), *cells, new, f"{row[way]['validation']['roc_auc']:.4f}")
+            table.add_row(safe(name), str(row["tokens"]), *quality_cells(row[way]))
         wide().print(table)

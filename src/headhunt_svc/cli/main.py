@@ -16,6 +16,7 @@ from headhunt_svc.cli import (
     bundle,
     cameras,
     demo,
+    depth,
     detect,
     evaluate,
     events,
@@ -41,7 +42,7 @@ UNEXPECTED = "this was not expected"
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 scoring = (project, detect, pipeline, models, bundle, evaluate, hunt_again)
-running = (fewer_tokens, new_cameras, cameras, watch, jobs, events, monitor, notify, operators, demo)
+running = (depth, fewer_tokens, new_cameras, cameras, watch, jobs, events, monitor, notify, operators, demo)
 for group in (*scoring, *running):
     app.add_typer(group.app)
 

@@ -20,17 +20,16 @@ from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.model.extractor import Extractor
-from headhunt_svc.model.families import Clip
+from headhunt_svc.model.flops import PICTURE
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.model.token_choice import Choice, Grid, Pictures, Scores, change, n_kept
 from headhunt_svc.params import Params, SegmentationParams
 from headhunt_svc.pipeline.extract import extract_videos
 from headhunt_svc.pipeline.identify import identify_heads
-from headhunt_svc.pipeline.labelled_features import load_labelled
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.storage.locks import sole_writer
-from headhunt_svc.studies.arms import AblationData, Splits, evaluate_heads
+from headhunt_svc.studies.arms import evaluate_heads, load_stored
 from headhunt_svc.studies.measure import TESTS, by_split
 from headhunt_svc.types import LABELLED, HeadRef, VideoRecord
 
@@ -75,8 +74,7 @@ def _extract(arm: _Arm, params: Params, videos: Mapping[str, Sequence[VideoRecor
         texts = params.prompts.texts if split in LABELLED else (params.prompts.scoring_text,)
         extract_videos(lambda: extractor, key, records, texts, arm.segmentation, store)
     store.finish(record.video_id for records in videos.values() for record in records)
-    size = extractor.family.image_size(extractor.config, extractor.preprocessing, 720, 1280)
-    clip = Clip(arm.segmentation.frames_per_segment, *size, extractor.frame_s)
+    clip = extractor.clip_of(arm.segmentation.frames_per_segment, *PICTURE)
     grid = extractor.family.token_grid(extractor.config, clip)
     return n_kept(grid, arm.share) if arm.share < 1 else int(np.prod(grid))
 
@@ -85,12 +83,7 @@ def _evaluate(
     params: Params, videos: Mapping[str, list[VideoRecord]], store: FeatureStore, common: Sequence[HeadRef] | None
 ) -> Figures:
     """Figures with heads hunted anew, and with those of all tokens (common; None for the arm that they come from)."""
-    share, scoring = params.label.min_anomalous_share, params.prompts.scoring
-    labelled = [record for split in LABELLED for record in videos[split]]
-    prompts = tuple(load_labelled(store, labelled, i, share) for i in range(len(params.prompts.texts)))
-    splits: Splits = {s: prompts[scoring].only({r.video_id for r in videos[s]}) for s in LABELLED}
-    splits |= {s: load_labelled(store, videos[s], 0, share) for s in TESTS if s in videos}
-    data = AblationData(prompts, splits)
+    data = load_stored(params, videos, store, dict.fromkeys(TESTS, store))
     heads = identify_heads(data.calibration, params.identify)
     anew = evaluate_heads(data.splits, heads, params)
     same = anew if common is None else evaluate_heads(data.splits, tuple(common), params)

@@ -38,6 +38,20 @@ def with_interval(row: Result, key: str) -> str:
     return f"{row[key]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
+QUALITY = ("ROC-AUC [95 %]", "AP [95 %]", "unseen AUC", "val. AUC", "val. AP")
+
+
+def quality_cells(figures: Result) -> list[str]:
+    """Figures of test and validation videos as cells below QUALITY; `-` for what there is not."""
+    test, validation = figures.get("test", {}), figures["validation"]
+    unseen = test.get("groups", {}).get("unseen_kinds", {}).get("roc_auc")
+    return [
+        *(with_interval(test, key) if test else "-" for key in ("roc_auc", "average_precision")),
+        "-" if unseen is None else f"{unseen:.4f}",
+        *(f"{validation[key]:.4f}" for key in ("roc_auc", "average_precision")),
+    ]
+
+
 def _over_draws(values: list[float], key: str) -> Result:
     """The mean of a figure over draws, with an interval over them."""
     return {key: float(np.mean(values)), f"{key}_interval": [float(q) for q in np.quantile(values, [0.025, 0.975])]}

@@ -47,7 +47,7 @@ def test_the_table_has_a_row_an_arm(capsys: pytest.CaptureFixture[str]) -> None:
     test = {"roc_auc": 0.9, "roc_auc_interval": [0.8, 0.95], "average_precision": 0.7}
     test |= {"average_precision_interval": [0.6, 0.8], "groups": {"unseen_kinds": {"roc_auc": 0.81}}}
     none = {**test, "groups": {"unseen_kinds": {"undefined": "no kind is unseen"}}}
-    validation = {"roc_auc": 0.97}
+    validation = {"roc_auc": 0.97, "average_precision": 0.9}
     rows = {"all": (128, test), "changed 0.5": (64, none)}
     result = {}
     for name, (n, row) in rows.items():

@@ -46,18 +46,25 @@ _COLUMNS = ("video", "pass_id", "start_s", "stop_s", "raw", "smoothed", "in_even
 class _Marked:
     """The marked segments, all of one pass. rows: of that pass around them. inside: numbers of the marked ones.
 
-    times: when each row began, in seconds since the epoch, as the log has it.
+    times: when each row began, in seconds since the epoch, as the log has it: of scoring, where that is all it knows.
+    rate: seconds of footage in a second of these times; above 1 where it was scored faster than it plays.
     """
 
     metadata: LogMetadata
     rows: pa.Table
     times: Float[np.ndarray, " row"]
+    rate: Float[np.ndarray, " row"]
     inside: Int[np.ndarray, " marked"]
     peak: int
 
     def of(self, column: str, row: int) -> float:
         """A number of a row."""
         return float(self.rows[column][row].as_py())
+
+    def footage_s(self, row: int, time: datetime) -> float:
+        """The second of the footage at a time that lies in a row."""
+        passed_s = max(time.timestamp() - float(self.times[row]), 0.0) * float(self.rate[row])
+        return min(self.of("start_s", row) + passed_s, self.of("stop_s", row))
 
 
 def store_missed(
@@ -82,14 +89,15 @@ def store_missed(
     first, last, peak = int(marked.inside[0]), int(marked.inside[-1]), marked.peak
     video = str(marked.rows["video"][peak].as_py())
     beside = next(iter(desk.events.list(EventFilter(camera=name, video_id=video), limit=1)), None)
-    basis, start_s = TimeBasis.LOG, marked.of("start_s", first) + max(start.timestamp() - marked.times[first], 0.0)
-    peak_time = datetime.fromtimestamp(min(max(marked.times[peak], start.timestamp()), stop.timestamp()), UTC)
+    basis, start_s, stop_s = TimeBasis.LOG, marked.footage_s(first, start), marked.footage_s(last, stop)
+    begun = start - timedelta(seconds=start_s)
     if beside is not None and beside.start_s is not None:  # it says when the video began
         begun = beside.start - timedelta(seconds=beside.start_s)
-        basis, start_s = beside.time_basis, marked.of("start_s", first)
-        start, stop = (begun + timedelta(seconds=s) for s in (start_s, marked.of("stop_s", last)))
-        middle = (marked.of("start_s", peak) + marked.of("stop_s", peak)) / 2
-        peak_time = begun + timedelta(seconds=middle)
+        basis, start_s, stop_s = beside.time_basis, marked.of("start_s", first), marked.of("stop_s", last)
+    middle_s = (marked.of("start_s", peak) + marked.of("stop_s", peak)) / 2
+    start, stop, peak_time = (  # the log may have the times of scoring, which is faster than the footage
+        begun + timedelta(seconds=s) for s in (start_s, stop_s, min(max(middle_s, start_s), stop_s))
+    )
     configured = desk.fleet.cameras().get(name)
     file = _file(configured, video, beside, datetime.fromtimestamp(marked.times[peak], UTC))
     key = json.dumps([name, *(time.isoformat() for time in times), marked.metadata.detector_id, "marked"])
@@ -125,16 +133,28 @@ def _marked(desk: Desk, name: CameraName, start: datetime, stop: datetime) -> _M
         return None
     table = stretch.table
     times = _seconds(table)
-    lengths = np.asarray(table["stop_s"].to_numpy() - table["start_s"].to_numpy(), np.float64)
-    is_inside = (times + lengths > start.timestamp()) & (times < stop.timestamp())
+    passes = np.asarray(pc.cast(table["pass_id"], pa.string()).to_numpy(zero_copy_only=False))
+    starts = np.asarray(table["start_s"].to_numpy(), np.float64)
+    lengths = np.asarray(table["stop_s"].to_numpy(), np.float64) - starts
+    logged = _lasts(times, lengths, passes)
+    is_inside = (times + logged > start.timestamp()) & (times < stop.timestamp())
     if not is_inside.any():
         return None
     scores = np.where(is_inside, np.asarray(table["smoothed"].to_numpy(), np.float64), -1.0)
-    passes = np.asarray(pc.cast(table["pass_id"], pa.string()).to_numpy(zero_copy_only=False))
     is_same = passes == passes[int(scores.argmax())]
     rows, inside = table.filter(pa.array(is_same)), np.flatnonzero(is_inside[is_same])
     peak = int(inside[np.argmax(np.asarray(rows["smoothed"].to_numpy(), np.float64)[inside])])
-    return _Marked(stretch.metadata, rows, _seconds(rows), inside, peak)
+    rate = np.divide(_lasts(starts, lengths, passes), logged, out=np.ones_like(logged), where=logged > 0)
+    return _Marked(stretch.metadata, rows, _seconds(rows), rate[is_same], inside, peak)
+
+
+def _lasts(column: Float[np.ndarray, " row"], lengths: Float[np.ndarray, " row"], passes: np.ndarray) -> np.ndarray:
+    """How much of a column of times each row covers: its length, or less where the pass goes on before."""
+    lasts = lengths.copy()
+    for name in np.unique(passes):
+        rows = np.flatnonzero(passes == name)
+        lasts[rows[:-1]] = np.minimum(lasts[rows[:-1]], np.diff(column[rows]))
+    return lasts
 
 
 def _seconds(table: pa.Table) -> Float[np.ndarray, " row"]:

@@ -128,6 +128,34 @@ def test_files_of_a_cameras_folder_are_found_there(
             assert np.asarray(image).max() < 10  # the mask is black
 
 
+@pytest.mark.parametrize("speed", [1, 20])
+def test_an_event_of_footage_that_was_scored_faster_than_it_plays_lasts_as_in_the_footage(
+    desk: Desk, tmp_path: Path, footage: Path, speed: int
+) -> None:
+    """Its recording time is unknown, so the log has those of scoring; clip and event count the footage's seconds."""
+    folder = tmp_path / "recordings" / "yard"
+    folder.mkdir(parents=True)
+    shutil.copy2(footage, folder / "a.mp4")
+    (tmp_path / "cameras.yaml").write_text(f"cameras: {{yard: {{source: {{kind: folder, path: {folder}}}}}}}")
+    raw = np.where(np.arange(20) == 12, 0.9, 0.1)
+    columns = {"start_s": 0.2 * np.arange(20), "stop_s": 0.2 * np.arange(1, 21), "raw": raw, "smoothed": raw}
+    write(str(tmp_path / "log"), rows(20, video="yard/a.mp4", step_s=0.2 / speed, **columns))
+    event = mark(desk, 2 / speed, 3 / speed)
+    assert event.clip_start is not None
+    assert event.stop is not None
+    seconds = [(time - event.clip_start).total_seconds() for time in (event.start, event.peak, event.stop)]
+    begins_s = 2 - seconds[0]  # where the clip begins in the footage
+    assert event.start == START + timedelta(seconds=2 / speed)
+    assert np.add(seconds, begins_s) == pytest.approx([2, 2.5, 3], abs=0.01)
+    assert event.start_s == pytest.approx(2, abs=0.01)
+    path = desk.events.clip(event.id)
+    assert path is not None
+    with av.open(str(path)) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="gray").astype(float)
+    left = int(np.flatnonzero(first[45] > 130)[0])  # of the square, which moves 3 pixels a picture, ten a second
+    assert abs(left - 30 * begins_s) <= 3
+
+
 def test_the_picture_is_that_of_its_time(footage: Path) -> None:
     import io
 

@@ -39,8 +39,11 @@ class Half:
         self._largest: dict[Shape, int] = {}  # batch, by the rest of the shape
         self._sights: dict[Shape, int] = {}
         self._full = False
-        self._choices = list(choices)
+        self._choices = [choice for choice in choices if choice[1]]
         self._originals: list[tuple[nn.Module, Callable[..., Any]]] = []
+        if not self._choices:
+            self.failures.append("its layers are in no list of modules")
+            logger.warning("%s: nothing is compiled, it runs eager (%s)", name, self.failures[0])
         self._next()
 
     @property

@@ -122,6 +122,12 @@ def test_code_in_a_folder_of_somebody_else_is_not_run(
     assert f"{tmp_path} is another user's: set TORCHINDUCTOR_CACHE_DIR to a folder of your own" in lines(caplog)[0]
 
 
+def test_layers_that_are_not_there_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    half = Half("vision tower", [("whole layers", []), ("parts", [])])
+    assert half.compiled is None
+    assert lines(caplog) == ["vision tower: nothing is compiled, it runs eager (its layers are in no list of modules)"]
+
+
 class Untraceable(nn.Linear):
     """Its way depends on a value."""
 

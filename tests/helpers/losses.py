@@ -75,9 +75,14 @@ def transport_packets_removed(data: bytes, rng: random.Random) -> bytes:
     while True:
         start = rng.randrange(40, len(data) // TS_PACKET - 41) * TS_PACKET
         stop = start + rng.randrange(1, 41) * TS_PACKET
-        of_video = sum(data[at + 1 : at + 3] in _VIDEO for at in range(start, stop, TS_PACKET))
-        if of_video % 16:
+        if _packets_of_video(data, start, stop) % 16:
             return data[:start] + data[stop:]
+
+
+def _packets_of_video(data: bytes, start: int, stop: int) -> int:
+    """How many packets of the video begin in a part of a transport stream."""
+    first = -(-start // TS_PACKET) * TS_PACKET
+    return sum(data[at + 1 : at + 3] in _VIDEO for at in range(first, stop, TS_PACKET))
 
 
 def _stretch(data: bytes, rng: random.Random) -> tuple[int, int]:
@@ -92,9 +97,16 @@ def overwritten(data: bytes, rng: random.Random) -> bytes:
 
 
 def removed(data: bytes, rng: random.Random) -> bytes:
-    """Bytes that were never written."""
-    start, stop = _stretch(data, rng)
-    return data[:start] + data[stop:]
+    """Bytes that were never written.
+
+    In a transport stream they hold the beginnings of packets of the video, and not of 16: the count would go on as if
+    nothing were missing, so another place is drawn.
+    """
+    while True:
+        start, stop = _stretch(data, rng)
+        is_transport = data[0] == data[TS_PACKET] == ord("G")
+        if not is_transport or _packets_of_video(data, start, stop) % 16:
+            return data[:start] + data[stop:]
 
 
 def dropped(source: Path, target: Path, rng: random.Random) -> Path:

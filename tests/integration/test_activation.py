@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import HEADHUNT, ROOT, headhunt, until
+from conftest import COMMANDS, ROOT, headhunt, until
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
 from headhunt_svc.jobs.client import Jobs
@@ -97,11 +97,11 @@ def test_a_worker_scores_each_job_with_the_detector_that_it_was_submitted_for(
     current = tmp_path / "deployed" / "current"
     footage = tmp_path / "footage"
     footage.mkdir()
-    for i in range(6):  # of different content: one that was scored is not scored again
+    for i in range(4):  # of different content: one that was scored is not scored again
         (footage / f"{i}.mp4").write_bytes(clip.read_bytes() + bytes(i))
     log = tmp_path / "worker.log"
     with log.open("wb") as file:
-        worker = subprocess.Popen([HEADHUNT, "worker", "--bundle", current], stdout=file, stderr=file)
+        worker = subprocess.Popen(COMMANDS.headhunt("worker", "--bundle", current), stdout=file, stderr=file)
     try:
         with Jobs(settings) as jobs:
             first = jobs.submit(JobRequest(inputs=(str(footage),)), current)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float32
@@ -72,12 +72,24 @@ class BundleParts:
         return bool(np.allclose(self.golden, other.golden, rtol=0, atol=GOLDEN_TOLERANCE * np.abs(self.golden).max()))
 
 
-def _version(link: Path) -> tuple[object, ...] | None:
-    """What changes when a link is exchanged, even by one to the same place; None: there is no such link."""
+class _Version(NamedTuple):
+    """What changes when a link is exchanged, even by one to the same place; folder: where it points to."""
+
+    inode: int
+    modified_ns: int
+    folder: Path
+
+
+def _version(link: Path) -> _Version | None:
+    """The link as it is now, also while others exchange it; None: there is no such link."""
     try:
-        info = link.lstat()
-        return info.st_ino, info.st_mtime_ns, str(link.readlink())
-    except OSError:
+        while True:
+            before = link.lstat()
+            version = _Version(before.st_ino, before.st_mtime_ns, (link.parent / link.readlink()).resolve())
+            after = link.lstat()
+            if version[:2] == (after.st_ino, after.st_mtime_ns):
+                return version
+    except (OSError, RuntimeError):  # the second for links in a circle
         return None
 
 
@@ -93,7 +105,7 @@ class BundleLinks:
         self._links: dict[Role, Path] = {}
         if link.is_symlink():
             self._links = {"active": link, "candidate": link.with_name(CANDIDATE)}
-        self._seen: dict[Role, tuple[object, ...] | None] = {"active": _version(link), "candidate": None}
+        self._seen: dict[Role, _Version | None] = {"active": _version(link), "candidate": None}
         self._lock = threading.Lock()
         self.active = BundleParts.load(link)
         self.candidate: BundleParts | None = None
@@ -114,13 +126,13 @@ class BundleLinks:
                 version = _version(link)
                 if version != self._seen[role]:
                     self._seen[role] = version
-                    self._exchange(role, link if version is not None else None, take)
+                    self._exchange(role, None if version is None else version.folder, take)
         finally:
             self._lock.release()
 
-    def _exchange(self, role: Role, link: Path | None, take: Callable[[Role, BundleParts | None], None]) -> None:
+    def _exchange(self, role: Role, folder: Path | None, take: Callable[[Role, BundleParts | None], None]) -> None:
         try:
-            parts = self._checked(role, link)
+            parts = self._checked(role, folder)
             take(role, parts)
         except Exception as exc:  # whatever is wrong with a bundle must not end what is in use
             is_expected = isinstance(exc, (HeadHuntError, OSError))
@@ -144,12 +156,12 @@ class BundleLinks:
             logger.warning("detector %s takes over from %s", parts.bundle.detector_id, self.active.bundle.detector_id)
             self.active = parts
 
-    def _checked(self, role: Role, link: Path | None) -> BundleParts | None:
+    def _checked(self, role: Role, folder: Path | None) -> BundleParts | None:
         """The parts of the bundle, of the features that are read here. Raises HeadHuntError, OSError."""
-        if link is None:
+        if folder is None:
             if role == "active":
                 raise ConfigError(f"{self._links[role]} is gone")
             return None
-        parts = BundleParts.load(link)
+        parts = BundleParts.load(folder)
         self.active.check_same_features(parts)
         return parts

@@ -107,6 +107,35 @@ def test_a_broken_bundle_and_a_link_that_is_gone_leave_the_detector_in_use(deplo
     assert in_use.refused["active"] == f"{deployed.current} is gone"
 
 
+def test_a_bundle_that_is_activated_during_a_look_is_taken_over_once(
+    deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_use, new = InUse.load(deployed.current), rebiased(tmp_path, "second", 0.5)
+    exchanges = metric("headhunt_detector_exchanges_total")
+    readlink = Path.readlink
+
+    def activated_first(path: Path) -> Path:
+        monkeypatch.setattr(Path, "readlink", readlink)
+        deployed.activate(new, "")
+        return readlink(path)
+
+    monkeypatch.setattr(Path, "readlink", activated_first)
+    in_use.look()
+    in_use.look()
+    assert exchanges is not None
+    assert metric("headhunt_detector_exchanges_total") == exchanges + 1
+
+
+def test_links_in_a_circle_leave_the_detector_in_use(deployed: Deployed) -> None:
+    in_use = InUse.load(deployed.current)
+    kept = in_use.now
+    deployed.current.unlink()
+    deployed.current.symlink_to(deployed.current)
+    in_use.look()
+    assert in_use.now == kept
+    assert "active" in in_use.refused
+
+
 def test_a_bundle_without_what_is_asked_for_here_is_refused(deployed: Deployed, tmp_path: Path) -> None:
     in_use = InUse.load(deployed.current)
     kept = in_use.now

@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # BentoML's supervisor imports this, too, and needs no torch:
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5
-LOOK_S = 1.0  # how often the links of deployed/ are looked at
+LOOK_S = 0.2  # how often the links of deployed/ are looked at
 T = TypeVar("T")
 
 

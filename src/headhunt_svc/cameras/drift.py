@@ -3,13 +3,11 @@
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from headhunt_svc.errors import ArtifactError
 from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.names import CameraName
-from headhunt_svc.sections import first_problem
-from headhunt_svc.storage.files import read_json
+from headhunt_svc.storage.files import read_model
 
 
 class CameraDrift(BaseModel):
@@ -45,13 +43,7 @@ def latest_verdict(folder: Path) -> LatestVerdict | None:
     Raises:
         ArtifactError: the file is broken.
     """
-    path = folder / "verdicts" / "verdict.json"
-    if not path.exists():
-        return None
-    try:
-        return LatestVerdict.model_validate(read_json(path, "headhunt monitor run"))
-    except ValidationError as exc:
-        raise ArtifactError(f"{path} is not a verdict ({first_problem(exc)}): run `headhunt monitor run`") from exc
+    return read_model(folder / "verdicts" / "verdict.json", LatestVerdict, "headhunt monitor run")
 
 
 def active_baselines(folder: Path) -> dict[str, str]:

@@ -124,7 +124,7 @@ def _telling(names: list[str]) -> "Iterator[Callable[[Verdict], None]]":
     """Tells channels of the alarms of verdicts, and sends again what they did not take; once more at the end."""
     from headhunt_svc.cli.notify import open_outbox
     from headhunt_svc.errors import UnreachableError
-    from headhunt_svc.monitoring.alarms import SOURCE, alarms_of, unknown_in
+    from headhunt_svc.monitoring.alarms import SOURCE, alarms_of, closing, unknown_in
     from headhunt_svc.notify.alarms import AlarmBook
     from headhunt_svc.notify.deliverer import Deliverer
 
@@ -133,7 +133,8 @@ def _telling(names: list[str]) -> "Iterator[Callable[[Verdict], None]]":
 
         def tell(verdict: "Verdict") -> None:
             try:
-                book.update(alarms_of(verdict), verdict.stop, datetime.now(UTC), unknown_in(verdict))
+                at, now = verdict.stop, datetime.now(UTC)
+                book.update(alarms_of(verdict), at, now, unknown_in(verdict), closing(verdict))
             except UnreachableError as exc:
                 note(f"alarms are not told: {exc}; the next run does")  # the monitor goes on
 

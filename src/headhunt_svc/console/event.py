@@ -91,14 +91,14 @@ def _strength(value: float, most: float) -> str:
     return f"speaks {how} {'for' if value > 0 else 'against'} an event"
 
 
-def features_of(store: EventStore, event: EventRecord) -> EventFeatures | None:
-    """The event's features, if there are some that can be read."""
+def features_of(store: EventStore, event: EventRecord) -> tuple[EventFeatures | None, str]:
+    """The event's features, if there are some; and why they cannot be read, where they cannot."""
     if not event.features:
-        return None
+        return None, ""
     try:
-        return store.features(event.id)
-    except ArtifactError:
-        return None
+        return store.features(event.id), ""
+    except ArtifactError as exc:
+        return None, str(exc)
 
 
 def timeline(log: Store, event: EventRecord, features: EventFeatures | None, zone: str) -> Timeline | None:

@@ -137,7 +137,7 @@ def event(event_id: str, request: Request, desk: TheDesk, pages: ThePages) -> Re
 
 def _content(desk: Desk, record: EventRecord) -> dict[str, Any]:
     """What an event's page shows."""
-    features = event_page.features_of(desk.events, record)
+    features, damage = event_page.features_of(desk.events, record)
     clip = event_page.clip_of(desk.events.clip(record.id))
     timeline = event_page.timeline(desk.log, record, features, record.time_zone)
     logged = None if timeline is None else timeline.heads
@@ -149,6 +149,7 @@ def _content(desk: Desk, record: EventRecord) -> dict[str, Any]:
         "pictured": pictured(desk.events, record),
         "heads": event_page.heads_of(record, logged if features is None else features.heads),
         "timeline": timeline,
+        "damage": damage,
         "older": older,
         "clip": clip,
         "strip": range(media.STRIP),

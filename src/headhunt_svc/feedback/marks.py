@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from jaxtyping import Float64
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from headhunt_svc.core.correction import Marks
 from headhunt_svc.detector.bundle import Bundle, load_bundle
@@ -24,8 +24,7 @@ from headhunt_svc.events.features import EventFeatures
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, Utc
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.names import CameraName
-from headhunt_svc.sections import first_problem
-from headhunt_svc.storage.files import read_json, write_json
+from headhunt_svc.storage.files import read_model, write_json
 from headhunt_svc.types import HeadRef
 
 MARKS_FILE = "marks.json"
@@ -93,13 +92,7 @@ def load_marks(folder: Path) -> MarksFile | None:
     Raises:
         ArtifactError: they cannot be read.
     """
-    path = folder / MARKS_FILE
-    if not path.is_file():
-        return None
-    try:
-        return MarksFile.model_validate(read_json(path, "headhunt recalibrate --from-events"))
-    except ValidationError as exc:
-        raise ArtifactError(f"{path}: {first_problem(exc)}: run `headhunt recalibrate --from-events` again") from exc
+    return read_model(folder / MARKS_FILE, MarksFile, "headhunt recalibrate --from-events")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.errors import ConfigError
 from headhunt_svc.events.records import EventState, Utc
-from headhunt_svc.sections import first_problem
-from headhunt_svc.storage.files import read_json, write_json
+from headhunt_svc.storage.files import read_model, write_json
 
 PROOF_FILE = "proof.json"
 
@@ -198,13 +197,7 @@ def load_proof(folder: Path) -> Proof | None:
     Raises:
         ArtifactError: it cannot be read.
     """
-    path = folder / PROOF_FILE
-    if not path.is_file():
-        return None
-    try:
-        return Proof.model_validate(read_json(path, "headhunt recalibrate --from-events"))
-    except ValidationError as exc:
-        raise ArtifactError(f"{path}: {first_problem(exc)}: run `headhunt recalibrate --from-events` again") from exc
+    return read_model(folder / PROOF_FILE, Proof, "headhunt recalibrate --from-events")
 
 
 def check_proof(folder: Path, anyway: bool = False) -> None:

@@ -7,6 +7,7 @@ from headhunt_svc.notify.alarms import Alarm
 from headhunt_svc.notify.messages import MessageKind
 
 SOURCE = "monitor"
+GONE = "camera no longer there: no baseline, no row of the window and no cameras.yaml names it"
 STOPPED, OTHER_DETECTOR = "log", "detector"  # the keys of alarms that are not of one camera
 
 
@@ -59,13 +60,26 @@ def text_of(camera: CameraVerdict) -> str:
 
 
 def unknown_in(verdict: Verdict) -> Callable[[str], bool]:
-    """Whether it cannot be told if an open alarm goes on: its camera has too few rows, or is not in the verdict."""
+    """Whether it cannot be told if an open alarm goes on: its camera has too few rows, or is not in the verdict.
+
+    That of a camera that is no longer there is over (`closing`).
+    """
 
     def is_unknown(key: str) -> bool:
         kind, slash, name = key.partition("/")
         if not slash:
             return not _single(verdict)
         camera = verdict.cameras.get(name)
-        return camera is None or not camera.can_tell(kind)
+        return not verdict.is_gone(name) and (camera is None or not camera.can_tell(kind))
 
     return is_unknown
+
+
+def closing(verdict: Verdict) -> Callable[[str], str | None]:
+    """What is said at the end of an open alarm in place of its own text: that its camera is no longer there."""
+
+    def words(key: str) -> str | None:
+        _, slash, name = key.partition("/")
+        return GONE if slash and verdict.is_gone(name) else None
+
+    return words

@@ -107,6 +107,10 @@ class Baselines:
             lines = audited(self.log, "camera", "to")
             return {x["camera"]: x["to"] for x in lines if self.path(x["camera"], x["to"]).exists()}
 
+    def cameras(self) -> list[str]:
+        """The cameras that have an active baseline whose file is there, be it one that can be used or not."""
+        return [camera for camera, version in self.active().items() if self.path(camera, version).exists()]
+
     def load(self, camera: str, version: str) -> Rows:
         """The rows of a version, whose name ends with the beginning of their file's SHA-256.
 

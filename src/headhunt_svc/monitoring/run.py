@@ -121,14 +121,15 @@ class Monitor:
         store = Store(self.paths.log)
         window = read_window(store, self.params.query(start, stop, baselines.detector_id, now))
         expected = self._expected()
-        note_missing_days(window, sorted({*baselines.cameras, *expected}), store)
+        logged = note_missing_days(window, sorted({*baselines.cameras, *expected}), store)
+        known = {*logged, *Baselines(self.paths.baselines).cameras(), *expected}
         judgement = self._judge.judge(window, baselines.cameras, baselines.reference, expected)
 
         def last_before(camera: str) -> datetime | None:
             return last_row(store, camera, start, baselines.detector_id)
 
         cameras = with_silence(judgement.cameras, window, expected, last_before)
-        verdict = self._verdict(window, baselines, cameras)
+        verdict = replace(self._verdict(window, baselines, cameras), known=tuple(sorted(known)))
         self._write_verdict(verdict, clock)
         LAST_RUN.set(datetime.now(UTC).timestamp())
         show(verdict.cameras)

@@ -127,7 +127,8 @@ class Judgement:
 class Verdict:
     """The result of one monitor run; alarms: one line for every camera whose window drifted.
 
-    other_detectors: of which all rows are, where none can be judged for that.
+    other_detectors: of which all rows are, where none can be judged for that. known: cameras that a baseline, the log
+    of these days or cameras.yaml names, judged or not.
     """
 
     start: datetime
@@ -139,6 +140,13 @@ class Verdict:
     alarms: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     other_detectors: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+
+    def is_gone(self, camera: str) -> bool:
+        """Is a camera no longer there? Where nothing at all is known, log and baselines may be out of reach."""
+        if camera == FLEET:  # it takes two cameras
+            return len(self.known) == 1
+        return bool(self.known) and camera not in self.known and camera not in self.cameras
 
     @property
     def general(self) -> tuple[str, ...]:

@@ -38,6 +38,10 @@ def _nothing(_: str) -> bool:
     return False
 
 
+def _own_text(_: str) -> None:
+    return None
+
+
 class AlarmBook:
     """The alarms of one source, such as `monitor` or a `watch`. Raises UnreachableError."""
 
@@ -59,11 +63,13 @@ class AlarmBook:
         at: datetime,
         now: datetime,
         is_unknown: Callable[[str], bool] = _nothing,
+        closing: Callable[[str], str | None] = _own_text,
     ) -> None:
         """Open the alarms that are new, and close those that are no more; each puts a message into the outbox.
 
         at: the time of which the alarms are; what was said of a later time stays as it is. is_unknown: can it not be
-        told whether the open alarm of this key goes on? It stays open then.
+        told whether the open alarm of this key goes on? It stays open then. closing: why the alarm of this key is over,
+        in place of its own text.
         """
         with database_errors(), Session(self._engine) as session, session.begin():
             if (latest := self._latest(session, now)) is not None and latest > at:
@@ -72,6 +78,7 @@ class AlarmBook:
             current = {alarm.key: alarm for alarm in alarms}
             for key, row in rows.items():
                 if key not in current and not is_unknown(key):
+                    row.text = closing(key) or row.text
                     self._end(session, row, at, now)
             for key, alarm in current.items():
                 if key in rows:

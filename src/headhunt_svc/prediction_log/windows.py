@@ -324,8 +324,8 @@ def _matrix(table: pa.Table, name: str, width: int | None = None) -> Float[np.nd
     return matrix
 
 
-def note_missing_days(window: Window, cameras: Iterable[str], store: Store) -> None:
-    """Put the days on which a camera has no file into `window.missing`."""
+def note_missing_days(window: Window, cameras: Iterable[str], store: Store) -> set[str]:
+    """Put the days on which a camera has no file into `window.missing`; returns the cameras that have one."""
     partitions: set[Partition] = set()
     for folder in store.glob("day=*/camera=*"):
         with contextlib.suppress(ValueError):  # no day and camera, see `_files`
@@ -335,3 +335,4 @@ def note_missing_days(window: Window, cameras: Iterable[str], store: Store) -> N
     for camera in cameras:
         if missing := [day for day in days if Partition(day, CameraName(camera)) not in partitions]:
             window.missing[camera] = missing
+    return {partition.camera for partition in partitions if partition.day in days}

@@ -12,11 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from headhunt_svc.errors import ArtifactError, unwritable
+from headhunt_svc.sections import first_problem
 from headhunt_svc.storage.json_text import parse_json
 
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 _LEFTOVER_S = 3600.0  # no writer is silent for so long: it was killed
 _UNFINISHED = re.compile(r"\.headhunt-[0-9a-f]{16}\.part")  # nothing of a user is named so
 
@@ -204,6 +208,20 @@ def read_json(path: Path, made_by: str) -> Any:
         raise ArtifactError(f"{path} not found: run `{made_by}` first") from exc
     except (OSError, ValueError) as exc:
         raise ArtifactError(f"{path} cannot be read as JSON ({exc}): run `{made_by}` again") from exc
+
+
+def read_model(path: Path, kind: type[AnyModel], made_by: str) -> AnyModel | None:
+    """What a command has written as JSON, checked; None where it has written nothing.
+
+    Raises:
+        ArtifactError: it is broken, or something else.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return kind.model_validate(read_json(path, made_by))
+    except ValidationError as exc:
+        raise ArtifactError(f"{path}: {first_problem(exc)}: run `{made_by}` again") from exc
 
 
 def sha256(*paths: Path) -> str:

@@ -136,6 +136,18 @@ def test_pictures_are_kept_within_a_size() -> None:
     assert len(made) == 5
 
 
+def test_damaged_features_are_named_with_the_way_out(desk: Desk, desk_client: Client) -> None:
+    event = desk.events.add(new(), merge_s=None, features=features(1.0))
+    console = desk_client()
+    assert "is damaged" not in console.get(f"/events/{event.id}").text
+    path = desk.events.media.path(event.id, ".safetensors")
+    path.write_bytes(path.read_bytes()[:40])
+    page = console.get(f"/events/{event.id}")
+    assert page.status_code == 200
+    assert f"Its file of features is damaged ({path}: " in page.text
+    assert "from a backup of the events&#39; folder" in page.text.replace("events' folder", "events&#39; folder")
+
+
 def test_thumbnails_and_damaged_pictures(desk: Desk, desk_client: Client) -> None:
     good = desk.events.add(new(), merge_s=None, picture=picture(9))
     bad = desk.events.add(new(key="b", start=99, stop=100), merge_s=None, picture=b"\xff\xd8 no picture")

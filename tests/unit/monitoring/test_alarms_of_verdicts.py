@@ -1,7 +1,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from headhunt_svc.monitoring.alarms import alarms_of, unknown_in
+from headhunt_svc.monitoring.alarms import GONE, alarms_of, closing, unknown_in
 from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, SignalResult, Verdict
 from headhunt_svc.notify.messages import MessageKind
 
@@ -56,6 +56,17 @@ def test_an_alarm_ends_when_its_camera_is_known_to_be_well() -> None:
     assert unknown_in(verdict(camera("dumb", "silent", "pipeline")))("view/dumb")
     assert not is_unknown("log")
     assert unknown_in(verdict())("log")  # no camera at all: nothing is known
+
+
+def test_an_alarm_ends_where_its_camera_is_no_longer_there() -> None:
+    here = replace(verdict(camera("fine", "fine", segments=9)), known=("fine", "unused"))
+    keys = ["view/fine", "view/unused", "view/gone", f"view/{FLEET}", "log"]
+    assert [unknown_in(here)(key) for key in keys] == [False, True, False, True, False]
+    assert [closing(here)(key) for key in keys] == [None, None, GONE, None, None]
+    alone = replace(here, known=("fine",))
+    assert closing(alone)(f"view/{FLEET}") == GONE
+    nothing = replace(verdict(), known=())  # log and baselines may be out of reach
+    assert [(unknown_in(nothing)(key), closing(nothing)(key)) for key in keys] == [(True, None)] * 5
 
 
 def test_the_text_of_an_alarm_names_what_moved_and_commands_with_the_cameras_name() -> None:

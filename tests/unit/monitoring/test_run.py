@@ -19,6 +19,7 @@ from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.metrics import MOST_CAMERAS, show
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline, require_log
+from headhunt_svc.monitoring.silence import Expected
 from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, SignalResult, Verdict
 from headhunt_svc.prediction_log.windows import Rows, sample_of
 from helpers.kills import runs_killed_at
@@ -51,6 +52,17 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
         query = PARAMS.query(START, START + DAY)
         rebaseline(paths.log, Baselines(paths.baselines), camera, query, PARAMS.min_segments, "")
     return paths
+
+
+def test_cameras_are_known_by_baseline_rows_of_the_window_or_cameras_yaml(tmp_path: Path) -> None:
+    paths = Paths(str(tmp_path / "log"), tmp_path / "b", tmp_path / "none", tmp_path / "out", tmp_path / "workspace")
+    write(paths.log, rows(2))
+    monitor = Monitor(paths, PARAMS, pages=False, detector_id="another", expected=lambda: {"gate": Expected(DAY)})
+    assert monitor.run(START + DAY).known == ("gate", "yard")  # though no row can be judged
+    assert monitor.run(START + 9 * DAY).known == ("gate",)
+    version = Baselines(paths.baselines).add("dock", Rows(METADATA, rows(2, "dock"), 2, 0), "good")
+    Baselines(paths.baselines).path("dock", version).write_bytes(b"damaged")
+    assert monitor.run(START + 9 * DAY).known == ("dock", "gate")
 
 
 def test_a_run_leaves_verdict_pages_and_gauges(paths: Paths) -> None:

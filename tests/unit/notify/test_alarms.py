@@ -77,6 +77,13 @@ def test_one_message_when_an_alarm_begins_and_one_when_it_is_over(office: Office
     assert len({message.id for message in office.inbox.sent}) == 2
 
 
+def test_an_alarm_that_is_over_for_another_reason_says_so(office: Office) -> None:
+    office.update(0, dark())
+    office.update(1, closing={"lighting/yard": "camera no longer there"}.get)
+    assert [message.text for message in office.inbox.sent] == ["lighting: look", "camera no longer there"]
+    assert office.book.open_alarms() == []
+
+
 def test_failed_posts_are_sent_after_a_restart(office: Office) -> None:
     office.inbox.is_away = True
     office.update(0, dark())

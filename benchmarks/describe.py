@@ -1,4 +1,4 @@
-"""What a description costs beside a score: seconds for each, and their ratio.
+"""What a description costs beside a score: seconds for each, in turn, and the medians of the turns' ratios.
 
     python benchmarks/describe.py                           # the embedded default, on videos that are rendered here
     python benchmarks/describe.py --size 8b --device cuda   # InternVL3-8B's architecture in bf16, for a GPU
@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 import torch
+from pairs import in_turn
 from rich.console import Console
 from rich.table import Table
 
@@ -28,19 +29,24 @@ VOCABULARY = 151_680  # of the 8B models: the last layer before a token takes a 
 PROMPT = "Describe in one sentence what happens in the video."
 
 
-def seconds(works: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Median times of the calls, in turns, so that other work on the machine meets all. The first turn is a warm-up."""
-    times: list[list[float]] = [[] for _ in works]
-    for _ in range(rounds + 1):
-        for work, own in zip(works, times, strict=True):
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            start = time.perf_counter()
+def turns(works: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Seconds of the calls, in turn."""
+
+    def whole(work: Callable[[], object]) -> Callable[[], None]:
+        def call() -> None:
             work()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            own.append(time.perf_counter() - start)
-    return [statistics.median(own[1:]) for own in times]
+
+        return call
+
+    return in_turn([whole(work) for work in works], rounds, time.perf_counter)
+
+
+def middle(costs: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of the costs of every turn the medians, and the medians of their ratios to a scored segment of the same turn."""
+    ratios = {key.replace("_s", "_ratio"): statistics.median(c[key] / c["scored_s"] for c in costs) for key in costs[0]}
+    return {key: statistics.median(c[key] for c in costs) for key in costs[0]} | ratios
 
 
 def random_model(name: str, device: str, rounds: int) -> dict[str, float]:
@@ -58,12 +64,21 @@ def random_model(name: str, device: str, rounds: int) -> dict[str, float]:
     def describe(tokens: int) -> list[int]:
         return answer_tokens(extractor, pixels[0], PROMPT, None, tokens)
 
-    batch, first, whole = seconds(
+    times = turns(
         [lambda: extractor.features(pixels, PROMPTS[:1], heads), lambda: describe(1), lambda: describe(MAX_TOKENS)],
         rounds,
     )
-    token = (whole - first) / (MAX_TOKENS - 1)
-    return {"scored_s": batch / len(pixels), "first_s": first, "token_s": token, "described_s": whole}
+    return middle(
+        [
+            {
+                "scored_s": batch / len(pixels),
+                "first_s": first,
+                "token_s": (whole - first) / (MAX_TOKENS - 1),
+                "described_s": whole,
+            }
+            for batch, first, whole in times
+        ]
+    )
 
 
 def embedded(device: str, rounds: int) -> dict[str, float]:
@@ -112,15 +127,22 @@ def embedded(device: str, rounds: int) -> dict[str, float]:
     def describe(tokens: int) -> list[int]:
         return [len(answer_tokens(detector.extractor, p.pixels[0], prompt, p.cache, tokens)) for p in peaks]
 
-    score, first, whole = seconds(
+    times = turns(
         [lambda: [reader.read(fresh(b)) for b in batches], lambda: describe(1), lambda: describe(MAX_TOKENS)], rounds
     )
     n_segments, n_tokens = sum(len(b.segments) for b in batches), describe(MAX_TOKENS)
-    return {
-        "scored_s": score / n_segments,
-        "first_s": first / len(peaks),
-        "token_s": (whole - first) / max(sum(n_tokens) - len(peaks), 1),
-        "described_s": whole / len(peaks),
+    costs = middle(
+        [
+            {
+                "scored_s": score / n_segments,
+                "first_s": first / len(peaks),
+                "token_s": (whole - first) / max(sum(n_tokens) - len(peaks), 1),
+                "described_s": whole / len(peaks),
+            }
+            for score, first, whole in times
+        ]
+    )
+    return costs | {
         "tokens": statistics.mean(n_tokens),
         "events": len(peaks),
         "segments": n_segments,
@@ -144,7 +166,7 @@ def main() -> None:
         ("token_s", "each further token"),
         ("described_s", f"a description of {n:.3g} tokens"),
     ):
-        table.add_row(what, f"{figures[key]:.4f}", f"{figures[key] / figures['scored_s']:.2f}")
+        table.add_row(what, f"{figures[key]:.4f}", f"{figures[key.replace('_s', '_ratio')]:.2f}")
     if torch.cuda.is_available():
         figures["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
         print(torch.cuda.get_device_name(), f"peak {figures['peak_mib']:.0f} MiB")

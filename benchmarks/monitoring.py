@@ -3,8 +3,9 @@
     python benchmarks/monitoring.py                       # minutes on 2 cores
     python benchmarks/monitoring.py --json out.json       # logging_share, probe_share, run_1m_s, run_1m_gib, ...
 
-Scoring is that of the `small` engine of benchmarks/extraction.py (random weights). Each run of the monitor is in a
-process of its own, with the imports in its time and memory.
+Scoring is that of the `small` engine of benchmarks/extraction.py (random weights). Scoring, probe and logging take
+turns, in processor time; shares are medians of the turns' ratios. Each run of the monitor is in a process of its own,
+with the imports in its time and memory.
 """
 
 import argparse
@@ -12,15 +13,16 @@ import importlib.util
 import json
 import multiprocessing
 import shutil
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pairs import Ratio, in_turn
 from peak import peak_bytes
 from rich.console import Console
 from rich.table import Table
@@ -54,18 +56,6 @@ def extraction() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def least(calls: dict[str, Callable[[], object]], n: int) -> dict[str, float]:
-    """The least seconds of every call in n rounds, after one that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(n + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    return {name: min(seconds) for name, seconds in times.items()}
 
 
 def logging_cpu_s(segments: int = 2000) -> float:
@@ -103,16 +93,20 @@ def shares(repeats: int) -> dict[str, float]:
     def read(prompts: list[str]) -> None:
         extractor.features(one, prompts, list(HEADS))
 
-    seconds = least({str(n): lambda n=n: read(module.PROMPTS[:n]) for n in (1, 4, 8)}, repeats)  # type: ignore[misc]
-    scoring = seconds["1"]
-    logging = logging_cpu_s()
+    def log() -> None:
+        logging.append(logging_cpu_s())
+
+    logging: list[float] = []
+    prompts = (lambda n=n: read(module.PROMPTS[:n]) for n in (1, 4, 8))  # type: ignore[misc]
+    scoring, four, eight, _ = zip(*in_turn([*prompts, log], repeats), strict=True)
+    logging = logging[1:]
     return {
-        "scoring_s": scoring,
-        "logging_s": logging,
-        "logging_share": logging / scoring,
-        "probe_s": seconds["4"],
-        "probe_share": SHARE * seconds["4"] / scoring,
-        "probe_share_8_prompts": SHARE * seconds["8"] / scoring,
+        "scoring_s": statistics.median(scoring),
+        "logging_s": statistics.median(logging),
+        "logging_share": Ratio.of(zip(logging, scoring, strict=True)).median,
+        "probe_s": statistics.median(four),
+        "probe_share": SHARE * Ratio.of(zip(four, scoring, strict=True)).median,
+        "probe_share_8_prompts": SHARE * Ratio.of(zip(eight, scoring, strict=True)).median,
     }
 
 

@@ -12,13 +12,12 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from pairs import Ratio, alternate
 from rich.console import Console
 from rich.table import Table
 
@@ -38,25 +37,6 @@ from headhunt_svc.video.opening import open_video
 ROOT = Path(__file__).parent.parent
 LARGE = (10, 128)  # heads of an 8B model, and the numbers of each
 SEGMENTS = 8
-
-
-def processor_s(work: Callable[[], object]) -> float:
-    """Seconds of processor time of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def alternate(one: Callable[[], object], other: Callable[[], object], rounds: int) -> list[tuple[float, float]]:
-    """Times of both in every round; who comes first alternates, and the first round is a warm-up."""
-    times = []
-    for i in range(rounds + 1):
-        if i % 2:
-            times.append((processor_s(one), processor_s(other)))
-        else:
-            second = processor_s(other)
-            times.append((processor_s(one), second))
-    return times[1:]
 
 
 def with_distance(scorer: Scorer, d_head: int, rng: np.random.Generator) -> Scorer:
@@ -98,7 +78,7 @@ def whole(rounds: int, rng: np.random.Generator) -> dict[str, float]:
     return {
         "with_s": statistics.median(one for one, _ in times) / n_segments,
         "without_s": statistics.median(other for _, other in times) / n_segments,
-        "ratio": statistics.median(one / other for one, other in times),
+        "ratio": Ratio.of(times).median,
         **alone(scorer, detector.extractor.d_head, rounds, rng),
     }
 

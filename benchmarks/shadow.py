@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from pairs import Ratio
 from rich.console import Console
 from rich.table import Table
 
@@ -105,7 +106,7 @@ def main() -> None:
         "share_scoring": scoring.total / whole,
         "share_writing": writing.total / whole,
         "share": (scoring.total + writing.total) / whole,
-        "difference_of_rounds": statistics.median(cpu[True]) / statistics.median(cpu[False]) - 1,
+        "difference_of_rounds": Ratio.of(zip(cpu[True], cpu[False], strict=True)).median - 1,
     }
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -1,7 +1,6 @@
 """Admission, deadlines and stopping of requests around one Runner."""
 
 import asyncio
-import ctypes
 import logging
 import math
 import shutil
@@ -21,7 +20,7 @@ from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, UnreachableError, VideoError
 from headhunt_svc.names import camera_of
 from headhunt_svc.serve import metrics
-from headhunt_svc.serve.memory import MemoryBudget, available_mib
+from headhunt_svc.serve.memory import FreedMemory, MemoryBudget, available_mib
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import RETRY, Problem
 from headhunt_svc.settings import EventSettings, Settings
@@ -123,13 +122,6 @@ class Work:
             self.seconds["model"] = self.seconds.get("model", 0.0) + time.perf_counter() - before
 
 
-def _give_back_memory() -> None:
-    """Freed pictures go back to the system: glibc keeps them for each thread that made some, and would only grow."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
-    if trim is not None:
-        trim(0)
-
-
 def _store_events(watch: "WatchedVideo", report: Report, video: Video) -> None:
     """Store the events of a video that a client has sent or named: without a clip, as it is opened in no process of
     ours. Raises Problem (503): the database does not answer."""
@@ -159,6 +151,7 @@ class Engine:
         self._pool = ThreadPoolExecutor(settings.max_videos, "video")
         self._works: set[Work] = set()
         self._loop = asyncio.get_running_loop()
+        self._freed = FreedMemory(self._loop)
 
     def load(self, failed: Callable[[HeadHuntError], object]) -> None:
         """Load in a thread, so that probes are answered meanwhile; `failed` is called if that is not possible.
@@ -283,6 +276,7 @@ class Engine:
                     return await self._loop.run_in_executor(self._pool, self._detect, work, video, put)
             finally:
                 self._slots.release()
+                self._freed.give_back_soon()
 
         work.future = asyncio.ensure_future(turn())
         work.future.add_done_callback(lambda done: done.cancelled() or done.exception())  # the client may be gone
@@ -324,8 +318,6 @@ class Engine:
             work.check()  # it was stopped: no fault of the video
             metrics.DECODE_FAILURES.labels(type(exc).__name__).inc()
             raise
-        finally:
-            _give_back_memory()
         if watch is not None:
             _store_events(watch, report, video)
         work.seconds["locate"] = time.perf_counter() - scored

@@ -1,5 +1,7 @@
 """Admits videos by the memory that they need: what all of them use at the same time has a bound."""
 
+import asyncio
+import ctypes
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ import psutil
 from headhunt_svc.errors import VideoLimitError
 from headhunt_svc.serve import metrics
 
+KEEP_FREED_S = 5.0
 _POLL_S = 0.2  # how often a video that waits looks whether it must stop
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -94,3 +97,26 @@ class MemoryBudget:
         finally:
             with self.changed:
                 self.give(share.mib)
+
+
+class FreedMemory:
+    """Gives freed memory back to the system: glibc keeps it for each thread that had some, and would only grow.
+
+    Not after each video, because the next call of the model would get its memory page by page from the system again,
+    a tenth of its time. KEEP_FREED_S after a video at the latest, busy or not.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def give_back_soon(self) -> None:
+        """A video has ended; call it in the loop's thread."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(KEEP_FREED_S, self._give_back)
+
+    def _give_back(self) -> None:
+        self._timer = None
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            self._loop.run_in_executor(None, trim, 0)  # releases the GIL, takes some milliseconds

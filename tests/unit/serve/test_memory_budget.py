@@ -1,20 +1,24 @@
-"""Videos are admitted by the memory that they need."""
+"""Videos are admitted by the memory that they need, and what they freed goes back to the system."""
 
 import asyncio
+import ctypes
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Never
 
+import numpy as np
+import psutil
 import pytest
 
 from conftest import write_video
 from headhunt_svc.detector.in_use import Now
 from headhunt_svc.errors import VideoLimitError
 from headhunt_svc.params import SegmentationParams
+from headhunt_svc.serve import memory
 from headhunt_svc.serve.engine import Engine, Video, Work
-from headhunt_svc.serve.memory import MemoryBudget, available_mib
+from headhunt_svc.serve.memory import FreedMemory, MemoryBudget, available_mib
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.settings import Settings
 from headhunt_svc.video.memory import OPENING_MIB, decoder_mib, reader_mib
@@ -151,5 +155,35 @@ def test_a_video_that_waits_for_memory_ends_with_its_request(tmp_path: Path) -> 
             threading.Timer(0.3, late.stop, (TimeoutError(),)).start()
             with pytest.raises(TimeoutError), engine._opened(late, video):
                 pass
+
+    asyncio.run(service())
+
+
+def resident_mib() -> int:
+    return psutil.Process().memory_info().rss // 2**20
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="glibc alone keeps what is freed")
+def test_freed_memory_goes_back_once_for_all_videos_of_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "KEEP_FREED_S", 0.3)
+
+    async def service() -> None:
+        freed = FreedMemory(asyncio.get_running_loop())
+        pictures = [np.ones(8192) for _ in range(2000)]  # 125 MiB
+        full, last = resident_mib(), pictures[-1]
+        pictures.clear()
+        freed.give_back_soon()
+        timer = freed._timer
+        freed.give_back_soon()
+        assert freed._timer is timer
+        assert resident_mib() > full - 60
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            if resident_mib() < full - 100:
+                break
+        assert resident_mib() < full - 100
+        freed.give_back_soon()  # the next video starts the time anew
+        assert freed._timer not in (timer, None)
+        assert last.sum() == 8192
 
     asyncio.run(service())

@@ -97,7 +97,7 @@ def shares(repeats: int) -> dict[str, float]:
         logging.append(logging_cpu_s())
 
     logging: list[float] = []
-    prompts = (lambda n=n: read(module.PROMPTS[:n]) for n in (1, 4, 8))  # type: ignore[misc]
+    prompts = (lambda n=n: read(module.PROMPTS[:n]) for n in (1, 4, 8))
     scoring, four, eight, _ = zip(*in_turn([*prompts, log], repeats), strict=True)
     logging = logging[1:]
     return {

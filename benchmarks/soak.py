@@ -39,6 +39,7 @@ from kills import HEADHUNT, Postgres, postgres
 
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report
+from headhunt_svc.serve.memory import KEEP_FREED_S
 from headhunt_svc.storage.tables import read_table
 from headhunt_svc.video.files import find_videos
 
@@ -247,7 +248,7 @@ def at_rest(target: Target, server: Server, worker: Worker, home: Path) -> dict[
                 )
                 break
             time.sleep(2)
-    time.sleep(3)
+    time.sleep(KEEP_FREED_S + 1)  # then it is with the system again
     again = asdict(held_by(server.process.pid)) | {"files": service.files, "places": service.places}
     return {"service": Held(**again), "worker": held_by(worker.process.pid)}
 

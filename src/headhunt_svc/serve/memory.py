@@ -13,7 +13,7 @@ import psutil
 from headhunt_svc.errors import VideoLimitError
 from headhunt_svc.serve import metrics
 
-KEEP_FREED_S = 5.0
+KEEP_FREED_S = 15.0
 _POLL_S = 0.2  # how often a video that waits looks whether it must stop
 _CGROUP = Path("/sys/fs/cgroup")
 

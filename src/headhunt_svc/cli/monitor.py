@@ -1,6 +1,7 @@
 """Commands on drift: `headhunt monitor ...`."""
 
 import json as json_lib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -195,10 +196,17 @@ def monitor_ui(
     workspace: Annotated[Path | None, typer.Option(help="Evidently's workspace; default: in --monitor.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs API keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port.")] = 8700,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="With --evidently: ends with this process.")] = None,
 ) -> None:
     """Open the console at its drift page; Evidently's own dashboard is one link away."""
     folder = workspace or monitor / "workspace"
     if evidently:
+        if parent is not None:
+            from headhunt_svc.jobs.parent import end_with_parent
+
+            end_with_parent(lambda: None, 0)
+            if os.getppid() != parent:  # it was killed before anybody looked
+                return
         from headhunt_svc.monitoring.dashboard import serve
 
         serve(folder, host, port)

@@ -1,5 +1,6 @@
 """The operators' pages: `headhunt console`."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -69,7 +70,7 @@ def beside(workspace: Path, host: str) -> Iterator[str | None]:
         port = int(free.getsockname()[1])
     command = [sys.executable, "-m", "headhunt_svc", "monitor", "ui", "--evidently"]
     with subprocess.Popen(
-        [*command, "--workspace", str(workspace), "--port", str(port)],
+        [*command, "--workspace", str(workspace), "--port", str(port), "--parent", str(os.getpid())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -27,6 +27,7 @@ CPU = {
     "compiled": "extraction.py --size small --compile",
     "int8": "extraction.py --size small --dtype int8",
     "preprocessing": "preprocessing.py",
+    "detect": "detect.py",
     "describe": "describe.py",
     "identification": "identification.py",
     "normality": "normality.py",

@@ -192,7 +192,6 @@ def _by_detector(
     stores_events: bool,
 ) -> Generator[Report | VideoError]:
     """Scores the videos with a bundle in this process."""
-    from headhunt_svc.events.recording import EventRecorder
     from headhunt_svc.pipeline.detect import detect_videos, load_detector
     from headhunt_svc.prediction_log.recording import recorder_of
 
@@ -200,6 +199,8 @@ def _by_detector(
         recorder = stack.enter_context(closing(recorder_of(Settings())))
         events = None
         if stores_events:
+            from headhunt_svc.events.recording import EventRecorder
+
             events = stack.enter_context(closing(EventRecorder.open(EventSettings(), "detect")))
         detector = load_detector(bundle, whole=options.describe)
         results = detect_videos(detector, inputs, outputs, options, recorder=recorder, camera=camera, events=events)

@@ -22,7 +22,6 @@ from headhunt_svc.errors import ArtifactError, VideoError, list_problems, name_v
 from headhunt_svc.model.attribution import Attribution
 from headhunt_svc.names import camera_of
 from headhunt_svc.pipeline.files import Input, Outputs, Passes, report_path
-from headhunt_svc.pipeline.plots import shares, timeline
 from headhunt_svc.pipeline.shards import shard_key
 from headhunt_svc.pipeline.stored_scores import StoringReader, stored_batches
 from headhunt_svc.prediction_log.recording import Recorder
@@ -75,6 +74,8 @@ def _finished(path: Path, item: Input, reporter: Reporter, options: Options) -> 
 def _save_shares(target: Path, report: Report, video: Path, detector: Detector, parts: Sequence[Attribution]) -> None:
     """Numbers and picture of what spoke for and against the events, beside a report."""
     of_heads, of_pictures = (np.concatenate([getattr(p, name) for p in parts]) for name in ("heads", "pictures"))
+    from headhunt_svc.pipeline.plots import shares  # its libraries are slow to import
+
     heads = detector.scorer.heads
     save_shares(target.with_suffix(SHARES), report, heads, of_heads, of_pictures)
     picture = target.with_suffix(".shares.png")
@@ -138,6 +139,8 @@ def detect_video(
     if target is not None:
         save_report(target, report)
         if outputs.plot:
+            from headhunt_svc.pipeline.plots import timeline  # as above
+
             timeline(target.with_suffix(".png"), report, item.path, detector.bundle.segmentation, item.truth)
         if outputs.explain:
             _save_shares(target, report, item.path, detector, attributions)

@@ -36,6 +36,7 @@ CPU = {
     "console": "console.py --rounds 40",
     "service": "service.py",
     "throughput": "throughput.py --size tiny --seconds 20",
+    "scaling": "scaling.py",
 }
 GPU = {
     "extraction_8b": "extraction.py --size 8b --batch 8",

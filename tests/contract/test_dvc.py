@@ -17,7 +17,7 @@ import yaml
 
 from conftest import ROOT
 from headhunt_svc.cli.main import app
-from headhunt_svc.demo.params import load_demo_params
+from headhunt_svc.demo.params import PretrainParams, load_demo_params
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.stages import STAGES, repository_yaml
 
@@ -113,7 +113,8 @@ def test_the_shipped_model_is_of_the_frozen_stages_recipe() -> None:
     """`dvc status` leaves the dependencies of a frozen stage out."""
     assert [name for name, stage in STAGES.items() if stage.frozen] == ["pretrain"]
     trained = json.loads((ROOT / "artifacts" / "demo_mllm" / "pretraining.json").read_text())
-    assert trained["params"] == load_demo_params().pretrain.model_dump(mode="json")
+    assert PretrainParams.model_validate(trained["params"]) == load_demo_params().pretrain
+    assert trained["params"] == load_demo_params().pretrain.recipe()
 
 
 def test_the_demo_is_a_project_of_its_own_that_git_ignores(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The embedded default: rendered scenes, a corpus of videos with frame-level truth, and a small pre-trained MLLM.
 
 What happens (`people`, `things`, `scenes`) is drawn by `rendering`, written as videos by `corpus` and, for hours, by
-`footage`, and asked about in `questions` and `targets`, from which `pretraining` makes artifacts/demo_mllm. Of the
-package, only the command line imports this room.
+`footage`, and asked about in `questions` and `targets`, from which `pretraining` makes artifacts/demo_mllm. `wide`
+holds what the next model is to see; `worlds` chooses. Of the package, only the command line imports this room.
 """

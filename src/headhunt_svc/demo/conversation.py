@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from transformers import InternVLForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import AttentionInterface, InternVLForConditionalGeneration, PreTrainedTokenizerFast
 
+from headhunt_svc.demo.attention import Layout, PackedAttention
 from headhunt_svc.demo.model import ANSWER_END, ANSWER_START
 from headhunt_svc.demo.questions import Question
 
@@ -37,8 +38,16 @@ class Conversation:
         self.encode = cache(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]))
         visual = "<IMG_CONTEXT>" * model.config.image_seq_length
         frames = "".join(f"Frame{i}: <img>{visual}</img>\n" for i in range(1, n_frames + 1))
-        self.prefix = torch.tensor(self.encode(f"<|im_start|>user\n{frames}"))
+        self.prefix = torch.tensor(self.encode(f"<|im_start|>user\n{frames}"), device=model.device)
         self.is_visual = self.prefix == model.config.image_token_id
+        self.attention: PackedAttention | None = None
+
+    def use_own_attention(self, ragged: bool) -> PackedAttention:
+        """Let the model attend in less time; ragged: all clips in one row without padding."""
+        self.attention = PackedAttention(len(self.prefix), ragged)
+        AttentionInterface.register("packed", self.attention)
+        self.model.model.language_model.config._attn_implementation = "packed"
+        return self.attention
 
     def pack(self, clips: Sequence[Sequence[Question]]) -> Packed:
         """One row per clip, right-padded to a multiple of 8."""
@@ -54,29 +63,53 @@ class Conversation:
         width = -(-max(row.shape[1] for row in rows) // 8) * 8
         padding = torch.tensor([[self.tokenizer.pad_token_id], [IGNORED], [len(self.prefix)], [-1]])
         padded = [torch.cat([row, padding.expand(-1, width - row.shape[1])], 1) for row in rows]
-        return Packed(*torch.stack(padded, 1))
+        return Packed(*torch.stack(padded, 1).to(self.prefix.device))
 
     def hidden(self, visual: torch.Tensor, packed: Packed) -> torch.Tensor:
         """Last hidden states float[clip, token, width] of the packed tokens; visual[clip * frame, token, width]."""
-        n, length = packed.ids.shape
-        total = len(self.prefix) + length
+        n = len(packed.ids)
         embed = self.model.get_input_embeddings()
         prefix = embed(self.prefix)[None].expand(n, -1, -1).clone()
         prefix[:, self.is_visual] = visual.reshape(n, -1, visual.shape[-1]).float()
-        blocks = torch.cat([torch.zeros(n, len(self.prefix), dtype=torch.long), packed.blocks], 1)
+        start = torch.arange(len(self.prefix), device=self.prefix.device)[None].expand(n, -1)
+        run = self._together if self.attention is not None and self.attention.ragged else self._padded
+        return run(prefix, start, packed)
+
+    def _padded(self, prefix: torch.Tensor, start: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """One row per clip."""
+        n, length = packed.ids.shape
+        total, device = len(self.prefix) + length, self.prefix.device
+        blocks = torch.cat([torch.zeros_like(start), packed.blocks], 1)
         visible = (blocks[:, None, :] == 0) | (blocks[:, :, None] == blocks[:, None, :])
-        visible &= torch.ones(total, total, dtype=torch.bool).tril()
-        positions = torch.cat([torch.arange(len(self.prefix))[None].expand(n, -1), packed.positions], 1)
+        visible &= torch.ones(total, total, dtype=torch.bool, device=device).tril()
         out = self.model.model.language_model(
-            inputs_embeds=torch.cat([prefix, embed(packed.ids)], 1),
-            attention_mask=torch.zeros(n, 1, total, total).masked_fill_(~visible[:, None], -1e9),
-            position_ids=positions,
+            inputs_embeds=torch.cat([prefix, self.model.get_input_embeddings()(packed.ids)], 1),
+            attention_mask=torch.zeros(n, 1, total, total, device=device).masked_fill_(~visible[:, None], -1e9),
+            position_ids=torch.cat([start, packed.positions], 1),
             use_cache=False,
         )
         return torch.as_tensor(out.last_hidden_state[:, len(self.prefix) :])
 
+    def _together(self, prefix: torch.Tensor, start: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """All clips in one row, without padding; the hidden states of padding are 0."""
+        assert self.attention is not None
+        asked = packed.blocks > 0
+        embedded = self.model.get_input_embeddings()(packed.ids[asked])
+        self.attention.layout = Layout.of(packed.blocks, len(self.prefix))
+        out = self.model.model.language_model(
+            inputs_embeds=torch.cat([prefix.flatten(0, 1), embedded])[None],
+            attention_mask={"full_attention": None},  # the attention knows the layout
+            position_ids=torch.cat([start.flatten(), packed.positions[asked]])[None],
+            use_cache=False,
+        )
+        self.attention.layout = None
+        answers = out.last_hidden_state[0, start.numel() :]
+        hidden = answers.new_zeros(*asked.shape, answers.shape[-1])
+        hidden[asked] = answers
+        return torch.as_tensor(hidden)
+
 
 def normalise(frames: torch.Tensor) -> torch.Tensor:
     """float[n, h, w, 3] in [0, 1] -> pixel values float[n, 3, h, w] as InternVL's processor makes them."""
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    mean, std = (torch.tensor(x, device=frames.device) for x in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     return ((frames - mean) / std).permute(0, 3, 1, 2)

@@ -7,7 +7,7 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTr
 
 from headhunt_svc.demo.params import DemoModelParams
 
-TOKENIZER_FILE = Path(__file__).parent / "assets" / "tokenizer.json"
+TOKENIZER_FILE = Path(__file__).parent / "assets" / "tokenizer.json"  # the shipped model's
 # InternVL's layout: every frame is announced by its number, then its visual tokens, then the question.
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
@@ -20,10 +20,10 @@ ANSWER_START = "<|im_end|>\n<|im_start|>assistant\n"
 ANSWER_END = "<|im_end|>"
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer that ships with the package (docs/demo-model.md), with InternVL's chat template."""
+def build_tokenizer(file: Path = TOKENIZER_FILE) -> PreTrainedTokenizerFast:
+    """A tokenizer that ships with the package (docs/demo-model.md), with InternVL's chat template."""
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(TOKENIZER_FILE),
+        tokenizer_file=str(file),
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",
         extra_special_tokens={

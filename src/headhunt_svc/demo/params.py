@@ -1,15 +1,17 @@
 """Parameters of the embedded default: how its videos are rendered and its model is pre-trained.
 
 They live beside the code that they belong to, in params.yaml of this folder; a project's own params.yaml knows neither.
+params-wide.yaml holds the pre-training of the next model (docs/demo-model.md).
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
 from headhunt_svc.sections import Section, read_parameters
 
+WorldName = Literal["narrow", "wide"]
 DEMO_PARAMS = Path(__file__).parent / "params.yaml"
 
 
@@ -67,16 +69,35 @@ class PretrainStageParams(Section):
 
 
 class PretrainParams(Section):
-    """Pre-training of the embedded MLLM."""
+    """Pre-training of the embedded MLLM.
 
+    keep_before_decay: keep a checkpoint from before the learning rate falls, from which a run can be prolonged.
+    ema: decay of an exponential moving average of the weights, which is then what is exported (0: none).
+    ragged: clips go through the language model in one row without padding: the same but for rounding, in less time.
+    head_dropout: share of heads whose output is left out, for each clip and layer of stage `speak`.
+    orthogonality: weight of a term against heads of a layer that are alike, in stage `speak`.
+    """
+
+    world: WorldName = "narrow"
     seed: int = 1
     pool_seed: int = 1
     windows: PositiveInt = 24_000
     processes: PositiveInt = 2
     checkpoint_every: PositiveInt = 100
+    keep_before_decay: bool = False
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ragged: bool = False
+    head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    orthogonality: Annotated[float, Field(ge=0)] = 0.0
     model: DemoModelParams = DemoModelParams()
     see: PretrainStageParams
     speak: PretrainStageParams
+
+    def recipe(self) -> dict[str, Any]:
+        """What a model's pretraining.json says of it; what is off is left out, as in recipes from before it existed."""
+        options = {"world", "keep_before_decay", "ema", "ragged", "head_dropout", "orthogonality"}
+        off = {name for name in options if getattr(self, name) == PretrainParams.model_fields[name].default}
+        return self.model_dump(mode="json", exclude=off)
 
 
 class DemoParams(Section):

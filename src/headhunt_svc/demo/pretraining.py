@@ -9,7 +9,8 @@ goes on from its last checkpoint and ends with the same weights.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,59 +18,38 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from rich.console import Console
-from safetensors import safe_open
-from safetensors.torch import load_file, save
 from torch import nn
 from torch.multiprocessing.spawn import spawn
-from transformers import AttentionInterface, InternVLForConditionalGeneration
+from transformers import InternVLForConditionalGeneration
 
+from headhunt_svc.demo.checkpoints import (
+    CHECKPOINT,
+    STABLE,
+    STAGES,
+    StageName,
+    decays_from,
+    learning_rate_factor,
+    read_checkpoint,
+    vision_learns,
+    write_checkpoint,
+)
 from headhunt_svc.demo.conversation import IGNORED, Conversation, normalise
 from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.muon import Muon
 from headhunt_svc.demo.params import PretrainParams, PretrainStageParams
-from headhunt_svc.demo.pool import STRIDE, Pool, make_pool
-from headhunt_svc.demo.questions import training_questions
+from headhunt_svc.demo.pool import Pool, make_pool
 from headhunt_svc.demo.scenes import WINDOW_FRAMES
 from headhunt_svc.demo.skills import skills
-from headhunt_svc.demo.targets import GRID, N_CELL, N_TARGETS, OCCUPANCY, mirror
-from headhunt_svc.storage.files import write_bytes, write_json
+from headhunt_svc.demo.targets import GRID, mirror
+from headhunt_svc.demo.worlds import STRIDE, WORLDS
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.storage.files import read_json, write_json
 
 N_FRAMES = WINDOW_FRAMES // STRIDE
 HELD_OUT = 300  # windows of the pool that are never trained on
 FRESH_WINDOWS = 700  # rendered with another seed, for the final accuracies
-STAGES = ("see", "speak")
-CHECKPOINT = "checkpoint.safetensors"
+REPORT = "pretraining.json"
 DOMAIN = "the rendered scenes of the demo"  # what the model has seen; bundles and reports repeat it
-
-
-def packed_attention(prefix: int) -> Callable[..., tuple[torch.Tensor, None]]:
-    """Scaled dot-product attention for rows of a Conversation, whose first `prefix` tokens are plainly causal.
-
-    In float32, outside autocast: on CPUs bf16 attention with narrow heads is slower.
-    """
-
-    def attention(
-        module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None,
-        dropout: float = 0.0, scaling: float | None = None, **_: object,
-    ) -> tuple[torch.Tensor, None]:  # fmt: skip
-        groups = query.shape[1] // key.shape[1]
-        with torch.autocast("cpu", enabled=False):
-            q = query.float()
-            k, v = (x.float().repeat_interleave(groups, 1) for x in (key, value))
-            before = F.scaled_dot_product_attention(
-                q[:, :, :prefix], k[:, :, :prefix], v[:, :, :prefix], is_causal=True, scale=scaling
-            )
-            question_mask = None if mask is None else mask[:, :, prefix:]
-            after = F.scaled_dot_product_attention(q[:, :, prefix:], k, v, attn_mask=question_mask, scale=scaling)
-        return torch.cat([before, after], 2).transpose(1, 2).contiguous(), None
-
-    return attention
-
-
-def learning_rate_factor(step: int, stage: PretrainStageParams) -> float:
-    """Warm-up, then straight lines between the points of the schedule; never below 1 %."""
-    steps, factors = zip(*stage.schedule, strict=True)
-    return min(1.0, (step + 1) / stage.warmup_steps) * max(float(np.interp(step, steps, factors)), 0.01)
 
 
 class Trainer:
@@ -77,13 +57,16 @@ class Trainer:
 
     def __init__(self, params: PretrainParams, pool: Path, work: Path, rank: int = 0) -> None:
         self.params, self.work, self.rank = params, work, rank
-        self.pool = Pool(pool)
-        self.tokenizer = build_tokenizer()
+        self.pool, self.world = Pool(pool), WORLDS[params.world]
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer = build_tokenizer(self.world.tokenizer)
         self.model: InternVLForConditionalGeneration = build_model(self.tokenizer, params.model, params.seed)
-        self.dense_head = nn.Linear(params.model.hidden_size, N_TARGETS + 1)  # used in pre-training only
+        self.dense_head = nn.Linear(params.model.hidden_size, self.world.n_targets + 1)  # used in pre-training only
+        for module in (self.model, self.dense_head):
+            nn.Module.to(module, self.device)
+        self.seen = self.pool.facts[: len(self.pool) - HELD_OUT]
         self.talk = Conversation(self.model, self.tokenizer, N_FRAMES)
-        AttentionInterface.register("packed", packed_attention(len(self.talk.prefix)))
-        self.model.model.language_model.config._attn_implementation = "packed"
+        self.attention = self.talk.use_own_attention(params.ragged)
         # without the embeddings, which are also the weights of lm_head
         matrices = [p for n, p in self.model.named_parameters() if p.ndim == 2 and "embed_tokens" not in n]
         matrix_ids = {id(p) for p in matrices}
@@ -91,8 +74,10 @@ class Trainer:
         self.muon = Muon(matrices)
         self.adamw = torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)
         self.all = matrices + others
-        cells = [2.0] + [5.0] * (len(OCCUPANCY) - 1)
-        self.positive_weight = torch.tensor(cells * 4 + [2.0] * (N_TARGETS - N_CELL) + [1.0])
+        kinds = self.world.n_kinds
+        weights = ([2.0] + [5.0] * (kinds - 1)) * 4 + [2.0] * (self.world.n_targets - 4 * kinds) + [1.0]
+        self.positive_weight = torch.tensor(weights, device=self.device)
+        self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()} if params.ema else {}
 
     # -- one step -------------------------------------------------------------------------------------------------
     def _clips(
@@ -104,19 +89,22 @@ class Trainer:
         """
         frames, targets, drawn = [], [], []
         for _ in range(n):
-            i, mirrored = int(rng.integers(len(self.pool) - HELD_OUT)), bool(rng.random() < 0.5)
+            i, mirrored = int(rng.integers(len(self.seen))), bool(rng.random() < 0.5)
             chosen = np.sort(rng.choice(N_FRAMES, n_frames, replace=False))
             x, y = self.pool.frames(i)[chosen], self.pool.targets(i)[chosen]
             if mirrored:
-                x, y = x[:, :, ::-1], mirror(y)
+                x, y = x[:, :, ::-1], mirror(y, self.world.n_kinds)
             frames.append(x)
             targets.append(y)
             drawn.append((i, mirrored))
         light = rng.uniform(0.82, 1.15, (n, 1)) * rng.uniform(0.94, 1.06, (n, 3))
-        factor = torch.from_numpy(light).float().repeat_interleave(n_frames, 0)[:, None, None, :]
-        pixels = (torch.from_numpy(np.concatenate(frames)).float() / 255 * factor).clamp_(0, 1)
+        factor, shown, marked = (
+            torch.from_numpy(x).to(self.device) for x in (light, *map(np.concatenate, (frames, targets)))
+        )
+        factor = factor.float().repeat_interleave(n_frames, 0)[:, None, None, :]
+        pixels = (shown.float() / 255 * factor).clamp_(0, 1)
         brightness = F.adaptive_avg_pool2d(pixels.mean(-1), GRID // 2).flatten(1)[..., None]
-        dense = torch.cat([torch.from_numpy(np.concatenate(targets)).float() / 255, brightness], -1)
+        dense = torch.cat([marked.float() / 255, brightness], -1)
         return normalise(pixels), dense, drawn
 
     def _dense_loss(self, visual: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -125,7 +113,7 @@ class Trainer:
         return loss[..., :-1].mean() + 0.1 * loss[..., -1].mean()
 
     def _visual(self, pixels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
             return torch.as_tensor(self.model.model.get_image_features(pixels).pooler_output)
 
     def see_loss(self, rng: np.random.Generator, n: int) -> torch.Tensor:
@@ -138,33 +126,47 @@ class Trainer:
         pixels, targets, drawn = self._clips(rng, n, n_frames=N_FRAMES)
         clips = []
         for i, mirrored in drawn:
-            questions = training_questions(self.pool.facts[i], rng)
-            clips.append([q.mirrored() for q in questions] if mirrored else questions)
+            questions = self.world.training_questions(self.seen, i, rng)
+            clips.append([self.world.mirrored(q) for q in questions] if mirrored else questions)
         packed = self.talk.pack(clips)
         visual = self._visual(pixels)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        self._disturb(rng, n, packed.blocks > 0)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
             hidden = self.talk.hidden(visual, packed)
             following = F.pad(packed.labels[:, 1:], (0, 1), value=IGNORED)
             answers = following != IGNORED
             logits = self.model.lm_head(hidden[answers])
         loss = F.cross_entropy(logits.float(), following[answers], reduction="none")
-        blocks = F.pad(packed.blocks[:, 1:], (0, 1), value=-1) + torch.arange(n)[:, None] * 64
+        blocks = F.pad(packed.blocks[:, 1:], (0, 1), value=-1) + torch.arange(n, device=self.device)[:, None] * 64
         _, which, lengths = blocks[answers].unique(return_inverse=True, return_counts=True)
         weight = lengths[which].float().rsqrt()
-        return torch.as_tensor((loss * weight).sum() / weight.sum() + 0.5 * self._dense_loss(visual, targets))
+        total = (loss * weight).sum() / weight.sum() + 0.5 * self._dense_loss(visual, targets)
+        if self.params.orthogonality:
+            total = total + self.params.orthogonality * torch.stack(self.attention.similarities).mean()
+        return torch.as_tensor(total)
 
-    def step(self, name: str, step: int) -> float:
+    def _disturb(self, rng: np.random.Generator, n: int, asked: torch.Tensor) -> None:
+        """Choose heads to leave out, and where heads are compared; rng is drawn from only if heads are left out."""
+        share, sizes = self.params.head_dropout, self.params.model
+        if share:
+            kept = (rng.random((sizes.n_layers, n, sizes.n_heads)) >= share) / (1 - share)
+            self.attention.kept = torch.from_numpy(kept).float().to(self.device)
+        if self.params.orthogonality:
+            self.attention.asked, self.attention.similarities = asked, []
+
+    def step(self, name: StageName, step: int) -> float:
         """One update from the mean gradient of all processes; returns this process's loss."""
         stage: PretrainStageParams = getattr(self.params, name)
         rng = np.random.default_rng([self.params.seed, STAGES.index(name), step, self.rank])
-        self.model.model.vision_tower.requires_grad_(step >= stage.vision_from * stage.steps)
+        self.model.model.vision_tower.requires_grad_(vision_learns(step, stage))
         loss = (self.see_loss if name == "see" else self.speak_loss)(rng, stage.batch)
         loss.backward()
         learning = [p for p in self.all if p.grad is not None]
         if self.params.processes > 1:
             flat = torch.cat([p.grad.flatten() for p in learning if p.grad is not None])
-            dist.all_reduce(flat)
-            flat /= self.params.processes
+            summed = flat.cpu()  # gloo sums on the CPU; there, this is the same tensor
+            dist.all_reduce(summed)
+            flat = summed.to(self.device) / self.params.processes
             for p, part in zip(learning, flat.split([p.numel() for p in learning]), strict=True):
                 p.grad = part.view_as(p)
         nn.utils.clip_grad_norm_(learning, 1.0)
@@ -175,7 +177,25 @@ class Trainer:
         self.adamw.step()
         for p in self.all:
             p.grad = None
+        with torch.no_grad():
+            for n, p in self.model.named_parameters() if self.average else ():
+                self.average[n].lerp_(p, 1 - self.params.ema)
         return float(loss.detach())
+
+    @contextmanager
+    def measured(self) -> Iterator[InternVLForConditionalGeneration]:
+        """The model to measure and export: undisturbed, with the averaged weights if there are any."""
+        kept, asked, own = self.attention.kept, self.attention.asked, {}
+        self.attention.kept = self.attention.asked = None
+        parameters = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for n, average in self.average.items():
+                own[n] = parameters[n].detach().clone()
+                parameters[n].copy_(average)
+            yield self.model
+            for n, weight in own.items():
+                parameters[n].copy_(weight)
+        self.attention.kept, self.attention.asked = kept, asked
 
     # -- stop and resume ------------------------------------------------------------------------------------------
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -183,34 +203,37 @@ class Trainer:
         tensors: dict[str, torch.Tensor] = {f"model.{n}": p for n, p in self.model.named_parameters()}
         tensors |= {f"dense.{n}": p for n, p in self.dense_head.named_parameters()}
         tensors |= {f"muon.{i}": b for i, b in enumerate(self.muon.buffers)}
+        tensors |= {f"average.{n}": a for n, a in self.average.items()}
         for i, p in enumerate(self.adamw.param_groups[0]["params"]):
             tensors |= {f"adamw.{i}.{k}": v for k, v in self.adamw.state.get(p, {}).items()}
         return tensors
 
-    def save(self, stage: str, step: int) -> None:
-        """Write a checkpoint: the state after `step` steps of `stage`."""
-        tensors = {k: v.detach().contiguous() for k, v in self._tensors().items()}
-        metadata = {"stage": stage, "step": str(step), "params": self.params.model_dump_json()}
-        write_bytes(self.work / CHECKPOINT, save(tensors, metadata))
+    def save(self, stage: StageName, steps: int) -> None:
+        """Write a checkpoint: the state after `steps` steps of `stage`."""
+        write_checkpoint(self.work / CHECKPOINT, self._tensors(), self.params, stage, steps)
+        own: PretrainStageParams = getattr(self.params, stage)
+        if self.params.keep_before_decay and stage == STAGES[-1] and steps == decays_from(own):
+            write_checkpoint(self.work / STABLE, self._tensors(), self.params, stage, steps)
 
-    def resume(self) -> tuple[str, int]:
-        """Load the checkpoint of the same parameters, if there is one: (stage, steps done)."""
-        path = self.work / CHECKPOINT
-        if not path.exists():
+    def resume(self) -> tuple[StageName, int]:
+        """Load the checkpoint, if there is one: (stage, steps done).
+
+        Raises:
+            ConfigError: it is of other parameters.
+        """
+        checkpoint = read_checkpoint(self.work, self.params)
+        if checkpoint is None:
             return STAGES[0], 0
-        with safe_open(path, "pt") as f:
-            metadata = f.metadata()
-        if metadata["params"] != self.params.model_dump_json():
-            return STAGES[0], 0
-        saved = load_file(path)
+        stage, steps, saved = checkpoint
         for i, p in enumerate(self.adamw.param_groups[0]["params"]):
             names = [k for k in saved if k.startswith(f"adamw.{i}.")]
-            if names:
-                self.adamw.state[p] = {k.rsplit(".", 1)[1]: saved[k] for k in names}
+            if names:  # the count of steps stays on the CPU, as AdamW has it
+                own = {k.rsplit(".", 1)[1]: saved[k] for k in names}
+                self.adamw.state[p] = {k: v if k == "step" else v.to(self.device) for k, v in own.items()}
         with torch.no_grad():
             for name, tensor in self._tensors().items():
                 tensor.copy_(saved[name])
-        return metadata["stage"], int(metadata["step"])
+        return stage, steps
 
 
 def _train(rank: int, params: PretrainParams, pool: Path, work: Path, out: Path) -> None:
@@ -229,12 +252,15 @@ def _train(rank: int, params: PretrainParams, pool: Path, work: Path, out: Path)
         for step in range(first_step if name == first_stage else 0, stage.steps):
             losses.append(trainer.step(name, step))
             done = step + 1
-            if rank == 0 and (done % params.checkpoint_every == 0 or done == stage.steps):
+            kept = name == "speak" and params.keep_before_decay and done == decays_from(stage)
+            if rank == 0 and (done % params.checkpoint_every == 0 or done == stage.steps or kept):
                 trainer.save(name, done)
                 elapsed = time.monotonic() - started
                 console.print(f"{name} {done}/{stage.steps}  loss {np.mean(losses[-100:]):.4f}  {elapsed:.0f} s")
                 if name == "speak" and done % (5 * params.checkpoint_every) == 0:
-                    console.print({k: round(v, 3) for k, v in skills(trainer.talk, trainer.pool, held_out).items()})
+                    with trainer.measured():
+                        measured = skills(trainer.talk, trainer.pool, held_out, trainer.world)
+                    console.print({k: round(v, 3) for k, v in measured.items()})
         first_step = 0
     if rank == 0:
         export(trainer, out)
@@ -246,32 +272,50 @@ def _train(rank: int, params: PretrainParams, pool: Path, work: Path, out: Path)
 def export(trainer: Trainer, out: Path) -> None:
     """Model in fp16, tokenizer and accuracies on fresh windows (measured on the fp16 weights) into `out`."""
     params = trainer.params
-    fresh = trainer.work / "fresh"
-    make_pool(fresh, FRESH_WINDOWS, params.model.image_size, seed=params.pool_seed + 1_000_000)
+    fresh = trainer.work / f"fresh-{params.model.image_size}-{params.pool_seed}"
+    make_pool(fresh, FRESH_WINDOWS, params.model.image_size, params.pool_seed + 1_000_000, params.world)
     out.mkdir(parents=True, exist_ok=True)
-    trainer.model.half().save_pretrained(out)
+    with trainer.measured() as trained:
+        trained.half().save_pretrained(out)
     trainer.tokenizer.save_pretrained(out)
     model = InternVLForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
-    accuracies = skills(Conversation(model, trainer.tokenizer, N_FRAMES), Pool(fresh), range(FRESH_WINDOWS))
+    talk = Conversation(model, trainer.tokenizer, N_FRAMES)
+    accuracies = skills(talk, Pool(fresh), range(FRESH_WINDOWS), trainer.world)
     report = {
         "domain": DOMAIN,
         "parameters": sum(p.numel() for p in model.parameters()),
         "fresh_windows": FRESH_WINDOWS,
         "accuracy": {k: round(v, 4) for k, v in accuracies.items()},
-        "params": params.model_dump(mode="json"),
+        "params": params.recipe(),
     }
-    write_json(out / "pretraining.json", report)
+    write_json(out / REPORT, report)
+
+
+def is_trained(folder: Path, params: PretrainParams) -> bool:
+    """Does the folder hold the model of these parameters?
+
+    Raises:
+        ConfigError: it holds one of other parameters.
+    """
+    report = folder / REPORT
+    if not report.exists():
+        return False
+    if read_json(report, "headhunt demo pretrain")["params"] != params.recipe():
+        raise ConfigError(f"{report} is of other parameters: give those, or move {folder} away")
+    return True
 
 
 def pretrain(params: PretrainParams, work: Path, out: Path) -> None:
     """Render the pool, run both stages, write the model folder `out`; resumable through `work`.
 
-    The pool in `work`/pool serves every seed; the checkpoint is in `work`/seed-<seed>.
+    The pool serves every seed with the same windows; the checkpoint is in `work`/<world>-seed-<seed>.
     """
-    own = work / f"seed-{params.seed}"
+    own = work / f"{params.world}-seed-{params.seed}"
     own.mkdir(parents=True, exist_ok=True)
-    pool = work / "pool"
-    make_pool(pool, params.windows, params.model.image_size, params.pool_seed)
+    size = params.model.image_size
+    pool = work / f"pool-{params.world}-{params.windows}-{size}-{params.pool_seed}"
+    make_pool(pool, params.windows, size, params.pool_seed, params.world)
+    read_checkpoint(own, params)  # refused here, before the processes start
     (own / "rendezvous").unlink(missing_ok=True)
     if params.processes > 1:
         spawn(_train, (params, pool, own, out), nprocs=params.processes)

@@ -3,7 +3,7 @@
 They train the vision tower in stage `see` and beside the answers in stage `speak`; no target says normal or anomalous.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from headhunt_svc.demo.people import Person
 from headhunt_svc.demo.rendering import coverage, shake
 from headhunt_svc.demo.scenes import Scene
-from headhunt_svc.demo.shapes import COLOURS, Box, Times, box
+from headhunt_svc.demo.shapes import COLOURS, Actor, Box, Times, box
 from headhunt_svc.demo.things import Blast, Car
 
 OCCUPANCY = ("upright", "lying", "crouching", "runner", "fighter", "bag", "car", "blast", "bike")
@@ -30,66 +30,92 @@ def _cells(boxes: list[Box], grid: int) -> Float[np.ndarray, "t g g"]:
     return np.asarray(rows[:, :, None] * columns[:, None, :])
 
 
-def dense_targets(scene: Scene, t: Times) -> UInt8[np.ndarray, "t tokens targets"]:
-    """For 4 x 4 visual tokens of each picture, 0 to 255: soft occupancy of nine kinds, shirts, faces, the horizon."""
-    n, half = len(t), GRID // 2
-    occupancy = np.zeros((n, GRID, GRID, len(OCCUPANCY)))
-    people = np.zeros((n, half, half, len(COLOURS) + len(FACING)))
+class Occupancy:
+    """Fills the cells of a window's pictures: which kinds of thing stand where, whose shirts and faces are there."""
 
-    def put(kind: str, cells: Float[np.ndarray, "t g g"], weight: Times | float = 1.0) -> None:
-        channel = occupancy[..., OCCUPANCY.index(kind)]
+    def __init__(self, t: Times, kinds: Sequence[str]) -> None:
+        self.t, self.kinds = t, kinds
+        self.cells = np.zeros((len(t), GRID, GRID, len(kinds)))
+        self.people = np.zeros((len(t), GRID // 2, GRID // 2, len(COLOURS) + len(FACING)))
+
+    def put(self, kind: str, boxes: list[Box], weight: Times | float = 1.0) -> None:
+        """The bounding box of `boxes` holds `kind`; weight: 0 to 1, over time."""
+        self._put(kind, _cells(boxes, GRID), weight)
+
+    def _put(self, kind: str, cells: Float[np.ndarray, "t g g"], weight: Times | float = 1.0) -> None:
+        channel = self.cells[..., self.kinds.index(kind)]
         np.maximum(channel, cells * np.reshape(weight, (-1, 1, 1)), out=channel)
 
-    for actor in scene.actors:
+    def put_actor(self, actor: Actor) -> None:
+        """An explosion, car or person of the corpus' kinds; anything else leaves no trace."""
+        t = self.t
         if isinstance(actor, Blast):
             if actor.kind == "explosion":
                 r, one = 0.9 * actor.radius, np.ones_like(t)
                 glow = box(actor.x * one, actor.y * one, r, r, (0, 0, 0), one)
-                put("blast", _cells([glow], GRID), np.clip(1.4 * actor.strength(t), 0, 1))
+                self.put("blast", [glow], np.clip(1.4 * actor.strength(t), 0, 1))
         elif isinstance(actor, Car):
-            put("car", _cells(actor.boxes(t), GRID))
+            self.put("car", actor.boxes(t))
         elif isinstance(actor, Person):
-            _put_person(actor, t, put, people)
-    tokens = occupancy.reshape(n, half, 2, half, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, half * half, -1)
+            self._put_person(actor)
+
+    def _put_person(self, person: Person) -> None:
+        t = self.t
+        pose, body = person.pose(t), person.body(t)
+        cells = _cells(body, GRID) * pose.present[:, None, None]
+        self._put("upright", cells, 1 - pose.lying)
+        self._put("lying", cells, pose.lying)
+        if person.kind == "run":
+            self._put("runner", cells)
+        elif person.kind == "fight":
+            self._put("fighter", cells, person.during_event(t).astype(float))
+        elif person.kind == "bike":
+            self._put("bike", cells)
+        elif pose.crouching.any():
+            self._put("crouching", cells, pose.crouching)
+        bag = person.bag_box(t)
+        if bag is not None:
+            self.put("bag", [bag], bag.alpha)
+        whole = _cells(body, GRID // 2) * pose.present[:, None, None]
+        widest = whole.max(axis=(1, 2), keepdims=True)
+        share = np.where(widest > 0, whole / np.maximum(widest, 0.25), 0.0)
+        shirt = self.people[..., COLOURS.index(person.colour)]
+        np.maximum(shirt, share, out=shirt)
+        for i, way in enumerate(FACING, start=len(COLOURS)):
+            face = self.people[..., i]
+            np.maximum(face, share * (pose.facing == way)[:, None, None], out=face)
+
+    def targets(self, of_pictures: Float[np.ndarray, "t k"]) -> UInt8[np.ndarray, "t tokens targets"]:
+        """All targets of 4 x 4 visual tokens of each picture, 0 to 255; `of_pictures` is the same for its tokens."""
+        n, half = len(self.t), GRID // 2
+        tokens = self.cells.reshape(n, half, 2, half, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, half * half, -1)
+        whole = np.broadcast_to(of_pictures[:, None], (n, half * half, of_pictures.shape[1]))
+        targets = np.concatenate([tokens, self.people.reshape(n, half * half, -1), whole], axis=-1)
+        return np.asarray(np.clip(targets, 0, 1) * 255, np.uint8)
+
+
+def near_horizon(scene: Scene, t: Times, horizons: Float[np.ndarray, " k"]) -> Float[np.ndarray, "t k"]:
+    """How near the horizon is to each of these evenly spaced heights: 1 at it, 0 from the next one on."""
     horizon = scene.view.horizon - shake(scene, t)[1]
-    near = np.clip(1 - np.abs(horizon[:, None] - HORIZONS) / (HORIZONS[1] - HORIZONS[0]), 0, 1)
-    horizons = np.broadcast_to(near[:, None], (n, half * half, len(HORIZONS)))
-    targets = np.concatenate([tokens, people.reshape(n, half * half, -1), horizons], axis=-1)
-    return np.asarray(np.clip(targets, 0, 1) * 255, np.uint8)
+    return np.asarray(np.clip(1 - np.abs(horizon[:, None] - horizons) / (horizons[1] - horizons[0]), 0, 1))
 
 
-def mirror(targets: UInt8[np.ndarray, "t tokens targets"]) -> UInt8[np.ndarray, "t tokens targets"]:
-    """Dense targets of the mirrored pictures."""
-    half = GRID // 2
+def dense_targets(scene: Scene, t: Times) -> UInt8[np.ndarray, "t tokens targets"]:
+    """For 4 x 4 visual tokens of each picture, 0 to 255: soft occupancy of nine kinds, shirts, faces, the horizon."""
+    occupancy = Occupancy(t, OCCUPANCY)
+    for actor in scene.actors:
+        occupancy.put_actor(actor)
+    return occupancy.targets(near_horizon(scene, t, HORIZONS))
+
+
+def mirror(
+    targets: UInt8[np.ndarray, "t tokens targets"], n_kinds: int = len(OCCUPANCY)
+) -> UInt8[np.ndarray, "t tokens targets"]:
+    """Dense targets, of so many kinds of thing, of the mirrored pictures."""
+    half, n_cell = GRID // 2, 4 * n_kinds
     grid = targets.reshape(len(targets), half, half, -1)[:, :, ::-1].copy()
-    cells = grid[..., :N_CELL].reshape(*grid.shape[:3], 2, 2, -1)[..., ::-1, :]
-    grid[..., :N_CELL] = cells.reshape(*grid.shape[:3], -1)
-    faces = slice(N_CELL + len(COLOURS), N_CELL + len(COLOURS) + len(FACING))
+    cells = grid[..., :n_cell].reshape(*grid.shape[:3], 2, 2, -1)[..., ::-1, :]
+    grid[..., :n_cell] = cells.reshape(*grid.shape[:3], -1)
+    faces = slice(n_cell + len(COLOURS), n_cell + len(COLOURS) + len(FACING))
     grid[..., faces] = grid[..., faces][..., ::-1].copy()
     return grid.reshape(targets.shape)
-
-
-def _put_person(person: Person, t: Times, put: Callable[..., None], people: Float[np.ndarray, "t g g c"]) -> None:
-    pose, body = person.pose(t), person.body(t)
-    cells = _cells(body, GRID) * pose.present[:, None, None]
-    put("upright", cells, 1 - pose.lying)
-    put("lying", cells, pose.lying)
-    if person.kind == "crouch":
-        put("crouching", cells, pose.crouching)
-    elif person.kind == "run":
-        put("runner", cells)
-    elif person.kind == "fight":
-        put("fighter", cells, person.during_event(t).astype(float))
-    elif person.kind == "bike":
-        put("bike", cells)
-    bag = person.bag_box(t)
-    if bag is not None:
-        put("bag", _cells([bag], GRID), bag.alpha)
-    whole = _cells(body, GRID // 2) * pose.present[:, None, None]
-    widest = whole.max(axis=(1, 2), keepdims=True)
-    share = np.where(widest > 0, whole / np.maximum(widest, 0.25), 0.0)
-    shirt = people[..., COLOURS.index(person.colour)]
-    np.maximum(shirt, share, out=shirt)
-    for i, way in enumerate(FACING, start=len(COLOURS)):
-        face = people[..., i]
-        np.maximum(face, share * (pose.facing == way)[:, None, None], out=face)

@@ -81,9 +81,22 @@ STAGES = {
             "storage",
             *_SCENES,
             "demo/assets/tokenizer.json",
+            "demo/assets/tokenizer-wide.json",
+            "demo/wide",
             *(
                 f"demo/{name}.py"
-                for name in ("conversation", "model", "muon", "pool", "questions", "skills", "targets")
+                for name in (
+                    "attention",
+                    "checkpoints",
+                    "conversation",
+                    "model",
+                    "muon",
+                    "pool",
+                    "questions",
+                    "skills",
+                    "targets",
+                    "worlds",
+                )
             ),
         ),
         outs=(paths.DEMO_MLLM,),

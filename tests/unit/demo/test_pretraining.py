@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from headhunt_svc.demo import pretraining
+from headhunt_svc.demo.checkpoints import STABLE, learning_rate_factor
 from headhunt_svc.demo.muon import orthogonalise
 from headhunt_svc.demo.params import DemoModelParams, PretrainParams, PretrainStageParams
-from headhunt_svc.demo.pretraining import Trainer, learning_rate_factor, pretrain
+from headhunt_svc.demo.pretraining import Trainer, is_trained, pretrain
+from headhunt_svc.errors import ConfigError
 
 STAGE = PretrainStageParams(
     steps=4, batch=4, muon_lr=0.02, adamw_lr=0.003, schedule=((2, 1.0), (4, 0.0)), warmup_steps=1
@@ -27,12 +29,14 @@ SMALL = DemoModelParams(
     intermediate_size=48,
 )
 MINI = PretrainParams(windows=24, processes=1, checkpoint_every=2, see=STAGE, speak=STAGE, model=SMALL)
+OPTIONS = {"ema": 0.5, "ragged": True, "head_dropout": 0.25, "orthogonality": 0.1}
+WIDE = MINI.model_copy(update={"world": "wide", **OPTIONS})
 
 
 @pytest.fixture(autouse=True)
 def few_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretraining, "HELD_OUT", 4)
-    monkeypatch.setattr(pretraining, "FRESH_WINDOWS", 40)
+    monkeypatch.setattr(pretraining, "FRESH_WINDOWS", 16)
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
 
 
@@ -54,10 +58,11 @@ def test_learning_rate_warms_up_stays_and_decays() -> None:
     assert factors[99] == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize("params", [MINI, WIDE], ids=["narrow", "wide"])
 def test_a_stopped_run_ends_with_the_same_weights_as_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: PretrainParams
 ) -> None:
-    pretrain(MINI, tmp_path / "work", tmp_path / "straight")
+    pretrain(params, tmp_path / "work", tmp_path / "straight")
     assert not list((tmp_path / "work").rglob("checkpoint*"))  # a finished run starts afresh
     real, calls = Trainer.step, []
 
@@ -69,14 +74,63 @@ def test_a_stopped_run_ends_with_the_same_weights_as_an_undisturbed_one(
 
     monkeypatch.setattr(Trainer, "step", stops)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(MINI, tmp_path / "work", tmp_path / "resumed")
-    pretrain(MINI, tmp_path / "work", tmp_path / "resumed")
+        pretrain(params, tmp_path / "work", tmp_path / "resumed")
+    pretrain(params, tmp_path / "work", tmp_path / "resumed")
     assert calls[6:] == [("speak", 2), ("speak", 2), ("speak", 3)]
     a, b = (load_file(tmp_path / n / "model.safetensors") for n in ("straight", "resumed"))
     assert all(torch.equal(a[k], b[k]) for k in a)
+    assert is_trained(tmp_path / "resumed", params)
+    assert not is_trained(tmp_path / "elsewhere", params)
+    with pytest.raises(ConfigError, match=r"pretraining\.json is of other parameters"):
+        is_trained(tmp_path / "resumed", params.model_copy(update={"windows": 25}))
     report = json.loads((tmp_path / "resumed" / "pretraining.json").read_text())
-    assert report["fresh_windows"] == 40
+    assert report["fresh_windows"] == 16
     assert 0 <= report["accuracy"]["yes_no"] <= 1
+
+
+def test_a_run_is_prolonged_from_before_its_decay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It then ends with the weights of a run that was longer from the start, without taking the first steps again."""
+    short = WIDE.model_copy(update={"keep_before_decay": True, "checkpoint_every": 3})
+    speak = STAGE.model_copy(update={"steps": 6, "schedule": ((4, 1.0), (6, 0.0))})
+    long = short.model_copy(update={"speak": speak})
+    pretrain(long, tmp_path / "work", tmp_path / "straight")
+    (tmp_path / "work" / "wide-seed-1" / STABLE).unlink()
+    pretrain(short, tmp_path / "work", tmp_path / "short")
+    taken, real = [], Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, name, step: (taken.append(step), real(self, name, step))[1])
+    pretrain(long, tmp_path / "work", tmp_path / "prolonged")
+    assert taken == [2, 3, 4, 5]
+    a, b = (load_file(tmp_path / n / "model.safetensors") for n in ("straight", "prolonged"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert any(not torch.equal(a[k], b) for k, b in load_file(tmp_path / "short" / "model.safetensors").items())
+
+
+def test_averaged_weights_are_measured_and_the_others_go_on(tmp_path: Path) -> None:
+    pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
+    trainer = Trainer(MINI.model_copy(update={"ema": 0.75}), tmp_path / "pool", tmp_path)
+    weight = trainer.model.model.language_model.layers[0].mlp.up_proj.weight
+    weights = [weight.detach().clone()]
+    for step in range(3):
+        trainer.step("speak", step)
+        weights.append(weight.detach().clone())
+    expected = 0.75**3 * weights[0] + 0.25 * (0.75**2 * weights[1] + 0.75 * weights[2] + weights[3])
+    with trainer.measured():
+        torch.testing.assert_close(weight.detach(), expected)
+    assert torch.equal(weight, weights[3])
+
+
+def test_options_change_the_training_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
+
+    def after_a_step(**options: float) -> torch.Tensor:
+        trainer = Trainer(MINI.model_copy(update=options), tmp_path / "pool", tmp_path)
+        trainer.step("speak", 0)
+        return trainer.model.model.language_model.layers[1].self_attn.v_proj.weight.detach().clone()
+
+    plain = after_a_step()
+    assert torch.equal(plain, after_a_step(ema=0.5))
+    for options in ({"head_dropout": 0.5}, {"orthogonality": 1.0}):
+        assert not torch.equal(plain, after_a_step(**options))
 
 
 def test_both_losses_go_down_on_a_batch_seen_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,14 +143,16 @@ def test_both_losses_go_down_on_a_batch_seen_again(tmp_path: Path, monkeypatch: 
         assert losses[-1] < 0.8 * losses[0]
 
 
-def test_packed_attention_is_plain_attention_in_less_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ragged", [False, True])
+def test_packed_attention_is_plain_attention_in_less_time(tmp_path: Path, ragged: bool) -> None:
     """Against transformers' own SDPA with the whole mask."""
     pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
-    trainer = Trainer(MINI, tmp_path / "pool", tmp_path)
-    questions = [pretraining.training_questions(f, np.random.default_rng(0)) for f in trainer.pool.facts[:3]]
+    trainer = Trainer(MINI.model_copy(update={"ragged": ragged}), tmp_path / "pool", tmp_path)
+    questions = [trainer.world.training_questions(trainer.seen, i, np.random.default_rng(0)) for i in range(3)]
     packed = trainer.talk.pack(questions)
     visual = torch.randn(3 * 8, 16, SMALL.hidden_size, generator=torch.Generator().manual_seed(0))
     ours = trainer.talk.hidden(visual, packed)
+    trainer.talk.attention = None
     trainer.model.model.language_model.config._attn_implementation = "sdpa"
     theirs = trainer.talk.hidden(visual, packed)
     asked = packed.blocks > 0

@@ -108,7 +108,7 @@ def test_dense_targets_say_where_the_car_is() -> None:
 
 def test_pool_chunks_are_made_once_and_read_back(tmp_path: Path) -> None:
     for _ in range(2):
-        make_chunk(tmp_path, 0, 12, 32, seed=3)
+        make_chunk(tmp_path, 0, 12, 32, seed=3, world="narrow")
     pool = Pool(tmp_path)
     assert len(pool) == 12
     assert pool.frames(11).shape == (8, 32, 32, 3)

@@ -1,0 +1,81 @@
+"""Checkpoints of the pre-training: what they hold, and under which parameters a run may go on from one.
+
+A run may go on under other parameters if they would have given the same state up to there: so a run whose learning
+rate has not begun to fall can be prolonged.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+
+from headhunt_svc.demo.params import PretrainParams, PretrainStageParams
+from headhunt_svc.errors import ConfigError
+from headhunt_svc.storage.files import write_bytes
+
+StageName = Literal["see", "speak"]
+STAGES: tuple[StageName, ...] = ("see", "speak")
+CHECKPOINT = "checkpoint.safetensors"
+STABLE = "before-decay.safetensors"  # before the learning rate of `speak` falls
+NO_INFLUENCE = {"checkpoint_every", "keep_before_decay"}  # on the weights
+
+
+def learning_rate_factor(step: int, stage: PretrainStageParams) -> float:
+    """Warm-up, then straight lines between the points of the schedule; never below 1 %."""
+    steps, factors = zip(*stage.schedule, strict=True)
+    return min(1.0, (step + 1) / stage.warmup_steps) * max(float(np.interp(step, steps, factors)), 0.01)
+
+
+def vision_learns(step: int, stage: PretrainStageParams) -> bool:
+    """Does the vision tower learn in this step?"""
+    return step >= stage.vision_from * stage.steps
+
+
+def decays_from(stage: PretrainStageParams) -> int:
+    """After how many steps the learning rate begins to fall for good."""
+    highest = max(factor for _, factor in stage.schedule)
+    return max(step for step, factor in stage.schedule if factor == highest)
+
+
+def past(params: PretrainParams, name: StageName, steps: int) -> dict[str, Any]:
+    """Everything in the parameters that determines the state after `steps` steps of stage `name`."""
+    dump = params.model_dump(mode="json", exclude={*NO_INFLUENCE, *STAGES})
+    for stage_name in STAGES[: STAGES.index(name) + 1]:
+        stage: PretrainStageParams = getattr(params, stage_name)
+        done = range(steps if stage_name == name else stage.steps)
+        dump[stage_name] = stage.model_dump(include={"batch", "muon_lr", "adamw_lr"})
+        dump[stage_name]["steps"] = [(learning_rate_factor(i, stage), vision_learns(i, stage)) for i in done]
+    return dump
+
+
+def write_checkpoint(
+    path: Path, tensors: Mapping[str, torch.Tensor], params: PretrainParams, stage: StageName, steps: int
+) -> None:
+    """Write the state after `steps` steps of `stage`."""
+    metadata = {"stage": stage, "step": str(steps), "params": params.model_dump_json()}
+    write_bytes(path, save({k: v.detach().contiguous() for k, v in tensors.items()}, metadata))
+
+
+def read_checkpoint(folder: Path, params: PretrainParams) -> tuple[StageName, int, dict[str, torch.Tensor]] | None:
+    """The furthest checkpoint in a folder: (stage, steps done, tensors); None if there is none.
+
+    Raises:
+        ConfigError: it is of other parameters, with which the run would have come to another state.
+    """
+    for path in (folder / CHECKPOINT, folder / STABLE):
+        if not path.exists():
+            continue
+        with safe_open(path, "pt") as f:
+            metadata = f.metadata()
+        stage: StageName = STAGES[STAGES.index(metadata["stage"])]
+        steps, written = int(metadata["step"]), PretrainParams.model_validate_json(metadata["params"])
+        if steps <= getattr(params, stage).steps and past(written, stage, steps) == past(params, stage, steps):
+            return stage, steps, load_file(path)
+        if path.name == CHECKPOINT and (folder / STABLE).exists():
+            continue
+        raise ConfigError(f"{path} is of a run with other parameters: give those, or delete it to start again")
+    return None

@@ -34,10 +34,10 @@ from headhunt_svc.errors import ModelError
 from headhunt_svc.model.attribution import attribute
 from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.model.families import family_of
+from headhunt_svc.model.flops import segment_flops
 from headhunt_svc.model.loading import pick_device
 from headhunt_svc.model.parity import reference_features
 from headhunt_svc.model.quantisation import QUANTISED, base_dtype, check_device, configuration, quantise
-from headhunt_svc.model.token_choice import n_kept
 from headhunt_svc.types import HeadRef, Scorer
 
 PROMPTS = [
@@ -195,13 +195,13 @@ class Turns:
     """What the ways took, in the order of the ways.
 
     seconds: a segment, in each round. first_s: of the first pass, in which kernels are chosen and layers compiled.
-    weights: bytes. not_compiled: why not, of those that should be.
+    weights: bytes. flops: of a segment, as far as it runs online. not_compiled: why not, of those that should be.
     """
 
     seconds: list[list[float]]
     first_s: list[float]
     weights: list[int]
-    tokens: list[int]
+    flops: list[float]
     not_compiled: list[list[str]]
 
     def ratios(self, i: int) -> list[float]:
@@ -218,6 +218,14 @@ def stored_bytes(tensor: torch.Tensor) -> int:
     if not hasattr(tensor, "__tensor_flatten__"):
         return tensor.nbytes
     return sum(stored_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+
+
+def online_flops(engine: Engine, size: Size, extractor: Extractor, pixels: torch.Tensor) -> float:
+    """Multiplications and additions of a segment under one prompt, of the layers that really run."""
+    deepest = size.deepest if engine.deepest is None else engine.deepest
+    flops = segment_flops(extractor, extractor.clip(pixels), PROMPTS[0], deepest, engine.keep_tokens)
+    assert flops.total is not None
+    return flops.total
 
 
 def take_turns(
@@ -247,7 +255,7 @@ def take_turns(
         seconds,
         first,
         [sum(stored_bytes(p) for p in extractor.model.parameters()) for extractor, _ in mine],
-        [len(extractor.token_ids(PROMPTS[0], extractor.clip(pixels))) for extractor, pixels in mine],
+        [online_flops(way.engine, size, *model) for way, model in zip(ways, mine, strict=True)],
         [extractor.compiled.reasons if extractor.compiled else [] for extractor, _ in mine],
     )
 
@@ -267,34 +275,12 @@ def matmul_ceiling(device: str, dtype: str) -> float:
     return best
 
 
-def flops(size: Size, tokens: int, engine: Engine = PLAIN) -> float:
-    """Multiplications and additions of one segment under one prompt: matrices and attention of what really runs.
-
-    tokens: of the prompt, all visual ones among them. Of the deepest layer only queries, keys, values and attention
-    run: its heads are read before o_proj.
-    """
-    side, wide = size.image // 14, 4 * size.vision_hidden
-    patches = size.frames * side**2
-    visual = patches // 4
-    vision = size.vision_layers * patches * (2 * (4 + 8) * size.vision_hidden**2 + 4 * side**2 * size.vision_hidden)
-    projector = visual * 2 * (wide + size.hidden) * size.hidden
-    if engine.keep_tokens != 1:
-        tokens += n_kept((size.frames, side // 2, side // 2), engine.keep_tokens) - visual
-    deepest = size.deepest if engine.deepest is None else engine.deepest
-    head = size.hidden // size.heads
-    read_in = tokens * 2 * size.hidden * (size.hidden + 2 * size.kv_heads * head)  # queries, keys and values
-    rest = tokens * 2 * size.hidden * (size.hidden + 3 * size.intermediate)
-    attention = 2 * tokens**2 * size.hidden  # causal
-    return vision + projector + (deepest + 1) * (read_in + attention) + deepest * rest
-
-
-def card_figures(seconds: float, size: Size, tokens: int, engine: Engine, ceiling: float) -> dict[str, float]:
-    """What a time for a segment means: cameras, and the share of the device's measured ceiling."""
-    per_s = 1 / seconds
+def card_figures(seconds: float, flops: float, ceiling: float) -> dict[str, float]:
+    """What a time for a segment means: cameras, and the share of the device's measured ceiling in TFLOP/s."""
     return {
-        "segments_per_s": per_s,
-        "cameras": per_s * 48 / 30,  # of 30 fps, with 48 frames a segment
-        "share_of_matmul": per_s * flops(size, tokens, engine) / 1e12 / ceiling,
+        "segments_per_s": 1 / seconds,
+        "cameras": 48 / 30 / seconds,  # of 30 fps, with 48 frames a segment
+        "share_of_matmul": flops / seconds / 1e12 / ceiling,
     }
 
 
@@ -323,7 +309,7 @@ def compare(
             ratios = turns.ratios(i)
             figures |= {f"ratio_{name}": statistics.median(ratios), f"ratios_{name}": ratios}
         if ceiling is not None:
-            own = card_figures(turns.median(i), size, turns.tokens[i], way.engine, ceiling)
+            own = card_figures(turns.median(i), turns.flops[i], ceiling)
             figures |= {f"{key}_{name}": value for key, value in own.items()}
         if reasons := turns.not_compiled[i]:
             figures["eager_because"] = reasons
@@ -361,7 +347,7 @@ def against_textbook(
         ways = [Way(kind, m) for kind in kinds]
         turns = apart(partial(take_turns, ways, size, device, batch, rounds, clock))
         results = [apart(partial(once, way, size, device, batch)) for way in ways]
-        expected = results[0][2]
+        flops_online, expected = turns.flops[0], results[0][2]
         for i, (way, (peak, columns, features)) in enumerate(zip(ways, results, strict=True)):
             seconds, ratios = turns.median(i), turns.ratios(i)
             key = "_".join([*way.kind.replace(",", "").split(), f"m{m}"])
@@ -375,7 +361,7 @@ def against_textbook(
     Console().print(table)
     if pick_device(device).type == "cuda" and 1 in numbers:
         figures |= device_figures(device, size)
-        figures |= card_figures(figures["online_m1_s"], size, turns.tokens[0], PLAIN, figures["matmul_tflops"])
+        figures |= card_figures(figures["online_m1_s"], flops_online, figures["matmul_tflops"])
         Console().print({k: v for k, v in figures.items() if not k.startswith(("textbook", "offline"))})
     return figures
 

@@ -67,12 +67,12 @@ def test_flops_are_of_the_layers_that_run() -> None:
     """Against the sum by hand for InternVL3-8B: 22 whole layers, and of the 23rd what its heads need."""
     extraction = benchmark("extraction")
     size, engine = extraction.SIZES["8b"], extraction.Engine
-    assert extraction.flops(size, 4096 + 60) / 1e12 == pytest.approx(11.56 + 0.23 + 42.62 + 2.85 + 0.14, abs=0.05)
-    layer = (42.62 / 22 + 2.85 / 23) * 1e12
-    fewer = extraction.flops(size, 4156) - extraction.flops(size, 4156, engine(deepest=17))
-    assert fewer == pytest.approx(5 * layer, rel=0.01)
-    half = extraction.flops(size, 4156, engine(keep_tokens=0.5))
-    assert half == extraction.flops(size, 2048 + 60)
+    model = extraction.build(size, "meta")
+    text = len(model[0].token_ids(extraction.PROMPTS[0], model[0].clip(model[1]))) - 4096
+    plain = extraction.online_flops(engine(), size, *model) / 1e12
+    assert plain == pytest.approx(11.56 + 0.23 + (42.62 + 0.14) * (4096 + text) / 4156 + 2.85, rel=0.003)
+    fewer = plain - extraction.online_flops(engine(deepest=17), size, *model) / 1e12
+    assert fewer == pytest.approx(5 * (42.62 / 22 + 2.85 / 23), rel=0.02)
 
 
 def test_a_function_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

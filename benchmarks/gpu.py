@@ -1,7 +1,7 @@
 """What one GPU scores online with each lever, InternVL3-8B's architecture, in at most eight minutes (by gpu.sh).
 
     benchmarks/gpu.sh              # figures: out/benchmarks/COMMIT/gpu.json
-    benchmarks/gpu.sh --dry-run    # the same steps at a tiny size without a GPU: do they run?
+    benchmarks/gpu.sh --dry-run    # the same steps at a tiny size without a GPU and without compiling: do they run?
 
 Each step is a process of its own, and takes its rounds in turn with the plain engine. A step that fails is named, later
 ones still run, and the exit code is 1. Weights are random.
@@ -9,6 +9,7 @@ ones still run, and the exit code is 1. Weights are random.
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import replace
@@ -98,6 +99,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.dry_run and not torch.cuda.is_available():
         parser.error("there is no CUDA device: --dry-run runs the steps without one")
+    if arguments.dry_run:
+        os.environ["CXX"] = "false"  # compiling takes a minute in all: the steps run as on a machine without a compiler
     figures = arguments.out / commit() / ("gpu-dry-run.json" if arguments.dry_run else "gpu.json")
     console = Console(stderr=True)
     failed = run(arguments.dry_run, figures, console)

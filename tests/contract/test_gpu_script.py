@@ -22,7 +22,7 @@ def test_dry_run(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     results = json.loads(next(tmp_path.rglob("gpu-dry-run.json")).read_text())

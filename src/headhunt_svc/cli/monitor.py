@@ -1,7 +1,6 @@
 """Commands on drift: `headhunt monitor ...`."""
 
 import json as json_lib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -204,9 +203,7 @@ def monitor_ui(
         if parent is not None:
             from headhunt_svc.jobs.parent import end_with_parent
 
-            end_with_parent(lambda: None, 0)
-            if os.getppid() != parent:  # it was killed before anybody looked
-                return
+            end_with_parent(lambda: None, 0, parent)
         from headhunt_svc.monitoring.dashboard import serve
 
         serve(folder, host, port)

@@ -9,15 +9,16 @@ POLL_S = 0.5
 END_S = 30.0  # to finish a batch and write the prediction log; then the process ends in any case
 
 
-def end_with_parent(stop: Callable[[], object], grace_s: float) -> None:
+def end_with_parent(stop: Callable[[], object], grace_s: float, parent: int | None = None) -> None:
     """Watch the parent of this process in a thread; works on every Unix, whichever thread of the parent started this.
 
-    stop: called once the parent has ended, to finish what runs; grace_s later the process ends in any case.
+    stop: called once the parent has ended, to finish what runs; grace_s later the process ends in any case. parent: its
+    id, where the parent has said it: it may have ended before this is called.
     """
-    parent = os.getppid()
+    watched = os.getppid() if parent is None else parent
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == watched:
             time.sleep(POLL_S)
         stop()
         time.sleep(grace_s)

@@ -5,7 +5,7 @@
 
 The embedded detector on 720p at 2 Mbit/s (throughput.py makes it). Every run is a process of its own, as somebody types
 it, start-up included; both alternate. Memory is the largest sum of the resident pages of a process and its children,
-looked at 20 times a second. The reports of both must be the same but for the version of the code.
+looked at 5 times a second. The reports of both must be the same but for the version of the code.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import psutil
 from throughput import make_video
 
 ROOT = Path(__file__).parent.parent
-LOOK_S = 0.05
+LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """docs/scaling.md and docs/jobs.md name what there is, and their arithmetic is that of the measured figure."""
 
+import math
 import re
 import subprocess
 import sys
 
 import yaml
 
-from conftest import ROOT
+from conftest import ROOT, benchmark
 from headhunt_svc.settings import JobSettings, Settings
 from helpers.verbs import VERBS
 
@@ -22,7 +23,7 @@ def test_settings_and_commands_exist() -> None:
         assert any(k.startswith(name) for k in known), name
     for name in JobSettings.model_fields:
         assert f"HEADHUNT_JOBS_{name.upper()}" in JOBS, name
-    assert set(re.findall(r"headhunt ((?:jobs )?[a-z]+)", SCALING + JOBS)) <= VERBS
+    assert set(re.findall(r"headhunt ((?:jobs )?[a-z-]+)", SCALING + JOBS)) <= VERBS
 
 
 def test_the_manifest_starts_a_worker_of_the_image() -> None:
@@ -38,11 +39,32 @@ def test_the_manifest_starts_a_worker_of_the_image() -> None:
     assert set(mounted) == {v["name"] for v in pod["volumes"]}
 
 
-def test_the_estimate_follows_from_the_measurement() -> None:
-    (measured,) = re.findall(r"\| two \(batch 8\)[^|]*\| ([\d.]+) \|", PERFORMANCE)
-    assert f"two workers score {measured} hours" in SCALING
-    found = re.findall(r"\| ([\d.]+) \| (?:10,000 / [\d.]+ = )?(\d+)", SCALING)
-    rates, gpus = [float(rate) for rate, _ in found], [int(n) for _, n in found]
-    assert rates == [float(measured), 2 * float(measured), 2 * float(measured)]
-    for rate, n, share in zip(rates, gpus, (1, 1, 8 / 24), strict=True):
-        assert 0 <= n - 10_000 * share / rate < 1
+def test_the_table_follows_from_what_was_measured() -> None:
+    scaling = benchmark("scaling")
+    (alone,) = re.findall(r"\| the model alone \| ([\d.]+) \|", PERFORMANCE)
+    assert float(alone) == scaling.MEASURED_HOURS
+    (two,) = re.findall(r"\| two workers \| ([\d.]+) \|", PERFORMANCE)
+    assert f"two workers on one H200: {two} hours an hour" in SCALING
+    assert f"so {math.ceil(10_000 / float(two))} GPUs instead of {math.ceil(10_000 / float(alone))}" in SCALING
+    rows = re.findall(r"^\| ([^|]+) \| ([\d.]+) \| (\d+) \| (\d+) \| \d+ \|", SCALING, flags=re.MULTILINE)
+    assert len(rows) == 2 * sum(scaling.hours_by_flops(1.0, engine) is not None for engine in scaling.STEPS.values())
+    for name, hours, all_day, eight_hours in rows:
+        setting, is_longer, _ = name.partition(", segments of 3.2 s")
+        rate = scaling.hours_by_flops(float(alone), scaling.STEPS[setting]) * (2 if is_longer else 1)
+        assert abs(float(hours) - rate) < 0.051
+        assert 0 <= int(all_day) - 10_000 / rate < 1
+        assert 0 <= int(eight_hours) - 10_000 / rate / 3 < 1
+
+
+def test_fewer_tokens_and_layers_cost_what_is_written_down_by_hand() -> None:
+    scaling = benchmark("scaling")
+    vision = 24 * 16 * 1024 * (24 * 1024**2 + 4 * 1024 * 1024) + 16 * 256 * 2 * (4096 + 3584) * 3584
+
+    def decoder(tokens: int, layers: int) -> int:
+        matrices = 2 * tokens * 3584 * (3584 + 2 * 512), 2 * tokens * 3584 * (3584 + 3 * 18944)
+        return layers * sum(matrices) + matrices[0] + (layers + 1) * 2 * tokens**2 * 3584
+
+    whole = vision + decoder(4156, 22)
+    for name, tokens, layers in (("half of the tokens", 2108, 22), ("deepest layer 17", 4156, 17)):
+        expected = whole / (vision + decoder(tokens, layers))
+        assert abs(scaling.hours_by_flops(1.0, scaling.STEPS[name]) / expected - 1) < 0.01

@@ -65,5 +65,8 @@ def print_feedback(result: dict[str, Any]) -> None:
         costs = ", ".join(f"{cost:+.3f}" for cost in row["auc"])
         then = f"; AUC of other kinds on test videos then {costs}" if costs else ""
         console.print(f"{safe(kind)}: reaches the common scorer in {row['accepted']} of {row['draws']} draws{then}")
+    for pair, row in result["apart"].items():
+        figures = f"AUC {row['marks']:.2f} from marks and calibration segments, {row['told']:.2f} from marks of both"
+        console.print(f"{safe(pair)}: told apart with {figures}")
     same = "to the bit" if result["others_equal"] else "NOT"
     console.print(f"The scores of other cameras are {same} the same.")

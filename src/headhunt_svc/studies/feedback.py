@@ -14,7 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from rich.console import Console
 from rich.progress import track
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from headhunt_svc.core.correction import Calibration, CameraCorrection, Marks, correct_camera, corrected_scorer
 from headhunt_svc.core.fitting import fit_scorer
@@ -34,6 +37,7 @@ from headhunt_svc.types import HeadRef, Scorer
 HARMLESS = ("car", "fall", "bag", "run", "crawl")
 OVERLOOKED = ("fire", "vandal", "crawl")
 MARKS = (5, 10, 20)
+ALIKE = (("fall", "crawl"), ("bag", "fire"))  # a harmless kind, and an unseen one that is lost with it
 CHANGES = ("shown", "auc", "recall", "false_alarms")
 PER_VIDEO = 2  # marked segments
 MOST_PAST = 2 / 3  # of a kind's videos: the others are measured
@@ -249,6 +253,34 @@ def learn_with_wrong_marks(world: World, most: int, draws: int, mixed: bool) -> 
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else None
 
 
+def tell_apart(world: World, kind: str, most: int, draws: int) -> dict[str, float] | None:
+    """How well a logistic regression tells later segments of the harmless kind from those of another one: ROC-AUC.
+
+    marks: from marks of the harmless kind and calibration segments; told: from marks and half of the other kind's
+    videos, measured on the other half. None: too few videos.
+    """
+    other = world.others.only(world.others.shows(kind) & world.others.labels)
+    found: dict[str, list[float]] = {"marks": [], "told": []}
+    for draw in range(draws):
+        marked = mark(world.shown, np.ones(len(world.shown.labels), bool), most, np.random.default_rng(draw))
+        later = world.shown.only(~world.shown.among(marked.past))
+        half = other.among(np.unique(other.videos)[draw % 2 :: 2].tolist())
+        for name, against, measured in (
+            ("marks", world.calibration.z, other.z),
+            ("told", other.z[half], other.z[~half]),
+        ):
+            if min(len(marked.rows), len(later.z), len(against), len(measured)):
+                model = make_pipeline(
+                    StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=500)
+                )
+                z = np.concatenate([world.shown.z[marked.rows], against])
+                model.fit(z, np.arange(len(z)) < len(marked.rows))
+                truth = np.arange(len(later.z) + len(measured)) < len(later.z)
+                values = model.decision_function(np.concatenate([later.z, measured]))
+                found[name].append(float(roc_auc_score(truth, values)))
+    return {name: float(np.mean(values)) for name, values in found.items()} if all(found.values()) else None
+
+
 def offer_to_fleet(world: World, most: int, draws: int) -> Figures | None:
     """How often marks of a kind, each of the camera of its video, reach the common scorer; and what that costs then.
 
@@ -347,6 +379,9 @@ def feedback(
                 wrong[name][kind] = row
         if row := offer_to_fleet(world, MARKS[-1], min(draws, FLEET_DRAWS)):
             fleet[kind] = row
+    apart = {
+        f"{kind}, {other}": tell_apart(worlds[kind], other, MARKS[-1], draws) for kind, other in ALIKE if kind in worlds
+    }
     result = {
         "detector_id": manifest.detector_id,
         "draws": draws,
@@ -355,6 +390,7 @@ def feedback(
         "overlooked": overlooked,
         "wrong": wrong,
         "fleet": fleet,
+        "apart": {pair: row for pair, row in apart.items() if row},
         "others_equal": all(logits(w.fleet, w.others.z).tobytes() == untouched[kind] for kind, w in worlds.items()),
     }
     write_json(out, result)

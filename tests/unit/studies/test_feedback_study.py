@@ -1,7 +1,7 @@
 """The simulation of marks, on features that are made so that the right answer is known."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from headhunt_svc.errors import DatasetError
 from headhunt_svc.params import Params
 from headhunt_svc.storage.files import read_json
 from headhunt_svc.studies import feedback as study
-from headhunt_svc.studies.feedback import Segments, World, learn_kind, make_world, mark
+from headhunt_svc.studies.feedback import Segments, World, learn_kind, make_world, mark, tell_apart
 from headhunt_svc.types import HeadRef
 
 FEATURES = 12
@@ -80,6 +80,17 @@ def test_marks_come_two_a_video_from_what_may_be_marked_and_leave_videos_to_meas
     assert len(every.past) == 12
     assert np.bincount(every.event).tolist() == [2] * 12
     assert set(world.shown.videos[every.rows].tolist()) == set(every.past)
+
+
+def test_a_kind_is_told_apart_from_another_one_and_not_from_itself(world: World) -> None:
+    row = tell_apart(world, "fire", 10, draws=2)
+    assert row is not None
+    assert min(row.values()) > 0.99
+    same = replace(world, others=replace(world.shown, kinds=dict.fromkeys(world.shown.kinds, ("twin",))))
+    twin = tell_apart(same, "twin", 10, draws=4)
+    assert twin is not None
+    assert twin["told"] < 0.8
+    assert tell_apart(world, "nothing", 10, draws=2) is None
 
 
 def test_marks_quieten_a_harmless_kind_and_cost_the_others_little(world: World) -> None:

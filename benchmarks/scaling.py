@@ -13,20 +13,22 @@ import json
 import math
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
-from extraction import SIZES, Engine, flops
+from extraction import SIZES, Engine, build, online_flops
 from preprocessing import extractor
 from rich.console import Console
 from rich.table import Table
 from throughput import LENGTH_S, make_video
 
 from headhunt_svc.detector.batches import pixel_batches
+from headhunt_svc.model.extractor import Extractor
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.video.opening import open_video
 
-SIZE, TOKENS = SIZES["8b"], 16 * 256 + 60  # of a segment, with its prompt
+SIZE = SIZES["8b"]
 MEASURED_HOURS = 12.7  # the model alone, one H200, bf16: throughput.py --size 8b --batch 8 --workers 1 2
 STEPS = {  # names are those of gpu.py
     "eager": Engine(),
@@ -41,11 +43,18 @@ STEPS = {  # names are those of gpu.py
 }
 
 
+@cache
+def model_without_weights() -> tuple[Extractor, torch.Tensor]:
+    """The architecture and a batch: FLOPs are counted from shapes."""
+    return build(SIZE, "meta")
+
+
 def hours_by_flops(plain_hours: float, engine: Engine) -> float | None:
     """Hours of footage an hour at the plain engine's FLOP/s; None where the setting changes how fast these are."""
     if engine.compiled or engine.dtype:
         return None
-    return plain_hours * flops(SIZE, TOKENS) / flops(SIZE, TOKENS, engine)
+    plain, own = (online_flops(e, SIZE, *model_without_weights()) for e in (Engine(), engine))
+    return plain_hours * plain / own
 
 
 def cores_a_camera(length_s: float, seconds: int, rounds: int) -> float:

@@ -32,7 +32,7 @@ STEPS = {
     "deepest layer 17": Engine(deepest=17),
     "all together": Engine(keep_tokens=0.5, compiled=True, dtype="float8", deepest=17),
 }
-GOALS = {  # of issue 24
+GOALS = {  # what the levers shall reach on one H200
     "compiled": ("share_of_matmul", 0.75),
     "half of the tokens, compiled": ("cameras", 25.0),
     "all together": ("cameras", 38.0),

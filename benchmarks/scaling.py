@@ -15,10 +15,12 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from extraction import SIZES, Engine, build, online_flops
 from preprocessing import extractor
+from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.table import Table
 from throughput import LENGTH_S, make_video
@@ -71,25 +73,61 @@ def cores_a_camera(length_s: float, seconds: int, rounds: int) -> float:
     return min(taken) / seconds
 
 
+class Step(BaseModel):
+    """What gpu.py measured of one engine."""
+
+    segments_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class GpuFigures(BaseModel):
+    """The file that gpu.py writes."""
+
+    card: str
+    steps: dict[str, Step]
+    failed: dict[str, str]
+
+
+def measured_steps(file: Path, parser: argparse.ArgumentParser) -> dict[str, Step]:
+    """The steps that were measured on a GPU, the plain engine among them; ends with exit code 2 where they are not."""
+    try:
+        figures = GpuFigures.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        parser.error(f"{file} is not what benchmarks/gpu.sh writes: {exc}")
+    steps = {name: step for name, step in figures.steps.items() if name not in figures.failed}
+    if figures.card == "none":
+        parser.error(f"{file} is of a dry run, without a GPU: run benchmarks/gpu.sh on one")
+    if unknown := sorted(set(steps) - set(STEPS)):
+        parser.error(f"{file} has steps that are not known here: {', '.join(unknown)}")
+    if "eager" not in steps:
+        parser.error(f"{file} lacks the step eager, which the others are calculated from: run benchmarks/gpu.sh again")
+    return steps
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
 def main() -> None:
     """Print the table; with --json write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpu-json", type=Path, help="figures of benchmarks/gpu.sh")
-    parser.add_argument("--cameras", type=int, default=10_000)
-    parser.add_argument("--seconds", type=int, default=16, help="length of the video that cores are measured with")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cameras", type=positive, default=10_000)
+    parser.add_argument("--seconds", type=positive, default=16, help="length of the video that cores are measured with")
+    parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    gpu = json.loads(args.gpu_json.read_text(encoding="utf-8")) if args.gpu_json else {}
-    steps = {name: step for name, step in gpu.get("steps", {}).items() if name not in gpu["failed"]}
-    plain = steps["eager"]["segments_per_s"] * LENGTH_S if "eager" in steps else MEASURED_HOURS
+    steps = measured_steps(args.gpu_json, parser) if args.gpu_json else {}
+    plain = steps["eager"].segments_per_s * LENGTH_S if steps else MEASURED_HOURS
     cores = {f"{n:g}": cores_a_camera(n * LENGTH_S, args.seconds, args.rounds) for n in (1, 2)}
     figures: dict[str, float] = {f"cores_a_camera_{n}": value for n, value in cores.items()}
     table = Table("setting", "hours a GPU-hour", "GPUs", "8 h a day", "cores", "cores a GPU", "source")
     for name, engine in STEPS.items():
         if name in steps:
-            hours, source = steps[name]["segments_per_s"] * LENGTH_S, "measured"
+            hours, source = steps[name].segments_per_s * LENGTH_S, "measured"
         elif engine == Engine():
             hours, source = plain, "measured"
         elif (counted := hours_by_flops(plain, engine)) is not None:

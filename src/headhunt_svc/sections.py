@@ -1,11 +1,11 @@
 """Files of parameters: how a YAML file is read into typed sections, and every mistake in it named."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from headhunt_svc.errors import ConfigError, list_problems
 
@@ -18,6 +18,22 @@ class Section(BaseModel):
     """One section of a parameters file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, values: Any) -> Any:
+        for name, field in cls.model_fields.items():
+            if (
+                isinstance(values, Mapping)
+                and isinstance(values.get(name), bool)
+                and not _takes_truth(field.annotation)
+            ):
+                raise ValueError(f"{name} can be neither true nor false")
+        return values
+
+
+def _takes_truth(annotation: Any) -> bool:
+    return annotation is bool or annotation is Any or any(map(_takes_truth, get_args(annotation)))
 
 
 def read_parameters(path: Path, kind: type[AnySection], option: str = "--params") -> AnySection:

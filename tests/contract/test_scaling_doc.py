@@ -1,10 +1,14 @@
 """docs/scaling.md and docs/jobs.md name what there is, and their arithmetic is that of the measured figure."""
 
+import json
 import math
 import re
 import subprocess
 import sys
+from argparse import ArgumentParser
+from pathlib import Path
 
+import pytest
 import yaml
 
 from conftest import ROOT, benchmark
@@ -68,3 +72,27 @@ def test_fewer_tokens_and_layers_cost_what_is_written_down_by_hand() -> None:
     for name, tokens, layers in (("half of the tokens", 2108, 22), ("deepest layer 17", 4156, 17)):
         expected = whole / (vision + decoder(tokens, layers))
         assert abs(scaling.hours_by_flops(1.0, scaling.STEPS[name]) / expected - 1) < 0.01
+
+
+def test_what_no_gpu_has_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scaling, parser = benchmark("scaling"), ArgumentParser()
+    file = tmp_path / "gpu.json"
+    good = {
+        "card": "H200",
+        "steps": {"eager": {"segments_per_s": 8.0}, "compiled": {"segments_per_s": 9.0}},
+        "failed": {},
+    }
+    file.write_text(json.dumps(good))
+    assert scaling.measured_steps(file, parser)["compiled"].segments_per_s == 9.0
+    for change, says in (
+        ({"card": "none"}, "dry run"),
+        ({"failed": {"eager": "out of memory"}}, "lacks the step eager"),
+        ({"steps": {"eager": {"segments_per_s": -3.0}}}, "greater than 0"),
+        ({"steps": {"eagre": {"segments_per_s": 8.0}}}, "not known here: eagre"),
+        ({"steps": None}, "steps"),
+    ):
+        file.write_text(json.dumps(good | change))
+        with pytest.raises(SystemExit) as end:
+            scaling.measured_steps(file, parser)
+        assert end.value.code == 2
+        assert says in capsys.readouterr().err

@@ -127,6 +127,8 @@ def test_the_demo_reads_its_own_file(tmp_path: Path) -> None:
         ("prompts.scoring", 9, "only 4 prompts"),
         ("fit.platt", False, "fit.platt: false needs fit.scorer: logistic"),
         ("mllm.dtype", "int3", "mllm.dtype"),
+        ("identify.deepest_layer", True, "identify: deepest_layer can be neither true nor false"),
+        ("fit.folds", True, "fit: folds can be neither"),
     ],
 )
 def test_wrong_values_are_named(tmp_path: Path, path: str, value: object, says: str) -> None:

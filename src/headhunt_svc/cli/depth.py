@@ -13,7 +13,7 @@ from headhunt_svc.params import load_params
 
 app = typer.Typer()
 HOW = (
-    "* as params.yaml has it. Choose a limit by the validation videos.",
+    "Choose a limit by the validation videos.",
     "GFLOP: of a segment of 720p footage, counted from the shapes of the model's weights: vision tower, projector, "
     "matrices and attention of the layers that run. decoder, segment: the share of the cost without limit.",
 )
@@ -36,6 +36,7 @@ def print_depth(result: dict[str, Any]) -> None:
     from headhunt_svc.studies.figures import QUALITY, quality_cells
 
     rows, columns = result["limits"], ("layers", "GFLOP", "decoder", "segment")
+    usable = [None, *(row["limit"] for row in rows if "unavailable" not in row)]
     first: dict[str, Any] = next((row["cost"] for row in rows if "cost" in row), {})
     title = "Heads hunted anew under each limit (identify.deepest_layer): cost, test and validation videos"
     table, problems = Table("limit", *columns, *QUALITY, title=title), []
@@ -49,7 +50,8 @@ def print_depth(result: dict[str, Any]) -> None:
             table.add_row(name, str(row["layers"]), *_cost_cells(row["cost"], first), *quality_cells(row))
     console = wide()
     console.print(table)
-    lines = [*problems, *HOW]
+    refused = f"params.yaml has {result['limit']}: none of these limits, so `headhunt identify` refuses it."
+    lines = [*problems, "* as params.yaml has it." if result["limit"] in usable else refused, *HOW]
     if rows[-1]["limit"] > 0:
         lines.append(f"Limits below {rows[-1]['limit']} leave fewer heads than identify.top_k.")
     for line in lines:

@@ -78,6 +78,8 @@ def test_every_limit_has_its_heads_figures_and_cost(
     assert [cells[1].strip() for cells in table] == ["none *", "2", "1", "0"]
     assert "(decoder)" in table[0][3]
     assert table[0][5].strip() == "-"
+    print_depth({"limit": 8, "limits": rows})
+    assert "params.yaml has 8: none of these limits" in capsys.readouterr().out
 
 
 def test_a_limit_that_leaves_too_few_distinct_heads_has_a_row_that_says_so(

@@ -175,16 +175,18 @@ def demo_seeds(
     ] = DEMO_PARAMS,
 ) -> None:
     """Pre-train with several seeds (those that are not there yet) and choose on validation videos."""
+    from headhunt_svc.data.datasets import load_records
     from headhunt_svc.demo.pretraining import is_trained, pretrain
     from headhunt_svc.studies.compare import compare
 
-    recipe = load_demo_params(demo_params).pretrain
+    recipe, method = load_demo_params(demo_params).pretrain, load_params(params)
+    load_records(paths.INDEX, paths.LABELS)  # refused here: training takes hours
     folders = {str(seed): paths.DEMO_SEEDS / str(seed) for seed in seeds}
     recipes = {seed: recipe.model_copy(update={"seed": seed}) for seed in seeds}
     missing = [seed for seed in seeds if not is_trained(folders[str(seed)], recipes[seed])]
     for seed in missing:
         pretrain(recipes[seed], PRETRAIN_WORK, folders[str(seed)])
-    compare(load_params(params), folders, paths.INDEX, paths.LABELS, paths.DEMO_SEEDS / "features", paths.SEEDS)
+    compare(method, folders, paths.INDEX, paths.LABELS, paths.DEMO_SEEDS / "features", paths.SEEDS)
     print_seeds(paths.SEEDS)
 
 

@@ -4,17 +4,18 @@ A run may go on under other parameters if they would have given the same state u
 rate has not begun to fall can be prolonged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from headhunt_svc.demo.params import PretrainParams, PretrainStageParams
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ArtifactError, ConfigError, list_problems, reason_of
 from headhunt_svc.storage.files import write_bytes
 
 StageName = Literal["see", "speak"]
@@ -22,6 +23,15 @@ STAGES: tuple[StageName, ...] = ("see", "speak")
 CHECKPOINT = "checkpoint.safetensors"
 STABLE = "before-decay.safetensors"  # before the learning rate of `speak` falls
 NO_INFLUENCE = {"checkpoint_every", "keep_before_decay"}  # on the weights
+
+
+class Checkpoint(NamedTuple):
+    """A state to go on from: the stage, how many of its steps are done, all tensors by name, and the file."""
+
+    stage: StageName
+    steps: int
+    tensors: dict[str, torch.Tensor]
+    path: Path
 
 
 def learning_rate_factor(step: int, stage: PretrainStageParams) -> float:
@@ -60,21 +70,56 @@ def write_checkpoint(
     write_bytes(path, save({k: v.detach().contiguous() for k, v in tensors.items()}, metadata))
 
 
-def read_checkpoint(folder: Path, params: PretrainParams) -> tuple[StageName, int, dict[str, torch.Tensor]] | None:
-    """The furthest checkpoint in a folder: (stage, steps done, tensors); None if there is none.
+def _damaged(path: Path, why: str) -> ArtifactError:
+    stable = path.with_name(STABLE)
+    instead = f"go on from {STABLE}" if path != stable and stable.exists() else "start again"
+    return ArtifactError(f"{path} is damaged ({why}): delete it to {instead}")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, KeyError, TypeError, ValueError) as exc:
+        raise _damaged(path, reason_of(exc)) from exc
+
+
+def check_tensors(checkpoint: Checkpoint, expected: Mapping[str, torch.Size]) -> None:
+    """Has a checkpoint the tensors of these names and shapes, and no others?
+
+    Raises:
+        ArtifactError: it has not; the message names them.
+    """
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    wrong = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))
+    if wrong:
+        raise _damaged(checkpoint.path, f"missing, unknown or of another shape: {list_problems(wrong)}")
+
+
+def read_checkpoint(folder: Path, params: PretrainParams) -> Checkpoint | None:
+    """The furthest checkpoint in a folder; None if there is none.
 
     Raises:
         ConfigError: it is of other parameters, with which the run would have come to another state.
+        ArtifactError: it cannot be read, or holds a value that is not finite.
     """
     for path in (folder / CHECKPOINT, folder / STABLE):
         if not path.exists():
             continue
-        with safe_open(path, "pt") as f:
-            metadata = f.metadata()
-        stage: StageName = STAGES[STAGES.index(metadata["stage"])]
-        steps, written = int(metadata["step"]), PretrainParams.model_validate_json(metadata["params"])
+        with _reading(path):
+            with safe_open(path, "pt") as f:
+                metadata = f.metadata()
+            stage: StageName = STAGES[STAGES.index(metadata["stage"])]
+            steps, written = int(metadata["step"]), PretrainParams.model_validate_json(metadata["params"])
+            if not 0 < steps <= getattr(written, stage).steps:
+                raise ValueError(f"step {steps} of {stage}")
         if steps <= getattr(params, stage).steps and past(written, stage, steps) == past(params, stage, steps):
-            return stage, steps, load_file(path)
+            with _reading(path):
+                tensors = load_file(path)
+            infinite = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+            if infinite:
+                raise _damaged(path, f"not finite: {list_problems(infinite)}")
+            return Checkpoint(stage, steps, tensors, path)
         if path.name == CHECKPOINT and (folder / STABLE).exists():
             continue
         raise ConfigError(f"{path} is of a run with other parameters: give those, or delete it to start again")

@@ -8,9 +8,11 @@ matrices). Everything drawn in a step is a function of (seed, stage, step, rank)
 goes on from its last checkpoint and ends with the same weights.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from rich.console import Console
 from torch import nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 from transformers import InternVLForConditionalGeneration
 
 from headhunt_svc.demo.checkpoints import (
@@ -27,6 +30,7 @@ from headhunt_svc.demo.checkpoints import (
     STABLE,
     STAGES,
     StageName,
+    check_tensors,
     decays_from,
     learning_rate_factor,
     read_checkpoint,
@@ -42,7 +46,7 @@ from headhunt_svc.demo.scenes import WINDOW_FRAMES
 from headhunt_svc.demo.skills import skills
 from headhunt_svc.demo.targets import GRID, mirror
 from headhunt_svc.demo.worlds import STRIDE, WORLDS
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ConfigError, HeadHuntError
 from headhunt_svc.storage.files import read_json, write_json
 
 N_FRAMES = WINDOW_FRAMES // STRIDE
@@ -155,7 +159,11 @@ class Trainer:
             self.attention.asked, self.attention.similarities = asked, []
 
     def step(self, name: StageName, step: int) -> float:
-        """One update from the mean gradient of all processes; returns this process's loss."""
+        """One update from the mean gradient of all processes; returns this process's loss.
+
+        Raises:
+            ConfigError: loss or gradient is not finite; the weights are then as before.
+        """
         stage: PretrainStageParams = getattr(self.params, name)
         rng = np.random.default_rng([self.params.seed, STAGES.index(name), step, self.rank])
         self.model.model.vision_tower.requires_grad_(vision_learns(step, stage))
@@ -169,7 +177,10 @@ class Trainer:
             flat = summed.to(self.device) / self.params.processes
             for p, part in zip(learning, flat.split([p.numel() for p in learning]), strict=True):
                 p.grad = part.view_as(p)
-        nn.utils.clip_grad_norm_(learning, 1.0)
+        norm, value = float(nn.utils.clip_grad_norm_(learning, 1.0)), float(loss.detach())
+        if not (math.isfinite(value) and math.isfinite(norm)):  # the norm is the same in all processes
+            reason = f"loss {value:g} and gradient {norm:g} in step {step + 1} of {name}"
+            raise ConfigError(f"the training diverged ({reason}): lower the learning rates; nothing was exported")
         factor = learning_rate_factor(step, stage)
         for group in self.adamw.param_groups:
             group["lr"] = stage.adamw_lr * factor
@@ -180,7 +191,7 @@ class Trainer:
         with torch.no_grad():
             for n, p in self.model.named_parameters() if self.average else ():
                 self.average[n].lerp_(p, 1 - self.params.ema)
-        return float(loss.detach())
+        return value
 
     @contextmanager
     def measured(self) -> Iterator[InternVLForConditionalGeneration]:
@@ -208,6 +219,15 @@ class Trainer:
             tensors |= {f"adamw.{i}.{k}": v for k, v in self.adamw.state.get(p, {}).items()}
         return tensors
 
+    def _learnt(self, stage: StageName, steps: int) -> dict[int, nn.Parameter]:
+        """The parameters of AdamW, by number, that have had a gradient after `steps` steps of `stage`."""
+        speaks, see = stage == "speak", self.params.see
+        saw = vision_learns(see.steps - 1 if speaks else steps - 1, see)
+        saw = saw or (speaks and vision_learns(steps - 1, self.params.speak))
+        without = {id(p) for p in self.model.model.vision_tower.parameters() if not saw}
+        without |= {id(p) for p in self.model.model.language_model.parameters() if not speaks}
+        return {i: p for i, p in enumerate(self.adamw.param_groups[0]["params"]) if id(p) not in without}
+
     def save(self, stage: StageName, steps: int) -> None:
         """Write a checkpoint: the state after `steps` steps of `stage`."""
         write_checkpoint(self.work / CHECKPOINT, self._tensors(), self.params, stage, steps)
@@ -220,16 +240,24 @@ class Trainer:
 
         Raises:
             ConfigError: it is of other parameters.
+            ArtifactError: it is damaged, or a tensor or optimiser state is missing.
         """
         checkpoint = read_checkpoint(self.work, self.params)
         if checkpoint is None:
             return STAGES[0], 0
-        stage, steps, saved = checkpoint
-        for i, p in enumerate(self.adamw.param_groups[0]["params"]):
-            names = [k for k in saved if k.startswith(f"adamw.{i}.")]
-            if names:  # the count of steps stays on the CPU, as AdamW has it
-                own = {k.rsplit(".", 1)[1]: saved[k] for k in names}
-                self.adamw.state[p] = {k: v if k == "step" else v.to(self.device) for k, v in own.items()}
+        stage, steps, saved, _ = checkpoint
+        learnt = self._learnt(stage, steps)
+        expected = {name: tensor.shape for name, tensor in self._tensors().items() if not name.startswith("adamw.")}
+        for i, p in learnt.items():
+            expected |= {
+                f"adamw.{i}.step": torch.Size(),
+                f"adamw.{i}.exp_avg": p.shape,
+                f"adamw.{i}.exp_avg_sq": p.shape,
+            }
+        check_tensors(checkpoint, expected)
+        for i, p in learnt.items():  # the count of steps stays on the CPU, as AdamW has it
+            own = {k: saved[f"adamw.{i}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq")}
+            self.adamw.state[p] = {k: v if k == "step" else v.to(self.device) for k, v in own.items()}
         with torch.no_grad():
             for name, tensor in self._tensors().items():
                 tensor.copy_(saved[name])
@@ -244,6 +272,8 @@ def _train(rank: int, params: PretrainParams, pool: Path, work: Path, out: Path)
         dist.init_process_group("gloo", init_method=f"file://{store.resolve()}", rank=rank, world_size=params.processes)
     trainer = Trainer(params, pool, work, rank)
     first_stage, first_step = trainer.resume()
+    if first_step:
+        console.print(f"goes on after step {first_step} of {first_stage}")
     started = time.monotonic()
     held_out = range(len(trainer.pool) - HELD_OUT, len(trainer.pool))
     for name in STAGES[STAGES.index(first_stage) :]:
@@ -269,14 +299,31 @@ def _train(rank: int, params: PretrainParams, pool: Path, work: Path, out: Path)
         dist.destroy_process_group()
 
 
+def _train_in_process(
+    rank: int, failures: SimpleQueue[str], params: PretrainParams, pool: Path, work: Path, out: Path
+) -> None:
+    try:
+        _train(rank, params, pool, work, out)
+    except HeadHuntError as exc:  # spawn passes on a traceback, not the error
+        failures.put(str(exc))
+        raise
+
+
 def export(trainer: Trainer, out: Path) -> None:
-    """Model in fp16, tokenizer and accuracies on fresh windows (measured on the fp16 weights) into `out`."""
+    """Model in fp16, tokenizer and accuracies on fresh windows (measured on the fp16 weights) into `out`.
+
+    Raises:
+        ConfigError: a weight is not finite in fp16.
+    """
     params = trainer.params
     fresh = trainer.work / f"fresh-{params.model.image_size}-{params.pool_seed}"
     make_pool(fresh, FRESH_WINDOWS, params.model.image_size, params.pool_seed + 1_000_000, params.world)
-    out.mkdir(parents=True, exist_ok=True)
     with trainer.measured() as trained:
-        trained.half().save_pretrained(out)
+        trained.half()
+        if not all(torch.isfinite(weight).all() for weight in trained.parameters()):
+            raise ConfigError("a weight is not finite in fp16: lower the learning rates; nothing was exported")
+        out.mkdir(parents=True, exist_ok=True)
+        trained.save_pretrained(out)
     trainer.tokenizer.save_pretrained(out)
     model = InternVLForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
     talk = Conversation(model, trainer.tokenizer, N_FRAMES)
@@ -309,16 +356,34 @@ def pretrain(params: PretrainParams, work: Path, out: Path) -> None:
     """Render the pool, run both stages, write the model folder `out`; resumable through `work`.
 
     The pool serves every seed with the same windows; the checkpoint is in `work`/<world>-seed-<seed>.
+    Where `out` holds the model of these parameters, nothing is done.
+
+    Raises:
+        ConfigError: too few windows; `out` or the checkpoint is of other parameters; or the training diverged.
+        ArtifactError: the checkpoint is damaged.
     """
+    if params.windows <= HELD_OUT:
+        raise ConfigError(f"pretrain.windows is {params.windows}: give more than the {HELD_OUT} that are held out")
+    if is_trained(out, params):
+        Console(soft_wrap=True).print(f"already trained: {out}; move it away to train again", markup=False)
+        return
     own = work / f"{params.world}-seed-{params.seed}"
     own.mkdir(parents=True, exist_ok=True)
     size = params.model.image_size
     pool = work / f"pool-{params.world}-{params.windows}-{size}-{params.pool_seed}"
+    checkpoint = read_checkpoint(own, params)  # refused here, before windows are rendered
     make_pool(pool, params.windows, size, params.pool_seed, params.world)
-    read_checkpoint(own, params)  # refused here, before the processes start
+    if checkpoint is not None:
+        Trainer(params, pool, own).resume()  # refused here, before the processes start
     (own / "rendezvous").unlink(missing_ok=True)
     if params.processes > 1:
-        spawn(_train, (params, pool, own, out), nprocs=params.processes)
+        failures: SimpleQueue[str] = get_context("spawn").SimpleQueue()
+        try:
+            spawn(_train_in_process, (failures, params, pool, own, out), nprocs=params.processes)
+        except ProcessRaisedException:
+            if failures.empty():
+                raise
+            raise ConfigError(failures.get()) from None
     else:
         _train(0, params, pool, own, out)
-    (own / CHECKPOINT).unlink()  # finished: the next call starts from scratch
+    (own / CHECKPOINT).unlink()  # finished; what was kept from before the decay stays, to prolong the run from

@@ -5,10 +5,18 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from headhunt_svc.demo.checkpoints import CHECKPOINT, STABLE, read_checkpoint, write_checkpoint
+from headhunt_svc.demo.checkpoints import (
+    CHECKPOINT,
+    STABLE,
+    Checkpoint,
+    check_tensors,
+    read_checkpoint,
+    write_checkpoint,
+)
 from headhunt_svc.demo.params import DEMO_PARAMS, PretrainParams, load_demo_params
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ArtifactError, ConfigError
 
 WIDE = load_demo_params(DEMO_PARAMS.with_name("params-wide.yaml")).pretrain
 DECAY, END = (step for step, _ in WIDE.speak.schedule)
@@ -75,3 +83,52 @@ def test_a_run_with_another_past_is_refused(tmp_path: Path, params: PretrainPara
     write(tmp_path, STABLE, DECAY)
     with pytest.raises(ConfigError, match=r"before-decay\.safetensors is of a run with other parameters: give those"):
         read_checkpoint(tmp_path, params)
+
+
+METADATA = {"stage": "speak", "step": "5", "params": WIDE.model_dump_json()}
+WRONG_METADATA: dict[str, dict[str, str] | None] = {
+    "no metadata": None,
+    "no stage": {"step": "5", "params": WIDE.model_dump_json()},
+    "unknown stage": METADATA | {"stage": "hear"},
+    "no step done": METADATA | {"step": "0"},
+    "more steps than there are": METADATA | {"step": str(END + 1)},
+    "step in words": METADATA | {"step": "five"},
+    "no parameters": METADATA | {"params": "{}"},
+}
+
+
+@pytest.mark.parametrize("metadata", WRONG_METADATA.values(), ids=WRONG_METADATA)
+def test_wrong_metadata_is_damage(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    save_file({"w": torch.ones(1)}, tmp_path / CHECKPOINT, metadata)
+    with pytest.raises(ArtifactError, match=r"checkpoint\.safetensors is damaged .*: delete it to start again$"):
+        read_checkpoint(tmp_path, WIDE)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
+def test_a_part_of_a_checkpoint_is_damage_and_the_earlier_one_is_named(tmp_path: Path, share: float) -> None:
+    for name in (CHECKPOINT, STABLE):
+        write(tmp_path, name, DECAY)
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ArtifactError, match=r"checkpoint\.safetensors is damaged .*: delete it to go on from before-"):
+        read_checkpoint(tmp_path, WIDE)
+    (tmp_path / CHECKPOINT).unlink()
+    with pytest.raises(ArtifactError, match=r"before-decay\.safetensors is damaged .*: delete it to start again$"):
+        read_checkpoint(tmp_path, WIDE)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_damage(tmp_path: Path, value: float) -> None:
+    tensors = {"fine": torch.ones(2), "ruined": torch.tensor([0.0, value])}
+    write_checkpoint(tmp_path / CHECKPOINT, tensors, WIDE, "speak", 5)
+    with pytest.raises(ArtifactError, match=r"is damaged \(not finite: ruined\)"):
+        read_checkpoint(tmp_path, WIDE)
+
+
+def test_names_and_shapes_of_tensors_are_compared(tmp_path: Path) -> None:
+    tensors = {"a": torch.ones(2, 3), "b": torch.ones(2), "c": torch.ones(1)}
+    checkpoint = Checkpoint("speak", 5, tensors, tmp_path / STABLE)
+    check_tensors(checkpoint, {name: tensor.shape for name, tensor in tensors.items()})
+    expected = {"a": torch.Size([3, 2]), "b": torch.Size([2]), "d": torch.Size([1])}
+    with pytest.raises(ArtifactError, match=r"another shape: a; c; d\): delete it to start again"):
+        check_tensors(checkpoint, expected)

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
+from headhunt_svc.cli.demo import demo_seeds
 from headhunt_svc.demo import pretraining
-from headhunt_svc.demo.checkpoints import STABLE, learning_rate_factor
+from headhunt_svc.demo.checkpoints import CHECKPOINT, STABLE, learning_rate_factor, read_checkpoint, write_checkpoint
 from headhunt_svc.demo.muon import orthogonalise
 from headhunt_svc.demo.params import DemoModelParams, PretrainParams, PretrainStageParams
 from headhunt_svc.demo.pretraining import Trainer, is_trained, pretrain
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ArtifactError, ConfigError
 
 STAGE = PretrainStageParams(
     steps=4, batch=4, muon_lr=0.02, adamw_lr=0.003, schedule=((2, 1.0), (4, 0.0)), warmup_steps=1
@@ -169,3 +171,87 @@ def test_the_vision_tower_joins_in_when_told(tmp_path: Path) -> None:
     assert torch.equal(weight, before)
     trainer.step("speak", 2)
     assert not torch.equal(weight, before)
+
+
+def test_a_resumed_trainer_needs_the_optimiser_states_of_all_that_has_learnt(tmp_path: Path) -> None:
+    pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
+    late = MINI.model_copy(update={"see": STAGE.model_copy(update={"vision_from": 1.0})})
+    for params, name in ((MINI, "see"), (MINI, "speak"), (late, "see"), (late, "speak")):
+        trainer, other = (Trainer(params, tmp_path / "pool", tmp_path) for _ in range(2))
+        trainer.step("see", 0)
+        if name == "speak":
+            trainer.step("speak", 0)
+        trainer.save(name, 1)
+        assert other.resume() == (name, 1)
+        tensors = trainer._tensors()
+        assert other._tensors().keys() == tensors.keys()
+        assert all(torch.equal(other._tensors()[k], v) for k, v in tensors.items())
+    for missing in ("adamw.", "adamw.0.exp_avg_sq", "dense.bias"):
+        rest = {k: v for k, v in tensors.items() if not k.startswith(missing)}
+        write_checkpoint(tmp_path / CHECKPOINT, rest, late, "speak", 1)
+        with pytest.raises(ArtifactError, match=rf"is damaged \(missing, .*{missing}.*delete it to start again"):
+            Trainer(late, tmp_path / "pool", tmp_path).resume()
+
+
+def test_a_run_that_diverges_ends_with_its_last_good_checkpoint_and_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, 1.0, 1.0, float("nan")])
+    monkeypatch.setattr(Trainer, "see_loss", lambda self, rng, n: next(losses) * self.dense_head.bias.square().sum())
+    with pytest.raises(ConfigError, match=r"diverged \(loss nan and gradient nan in step 4 of see\).*nothing was"):
+        pretrain(MINI, tmp_path / "work", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    good = read_checkpoint(tmp_path / "work" / "narrow-seed-1", MINI)
+    assert good is not None
+    assert good[:2] == ("see", 2)
+
+
+def test_a_weight_too_large_for_fp16_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretraining.make_pool(tmp_path / "pool", 5, 96, 1)
+    monkeypatch.setattr(pretraining, "make_pool", lambda *args: None)
+    trainer = Trainer(MINI, tmp_path / "pool", tmp_path)
+    nn.init.constant_(trainer.model.model.language_model.norm.weight, 1e6)
+    with pytest.raises(ConfigError, match="not finite in fp16"):
+        pretraining.export(trainer, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        pytest.fail("windows are rendered, or a model is trained")
+
+    monkeypatch.setattr(pretraining, "make_pool", refuse)
+    monkeypatch.setattr(pretraining, "_train", refuse)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_what_is_wrong_is_refused_before_windows_are_rendered(tmp_path: Path) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    with pytest.raises(ConfigError, match=r"windows is 4: give more than the 4 that are held out"):
+        pretrain(MINI.model_copy(update={"windows": 4}), work, out)
+    (work / "narrow-seed-1").mkdir(parents=True)
+    write_checkpoint(work / "narrow-seed-1" / CHECKPOINT, {"w": torch.ones(1)}, MINI, "see", 2)
+    with pytest.raises(ConfigError, match="of a run with other parameters"):
+        pretrain(MINI.model_copy(update={"windows": 25}), work, out)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_trained_model_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "pretraining.json").write_text(json.dumps({"params": MINI.recipe()}))
+    pretrain(MINI, tmp_path / "work", out)
+    assert "already trained" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"is of other parameters: give those, or move .* away"):
+        pretrain(WIDE, tmp_path / "work", out)
+
+
+def test_seeds_are_not_trained_where_they_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "pretrain", lambda *args: pytest.fail("a seed is trained"))
+    shipped = Path("params.yaml").resolve()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"params\.yaml not found"):
+        demo_seeds([1], Path("params.yaml"))
+    with pytest.raises(ArtifactError, match="headhunt index"):
+        demo_seeds([1], shipped)

@@ -168,15 +168,15 @@ def load_cameras(path: Path) -> Cameras:
     return Cameras(cameras=tuple(checked.values()))
 
 
-def merging(path: Path, default_s: float) -> Callable[[str], float]:
+def merging(path: Path | None, default_s: float) -> Callable[[str], float]:
     """Seconds by camera below which two of its events are one: as cameras.yaml has it, as `watch` does.
 
-    default_s: of cameras that are not in the file, and of all where there is no file: HEADHUNT_EVENTS_MERGE_S.
+    path: None: there is no such file. default_s: of cameras that are not in it: HEADHUNT_EVENTS_MERGE_S.
 
     Raises:
-        ConfigError: the file cannot be used.
+        ConfigError: the file is missing or cannot be used.
     """
-    own = {camera.name: camera.merge_s for camera in load_cameras(path).each()} if path.exists() else {}
+    own = {} if path is None else {camera.name: camera.merge_s for camera in load_cameras(path).each()}
     return lambda camera: own.get(CameraName(camera), default_s)
 
 

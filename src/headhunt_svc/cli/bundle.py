@@ -10,7 +10,7 @@ from rich.table import Table
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import note, note_cautions, safe, wide
-from headhunt_svc.cli.feedback import CURRENT, MarkOptions, recalibrate_from_events
+from headhunt_svc.cli.feedback import CURRENT, DAYS, MarkOptions, recalibrate_from_events
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
 from headhunt_svc.core.depth import limit_words
@@ -30,7 +30,10 @@ app.add_typer(bundles_app, name="bundles")
 
 METHODS: dict[Method, str] = {"default": "default", "paper": "paper (HeadHunt-VAD as published)"}
 DeployedFolder = Annotated[Path, typer.Option(help="Folder of the link `current`.")]
-CameraFile = Annotated[Path, typer.Option("--cameras", help="The file of cameras: which events are one (merge_s).")]
+CameraFile = Annotated[
+    Path | None,
+    typer.Option("--cameras", help="The file of cameras: which events are one (merge_s); default: cameras.yaml."),
+]
 Reason = Annotated[str, typer.Option("--why", help="For the record.")]
 
 
@@ -93,14 +96,19 @@ def recalibrate(
     log: Annotated[
         str | None, typer.Option(help="Prediction log of the proof; default: HEADHUNT_PREDICTION_LOG.")
     ] = None,
-    days: Annotated[int, typer.Option(min=1, help="Last days of the log that the proof replays.")] = 7,
+    days: Annotated[
+        int | None, typer.Option(min=1, help=f"Last days of the log that the proof replays; default: {DAYS}.")
+    ] = None,
     monitor: Annotated[
-        Path, typer.Option(help="The monitor's folder: an alarm of activity or view is judged again.")
-    ] = paths.MONITOR,
+        Path | None,
+        typer.Option(
+            help=f"The monitor's folder: an alarm of activity or view is judged again; default: {paths.MONITOR}."
+        ),
+    ] = None,
     window: Annotated[
         str | None, typer.Option(help="Its window, as its folder is named: 20260302T000000; default: the latest.")
     ] = None,
-    camera_file: CameraFile = paths.CAMERAS,
+    camera_file: CameraFile = None,
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -119,8 +127,18 @@ def recalibrate(
         return
     if labels is None:
         raise typer.BadParameter("give a file of labels, or --from-events")
-    if camera or since or without:
-        raise typer.BadParameter("--camera, --since and --without choose marks: they go with --from-events")
+    of_events = {
+        "--camera": camera,
+        "--since": since,
+        "--without": without,
+        "--log": log,
+        "--days": days,
+        "--monitor": monitor,
+        "--window": window,
+        "--cameras": camera_file,
+    }
+    if given := [option for option, value in of_events.items() if value not in (None, [])]:
+        raise typer.BadParameter(f"not with a file of labels: {', '.join(given)}; they go with --from-events")
     _refit(labels, out, bundle or paths.BUNDLE, params)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import clock, note, note_cautions, safe, wide
-from headhunt_svc.cli.options import BundleFolder, check_bundle
+from headhunt_svc.cli.options import BundleFolder, cameras_file, check_bundle
 from headhunt_svc.errors import EXIT_SOME_FAILED, ArtifactError, ConfigError
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, Origin, Tool
 from headhunt_svc.notify.messages import both_times
@@ -139,7 +139,9 @@ def add(
 def describe(
     event_ids: Annotated[list[str], typer.Argument(help="The events' ids.")],
     by: Annotated[str | None, typer.Option(help="Who asks; default: the user of this machine.")] = None,
-    cameras: Annotated[Path, typer.Option(help="Masks of the events' cameras, if the file is there.")] = paths.CAMERAS,
+    cameras: Annotated[
+        Path | None, typer.Option(help="File with the masks of the events' cameras; default: cameras.yaml.")
+    ] = None,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
     """Ask the model what it sees in events' clips, and store its words and which places spoke for the events."""
@@ -148,7 +150,8 @@ def describe(
     from headhunt_svc.events.explaining import explain
     from headhunt_svc.pipeline.detect import load_detector
 
-    masks = {c.name: c.masks for c in load_cameras(cameras).cameras} if cameras.is_file() else {}
+    file = cameras_file(cameras)
+    masks = {} if file is None else {c.name: c.masks for c in load_cameras(file).cameras}
     with open_store() as store:
         events = [store.get(event_id) for event_id in event_ids]  # wrong ones are named before a model is loaded
         detector = load_detector(bundle, whole=True)

@@ -1,6 +1,6 @@
 """What `headhunt recalibrate --from-events` does and prints."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from headhunt_svc import paths
 from headhunt_svc.cli.console import cell, note, safe, wide
 from headhunt_svc.cli.events import time_of
-from headhunt_svc.cli.options import check_bundle
+from headhunt_svc.cli.options import cameras_file, check_bundle
 from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.errors import EXIT_TOO_FEW_MARKS, EXIT_WORSE, ConfigError
 from headhunt_svc.names import CameraName
@@ -21,6 +21,7 @@ from headhunt_svc.storage.store import Store
 if TYPE_CHECKING:
     from headhunt_svc.feedback.proof import Change, Proof
 
+DAYS = 7  # of the log that a proof replays
 CURRENT = paths.DEPLOYED / "current"
 
 
@@ -31,10 +32,19 @@ class MarkOptions(NamedTuple):
     since: str | None
     without: tuple[str, ...]
     log: str | None
-    days: int
-    monitor: Path
+    days: int | None
+    monitor: Path | None
     window: str | None
-    camera_file: Path
+    camera_file: Path | None
+
+
+def merging_of(named: Path | None, default_s: float) -> Callable[[str], float]:
+    """Seconds by camera below which two events are one. named: by --cameras; default_s: see cameras.config.merging."""
+    from headhunt_svc.cameras.config import merging
+    from headhunt_svc.cli.cameras import named_problems
+
+    path = cameras_file(named)
+    return named_problems(path or paths.CAMERAS, lambda: merging(path, default_s))
 
 
 def recalibrate_from_events(
@@ -45,8 +55,6 @@ def recalibrate_from_events(
     Raises:
         typer.Exit: the bundle is there, and its proof says that it is worse, or that there are too few marks.
     """
-    from headhunt_svc.cameras.config import merging
-    from headhunt_svc.cli.cameras import named_problems
     from headhunt_svc.events.store import EventStore
     from headhunt_svc.feedback.judged_again import Monitored
     from headhunt_svc.feedback.loop import Replayed, recalibrated_with_proof
@@ -64,12 +72,14 @@ def recalibrate_from_events(
     used = tuple(dict.fromkeys(version.folder for version in Deployed(paths.DEPLOYED).history()))
     monitored = None
     if log:
-        monitored = Monitored.load(options.monitor, options.window, paths.DRIFT, Store(log))
-    elif options.window:
-        raise ConfigError("--window judges rows of the prediction log again: name it with --log")
+        if options.monitor is not None and not options.monitor.is_dir():
+            raise ConfigError(f"--monitor {options.monitor}: there is no such folder")
+        monitored = Monitored.load(options.monitor or paths.MONITOR, options.window, paths.DRIFT, Store(log))
+    elif options.window is not None or options.monitor is not None:
+        raise ConfigError("--monitor and --window judge rows of the prediction log again: name it with --log")
     settings = EventSettings()
-    merges = named_problems(options.camera_file, lambda: merging(options.camera_file, settings.merge_s))
-    replayed = Replayed(Store(log) if log else None, options.days, monitored=monitored, merging=merges)
+    merges = merging_of(options.camera_file, settings.merge_s)
+    replayed = Replayed(Store(log) if log else None, options.days or DAYS, monitored=monitored, merging=merges)
     with EventStore.open(settings) as store:
         proof = recalibrated_with_proof(load_params(params), store, project, folder, out, query, replayed, used)
     print_proof(proof)
@@ -119,9 +129,8 @@ def print_proof(proof: "Proof") -> None:
             cells = (flip.event_id, flip.camera, start, flip.state, *peaks, alarms, flip.picture or "-")
             flips.add_row(*map(safe, cells))
         wide().print(flips)
-    for why in (proof.no_test, proof.no_days):
-        if why is not None:
-            note(f"not measured: {why}")
+    for why in filter(None, dict.fromkeys((proof.no_test, proof.no_days, proof.no_windows))):
+        note(f"not measured: {why}")
     for sentence in proof.sentences:
         typer.echo(sentence)
     more = "" if proof.more_marks is None else f", about {proof.more_marks} more"

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
+from headhunt_svc import paths
 from headhunt_svc.detector.bundle import Bundle, check_point, load_bundle
 from headhunt_svc.names import label
 from headhunt_svc.params import DatasetParams, ExportParams
@@ -69,6 +70,11 @@ StreamNumber = Annotated[
 Describe = Annotated[
     bool, typer.Option("--describe", help="Let the model describe every event's peak in words; loads all its layers.")
 ]
+
+
+def cameras_file(named: Path | None) -> Path | None:
+    """The file that --cameras names, which must be there; without the option cameras.yaml, which may be absent."""
+    return named or (paths.CAMERAS if paths.CAMERAS.exists() else None)
 
 
 def dataset_of(

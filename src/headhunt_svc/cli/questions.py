@@ -12,7 +12,7 @@ from rich.table import Table
 from headhunt_svc import paths
 from headhunt_svc.cli.console import note, safe, wide
 from headhunt_svc.cli.events import Since, Until, events_app, open_store, time_of
-from headhunt_svc.cli.options import BundleFolder
+from headhunt_svc.cli.options import BundleFolder, cameras_file
 from headhunt_svc.names import CameraName
 from headhunt_svc.notify.messages import both_times
 from headhunt_svc.settings import Settings
@@ -29,7 +29,9 @@ def questions(
     until: Until = None,
     number: Annotated[int, typer.Option(min=1, max=200, help="With --camera: how many.")] = 20,
     bundle: BundleFolder = paths.BUNDLE,
-    cameras: Annotated[Path, typer.Option("--cameras", help="The file of cameras: masks, time zones.")] = paths.CAMERAS,
+    cameras: Annotated[
+        Path | None, typer.Option("--cameras", help="The file of cameras: masks, time zones; default: cameras.yaml.")
+    ] = None,
     log: Annotated[
         str | None, typer.Option(help="The prediction log; default: HEADHUNT_PREDICTION_LOG, or that of the monitor.")
     ] = None,
@@ -43,7 +45,7 @@ def questions(
     from headhunt_svc.storage.store import Store
 
     now = datetime.now(UTC)
-    masks, zone_of = _cameras(cameras)
+    masks, zone_of = _cameras(cameras_file(cameras))
     place = log or Settings().prediction_log or str(paths.MONITOR / "log")
     with open_store() as store:
         request = of_day(now, store.settings)
@@ -61,11 +63,11 @@ def questions(
         print_questions(asked)
 
 
-def _cameras(path: Path) -> tuple[Callable[[str], tuple[Polygon, ...]], Callable[[str], str | None]]:
-    """Masks and time zone of a camera. Raises ConfigError: the file is there and cannot be used."""
+def _cameras(path: Path | None) -> tuple[Callable[[str], tuple[Polygon, ...]], Callable[[str], str | None]]:
+    """Masks and time zone of a camera. path: None: neither is known. Raises ConfigError: it cannot be used."""
     from headhunt_svc.cameras.config import Cameras, load_cameras
 
-    cameras = load_cameras(path) if path.is_file() else Cameras(cameras=())
+    cameras = Cameras(cameras=()) if path is None else load_cameras(path)
 
     def masks(name: str) -> tuple[Polygon, ...]:
         camera = cameras.get(name)

@@ -12,6 +12,7 @@ from rich.table import Table
 from headhunt_svc import paths
 from headhunt_svc.cli.bundle import CameraFile, DeployedFolder, Reason, bundles_app
 from headhunt_svc.cli.console import cell, note, safe, wide
+from headhunt_svc.cli.feedback import merging_of
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.errors import ConfigError, HeadHuntError
@@ -44,7 +45,7 @@ def bundles_compare(
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a camera, with all flips.")] = False,
     log: LogPlace = None,
     deployed: DeployedFolder = paths.DEPLOYED,
-    cameras: CameraFile = paths.CAMERAS,
+    cameras: CameraFile = None,
 ) -> None:
     """Compare the candidate with the bundle in use, over the segments that both have scored and logged."""
     from headhunt_svc.feedback.compare import lines
@@ -63,12 +64,13 @@ def bundles_check(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     log: LogPlace = None,
     deployed: DeployedFolder = paths.DEPLOYED,
-    cameras: CameraFile = paths.CAMERAS,
+    cameras: CameraFile = None,
 ) -> None:
     """Roll back or promote as deployed/rules.yaml says; without that file nothing happens by itself."""
     from headhunt_svc.feedback.rules import load_rules
 
-    load_rules(deployed)  # a file that cannot be used ends the command when it starts
+    load_rules(deployed)  # files that cannot be used end the command when it starts
+    merging_of(cameras, 0)
     while True:
         try:
             _check(Deployed(deployed), log, dry_run, cameras)
@@ -81,7 +83,7 @@ def bundles_check(
         time.sleep(60 * every)
 
 
-def _check(place: Deployed, log: str | None, dry_run: bool, cameras: Path) -> None:
+def _check(place: Deployed, log: str | None, dry_run: bool, cameras: Path | None) -> None:
     """One look at the rules; says what was found, and acts once at most."""
     from headhunt_svc.events.records import EventFilter, EventState
     from headhunt_svc.events.store import EventStore
@@ -124,11 +126,11 @@ def _check(place: Deployed, log: str | None, dry_run: bool, cameras: Path) -> No
         typer.echo(place.activate_candidate(decision.why))
 
 
-def compared(place: Deployed, log: str | None, days: float, cameras: Path) -> "Comparison":
-    """The bundle in use and its candidate over the last days. cameras: the file of cameras, where there is one.
+def compared(place: Deployed, log: str | None, days: float, cameras: Path | None) -> "Comparison":
+    """The bundle in use and its candidate over the last days. cameras: what --cameras names.
 
     Raises:
-        ConfigError: there is no candidate, or no prediction log.
+        ConfigError: there is no candidate, no prediction log, or no such file of cameras.
     """
     for link in (place.current, place.candidate):
         if not link.is_symlink():
@@ -136,15 +138,13 @@ def compared(place: Deployed, log: str | None, days: float, cameras: Path) -> "C
     uri = log or Settings().prediction_log
     if uri is None:
         raise ConfigError("no prediction log: set HEADHUNT_PREDICTION_LOG, or name it with --log")
-    from headhunt_svc.cameras.config import merging
-    from headhunt_svc.cli.cameras import named_problems
     from headhunt_svc.events.store import EventStore
     from headhunt_svc.feedback.compare import compare
 
     active, candidate = (load_bundle(link)[0].detector_id for link in (place.current, place.candidate))
     settings, now = EventSettings(), datetime.now(UTC)
     start = now - timedelta(days=days)
-    merges = named_problems(cameras, lambda: merging(cameras, settings.merge_s))
+    merges = merging_of(cameras, settings.merge_s)
     if settings.database is None and not (settings.folder / "events.sqlite").exists():
         return compare(uri, active, candidate, start, now, None, merges)
     with EventStore.open(settings) as store:

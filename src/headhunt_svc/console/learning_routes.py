@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from headhunt_svc import paths
 from headhunt_svc.console.desk import Desk
 from headhunt_svc.console.event_routes import Author, TheDesk, ThePages
 from headhunt_svc.console.links import proof_page
@@ -54,8 +55,11 @@ def start(
 ) -> Response:
     """Learn from all marks, or from those of one camera. window: of the monitor, whose alarms are judged again."""
     places = desk.places
-    options = ["--bundle", str(places.active), "--log", places.log, "--monitor", str(places.monitor)]
-    options += ["--cameras", str(places.cameras)]
+    options = ["--bundle", str(places.active), "--log", places.log]
+    if places.monitor != paths.MONITOR:  # what is named must be there, and the defaults need not
+        options += ["--monitor", str(places.monitor)]
+    if places.cameras != paths.CAMERAS:
+        options += ["--cameras", str(places.cameras)]
     if camera:
         options += [f"--camera={CameraName(camera)}"]
     if window:

@@ -5,6 +5,7 @@ logged scores and once with the new ones: the same rows, so that only the scorer
 scorer (pictures, features of heads) stays as it is, and what the log does not hold is not judged (other prompts).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from headhunt_svc.storage.store import Store
 from headhunt_svc.types import Scorer
 
 NO_BASELINE = "it has no baseline of its own"
+_WINDOW = re.compile(r"[0-9]{8}T[0-9]{6}")  # monitoring.run.folder_name
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +43,35 @@ class Monitored:
         """folder: of the monitor. window: the name of its folder; None: the latest. None: nothing was judged yet.
 
         Raises:
-            ArtifactError: there is no such window, or its verdict cannot be read.
+            ConfigError: `window` is no name of a window. ArtifactError: there is no such window, or its verdict
+                cannot be read.
         """
-        path = folder / "verdicts" / (window or "") / VERDICT
-        if window is None and not path.is_file():
-            return None
+        verdicts = folder / "verdicts"
+        if window is None:
+            path = verdicts / VERDICT
+            if not path.is_file():
+                return None
+        else:
+            path = verdicts / window / VERDICT
+            if _WINDOW.fullmatch(window) is None:
+                raise ConfigError(f"{window!r} is no window: its name is like 20260302T000000{_existing(verdicts)}")
+            if not path.is_file():
+                raise ArtifactError(
+                    f"{verdicts} has no verdict of the window {window}{_existing(verdicts)}: run `headhunt monitor run`"
+                )
         return cls(read_run(path), Baselines(folder / "baselines"), config, log)
 
     def alarms(self, cameras: Iterable[str]) -> Iterator[StoredVerdict]:
         """The verdicts of these cameras that marks could explain."""
         verdicts = (self.run.cameras.get(camera) for camera in cameras)
         return (verdict for verdict in verdicts if verdict is not None and verdict.kind in LEARNT_FROM)
+
+
+def _existing(verdicts: Path) -> str:
+    """The windows with a verdict, in words: the latest of them."""
+    names = sorted(path.parent.name for path in verdicts.glob(f"*/{VERDICT}"))
+    latest = ", ".join(reversed(names[-_MOST_NAMED:]))
+    return f"; there are {len(names)}, the latest first: {latest}" if names else "; there is none yet"
 
 
 def judged_again(monitored: Monitored, which: LoggedFeatures, scorers: Mapping[str, Scorer]) -> tuple[JudgedAgain, ...]:

@@ -22,6 +22,7 @@ NO_LOG = (
     "no prediction log is given: set HEADHUNT_PREDICTION_LOG and HEADHUNT_LOG_FEATURES=all where videos are scored, or "
     "name it with --log"
 )
+NO_WINDOW = "no window was judged: the monitor has no verdict yet (`headhunt monitor run`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,12 @@ def recalibrated_with_proof(
     which = LoggedFeatures(known_detectors(result.old, used), heads, result.fleet.n_features)
     days, no_days = _days(result, replayed, which, replayed.merging or (lambda _: store.settings.merge_s))
     windows: tuple[JudgedAgain, ...] = ()
+    no_windows = NO_LOG if replayed.log is None else NO_WINDOW
     if replayed.monitored is not None:
         scorers = {camera: scorers_of(result, camera)[1] for camera in result.changed}
         windows = judged_again(replayed.monitored, which, scorers)
+        until = f"{replayed.monitored.run.stop:%Y-%m-%d %H:%M}"
+        no_windows = f"no camera that learns has an alarm of activity or view in the window until {until}"
     marks = held_out(result)
     verdict, sentences, more = verdict_of(test, marks, len(result.changed), result.corrections)
     proof = Proof(
@@ -80,6 +84,7 @@ def recalibrated_with_proof(
         no_days=no_days,
         flips=flips(result, _pictures(store, result)),
         windows=windows,
+        no_windows=None if windows else no_windows,
         outvoted=result.outvoted,
     )
     save_proof(out, proof)

@@ -165,7 +165,7 @@ class Proof(_Model):
 
     sentences: the verdict in words. more_marks: how many more marks are needed, where there are too few.
     no_test, no_days: why there are no test videos, or no days, to compare. windows: alarms that were judged
-    again. outvoted: events whose marks the rest contradicts.
+    again. no_windows: why none was. outvoted: events whose marks the rest contradicts.
     """
 
     schema_version: Literal[1] = 1
@@ -183,6 +183,7 @@ class Proof(_Model):
     no_days: str | None = None
     flips: tuple[Flip, ...] = ()
     windows: tuple[JudgedAgain, ...] = ()
+    no_windows: str | None = None
     outvoted: tuple[str, ...] = ()
 
 

@@ -7,7 +7,7 @@ from headhunt_svc.notify.alarms import Alarm
 from headhunt_svc.notify.messages import MessageKind
 
 SOURCE = "monitor"
-GONE = "camera no longer there: no baseline, no row of the window and no cameras.yaml names it"
+GONE = "camera no longer there: no baseline, no file of the log for the window's days and no cameras.yaml names it"
 STOPPED, OTHER_DETECTOR = "log", "detector"  # the keys of alarms that are not of one camera
 
 

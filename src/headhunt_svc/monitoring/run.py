@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from headhunt_svc.core.drift import prompt_figures
 from headhunt_svc.errors import ArtifactError, ConfigError
@@ -42,7 +42,15 @@ class Paths:
 
 
 class _EarlierVerdict(BaseModel):
-    cameras: dict[str, EarlierCamera]
+    cameras: dict[str, EarlierCamera] = Field(default_factory=dict)
+    known: frozenset[str] = frozenset()
+    expected: frozenset[str] = frozenset()
+    once_known: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> set[str]:
+        """All cameras that this verdict and those before it name."""
+        return {*self.cameras, *self.known, *self.expected, *self.once_known}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,13 @@ class Monitor:
             return last_row(store, camera, start, baselines.detector_id)
 
         cameras = with_silence(judgement.cameras, window, expected, last_before)
-        verdict = replace(self._verdict(window, baselines, cameras), known=tuple(sorted(known)))
+        earlier = self._earlier(stop)
+        verdict = replace(
+            self._verdict(window, baselines, cameras, earlier.cameras),
+            known=tuple(sorted(known)),
+            expected=tuple(sorted(expected or earlier.expected)),
+            once_known=tuple(sorted(earlier.names - known - cameras.keys())),
+        )
         self._write_verdict(verdict, clock)
         LAST_RUN.set(datetime.now(UTC).timestamp())
         show(verdict.cameras)
@@ -144,8 +158,13 @@ class Monitor:
             report(self.run())
             time.sleep(max(minutes * 60 - (time.monotonic() - began), 0.0))
 
-    def _verdict(self, window: Window, baselines: UsableBaselines, cameras: Mapping[str, CameraVerdict]) -> Verdict:
-        earlier = self._earlier_cameras(window.stop)
+    def _verdict(
+        self,
+        window: Window,
+        baselines: UsableBaselines,
+        cameras: Mapping[str, CameraVerdict],
+        earlier: Mapping[str, EarlierCamera],
+    ) -> Verdict:
         cameras = {name: dated(verdict, earlier.get(name)) for name, verdict in cameras.items()}
         alarms = [_alarm(name, verdict) for name, verdict in cameras.items() if verdict.kind]
         others: list[str] = []
@@ -163,14 +182,14 @@ class Monitor:
         )
         return replace(verdict, alarms=(*alarms, *verdict.general))
 
-    def _earlier_cameras(self, stop: datetime) -> dict[str, EarlierCamera]:
-        """The cameras of the latest verdict on an earlier window; empty if there is none that can be read."""
+    def _earlier(self, stop: datetime) -> _EarlierVerdict:
+        """The latest verdict on an earlier window; empty if there is none that can be read."""
         earlier = [name for name in self._windows() if name < folder_name(stop)]
         try:
             path = self.paths.out / max(earlier) / VERDICT
-            return _EarlierVerdict.model_validate_json(path.read_bytes()).cameras
+            return _EarlierVerdict.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
-            return {}
+            return _EarlierVerdict()
 
     def _windows(self) -> list[str]:
         """The folders of the windows with a verdict."""

@@ -128,7 +128,9 @@ class Verdict:
     """The result of one monitor run; alarms: one line for every camera whose window drifted.
 
     other_detectors: of which all rows are, where none can be judged for that. known: cameras that a baseline, the log
-    of these days or cameras.yaml names, judged or not.
+    of these days or cameras.yaml names, judged or not. expected: those that cameras.yaml names, this time or, where no
+    such file is given, the last time. once_known: cameras that earlier verdicts of the same folder name, and this one
+    does not.
     """
 
     start: datetime
@@ -141,12 +143,19 @@ class Verdict:
     problems: tuple[str, ...] = ()
     other_detectors: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
+    once_known: tuple[str, ...] = ()
 
     def is_gone(self, camera: str) -> bool:
-        """Is a camera no longer there? Where nothing at all is known, log and baselines may be out of reach."""
+        """Is a camera no longer there that this monitor once knew? A camera that it never knew may be another's.
+
+        Where nothing at all is known, log and baselines may be out of reach.
+        """
+        if camera not in self.once_known:
+            return False
         if camera == FLEET:  # it takes two cameras
             return len(self.known) == 1
-        return bool(self.known) and camera not in self.known and camera not in self.cameras
+        return bool(self.known) and camera not in self.expected
 
     @property
     def general(self) -> tuple[str, ...]:

@@ -45,7 +45,9 @@ def problems(folder: Path, text: str) -> tuple[str, ...]:
 
 
 def test_events_are_merged_as_the_camera_has_it_else_as_the_setting_says(tmp_path: Path) -> None:
-    assert merging(tmp_path / "none.yaml", 7)("yard") == 7
+    assert merging(None, 7)("yard") == 7
+    with pytest.raises(ConfigError, match=r"none\.yaml not found"):
+        merging(tmp_path / "none.yaml", 7)
     path = write(
         tmp_path, "defaults: {merge_s: 20}\ncameras: {yard: {source: rtsp://a, merge_s: 3}, gate: {source: rtsp://b}}"
     )

@@ -10,6 +10,7 @@ from headhunt_svc.cli.shadow import MOST_FLIPS, print_comparison
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.feedback.compare import CameraComparison, Comparison, Flip
 from helpers.bundles import bundle, rebiased
+from helpers.commands import refusal
 from helpers.events import NOON
 
 
@@ -25,6 +26,9 @@ def test_a_candidate_is_named_compared_and_stopped(tmp_path: Path, monkeypatch: 
     empty = headhunt("bundles", "compare", "--log", tmp_path / "log", *place)
     assert (empty.returncode, "no segments of either" in empty.stdout) == (0, True), empty.stderr
     assert headhunt("bundles", "compare", "--log", tmp_path / "log", "--json", *place).stdout == ""
+    for verb in (("compare", "--log", tmp_path / "log"), ("check",)):
+        mistyped = refusal("bundles", *verb, "--cameras", tmp_path / "typo.yaml", *place, cwd=tmp_path)
+        assert "typo.yaml not found" in mistyped
     assert headhunt("bundles", "shadow", "--stop", *place).returncode == 0
     without = headhunt("bundles", "compare", "--log", tmp_path / "log", *place)
     assert (without.returncode, "there is no" in without.stderr) == (2, True)

@@ -16,7 +16,7 @@ from conftest import ROOT
 from headhunt_svc import paths
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.scoring import apply_scorer
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.feedback.judged_again import NO_BASELINE, Monitored, judged_again
@@ -122,6 +122,11 @@ def test_what_is_missing_is_named(marked_site: ModuleType, folder: Path) -> None
     with pytest.raises(ArtifactError, match="run `headhunt monitor run`"):
         Monitored.load(places[0], "20200101T000000", *places[2:])
     assert watch(marked_site, folder, draws=10) == "activity"
+    with pytest.raises(ArtifactError, match="there are 1, the latest first: 20260303T000000"):
+        Monitored.load(places[0], "20200101T000000", *places[2:])
+    for name in ("", "../../x", "20260303T000000/", "20260303T000000\n"):
+        with pytest.raises(ConfigError, match=r"is no window: .*20260303T000000"):
+            Monitored.load(places[0], name, *places[2:])
     verdict = folder / paths.MONITOR / "verdicts" / "verdict.json"
     document = json.loads(verdict.read_text())
     yard = document["cameras"]["yard"]

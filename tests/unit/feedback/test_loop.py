@@ -18,7 +18,7 @@ from headhunt_svc.detector.deployments import Deployed
 from headhunt_svc.errors import EXIT_TOO_FEW_MARKS, EXIT_WORSE
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
-from headhunt_svc.feedback.loop import NO_LOG, Replayed, recalibrated_with_proof
+from headhunt_svc.feedback.loop import NO_LOG, NO_WINDOW, Replayed, recalibrated_with_proof
 from headhunt_svc.feedback.marks import MarkQuery
 from headhunt_svc.feedback.proof import Proof, Verdict, load_proof
 from headhunt_svc.settings import EventSettings
@@ -67,6 +67,7 @@ def test_from_marks_to_a_proof_that_replays_the_log(
     after = sum(row.after for row in proof.days)
     assert after == 0
     assert (proof.no_days, proof.no_test, proof.marks) == (None, None, 9)
+    assert (proof.windows, proof.no_windows) == ((), NO_WINDOW)
     flipped = [row.event_id for row in proof.flips]
     assert flipped == [event.id for event in events if event.id in flipped]
     assert len(flipped) == 8
@@ -143,7 +144,28 @@ def test_the_bundle_in_use_is_corrected_and_events_of_those_before_count(
     ("args", "message"),
     [
         (("--out", "new"), "give a file of labels, or --from-events"),
-        (("labels.csv", "--out", "new", "--camera", "yard"), "they go with --from-events"),
+        (("labels.csv", "--out", "new", "--camera", "yard"), "--camera; they go with --from-events"),
+        (
+            (
+                "labels.csv",
+                "--out",
+                "new",
+                "--window",
+                "2026",
+                "--monitor",
+                "m",
+                "--cameras",
+                "c",
+                "--log",
+                "l",
+                "--days",
+                "7",
+            ),
+            "--log, --days, --monitor, --window, --cameras; they go with --from-events",
+        ),
+        ((*RUN[1:], "--out", "new", "--log", "log", "--monitor", "typo"), "--monitor typo: there is no such folder"),
+        ((*RUN[1:], "--out", "new", "--monitor", "typo"), "name it with --log"),
+        ((*RUN[1:], "--out", "new", "--cameras", "typo.yaml"), "typo.yaml not found"),
     ],
 )
 def test_wrong_options_are_refused(args: tuple[str, ...], message: str, folder: Path) -> None:

@@ -59,14 +59,23 @@ def test_an_alarm_ends_when_its_camera_is_known_to_be_well() -> None:
 
 
 def test_an_alarm_ends_where_its_camera_is_no_longer_there() -> None:
-    here = replace(verdict(camera("fine", "fine", segments=9)), known=("fine", "unused"))
+    here = replace(verdict(camera("fine", "fine", segments=9)), known=("fine", "unused"), once_known=("gone", FLEET))
     keys = ["view/fine", "view/unused", "view/gone", f"view/{FLEET}", "log"]
     assert [unknown_in(here)(key) for key in keys] == [False, True, False, True, False]
     assert [closing(here)(key) for key in keys] == [None, None, GONE, None, None]
     alone = replace(here, known=("fine",))
     assert closing(alone)(f"view/{FLEET}") == GONE
-    nothing = replace(verdict(), known=())  # log and baselines may be out of reach
+    assert closing(replace(alone, expected=("gone",)))("view/gone") is None  # by a run without cameras.yaml
+    nothing = replace(verdict(), known=(), once_known=("gone",))  # log and baselines may be out of reach
     assert [(unknown_in(nothing)(key), closing(nothing)(key)) for key in keys] == [(True, None)] * 5
+
+
+def test_the_alarm_of_a_camera_that_this_monitor_never_knew_stays() -> None:
+    """It may be of another monitor with the same database of events."""
+    other = replace(verdict(camera("b1", "fine", segments=9)), known=("b1",))
+    for key in ("view/a1", "silence/a1", f"model/{FLEET}"):
+        assert unknown_in(other)(key)
+        assert closing(other)(key) is None
 
 
 def test_the_text_of_an_alarm_names_what_moved_and_commands_with_the_cameras_name() -> None:

@@ -65,6 +65,25 @@ def test_cameras_are_known_by_baseline_rows_of_the_window_or_cameras_yaml(tmp_pa
     assert monitor.run(START + 9 * DAY).known == ("dock", "gate")
 
 
+def test_cameras_that_earlier_verdicts_of_the_folder_name_are_once_known(tmp_path: Path) -> None:
+    paths = Paths(str(tmp_path / "log"), tmp_path / "b", tmp_path / "none", tmp_path / "out", tmp_path / "workspace")
+    write(paths.log, rows(2))
+
+    def run(number: int, *cameras: str) -> Verdict:
+        expected = dict.fromkeys(cameras, Expected(DAY))
+        return Monitor(paths, PARAMS, pages=False, expected=lambda: expected).run(START + number * DAY)
+
+    assert run(1, "gate", "dock").once_known == ()
+    assert run(1, "gate", "dock").once_known == ()  # the same window again
+    without_file = run(9)
+    assert (without_file.known, without_file.expected) == ((), ("dock", "gate"))
+    assert not any(without_file.is_gone(name) for name in ("gate", "dock", "yard"))
+    later = run(10, "gate")
+    assert (later.known, later.once_known) == (("gate",), ("dock", "yard"))
+    assert [later.is_gone(name) for name in ("gate", "dock", "yard", "never")] == [False, True, True, False]
+    assert run(11, "gate").once_known == later.once_known  # an end that could not be told is told by a later run
+
+
 def test_a_run_leaves_verdict_pages_and_gauges(paths: Paths) -> None:
     monitor = Monitor(paths, PARAMS)
     fine, dark = (monitor.run(START + n * DAY) for n in (2, 3))

@@ -182,7 +182,7 @@ def _load_camera(folder: Path) -> None:
 
 def _earlier(folder: Path) -> None:
     paths = Paths(log="", baselines=folder, reference=folder, workspace=folder, out=folder / "out")
-    Monitor(paths, load_drift(ROOT / "monitoring" / "drift.yaml"))._earlier_cameras(START + timedelta(days=9))
+    Monitor(paths, load_drift(ROOT / "monitoring" / "drift.yaml"))._earlier(START + timedelta(days=9))
 
 
 FIGHT = Labelled("yard/0412.mp4", "test", 100, ((10, 20), (90, 100)))

@@ -56,7 +56,7 @@ def start(
     """Learn from all marks, or from those of one camera. window: of the monitor, whose alarms are judged again."""
     places = desk.places
     options = ["--bundle", str(places.active), "--log", places.log]
-    if places.monitor != paths.MONITOR:  # what is named must be there, and the defaults need not
+    if places.monitor.is_dir():  # what is named must be there; a console may be older than the first verdict
         options += ["--monitor", str(places.monitor)]
     if places.cameras != paths.CAMERAS:
         options += ["--cameras", str(places.cameras)]

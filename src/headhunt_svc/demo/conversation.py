@@ -93,19 +93,19 @@ class Conversation:
     def _together(self, prefix: torch.Tensor, start: torch.Tensor, packed: Packed) -> torch.Tensor:
         """All clips in one row, without padding; the hidden states of padding are 0."""
         assert self.attention is not None
-        asked = packed.blocks > 0
-        embedded = self.model.get_input_embeddings()(packed.ids[asked])
+        question_tokens = packed.blocks > 0
+        embedded = self.model.get_input_embeddings()(packed.ids[question_tokens])
         self.attention.layout = Layout.of(packed.blocks, len(self.prefix))
         out = self.model.model.language_model(
             inputs_embeds=torch.cat([prefix.flatten(0, 1), embedded])[None],
             attention_mask={"full_attention": None},  # the attention knows the layout
-            position_ids=torch.cat([start.flatten(), packed.positions[asked]])[None],
+            position_ids=torch.cat([start.flatten(), packed.positions[question_tokens]])[None],
             use_cache=False,
         )
         self.attention.layout = None
         answers = out.last_hidden_state[0, start.numel() :]
-        hidden = answers.new_zeros(*asked.shape, answers.shape[-1])
-        hidden[asked] = answers
+        hidden = answers.new_zeros(*question_tokens.shape, answers.shape[-1])
+        hidden[question_tokens] = answers
         return torch.as_tensor(hidden)
 
 

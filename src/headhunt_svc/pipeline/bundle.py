@@ -61,11 +61,11 @@ def bundle(params: Params, index: Path, heads: Path, scorer: Path, operating_poi
             f"{most} by {identify.criteria} (method {params.method}): run `dvc repro`"
         )
     if selection.deepest_layer != identify.deepest_layer:
-        was, wanted = (
+        limit, params_limit = (
             "no limit" if layer is None else f"{layer}" for layer in (selection.deepest_layer, identify.deepest_layer)
         )
         raise ArtifactError(
-            f"{heads} was found with identify.deepest_layer {was}, params.yaml has {wanted}: run `dvc repro`"
+            f"{heads} was found with identify.deepest_layer {limit}, params.yaml has {params_limit}: run `dvc repro`"
         )
     if selection.heads != fitted.heads:
         raise ArtifactError(f"{scorer} was fitted on other heads than {heads} names: run `headhunt fit`")

@@ -260,7 +260,7 @@ def tell_apart(world: World, kind: str, most: int, draws: int) -> dict[str, floa
     videos, measured on the other half. None: too few videos.
     """
     other = world.others.only(world.others.shows(kind) & world.others.labels)
-    found: dict[str, list[float]] = {"marks": [], "told": []}
+    aucs: dict[str, list[float]] = {"marks": [], "told": []}
     for draw in range(draws):
         marked = mark(world.shown, np.ones(len(world.shown.labels), bool), most, np.random.default_rng(draw))
         later = world.shown.only(~world.shown.among(marked.past))
@@ -277,8 +277,8 @@ def tell_apart(world: World, kind: str, most: int, draws: int) -> dict[str, floa
                 model.fit(z, np.arange(len(z)) < len(marked.rows))
                 truth = np.arange(len(later.z) + len(measured)) < len(later.z)
                 values = model.decision_function(np.concatenate([later.z, measured]))
-                found[name].append(float(roc_auc_score(truth, values)))
-    return {name: float(np.mean(values)) for name, values in found.items()} if all(found.values()) else None
+                aucs[name].append(float(roc_auc_score(truth, values)))
+    return {name: float(np.mean(values)) for name, values in aucs.items()} if all(aucs.values()) else None
 
 
 def offer_to_fleet(world: World, most: int, draws: int) -> Figures | None:

@@ -69,7 +69,7 @@ def monitor_run(
     places = Paths(_log_folder(log), baselines, reference, out, workspace)
     monitor = Monitor(places, load_drift(config), detector_id=detector, expected=_expected_of(cameras))
     with ExitStack() as stack:
-        tell = stack.enter_context(_telling(notify)) if notify else None
+        tell = stack.enter_context(_telling(notify, out)) if notify else None
 
         def report(verdict: "Verdict") -> None:
             print(json_lib.dumps(verdict.as_json())) if json else print_verdict(verdict)
@@ -120,16 +120,19 @@ def _expected_of(path: Path | None) -> "Callable[[], Mapping[str, Expected]]":
 
 
 @contextmanager
-def _telling(names: list[str]) -> "Iterator[Callable[[Verdict], None]]":
-    """Tells channels of the alarms of verdicts, and sends again what they did not take; once more at the end."""
+def _telling(names: list[str], folder: Path) -> "Iterator[Callable[[Verdict], None]]":
+    """Tells channels of the alarms of verdicts, and sends again what they did not take; once more at the end.
+
+    folder: of the verdicts, which says whose alarms these are.
+    """
     from headhunt_svc.cli.notify import open_outbox
     from headhunt_svc.errors import UnreachableError
-    from headhunt_svc.monitoring.alarms import SOURCE, alarms_of, closing, unknown_in
+    from headhunt_svc.monitoring.alarms import SOURCE, alarms_of, closing, source_of, unknown_in
     from headhunt_svc.notify.alarms import AlarmBook
     from headhunt_svc.notify.deliverer import Deliverer
 
     with open_outbox(names) as (engine, outbox):
-        book = AlarmBook(engine, outbox, SOURCE, names)
+        book = AlarmBook(engine, outbox, source_of(folder), names, formerly=SOURCE)
 
         def tell(verdict: "Verdict") -> None:
             try:

@@ -1,14 +1,43 @@
 """From a verdict to the alarms that people are told of, each once, and when it is over."""
 
+import re
+import secrets
 from collections.abc import Callable
+from pathlib import Path
 
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.monitoring.verdicts import FLEET, SILENCE, CameraVerdict, Verdict
 from headhunt_svc.notify.alarms import Alarm
 from headhunt_svc.notify.messages import MessageKind
+from headhunt_svc.storage.files import write_text
+from headhunt_svc.storage.locks import exclusive
 
-SOURCE = "monitor"
+SOURCE = "monitor"  # of the alarms that earlier versions stored, whichever monitor raised them
+IDENTITY = "monitor.id"
 GONE = "camera no longer there: no baseline, no file of the log for the window's days and no cameras.yaml names it"
 STOPPED, OTHER_DETECTOR = "log", "detector"  # the keys of alarms that are not of one camera
+_NEW_ID = "restore it; or delete it, and the alarms that go on are told once more, as those of a new monitor"
+
+
+def source_of(folder: Path) -> str:
+    """The source of this monitor's alarms: monitors that share a database do not end each other's.
+
+    folder: where the monitor keeps its verdicts. Its first use writes a random id there.
+
+    Raises:
+        ArtifactError: the id is damaged. OutputError: it cannot be written.
+    """
+    path = folder / IDENTITY
+    with exclusive(folder / f".{IDENTITY}.lock"):
+        if not path.exists():
+            write_text(path, f"{secrets.token_hex(16)}\n", durable=True)
+    try:
+        identity = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as exc:
+        raise ArtifactError(f"{path} cannot be read ({exc}): {_NEW_ID}") from exc
+    if re.fullmatch("[0-9a-f]{32}", identity) is None:
+        raise ArtifactError(f"{path} is damaged: {_NEW_ID}")
+    return f"{SOURCE}/{identity}"
 
 
 def alarms_of(verdict: Verdict) -> list[Alarm]:

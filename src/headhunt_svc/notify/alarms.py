@@ -43,7 +43,7 @@ def _own_text(_: str) -> None:
 
 
 class AlarmBook:
-    """The alarms of one source, such as `monitor` or a `watch`. Raises UnreachableError."""
+    """The alarms of one source: of a monitor, or of `watch`. Raises UnreachableError."""
 
     def __init__(
         self,
@@ -51,10 +51,15 @@ class AlarmBook:
         outbox: Outbox,
         source: str,
         channels: Sequence[str] | Callable[[str | None], Sequence[str]],
+        formerly: str | None = None,
     ) -> None:
-        """channels: that get all alarms, or those that get the alarms of a camera (None: of no single one)."""
+        """channels: that get all alarms, or those that get the alarms of a camera (None: of no single one).
+
+        formerly: the source under which earlier versions stored these alarms, together with those of others: an open
+        one belongs to the first who says that it goes on or is over.
+        """
         self._engine = engine.execution_options(**WRITES)
-        self._outbox, self._source = outbox, source
+        self._outbox, self._source, self._formerly = outbox, source, formerly
         self._channels = channels if callable(channels) else lambda _: channels
 
     def update(
@@ -74,7 +79,7 @@ class AlarmBook:
         with database_errors(), Session(self._engine) as session, session.begin():
             if (latest := self._latest(session, now)) is not None and latest > at:
                 return
-            rows = {row.key: row for row in self._open(session)}
+            rows = {row.key: row for row in (*self._open(session, self._formerly), *self._open(session, self._source))}
             current = {alarm.key: alarm for alarm in alarms}
             for key, row in rows.items():
                 if key not in current and not is_unknown(key):
@@ -82,18 +87,18 @@ class AlarmBook:
                     self._end(session, row, at, now)
             for key, alarm in current.items():
                 if key in rows:
-                    rows[key].text, rows[key].checked = alarm.text, at
+                    rows[key].text, rows[key].checked, rows[key].source = alarm.text, at, self._source
                 elif not alarm.is_covered:
                     self._begin(session, alarm, at, now)
 
-    def _open(self, session: Session) -> Sequence[AlarmRow]:
-        query = sa.select(AlarmRow).where(AlarmRow.source == self._source, AlarmRow.is_open.is_(True))
+    def _open(self, session: Session, source: str | None) -> Sequence[AlarmRow]:
+        query = sa.select(AlarmRow).where(AlarmRow.source == source, AlarmRow.is_open.is_(True))
         return session.scalars(query.order_by(AlarmRow.began, AlarmRow.id)).all()
 
     def _latest(self, session: Session, now: datetime) -> datetime | None:
         """The latest time that was judged, except by a clock that was ahead."""
-        query = sa.select(sa.func.max(AlarmRow.checked))
-        return session.scalars(query.where(AlarmRow.source == self._source, AlarmRow.checked <= now)).one()
+        query = sa.select(sa.func.max(AlarmRow.checked)).where(AlarmRow.checked <= now)
+        return session.scalars(query.where(AlarmRow.source.in_({self._source, self._formerly or self._source}))).one()
 
     def _begin(self, session: Session, alarm: Alarm, at: datetime, now: datetime) -> None:
         row = AlarmRow(
@@ -114,13 +119,13 @@ class AlarmBook:
         self._outbox.put(session, _message(row, "begin"), self._channels(row.camera), now=now)
 
     def _end(self, session: Session, row: AlarmRow, at: datetime, now: datetime) -> None:
-        row.is_open, row.ended, row.checked = None, max(at, row.began), at
+        row.is_open, row.ended, row.checked, row.source = None, max(at, row.began), at, self._source
         self._outbox.put_end(session, _message(row, "end"), self._channels(row.camera), now=now)
 
     def open_alarms(self) -> list[Alarm]:
         """The alarms of this source that have not ended."""
         with database_errors(), Session(self._engine) as session, session.begin():
-            rows = self._open(session)
+            rows = self._open(session, self._source)
             return [Alarm(r.key, MessageKind(r.kind), r.text, r.began, r.camera, r.time_zone) for r in rows]
 
 

@@ -1,9 +1,17 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from headhunt_svc.monitoring.alarms import GONE, alarms_of, closing, unknown_in
+import pytest
+
+from headhunt_svc.errors import ArtifactError
+from headhunt_svc.events.database import connect
+from headhunt_svc.monitoring.alarms import GONE, alarms_of, closing, source_of, unknown_in
 from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, SignalResult, Verdict
+from headhunt_svc.notify.alarms import AlarmBook
 from headhunt_svc.notify.messages import MessageKind
+from headhunt_svc.notify.outbox import Outbox
+from headhunt_svc.settings import EventSettings, NotifySettings
 
 STOP = datetime(2026, 3, 2, tzinfo=UTC)
 START = STOP - timedelta(days=1)
@@ -87,3 +95,27 @@ def test_the_text_of_an_alarm_names_what_moved_and_commands_with_the_cameras_nam
     command = """`headhunt monitor rebaseline --camera 'yard'"'"'s two' --from 2026-03-01T00:00:00 --why 'new light'`"""
     assert command in alarm.text
     assert alarm.text.endswith(str(dark.remedy))
+
+
+def test_monitors_that_share_a_database_do_not_end_each_others_alarms_of_all_cameras(
+    event_settings: EventSettings, tmp_path: Path
+) -> None:
+    silent = verdict(camera("a1", "silent", "pipeline"))
+    fine = verdict(camera("b1", "fine", segments=9))
+    engine = connect(event_settings)
+
+    def book(folder: str) -> AlarmBook:
+        return AlarmBook(engine, Outbox(engine, {}, NotifySettings()), source_of(tmp_path / folder), [])
+
+    for folder, judged in (("a", silent), ("b", fine), ("a", silent)):
+        book(folder).update(alarms_of(judged), STOP, STOP, unknown_in(judged), closing(judged))
+    assert [alarm.key for alarm in book("a").open_alarms()] == ["log"]
+    assert book("b").open_alarms() == []
+    engine.dispose()
+
+
+def test_the_id_of_a_monitor_stays_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    assert source_of(tmp_path) == source_of(tmp_path)
+    (tmp_path / "monitor.id").write_text("no id")
+    with pytest.raises(ArtifactError, match=r"monitor\.id is damaged: restore it; or delete it"):
+        source_of(tmp_path)

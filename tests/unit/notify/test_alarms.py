@@ -38,11 +38,14 @@ class Office:
         self.start()
 
     def start(
-        self, source: str = "monitor", channels: Sequence[str] | Callable[[str | None], Sequence[str]] = ("ops",)
+        self,
+        source: str = "monitor",
+        channels: Sequence[str] | Callable[[str | None], Sequence[str]] = ("ops",),
+        formerly: str | None = None,
     ) -> AlarmBook:
         """As after a restart: nothing is known but what is in the database."""
         self.outbox = Outbox(self.engine, {"ops": self.inbox, "guards": self.guards}, self.settings)
-        self.book = AlarmBook(self.engine, self.outbox, source, channels)
+        self.book = AlarmBook(self.engine, self.outbox, source, channels, formerly)
         return self.book
 
     def update(self, hour: int, *alarms: Alarm, **more: object) -> None:
@@ -126,6 +129,36 @@ def test_sources_do_not_end_each_others_alarms(office: Office) -> None:
     office.start("watch")
     office.update(1)
     assert office.start("monitor").open_alarms() != []
+
+
+def test_an_open_alarm_of_an_earlier_version_belongs_to_the_first_who_can_tell_of_it(office: Office) -> None:
+    """Earlier versions stored the alarms of all monitors under one source."""
+    office.update(0, dark(), dark("dock"), dark("attic"))
+
+    def a() -> None:
+        office.start("monitor/a", formerly="monitor")
+
+    def b() -> None:
+        office.start("monitor/b", formerly="monitor")
+
+    a()
+    office.update(1, dark(), is_unknown=lambda key: key != "lighting/attic")
+    b()
+    office.update(2, dark("dock"))
+    assert office.inbox.titles[3:] == ["resolved: attic: drift"]  # nothing is told anew, and b does not end a's
+    a()
+    office.update(3)
+    assert office.inbox.titles[4:] == ["resolved: yard: drift"]
+    b()
+    assert [alarm.key for alarm in office.book.open_alarms()] == ["lighting/dock"]
+    assert [alarm.key for alarm in office.start("monitor").open_alarms()] == []
+
+
+def test_an_older_window_stays_old_where_an_earlier_version_judged_the_later_one(office: Office) -> None:
+    office.update(10, dark())
+    office.start("monitor/a", formerly="monitor")
+    office.book.update([], NOON + HOUR, NOON + 10 * HOUR)
+    assert len(office.start("monitor").open_alarms()) == 1
 
 
 def test_each_camera_has_its_own_channels_and_who_was_told_is_told_of_the_end(office: Office) -> None:

@@ -51,16 +51,16 @@ fuzz: setup ## every parser of what comes from outside on damaged and hostile in
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m pytest tests/fuzz --hypothesis-profile fuzz
 
 check: setup ## format, lint, types, layers
-	ruff format --check src tests benchmarks
-	ruff check src tests benchmarks
+	ruff format --check src tests benchmarks docs/*.py
+	ruff check src tests benchmarks docs/*.py
 	mypy --strict src
-	MYPYPATH=tests mypy benchmarks
+	MYPYPATH=tests mypy benchmarks docs/*.py
 	lint-imports
 
 format: setup ## mend format and lint; make dvc.yaml from the table of stages
 	python -m headhunt_svc.pipeline.stages > dvc.yaml
-	ruff format src tests benchmarks
-	ruff check --fix src tests benchmarks
+	ruff format src tests benchmarks docs/*.py
+	ruff check --fix src tests benchmarks docs/*.py
 
 docs: setup ## the documentation site, in out/site
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

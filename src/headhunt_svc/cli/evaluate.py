@@ -156,29 +156,17 @@ def print_metrics(path: Path, ablation: Path | None = None) -> None:
 
     ablation: where the figures of hard videos are, if they are of the same detector.
     """
-    from headhunt_svc.studies.figures import why_undefined, with_interval, words
+    from headhunt_svc.studies.figures import detector_table, why_undefined
 
     metrics = read_json(path, "headhunt evaluate")
-    rows = {"the detector": metrics}
-    groups = metrics.get("groups", {})
-    rows |= {f"  {words(name)}": row for name, row in groups.items() if "undefined" not in row}
-    if ablation is not None and (hard := _hard_videos(ablation, metrics["detector_id"])):
-        rows["  hard"] = hard
-    rows |= {f"  {kind}": row for kind, row in metrics["by_kind"].items()}
-    title = f"{metrics['n_videos']} held-out test videos, {metrics['n_frames']} frames: frame level [95 % interval]"
-    table = Table("", "ROC-AUC", "AP", title=title)
-    for name, row in rows.items():
-        table.add_row(safe(name), with_interval(row, "roc_auc"), with_interval(row, "average_precision"))
+    others = None if ablation is None else read_json(ablation, "headhunt ablate")
+    title, header, rows = detector_table(metrics, others)
+    table = Table(*header, title=title)
+    for cells in rows:
+        table.add_row(*map(safe, cells))
     wide().print(table)
-    for line in why_undefined(groups):
+    for line in why_undefined(metrics.get("groups", {})):
         wide().print(safe(line))
-
-
-def _hard_videos(ablation: Path, detector_id: str) -> dict[str, Any]:
-    """The detector's figures on hard videos, {} where the ablation has none or is of another detector."""
-    result = read_json(ablation, "headhunt ablate")
-    first: dict[str, Any] = next(iter(result["arms"].values()))
-    return first.get("hard", {}) if result["detector_id"] == detector_id else {}
 
 
 def print_assessment(figures: dict[str, Any]) -> None:
@@ -281,20 +269,14 @@ def _in_time(delay: dict[str, Any]) -> str:
 
 def print_ablation(path: Path) -> None:
     """Prints ablation.json as tables: every arm on test and hard videos, and the summary of docs/results.md."""
-    from headhunt_svc.studies.figures import learning_curves, with_interval, words
+    from headhunt_svc.studies.figures import arms_table, learning_curves
 
     result = read_json(path, "headhunt ablate")
-    arms = result["arms"]
-    few = list(next(iter(arms.values()))["low_label"])
-    hard = all("hard" in row for row in arms.values())
-    columns = ["test ROC-AUC", "test AP", "test F1", *(["hard ROC-AUC"] if hard else []), *(f"{n} labels" for n in few)]
-    title = f"{safe(path)}: what the expert heads must beat [95 % interval], and ROC-AUC with few labelled videos"
-    table = Table("", *columns, title=title)
-    for name, row in arms.items():
-        cells = [with_interval(row["test"], "roc_auc"), with_interval(row["test"], "average_precision")]
-        cells += [f"{row['test']['f1']:.3f}"] + ([f"{row['hard']['roc_auc']:.3f}"] if hard else [])
-        cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
-        table.add_row(safe(words(name)), *cells)
+    header, rows = arms_table(result)
+    title = f"{safe(path)}: what the expert heads must beat [95 % interval]; hard and few labelled videos: ROC-AUC"
+    table = Table(*header, title=title)
+    for cells in rows:
+        table.add_row(*map(safe, cells))
     wide().print(table)
     for title, curve in learning_curves(result).items():
         _print_table(title, *curve)

@@ -81,6 +81,39 @@ def summary(result: Result, key: str) -> tuple[list[str], list[list[str]]]:
     return [FIGURES[key], *columns], rows
 
 
+def detector_table(metrics: Result, ablation: Result | None = None) -> tuple[str, list[str], list[list[str]]]:
+    """Title, header and rows of metrics.json: all test videos, what is new, hard videos, each kind of anomaly.
+
+    ablation: where the figures of hard videos are; they have a row if these are of the same detector.
+    """
+    rows = {"the detector": metrics}
+    groups = metrics.get("groups", {})
+    rows |= {f"  {words(name)}": row for name, row in groups.items() if "undefined" not in row}
+    if ablation is not None and ablation["detector_id"] == metrics["detector_id"]:
+        hard = next(iter(ablation["arms"].values())).get("hard")
+        rows |= {"  hard": hard} if hard else {}
+    rows |= {f"  {kind}": row for kind, row in metrics["by_kind"].items()}
+    title = f"{metrics['n_videos']} held-out test videos, {metrics['n_frames']} frames: frame level [95 % interval]"
+    keys = ("roc_auc", "average_precision")
+    lines = [[name, *(with_interval(row, key) for key in keys)] for name, row in rows.items()]
+    return title, ["", *(FIGURES[key] for key in keys)], lines
+
+
+def arms_table(result: Result) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of ablation.json: every arm on test videos and hard ones, and with few labelled videos."""
+    arms = result["arms"]
+    few = list(next(iter(arms.values()))["low_label"])
+    hard = all("hard" in row for row in arms.values())
+    header = ["", "test ROC-AUC", "test AP", "F1", *(["hard"] if hard else []), *(f"{n} videos" for n in few)]
+    lines = []
+    for name, row in arms.items():
+        cells = [with_interval(row["test"], key) for key in ("roc_auc", "average_precision")]
+        cells += [f"{row['test']['f1']:.3f}", *([f"{row['hard']['roc_auc']:.3f}"] if hard else [])]
+        cells += [f"{row['low_label'][n]['mean']:.3f}" if "low_label" in row else "-" for n in few]
+        lines.append([words(name), *cells])
+    return header, lines
+
+
 def why_undefined(groups: Result) -> list[str]:
     """Why there is no row of some groups of videos, a line each."""
     return [f"{words(name)}: no row, {row['undefined']}" for name, row in groups.items() if "undefined" in row]

@@ -39,6 +39,7 @@ class _Environment(BaseSettings):
 class Settings(_Environment):
     """HEADHUNT_DEVICE (auto, cpu, cuda, cuda:1, ...), HEADHUNT_BATCH_SEGMENTS, HEADHUNT_LOG_LEVEL, and what is logged.
 
+    HEADHUNT_DECODERS: how many videos of many are decoded at once (detector/decoders.py).
     HEADHUNT_PREDICTION_LOG: folder or URI; without it nothing is logged. HEADHUNT_LOG_FEATURES: the expert heads'
     features whole, projected, or not at all. HEADHUNT_PROBE_SHARE: of the segments, those read under all prompts.
     """
@@ -47,6 +48,7 @@ class Settings(_Environment):
 
     device: str = "auto"
     batch_segments: int = Field(default=16, gt=0)
+    decoders: Literal["auto"] | Annotated[int, Field(gt=0)] = "auto"  # videos decoded at once for one model
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     prediction_log: str | None = None
     log_features: Literal["all", "projected", "none"] = "projected"

@@ -88,8 +88,12 @@ class _Printable(logging.Formatter):
 
 def _safe_logging() -> None:
     """Log lines of loggers without a handler go through the last one that Python has."""
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(_Printable())
+    if logging.lastResort is None:
+        return
+    logging.lastResort.setFormatter(_Printable())
+    if os.environ.get("HEADHUNT_LOG_LEVEL") in ("INFO", "DEBUG"):
+        logging.getLogger("headhunt_svc").setLevel(logging.INFO)
+        logging.lastResort.setLevel(logging.INFO)
 
 
 def main() -> None:

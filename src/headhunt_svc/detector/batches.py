@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -36,11 +37,15 @@ class TimedSegment:
 
 @dataclass(frozen=True, slots=True)
 class PixelBatch:
-    """Segments of one video that go through the model together: resized pictures uint8[B, F, 3, h, w]."""
+    """Segments of one video that go through the model together: resized pictures uint8[B, F, 3, h, w].
+
+    decode_s: seconds that decoding and preparing them took one thread.
+    """
 
     segments: tuple[TimedSegment, ...]
     pixels: torch.Tensor
     cache: VisionCache
+    decode_s: float = 0.0
 
     @property
     def frames(self) -> Frames:
@@ -129,8 +134,9 @@ def pixel_batches(
     """
     cache = VisionCache(params.frame_s(video.fps))
 
-    def preprocessed() -> Generator[tuple[TimedSegment, torch.Tensor]]:
+    def preprocessed() -> Generator[tuple[TimedSegment, torch.Tensor, float]]:
         lost_before = 0
+        begun = perf_counter()
         for piece in video.segments(params):
             lost = sum(gap.packets for gap in video.gaps)
             quality = picture_quality(piece.pictures)
@@ -138,15 +144,16 @@ def pixel_batches(
             lost_before = lost
             pixels = extractor.preprocess(piece.pictures)
             del piece  # else its pictures stay while the next ones arrive
-            yield segment, pixels
+            yield segment, pixels, perf_counter() - begun
             del pixels
+            begun = perf_counter()
 
     size = 1 if video.is_live else size
     pieces = preprocessed()
     with closing(pieces if video.is_live else prefetch(pieces, 2 * size)) as ready:
         while group := list(islice(ready, size)):
-            pixels = stacked([pixels for _, pixels in group], pinned=extractor.device.type == "cuda")
-            batch = PixelBatch(tuple(s for s, _ in group), pixels, cache)
+            pixels = stacked([pixels for _, pixels, _ in group], pinned=extractor.device.type == "cuda")
+            batch = PixelBatch(tuple(s for s, _, _ in group), pixels, cache, sum(seconds for _, _, seconds in group))
             del group, pixels  # else the pixels stay beside their copy in the batch, and the batch with its reader
             yield batch
             del batch

@@ -1,6 +1,8 @@
 """detect: videos + bundle -> reports. The CLI verb and the DVC stage are the same loop."""
 
 import os
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
@@ -15,6 +17,7 @@ from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.bundle import model_key
+from headhunt_svc.detector.decoders import Check, Decoders, TurnReader, in_order, video_mib
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.pipeline import Detector, Reporter, stream_of
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares
@@ -25,16 +28,18 @@ from headhunt_svc.pipeline.files import Input, Outputs, Passes, report_path
 from headhunt_svc.pipeline.shards import shard_key
 from headhunt_svc.pipeline.stored_scores import StoringReader, stored_batches
 from headhunt_svc.prediction_log.recording import Recorder
+from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import check_writable, remove_leftovers
 from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.types import OperatingPoint, Polygon, Split
 from headhunt_svc.video.opening import open_video
-from headhunt_svc.video.source import VideoFacts
+from headhunt_svc.video.source import VideoFacts, VideoSource
 
 if TYPE_CHECKING:
     from headhunt_svc.events.recording import EventRecorder
 
 SHARES = ".shares.safetensors"
+_DRAWING = threading.Lock()  # matplotlib draws in one thread at a time
 
 
 def _kept(path: Path, reporter: Reporter, options: Options, masks: tuple[Polygon, ...] = ()) -> Report | None:
@@ -82,11 +87,18 @@ def _save_shares(target: Path, report: Report, video: Path, detector: Detector, 
     shares(picture, report, video, detector.bundle.segmentation, heads, of_heads, of_pictures)
 
 
-def _drawn(batches: Iterable[ScoredBatch], item: Input, progress: Progress, task: TaskID) -> Iterator[ScoredBatch]:
-    """The same batches; draws how far the video is."""
+def _drawn(
+    batches: Iterable[ScoredBatch], item: Input, progress: Progress, task: TaskID, check: Check
+) -> Iterator[ScoredBatch]:
+    """The same batches; draws how far the video is. check: called with each; raises if the work must stop."""
     for batch in batches:
+        check()
         progress.update(task, description=f"{item.video_id} {batch.stop_s:.0f} s")
         yield batch
+
+
+def _video_mib(detector: Detector, video: VideoSource) -> int:
+    return video_mib(video.size, detector.bundle.segmentation, detector.extractor, detector.batch_segments)
 
 
 def _camera(item: Input) -> str:
@@ -103,30 +115,41 @@ def detect_video(
     camera: str | None,
     progress: Progress,
     task: TaskID,
-    keep: Callable[[Input, ScoredBatch], None] | None = None,
-    events: "EventRecorder | None" = None,
-) -> Report:
-    """Score one video and write its report, unless that is there already; keep, events: see detect_videos."""
+    keep: Callable[[Input, ScoredBatch], None] | None,
+    events: "EventRecorder | None",
+    decoders: Decoders,
+    check: Check,
+) -> Callable[[], Report]:
+    """Score one video and write its report, unless that is there already; keep, events: see detect_videos.
+
+    check: raises if the work must stop. Returns what stores the events, in the order of the videos: events of one
+    camera merge.
+    """
     target = report_path(outputs.folder, item.video_id) if outputs.folder is not None else None
     name = camera or _camera(item)
     detector = detector.at(name)
     if outputs.resume and target is not None:
-        report = _finished(target, item, detector, options)
-        if report is not None and (not outputs.explain or target.with_suffix(SHARES).exists()):
-            return report
+        kept = _finished(target, item, detector, options)
+        if kept is not None and (not outputs.explain or target.with_suffix(SHARES).exists()):
+            earlier = kept
+            return lambda: earlier
     attributions: list[Attribution] = []
 
     def watched(batches: Iterable[ScoredBatch]) -> Iterator[ScoredBatch]:
         """The same batches; keeps their attributions."""
-        for batch in _drawn(batches, item, progress, task):
+        for batch in _drawn(batches, item, progress, task, check):
             if keep is not None:
                 keep(item, batch)
             if batch.attribution is not None and target is not None:
                 attributions.append(batch.attribution)
             yield batch
 
-    with open_video(item.path, item.video_id, stream=options.stream, masks=item.masks) as video:
-        reader = recorder.probing(detector, detector.model_reader(outputs.explain))
+    with (
+        open_video(item.path, item.video_id, stream=options.stream, masks=item.masks) as video,
+        decoders.memory(_video_mib(detector, video), check),
+    ):
+        own = TurnReader(detector.model_reader(outputs.explain), decoders, detector.extractor.device)
+        reader = recorder.probing(detector, own)
         event_watch = None if events is None else events.watch(detector, options, item.event_rules)
         source = video if event_watch is None else event_watch.source(video)
         batches = detector.score(source, reader, options=options)
@@ -134,17 +157,22 @@ def detect_video(
         batches = batches if event_watch is None else event_watch.record(batches)
         with closing(batches):
             report = detector.report(video, watched(batches), options)
-    if event_watch is not None:
-        event_watch.store_own(report, item.path, name)
     if target is not None:
         save_report(target, report)
-        if outputs.plot:
-            from headhunt_svc.pipeline.plots import timeline  # as above
+        with _DRAWING:
+            if outputs.plot:
+                from headhunt_svc.pipeline.plots import timeline  # as above
 
-            timeline(target.with_suffix(".png"), report, item.path, detector.bundle.segmentation, item.truth)
-        if outputs.explain:
-            _save_shares(target, report, item.path, detector, attributions)
-    return report
+                timeline(target.with_suffix(".png"), report, item.path, detector.bundle.segmentation, item.truth)
+            if outputs.explain:
+                _save_shares(target, report, item.path, detector, attributions)
+
+    def finish() -> Report:
+        if event_watch is not None:
+            event_watch.store_own(report, item.path, name)
+        return report
+
+    return finish
 
 
 def detect_videos(
@@ -158,10 +186,12 @@ def detect_videos(
     keep: Callable[[Input, ScoredBatch], None] | None = None,
     events: "EventRecorder | None" = None,
 ) -> Iterator[tuple[Input, Report | VideoError]]:
-    """Score every input, in order; a bad video never stops the others.
+    """Score every input; results are in their order. A bad video never stops the others.
+
+    Several are decoded at once where the model is faster than one decoder (detector/decoders.py).
 
     recorder: logs every segment. camera: of all videos; else of each as its input states or names.camera_of says.
-    keep: called with every batch. events: stores the events of every video that is scored.
+    keep: called with every batch, of each video in order. events: stores the events of every video that is scored.
 
     Raises:
         ConfigError: see Detector.check; told before any video is decoded.
@@ -170,30 +200,42 @@ def detect_videos(
         detector.check(each)
     if outputs.folder is not None:
         check_writable(outputs.folder)
-    logging = recorder or Recorder(None)
+    logging, decoders = recorder or Recorder(None), Decoders(Settings())
 
-    def report_of(item: Input, progress: Progress, task: TaskID) -> Report:
+    def score(item: Input, progress: Progress, task: TaskID, check: Check) -> Callable[[], Report]:
         chosen = item.options or options
-        return detect_video(detector, item, outputs, chosen, logging, camera, progress, task, keep, events)
+        return detect_video(
+            detector, item, outputs, chosen, logging, camera, progress, task, keep, events, decoders, check
+        )
 
-    return _each(inputs, report_of)
+    return _each(inputs, score, decoders)
 
 
 def _each(
-    inputs: Sequence[Input], report_of: Callable[[Input, Progress, TaskID], Report]
+    inputs: Sequence[Input],
+    score: Callable[[Input, Progress, TaskID, Check], Callable[[], Report]],
+    decoders: Decoders,
 ) -> Iterator[tuple[Input, Report | VideoError]]:
-    """The report of every input, or why there is none; draws progress."""
+    """The report of every input, or why there is none; draws progress.
+
+    score: does the work for an input, in several threads at once; what it returns is called here, in order.
+    """
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("detect", total=len(inputs))
-        for item in inputs:
-            result: Report | VideoError
-            try:
-                result = report_of(item, progress, task)
-            except VideoError as exc:
-                result = exc
-            yield item, result
-            progress.advance(task)
+
+        def work(item: Input, check: Check) -> Callable[[], Report]:
+            return score(item, progress, task, check)
+
+        with closing(in_order(inputs, work, decoders)) as finished:
+            for item, scored in finished:
+                result: Report | VideoError
+                try:
+                    result = scored.result()()
+                except VideoError as exc:
+                    result = exc
+                yield item, result
+                progress.advance(task)
 
 
 def load_detector(bundle: Path, whole: bool = False) -> Detector:
@@ -246,15 +288,26 @@ class _StoredDetector:
         self._reporter = Reporter.load(bundle)
         self._model = model_key(self._reporter.bundle.mllm, self._reporter.bundle.mllm_revision)
         self._prompts = (self._reporter.bundle.prompt,)
-        self.videos: list[str] = []  # of which there are features
-        self.passes = Passes(0, 0)
+        self._sources: dict[str, str] = {}  # videos of which there are features: where each report came from
+        self.decoders = Decoders(Settings())
 
     @cached_property
-    def _detector(self) -> Detector:
+    def _detector(self) -> Detector:  # no lock: other threads ask for it once a first batch was read
         return Detector.load(self._bundle, whole=True)
 
-    def report(self, item: Input, progress: Progress, task: TaskID) -> Report:
-        """Write the report of a video, unless it is there already.
+    @property
+    def videos(self) -> frozenset[str]:
+        """The videos of which there are features."""
+        return frozenset(self._sources)
+
+    @property
+    def passes(self) -> Passes:
+        """How many reports came from where."""
+        counts = Counter(self._sources.values())
+        return Passes(**{name: counts[name] for name in Passes._fields})
+
+    def report(self, item: Input, progress: Progress, task: TaskID, check: Check) -> Callable[[], Report]:
+        """Write the report of a video, unless it is there already. check: raises if the work must stop.
 
         Raises:
             VideoError: the video cannot be read.
@@ -263,34 +316,35 @@ class _StoredDetector:
         if not os.path.isfile(item.path):  # noqa: PTH113 - no file either: a name that is too long
             with open_video(item.path):  # names what is wrong
                 pass
-        target, passes = report_path(self._out, item.video_id), self.passes
+        target = report_path(self._out, item.video_id)
         reporter = self._reporter.at(_camera(item))
         key = shard_key(item.path, self._model, None, self._prompts, self._reporter.bundle.segmentation)
         report: Report | None
         if self._store.key(item.video_id) != key:
-            report = self._decoded(item, target, key, progress, task)
-            self.passes = passes._replace(decoded=passes.decoded + 1)
+            report, source = self._decoded(item, target, key, progress, task, check), "decoded"
         elif (report := _kept(target, reporter, self._options)) is not None:
-            self.passes = passes._replace(reports=passes.reports + 1)
+            source = "reports"
         else:
             features = self._store.load(item.video_id)
             facts = VideoFacts(video_id=item.video_id)
             facts.update(features.state)
             report = reporter.report(facts, stored_batches(features, reporter.scorer), self._options)
             save_report(target, report)
-            self.passes = passes._replace(stored=passes.stored + 1)
-        self.videos.append(item.video_id)
-        return report
+            source = "stored"
+        self._sources[item.video_id] = source
+        made = report
+        return lambda: made
 
-    def _decoded(self, item: Input, target: Path, key: str, progress: Progress, task: TaskID) -> Report:
+    def _decoded(self, item: Input, target: Path, key: str, progress: Progress, task: TaskID, check: Check) -> Report:
         progress.update(task, description="loading the model")
         detector = self._detector.at(_camera(item))
         reader = StoringReader(detector)
         with (
             open_video(item.path, item.video_id) as video,
-            closing(detector.score(video, reader)) as batches,
+            self.decoders.memory(_video_mib(detector, video), check),
+            closing(detector.score(video, TurnReader(reader, self.decoders, detector.extractor.device))) as batches,
         ):
-            report = detector.report(video, _drawn(batches, item, progress, task), self._options)
+            report = detector.report(video, _drawn(batches, item, progress, task, check), self._options)
         save_report(target, report)  # before its features: where a run stops in between, the next one decodes again
         source = Source(self._model, self._prompts, self._reporter.bundle.segmentation.model_dump_json())
         self._store.save(item.video_id, reader.features(video.state()), key, source)
@@ -334,8 +388,8 @@ def detect_stored(
         for stale in set(out.rglob("*.json")) - {report_path(out, item.video_id) for item in inputs}:
             stale.unlink()
         try:
-            for _ in whole_reports(_each(inputs, detector.report)):
+            for _ in whole_reports(_each(inputs, detector.report, detector.decoders)):
                 pass
         finally:
-            store.finish(detector.videos)
+            store.finish(item.video_id for item in inputs if item.video_id in detector.videos)
     return detector.passes

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rich.progress import track
@@ -11,6 +11,7 @@ from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.batches import pixel_batches
 from headhunt_svc.detector.bundle import model_key
+from headhunt_svc.detector.decoders import Check, Decoders, in_order, video_mib
 from headhunt_svc.errors import DatasetError, VideoError
 from headhunt_svc.model.checkpoint import damage_named
 from headhunt_svc.model.extractor import Extractor
@@ -30,9 +31,13 @@ def video_features(
     prompts: Sequence[str],
     params: SegmentationParams,
     batch_segments: int,
-    heads: tuple[HeadRef, ...] | None = None,
+    heads: tuple[HeadRef, ...] | None,
+    decoders: Decoders,
+    check: Check,
 ) -> VideoFeatures:
     """Heads (all by default) and final hidden states of one video under every prompt.
+
+    check: raises if the work must stop.
 
     Raises:
         DatasetError: the video has gaps or other frames than the index says: labels would not fit.
@@ -42,10 +47,13 @@ def video_features(
     try:
         with (
             open_video(record.path, record.video_id) as video,
+            decoders.memory(video_mib(video.size, params, extractor, batch_segments), check),
             closing(pixel_batches(video, params, extractor, batch_segments)) as batches,
         ):
             for batch in batches:
-                reading = extractor.read(batch.pixels, prompts, heads, batch.cache, batch.frames)
+                check()
+                with decoders.turn(batch, extractor.device):
+                    reading = extractor.read(batch.pixels, prompts, heads, batch.cache, batch.frames)
                 readings.add(batch.segments, reading)
     except VideoError as exc:
         raise DatasetError(str(exc)) from exc
@@ -67,21 +75,32 @@ def extract_videos(
 ) -> Passes:
     """Features of every video, at `heads` (all by default), into the store; shards that fit are kept, so it resumes.
 
+    Several videos are decoded at once where the model is faster than one decoder (detector/decoders.py).
+
     model: called where there is something to extract.
     """
-    extractor: Extractor | None = None
-    decoded = 0
-    for record in track(records, description="extract"):
+    settings, source = Settings(), Source(key_of_model, tuple(prompts), params.model_dump_json())
+    decoders = Decoders(settings)
+
+    @cache  # no lock: other threads ask for it once a first batch was read
+    def loaded() -> Extractor:
+        extractor = model()
+        with damage_named(extractor.model.name_or_path or key_of_model):
+            extractor.check(prompts, heads or (), params.frames_per_segment)
+        return extractor
+
+    def work(record: IndexedVideo, check: Check) -> bool:
+        """Store the features of a video, unless they are there; was it decoded?"""
         key = shard_key(record.path, key_of_model, heads, prompts, params)
         if store.key(record.video_id) == key:
-            continue
-        if extractor is None:
-            extractor = model()
-            with damage_named(extractor.model.name_or_path or key_of_model):
-                extractor.check(prompts, heads or (), params.frames_per_segment)
-        features = video_features(extractor, record, prompts, params, Settings().batch_segments, heads)
-        store.save(record.video_id, features, key, Source(key_of_model, tuple(prompts), params.model_dump_json()))
-        decoded += 1
+            return False
+        features = video_features(loaded(), record, prompts, params, settings.batch_segments, heads, decoders, check)
+        store.save(record.video_id, features, key, source)
+        return True
+
+    with closing(in_order(records, work, decoders)) as finished:
+        results = track(finished, description="extract", total=len(records))
+        decoded = sum(result.result() for _, result in results)
     return Passes(stored=len(records) - decoded, decoded=decoded)
 
 

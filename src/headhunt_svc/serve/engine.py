@@ -20,12 +20,13 @@ from headhunt_svc.detector.report import Report
 from headhunt_svc.errors import HeadHuntError, UnreachableError, VideoError
 from headhunt_svc.names import camera_of
 from headhunt_svc.serve import metrics
-from headhunt_svc.serve.memory import FreedMemory, MemoryBudget, available_mib
+from headhunt_svc.serve.memory import FreedMemory, MemoryBudget
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import RETRY, Problem
 from headhunt_svc.settings import EventSettings, Settings
 from headhunt_svc.storage.scratch import remove_leftovers, temporary_folder
 from headhunt_svc.types import FrameSpan, Segment
+from headhunt_svc.video.machine import available_mib
 from headhunt_svc.video.memory import OPENING_MIB, PictureSize
 from headhunt_svc.video.memory import decoder_mib as decoder_mib_of
 from headhunt_svc.video.opening import sandboxed

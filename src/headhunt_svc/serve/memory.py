@@ -6,34 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-import psutil
 
 from headhunt_svc.errors import VideoLimitError
 from headhunt_svc.serve import metrics
 
 KEEP_FREED_S = 15.0
 _POLL_S = 0.2  # how often a video that waits looks whether it must stop
-_CGROUP = Path("/sys/fs/cgroup")
-
-
-def available_mib(cgroup: Path = _CGROUP, own: Path = Path("/proc/self/cgroup")) -> int:
-    """The memory of the machine, or of the container if that is less."""
-    sizes = [int(psutil.virtual_memory().total)]
-    names = [line.split(":", 2) for line in own.read_text().splitlines()] if own.is_file() else []
-    for _, controllers, name in names:
-        kind, file = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        group = cgroup / kind / name.strip("/")
-        for folder in (group, *group.parents):
-            limit = folder / file
-            if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-                sizes.append(int(text))
-            if folder in (cgroup, cgroup / kind):
-                break
-    return min(sizes) // 2**20
 
 
 class Share:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, UInt8
 
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import Polygon
+from headhunt_svc.video.memory import PictureSize
 from headhunt_svc.video.source import SegmentPictures, VideoSource
 
 
@@ -52,6 +53,11 @@ class MaskedVideo(VideoSource):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.source.__exit__(kind, error, trace)
+
+    @property
+    def size(self) -> PictureSize | None:
+        """See VideoSource."""
+        return self.source.size
 
     def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """See VideoReader."""

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.types import Polygon, Segment
 from headhunt_svc.video.clock import Discontinuity, Hole
+from headhunt_svc.video.memory import PictureSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,11 @@ class VideoSource(VideoFacts, ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    @property
+    def size(self) -> PictureSize | None:
+        """What the file states about its pictures, once it is open; None where that is not known."""
+        return None
 
     @abstractmethod
     def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:

@@ -18,7 +18,7 @@ from headhunt_svc.errors import VideoLimitError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.serve import memory
 from headhunt_svc.serve.engine import Engine, Video, Work
-from headhunt_svc.serve.memory import FreedMemory, MemoryBudget, available_mib
+from headhunt_svc.serve.memory import FreedMemory, MemoryBudget
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.settings import Settings
 from headhunt_svc.video.memory import OPENING_MIB, decoder_mib, reader_mib
@@ -84,22 +84,6 @@ def test_more_than_there_is_in_all_is_refused_and_the_way_out_named() -> None:
     with pytest.raises(VideoLimitError, match=r"a.mp4: needs about 101 MiB.*raise memory_mib"):
         with MemoryBudget(100).share(101, go_on, "a.mp4"):
             pass
-
-
-@pytest.mark.parametrize(
-    ("own", "limits", "mib"),
-    [
-        ("0::/pod/worker", {"pod/memory.max": 300, "pod/worker/memory.max": "max"}, 300),
-        ("0::/", {"memory.max": 200}, 200),
-        ("4:cpu:/x\n3:memory:/job", {"memory/job/memory.limit_in_bytes": 100}, 100),
-    ],
-)
-def test_the_memory_of_a_container_counts(tmp_path, own, limits, mib) -> None:
-    (tmp_path / "own").write_text(own + "\n")
-    for name, size in limits.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(f"{size * 2**20 if isinstance(size, int) else size}\n")
-    assert available_mib(tmp_path, tmp_path / "own") == mib
 
 
 def work(folder: Path) -> Work:

@@ -1,0 +1,273 @@
+"""Several videos are decoded ahead of one model: how many, whose turn it is, and how much memory they hold.
+
+Every video keeps the batches that it has alone, and one batch at a time goes through the model. So neither scores nor
+reports depend on the number, to the bit. (detector/runner.py mixes videos in a batch, which a service needs.)
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from headhunt_svc.detector.batches import FeatureBatch, PixelBatch
+from headhunt_svc.detector.readers import FeatureReader
+from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.params import SegmentationParams
+from headhunt_svc.settings import Settings
+from headhunt_svc.video.machine import available_mib, usable_cores
+from headhunt_svc.video.memory import PictureSize, decoder_mib, reader_mib
+
+logger = logging.getLogger(__name__)
+MEASURED_SEGMENTS = 16  # that the rates are measured over, behind the first batch, which warms the model up
+_LEAST_GAIN = 0.1  # a decoder more must gain a tenth of one
+_AHEAD = 2  # videos begun and not yet given out, for each decoder: a long one holds up those behind it no longer
+_POLL_S = 0.2  # how often a video that waits for memory looks whether it must stop
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Seconds that a segment takes, of one decoder and of the model, and how many cores the model keeps busy."""
+
+    decode_s: float
+    model_s: float
+    model_cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A number of decoders, and why it is that."""
+
+    n: int
+    reason: str
+
+
+def choose(rates: Rates, cores: int, memory_mib: int, video_mib: int) -> Choice:
+    """The number of decoders that one model can keep up with, on these cores and in this memory.
+
+    One decoder gives 1 / decode_s segments a second, the model takes 1 / model_s, and the cores together do
+    cores / (decode_s + model_cores * model_s). There are as many decoders as give the smaller of the last two.
+
+    video_mib: what decoding one video takes; 0: not known.
+    """
+    by_model = rates.decode_s / max(rates.model_s, 1e-9)
+    by_cores = cores * rates.decode_s / max(rates.decode_s + rates.model_cores * rates.model_s, 1e-9)
+    wanted = math.ceil(min(by_model, by_cores) - _LEAST_GAIN)
+    fitting = max(memory_mib // video_mib, 1) if video_mib else wanted
+    n = max(min(wanted, fitting), 1)
+    limit = "the memory" if n < wanted else "the cores" if by_cores < by_model else "the model"
+    reason = (
+        f"as many as {limit} can use: a segment takes {rates.decode_s:.3g} s to decode and {rates.model_s:.3g} s in "
+        f"the model; {cores} cores, {memory_mib} MiB for videos of {video_mib}"
+    )
+    return Choice(n, reason)
+
+
+def video_mib(size: PictureSize | None, params: SegmentationParams, extractor: Extractor, batch_segments: int) -> int:
+    """What one video takes beside the model while it is decoded and scored; 0 where it does not say its size."""
+    if size is None:
+        return 0
+    prepared_bytes = extractor.prepared_bytes(size.height, size.width)
+    return decoder_mib(size, params) + reader_mib(size, params, prepared_bytes, batch_segments)
+
+
+class Decoders:
+    """How many videos may be decoded at once for one model; HEADHUNT_DECODERS, or chosen from what is measured.
+
+    n is 1 until the first batches have told; then it stays what it becomes.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.n = 1
+        self.changed = threading.Condition()
+        self._setting, self._clock = settings.decoders, clock
+        self._memory_mib = settings.memory_mib or available_mib() // 2
+        self._turn = threading.Lock()
+        self._held_mib = self._video_mib = 0
+        self._is_chosen = self._is_warm = False
+        self._decoded = self._read = 0
+        self._decode_s = self._model_s = 0.0
+
+    @property
+    def may_be_several(self) -> bool:
+        """Can there ever be more than one?"""
+        return self._setting != 1
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Between two batches: inside, nobody else runs the model."""
+        return self._turn
+
+    @contextmanager
+    def turn(self, batch: PixelBatch, device: torch.device) -> Iterator[None]:
+        """Inside, this batch goes through the model, which runs on this device, and no other does."""
+        with self._turn:
+            begun = self._clock()
+            yield
+            if not self._is_chosen:
+                self._measure(batch, self._clock() - begun, device)
+
+    @contextmanager
+    def memory(self, mib: int, check: Callable[[], object]) -> Iterator[None]:
+        """Wait until there is memory for one more video, and hold it; a video alone always may.
+
+        check: called while waiting; raises if the work must stop.
+        """
+        with self.changed:
+            while self._held_mib and self._held_mib + mib > self._memory_mib:
+                check()
+                self.changed.wait(_POLL_S)
+            self._held_mib += mib
+            self._video_mib = max(self._video_mib, mib)
+        try:
+            yield
+        finally:
+            with self.changed:
+                self._held_mib -= mib
+                self.changed.notify_all()
+
+    def _measure(self, batch: PixelBatch, model_s: float, device: torch.device) -> None:
+        n = len(batch.segments)
+        self._decoded, self._decode_s = self._decoded + n, self._decode_s + batch.decode_s
+        if self._is_warm:
+            self._read, self._model_s = self._read + n, self._model_s + model_s
+        self._is_warm = True
+        if self._setting != "auto":
+            self._set(Choice(self._setting, "HEADHUNT_DECODERS says so"))
+        elif self._read >= MEASURED_SEGMENTS:
+            model_cores = torch.get_num_threads() if device.type == "cpu" else 1
+            rates = Rates(self._decode_s / self._decoded, self._model_s / self._read, model_cores)
+            self._set(choose(rates, usable_cores(), self._memory_mib, self._video_mib))
+
+    def _set(self, choice: Choice) -> None:
+        self._is_chosen = True
+        logger.info("decoders: %d, %s", choice.n, choice.reason)
+        with self.changed:
+            self.n = choice.n
+            self.changed.notify_all()
+
+
+class TurnReader:
+    """Reads as another reader does, when it is the video's turn."""
+
+    def __init__(self, reader: FeatureReader, decoders: Decoders, device: torch.device) -> None:
+        self._reader, self._decoders, self._device = reader, decoders, device
+
+    def read(self, batch: PixelBatch) -> FeatureBatch:
+        """See FeatureReader."""
+        with self._decoders.turn(batch, self._device):
+            return self._reader.read(batch)
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """See FeatureReader."""
+        return self._decoders.exclusive()
+
+
+class _StoppedError(Exception):
+    """Nobody waits for the results any more."""
+
+
+class _Line:
+    """Numbers of items that wait for their turn to be worked on; several threads take from it."""
+
+    def __init__(self, size: int, decoders: Decoders) -> None:
+        self._size, self._decoders = size, decoders
+        self._begun = self._given = self._running = 0
+        self._is_stopped = False
+
+    def take(self) -> int | None:
+        """The next item, once another decoder may run; None where there is none, or no more are needed."""
+        with self._decoders.changed:
+            while not self._is_stopped and self._begun < self._size:
+                n = self._decoders.n
+                if n > 1 and self._running < n and self._begun < self._given + _AHEAD * n:
+                    return self._begin()
+                self._decoders.changed.wait()
+            return None
+
+    def take_this(self, i: int) -> bool:
+        """Take item i, if nobody has begun it."""
+        with self._decoders.changed:
+            return self._begun == i and self._begin() == i
+
+    def _begin(self) -> int:
+        self._begun += 1
+        self._running += 1
+        return self._begun - 1
+
+    def done(self) -> None:
+        """An item that was taken is done."""
+        with self._decoders.changed:
+            self._running -= 1
+            self._decoders.changed.notify_all()
+
+    def given(self) -> None:
+        """The oldest result was given out."""
+        with self._decoders.changed:
+            self._given += 1
+            self._decoders.changed.notify_all()
+
+    def stop(self) -> None:
+        """Nothing more is needed."""
+        with self._decoders.changed:
+            self._is_stopped = True
+            self._decoders.changed.notify_all()
+
+    def check(self) -> None:
+        """Raise if nothing more is needed."""
+        if self._is_stopped:
+            raise _StoppedError
+
+
+Check = Callable[[], None]  # raises where the work must stop; called between two batches
+
+
+def in_order(items: Sequence[T], work: Callable[[T, Check], R], decoders: Decoders) -> Generator[tuple[T, "Future[R]"]]:
+    """Each item with its finished work, in the order of the items; up to `decoders.n` are worked on at once.
+
+    The first is always worked on in this thread, and so are all where n stays 1. Closing the generator stops the
+    others: their `check` raises.
+    """
+    line = _Line(len(items), decoders)
+    results: list[Future[R]] = [Future() for _ in items]
+    helpers: list[threading.Thread] = []
+
+    def run(i: int) -> None:
+        try:
+            results[i].set_result(work(items[i], line.check))
+        except BaseException as error:  # raised where the result is asked for
+            results[i].set_exception(error)
+        finally:
+            line.done()
+
+    def help_out() -> None:
+        while (i := line.take()) is not None:
+            with decoders.changed:
+                if len(helpers) < decoders.n:
+                    begin()
+            run(i)
+
+    def begin() -> None:
+        helpers.append(threading.Thread(target=help_out, name="decoder", daemon=True))
+        helpers[-1].start()
+
+    if decoders.may_be_several and len(items) > 1:
+        begin()
+    try:
+        for i, item in enumerate(items):
+            if line.take_this(i):
+                run(i)
+            results[i].exception()  # waits
+            yield item, results[i]
+            line.given()
+    finally:
+        line.stop()
+        for helper in helpers:
+            helper.join()

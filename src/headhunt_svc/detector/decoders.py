@@ -51,22 +51,23 @@ class Choice:
 
 
 def choose(rates: Rates, cores: int, memory_mib: int, video_mib: int) -> Choice:
-    """The number of decoders that one model can keep up with, on these cores and in this memory.
+    """The number of decoders that keep one model busy, each on a core that the model leaves free, in this memory.
 
-    One decoder gives 1 / decode_s segments a second, the model takes 1 / model_s, and the cores together do
-    cores / (decode_s + model_cores * model_s). There are as many decoders as give the smaller of the last two.
+    One decoder gives 1 / decode_s segments a second, the model takes 1 / model_s: so many as decode_s /
+    model_s are enough.
 
     video_mib: what decoding one video takes; 0: not known.
     """
-    by_model = rates.decode_s / max(rates.model_s, 1e-9)
-    by_cores = cores * rates.decode_s / max(rates.decode_s + rates.model_cores * rates.model_s, 1e-9)
-    wanted = math.ceil(min(by_model, by_cores) - _LEAST_GAIN)
-    fitting = max(memory_mib // video_mib, 1) if video_mib else wanted
-    n = max(min(wanted, fitting), 1)
-    limit = "the memory" if n < wanted else "the cores" if by_cores < by_model else "the model"
+    wanted = max(math.ceil(rates.decode_s / max(rates.model_s, 1e-9) - _LEAST_GAIN), 1)
+    most = {"the model": wanted, "the cores": max(cores - rates.model_cores, 1)}
+    if video_mib:
+        most["the memory"] = max(memory_mib // video_mib, 1)
+    limit = min(most, key=lambda name: most[name])  # of equal ones the first
+    n = most[limit]
     reason = (
         f"as many as {limit} can use: a segment takes {rates.decode_s:.3g} s to decode and {rates.model_s:.3g} s in "
-        f"the model; {cores} cores, {memory_mib} MiB for videos of {video_mib}"
+        f"the model; {cores} cores, {rates.model_cores} of them for the model; "
+        f"{memory_mib} MiB for videos of {video_mib}"
     )
     return Choice(n, reason)
 

@@ -391,5 +391,6 @@ def detect_stored(
             for _ in whole_reports(_each(inputs, detector.report, detector.decoders)):
                 pass
         finally:
-            store.finish(item.video_id for item in inputs if item.video_id in detector.videos)
+            stored = detector.videos
+            store.finish(item.video_id for item in inputs if item.video_id in stored)
     return detector.passes

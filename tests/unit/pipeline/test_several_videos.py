@@ -31,12 +31,17 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Videos of several lengths and sizes, the first the longest; one is none."""
+    """Videos of several lengths and widths, the first the longest; one is no video."""
     folder = tmp_path_factory.mktemp("several")
-    for i, n in enumerate((130, 40, 70, 33, 60)):
+    for i, n in enumerate((98, 20, 40, 17, 33)):
         write_video(folder / f"{i}.mp4", n, size=(64 + 32 * i, 48))
     (folder / "2b.mp4").write_text("no video")
     return folder
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector.load(SHIPPED, Settings(batch_segments=2))
 
 
 @pytest.fixture
@@ -58,9 +63,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_detect_gives_the_same_reports_in_the_same_order(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: set[str]
+    detector: Detector, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: set[str]
 ) -> None:
-    detector = Detector.load(SHIPPED, Settings(batch_segments=2))
     results: dict[str, list[tuple[str, Report | str]]] = {}
     for n in ("1", "3"):
         threads.clear()
@@ -75,10 +79,9 @@ def test_detect_gives_the_same_reports_in_the_same_order(
 
 
 def test_a_loop_that_is_left_can_be_resumed(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: set[str]
+    detector: Detector, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADHUNT_DECODERS", "3")
-    detector = Detector.load(SHIPPED, Settings(batch_segments=2))
     results = detect_videos(detector, inputs_of([videos]), Outputs(tmp_path, resume=True))
     next(results)
     results.close()

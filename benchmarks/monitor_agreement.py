@@ -26,7 +26,8 @@ from headhunt_svc.console.desk import Desk
 from headhunt_svc.console.places import Places
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.monitoring.config import load_drift
-from headhunt_svc.monitoring.run import PAGE, VERDICT, Monitor, Paths
+from headhunt_svc.monitoring.run import Monitor, Paths
+from headhunt_svc.monitoring.verdicts import PAGE, VERDICT
 from headhunt_svc.settings import EventSettings
 
 ROOT = Path(__file__).parent.parent

@@ -41,7 +41,7 @@ from headhunt_svc.model.checkpoint import check_whole, read_config
 from headhunt_svc.model.identity import read_lock, weight_files
 from headhunt_svc.monitoring.baselines import Baselines, load_rows
 from headhunt_svc.monitoring.config import load_drift
-from headhunt_svc.monitoring.run import VERDICT, Monitor, Paths
+from headhunt_svc.monitoring.verdicts import VERDICT, CameraVerdict, SignalResult, Verdict, read_verdict
 from headhunt_svc.params import ExportParams, load_params
 from headhunt_svc.prediction_log.windows import WindowQuery, read_window, sample_of
 from headhunt_svc.serve import api
@@ -180,9 +180,10 @@ def _load_camera(folder: Path) -> None:
     load_camera(folder, "yard", StoredCamera(sha256=digest, segments=5, mean_strength=1, covariance_strength=1))
 
 
-def _earlier(folder: Path) -> None:
-    paths = Paths(log="", baselines=folder, reference=folder, workspace=folder, out=folder / "out")
-    Monitor(paths, load_drift(ROOT / "monitoring" / "drift.yaml"))._earlier(START + timedelta(days=9))
+def _verdict() -> bytes:
+    camera = CameraVerdict("yard", "drift", signals={"view": SignalResult(2.0, 1.0, 0.1)}, kind="view", since=START)
+    verdict = Verdict(START - timedelta(days=1), START, "d", {"yard": camera}, {"late": 1}, {"yard": ["2026-03-01"]})
+    return json.dumps(verdict.as_json()).encode()
 
 
 FIGHT = Labelled("yard/0412.mp4", "test", 100, ((10, 20), (90, 100)))
@@ -253,8 +254,8 @@ TARGETS = {
     "figures of the service's detector": Target(
         "metrics.json", _shipped("metrics.json"), lambda f: api._test_metrics(f, "none")
     ),
-    "verdict of an earlier window": Target(
-        f"out/20260301T000000/{VERDICT}", lambda: b'{"cameras": {"yard": {"since": "2026-03-01T00:00:00"}}}', _earlier
+    "verdict of a window": Target(
+        f"20260301T000000/{VERDICT}", _verdict, lambda f: read_verdict(next(f.rglob(VERDICT)))
     ),
     "file of keys": Target("keys", lambda: b"gate:0123456789abcdef0123\n", _keys),
 }

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from headhunt_svc.console import words
 from headhunt_svc.monitoring.config import ALL_KINDS
-from headhunt_svc.monitoring.run import PAGE, VERDICT
+from headhunt_svc.monitoring.verdicts import PAGE, VERDICT
 
 Get = Callable[..., str]  # a page of the console: its address and parameters
 

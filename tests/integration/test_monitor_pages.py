@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from headhunt_svc.core.drift import Sample
+from headhunt_svc.core.samples import Sample
+from headhunt_svc.monitoring.drift import Comparison
 from headhunt_svc.monitoring.pages import with_policy
-from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, SignalResult, Verdict
+from headhunt_svc.monitoring.verdicts import CameraVerdict, SignalResult, Verdict
 from headhunt_svc.prediction_log.windows import Rows, sample_of
 from helpers.log_rows import METADATA, rows
 

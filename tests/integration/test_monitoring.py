@@ -374,7 +374,7 @@ def test_the_monitor_as_a_command(monitored: Path, monkeypatch: pytest.MonkeyPat
     assert "no rows of any of 2 cameras" in message["text"]
     assert late.returncode == 4
     assert "no rows of dock on 2026-03-09" in late.stdout
-    assert "dock: silence since 2026-03-03 23:00" in late.stdout
+    assert "dock: silent since 2026-03-03 23:00" in late.stdout
 
 
 @pytest.fixture

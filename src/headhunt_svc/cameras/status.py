@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
 from headhunt_svc.cameras.config import Camera
-from headhunt_svc.cameras.drift import LatestVerdict
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.monitoring.verdicts import Verdict
 from headhunt_svc.names import CameraName
 from headhunt_svc.sections import Section, first_problem
 from headhunt_svc.storage.files import read_json, write_text
@@ -104,13 +104,13 @@ class CameraStatus:
     lag_s: float | None = None
     coverage: float | None = None
 
-    def as_json(self, verdict: LatestVerdict | None, baselines: Mapping[str, str]) -> str:
+    def as_json(self, verdict: Verdict | None, baselines: Mapping[str, str]) -> str:
         """One line of JSON, with what the monitor says of the camera."""
         state = None if self.state is None else self.state.model_dump(mode="json", exclude={"camera"})
-        drift = None if verdict is None else verdict.of(self.camera.name)
+        drift = None if verdict is None else verdict.cameras.get(CameraName(self.camera.name))
         names = ("silent_s", "lag_s", "coverage")
         line = {"camera": self.camera.name, "status": self.word, **{name: getattr(self, name) for name in names}}
-        line |= {"state": state, "drift": None if drift is None else drift.model_dump(mode="json")}
+        line |= {"state": state, "drift": None if drift is None else {"status": drift.status, "kind": drift.kind}}
         return json.dumps(line | {"baseline": baselines.get(self.camera.name)})
 
     @property

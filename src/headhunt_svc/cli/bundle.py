@@ -108,6 +108,9 @@ def recalibrate(
     window: Annotated[
         str | None, typer.Option(help="Its window, as its folder is named: 20260302T000000; default: the latest.")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help=f"Its limits, as `headhunt monitor run` takes them; default: {paths.DRIFT}.")
+    ] = None,
     camera_file: CameraFile = None,
     bundle: Annotated[
         Path | None,
@@ -122,7 +125,9 @@ def recalibrate(
     Exit code with --from-events: 5 where the proof says `worse`, 6 for `too few marks`; the bundle is there.
     """
     if from_events:
-        query = MarkOptions(tuple(camera or ()), since, tuple(without or ()), log, days, monitor, window, camera_file)
+        query = MarkOptions(
+            tuple(camera or ()), since, tuple(without or ()), log, days, monitor, window, config, camera_file
+        )
         recalibrate_from_events(params, bundle, out, labels, query)
         return
     if labels is None:
@@ -135,6 +140,7 @@ def recalibrate(
         "--days": days,
         "--monitor": monitor,
         "--window": window,
+        "--config": config,
         "--cameras": camera_file,
     }
     if given := [option for option, value in of_events.items() if value not in (None, [])]:

@@ -16,8 +16,8 @@ from headhunt_svc.errors import EXIT_SOME_FAILED, EXIT_WRONG_USE, ArtifactError
 if TYPE_CHECKING:
     from headhunt_svc.cameras.check import CheckedCamera
     from headhunt_svc.cameras.config import Camera, Cameras
-    from headhunt_svc.cameras.drift import LatestVerdict
     from headhunt_svc.cameras.status import CameraStatus
+    from headhunt_svc.monitoring.verdicts import Verdict
 
 app = typer.Typer()
 cameras_app = typer.Typer(no_args_is_help=True, help="Cameras that are watched, as cameras.yaml describes them.")
@@ -127,21 +127,26 @@ def status(
         except ArtifactError as exc:  # one camera's file hides no other camera
             note(str(exc))
             rows.append(CameraStatus(camera, "not known"))
-    verdict, baselines = latest_verdict(monitor), active_baselines(monitor)
+    verdict, is_damaged, baselines = None, False, active_baselines(monitor)
+    try:
+        verdict = latest_verdict(monitor)
+    except ArtifactError as exc:  # how cameras are does not depend on it
+        note(f"{exc}; what it says of drift is not known")
+        is_damaged = True
     if json:
         for row in rows:
             print(row.as_json(verdict, baselines))
     else:
         print_status(rows, verdict, baselines)
-    if not all(row.is_good for row in rows):
+    if is_damaged or not all(row.is_good for row in rows):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def print_status(rows: Sequence["CameraStatus"], verdict: "LatestVerdict | None", baselines: dict[str, str]) -> None:
+def print_status(rows: Sequence["CameraStatus"], verdict: "Verdict | None", baselines: dict[str, str]) -> None:
     """Prints a table with a row for each camera; times are those of the camera's zone."""
     table = Table("camera", "state", "last picture", "lag s", "coverage", "last event", "drift", "baseline")
     for row in rows:
-        drift = None if verdict is None else verdict.of(row.camera.name)
+        drift = None if verdict is None else verdict.cameras.get(row.camera.name)
         event = None if row.state is None else row.state.last_event
         colour = "green" if row.is_good else "red"
         problem = f": {row.state.problem}" if row.state is not None and row.state.problem else ""

@@ -12,7 +12,7 @@ from headhunt_svc.cli.console import cell, note, safe, wide
 from headhunt_svc.cli.events import time_of
 from headhunt_svc.cli.options import cameras_file, check_bundle
 from headhunt_svc.detector.deployments import Deployed
-from headhunt_svc.errors import EXIT_TOO_FEW_MARKS, EXIT_WORSE, ConfigError
+from headhunt_svc.errors import EXIT_TOO_FEW_MARKS, EXIT_WORSE, ArtifactError, ConfigError
 from headhunt_svc.names import CameraName
 from headhunt_svc.params import load_params
 from headhunt_svc.settings import EventSettings, Settings
@@ -35,6 +35,7 @@ class MarkOptions(NamedTuple):
     days: int | None
     monitor: Path | None
     window: str | None
+    config: Path | None
     camera_file: Path | None
 
 
@@ -61,6 +62,7 @@ def recalibrate_from_events(
     from headhunt_svc.feedback.marks import MarkQuery
     from headhunt_svc.feedback.project import Project
     from headhunt_svc.feedback.proof import Verdict
+    from headhunt_svc.monitoring.config import load_drift
 
     folder = bundle or (CURRENT if CURRENT.exists() else paths.BUNDLE)
     check_bundle(folder)
@@ -70,16 +72,25 @@ def recalibrate_from_events(
     log = options.log or Settings().prediction_log
     project = Project(corrections=labels)
     used = tuple(dict.fromkeys(version.folder for version in Deployed(paths.DEPLOYED).history()))
-    monitored = None
+    monitored, no_windows, limits = None, None, options.config or paths.DRIFT
     if log:
+        if options.config is not None:  # what is named must be right; without limits nothing is judged again
+            load_drift(options.config)
         if options.monitor is not None and not options.monitor.is_dir():
             raise ConfigError(f"--monitor {options.monitor}: there is no such folder")
-        monitored = Monitored.load(options.monitor or paths.MONITOR, options.window, paths.DRIFT, Store(log))
-    elif options.window is not None or options.monitor is not None:
-        raise ConfigError("--monitor and --window judge rows of the prediction log again: name it with --log")
+        try:
+            monitored = Monitored.load(options.monitor or paths.MONITOR, options.window, limits, Store(log))
+        except ArtifactError as exc:
+            if options.window is not None:
+                raise
+            no_windows = str(exc)  # the proof says so: nothing else in it comes from the monitor
+    elif (options.window, options.monitor, options.config) != (None, None, None):
+        raise ConfigError("--monitor, --window and --config judge rows of the prediction log again: name it with --log")
     settings = EventSettings()
     merges = merging_of(options.camera_file, settings.merge_s)
-    replayed = Replayed(Store(log) if log else None, options.days or DAYS, monitored=monitored, merging=merges)
+    replayed = Replayed(
+        Store(log) if log else None, options.days or DAYS, monitored=monitored, no_windows=no_windows, merging=merges
+    )
     with EventStore.open(settings) as store:
         proof = recalibrated_with_proof(load_params(params), store, project, folder, out, query, replayed, used)
     print_proof(proof)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import note, safe, wide
-from headhunt_svc.cli.options import BundleFolder
+from headhunt_svc.cli.options import BundleFolder, DriftFile
 from headhunt_svc.errors import EXIT_DRIFT, ConfigError
 from headhunt_svc.settings import EventSettings, Settings
 from headhunt_svc.storage.files import write_json
@@ -28,7 +28,6 @@ monitor_app = typer.Typer(no_args_is_help=True, help="Drift of scores, heads and
 app.add_typer(monitor_app, name="monitor")
 
 LogFolder = Annotated[str | None, typer.Option(help="The prediction log; default: HEADHUNT_PREDICTION_LOG.")]
-DriftFile = Annotated[Path, typer.Option("--config", help="Limits beyond which a signal is drift.")]
 BaselinesFolder = Annotated[Path, typer.Option(help="Folder of the cameras' baselines.")]
 WorkspaceFolder = Annotated[Path, typer.Option(help="Evidently's workspace.")]
 
@@ -196,6 +195,7 @@ def monitor_ui(
     log: LogFolder = None,
     reference: Annotated[Path, typer.Option(help="For cameras without a baseline.")] = paths.REFERENCE,
     workspace: Annotated[Path | None, typer.Option(help="Evidently's workspace; default: in --monitor.")] = None,
+    config: DriftFile = paths.DRIFT,
     host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs API keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port.")] = 8700,
     parent: Annotated[int | None, typer.Option(hidden=True, help="With --evidently: ends with this process.")] = None,
@@ -216,7 +216,9 @@ def monitor_ui(
     from headhunt_svc.console.server import serve as serve_console
 
     with beside(folder, host) as dashboard:
-        places = Places(paths.CAMERAS, paths.CAMERA_STATES, monitor, _log_folder(log), reference, evidently=dashboard)
+        places = Places(
+            paths.CAMERAS, paths.CAMERA_STATES, monitor, _log_folder(log), reference, drift=config, evidently=dashboard
+        )
         note(f"drift: {address_of(host, port)}/drift")
         serve_console(places, EventSettings(), Settings(), host, port)
 

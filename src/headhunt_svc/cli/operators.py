@@ -15,6 +15,7 @@ import typer
 
 from headhunt_svc import paths
 from headhunt_svc.cli.console import note
+from headhunt_svc.cli.options import DriftFile
 from headhunt_svc.monitoring.pages import hosts_of
 from headhunt_svc.settings import EventSettings, Settings
 
@@ -39,6 +40,7 @@ def console(
         Path, typer.Option(help="Where bundles that have learnt from marks are put.")
     ] = paths.CANDIDATE,
     deployed: Annotated[Path, typer.Option(help="Folder of the link `current`.")] = paths.DEPLOYED,
+    config: DriftFile = paths.DRIFT,
 ) -> None:
     """Pages for operators: how cameras are, events, drift. It reads files and the events, and loads no model."""
     from headhunt_svc.console.places import Places
@@ -46,7 +48,7 @@ def console(
 
     settings = Settings()
     folder = log or settings.prediction_log or str(monitor / "log")
-    places = Places(cameras, states, monitor, folder, reference, bundle, candidate, deployed)
+    places = Places(cameras, states, monitor, folder, reference, bundle, candidate, deployed, config)
     note(f"the console: {address_of(host, port)}")
     serve(places, EventSettings(), settings, host, port)
 

@@ -15,6 +15,7 @@ from headhunt_svc.types import SpanEnds
 PARAMS = Path("params.yaml")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameters.")]
+DriftFile = Annotated[Path, typer.Option("--config", help="Limits beyond which a signal is drift.")]
 BundleFolder = Annotated[Path, typer.Option("--bundle", help="The detector bundle.")]
 MetricsPort = Annotated[
     int | None, typer.Option("--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on this port.")

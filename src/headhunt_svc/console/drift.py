@@ -14,8 +14,7 @@ from headhunt_svc.console.clock import Moment, moment
 from headhunt_svc.console.history import NAN, History, Judged
 from headhunt_svc.console.words import ALL_SIGNALS
 from headhunt_svc.monitoring.config import Kind
-from headhunt_svc.monitoring.stored import StoredVerdict
-from headhunt_svc.monitoring.verdicts import FLEET
+from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict
 
 SPANS = {"7": timedelta(days=7), "14": timedelta(days=14), "30": timedelta(days=30)}
 MOST_BARS = 46  # of a chart: a bar is two units wide at least
@@ -89,7 +88,7 @@ class _Axis:
         return cls(first, tuple(zip(begins[first].tolist(), ends[last].tolist(), strict=True)))
 
 
-def _row(name: str, verdict: StoredVerdict, windows: Sequence[Judged], axis: _Axis, zone: str) -> Row:
+def _row(name: str, verdict: CameraVerdict, windows: Sequence[Judged], axis: _Axis, zone: str) -> Row:
     points = (window.cameras.get(name) for window in windows)
     content = b"".join(_NONE if point is None else point.ratios.tobytes() for point in points)
     ratios = np.frombuffer(content, np.float32).reshape(len(windows), len(ALL_SIGNALS))
@@ -98,16 +97,15 @@ def _row(name: str, verdict: StoredVerdict, windows: Sequence[Judged], axis: _Ax
     for signal, values in zip(ALL_SIGNALS, highest, strict=True):
         stored = verdict.signals.get(signal)
         title = words.SIGNALS[signal].title
-        says = "not judged" if stored is None else f"{ratio_words(stored.ratio)} its limit now"
+        says = "not judged" if stored is None else f"{ratio_words(stored.of_limit)} its limit now"
         chart = charts.ratios(axis.columns, values, f"{title}: {says}")
-        cells.append(Cell(chart, None if stored is None else stored.ratio))
-    worst = verdict.worst
+        cells.append(Cell(chart, None if stored is None else stored.of_limit))
     return Row(
         name,
         verdict.word,
         verdict.kind,
         None if verdict.since is None else moment(verdict.since, zone, False),
-        0.0 if worst is None else worst[1].ratio,
+        verdict.of_limit,
         tuple(cells),
     )
 
@@ -138,11 +136,11 @@ class Moved:
         return self.value > self.limit
 
 
-def moved(verdict: StoredVerdict) -> tuple[Moved, ...]:
+def moved(verdict: CameraVerdict) -> tuple[Moved, ...]:
     """The signals of a verdict, the furthest beyond its limit first."""
     meanings: Mapping[str, words.Meaning] = {str(name): meaning for name, meaning in words.SIGNALS.items()}
     signals = []
     for name, s in verdict.signals.items():
         meaning = meanings.get(name, words.Meaning(name, ""))
-        signals.append(Moved(name, meaning.title, meaning.sentence, s.value, s.limit, s.chance, s.ratio))
+        signals.append(Moved(name, meaning.title, meaning.sentence, s.value, s.limit, s.chance, s.of_limit))
     return tuple(sorted(signals, key=lambda signal: -signal.ratio))

@@ -18,9 +18,7 @@ from headhunt_svc.console.links import events_page, questions_page
 from headhunt_svc.events.records import EventFilter, EventRecord
 from headhunt_svc.feedback.asking import OF_WINDOW, ask, of_window
 from headhunt_svc.monitoring.remedies import LEARNT_FROM
-from headhunt_svc.monitoring.run import PAGE
-from headhunt_svc.monitoring.stored import StoredRun
-from headhunt_svc.monitoring.verdicts import FLEET
+from headhunt_svc.monitoring.verdicts import FLEET, PAGE, Verdict
 from headhunt_svc.names import CameraName
 
 router = APIRouter(prefix="/drift")
@@ -119,7 +117,7 @@ def _pictures(desk: Desk, camera: str, start: datetime | None, stop: datetime | 
     return [event for event in events if event.picture][:EXAMPLES]
 
 
-def _around(desk: Desk, run: StoredRun) -> tuple[str | None, str | None]:
+def _around(desk: Desk, run: Verdict) -> tuple[str | None, str | None]:
     """The folders of the windows before and behind this one."""
     windows = desk.history.windows
     index = next((i for i, window in enumerate(windows) if window.stop == run.stop), None)
@@ -129,7 +127,7 @@ def _around(desk: Desk, run: StoredRun) -> tuple[str | None, str | None]:
     return earlier, windows[index + 1].folder if index + 1 < len(windows) else None
 
 
-def _archived(desk: Desk, run: StoredRun) -> str | None:
+def _archived(desk: Desk, run: Verdict) -> str | None:
     """The folder of a window of which Evidently's page was written."""
     folder = next((window.folder for window in desk.history.windows if window.stop == run.stop), None)
     return folder if folder is not None and (desk.places.verdicts / folder / PAGE).is_file() else None

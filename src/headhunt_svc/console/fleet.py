@@ -18,8 +18,7 @@ from headhunt_svc.console.words import Step
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.records import EventFilter, EventRecord
 from headhunt_svc.events.store import EventStore
-from headhunt_svc.monitoring.stored import StoredVerdict
-from headhunt_svc.monitoring.verdicts import FLEET
+from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict
 from headhunt_svc.types import Polygon
 
 HAPPENING, SILENT, DRIFT, UNJUDGED, OFF, FINE = range(6)  # ranks: the worst first
@@ -174,20 +173,20 @@ class Fleet:
             None if status is None else status.lag_s,
             None if status is None else status.coverage,
             None if worst is None else words.title_of(worst[0]),
-            None if worst is None else worst[1].ratio,
+            None if worst is None else worst[1].of_limit,
             event,
             None if event is None else moment(event.start, event.time_zone, False),
             baseline,
         )
 
-    def _fleet_rows(self, verdict: StoredVerdict) -> Iterator[Row]:
+    def _fleet_rows(self, verdict: CameraVerdict) -> Iterator[Row]:
         """A row for all cameras together, where they drift together."""
         if verdict.kind is None or verdict.worst is None:
             return
         zone, (signal, result) = self._store.settings.time_zone, verdict.worst
         conditions = tuple(_judged(FLEET, verdict, "", zone))
         title = words.title_of(signal)
-        yield Row(FLEET, conditions, None, None, None, None, title, result.ratio, None, None, None)
+        yield Row(FLEET, conditions, None, None, None, None, title, result.of_limit, None, None, None)
 
 
 def _happening(event: EventRecord | None, zone: str) -> Iterator[Condition]:
@@ -225,7 +224,7 @@ _SILENCE = {
 }
 
 
-def _judged(name: str, verdict: StoredVerdict | None, baseline: str | None, zone: str) -> Iterator[Condition]:
+def _judged(name: str, verdict: CameraVerdict | None, baseline: str | None, zone: str) -> Iterator[Condition]:
     """What the monitor says."""
     link = drift_page(name)
     if verdict is not None and verdict.kind is not None:

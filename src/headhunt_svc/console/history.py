@@ -13,9 +13,7 @@ from typing import cast
 from headhunt_svc.console.words import ALL_SIGNALS
 from headhunt_svc.errors import ArtifactError
 from headhunt_svc.monitoring.config import Kind
-from headhunt_svc.monitoring.run import VERDICT
-from headhunt_svc.monitoring.stored import StoredRun, StoredVerdict, read_run
-from headhunt_svc.monitoring.verdicts import Status
+from headhunt_svc.monitoring.verdicts import VERDICT, CameraVerdict, Status, Verdict, read_verdict
 
 logger = logging.getLogger(__name__)
 KEPT = timedelta(days=30)
@@ -48,7 +46,7 @@ class History:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.windows: tuple[Judged, ...] = ()  # the oldest first
-        self.latest: StoredRun | None = None
+        self.latest: Verdict | None = None
         self.problems: tuple[str, ...] = ()
         self._latest_stamp: tuple[int, int] | None = None
         self._broken: dict[str, tuple[tuple[int, int], str]] = {}
@@ -94,7 +92,7 @@ class History:
         if (broken := self._broken.get(name)) is not None and broken[0] == stamp:
             return None
         try:
-            run = read_run(self.folder / name / VERDICT)
+            run = read_verdict(self.folder / name / VERDICT)
         except ArtifactError as exc:
             self._broken[name] = stamp, str(exc)
             return None
@@ -109,18 +107,18 @@ class History:
         self._latest_stamp = stamp
         self._broken.pop(VERDICT, None)
         try:
-            self.latest = None if stamp is None else read_run(path)
+            self.latest = None if stamp is None else read_verdict(path)
         except ArtifactError as exc:
             self.latest = None
             self._broken[VERDICT] = cast(tuple[int, int], stamp), str(exc)
 
-    def run(self, folder: str) -> StoredRun | None:
+    def run(self, folder: str) -> Verdict | None:
         """All of one window's verdicts; None where there is no such window. Raises ArtifactError: it is damaged."""
         if folder not in {window.folder for window in self.windows}:
             return None
-        return read_run(self.folder / folder / VERDICT)
+        return read_verdict(self.folder / folder / VERDICT)
 
-    def of(self, camera: str) -> StoredVerdict | None:
+    def of(self, camera: str) -> CameraVerdict | None:
         """What the latest verdict says of a camera."""
         return None if self.latest is None else self.latest.cameras.get(camera)
 
@@ -133,6 +131,6 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return stat.st_mtime_ns, stat.st_size
 
 
-def _point(verdict: StoredVerdict) -> Point:
-    ratios = (verdict.signals[s].ratio if s in verdict.signals else NAN for s in ALL_SIGNALS)
+def _point(verdict: CameraVerdict) -> Point:
+    ratios = (verdict.signals[s].of_limit if s in verdict.signals else NAN for s in ALL_SIGNALS)
     return Point(verdict.status, verdict.kind, array("f", ratios))

@@ -60,6 +60,8 @@ def start(
         options += ["--monitor", str(places.monitor)]
     if places.cameras != paths.CAMERAS:
         options += ["--cameras", str(places.cameras)]
+    if places.drift != paths.DRIFT:
+        options += ["--config", str(places.drift)]
     if camera:
         options += [f"--camera={CameraName(camera)}"]
     if window:

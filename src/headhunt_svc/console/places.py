@@ -12,7 +12,7 @@ class Places:
 
     log: the prediction log. reference: baseline of cameras without one of their own. bundle: of the detector,
     where none is deployed; candidate: where a bundle that has learnt from marks is put; deployed: folder of `current`.
-    evidently: where its dashboard answers, if it does.
+    drift: the limits of the monitor. evidently: where its dashboard answers, if it does.
     """
 
     cameras: Path
@@ -23,6 +23,7 @@ class Places:
     bundle: Path = paths.BUNDLE
     candidate: Path = paths.CANDIDATE
     deployed: Path = paths.DEPLOYED
+    drift: Path = paths.DRIFT
     evidently: str | None = None
 
     @property

@@ -14,7 +14,7 @@ from headhunt_svc.console.event_routes import Author, TheDesk, ThePages
 from headhunt_svc.console.links import questions_page
 from headhunt_svc.events.records import EventState
 from headhunt_svc.feedback.asking import Questions, ask, load_questions, of_day
-from headhunt_svc.monitoring.run import folder_name
+from headhunt_svc.monitoring.verdicts import folder_name
 
 router = APIRouter(prefix="/events/questions")
 ANSWERS = {

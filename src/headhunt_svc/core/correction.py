@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Float, Float64
 from sklearn.metrics import roc_auc_score
 
 from headhunt_svc.core.camera_normality import NormalFootage, add_harmless, camera_scorer
-from headhunt_svc.core.folds import Labels, Rows
+from headhunt_svc.core.labelled import Calibration, Labels, Marks, Rows
 from headhunt_svc.core.mark_fit import Learner, log_loss
 from headhunt_svc.types import Scorer
 
-Z = Float[np.ndarray, "segment features"]
 Z1 = Float64[np.ndarray, " segment"]
 Normals = Float[np.ndarray, "normal features"]
 WEIGHTS = (0.0, 0.02, 0.1, 0.5, 2.0, 8.0)  # of an event; 0: false alarms widen what is normal, nothing else
@@ -30,53 +29,6 @@ NEAR = 0.1  # log loss of an event: as good as the best
 AUC_BOUND = 0.01  # most that a weight may cost on known segments
 FOLDS = 10
 LEAST_OVERLOOKED = 5  # events that were marked as anomalous, fewer say nothing about the heads
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Labelled segments: features, labels, the video of each, and the kinds of anomaly of each video."""
-
-    z: Z
-    labels: Labels
-    videos: Sequence[str]
-    kinds: Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Marked segments, one a row.
-
-    groups: what is left out together in cross-validation (video and day of the event). event: number of the event that
-    the segment belongs to.
-    """
-
-    z: Z
-    anomalous: Bool[np.ndarray, " segment"]
-    groups: tuple[str, ...]
-    event: Int[np.ndarray, " segment"]
-
-    def __post_init__(self) -> None:
-        if not len(self.z) == len(self.anomalous) == len(self.groups) == len(self.event):
-            raise ValueError(
-                f"{len(self.z)} marked segments, {len(self.anomalous)} labels, {len(self.groups)} groups and "
-                f"{len(self.event)} numbers of events"
-            )
-
-    def __len__(self) -> int:
-        return len(self.z)
-
-    @property
-    def events(self) -> list[int]:
-        """Numbers of the events, each once."""
-        return sorted(set(self.event.tolist()))
-
-    def only(self, rows: Rows) -> "Marks":
-        """Some of the segments."""
-        return Marks(self.z[rows], self.anomalous[rows], tuple(self.groups[i] for i in rows), self.event[rows])
-
-    def without(self, events: Sequence[int]) -> "Marks":
-        """All segments but those of some events."""
-        return self.only(np.flatnonzero(~np.isin(self.event, events)))
 
 
 @dataclass(frozen=True, slots=True)

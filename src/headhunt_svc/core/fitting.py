@@ -9,7 +9,8 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from headhunt_svc.core.folds import Labels, video_folds
+from headhunt_svc.core.folds import video_folds
+from headhunt_svc.core.labelled import Labels
 from headhunt_svc.core.normality import Measured, NormalFeatures, NormalityChoice, choose_gamma, leave_one_kind_out
 from headhunt_svc.core.saliency import check_labels
 from headhunt_svc.params import FitParams

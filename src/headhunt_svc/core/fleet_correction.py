@@ -12,13 +12,12 @@ from sklearn.metrics import roc_auc_score
 
 from headhunt_svc.core.correction import (
     AUC_BOUND,
-    Calibration,
     CameraCorrection,
-    Marks,
     correct_camera,
     corrected_scorer,
     per_event,
 )
+from headhunt_svc.core.labelled import Calibration, Marks
 from headhunt_svc.core.mark_fit import log_loss
 from headhunt_svc.core.scoring import logits
 from headhunt_svc.types import Scorer

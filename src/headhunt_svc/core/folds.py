@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from sklearn.model_selection import StratifiedGroupKFold
 
+from headhunt_svc.core.labelled import Labels, Rows
 from headhunt_svc.errors import FeatureError
 
-Labels = Bool[np.ndarray, " segment"]
-Rows = Int[np.ndarray, " _"]  # numbers of some rows: two arrays of them may differ in length
 TRIES = 100  # draws per sample until one leaves both classes on both sides
 
 

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float64
 from scipy.stats import t as student
 
 from headhunt_svc.core.depth import possible_limits
-from headhunt_svc.core.folds import Labels, check_videos, video_samples
+from headhunt_svc.core.folds import check_videos, video_samples
+from headhunt_svc.core.labelled import Labels
 from headhunt_svc.core.metrics import ranking_auc
 from headhunt_svc.core.probe import (
     bootstrap_rows,

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from headhunt_svc.core.camera_normality import HARMLESS, SHRINKAGE
-from headhunt_svc.core.folds import Labels, Rows
+from headhunt_svc.core.labelled import Labels, Rows
 from headhunt_svc.core.scoring import distance_to_normal, logits
 from headhunt_svc.types import Normality, Scorer
 

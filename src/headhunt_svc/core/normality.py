@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.metrics import roc_auc_score
 
-from headhunt_svc.core.folds import Labels, Rows
+from headhunt_svc.core.labelled import Labels, Rows
 
 Z = Float[np.ndarray, "segment features"]
 MOST_CLUSTERS = 4

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 
-from headhunt_svc.core.drift import Column, Sample, fill_empty_bins, head_auc, head_direction, instability_ratio
+from headhunt_svc.core.drift import fill_empty_bins, head_auc, head_direction, instability_ratio
+from headhunt_svc.core.samples import Column, Sample
 
 ROUNDS = 10  # what comes after the change is learnt from the stretch, and the stretch from that; few rounds are needed
 Pair = tuple[Column, Float[np.ndarray, " current_row"]]  # of the baseline and of the window

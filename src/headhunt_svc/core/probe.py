@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from headhunt_svc.core.clustering import Gram, Points
-from headhunt_svc.core.folds import Labels, Rows, video_folds
+from headhunt_svc.core.folds import video_folds
+from headhunt_svc.core.labelled import Labels, Rows
 from headhunt_svc.core.metrics import ranking_auc
 from headhunt_svc.core.saliency import Values, chunks, usable_heads
 from headhunt_svc.params import IdentifyParams

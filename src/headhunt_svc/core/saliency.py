@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from headhunt_svc.core.clustering import Gram, Points, mutual_information, two_means
-from headhunt_svc.core.folds import Labels
+from headhunt_svc.core.labelled import Labels
 from headhunt_svc.errors import FeatureError
 
 CRITERIA = ("lda", "kl", "mmd", "nmi")

@@ -46,7 +46,7 @@ from headhunt_svc.demo.scenes import WINDOW_FRAMES
 from headhunt_svc.demo.skills import skills
 from headhunt_svc.demo.targets import GRID, mirror
 from headhunt_svc.demo.worlds import STRIDE, WORLDS
-from headhunt_svc.errors import ConfigError, HeadHuntError
+from headhunt_svc.errors import ArtifactError, ConfigError, HeadHuntError
 from headhunt_svc.storage.files import read_json, write_json
 
 N_FRAMES = WINDOW_FRAMES // STRIDE
@@ -342,12 +342,15 @@ def is_trained(folder: Path, params: PretrainParams) -> bool:
     """Does the folder hold the model of these parameters?
 
     Raises:
-        ConfigError: it holds one of other parameters.
+        ConfigError: it holds one of other parameters. ArtifactError: its record does not say of which.
     """
     report = folder / REPORT
     if not report.exists():
         return False
-    if read_json(report, "headhunt demo pretrain")["params"] != params.recipe():
+    record = read_json(report, "headhunt demo pretrain")
+    if not isinstance(record, dict) or "params" not in record:
+        raise ArtifactError(f"{report} does not say of which parameters the model is: move {folder} away")
+    if record["params"] != params.recipe():
         raise ConfigError(f"{report} is of other parameters: give those, or move {folder} away")
     return True
 

@@ -17,15 +17,13 @@ from headhunt_svc.monitoring.baselines import Baseline, Baselines
 from headhunt_svc.monitoring.config import DriftParams, load_drift
 from headhunt_svc.monitoring.drift import Judge
 from headhunt_svc.monitoring.remedies import LEARNT_FROM
-from headhunt_svc.monitoring.run import VERDICT
-from headhunt_svc.monitoring.stored import StoredRun, StoredVerdict, read_run
-from headhunt_svc.monitoring.verdicts import CameraVerdict
+from headhunt_svc.monitoring.verdicts import VERDICT, CameraVerdict, Verdict, read_verdict
 from headhunt_svc.prediction_log.windows import Rows, Window, read_window
 from headhunt_svc.storage.store import Store
 from headhunt_svc.types import Scorer
 
 NO_BASELINE = "it has no baseline of its own"
-_WINDOW = re.compile(r"[0-9]{8}T[0-9]{6}")  # monitoring.run.folder_name
+_WINDOW = re.compile(r"[0-9]{8}T[0-9]{6}")  # monitoring.verdicts.folder_name
 _MOST_NAMED = 10
 
 
@@ -33,7 +31,7 @@ _MOST_NAMED = 10
 class Monitored:
     """What the monitor has said of a window, and what it takes to say it again. config: the file of the limits."""
 
-    run: StoredRun
+    run: Verdict
     baselines: Baselines
     config: Path
     log: Store
@@ -59,9 +57,9 @@ class Monitored:
                 raise ArtifactError(
                     f"{verdicts} has no verdict of the window {window}{_existing(verdicts)}: run `headhunt monitor run`"
                 )
-        return cls(read_run(path), Baselines(folder / "baselines"), config, log)
+        return cls(read_verdict(path), Baselines(folder / "baselines"), config, log)
 
-    def alarms(self, cameras: Iterable[str]) -> Iterator[StoredVerdict]:
+    def alarms(self, cameras: Iterable[str]) -> Iterator[CameraVerdict]:
         """The verdicts of these cameras that marks could explain."""
         verdicts = (self.run.cameras.get(camera) for camera in cameras)
         return (verdict for verdict in verdicts if verdict is not None and verdict.kind in LEARNT_FROM)
@@ -79,7 +77,7 @@ def judged_again(monitored: Monitored, which: LoggedFeatures, scorers: Mapping[s
     return tuple(_judged(monitored, verdict, which, scorers[verdict.camera]) for verdict in monitored.alarms(scorers))
 
 
-def _judged(monitored: Monitored, stored: StoredVerdict, which: LoggedFeatures, scorer: Scorer) -> JudgedAgain:
+def _judged(monitored: Monitored, stored: CameraVerdict, which: LoggedFeatures, scorer: Scorer) -> JudgedAgain:
     run = monitored.run
     result = JudgedAgain(
         camera=stored.camera, start=run.start, stop=run.stop, kind=str(stored.kind), baseline=stored.baseline
@@ -118,14 +116,14 @@ def _window(monitored: Monitored, params: DriftParams, camera: str) -> Rows:
     return rows
 
 
-def _baseline(monitored: Monitored, stored: StoredVerdict) -> Rows:
+def _baseline(monitored: Monitored, stored: CameraVerdict) -> Rows:
     version = stored.baseline
     if version is None or version not in monitored.baselines.versions(stored.camera):
         raise NoReplayError(NO_BASELINE)
     return monitored.baselines.load(stored.camera, version)
 
 
-def _verdict(run: StoredRun, params: DriftParams, camera: str, rows: Rows, baseline: Rows) -> CameraVerdict:
+def _verdict(run: Verdict, params: DriftParams, camera: str, rows: Rows, baseline: Rows) -> CameraVerdict:
     window = Window(run.start, run.stop, {camera: rows})
     judgement = Judge(params).judge(window, {camera: Baseline("replayed", baseline)})
     return judgement.cameras[camera]

@@ -29,14 +29,15 @@ NO_WINDOW = "no window was judged: the monitor has no verdict yet (`headhunt mon
 class Replayed:
     """The prediction log, and how many of its last days the proof replays. now: without it, the present.
 
-    monitored: the window whose alarms are judged again; None: there is none. merging: seconds by camera, below which
-    two events are one; None: as the settings of the store say.
+    monitored: the window whose alarms are judged again; None: there is none, and no_windows may say why. merging:
+    seconds by camera, below which two events are one; None: as the settings of the store say.
     """
 
     log: Store | None
     days: int = 7
     now: datetime | None = None
     monitored: Monitored | None = None
+    no_windows: str | None = None
     merging: Callable[[str], float] | None = None
 
 
@@ -61,7 +62,7 @@ def recalibrated_with_proof(
     which = LoggedFeatures(known_detectors(result.old, used), heads, result.fleet.n_features)
     days, no_days = _days(result, replayed, which, replayed.merging or (lambda _: store.settings.merge_s))
     windows: tuple[JudgedAgain, ...] = ()
-    no_windows = NO_LOG if replayed.log is None else NO_WINDOW
+    no_windows = NO_LOG if replayed.log is None else replayed.no_windows or NO_WINDOW
     if replayed.monitored is not None:
         scorers = {camera: scorers_of(result, camera)[1] for camera in result.changed}
         windows = judged_again(replayed.monitored, which, scorers)

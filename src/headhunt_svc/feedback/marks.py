@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from headhunt_svc.core.correction import Marks
+from headhunt_svc.core.labelled import Marks
 from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.features import EventFeatures

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from headhunt_svc import paths
-from headhunt_svc.core.correction import Calibration
+from headhunt_svc.core.labelled import Calibration
 from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.data.labels import read_labels

@@ -15,7 +15,8 @@ import numpy as np
 from scipy.special import logit
 
 from headhunt_svc.core.camera_normality import SHRINKAGE
-from headhunt_svc.core.correction import Calibration, CameraCorrection, correct_camera
+from headhunt_svc.core.correction import CameraCorrection, correct_camera
+from headhunt_svc.core.labelled import Calibration
 from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_bundle, load_golden, save_bundle
 from headhunt_svc.detector.cameras import (
     CameraParts,

@@ -1,18 +1,19 @@
 """Compares a window with its baselines: signals, limits and a verdict for every camera and for all of them together."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
-from headhunt_svc.core.drift import Chance, Sample, chance, concatenate, head_auc, instability_ratio, signals
+from headhunt_svc.core.drift import Chance, chance, event_interval, head_auc, instability_ratio, signals
 from headhunt_svc.core.onset import first_bad
+from headhunt_svc.core.samples import Sample, concatenate
 from headhunt_svc.monitoring.baselines import Baseline
 from headhunt_svc.monitoring.config import ALL_SIGNALS, DriftParams, Signal
 from headhunt_svc.monitoring.diagnosis import deciding, diagnose
 from headhunt_svc.monitoring.remedies import rebaseline
-from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, Comparison, Judgement, SignalResult
+from headhunt_svc.monitoring.verdicts import FLEET, CameraVerdict, SignalResult
 from headhunt_svc.prediction_log.schema import LogMetadata
 from headhunt_svc.prediction_log.windows import Rows, Window, sample_of
 from headhunt_svc.types import HeadRef
@@ -22,6 +23,26 @@ ANY_VIEW: tuple[Signal, ...] = (
     "score_psi", "score_wasserstein", "event_rate", "prompt_std", "flip_rate", "rank_agreement", "head_instability",
 )  # fmt: skip
 WITHOUT_BASELINE = "no baseline of its own: scores and prompts are compared with the common reference, pictures are not"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A camera's window and the baseline that it was compared with, as arrays, and the results."""
+
+    reference: Sample
+    current: Sample
+    threshold: float
+    signals: Mapping[str, SignalResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdicts of one window by camera, and the comparisons that were possible."""
+
+    cameras: dict[str, CameraVerdict]
+    comparisons: dict[str, Comparison]
+
+
 Result = tuple[CameraVerdict, Comparison | None]
 
 
@@ -166,7 +187,7 @@ def _counts(camera: str, current: Sample) -> CameraVerdict:
         blocks=current.n_blocks,
         probed=len(current.probed),
         event_rate=current.event_rate,
-        event_interval=current.event_interval,
+        event_interval=event_interval(current),
     )
 
 

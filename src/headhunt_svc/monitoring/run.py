@@ -8,25 +8,23 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, Field
 
 from headhunt_svc.core.drift import prompt_figures
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.monitoring.baselines import Baseline, Baselines, load_rows
 from headhunt_svc.monitoring.config import DriftParams
-from headhunt_svc.monitoring.drift import Judge
+from headhunt_svc.monitoring.drift import Comparison, Judge, Judgement
 from headhunt_svc.monitoring.heading import title_of
 from headhunt_svc.monitoring.metrics import LAST_RUN, show
 from headhunt_svc.monitoring.silence import Expected, with_silence
-from headhunt_svc.monitoring.since import EarlierCamera, dated
-from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, Judgement, Verdict
+from headhunt_svc.monitoring.since import dated
+from headhunt_svc.monitoring.verdicts import PAGE, VERDICT, CameraVerdict, Verdict, folder_name, read_verdict
 from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.last_rows import last_row
 from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, note_missing_days, read_window
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.storage.store import Store
 
-VERDICT, PAGE = "verdict.json", "drift.html"
 ROWS = "day=*/camera=*/*.parquet"  # the files of a prediction log
 
 
@@ -39,18 +37,6 @@ class Paths:
     reference: Path
     out: Path
     workspace: Path
-
-
-class _EarlierVerdict(BaseModel):
-    cameras: dict[str, EarlierCamera] = Field(default_factory=dict)
-    known: frozenset[str] = frozenset()
-    expected: frozenset[str] = frozenset()
-    once_known: frozenset[str] = frozenset()
-
-    @property
-    def names(self) -> set[str]:
-        """All cameras that this verdict and those before it name."""
-        return {*self.cameras, *self.known, *self.expected, *self.once_known}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +123,14 @@ class Monitor:
             return last_row(store, camera, start, baselines.detector_id)
 
         cameras = with_silence(judgement.cameras, window, expected, last_before)
-        earlier = self._earlier(stop)
+        earlier, damaged = self._earlier(stop)
+        verdict = self._verdict(window, baselines, cameras, {} if earlier is None else earlier.cameras)
         verdict = replace(
-            self._verdict(window, baselines, cameras, earlier.cameras),
+            verdict,
+            problems=(*verdict.problems, *damaged),
             known=tuple(sorted(known)),
-            expected=tuple(sorted(expected or earlier.expected)),
-            once_known=tuple(sorted(earlier.names - known - cameras.keys())),
+            expected=tuple(sorted(expected or (() if earlier is None else earlier.expected))),
+            once_known=tuple(sorted((set() if earlier is None else earlier.names) - known - cameras.keys())),
         )
         self._write_verdict(verdict, clock)
         LAST_RUN.set(datetime.now(UTC).timestamp())
@@ -163,7 +151,7 @@ class Monitor:
         window: Window,
         baselines: UsableBaselines,
         cameras: Mapping[str, CameraVerdict],
-        earlier: Mapping[str, EarlierCamera],
+        earlier: Mapping[str, CameraVerdict],
     ) -> Verdict:
         cameras = {name: dated(verdict, earlier.get(name)) for name, verdict in cameras.items()}
         alarms = [_alarm(name, verdict) for name, verdict in cameras.items() if verdict.kind]
@@ -182,14 +170,15 @@ class Monitor:
         )
         return replace(verdict, alarms=(*alarms, *verdict.general))
 
-    def _earlier(self, stop: datetime) -> _EarlierVerdict:
-        """The latest verdict on an earlier window; empty if there is none that can be read."""
-        earlier = [name for name in self._windows() if name < folder_name(stop)]
-        try:
-            path = self.paths.out / max(earlier) / VERDICT
-            return _EarlierVerdict.model_validate_json(path.read_bytes())
-        except (OSError, ValueError):
-            return _EarlierVerdict()
+    def _earlier(self, stop: datetime) -> tuple[Verdict | None, list[str]]:
+        """The latest verdict on an earlier window that can be read, and what is wrong with those after it."""
+        problems: list[str] = []
+        for name in sorted((name for name in self._windows() if name < folder_name(stop)), reverse=True):
+            try:
+                return read_verdict(self.paths.out / name / VERDICT), problems
+            except ArtifactError as exc:
+                problems.append(f"{exc}; since when alarms go on is taken from the window before")
+        return None, problems
 
     def _windows(self) -> list[str]:
         """The folders of the windows with a verdict."""
@@ -212,11 +201,6 @@ class Monitor:
         until = max(folder, folder_name(now))
         if folder == max(name for name in self._windows() if name <= until):  # and no earlier one, judged again
             write_json(self.paths.out / VERDICT, verdict.as_json())
-
-
-def folder_name(stop: datetime) -> str:
-    """The folder of the window that ends then (UTC); names sort in the order of time."""
-    return f"{stop:%Y%m%dT%H%M%S}"
 
 
 def _alarm(name: str, verdict: CameraVerdict) -> str:

@@ -4,31 +4,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from pydantic import AwareDatetime, BaseModel, Field
-
-from headhunt_svc.monitoring.verdicts import SILENCE, CameraVerdict, Status
+from headhunt_svc.monitoring.verdicts import CameraVerdict
 
 
-class EarlierCamera(BaseModel):
-    """What is read of a camera in an earlier verdict."""
-
-    status: Status
-    kind: str | None = None
-    since: AwareDatetime | None = None
-    waiting: dict[str, AwareDatetime] = Field(default_factory=dict)
-
-    @property
-    def alarms(self) -> Mapping[str, datetime]:
-        """The alarms that were open, each with its beginning."""
-        if self.kind is None or self.since is None:
-            return self.waiting
-        alarm = SILENCE if self.status in ("silent", "no data") else self.kind
-        return {**self.waiting, alarm: self.since}
+def _open_alarms(verdict: CameraVerdict) -> Mapping[str, datetime]:
+    """The alarms that were open after a window, each with its beginning."""
+    if verdict.alarm is None or verdict.since is None:
+        return verdict.waiting
+    return {**verdict.waiting, verdict.alarm: verdict.since}
 
 
-def dated(verdict: CameraVerdict, earlier: EarlierCamera | None) -> CameraVerdict:
+def dated(verdict: CameraVerdict, earlier: CameraVerdict | None) -> CameraVerdict:
     """The verdict with the beginning of its alarm, and with the alarms of which it cannot tell whether they go on."""
-    alarms = {} if earlier is None else earlier.alarms
+    alarms = {} if earlier is None else _open_alarms(earlier)
     waiting = {name: since for name, since in alarms.items() if not verdict.can_tell(name)}
     since = verdict.since if verdict.alarm is None else alarms.get(verdict.alarm, verdict.since)
     return replace(verdict, since=since, waiting=waiting)

@@ -26,11 +26,12 @@ from evidently.tests import lte
 from evidently.ui.service.storage.fslocation import FSLocation
 from evidently.ui.workspace import Workspace
 
-from headhunt_svc.core.drift import Sample
+from headhunt_svc.core.samples import Sample
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.monitoring.drift import Comparison
 from headhunt_svc.monitoring.heading import with_heading
 from headhunt_svc.monitoring.pages import with_policy
-from headhunt_svc.monitoring.verdicts import FLEET, Comparison, Verdict
+from headhunt_svc.monitoring.verdicts import FLEET, Verdict
 from headhunt_svc.names import CameraName
 from headhunt_svc.storage.files import write_text
 from headhunt_svc.storage.locks import exclusive

@@ -1,24 +1,41 @@
-"""What the monitor finds, as plain frozen values: of one signal, of one camera, of one run.
+"""What the monitor finds, as plain frozen values: of one signal, of one camera, of one run; and verdict.json.
 
-drift.py and diagnosis.py make them, run.py writes them; this module knows none of those.
+drift.py and diagnosis.py make them, run.py writes them; this module knows none of those. Whoever reads a verdict.json
+gets the same values.
 """
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from headhunt_svc.core.drift import Sample
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.monitoring.config import Kind
 from headhunt_svc.monitoring.remedies import in_words, remedy
 from headhunt_svc.names import ALL_CAMERAS
+from headhunt_svc.sections import first_problem
 from headhunt_svc.storage.json_text import parse_json
 
+VERDICT, PAGE = "verdict.json", "drift.html"
+_FOLDER = "%Y%m%dT%H%M%S"
 # silent: no rows for longer than that may be. no data: no rows, and none are expected
 Status = Literal["fine", "drift", "not enough data", "no data", "silent"]
 SILENCE = "silence"  # the alarm of a silent camera; other alarms are named by their kind
 FLEET = ALL_CAMERAS  # the name of the verdict on all cameras together
+
+
+def _with_zone(time: datetime) -> datetime:
+    if time.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return time
+
+
+Time = Annotated[datetime, AfterValidator(_with_zone)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +55,6 @@ class SignalResult:
     def of_limit(self) -> float:
         """The value over its limit: above 1 is drift."""
         return self.value / self.limit if self.limit > 0 else float("inf") if self.over else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A camera's window and the baseline that it was compared with, as arrays, and the results."""
-
-    reference: Sample
-    current: Sample
-    threshold: float
-    signals: Mapping[str, SignalResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +79,28 @@ class CameraVerdict:
     heads: Mapping[str, float] = field(default_factory=dict)
     unstable: Mapping[str, float] = field(default_factory=dict)
     kind: Kind | None = None
-    since: datetime | None = None
-    waiting: Mapping[str, datetime] = field(default_factory=dict)
+    since: Time | None = None
+    waiting: Mapping[str, Time] = field(default_factory=dict)
+
+    @property
+    def is_silent(self) -> bool:
+        """Had it no rows for longer than it may? Older monitors called that "no data"."""
+        return self.status == "silent" or (self.status == "no data" and self.kind is not None)
 
     @property
     def alarm(self) -> str | None:
         """What tells its alarm from others of the camera; None if there is none."""
-        return SILENCE if self.status == "silent" else self.kind
+        return SILENCE if self.is_silent else self.kind
 
     @property
     def word(self) -> str:
         """How the camera is, in a word: the same one on every page and in every message."""
-        return self.alarm or self.status
+        return "silent" if self.is_silent else self.kind or self.status
 
     def can_tell(self, alarm: str) -> bool:
         """Does the window say whether an alarm of earlier windows goes on?"""
         if alarm == SILENCE:
-            return self.status == "silent" or self.segments > 0  # some rows end it, be they too few to be judged
+            return self.is_silent or self.segments > 0  # some rows end it, be they too few to be judged
         return self.status in ("fine", "drift")
 
     @property
@@ -97,9 +109,14 @@ class CameraVerdict:
         return tuple(name for name, s in self.signals.items() if s.over)
 
     @property
+    def worst(self) -> tuple[str, SignalResult] | None:
+        """The signal that is furthest along to its limit, or beyond it."""
+        return max(self.signals.items(), key=lambda item: item[1].of_limit, default=None)
+
+    @property
     def of_limit(self) -> float:
         """The worst signal over its limit; 0 without signals."""
-        return max((s.of_limit for s in self.signals.values()), default=0.0)
+        return 0.0 if self.worst is None else self.worst[1].of_limit
 
     @property
     def reason(self) -> str:
@@ -116,14 +133,6 @@ class CameraVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """The verdicts of one window by camera, and the comparisons that were possible."""
-
-    cameras: dict[str, CameraVerdict]
-    comparisons: dict[str, Comparison]
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """The result of one monitor run; alarms: one line for every camera whose window drifted.
 
@@ -133,8 +142,8 @@ class Verdict:
     does not.
     """
 
-    start: datetime
-    stop: datetime
+    start: Time
+    stop: Time
     detector_id: str | None
     cameras: dict[str, CameraVerdict]
     excluded: dict[str, int]
@@ -145,6 +154,11 @@ class Verdict:
     known: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
     once_known: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """All cameras that this verdict and those before it name."""
+        return {*self.cameras, *self.known, *self.expected, *self.once_known}
 
     def is_gone(self, camera: str) -> bool:
         """Is a camera no longer there that this monitor once knew? A camera that it never knew may be another's.
@@ -176,3 +190,29 @@ class Verdict:
         for name, verdict in self.cameras.items():
             document["cameras"][name] |= {"over": list(verdict.over), "remedy": verdict.remedy}
         return {"schema_version": 1, **document}
+
+
+_VERDICT = TypeAdapter(Verdict)
+
+
+def folder_name(stop: datetime) -> str:
+    """The folder of the window that ends then (UTC); names sort in the order of time."""
+    return stop.strftime(_FOLDER)
+
+
+def read_verdict(path: Path) -> Verdict:
+    """A verdict.json: of a window, or the latest. Raises ArtifactError: it is none, or is missing."""
+    try:
+        return _VERDICT.validate_json(path.read_bytes())
+    except ValidationError as exc:
+        raise ArtifactError(f"{path} is not a verdict ({first_problem(exc)}): {_again(path)}") from exc
+    except OSError as exc:
+        raise ArtifactError(f"{path} cannot be read ({exc.strerror}): {_again(path)}") from exc
+
+
+def _again(path: Path) -> str:
+    """The command that writes a verdict.json again."""
+    with suppress(ValueError):
+        stop = datetime.strptime(path.parent.name, _FOLDER)
+        return f"run `headhunt monitor run --at {stop:%Y-%m-%dT%H:%M:%S}`"
+    return "run `headhunt monitor run`"

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
-from headhunt_svc.core.drift import Sample
+from headhunt_svc.core.samples import Sample
 from headhunt_svc.errors import ArtifactError, UnreachableError
 from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata

@@ -19,10 +19,10 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from headhunt_svc.core.correction import Calibration, CameraCorrection, Marks, correct_camera, corrected_scorer
+from headhunt_svc.core.correction import CameraCorrection, correct_camera, corrected_scorer
 from headhunt_svc.core.fitting import fit_scorer
 from headhunt_svc.core.fleet_correction import correct_fleet
-from headhunt_svc.core.folds import Labels, Rows
+from headhunt_svc.core.labelled import Calibration, Labels, Marks, Rows
 from headhunt_svc.core.protocol import Figures
 from headhunt_svc.core.scoring import logits
 from headhunt_svc.data.datasets import load_records

@@ -90,7 +90,8 @@ def test_the_command_shows_state_drift_and_baseline(tmp_path: Path) -> None:
     figures = {"last_picture": now, "last_scored": now, "offered_s": 4.0, "scored_s": 3.0, "last_event": event}
     save_state(tmp_path / "states", state(written=now, **figures))
     write_json(tmp_path / "verdicts" / "verdict.json", {
-        "stop": NOW.isoformat(), "cameras": {"yard/1": {"camera": "yard/1", "status": "drift", "kind": "view"}},
+        "start": NOW.isoformat(), "stop": NOW.isoformat(), "detector_id": None, "excluded": {}, "missing": {},
+        "cameras": {"yard/1": {"camera": "yard/1", "status": "drift", "kind": "view"}},
     })  # fmt: skip
     write_json(tmp_path / "baselines" / "active.json", {"yard/1": "20261101-abc"})
     places = ["--states", str(tmp_path / "states"), "--monitor", str(tmp_path)]
@@ -109,4 +110,10 @@ def test_the_command_shows_state_drift_and_baseline(tmp_path: Path) -> None:
     assert "gate.json" in damaged.stderr
     assert damaged.exit_code == 3
     write_json(tmp_path / "verdicts" / "verdict.json", {"stop": "soon"})
-    assert isinstance(CliRunner().invoke(app, command).exception, ArtifactError)
+    (tmp_path / "cameras.yaml").write_text("cameras: {yard/1: {source: /dev/video0}}")
+    without = CliRunner().invoke(app, [*command, "--json"])
+    assert [(row["status"], row["drift"]) for row in map(json.loads, without.stdout.splitlines())] == [
+        ("receiving", None)
+    ]
+    assert "verdict.json is not a verdict (start: Field required): run `headhunt monitor run`" in without.stderr
+    assert without.exit_code == 3

@@ -37,6 +37,8 @@ CASES = [
     ("package --bundle none", 2, "none/bundle.json not found"),
 ]
 RIGHT = "detect yard.mp4"
+CONSOLE = "headhunt_svc.console.server"
+SLOW = HEAVY | {"pandas", "scipy.stats"}  # what a page never needs before it is asked for
 # the parent of the process that scores, also on Ray, and BentoML's supervisor
 MODULES = ["headhunt_svc.jobs.worker", "headhunt_svc.jobs.batch", "headhunt_svc.serve.service"]
 # A fork for each command, of a process that has only imported the command line.
@@ -54,7 +56,7 @@ for number, command in enumerate(json.load(sys.stdin)):
         except SystemExit as stop:
             code = stop.code or 0
         with open(f"{number}.json", "w") as file:
-            json.dump([code, sorted({name.split(".")[0] for name in sys.modules})], file)
+            json.dump([code, sorted({*sys.modules})], file)
         sys.stderr.flush()
         os._exit(0)
     os.waitpid(pid, 0)
@@ -63,12 +65,12 @@ for number, command in enumerate(json.load(sys.stdin)):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, set[str], str]]:
-    """Exit code, imported packages and standard error of every command or import, beside a video and the bundle."""
+    """Exit code, imported modules and standard error of every command or import, beside a video and the bundle."""
     folder = tmp_path_factory.mktemp("imports")
     (folder / "artifacts").symlink_to(ROOT / "artifacts")
     write_video(folder / "yard.mp4", 20)
     env = {**os.environ, "HEADHUNT_JOBS_FOLDER": str(folder / "jobs")}
-    commands = [*(command for command, *_ in CASES), *MODULES, RIGHT]
+    commands = [*(command for command, *_ in CASES), *MODULES, CONSOLE, RIGHT]
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         input=json.dumps(commands),
@@ -81,8 +83,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, se
     assert done.returncode == 0, done.stderr
     results = {}
     for number, command in enumerate(commands):
-        code, packages = json.loads((folder / f"{number}.json").read_text())
-        results[command] = code, set(packages), (folder / f"{number}.err").read_text()
+        code, modules = json.loads((folder / f"{number}.json").read_text())
+        results[command] = code, set(modules), (folder / f"{number}.err").read_text()
     return results
 
 
@@ -103,6 +105,14 @@ def test_what_starts_the_process_that_scores_imports_no_model(
     exit_code, packages, stderr = results[module]
     assert exit_code == 0, stderr
     assert packages & HEAVY == set()
+
+
+def test_the_console_starts_without_what_only_learning_and_judging_need(
+    results: dict[str, tuple[int, set[str], str]],
+) -> None:
+    exit_code, modules, stderr = results[CONSOLE]
+    assert exit_code == 0, stderr
+    assert modules & SLOW == set()
 
 
 def test_the_same_command_with_right_input_imports_the_model(results: dict[str, tuple[int, set[str], str]]) -> None:

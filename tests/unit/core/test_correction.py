@@ -7,8 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from headhunt_svc.core.camera_normality import NormalFootage, camera_scorer
-from headhunt_svc.core.correction import AUC_BOUND, Calibration, Marks, correct_camera, corrected_scorer
+from headhunt_svc.core.correction import AUC_BOUND, correct_camera, corrected_scorer
 from headhunt_svc.core.fitting import fit_scorer
+from headhunt_svc.core.labelled import Calibration, Marks
 from headhunt_svc.core.mark_fit import Learner
 from headhunt_svc.core.scoring import logits
 from headhunt_svc.params import FitParams

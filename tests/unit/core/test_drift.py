@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from headhunt_svc.core import drift
-from headhunt_svc.core.drift import Sample, chance, concatenate, head_auc, signals
+from headhunt_svc.core.drift import chance, event_interval, head_auc, signals
+from headhunt_svc.core.samples import Sample, concatenate
 
 
 def sample(n: int, seed: int, shift: float = 0.0, blocks: int = 20) -> Sample:
@@ -58,7 +59,7 @@ def test_the_distances_are_those_of_evidently() -> None:
 
 def test_the_event_interval_agrees_with_the_literature_and_contains_the_rate() -> None:
     def interval(events: int, total: int) -> tuple[float, float]:
-        return replace(sample(10, 0), events=events, total=total).event_interval
+        return event_interval(replace(sample(10, 0), events=events, total=total))
 
     assert interval(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)  # Newcombe 1998
     assert interval(0, 0) == (0.0, 1.0)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from headhunt_svc.core.correction import Calibration, Marks, corrected_scorer
+from headhunt_svc.core.correction import corrected_scorer
 from headhunt_svc.core.fitting import fit_scorer
 from headhunt_svc.core.fleet_correction import correct_fleet, pooled
+from headhunt_svc.core.labelled import Calibration, Marks
 from headhunt_svc.core.scoring import logits
 from headhunt_svc.params import FitParams
 from headhunt_svc.types import HeadRef, Scorer

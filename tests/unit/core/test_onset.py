@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headhunt_svc.core.drift import Sample
 from headhunt_svc.core.onset import first_bad
+from headhunt_svc.core.samples import Sample
 from headhunt_svc.monitoring.config import ALL_SIGNALS
 
 ROWS, BLOCKS = 16, 40  # rows of a block, blocks of a window

@@ -90,6 +90,13 @@ def test_a_stopped_run_ends_with_the_same_weights_as_an_undisturbed_one(
     assert 0 <= report["accuracy"]["yes_no"] <= 1
 
 
+@pytest.mark.parametrize("record", ["{}", "[]", '{"seed": 1}'])
+def test_a_model_of_unknown_parameters_is_named_with_the_way_out(tmp_path: Path, record: str) -> None:
+    (tmp_path / "pretraining.json").write_text(record)
+    with pytest.raises(ArtifactError, match=r"pretraining\.json does not say of which parameters .*: move .* away"):
+        is_trained(tmp_path, MINI)
+
+
 def test_a_run_is_prolonged_from_before_its_decay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It then ends with the weights of a run that was longer from the start, without taking the first steps again."""
     short = WIDE.model_copy(update={"keep_before_decay": True, "checkpoint_every": 3})

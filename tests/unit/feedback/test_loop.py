@@ -103,8 +103,13 @@ def test_the_command_prints_the_proof_and_its_exit_code_says_the_verdict(
     assert first[0].id in done.out
     assert "from artifacts/detector; `headhunt bundles activate new` puts it to use" in done.err
     mark(marked_site, store, DAYS[1:])
+    damaged = folder / "out" / "monitor" / "verdicts" / "verdict.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{}")
     done = command(*RUN, "--out", "new", "--log", "log", cwd=folder)
     assert done.code == 0, done.err
+    why = "verdicts/verdict.json is not a verdict (start: Field required): run `headhunt monitor run`"
+    assert f"not measured: {damaged.relative_to(folder).parents[1]}/{why}" in done.err
     assert "has no rows of yard" in done.err
     shown = command("bundle", "show", "--bundle", "new", cwd=folder).out
     assert "correction yard" in shown
@@ -154,6 +159,8 @@ def test_the_bundle_in_use_is_corrected_and_events_of_those_before_count(
                 "2026",
                 "--monitor",
                 "m",
+                "--config",
+                "d",
                 "--cameras",
                 "c",
                 "--log",
@@ -161,10 +168,12 @@ def test_the_bundle_in_use_is_corrected_and_events_of_those_before_count(
                 "--days",
                 "7",
             ),
-            "--log, --days, --monitor, --window, --cameras; they go with --from-events",
+            "--log, --days, --monitor, --window, --config, --cameras; they go with --from-events",
         ),
         ((*RUN[1:], "--out", "new", "--log", "log", "--monitor", "typo"), "--monitor typo: there is no such folder"),
         ((*RUN[1:], "--out", "new", "--monitor", "typo"), "name it with --log"),
+        ((*RUN[1:], "--out", "new", "--config", "typo.yaml"), "name it with --log"),
+        ((*RUN[1:], "--out", "new", "--log", "log", "--config", "typo.yaml"), "typo.yaml not found"),
         ((*RUN[1:], "--out", "new", "--cameras", "typo.yaml"), "typo.yaml not found"),
     ],
 )

@@ -1,6 +1,7 @@
 """8-bit decoders: which configuration, on which device, and how far features move."""
 
 import importlib
+import logging
 import sys
 
 import numpy as np
@@ -28,6 +29,12 @@ def test_float8_needs_a_device_that_can(monkeypatch: pytest.MonkeyPatch) -> None
     for capability in ((8, 9), (9, 0)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, own=capability: own)
         check_device("float8", CUDA)
+
+
+def test_only_torchaos_kernels_that_this_machine_cannot_load_go_unsaid(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("torchao").error("Failed to load /site-packages/torchao/_C.so: no such symbol")
+    logging.getLogger("torchao").error("something else")
+    assert caplog.messages == ["something else"]
 
 
 def test_configurations() -> None:

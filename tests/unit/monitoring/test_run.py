@@ -13,14 +13,16 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 
 from conftest import ROOT
-from headhunt_svc.core.drift import Sample, signals
+from headhunt_svc.core.drift import signals
+from headhunt_svc.core.samples import Sample
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
+from headhunt_svc.monitoring.drift import Comparison
 from headhunt_svc.monitoring.metrics import MOST_CAMERAS, show
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline, require_log
 from headhunt_svc.monitoring.silence import Expected
-from headhunt_svc.monitoring.verdicts import CameraVerdict, Comparison, SignalResult, Verdict
+from headhunt_svc.monitoring.verdicts import CameraVerdict, SignalResult, Verdict, read_verdict
 from headhunt_svc.prediction_log.windows import Rows, sample_of
 from helpers.kills import runs_killed_at
 from helpers.log_rows import METADATA, START, rows, write
@@ -82,6 +84,52 @@ def test_cameras_that_earlier_verdicts_of_the_folder_name_are_once_known(tmp_pat
     assert (later.known, later.once_known) == (("gate",), ("dock", "yard"))
     assert [later.is_gone(name) for name in ("gate", "dock", "yard", "never")] == [False, True, True, False]
     assert run(11, "gate").once_known == later.once_known  # an end that could not be told is told by a later run
+
+
+def test_a_damaged_earlier_verdict_is_named_and_the_one_before_counts(tmp_path: Path) -> None:
+    paths = Paths(str(tmp_path / "log"), tmp_path / "b", tmp_path / "none", tmp_path / "out", tmp_path / "workspace")
+    write(paths.log, rows(2))
+
+    def run(number: int, *cameras: str) -> Verdict:
+        expected = dict.fromkeys(cameras, Expected(DAY))
+        return Monitor(paths, PARAMS, pages=False, expected=lambda: expected).run(START + number * DAY)
+
+    first = run(9, "gate", "dock")
+    run(10, "gate", "dock")
+    (paths.out / f"{START + 10 * DAY:%Y%m%dT%H%M%S}" / "verdict.json").write_text('{"cameras": {}}')
+    later = run(11, "gate")
+    assert later.once_known == ("dock",)
+    assert later.cameras["gate"].since == first.cameras["gate"].since
+    (problem,) = later.problems
+    again = f"run `headhunt monitor run --at {START + 10 * DAY:%Y-%m-%dT%H:%M:%S}`"
+    assert problem.endswith(f"{again}; since when alarms go on is taken from the window before")
+
+
+def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
+    signals = {"view": SignalResult(0.3, 0.2, 0.05), "heads": SignalResult(0.1, 0.0, 0.0)}
+    turned = CameraVerdict(
+        "yard", "drift", "", "v1", 90, 6, 3, 0.1, (0.05, 0.2), signals, {"1.2": 0.3}, {"1.2": 1.1}, "view", START,
+        {"activity": START},
+    )  # fmt: skip
+    silent = CameraVerdict("dock", "silent", kind="pipeline", since=START)
+    verdict = replace(NOTHING, cameras={"yard": turned, "dock": silent}, excluded={"late": 2}, known=("dock", "yard"))
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict.as_json()))
+    stored = read_verdict(tmp_path / "verdict.json")
+    assert stored == verdict
+    assert [camera.word for camera in stored.cameras.values()] == ["view", "silent"]
+    assert stored.cameras["yard"].worst == ("heads", signals["heads"])  # a limit of 0: infinitely far beyond
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"start": "2026-03-01T00:00:00", "stop": "2026-03-02T00:00:00Z"}'])
+def test_a_damaged_verdict_is_named_with_the_command_that_writes_it_again(tmp_path: Path, text: str) -> None:
+    for folder, command in (("20260302T000000", "monitor run --at 2026-03-02T00:00:00`"), ("verdicts", "monitor run`")):
+        path = tmp_path / folder / "verdict.json"
+        path.parent.mkdir()
+        path.write_text(text)
+        with pytest.raises(
+            ArtifactError, match=rf"{folder}/verdict\.json is not a verdict .*: run `headhunt {command}$"
+        ):
+            read_verdict(path)
 
 
 def test_a_run_leaves_verdict_pages_and_gauges(paths: Paths) -> None:

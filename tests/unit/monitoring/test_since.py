@@ -18,7 +18,7 @@ from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.heading import with_heading
 from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline
 from headhunt_svc.monitoring.silence import Expected
-from headhunt_svc.monitoring.since import EarlierCamera, dated
+from headhunt_svc.monitoring.since import dated
 from headhunt_svc.monitoring.verdicts import CameraVerdict
 from headhunt_svc.prediction_log.last_rows import last_row
 from headhunt_svc.storage.store import Store
@@ -160,7 +160,7 @@ def test_an_alarm_begins_where_it_was_seen_first_and_ends_where_the_camera_was_s
 ) -> None:
     """The same as AlarmBook does with its open alarms, so that messages and verdicts name the same beginning."""
     open_alarms: dict[str, datetime] = {}
-    earlier: EarlierCamera | None = None
+    earlier: CameraVerdict | None = None
     for day, (status, kind) in enumerate(states):
         since = datetime(2026, 3, 1, tzinfo=UTC) + day * DAY
         segments = 0 if status in ("silent", "no data") else 50
@@ -174,5 +174,4 @@ def test_an_alarm_begins_where_it_was_seen_first_and_ends_where_the_camera_was_s
             assert result.since is None
         shown = {**result.waiting, **({result.alarm: result.since} if result.alarm else {})}
         assert shown == open_alarms
-        stored = {"status": status, "kind": kind, "since": result.since, "waiting": dict(result.waiting)}
-        earlier = EarlierCamera.model_validate(stored)
+        earlier = result

@@ -14,7 +14,7 @@ from headhunt_svc.video.clock import MAX_HOLE_S
 from headhunt_svc.video.dhav import is_whole
 from headhunt_svc.video.ending import missing_end
 from headhunt_svc.video.matroska import leads
-from headhunt_svc.video.nal import BitstreamCheck
+from headhunt_svc.video.nal import BitstreamCheck, CodedPicture
 
 _MAX_OVERHEAD = 64  # bytes behind the last picture of a Matroska file in which its next element must begin
 _FLV_TAG_HEADER = 11  # bytes
@@ -43,6 +43,8 @@ class CheckedPacket(NamedTuple):
     packet: "av.Packet[av.VideoStream]"
     problem: str | None = None
     lost_before: bool = False
+    picture: CodedPicture | None = None
+    is_needed: bool = True
 
 
 class Packets:
@@ -84,7 +86,7 @@ class Packets:
         """
         held: CheckedPacket | None = None
         for item in self._joined():
-            checked = self._check(*item)
+            checked = self._check(item.packet, item.problem, item.lost_before)
             if held is not None:
                 begins = checked.problem and held.problem is None and not memoryview(held.packet)[-1]
                 yield held._replace(problem=_BROKEN_BEHIND) if begins else held
@@ -95,15 +97,15 @@ class Packets:
     def _check(self, packet: "av.Packet[av.VideoStream]", problem: str | None, lost_before: bool) -> CheckedPacket:
         if packet.is_keyframe and packet.has_sidedata("new_extradata"):
             self._bitstream = self._bitstream_check(bytes(packet.get_sidedata("new_extradata")))
-        problem = problem or self._problem(packet)
+        problem, picture = problem or self._problem(packet), None
         if self._bitstream is not None:
             data = memoryview(packet)
             damage = self._bitstream.problem(data)
             if damage and packet.is_keyframe:  # is it the picture itself, or what came before?
                 self._bitstream.restart()
                 lost_before, damage = True, self._bitstream.problem(data)
-            problem = problem or damage
-        return CheckedPacket(packet, problem, lost_before)
+            problem, picture = problem or damage, self._bitstream.picture
+        return CheckedPacket(packet, problem, lost_before, picture)
 
     def _bitstream_check(self, extradata: bytes | None) -> BitstreamCheck | None:
         return BitstreamCheck(self._codec, extradata) if self._codec in ("h264", "hevc") else None

@@ -36,6 +36,7 @@ from headhunt_svc.video.header import checked_codec, lost_by_header, stated_size
 from headhunt_svc.video.memory import PictureSize
 from headhunt_svc.video.packets import CheckedPacket, Packets
 from headhunt_svc.video.pictures import Orientation
+from headhunt_svc.video.skipping import SkipPlan, UnplannedPictureError
 from headhunt_svc.video.source import Gap, SegmentPictures, VideoSource
 
 _PERIODS_S = {"mpegts": 2**33 / 90000, "mpeg": 2**33 / 90000}  # after which a container counts from 0 again
@@ -81,6 +82,8 @@ class VideoReader(VideoSource):
     _decode_times: list[int] = field(default_factory=list)  # of pictures in the decoder, a heap; AVI only
     _frames_at_gap: int = -1
     _head: deque[CheckedPacket] = field(default_factory=deque)
+    _plan: SkipPlan | None = field(default=None, repr=False)  # None: no picture is decoded
+    _again: "VideoReader | None" = field(default=None, repr=False)  # reads the rest, after damage
     _clock: Clock = field(init=False, repr=False)
     _packets: Packets = field(init=False, repr=False)
     _container: av.container.InputContainer = field(init=False, repr=False)
@@ -119,6 +122,8 @@ class VideoReader(VideoSource):
         with self._decoding:  # a thread that reads ahead may be in the middle of a picture
             self._closed = True
             self._container.close()
+            if self._again is not None:
+                self._again.__exit__(kind, error, trace)
             self._close_file()
 
     def _close_file(self) -> None:
@@ -160,7 +165,7 @@ class VideoReader(VideoSource):
                 f"{self.path}: a raw stream that does not state its frame rate; add that of the camera: "
                 + add_rate_command(self.path, self._container.format.name)
             )
-        packets = [packet for packet, *_ in self._head]
+        packets = [item.packet for item in self._head]
         times = sorted(
             {t for p in packets if (t := self._seconds(p.dts if self._counts_pictures else p.pts)) is not None}
         )
@@ -170,7 +175,11 @@ class VideoReader(VideoSource):
         if typical <= 0:
             raise VideoOpenError(f"{self.path}: neither the file nor its frames state a rate; re-encode it with ffmpeg")
         self._set_rate(typical)
-        self._clock = Clock(1 / self.fps, _PERIODS_S.get(self._container.format.name), self.holes, self.discontinuities)
+        self._clock = self._new_clock()
+        self._clock.holes, self._clock.discontinuities = self.holes, self.discontinuities
+
+    def _new_clock(self) -> Clock:
+        return Clock(1 / self.fps, _PERIODS_S.get(self._container.format.name))
 
     def _set_rate(self, typical: float) -> None:
         """Take the rate of the frames, or what the container states, if that is the same."""
@@ -182,7 +191,7 @@ class VideoReader(VideoSource):
         numerator, denominator = self._tick_s
         return None if ticks is None else ticks * numerator / denominator
 
-    def _intact(self) -> Iterator["av.Packet[av.VideoStream] | None"]:
+    def _intact(self) -> Iterator[CheckedPacket | None]:
         """The packets that can be decoded to what was recorded; None where some are missing, which become `gaps`.
 
         After a loss, packets up to the next key frame are part of the gap, and those after it that are shown before it:
@@ -190,7 +199,7 @@ class VideoReader(VideoSource):
         """
         self._skip = "the recording begins between key frames"
         while (item := self._next_packet()) is not None:
-            packet, problem, lost_before = item
+            packet, problem, lost_before = item[:3]
             if problem is None and packet.is_keyframe:
                 if lost_before:
                     yield None
@@ -210,31 +219,42 @@ class VideoReader(VideoSource):
             self._discarded += packet.is_discard
             if packet.dts is not None:
                 self._n_chunks = max(self._n_chunks, packet.dts + 1)
-            yield packet
+            yield item
         self.unfinished = self._packets.unfinished
 
-    def _frames(self) -> Iterator[tuple[float | None, av.VideoFrame]]:
-        """Decode pictures, in the order of their showing, with their timestamps."""
-        for packet in self._intact():
-            if packet is not None:
-                yield from self._decode(packet)
-            elif self._in_decoder:
-                if not self._counts_pictures:  # else a picture may wait for lost ones that are shown before it
-                    yield from self._decode(None)
-                self._restart_decoder()
+    def _frames(self) -> Iterator[tuple[float | None, av.VideoFrame | None]]:
+        """Pictures, in the order of their showing, with their timestamps; None: nobody needs it, it is not decoded."""
+        for item in self._intact():
+            if item is None:
+                if self._in_decoder:
+                    if not self._counts_pictures:  # else a picture may wait for lost ones that are shown before it
+                        yield from self._decode(None)
+                    self._restart_decoder()
+                yield from self._undecoded()
+            elif item.is_needed:
+                yield from self._decode(item.packet)
         if self._in_decoder:
             yield from self._decode(None)
+        yield from self._undecoded()
+
+    def _undecoded(self, is_damaged: bool = False) -> Iterator[tuple[float | None, None]]:
+        """Pictures left that are not decoded, when the decoder is empty or met damage (SkipPlan.rest)."""
+        for ticks in self._plan.rest(is_damaged) if self._plan is not None else ():
+            yield self._seconds(ticks), None
 
     def _next_packet(self) -> CheckedPacket | None:
         """The next packet; None at the end, or where the file breaks off."""
         try:
-            with self._decoding:
-                if self._closed:
-                    return None
-                return self._head.popleft() if self._head else next(self._packets, None)
+            return self._plan.next_packet() if self._plan is not None else self._read_packet()
         except av.error.FFmpegError as exc:
             self._add_gap(None, exc.strerror or type(exc).__name__)
             return None
+
+    def _read_packet(self) -> CheckedPacket | None:
+        with self._decoding:
+            if self._closed:
+                return None
+            return self._head.popleft() if self._head else next(self._packets, None)
 
     def _restart_decoder(self) -> None:
         with self._decoding:
@@ -242,8 +262,10 @@ class VideoReader(VideoSource):
                 self._stream.codec_context.flush_buffers()
         self._in_decoder, self._decode_times = False, []
 
-    def _decode(self, packet: "av.Packet[av.VideoStream] | None") -> Iterator[tuple[float | None, av.VideoFrame]]:
-        """The pictures that a packet completes; None for those left at the end."""
+    def _decode(
+        self, packet: "av.Packet[av.VideoStream] | None"
+    ) -> Iterator[tuple[float | None, av.VideoFrame | None]]:
+        """The pictures that a packet completes, with those before them that are not decoded; None: those left."""
         self._in_decoder = True
         if packet is not None and packet.dts is not None and self._counts_pictures:
             heappush(self._decode_times, packet.dts)
@@ -253,12 +275,20 @@ class VideoReader(VideoSource):
                     return
                 pictures = self._stream.codec_context.decode(packet)
         except av.error.FFmpegError as exc:
+            yield from self._undecoded(is_damaged=True)
             self._lose(packet, exc.strerror or type(exc).__name__)
             return
         for picture in pictures:
             size = self._orientation.upright_size(picture)
             timestamp = self._timestamp(picture)
             self._size = self._size or size
+            if picture.is_corrupt or size != self._size:
+                yield from self._undecoded(is_damaged=True)
+            skipped, was_given = self._plan.before(picture.pts) if self._plan is not None else ((), False)
+            for ticks in skipped:
+                yield self._seconds(ticks), None
+            if was_given:
+                continue
             if picture.is_corrupt:
                 self._lose(packet, "broken picture", timestamp)
                 return
@@ -302,37 +332,75 @@ class VideoReader(VideoSource):
         self.gaps.append(Gap(time_s, 1, reason))
 
     def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
-        """The video's segments in order, the tail included; every decoded frame is in exactly one.
+        """The video's segments in order, the tail included; every frame is in exactly one.
 
-        A hole ends a segment: no window reaches across it.
+        A hole ends a segment: no window reaches across it. H.264 pictures that are neither sampled nor needed for others
+        are not decoded, as long as no damage is met. Where the decoder meets some, another reader takes over: it gives
+        the segments from here on, and decodes all of their pictures.
         """
-        segmenter = Segmenter(self.video_id, params)
-        buffer: deque[tuple[float, av.VideoFrame]] = deque()  # times and frames, the first of them number `base`
-        base, clock = 0, self._clock
+        given = 0
+        is_planned = not (self._is_raw or self._counts_pictures)  # else packets do not say when pictures are shown
+        try:
+            for piece in self._segments(params, None if is_planned else 0):
+                given = piece.segment.index + 1
+                yield piece
+                del piece  # else its pictures stay while the next segment is decoded
+            return
+        except UnplannedPictureError:
+            again = self._reopened()
+        if again is not None:
+            for piece in again._segments(params, given):
+                self.update(again.state())
+                yield piece
+                del piece
+            self.update(again.state())
 
-        def with_pictures(segment: Segment) -> SegmentPictures:
-            pictures = self._orientation.all_upright([buffer[i - base][1] for i in segment.frame_indices])
-            start, stop = (i - base for i in segment.span)
-            stop_s = buffer[stop][0] if stop < len(buffer) else buffer[-1][0] + clock.step_s
-            return SegmentPictures(segment, pictures, buffer[start][0], stop_s)
+    def _reopened(self) -> "VideoReader | None":
+        """A reader of the same file from its beginning; None where this one was closed."""
+        with self._decoding:
+            fd = self.fd if self.fd is not None else self._own_fd
+            if self._closed or fd is None:
+                return None
+            self._container.close()
+            os.lseek(fd, 0, os.SEEK_SET)
+            self._again = VideoReader(self.path, self.limits, fd, self.number, video_id=self.video_id)
+            return self._again.__enter__()
+
+    def _segments(self, params: SegmentationParams, given: int | None) -> Iterator[SegmentPictures]:
+        """The segments, without the first ones that were given; None: it is the first reading, see SkipPlan."""
+
+        def new_segmenter(first_frame: int, first_index: int) -> Segmenter:
+            return Segmenter(self.video_id, params, first_frame, first_index)
+
+        segmenter, clock, base = new_segmenter(0, 0), self._clock, 0
+        self._plan = SkipPlan(self._read_packet, self._seconds, self._new_clock(), new_segmenter, given)
+        buffer: deque[tuple[float, av.VideoFrame | None]] = deque()  # times and frames, the first of them number `base`
+
+        def with_pictures(complete: list[Segment]) -> Iterator[SegmentPictures]:
+            for segment in complete:
+                if given is not None and segment.index < given:
+                    continue
+                frames = [frame for i in segment.frame_indices if (frame := buffer[i - base][1]) is not None]
+                if len(frames) < len(segment.frame_indices):
+                    raise UnplannedPictureError
+                start, stop = (i - base for i in segment.span)
+                stop_s = buffer[stop][0] if stop < len(buffer) else buffer[-1][0] + clock.step_s
+                yield SegmentPictures(segment, self._orientation.all_upright(frames), buffer[start][0], stop_s)
 
         for timestamp, frame in self._frames():
             if clock.push(timestamp):
-                for segment in segmenter.finish():
-                    yield with_pictures(segment)
+                yield from with_pictures(segmenter.finish())
                 buffer.clear()
                 base = self.n_frames
-                segmenter = Segmenter(self.video_id, params, first_frame=base, first_index=segmenter.n_segments)
+                segmenter = new_segmenter(base, segmenter.n_segments)
             self._count_frame()
             buffer.append((clock.last_s, frame))
-            for segment in segmenter.push(clock.last_s):
-                yield with_pictures(segment)
+            yield from with_pictures(segmenter.push(clock.last_s))
             while base < segmenter.first_needed:
                 buffer.popleft()
                 base += 1
         self._finish()
-        for segment in segmenter.finish():
-            yield with_pictures(segment)
+        yield from with_pictures(segmenter.finish())
 
     def frame_times(self) -> Float64[np.ndarray, " frame"]:
         """The times of all pictures, in seconds from the first, without decoding them: as `segments` gives them.
@@ -352,11 +420,12 @@ class VideoReader(VideoSource):
             run.clear()
 
         last_s = None
-        for packet in self._intact():
-            if packet is None:
+        for item in self._intact():
+            if item is None:
                 end_run()  # a gap is placed by the pictures before it
-            if packet is None or packet.is_discard:
+            if item is None or item.packet.is_discard:
                 continue
+            packet = item.packet
             dts_s = self._seconds(packet.dts)
             if dts_s is not None and last_s is not None and dts_s < last_s:
                 end_run()

@@ -31,7 +31,7 @@ from headhunt_svc.storage.files import sha256, write_file
 from headhunt_svc.video.opening import open_video
 
 _ALARMS = frozenset(get_args(Origin)) - {"question"}  # the detector raised none for a segment that it asks about
-_DECODED = SegmentationParams(length_s=10, frames_per_segment=1)  # how clips are read to see whether that is possible
+_DECODED = SegmentationParams(length_frames=1, frames_per_segment=1)  # every picture of a clip is decoded
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,10 @@ class CodedPicture(NamedTuple):
 
 
 class _Sps(NamedTuple):
-    """order_bits: of the picture order's low part; 0: pictures are shown as they are decoded. reordered: None: unknown."""
+    """What is needed of a sequence parameter set.
+
+    order_bits: of the picture order's low part; 0: pictures are shown as they are decoded. reordered: None: not known.
+    """
 
     frame_num_bits: int
     gaps_allowed: bool

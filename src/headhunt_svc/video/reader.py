@@ -82,7 +82,7 @@ class VideoReader(VideoSource):
     _decode_times: list[int] = field(default_factory=list)  # of pictures in the decoder, a heap; AVI only
     _frames_at_gap: int = -1
     _head: deque[CheckedPacket] = field(default_factory=deque)
-    _plan: SkipPlan | None = field(default=None, repr=False)  # None: no picture is decoded
+    _plan: SkipPlan | None = field(default=None, repr=False)  # None: pictures are not decoded at all
     _again: "VideoReader | None" = field(default=None, repr=False)  # reads the rest, after damage
     _clock: Clock = field(init=False, repr=False)
     _packets: Packets = field(init=False, repr=False)
@@ -334,20 +334,19 @@ class VideoReader(VideoSource):
     def segments(self, params: SegmentationParams) -> Iterator[SegmentPictures]:
         """The video's segments in order, the tail included; every frame is in exactly one.
 
-        A hole ends a segment: no window reaches across it. H.264 pictures that are neither sampled nor needed for others
-        are not decoded, as long as no damage is met. Where the decoder meets some, another reader takes over: it gives
-        the segments from here on, and decodes all of their pictures.
+        A hole ends a segment: no window reaches across it. H.264 pictures that are neither sampled nor referred to by
+        others are not decoded, as long as no damage is met. Where the decoder meets some, another reader takes over:
+        it gives the segments from here on, and decodes all of their pictures.
         """
         given = 0
         is_planned = not (self._is_raw or self._counts_pictures)  # else packets do not say when pictures are shown
-        try:
+        with contextlib.suppress(UnplannedPictureError):
             for piece in self._segments(params, None if is_planned else 0):
                 given = piece.segment.index + 1
                 yield piece
                 del piece  # else its pictures stay while the next segment is decoded
             return
-        except UnplannedPictureError:
-            again = self._reopened()
+        again = self._reopened()
         if again is not None:
             for piece in again._segments(params, given):
                 self.update(again.state())

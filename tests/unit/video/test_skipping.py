@@ -18,16 +18,17 @@ from helpers.losses import EVERY_PICTURE, RATE, copy, encode
 N = 100
 SAMPLED = SegmentationParams(length_s=1.6, frames_per_segment=4)
 OVERLAPPING = SegmentationParams(length_s=1.6, stride_s=0.8, frames_per_segment=3)
-X264 = "mbtree=0:log-level=none"
+X264 = "b-adapt=0:mbtree=0:log-level=none"
 RECIPES = {
     "pyramid.mp4": f"keyint=40:bframes=3:{X264}",
     "slices.mp4": f"keyint=30:bframes=2:b-pyramid=none:slices=3:{X264}",
     "open.mp4": f"keyint=20:bframes=3:open-gop=1:{X264}",
+    "buffers.mp4": f"keyint=40:bframes=3:nal-hrd=cbr:bitrate=600:vbv-maxrate=600:vbv-bufsize=600:{X264}",
     "no-b.mp4": f"keyint=40:bframes=0:{X264}",
     "fields.mp4": f"keyint=40:bframes=2:tff=1:{X264}",
 }
 COPIES = ("pyramid.ts", "pyramid.mkv", "open.ts")
-WITH_SKIPPED = ("pyramid.mp4", "slices.mp4", "open.mp4", *COPIES)
+WITH_SKIPPED = ("pyramid.mp4", "slices.mp4", "open.mp4", "buffers.mp4", *COPIES)
 
 
 @pytest.fixture(scope="module")

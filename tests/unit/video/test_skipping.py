@@ -50,7 +50,7 @@ Given = list[tuple[Segment, float, float, list[bytes]]]
 def read(
     path: Path, params: SegmentationParams, source: type[VideoReader | SandboxedReader] = VideoReader
 ) -> tuple[Given, VideoState]:
-    with source(path) as video:
+    with source(path, video_id="video") as video:
         pieces = [
             (piece.segment, piece.start_s, piece.stop_s, [picture.tobytes() for picture in piece.pictures])
             for piece in video.segments(params)
@@ -106,10 +106,12 @@ def places(path: Path, is_droppable: bool) -> list[tuple[int, int, float]]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.time_base is not None
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        first = min(packet.pts or 0 for packet in packets)
         return [
-            (packet.pos or 0, packet.size, float((packet.pts or 0) * stream.time_base))
-            for packet in container.demux(stream)
-            if packet.size > 200
+            (packet.pos or 0, packet.size, float(((packet.pts or 0) - first) * stream.time_base))
+            for packet in packets
+            if packet.size > 100
             and not packet.is_keyframe
             and (bytes(packet)[4] & 0x60 == 0) == is_droppable
             and bytes(packet)[4] & 0x1F == 1
@@ -129,7 +131,7 @@ def test_damage_of_a_picture_that_others_refer_to_is_a_gap_as_in_a_reading_of_ev
     folder: Folder, tmp_path: Path
 ) -> None:
     source, rng, taken_over = folder.file("pyramid.mp4"), random.Random(0), 0
-    for place in places(source, is_droppable=False)[5::6]:
+    for place in places(source, is_droppable=False)[::3]:
         path = garbled(source, tmp_path / "a.mp4", place, rng)
         pictures, state = every_picture(path)
         pieces, facts = read(path, SAMPLED)
@@ -145,13 +147,13 @@ def test_damage_of_a_picture_that_nobody_is_shown_changes_nothing(folder: Folder
     source, rng, n_unnoticed = folder.file("pyramid.mp4"), random.Random(0), 0
     pieces, facts = read(source, SAMPLED)
     sampled_s = {i / RATE for segment, *_ in pieces for i in segment.frame_indices}
-    for place in places(source, is_droppable=True)[::4]:
+    for place in places(source, is_droppable=True)[::2]:
         path = garbled(source, tmp_path / "a.mp4", place, rng)
         is_sampled = any(abs(place[2] - time_s) < 0.01 for time_s in sampled_s)
         if not is_sampled:
             assert read(path, SAMPLED) == (pieces, facts)
             n_unnoticed += bool(every_picture(path)[1].gaps)
-    assert n_unnoticed >= 3
+    assert n_unnoticed >= 2
 
 
 def test_damage_behind_a_closed_reader_ends_the_segments(folder: Folder, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ class LiveDecoder:
 
     def _decode_intact(self, checked: CheckedPacket, received: Received) -> Iterator[Piece]:
         """Decode a packet, unless what it shows would be made up: see VideoReader."""
-        packet, problem, lost_before = checked
+        packet, problem, lost_before = checked[:3]
         if problem is None and packet.is_keyframe:
             if lost_before and self._skip is None:
                 yield from self._drain()

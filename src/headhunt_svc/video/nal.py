@@ -92,6 +92,7 @@ class BitstreamCheck:
         self._sps_of_pps: dict[int, int] = {}
         self._previous: int | None = None  # frame_num of the last reference picture
         self._order = 0  # of that picture, or the last one where pictures are shown as they are decoded
+        self._coded: CodedPicture | None = None  # by the last first slice of a picture
         self.picture: CodedPicture | None = None  # in the last packet, if it holds one whole H.264 frame that is known
         first, extradata = (1, extradata or b"") if self._h264 else (0, extradata or b"")
         kinds = [header & 0x1F if self._h264 else header >> 1 & 0x3F for header in range(256)]
@@ -130,8 +131,8 @@ class BitstreamCheck:
                     gap = self._read_slice(data, start) or gap
             elif kind == _SPS or kind == _PPS:
                 self._read_parameters(kind, data[start + 1 : stop])
-        if self.picture is not None:
-            self.picture = self.picture._replace(is_droppable=is_droppable) if starts == 1 else None
+        if starts == 1 and self._coded is not None:
+            self.picture = self._coded._replace(is_droppable=is_droppable)
         return gap or ("the first slice of the picture is missing" if slices and not starts else None)
 
     def _prefixed(self, data: memoryview) -> Iterator[tuple[int, int, str]]:
@@ -211,6 +212,7 @@ class BitstreamCheck:
 
     def _read_slice(self, data: memoryview, start: int) -> str | None:
         """Follow a picture's first slice. Runs for every picture, so it reads without _Bits."""
+        self._coded = None
         payload = bytes(data[start + 1 : start + _HEADER_BYTES]).replace(b"\0\0\3", b"\0\0")
         bits, left, code = int.from_bytes(payload), 8 * len(payload), 0
         for _ in range(3):  # Exp-Golomb codes of the first macroblock, slice type and PPS
@@ -258,7 +260,7 @@ class BitstreamCheck:
             order = 0 if is_idr else self._order + 1
         if is_reference or not sps.order_bits:
             self._order = order
-        self.picture = CodedPicture(order, sps.reordered or 0, is_idr, is_droppable=False)
+        self._coded = CodedPicture(order, sps.reordered or 0, is_idr, is_droppable=False)
 
 
 def _reordered(bits: _Bits, order: int) -> int | None:

@@ -1,4 +1,7 @@
-"""Annotations as CVAT 2 and Label Studio 1 export them, written by hand from their documentation and sources."""
+"""Annotations as CVAT 2 and Label Studio 1 export them, written by hand from their documentation and sources.
+
+And what is read from them.
+"""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
+
+import pytest
+
+from headhunt_svc.data.datasets import read_annotations
+from headhunt_svc.errors import DatasetError
+from headhunt_svc.params import ExportParams
 
 
 @dataclass(frozen=True)
@@ -170,3 +179,19 @@ def label_studio_min(number: int, video: str, results: Sequence[dict[str, Any]],
 def written(path: Path, content: Any) -> Path:
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
+
+
+FIGHT = Labelled("yard/0412.mp4", "test", 100, ((10, 20), (40, 41), (90, 100)))
+CALM = Labelled("yard/0413.mp4", "calibration", 50)
+
+
+def frames(path: Path, export: ExportParams | None = None) -> dict[str, tuple[str, tuple[tuple[float, float], ...]]]:
+    """Label and spans of each video."""
+    return {a.video: (a.label, a.spans) for a in read_annotations(path, export or ExportParams())}
+
+
+def problems(path: Path, export: ExportParams | None = None) -> str:
+    with pytest.raises(DatasetError) as refused:
+        read_annotations(path, export or ExportParams())
+    assert "\n" not in str(refused.value)
+    return str(refused.value)

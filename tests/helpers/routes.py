@@ -7,7 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
+from fastapi.testclient import TestClient
 
 from conftest import ROOT
 from headhunt_svc.detector.batches import ScoredBatch, TimedSegment
@@ -20,10 +22,11 @@ from headhunt_svc.jobs.models import Delivery, Job, JobRequest
 from headhunt_svc.serve.api import create_app
 from headhunt_svc.serve.engine import Engine, Video
 from headhunt_svc.serve.openapi import Application
-from headhunt_svc.serve.problems import Problem
+from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
 from headhunt_svc.settings import JobSettings, Settings
 from headhunt_svc.types import FrameSpan, Segment
 
+VIDEO = {"content-type": "video/mp4"}
 MP4 = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 4
 BUNDLE = ROOT / "artifacts" / "detector"
 JOB = "0123456789ab"
@@ -180,3 +183,21 @@ def application(folder: Path, **settings: object) -> tuple[Application, Scripted
     app, engine, queue = create_app(), ScriptedEngine(folder, **settings), ScriptedQueue(folder)
     app.state.engine, app.state.jobs = engine, queue
     return app, engine, queue
+
+
+class Service:
+    """The application, what it scores with and keeps jobs in, and a client."""
+
+    def __init__(self, folder: Path) -> None:
+        self.app, self.engine, self.queue = application(folder, uri_roots=str(folder))
+        self.http = TestClient(self.app)
+
+
+def problem(answer: httpx.Response, status: int, kind: str) -> str:
+    """The detail of an answer, which must be a problem of this status and kind."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    body = answer.json()
+    assert (body["status"], body["kind"]) == (status, kind)
+    detail: str = body["detail"]
+    return detail

@@ -1,77 +1,44 @@
-"""What clients without a key, slow clients and clients that hang up can take from the service: nothing for long."""
+"""What clients without a key and clients that hang up can take from the service: nothing for long."""
 
 import asyncio
 import errno
-import io
 import logging
-import socket
 import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import sqlalchemy.exc
-import uvicorn
 from fastapi.testclient import TestClient
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from conftest import until, write_video
+from conftest import write_video
 from headhunt_svc.detector.in_use import Now
 from headhunt_svc.errors import UnreachableError, VideoDecodeError
 from headhunt_svc.jobs.queue import database_errors
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.serve import connections, requests, uploads
-from headhunt_svc.serve.connections import LIMITS
+from headhunt_svc.serve import requests
 from headhunt_svc.serve.engine import Engine, Video, Work
 from headhunt_svc.serve.gate import Gate
 from headhunt_svc.serve.models import DetectOptions
 from headhunt_svc.serve.problems import MEDIA_TYPE, Problem
-from headhunt_svc.serve.quota import Quota
 from headhunt_svc.settings import Settings
 from headhunt_svc.video.sandbox import SandboxedReader
 from headhunt_svc.video.sandbox.reader import _starter
 from headhunt_svc.web.keys import Keys
-from helpers.routes import MP4, application
+from helpers.asgi import call, scope_of
+from helpers.routes import MP4, VIDEO, application
 
 KEY = "k" * 20
-HEAD = f"Host: x\r\nAuthorization: Bearer {KEY}\r\n"
-VIDEO = {"content-type": "video/mp4"}
-LARGE = 2**24  # more than a slow client reads within write_s of the tests
-
-
-def scope_of(path: str, method: str = "POST", headers: dict[str, str] = VIDEO) -> dict[str, Any]:
-    return {
-        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
-        "headers": [(k.encode(), v.encode()) for k, v in headers.items()], "http_version": "1.1", "scheme": "http",
-        "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2), "asgi": {"version": "3.0"}, "extensions": {},
-    }  # fmt: skip
-
-
-def call(app: Any, scope: dict[str, Any], *messages: dict[str, Any]) -> list[dict[str, Any]]:
-    """Call an application as a server does, whose client then sends nothing more; what the application sent."""
-    sent: list[dict[str, Any]] = []
-    left = list(messages)
-
-    async def receive() -> dict[str, Any]:
-        return left.pop(0) if left else await asyncio.Event().wait()  # type: ignore[return-value]
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    asyncio.run(asyncio.wait_for(app(scope, receive, send), 20))
-    return sent
 
 
 # without a key
@@ -125,169 +92,6 @@ def test_metrics_need_a_key_and_a_get() -> None:
     assert (answer.status_code, answer.headers["content-type"][:10]) == (200, "text/plain")
     assert "headhunt_requests_total" in answer.text
     assert client.post("/metrics", headers=headers).status_code == 405
-
-
-# connections
-
-
-class Loopback:
-    """The gate on a port of loopback, with the protocol that the service's server uses."""
-
-    def __init__(self, app: Any) -> None:
-        connections.install()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
-        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._socket]}, daemon=True)
-
-    def __enter__(self) -> "Loopback":
-        self._thread.start()
-        until(lambda: self.server.started)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        self._thread.join(10)
-        self._socket.close()
-
-    def connect(self, text: str = "") -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-        connection.sendall(text.encode())
-        return connection
-
-    @property
-    def open(self) -> int:
-        return len(self.server.server_state.connections)
-
-
-@pytest.fixture
-def ended() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
-
-
-@pytest.fixture
-def loopback(ended: threading.Event) -> Iterator[Loopback]:
-    async def wait(_: object) -> PlainTextResponse:
-        while not ended.is_set():
-            await asyncio.sleep(0.05)
-        return PlainTextResponse("done")
-
-    async def endless(_: object) -> StreamingResponse:
-        async def body() -> AsyncGenerator[bytes]:
-            while not ended.is_set():
-                yield bytes(2**16)
-
-        return StreamingResponse(body())
-
-    async def live(_: object) -> PlainTextResponse:
-        return PlainTextResponse("\n")
-
-    async def large(_: object) -> PlainTextResponse:
-        return PlainTextResponse(LARGE * "x")
-
-    keys = Keys([("gate", KEY)])
-    routes = [Route("/livez", live), Route("/v1/wait", wait), Route("/v1/endless", endless), Route("/v1/large", large)]
-    with Loopback(Gate(Starlette(routes=routes), lambda: keys)) as server:
-        yield server
-        ended.set()
-
-
-def closed(connection: socket.socket, within_s: float) -> bytes:
-    """What comes before the other end closes the connection."""
-    connection.settimeout(within_s)
-    parts = []
-    try:
-        while part := connection.recv(2**16):
-            parts.append(part)
-    except ConnectionResetError:
-        pass
-    return b"".join(parts)
-
-
-def takes(connection: socket.socket, piece: bytes, n: int, pause_s: float = 0) -> bool:
-    """Does the other end take so many pieces?"""
-    try:
-        for _ in range(n):
-            connection.sendall(piece)
-            time.sleep(pause_s)
-    except ConnectionError:
-        return False
-    return True
-
-
-def limit(monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
-    for name, value in limits.items():
-        monkeypatch.setattr(LIMITS, name, value, raising=True)
-
-
-def test_idle_connections_keep_nobody_out(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, connections=40)
-    with ExitStack() as stack:
-        for _ in range(300):
-            stack.enter_context(loopback.connect("GET /livez HTTP/1.1\r\n"))
-        until(lambda: loopback.open <= 40, 5)
-        assert httpx.get(f"{loopback.url}/livez", timeout=5).status_code == 200
-
-
-@pytest.mark.parametrize("text", ["", "GET /livez HTTP/1.1\r\n", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET"])
-def test_a_request_whose_head_does_not_come_is_not_waited_for(
-    loopback: Loopback, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    limit(monkeypatch, head_s=0.5)
-    with loopback.connect(text) as connection:
-        closed(connection, 5)
-
-
-def test_drops_of_a_head_do_not_hold_a_connection(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, head_s=0.5)
-    with loopback.connect("GET /livez HTTP/1.1\r\n") as connection:
-        assert not takes(connection, b"X-1: 1\r\n", 40, pause_s=0.1)
-
-
-def test_a_head_has_a_limited_length(loopback: Loopback) -> None:
-    with loopback.connect("GET /livez HTTP/1.1\r\nX: ") as connection:
-        assert not takes(connection, b"x" * 2**16, 1000)
-
-
-def test_a_client_that_stops_reading_is_let_go(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, write_s=0.5)
-    with loopback.connect(f"GET /v1/endless HTTP/1.1\r\n{HEAD}\r\n"):
-        until(lambda: loopback.open == 1, 5)
-        until(lambda: loopback.open == 0, 10)
-
-
-def test_a_client_that_reads_slowly_gets_all_of_a_large_answer(
-    loopback: Loopback, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit(monkeypatch, write_s=0.5)
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # the kernel takes little of it ahead
-        connection.settimeout(10)
-        connection.connect(("127.0.0.1", loopback.port))
-        connection.sendall(f"GET /v1/large HTTP/1.1\r\nConnection: close\r\n{HEAD}\r\n".encode())
-        n = 0
-        while part := connection.recv(2**18):
-            n += len(part)
-            time.sleep(0.01)
-    assert n > LARGE
-
-
-def test_requests_beyond_the_limit_are_told_to_come_back(
-    loopback: Loopback, ended: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit(monkeypatch, requests=3)
-    wait = f"GET /v1/wait HTTP/1.1\r\n{HEAD}\r\n"
-    with ExitStack() as stack:
-        waiting = [stack.enter_context(loopback.connect(wait)) for _ in range(3)]
-        until(lambda: len(loopback.server.server_state.tasks) == 3, 5)
-        answer = httpx.get(f"{loopback.url}/v1/wait", headers={"Authorization": f"Bearer {KEY}"}, timeout=5)
-        assert (answer.status_code, answer.json()["kind"], answer.headers["retry-after"]) == (503, "busy", "5")
-        assert httpx.get(f"{loopback.url}/livez", timeout=5).status_code == 200
-        ended.set()
-        assert all(b"200 OK" in connection.recv(1000) for connection in waiting)
 
 
 # clients that hang up, and what is not here
@@ -350,30 +154,7 @@ def test_json_that_does_not_arrive_is_not_waited_for(
     assert sent[0]["status"] == 408
 
 
-# disk and database
-
-
-class FullDisk(io.FileIO):
-    """A file whose disk is full, which shows when what was buffered is written."""
-
-    def write(self, data: Any) -> int:
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            raise OSError(errno.ENOSPC, "No space left on device", "/srv/uploads")
-
-
-@pytest.mark.parametrize("path", ["/detect", "/detect/stream", "/jobs/uploads"])
-def test_a_full_disk_is_a_507_and_leaves_nothing(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    app, *_ = application(tmp_path)
-    temporary = uploads.NamedTemporaryFile
-    monkeypatch.setattr(uploads, "NamedTemporaryFile", lambda **options: FullDisk(temporary(**options).name, "wb"))
-    answer = TestClient(app).post(path, content=MP4, headers=VIDEO)
-    assert (answer.status_code, answer.headers["content-type"]) == (507, MEDIA_TYPE), answer.text
-    assert "/srv" not in answer.text
-    assert not list(tmp_path.glob("**/video-*"))
+# databases and disks
 
 
 def sqlite_error(kind: type[sqlalchemy.exc.DBAPIError], code: int, text: str) -> sqlalchemy.exc.DBAPIError:
@@ -463,99 +244,3 @@ def test_a_reader_can_be_stopped_before_it_is_open(tmp_path: Path) -> None:
     reader.stop()
     with pytest.raises(VideoDecodeError, match="was stopped"), reader:
         pass
-
-
-# uploads for jobs
-
-
-def test_uploads_for_jobs_have_a_place_in_the_line(tmp_path: Path) -> None:
-    app, engine, _ = application(tmp_path)
-    engine.refusal = Problem(429, "busy", "many")
-    assert TestClient(app).post("/jobs/uploads", content=MP4, headers=VIDEO).status_code == 429
-
-
-@pytest.mark.parametrize(("ends", "status"), [("deadline", 504), ("drain", 503)])
-def test_an_upload_that_does_not_arrive_ends(tmp_path: Path, ends: str, status: int) -> None:
-    app, *_ = application(tmp_path)
-    messages = [{"type": "http.request", "body": MP4, "more_body": True}]
-    sent: list[dict[str, Any]] = []
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    async def service() -> None:
-        engine = Engine(Settings(deadline_s=0.5 if ends == "deadline" else 60, grace_s=0, max_waiting=0), tmp_path)
-        engine.in_use = SimpleNamespace(detector=SimpleNamespace(), now=SimpleNamespace(candidate=None))
-        engine._runner = SimpleNamespace(forget=lambda *_: None)
-        app.state.engine = engine
-
-        async def receive() -> dict[str, Any]:
-            if messages:
-                return messages.pop()
-            if ends == "drain":
-                engine.drain()
-            return await asyncio.Event().wait()  # type: ignore[return-value]
-
-        await asyncio.wait_for(app(scope_of("/jobs/uploads"), receive, send), 10)
-        assert not engine._works
-
-    asyncio.run(service())
-    assert sent[0]["status"] == status
-    assert not list(tmp_path.glob("**/video-*"))
-
-
-def test_uploads_for_jobs_have_a_quota(tmp_path: Path) -> None:
-    app, _, queue = application(tmp_path)
-    queue.settings = queue.settings.model_copy(update={"upload_bytes": 2 * len(MP4) + 100})
-    client = TestClient(app)
-
-    def post(content: bytes) -> httpx.Response:
-        return client.post("/jobs/uploads", content=content, headers=VIDEO)
-
-    assert [post(MP4 + bytes([i])).status_code for i in range(2)] == [201, 201]
-    third = post(MP4 + b"2")
-    assert (third.status_code, third.json()["kind"]) == (507, "storage")
-    assert "HEADHUNT_JOBS_UPLOAD_BYTES" in third.json()["detail"]
-    assert len(list((tmp_path / "uploads").iterdir())) == 2
-    assert client.post("/jobs/uploads", files={"video": ("a.mp4", MP4 + b"3")}).status_code == 507
-
-
-def test_an_upload_that_is_complete_still_counts_for_those_that_arrive(tmp_path: Path) -> None:
-    quota = Quota(tmp_path)
-    with quota.taking(100) as slow:
-        with quota.taking(100) as fast:
-            fast(80)
-            (tmp_path / "fast").write_bytes(bytes(80))
-        slow(20)
-        with pytest.raises(Problem, match="100 bytes together"):
-            slow(1)
-
-
-def test_an_upload_that_is_purged_while_it_is_counted_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "glob", lambda *_: iter([tmp_path / "purged"]))
-    with Quota(tmp_path).taking(100) as take:
-        take(100)
-
-
-def multipart(parts: Callable[[int], bytes], n: int) -> bytes:
-    return b"".join(b"--b\r\n" + parts(i) for i in range(n)) + b"--b--\r\n"
-
-
-@pytest.mark.parametrize("path", ["/detect", "/jobs/uploads"])
-@pytest.mark.parametrize(
-    "parts",
-    [
-        lambda i: b'Content-Disposition: form-data; name="f%d"\r\n\r\nx\r\n' % i,
-        lambda i: b'Content-Disposition: form-data; name="video"; filename="a"\r\n\r\n\r\n',
-        lambda i: b"\r\n\r\n",
-        lambda i: b"X-%d: y\r\n" % i * 50 + b"\r\nx\r\n",
-    ],
-)
-def test_thousands_of_parts_are_refused_at_once(tmp_path: Path, path: str, parts: Callable[[int], bytes]) -> None:
-    app, *_ = application(tmp_path)
-    headers = {"content-type": "multipart/form-data; boundary=b"}
-    started = time.process_time()
-    answer = TestClient(app).post(path, content=multipart(parts, 20_000), headers=headers)
-    assert answer.status_code in (400, 422), answer.text
-    assert time.process_time() - started < 2
-    assert not list(tmp_path.glob("**/video-*"))

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -256,8 +256,10 @@ def in_order(items: Sequence[T], work: Callable[[T, Check], R], decoders: Decode
             run(i)
 
     def begin() -> None:
-        helpers.append(threading.Thread(target=help_out, name="decoder", daemon=True))
-        helpers[-1].start()
+        helper = threading.Thread(target=help_out, name="decoder", daemon=True)
+        with suppress(RuntimeError):  # no more threads are allowed here: those that run do all
+            helper.start()
+            helpers.append(helper)
 
     if decoders.may_be_several and len(items) > 1:
         begin()

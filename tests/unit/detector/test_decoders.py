@@ -223,3 +223,31 @@ def test_leaving_the_loop_stops_the_others() -> None:
     results.close()
     assert set(stopped) >= {1}
     assert not [t for t in threading.enumerate() if t.name == "decoder"]
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_where_no_thread_may_be_begun_those_that_run_do_all(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    several, start, n_begun = decoders(decoders=3), threading.Thread.start, 0
+
+    def limited(thread: threading.Thread) -> None:
+        nonlocal n_begun
+        if thread.name == "decoder":
+            if n_begun == most:
+                raise RuntimeError("can't start new thread")
+            n_begun += 1
+        start(thread)
+
+    def work(i: int, check: Check) -> int:
+        with several.turn(batch(1, 0.1), torch.device("cuda")):
+            pass
+        return i
+
+    results: list[int] = []
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    loop = threading.Thread(
+        target=lambda: results.extend(r.result() for _, r in in_order(range(9), work, several)), daemon=True
+    )
+    loop.start()
+    loop.join(10)
+    assert results == list(range(9))
+    assert n_begun == most

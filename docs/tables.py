@@ -3,13 +3,14 @@
 A page says where: what lies between `<!-- table: NAME -->` and `<!-- end -->` is written anew, all else stays.
 """
 
+import argparse
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from headhunt_svc import paths
+from headhunt_svc.errors import ArtifactError
 from headhunt_svc.storage.files import read_json, write_text
 from headhunt_svc.studies.figures import arms_table, detector_table, markdown_table, summary, words
 
@@ -108,19 +109,21 @@ def rewritten(page: str) -> str:
 
 def main() -> None:
     """Write the pages, and say which have changed; with --check write nothing, exit code 1 if one would change."""
-    changed = []
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--check", action="store_true")
+    is_check, changed = parser.parse_args().check, []
     for name in PAGES:
         page = (ROOT / name).read_text(encoding="utf-8")
         try:
             new = rewritten(page)
-        except ValueError as exc:
+        except (ValueError, ArtifactError) as exc:
             raise SystemExit(f"{name}: {exc}") from exc
         if new != page:
             changed.append(name)
-            if "--check" not in sys.argv:
+            if not is_check:
                 write_text(ROOT / name, new)
     print("\n".join(changed) or "every table has the figures of artifacts/")
-    if changed and "--check" in sys.argv:
+    if changed and is_check:
         raise SystemExit(1)
 
 

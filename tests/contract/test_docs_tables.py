@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import re
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -78,3 +80,20 @@ def test_skills_name_each_kind_that_is_below_what_is_wanted(tables: ModuleType) 
             assert f" {share:.3f} |\n" in text
         else:
             assert (f", {name.removeprefix('yn_')} {share:.3f}" in text) == (share < 0.9)
+
+
+def test_a_mistyped_option_and_a_missing_artifact_are_named_and_write_nothing(
+    tables: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = "<!-- table: arms -->\nold\n<!-- end -->\n"
+    (tmp_path / "page.md").write_text(old)
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(tables, "PAGES", ("page.md",))
+    monkeypatch.setattr(sys, "argv", ["tables.py", "--chekc"])
+    with pytest.raises(SystemExit, match="2"):
+        tables.main()
+    assert "unrecognized arguments: --chekc" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["tables.py"])
+    with pytest.raises(SystemExit, match=r"^page.md: .*ablation.json not found"):
+        tables.main()
+    assert (tmp_path / "page.md").read_text() == old

@@ -36,10 +36,33 @@ def outcome(source: VideoReader | SandboxedReader, params: SegmentationParams) -
         return type(exc), str(exc)
 
 
-def decoders() -> list[int]:
+def children() -> list[int]:
     """Processes that the starter has forked."""
     mother = reader._starter._process.pid
     return [int(p) for p in Path(f"/proc/{mother}/task/{mother}/children").read_text().split()]
+
+
+def files(pid: int) -> list[str]:
+    """What a process has open, without numbers of sockets; nothing if it has ended."""
+    try:
+        return sorted(str(f.readlink()).partition(":")[0] for f in Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def decoders() -> list[int]:
+    """Those that have a video."""
+    return [pid for pid in children() if any(Path(f).is_file() for f in files(pid))]
+
+
+def waiting() -> int:
+    """The one that waits for the next video, once it has put away what it inherited."""
+    for _ in range(200):
+        for pid in children():
+            if files(pid) == ["/dev/null"] * 3 + ["socket"]:
+                return pid
+        time.sleep(0.05)
+    raise AssertionError(f"none waits: {[files(pid) for pid in children()]}")
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -144,18 +167,24 @@ def test_no_process_outlives_a_killed_server(tmp_path: Path) -> None:
 from pathlib import Path
 from headhunt_svc.video.sandbox import SandboxedReader, reader
 from headhunt_svc.params import SegmentationParams
-video = SandboxedReader(Path({str(path)!r})).__enter__()
+import time
+other, video = (SandboxedReader(Path({str(path)!r})).__enter__() for _ in range(2))
 pieces = video.segments(SegmentationParams(length_s=1.6, frames_per_segment=4))
 next(pieces)
 mother = reader._starter._process.pid
-print(mother, Path(f"/proc/{{mother}}/task/{{mother}}/children").read_text(), flush=True)
-import time; time.sleep(60)
+children = Path(f"/proc/{{mother}}/task/{{mother}}/children")
+first = children.read_text().split()[0]
+other.__exit__(None, None, None)
+while first in children.read_text().split() or len(children.read_text().split()) < 2:
+    time.sleep(0.01)
+print(mother, children.read_text(), flush=True)
+time.sleep(60)
 """
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with server:
         pids = [int(p) for p in server.stdout.readline().split()]
         server.kill()
-    assert len(pids) == 2
+    assert len(pids) == 3  # the starter, the decoder, and the process that waits for the next video
     assert all(gone(pid) for pid in pids)
 
 
@@ -167,6 +196,73 @@ def test_the_starter_is_started_again(tmp_path: Path) -> None:
     assert read(SandboxedReader(path)) == read(VideoReader(path))
 
 
+def test_each_process_decodes_one_video(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 20)
+    start()
+    used, held = [], set()
+    for _ in range(4):
+        used.append(waiting())
+        held.add(len(files(reader._starter._process.pid)))
+        with SandboxedReader(path):
+            assert used[-1] in decoders()
+    assert len(set(used)) == len(used)
+    assert len(held) == 1
+    assert all(gone(pid) for pid in used)
+
+
+def memory(pid: int) -> bytes:
+    """All that a process can write to."""
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as content:
+        parts = []
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights = line.split()[:2]
+            if rights.startswith("rw"):
+                begin, stop = (int(n, 16) for n in span.split("-"))
+                content.seek(begin)
+                parts.append(content.read(stop - begin))
+    return b"".join(parts)
+
+
+def test_the_process_that_waits_holds_nothing_of_earlier_videos(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "yard_of_a_stranger.mp4", 20)
+    start()
+    waiting()
+    with SandboxedReader(path) as one, SandboxedReader(path) as other:  # one waited, the other was forked for it
+        assert len(decoders()) == 2
+        for video in (one, other):
+            assert sum(len(p.segment.span) for p in video.segments(S)) == 20
+    pid = waiting()
+    content = memory(pid)
+    names = [name for name in ("headhunt_svc.video.sandbox", "yard_of_a_stranger") if name.encode() in content]
+    assert names == ["headhunt_svc.video.sandbox"]
+    assert not Path(f"/proc/{pid}/environ").read_bytes().count(b"HOME=")
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_process_that_waits_ends_with_the_one_that_forked_it(tmp_path: Path, how: str) -> None:
+    start()
+    pid, mother = waiting(), reader._starter._process
+    if how == "killed":
+        mother.kill()
+        mother.wait()
+    else:
+        reader._starter.stop()
+    assert mother.returncode == (-signal.SIGKILL if how == "killed" else 0)
+    assert gone(pid)
+
+
+def test_a_process_that_waits_and_dies_is_replaced(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 20)
+    start()
+    mother, pid = reader._starter._process.pid, waiting()
+    os.kill(pid, signal.SIGKILL)
+    assert gone(pid)
+    assert read(SandboxedReader(path)) == read(VideoReader(path))
+    assert reader._starter._process.pid == mother
+    assert waiting() != pid
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_the_decoder_holds_nothing_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADHUNT_API_KEYS", "secret")
     with SandboxedReader(big_video(tmp_path / "a.avi")) as video:
@@ -174,8 +270,7 @@ def test_the_decoder_holds_nothing_of_the_server(tmp_path: Path, monkeypatch: py
         (pid,) = decoders()
         assert "secret" not in Path(f"/proc/{pid}/environ").read_text()
         # the video, FFmpeg's duplicate of it, the answers, and nothing three times
-        kinds = sorted(str(f.readlink()).partition(":")[0] for f in Path(f"/proc/{pid}/fd").iterdir())
-        assert kinds == sorted(["/dev/null"] * 3 + [str(tmp_path / "a.avi")] * 2 + ["socket"])
+        assert files(pid) == sorted(["/dev/null"] * 3 + [str(tmp_path / "a.avi")] * 2 + ["socket"])
         about = Path(f"/proc/{pid}/limits").read_text()
         assert [line.split()[-3] for line in about.splitlines() if "file size" in line or "core" in line] == ["0", "0"]
 

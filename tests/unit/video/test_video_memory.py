@@ -61,8 +61,9 @@ def extractor() -> Extractor:
 def decoder() -> int:
     """The id of the only decoding process."""
     mother = reader._starter._process.pid
-    (pid,) = Path(f"/proc/{mother}/task/{mother}/children").read_text().split()
-    return int(pid)
+    children = Path(f"/proc/{mother}/task/{mother}/children").read_text().split()
+    (pid,) = [int(child) for child in children if any(f.is_file() for f in Path(f"/proc/{child}/fd").iterdir())]
+    return pid  # the others wait for a video, or have ended
 
 
 def decoder_peak_mib() -> float:

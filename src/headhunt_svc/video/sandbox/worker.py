@@ -1,7 +1,10 @@
-"""Decodes videos for SandboxedReader: `main` has imported everything and forks one limited process for each video."""
+"""Decodes videos for SandboxedReader: `main` has imported everything and forks one limited process for each video.
+
+The process for the next video is forked ahead, because forking takes a third of the time to open a short file. It waits
+for its video with nothing open but a socket.
+"""
 
 import contextlib
-import fcntl
 import importlib
 import os
 import pkgutil
@@ -23,7 +26,9 @@ from headhunt_svc.video.reader import VideoReader
 from headhunt_svc.video.sandbox import seccomp, wire
 
 _PDEATHSIG, _DUMPABLE = 1, 4  # prctl
-_VIDEO, _DATA = 3, 4  # the only file descriptors of a decoding process besides /dev/null
+_JOBS = 3  # the only file descriptor of a process that waits for its video, besides /dev/null
+_VIDEO, _DATA = 3, 4  # those of a decoding process
+_FDS = struct.Struct("3i")  # video, data, status: the file descriptors that come with a job
 _MAX_FILES = 16
 MAX_JOB = 2**16
 
@@ -38,6 +43,43 @@ class _Started:
     ended: bool = False
 
 
+class _Spare:
+    """Forks the process of the next video ahead."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._jobs: socket.socket | None = None  # to the process that waits; None: there is none
+
+    def fork(self) -> socket.socket:
+        """The socket of the process that waits; forks one if there is none."""
+        if self._jobs is None:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._pid = os.fork()
+                if not self._pid:
+                    _decoding_process(theirs.fileno())
+            self._jobs = ours
+        return self._jobs
+
+    def give(self, job: memoryview, fds: list[int]) -> int:
+        """Give the process that waits its video; its id. If it has died meanwhile, another one gets the video."""
+        waiting = self.fork()
+        try:
+            socket.send_fds(waiting, [job], fds)
+        except OSError:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._close()
+            socket.send_fds(self.fork(), [job], fds)
+        self._close()
+        return self._pid
+
+    def _close(self) -> None:
+        if self._jobs is not None:
+            self._jobs.close()
+            self._jobs = None
+
+
 def main(control_fd: int) -> None:
     """Run jobs from the socket until it closes; send each exit status over the socket that came with the job."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor may send them to all children of the server,
@@ -47,30 +89,39 @@ def main(control_fd: int) -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     control = socket.socket(fileno=control_fd)
+    spare = _Spare()
+    spare.fork()
     with selectors.DefaultSelector() as events:
         events.register(control, selectors.EVENT_READ)
         while True:
             for key, _ in events.select():
                 if key.fileobj is control:
-                    text, fds, _, _ = socket.recv_fds(control, MAX_JOB, 3)
-                    if not text:
+                    if not _begin(control, spare, events):
                         return  # and the decoding processes with it (PDEATHSIG)
-                    _begin(text, fds, events)
                 elif key.fileobj != key.data.status or not _allow(key.data):
                     _end(key.data, events)
+                    with contextlib.suppress(OSError):  # no more processes now: the next video tries again
+                        spare.fork()  # not before: while a video begins, both cores of a small machine are busy
 
 
-def _begin(text: bytes, fds: list[int], events: selectors.BaseSelector) -> None:
-    """Fork a decoding process and watch for its end."""
-    video, data, status = fds
-    pid = os.fork()
-    if not pid:
-        _decoding_process(text, video, data)
+def _begin(control: socket.socket, spare: _Spare, events: selectors.BaseSelector) -> bool:
+    """Give a job to a decoding process and watch for its end; False: the reader's process has closed the socket.
+
+    The job's text is erased, so that no process that is forked later holds a name of this video.
+    """
+    text = bytearray(MAX_JOB)
+    length, ancillary, _, _ = control.recvmsg_into([text], socket.CMSG_LEN(_FDS.size))
+    if not length:
+        return False
+    video, data, status = _FDS.unpack(ancillary[0][2])
+    pid = spare.give(memoryview(text)[:length], [video, data])
+    text[:length] = bytes(length)
     os.close(video)
     os.close(data)
     started = _Started(pid, os.pidfd_open(pid), socket.socket(fileno=status))
     events.register(started.process, selectors.EVENT_READ, started)  # it has ended
     events.register(started.status, selectors.EVENT_READ, started)  # its reader has closed
+    return True
 
 
 def _allow(started: _Started) -> bool:
@@ -101,19 +152,24 @@ def _end(started: _Started, events: selectors.BaseSelector) -> None:
         reader.sendall(wire.NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
-def _decoding_process(text: bytes, video: int, data: int) -> Never:
-    """Decode one video in this process, without the parent's files and with limits, and exit."""
+def _decoding_process(jobs: int) -> Never:
+    """Wait for one video, decode it in this process, without the parent's files and with limits, and exit."""
     try:
         seccomp.prctl(_PDEATHSIG, signal.SIGKILL)
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(null, number)
-        copies = [fcntl.fcntl(fd, fcntl.F_DUPFD, _DATA + 1) for fd in (video, data)]  # above both numbers
-        for fd, number in zip(copies, (_VIDEO, _DATA), strict=True):
-            os.dup2(fd, number)
-        os.closerange(_DATA + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        os.dup2(jobs, _JOBS)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        os.closerange(_JOBS + 1, most)
         if os.getppid() == 1:
             os._exit(0)
+        waiting = socket.socket(fileno=_JOBS)
+        text, (video, data), _, _ = socket.recv_fds(waiting, MAX_JOB, 2)
+        waiting.detach()
+        os.dup2(video, _VIDEO)  # in place of the socket that brought it
+        os.dup2(data, _DATA)
+        os.closerange(_DATA + 1, most)
         job = wire.Job.model_validate_json(text)
         answers = socket.socket(fileno=_DATA)
         _limit(job.process)

@@ -206,7 +206,7 @@ def test_each_process_decodes_one_video(tmp_path: Path) -> None:
         with SandboxedReader(path):
             assert used[-1] in decoders()
     assert len(set(used)) == len(used)
-    assert len(held) == 1
+    assert max(held) <= min(held) + 1  # just after forking, the starter holds the other end of a socket, too
     assert all(gone(pid) for pid in used)
 
 

@@ -1,4 +1,4 @@
-"""identify, fit, calibrate, recalibrate and split on stored features that are made up: no model, no videos."""
+"""identify, fit and calibrate on stored features that are made up: no model, no videos."""
 
 import base64
 import csv
@@ -7,7 +7,6 @@ import re
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,132 +16,52 @@ from scipy.ndimage import gaussian_filter1d
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from conftest import ROOT
-from headhunt_svc import paths
 from headhunt_svc.cli.bundle import print_bundle
-from headhunt_svc.cli.bundle import recalibrate as recalibrate_command
 from headhunt_svc.cli.pipeline import print_selection
-from headhunt_svc.core.camera_normality import NormalFootage
 from headhunt_svc.core.scoring import apply_scorer
-from headhunt_svc.data.datasets import (
-    Annotation,
-    data_digest,
-    load_records,
-    read_annotations,
-    save_index,
-    save_labels,
-    write_annotations,
-)
-from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
-from headhunt_svc.detector.bundle import Bundle, load_bundle, load_operating_points, model_key, save_bundle
-from headhunt_svc.detector.cameras import CameraParts, Margin, save_camera
+from headhunt_svc.data.datasets import data_digest, load_records, save_labels
+from headhunt_svc.data.feature_store import FeatureStore
+from headhunt_svc.detector.bundle import load_bundle, save_bundle
 from headhunt_svc.detector.heads_file import load_selection
 from headhunt_svc.detector.scorer_file import load_scorer
-from headhunt_svc.errors import ArtifactError, ConfigError, DatasetError
-from headhunt_svc.model.identity import ModelLock, write_lock
-from headhunt_svc.params import Params, SplitParams, load_params
-from headhunt_svc.paths import MODEL_LOCK
+from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.params import Params
 from headhunt_svc.pipeline.bundle import bundle as make_bundle
 from headhunt_svc.pipeline.calibrate import calibrate
 from headhunt_svc.pipeline.fit import fit
 from headhunt_svc.pipeline.identify import identify
 from headhunt_svc.pipeline.recalibrate import recalibrate
 from headhunt_svc.pipeline.report import report
-from headhunt_svc.pipeline.split import split
-from headhunt_svc.storage.files import sha256
-from headhunt_svc.types import FrameSpan, HeadRef, Segment, VideoRecord, edges_of
-from headhunt_svc.video.source import VideoState
-
-HEADS = tuple(HeadRef(layer, head) for layer in range(3) for head in range(4))
-KNOWS = 6
-LENGTH, N_SEGMENTS = 16, 8
-
-
-def record(name: str, split: str, anomalous: bool) -> VideoRecord:
-    spans = (FrameSpan(3 * LENGTH, 6 * LENGTH),) if anomalous else ()
-    label = "fall" if anomalous else "normal"
-    return VideoRecord(name, Path(name), N_SEGMENTS * LENGTH, 10.0, split, label, spans)  # type: ignore[arg-type]
-
-
-def lock(digest: str) -> None:
-    """The project's model, of a hub."""
-    write_lock(MODEL_LOCK, ModelLock(id="a/model", revision="abc", commit="0" * 40, digest=digest, files=()))
+from helpers.projects import (
+    HEADS,
+    KNOWS,
+    N_SEGMENTS,
+    inputs_of,
+    limited,
+    lock,
+    project_params,
+    record,
+    run,
+    write_bundle,
+    write_project,
+)
 
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    defaults = load_params(ROOT / "params.yaml")
     monkeypatch.chdir(tmp_path)
-    lock("sha256:abc")
-    update = {"top_k": 2, "few_videos": 0, "criteria": "robust", "subsamples": 8}
-    mllm = defaults.mllm.model_copy(update={"id": "a/model", "revision": "abc"})
-    return defaults.model_copy(update={"identify": defaults.identify.model_copy(update=update), "mllm": mllm})
+    return project_params()
 
 
 @pytest.fixture
 def folder(params: Params, tmp_path: Path) -> Path:
-    """A folder of index, labels and features: head KNOWS of 12 moves with the truth, the others do not."""
-    rng = np.random.default_rng(0)
-    records = [record(f"{s}/{i}.mp4", s, i % 2 == 1) for s in ("calibration", "validation", "test") for i in range(12)]
-    save_index(tmp_path / "index.parquet", records)
-    save_labels(tmp_path / "labels.parquet", records)
-    store, texts = FeatureStore(tmp_path / "features"), params.prompts.texts
-    source = Source(model_key(params.mllm), texts, params.segmentation.model_dump_json())
-    for r in records[:24]:
-        segments = tuple(
-            Segment(r.video_id, k, FrameSpan(k * LENGTH, (k + 1) * LENGTH), (k * LENGTH,)) for k in range(N_SEGMENTS)
-        )
-        values = np.repeat(rng.standard_normal((1, N_SEGMENTS, 12, 4)), len(texts), axis=0)
-        values[:, 3:6, KNOWS] += 2.5 * r.is_anomalous
-        values += 0.1 * rng.standard_normal(values.shape)
-        hidden = np.zeros((len(texts), 8, 3), np.float32)
-        times = edges_of([s.span for s in segments]) / 10.0
-        features = VideoFeatures(segments, times, HEADS, values.astype(np.float32), hidden, VideoState(), N_SEGMENTS)
-        store.save(r.video_id, features, "k", source)
+    write_project(tmp_path, params)
     return tmp_path
-
-
-def inputs_of(folder: Path) -> tuple[Path, Path, Path]:
-    return folder / "index.parquet", folder / "labels.parquet", folder / "features"
-
-
-def paths_of(folder: Path) -> dict[str, Path]:
-    """The same as the commands name them."""
-    return dict(zip(("INDEX", "LABELS", "FEATURES"), inputs_of(folder), strict=True))
-
-
-def run(params: Params, folder: Path) -> None:
-    inputs, heads = inputs_of(folder), folder / "heads.json"
-    identify(params, *inputs, heads)
-    fit(params, *inputs, heads, folder / "scorer.safetensors")
-    calibrate(params, *inputs, heads, folder / "scorer.safetensors", folder / "locator.json")
 
 
 @pytest.fixture
 def bundle(params: Params, folder: Path) -> Path:
-    run(params, folder)
-    selection, points = load_selection(folder / "heads.json"), load_operating_points(folder / "locator.json")
-    detector = Bundle(
-        mllm=params.mllm,
-        mllm_is_local=False,
-        mllm_revision="sha256:abc",
-        mllm_commit="0" * 40,
-        mllm_files=(),
-        segmentation=params.segmentation,
-        prompt=params.prompts.scoring_text,
-        calibration_prompts=params.prompts.texts,
-        heads=selection.heads,
-        rss=selection.rss,
-        scorer_sha256=sha256(folder / "scorer.safetensors"),
-        **points.fields,
-        confidence=selection.confidence,
-        domain="parking lots",
-        data={"index_sha256": "1", "videos": {"calibration": 12, "validation": 12, "test": 12}},
-        fingerprint={},
-        package_version="1",
-    )
-    save_bundle(folder / "bundle", detector, load_scorer(folder / "scorer.safetensors"), np.ones((2, 8), np.float32))
-    return folder / "bundle"
+    return write_bundle(folder, params)
 
 
 @pytest.mark.parametrize("criteria", ["paper", "robust"])
@@ -215,10 +134,6 @@ def test_the_report_is_one_file_that_says_what_heads_json_says(criteria: str, pa
     assert (folder / "again.html").read_text(encoding="utf-8") == text
 
 
-def limited(params: Params, layer: int | None) -> Params:
-    return params.model_copy(update={"identify": params.identify.model_copy(update={"deepest_layer": layer})})
-
-
 def test_a_limit_on_layers_is_kept_by_all_that_is_made_under_it(
     params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,21 +170,6 @@ def test_a_limit_on_layers_is_kept_by_all_that_is_made_under_it(
             make_bundle(limited(params, layer), *files, folder / "new")
     with pytest.raises(ConfigError, match=r"deepest_layer is 3, but the last layer whose heads can be read is 2"):
         identify(limited(params, 3), *inputs_of(folder), folder / "heads.json")
-
-
-def test_a_bundle_says_its_limit_and_keeps_it_when_recalibrated(
-    params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    detector, scorer = load_bundle(bundle)
-    deep = detector.model_copy(update={"deepest_layer": 1})
-    assert deep.detector_id != detector.detector_id
-    save_bundle(bundle, deep, scorer, np.ones((2, 8), np.float32))
-    print_bundle(bundle, bundle / "none.json")
-    assert re.search(r"^chosen among +heads of layers 0 to 1 ", capsys.readouterr().out, flags=re.MULTILINE)
-    (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
-    recalibrate(limited(params, 1), folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
-    new, _ = load_bundle(folder / "new")
-    assert (new.heads, new.deepest_layer) == (deep.heads, 1)
 
 
 def test_features_of_another_model_are_refused(params: Params, folder: Path) -> None:
@@ -322,97 +222,6 @@ def test_heads_name_the_labels_that_they_were_made_from(params: Params, folder: 
         assert load_selection(folder / "heads.json").data == name
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_recalibrate_learns_new_labels_and_says_where_it_comes_from(
-    form: str, params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every label turned round: the scorer turns round, heads and golden features stay."""
-    turned = [
-        (f"{s}/{i}.mp4:{k}", "normal" if i % 2 == 1 and 3 <= k < 6 else "anomalous")
-        for s in ("calibration", "validation")
-        for i in range(12)
-        for k in range(N_SEGMENTS)
-    ]
-    path = folder / f"labels.{form}"
-    lines = ["segment,label", *(f"{s},{y}" for s, y in turned)]
-    if form == "jsonl":
-        lines = [json.dumps({"segment": s, "label": y}) for s, y in turned]
-    path.write_text("\n".join(lines))
-    old, old_scorer = load_bundle(bundle)
-    recalibrate(params, path, *inputs_of(folder), bundle, folder / "new")
-    new, scorer = load_bundle(folder / "new")
-    z = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
-    assert np.corrcoef(apply_scorer(old_scorer, z), apply_scorer(scorer, z))[0, 1] < -0.8
-    assert new.heads == old.heads
-    assert (new.domain, new.confidence, new.cautions) == ("parking lots", old.confidence, old.cautions)
-    assert new.confidence is not None
-    assert new.detector_id != old.detector_id
-    assert new.data["recalibrated"] == [
-        {"from": old.detector_id, "labels_sha256": sha256(path)[:16], "labels": len(turned)}
-    ]
-    assert (folder / "new" / "golden.safetensors").read_bytes() == (bundle / "golden.safetensors").read_bytes()
-    print_bundle(folder / "new", folder / "none.json")
-    assert f"192 labels ({sha256(path)[:16]}), from detector {old.detector_id}" in capsys.readouterr().out
-
-
-def test_recalibrate_keeps_cameras_and_says_which_points_are_to_be_conformed_again(
-    params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old, scorer = load_bundle(bundle)
-    camera = save_camera(
-        bundle, "north yard", CameraParts(NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 8))))
-    )
-    points = old.operating_points | dict.fromkeys(("north yard", "door"), old.operating_points["f1"])
-    update = {"cameras": {"north yard": camera}, "operating_points": points}
-    save_bundle(bundle, old.model_copy(update=update), scorer, np.ones((2, 8), np.float32))
-    (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
-    distance = params.model_copy(update={"fit": params.fit.model_copy(update={"scorer": "normality"})})
-    recalibrate(distance, folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
-    new, _ = load_bundle(folder / "new")
-    assert new.cameras == {"north yard": camera}
-    assert not {"north yard", "door"} & new.operating_points.keys()
-    with pytest.raises(ConfigError, match="before: run `headhunt bundle conform --again --name 'north yard'`"):
-        new.operating_point("north yard")
-    recalibrate(distance, folder / "labels.csv", *inputs_of(folder), folder / "new", folder / "again")
-    again, _ = load_bundle(folder / "again")
-    assert again.unavailable == new.unavailable
-    assert {"north yard", "door"} <= (again.unavailable or {}).keys()
-
-    logistic = params.model_copy(update={"fit": params.fit.model_copy(update={"scorer": "logistic"})})
-    monkeypatch.setattr("headhunt_svc.cli.bundle.load_params", lambda _: logistic)
-    monkeypatch.setattr("headhunt_svc.cli.bundle.paths", SimpleNamespace(**vars(paths) | paths_of(folder)))
-    recalibrate_command(folder / "plain", folder / "labels.csv", bundle=bundle)
-    assert load_bundle(folder / "plain")[0].cameras is None
-    assert not (folder / "plain" / "cameras").exists()
-    captured = capsys.readouterr()
-    assert "the cameras north yard are left out: the new scorer has no distance to normal" in captured.err
-    assert "normality north yard" not in captured.out
-
-
-def test_new_labels_leave_out_weights_from_marks_and_say_so(
-    params: Params, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old, scorer = load_bundle(bundle)
-    footage = NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 8)))
-    margin = Margin(scorer.weight, scorer.bias, 2)
-    cameras = {
-        "yard": save_camera(bundle, "yard", CameraParts(footage, margin=margin, conformed=footage)),
-        "door": save_camera(bundle, "door", CameraParts(footage, margin=margin)),
-    }
-    save_bundle(bundle, old.model_copy(update={"cameras": cameras}), scorer, np.ones((2, 8), np.float32))
-    (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
-    distance = params.model_copy(update={"fit": params.fit.model_copy(update={"scorer": "normality"})})
-    monkeypatch.setattr("headhunt_svc.cli.bundle.load_params", lambda _: distance)
-    monkeypatch.setattr("headhunt_svc.cli.bundle.paths", SimpleNamespace(**vars(paths) | paths_of(folder)))
-    recalibrate_command(folder / "new", folder / "labels.csv", bundle=bundle)
-    assert load_bundle(folder / "new")[0].cameras == {"yard": save_camera(folder, "yard", CameraParts(footage))}
-    captured = capsys.readouterr()
-    assert "the weights of door, yard from marks are left out" in captured.err
-    assert "correction yard" not in captured.out
-    print_bundle(bundle, folder / "none.json")
-    assert "weights of its own, from marks of 2 of its events" in capsys.readouterr().out
-
-
 def test_a_bundle_names_the_prompt_set(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Prompts of one's own leave no trace, so that bundles from before there were sets keep their id."""
     detector, scorer = load_bundle(bundle)
@@ -423,33 +232,6 @@ def test_a_bundle_names_the_prompt_set(bundle: Path, capsys: pytest.CaptureFixtu
     assert named.detector_id != detector.detector_id
     print_bundle(bundle, bundle / "none.json")
     assert re.search(r"^prompt set +safety@1$", capsys.readouterr().out, flags=re.MULTILINE)
-
-
-def test_the_same_labels_give_the_same_scorer(params: Params, folder: Path, bundle: Path) -> None:
-    path = folder / "labels.csv"
-    path.write_text("segment,label\ncalibration/1.mp4:4,anomalous\ncalibration/0.mp4:0,normal\n")
-    recalibrate(params, path, *inputs_of(folder), bundle, folder / "new")
-    np.testing.assert_allclose(load_bundle(folder / "new")[1].weight, load_bundle(bundle)[1].weight)
-    assert load_bundle(folder / "new")[0].operating_points == load_bundle(bundle)[0].operating_points
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("segment,label\ntest/3.mp4:1,normal\n", "test/3.mp4: in labels for calibration and in test; what is"),
-        ("segment,label\nnew.mp4:1,normal\n", "labels videos that are not in .*: new.mp4"),
-        ("segment,label\ncalibration/1.mp4:8,normal\n", "calibration/1.mp4:8 is labelled, but .* segments 0 to 7"),
-        ("segment,label\ncalibration/1.mp4,normal\n", "labels.csv:2: segment: String should match"),
-        ("segment,label\na.mp4:1,normal\na.mp4:1,normal\n", "labels.csv:3: a.mp4:1 is labelled twice"),
-        ("segment,label\na.mp4:1,normal\na.mp4:2,odd\n", "labels.csv:3: label: Input should be 'normal' or 'anomal"),
-        ("segment,label\n", "holds no labels"),
-    ],
-)
-def test_labels_that_cannot_be_used_are_named(text: str, says: str, params: Params, folder: Path, bundle: Path) -> None:
-    (folder / "labels.csv").write_text(text)
-    with pytest.raises(DatasetError, match=says):
-        recalibrate(params, folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
-    assert not (folder / "new").exists()
 
 
 def best_f1(scores: np.ndarray, truth: np.ndarray, sigmas: tuple[float, ...]) -> tuple[float, float, float]:
@@ -508,27 +290,6 @@ def test_the_method_of_the_paper_is_as_published(
     (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
     with pytest.raises(ConfigError, match=r"was made with method paper, params.yaml has method: default"):
         recalibrate(params, folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
-
-
-def test_split_draws_from_what_is_no_test_video_and_records_it(tmp_path: Path) -> None:
-    def annotation(i: int) -> Annotation:
-        anomalous, part = i % 3 == 0, "test" if i >= 100 else "calibration"
-        spans = ((1.0, 2.0),) if anomalous else ()
-        return Annotation(
-            video=f"{i}.mp4", split=part, label="fall" if anomalous else "normal", spans=spans, unit="seconds"
-        )
-
-    write_annotations(tmp_path / "all.jsonl", [annotation(i) for i in range(130)])
-    params = SplitParams(calibration=0.1, validation=6, seed=3)
-    split(params, tmp_path / "all.jsonl", tmp_path / "few.jsonl")
-    drawn = read_annotations(tmp_path / "few.jsonl")
-    by_split = {s: [a for a in drawn if a.split == s] for s in ("calibration", "validation", "test")}
-    assert {s: len(v) for s, v in by_split.items()} == {"calibration": 10, "validation": 6, "test": 30}
-    assert all(int(a.video.split(".")[0]) < 100 for s in ("calibration", "validation") for a in by_split[s])
-    record = json.loads((tmp_path / "few.split.json").read_text())
-    assert record["params"] == {"calibration": 0.1, "validation": 6, "seed": 3}
-    assert record["pool"] == {"fall": 34, "normal": 66}
-    assert record["drawn"] == {"calibration": {"fall": 3, "normal": 7}, "validation": {"fall": 2, "normal": 4}}
 
 
 def test_no_bundle_states_what_its_heads_were_not_hunted_with(params: Params, folder: Path) -> None:

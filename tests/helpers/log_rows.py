@@ -1,13 +1,15 @@
-"""Rows of a prediction log, made up."""
+"""Rows of a prediction log, made up; and those of a log that was written."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
-from headhunt_svc.prediction_log.writer import PredictionLog
+from headhunt_svc.prediction_log.writer import PredictionLog, unmerged_files
 from headhunt_svc.storage.store import Store
 from headhunt_svc.types import HeadRef
 
@@ -77,3 +79,10 @@ def write(log: str, *tables: pa.Table, metadata: LogMetadata = METADATA) -> Stor
         for table in tables:
             assert writer.put(metadata, table)
     return Store(log)
+
+
+def read_rows(log: Path) -> pa.Table:
+    """All rows of a log."""
+    store = Store(str(log))
+    names = unmerged_files(store.glob("day=*/camera=*/*.parquet"))
+    return pa.concat_tables([pq.read_table(log / n).cast(COLUMNS) for n in names]).unify_dictionaries()

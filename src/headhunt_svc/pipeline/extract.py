@@ -99,8 +99,10 @@ def extract_videos(
         return True
 
     with closing(in_order(records, work, decoders)) as finished:
-        results = track(finished, description="extract", total=len(records))
-        decoded = sum(result.result() for _, result in results)
+        decoded = 0
+        # a loop ends its progress bar when an error leaves it; one that a variable holds may end, and lock, much later
+        for _, result in track(finished, description="extract", total=len(records)):
+            decoded += result.result()
     return Passes(stored=len(records) - decoded, decoded=decoded)
 
 

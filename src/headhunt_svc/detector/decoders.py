@@ -58,8 +58,8 @@ def choose(rates: Rates, cores: int, memory_mib: int, video_mib: int) -> Choice:
 
     video_mib: what decoding one video takes; 0: not known.
     """
-    wanted = max(math.ceil(rates.decode_s / max(rates.model_s, 1e-9) - _LEAST_GAIN), 1)
-    most = {"the model": wanted, "the cores": max(cores - rates.model_cores, 1)}
+    enough = max(math.ceil(rates.decode_s / max(rates.model_s, 1e-9) - _LEAST_GAIN), 1)
+    most = {"the model": enough, "the cores": max(cores - rates.model_cores, 1)}
     if video_mib:
         most["the memory"] = max(memory_mib // video_mib, 1)
     limit = min(most, key=lambda name: most[name])  # of equal ones the first

@@ -332,8 +332,8 @@ class _StoredDetector:
             save_report(target, report)
             source = "stored"
         self._sources[item.video_id] = source
-        made = report
-        return lambda: made
+        ready = report
+        return lambda: ready
 
     def _decoded(self, item: Input, target: Path, key: str, progress: Progress, task: TaskID, check: Check) -> Report:
         progress.update(task, description="loading the model")

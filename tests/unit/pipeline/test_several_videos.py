@@ -115,3 +115,16 @@ def test_the_stages_store_the_same(
         assert ("decoder" in threads) == (n == "3")
     assert stored["3"] == stored["1"]
     assert [len(each) for each in stored["3"]] == [5, 6, 5]
+
+
+def test_an_error_ends_the_progress_bar_at_once(tmp_path: Path) -> None:
+    """Else a garbage collection ends it, maybe while another one is drawn, and waits for ever for the lock of both."""
+    gone = IndexedVideo("gone.mp4", tmp_path / "gone.mp4", 10, 10.0, "test")
+    params, store = SegmentationParams(length_s=1.0, frames_per_segment=2), FeatureStore(tmp_path / "x")
+    before = set(threading.enumerate())
+    with pytest.raises(OSError, match="gone") as caught:
+        extract_videos(lambda: tiny("internvl"), "tiny", [gone], ["what?"], params, store)
+    assert caught.tb is not None  # it holds on to what the variables of extract_videos hold
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive()

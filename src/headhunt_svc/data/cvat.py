@@ -99,6 +99,9 @@ def _is_outside(attributes: dict[str, str]) -> bool:
     return outside == "1"
 
 
+_TASKS = (["task"], ["job"], ["project", "tasks", "task"])  # where in <meta> a video is described
+
+
 class _Document:
     """Collects tasks, tracks, tags and labels while expat reads the file."""
 
@@ -147,7 +150,7 @@ class _Document:
         if len(path) == 2 and tag not in ("version", "meta", "track", "image"):
             raise ValueError(f"<{tag}> is not known in an export of CVAT")
         if path[1:2] == ["meta"]:
-            if path[2:] in (["task"], ["job"], ["project", "tasks", "task"]):
+            if path[2:] in _TASKS:
                 self.tasks.append(_Task(line))
         elif path == ["annotations", "track"]:
             self.marks.append(_Mark(line, attributes["label"], attributes.get("task_id")))
@@ -167,11 +170,11 @@ class _Document:
         path, text = self._path, self._text.strip()
         if path == ["annotations", "version"]:
             self.version = text
-        elif path[1:2] == ["meta"] and path[-2] in ("task", "job"):
+        elif path[1:2] == ["meta"] and path[2:-1] in _TASKS:
             self.tasks[-1].fields[tag] = text
         elif path[1:2] == ["meta"] and path[-3:] == ["labels", "label", "name"]:
             self.labels.add(text)
-        elif path[1:2] == ["meta"] and path[-1] == "username" and path[-3] in ("task", "job"):
+        elif path[1:2] == ["meta"] and path[-1] == "username" and path[2:-2] in _TASKS:
             self.tasks[-1].people[path[-2]] = text
         elif path[1:2] in (["track"], ["image"]) and path[3:] == ["attribute"]:
             self.marks[-1].attributes[self._attribute, text] = None

@@ -107,6 +107,7 @@ def test_entities_are_refused_before_they_are_read(tmp_path: Path, beginning: st
         (cvat("<task>") + "\n", "this is no XML (mismatched tag)"),
         ("<annotation><folder>x</folder></annotation>", "this is no export of CVAT (it begins with <annotation>)"),
         ("<annotations><version>1.0</version></annotations>", "version '1.0' of the format with 0 tasks; expected 1.1"),
+        (cvat(f"<other>{cvat_task(1, FIGHT)}</other>"), "of the format with 0 tasks"),
         (cvat(cvat_task(1, FIGHT), ["<track id='0'></track>"]), "<track> has no attribute 'label'"),
         (cvat(cvat_task(1, FIGHT), ['<tag label="a" frame="3"></tag>']), "<tag> is not known in an export of CVAT"),
         (cvat(cvat_task(1, FIGHT), [track("a", [box(100)])]), "a: frame 100 is not in its task, frames 0 to 99"),

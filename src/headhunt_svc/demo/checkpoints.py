@@ -57,8 +57,10 @@ def past(params: PretrainParams, name: StageName, steps: int) -> dict[str, Any]:
     for stage_name in STAGES[: STAGES.index(name) + 1]:
         stage: PretrainStageParams = getattr(params, stage_name)
         done = range(steps if stage_name == name else stage.steps)
-        dump[stage_name] = stage.model_dump(include={"batch", "muon_lr", "adamw_lr"})
-        dump[stage_name]["steps"] = [(learning_rate_factor(i, stage), vision_learns(i, stage)) for i in done]
+        dump[stage_name] = stage.model_dump(include={"muon_lr", "adamw_lr", "recognition", "easy_steps"})
+        dump[stage_name]["steps"] = [
+            (learning_rate_factor(i, stage), vision_learns(i, stage), stage.clips(i)) for i in done
+        ]
     return dump
 
 

@@ -19,6 +19,8 @@ CHAT_TEMPLATE = (
 ANSWER_START = "<|im_end|>\n<|im_start|>assistant\n"
 ANSWER_END = "<|im_end|>"
 
+NOISE = 0.3  # share of their random start that queries keep where they begin as their keys
+
 
 def build_tokenizer(file: Path = TOKENIZER_FILE) -> PreTrainedTokenizerFast:
     """A tokenizer that ships with the package (docs/demo-model.md), with InternVL's chat template."""
@@ -66,7 +68,7 @@ def build_model(
             "num_key_value_heads": params.n_kv_heads,
             "head_dim": params.head_dim,
             "max_position_embeddings": 2048,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+            "rope_parameters": {"rope_type": "default", "rope_theta": params.rope_theta},
             "tie_word_embeddings": True,
             "initializer_range": 0.06,
             "bos_token_id": None,
@@ -83,6 +85,12 @@ def build_model(
     frequency = 1 / (100 ** (torch.arange(quarter) / quarter))
     y, x = torch.meshgrid(torch.arange(grid).float(), torch.arange(grid).float(), indexing="ij")
     code = [f(p.flatten()[:, None] * frequency) for p in (y, x) for f in (torch.sin, torch.cos)]
+    groups = params.n_heads // params.n_kv_heads
     with torch.no_grad():
+        for layer in model.model.language_model.layers if params.like_keys else ():
+            keys = layer.self_attn.k_proj.weight.view(params.n_kv_heads, params.head_dim, -1)
+            queries = layer.self_attn.q_proj.weight
+            alike = keys.repeat_interleave(groups, 0).reshape(queries.shape)
+            queries.copy_(params.like_keys * alike + NOISE * queries)
         model.model.vision_tower.embeddings.position_embeddings[0, 1:] = 0.3 * torch.cat(code, dim=1)
     return model

@@ -7,7 +7,7 @@ params-wide.yaml holds the pre-training of the next model (docs/demo-model.md).
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from headhunt_svc.sections import Section, read_parameters
 
@@ -37,7 +37,12 @@ class CorpusParams(Section):
 
 
 class DemoModelParams(Section):
-    """Sizes of the embedded InternVL."""
+    """Sizes of the embedded InternVL.
+
+    rope_theta: base of the rotary positions; the higher it is, the less does the likeness of two tokens depend on their
+    distance. like_keys: queries start as so many times the keys and a little noise, so that tokens attend to what is
+    like them (mimetic initialisation, Trockman & Kolter, 2023); 0: as everything else.
+    """
 
     image_size: PositiveInt = 96
     patch_size: PositiveInt = 12
@@ -50,6 +55,16 @@ class DemoModelParams(Section):
     n_kv_heads: PositiveInt = 4
     head_dim: PositiveInt = 16
     intermediate_size: PositiveInt = 384
+    rope_theta: PositiveFloat = 10_000.0
+    like_keys: NonNegativeFloat = 0.0
+
+
+class ShortClips(Section):
+    """The first steps of stage `speak`: more clips, of a few frames each."""
+
+    steps: PositiveInt
+    batch: PositiveInt
+    frames: Annotated[int, Field(ge=1, le=8)] = 2
 
 
 class PretrainStageParams(Section):
@@ -57,6 +72,9 @@ class PretrainStageParams(Section):
 
     schedule: (step, factor) of the learning rates with straight lines between, after the warm-up.
     vision_from: the vision tower learns from step vision_from * steps on.
+    recognition: weight of the loss that lets tokens point at the words for what a window shows (demo/recognition.py).
+    short: the first steps have clips of their own kind.
+    easy_steps: windows of the narrow world's kinds only come first; their share falls to the usual one in these steps.
     """
 
     steps: PositiveInt
@@ -66,6 +84,18 @@ class PretrainStageParams(Section):
     schedule: Annotated[tuple[tuple[int, float], ...], Field(min_length=1)]
     warmup_steps: PositiveInt = 30
     vision_from: Annotated[float, Field(ge=0, le=1)] = 0.0
+    recognition: NonNegativeFloat = 0.0
+    easy_steps: NonNegativeInt = 0
+    short: ShortClips | None = None
+
+    def easy_share(self, step: int) -> float:
+        """Which share of this step's clips shows the narrow world's kinds only."""
+        return max(0.0, 1 - step / self.easy_steps) if self.easy_steps else 0.0
+
+    def clips(self, step: int) -> tuple[int, int | None]:
+        """Clips of a process in this step, and their frames (None: as always)."""
+        short = self.short
+        return (short.batch, short.frames) if short is not None and step < short.steps else (self.batch, None)
 
 
 class PretrainParams(Section):
@@ -76,6 +106,7 @@ class PretrainParams(Section):
     ragged: clips go through the language model in one row without padding: the same but for rounding, in less time.
     head_dropout: share of heads whose output is left out, for each clip and layer of stage `speak`.
     orthogonality: weight of a term against heads of a layer that are alike, in stage `speak`.
+    probes: yes/no questions for each clip that are answered in the layers only, where a question in words costs more.
     """
 
     world: WorldName = "narrow"
@@ -89,15 +120,27 @@ class PretrainParams(Section):
     ragged: bool = False
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     orthogonality: Annotated[float, Field(ge=0)] = 0.0
+    probes: NonNegativeInt = 0
     model: DemoModelParams = DemoModelParams()
     see: PretrainStageParams
     speak: PretrainStageParams
 
     def recipe(self) -> dict[str, Any]:
         """What a model's pretraining.json says of it; what is off is left out, as in recipes from before it existed."""
-        options = {"world", "keep_before_decay", "ema", "ragged", "head_dropout", "orthogonality"}
-        off = {name for name in options if getattr(self, name) == PretrainParams.model_fields[name].default}
-        return self.model_dump(mode="json", exclude=off)
+        off = {
+            "": {"world", "keep_before_decay", "ema", "ragged", "head_dropout", "orthogonality", "probes"},
+            "model": {"rope_theta", "like_keys"},
+            "see": {"recognition", "easy_steps", "short"},
+            "speak": {"recognition", "easy_steps", "short"},
+        }
+        recipe = self.model_dump(mode="json")
+        for part, options in off.items():
+            section = getattr(self, part) if part else self
+            dump = recipe[part] if part else recipe
+            for name in options:
+                if getattr(section, name) == type(section).model_fields[name].default:
+                    del dump[name]
+        return recipe
 
 
 class DemoParams(Section):

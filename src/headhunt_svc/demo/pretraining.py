@@ -10,10 +10,11 @@ goes on from its last checkpoint and ends with the same weights.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.muon import Muon
 from headhunt_svc.demo.params import PretrainParams, PretrainStageParams
 from headhunt_svc.demo.pool import Pool, make_pool
+from headhunt_svc.demo.recognition import SHARPNESS, Recognition
 from headhunt_svc.demo.scenes import WINDOW_FRAMES
 from headhunt_svc.demo.skills import skills
 from headhunt_svc.demo.targets import GRID, mirror
@@ -52,8 +54,17 @@ from headhunt_svc.storage.files import read_json, write_json
 N_FRAMES = WINDOW_FRAMES // STRIDE
 HELD_OUT = 300  # windows of the pool that are never trained on
 FRESH_WINDOWS = 700  # rendered with another seed, for the final accuracies
+PROBES_WEIGHT = 2.0
 REPORT = "pretraining.json"
 DOMAIN = "the rendered scenes of the demo"  # what the model has seen; bundles and reports repeat it
+
+
+class Drawn(NamedTuple):
+    """A clip of a batch: the number of its window, whether it is mirrored, and among which windows it was drawn."""
+
+    window: int
+    mirrored: bool
+    among: Sequence[int]
 
 
 class Trainer:
@@ -71,6 +82,11 @@ class Trainer:
         self.seen = self.pool.facts[: len(self.pool) - HELD_OUT]
         self.talk = Conversation(self.model, self.tokenizer, N_FRAMES)
         self.attention = self.talk.use_own_attention(params.ragged)
+        self.recognition = Recognition(self.talk.encode, len(self._embeddings), self.world.words)
+        known = WORLDS["narrow"].words.keys()
+        self.easy = [i for i, facts in enumerate(self.seen) if self.world.shown(facts) <= known]
+        if not self.easy and (params.see.easy_steps or params.speak.easy_steps):
+            raise ConfigError("no window shows the narrow world's kinds only: give more windows, or no easy_steps")
         # without the embeddings, which are also the weights of lm_head
         matrices = [p for n, p in self.model.named_parameters() if p.ndim == 2 and "embed_tokens" not in n]
         matrix_ids = {id(p) for p in matrices}
@@ -85,22 +101,24 @@ class Trainer:
 
     # -- one step -------------------------------------------------------------------------------------------------
     def _clips(
-        self, rng: np.random.Generator, n: int, n_frames: int
-    ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, bool]]]:
-        """n random clips, half of them mirrored: pixels[n * frame, 3, h, w], dense targets, and (window, mirrored).
+        self, rng: np.random.Generator, n: int, n_frames: int, easy: float
+    ) -> tuple[torch.Tensor, torch.Tensor, list[Drawn]]:
+        """n random clips, half of them mirrored: pixels[n * frame, 3, h, w], dense targets, and what was drawn.
 
-        The last dense target is the brightness of the token's part of the picture.
+        The last dense target is the brightness of the token's part of the picture. easy: share of windows that show
+        the narrow world's kinds only.
         """
         frames, targets, drawn = [], [], []
         for _ in range(n):
-            i, mirrored = int(rng.integers(len(self.seen))), bool(rng.random() < 0.5)
+            among = self.easy if easy and rng.random() < easy else range(len(self.seen))
+            i, mirrored = among[int(rng.integers(len(among)))], bool(rng.random() < 0.5)
             chosen = np.sort(rng.choice(N_FRAMES, n_frames, replace=False))
             x, y = self.pool.frames(i)[chosen], self.pool.targets(i)[chosen]
             if mirrored:
                 x, y = x[:, :, ::-1], mirror(y, self.world.n_kinds)
             frames.append(x)
             targets.append(y)
-            drawn.append((i, mirrored))
+            drawn.append(Drawn(i, mirrored, among))
         light = rng.uniform(0.82, 1.15, (n, 1)) * rng.uniform(0.94, 1.06, (n, 3))
         factor, shown, marked = (
             torch.from_numpy(x).to(self.device) for x in (light, *map(np.concatenate, (frames, targets)))
@@ -120,34 +138,68 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             return torch.as_tensor(self.model.model.get_image_features(pixels).pooler_output)
 
-    def see_loss(self, rng: np.random.Generator, n: int) -> torch.Tensor:
-        """Stage `see`: dense targets of two frames a clip."""
-        pixels, targets, _ = self._clips(rng, n, n_frames=2)
-        return self._dense_loss(self._visual(pixels), targets)
+    @property
+    def _embeddings(self) -> torch.Tensor:
+        return cast(torch.Tensor, self.model.get_input_embeddings().weight)
 
-    def speak_loss(self, rng: np.random.Generator, n: int) -> torch.Tensor:
+    def _recognition_loss(self, tokens: torch.Tensor, drawn: list[Drawn], embeddings: torch.Tensor) -> torch.Tensor:
+        """Do the states tokens[clip, token, width] name what the clips show?"""
+        present = self.recognition.present(self.world.shown(self.seen[clip.window]) for clip in drawn)
+        return self.recognition.loss(tokens, embeddings, present)
+
+    def see_loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
+        """Stage `see`: dense targets of two frames a clip, and what it shows."""
+        stage = self.params.see
+        pixels, targets, drawn = self._clips(rng, stage.clips(step)[0], 2, stage.easy_share(step))
+        visual = self._visual(pixels)
+        loss = self._dense_loss(visual, targets)
+        if stage.recognition:
+            embeddings = self._embeddings.detach()  # they learn in `speak`
+            tokens = visual.reshape(len(drawn), -1, visual.shape[-1])
+            loss = loss + stage.recognition * self._recognition_loss(tokens, drawn, embeddings)
+        return loss
+
+    def speak_loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
         """Stage `speak`: next-token loss on answers; an answer of l tokens weighs l / sqrt(l)."""
-        pixels, targets, drawn = self._clips(rng, n, n_frames=N_FRAMES)
+        stage = self.params.speak
+        n, n_frames = stage.clips(step)
+        self.talk.show(n_frames or N_FRAMES)
+        pixels, targets, drawn = self._clips(rng, n, n_frames or N_FRAMES, stage.easy_share(step))
         clips = []
-        for i, mirrored in drawn:
-            questions = self.world.training_questions(self.seen, i, rng)
-            clips.append([self.world.mirrored(q) for q in questions] if mirrored else questions)
+        for clip in drawn:
+            questions = self.world.training_questions(self.seen, clip.window, rng, clip.among)
+            if self.params.probes:
+                questions += self.world.probes(self.seen, clip.window, rng, clip.among, self.params.probes)
+            clips.append([self.world.mirrored(q) for q in questions] if clip.mirrored else questions)
         packed = self.talk.pack(clips)
         visual = self._visual(pixels)
         self._disturb(rng, n, packed.blocks > 0)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            hidden = self.talk.hidden(visual, packed)
+            states = self.talk.states(visual, packed)
             following = F.pad(packed.labels[:, 1:], (0, 1), value=IGNORED)
             answers = following != IGNORED
-            logits = self.model.lm_head(hidden[answers])
+            logits = self.model.lm_head(states.last[answers])
         loss = F.cross_entropy(logits.float(), following[answers], reduction="none")
         blocks = F.pad(packed.blocks[:, 1:], (0, 1), value=-1) + torch.arange(n, device=self.device)[:, None] * 64
         _, which, lengths = blocks[answers].unique(return_inverse=True, return_counts=True)
         weight = lengths[which].float().rsqrt()
         total = (loss * weight).sum() / weight.sum() + 0.5 * self._dense_loss(visual, targets)
+        embeddings = self._embeddings
+        if stage.recognition:
+            for tokens in (visual.reshape(n, -1, visual.shape[-1]), states.middle):
+                total = total + 0.5 * stage.recognition * self._recognition_loss(tokens, drawn, embeddings)
+        if self.params.probes:
+            total = total + PROBES_WEIGHT * self._probes_loss(states.late, packed.asked, embeddings)
         if self.params.orthogonality:
             total = total + self.params.orthogonality * torch.stack(self.attention.similarities).mean()
         return torch.as_tensor(total)
+
+    def _probes_loss(self, late: torch.Tensor, asked: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        """Do the states late[clip, token, width] at the end of yes/no questions point at yes or at no?"""
+        yes, no = (embeddings[self.talk.encode(word)[0]] for word in ("yes", "no"))
+        ends = asked != IGNORED
+        cosine = F.normalize(late[ends].float(), dim=-1) @ F.normalize((yes - no).float(), dim=0)
+        return F.binary_cross_entropy_with_logits(SHARPNESS * cosine, asked[ends].float())
 
     def _disturb(self, rng: np.random.Generator, n: int, asked: torch.Tensor) -> None:
         """Choose heads to leave out, and where heads are compared; rng is drawn from only if heads are left out."""
@@ -167,7 +219,7 @@ class Trainer:
         stage: PretrainStageParams = getattr(self.params, name)
         rng = np.random.default_rng([self.params.seed, STAGES.index(name), step, self.rank])
         self.model.model.vision_tower.requires_grad_(vision_learns(step, stage))
-        loss = (self.see_loss if name == "see" else self.speak_loss)(rng, stage.batch)
+        loss = (self.see_loss if name == "see" else self.speak_loss)(rng, step)
         loss.backward()
         learning = [p for p in self.all if p.grad is not None]
         if self.params.processes > 1:
@@ -198,6 +250,7 @@ class Trainer:
         """The model to measure and export: undisturbed, with the averaged weights if there are any."""
         kept, asked, own = self.attention.kept, self.attention.asked, {}
         self.attention.kept = self.attention.asked = None
+        self.talk.show(N_FRAMES)
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
             for n, average in self.average.items():

@@ -4,7 +4,7 @@ No question or answer says normal, anomalous or unusual, so the model learns no 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -83,18 +83,22 @@ MIRRORED = ("description", "direction", "colour", "location", "where")  # answer
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question with its answer; `kind` groups questions for the accuracies (yes/no: yn_<event>)."""
+    """One question with its answer; `kind` groups questions for the accuracies (yes/no: yn_<event>).
+
+    in_words: the answer is given in words; otherwise only the state at the question's end is to show it.
+    """
 
     kind: str
     text: str
     answer: str
+    in_words: bool = True
 
     def mirrored(self) -> "Question":
         """The same question about the mirrored pictures."""
         if self.kind not in MIRRORED:
             return self
         swapped = self.answer.replace("left", "\0").replace("right", "left").replace("\0", "right")
-        return Question(self.kind, self.text, swapped)
+        return replace(self, answer=swapped)
 
 
 def side(x: float) -> str:
@@ -119,6 +123,11 @@ class Witness:
         self.people = [a for a in self.seen if a.action not in ("car", "explosion", "fire")]
         self.bag_left = any(a.bag_left for a in facts.actors)
         self.events = {a.action for a in self.seen} | ({"bag"} if self.bag_left else set())
+
+    def shown(self) -> frozenset[str]:
+        """All that is there: events, actions, a shaking camera, changing light."""
+        whole = {"shaking"} if self.facts.shaking else set[str]()
+        return frozenset(self.events | whole | ({self.facts.light} & {"brighter", "darker"}))
 
     @property
     def recognisable(self) -> list[Facts]:

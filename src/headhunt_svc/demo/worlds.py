@@ -1,8 +1,8 @@
 """What pre-training can show: the narrow world that the shipped model knows, or the wide one of the next model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import FPS, SEEN_KINDS, WINDOW_FRAMES, Scene, SceneFacts, surveillance, window
 from headhunt_svc.demo.wide import questions as wide
 from headhunt_svc.demo.wide import targets as wide_targets
+from headhunt_svc.demo.wide.kinds import KINDS
 from headhunt_svc.demo.wide.windows import decorated, wide_window
 
 ASSETS = Path(__file__).parent / "assets"
@@ -50,25 +51,67 @@ def narrow_scenes(rng: np.random.Generator) -> list[tuple[Scene, np.ndarray]]:
     return windows
 
 
+def names_of(asks: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Texts that name what can be shown: kinds by their questions, people's actions, changes of the whole picture."""
+    names = dict(asks)
+    for action, (does, doing) in narrow.ACTIONS.items():
+        if doing:
+            names[action] = (*names.get(action, ()), does.removesuffix(" {direction}"), doing)
+    for name, kind in KINDS.items():
+        if name in names:
+            names[name] = (*names[name], kind.word)
+    return names | {word: (word,) for word in ("shaking", "brighter", "darker")}
+
+
 class World(ABC):
     """A generator of windows with all that is asked about them.
 
     tokenizer: file of its tokenizer. n_kinds, n_targets: channels of occupancy and all dense targets of a token.
-    open_kinds: the kinds of question that are not yes/no, in order.
+    open_kinds: the kinds of question that are not yes/no, in order; yes_no: what the others ask for.
+    words: what can be shown, and texts that name it.
     """
 
     tokenizer: Path
     n_kinds: int
     n_targets: int
     open_kinds: tuple[str, ...]
+    yes_no: tuple[str, ...]
+    words: dict[str, tuple[str, ...]]
+
+    @abstractmethod
+    def witness(self, facts: SceneFacts) -> narrow.Witness:
+        """Who answers questions about a window."""
+
+    def shown(self, facts: SceneFacts) -> frozenset[str]:
+        """What of `words` a window shows."""
+        return self.witness(facts).shown()
+
+    def probes(
+        self, windows: Sequence[SceneFacts], i: int, rng: np.random.Generator, among: Sequence[int], n: int
+    ) -> list[Question]:
+        """At most n yes/no questions on window i that are not answered in words: as often yes as there, up to half.
+
+        What is not there is drawn from other windows, so each kind is asked about as often as it is shown.
+        """
+        witness = self.witness(windows[i])
+        kinds = [kind for kind in self.yes_no if kind in witness.events][: n // 2]
+        for _ in range(40):
+            if len(kinds) >= n:
+                break
+            other = self.witness(windows[among[int(rng.integers(len(among)))]]).events
+            kinds += [k for k in self.yes_no if k in other and k not in witness.events and k not in kinds]
+        questions = [witness.ask(f"yn_{kind}", rng) for kind in kinds[:n]]
+        return [replace(question, in_words=False) for question in questions if question is not None]
 
     @abstractmethod
     def windows(self, rng: np.random.Generator, size: int) -> Iterator[Window]:
         """Some windows of size x size pixels; rng is used up before the first one is drawn."""
 
     @abstractmethod
-    def training_questions(self, windows: Sequence[SceneFacts], i: int, rng: np.random.Generator) -> list[Question]:
-        """Questions on window i of these, for one training step."""
+    def training_questions(
+        self, windows: Sequence[SceneFacts], i: int, rng: np.random.Generator, among: Sequence[int]
+    ) -> list[Question]:
+        """Questions on window i of these, for one training step; among: the windows that it was drawn from."""
 
     @abstractmethod
     def held_out_questions(self, windows: Sequence[SceneFacts], i: int) -> list[Question]:
@@ -85,6 +128,12 @@ class Narrow(World):
     tokenizer = ASSETS / "tokenizer.json"
     n_kinds, n_targets = len(narrow_targets.OCCUPANCY), narrow_targets.N_TARGETS
     open_kinds = tuple(narrow.OPEN)
+    yes_no = tuple(narrow.YES_NO)
+    words = names_of(narrow.YES_NO)
+
+    def witness(self, facts: SceneFacts) -> narrow.Witness:
+        """Of the narrow world."""
+        return narrow.Witness(facts)
 
     def windows(self, rng: np.random.Generator, size: int) -> Iterator[Window]:
         """Short clips, and windows of long videos."""
@@ -92,7 +141,9 @@ class Narrow(World):
             shown = t[::STRIDE]
             yield Window(render(scene, shown, size), narrow_targets.dense_targets(scene, shown), scene.facts(t))
 
-    def training_questions(self, windows: Sequence[SceneFacts], i: int, rng: np.random.Generator) -> list[Question]:
+    def training_questions(
+        self, windows: Sequence[SceneFacts], i: int, rng: np.random.Generator, among: Sequence[int]
+    ) -> list[Question]:
         """About nine questions."""
         return narrow.training_questions(windows[i], rng)
 
@@ -111,6 +162,12 @@ class Wide(World):
     tokenizer = ASSETS / "tokenizer-wide.json"
     n_kinds, n_targets = len(wide_targets.LOOKS), wide_targets.N_TARGETS
     open_kinds = tuple(wide.OPEN)
+    yes_no = tuple(wide.YES_NO)
+    words = names_of(wide.YES_NO)
+
+    def witness(self, facts: SceneFacts) -> narrow.Witness:
+        """Of the wide world."""
+        return wide.WideWitness(facts)
 
     def windows(self, rng: np.random.Generator, size: int) -> Iterator[Window]:
         """Windows with the wide world's kinds, or the narrow world's with weather, night and compression."""
@@ -123,9 +180,11 @@ class Wide(World):
             pictures, targets = shot.pictures(shown, size), wide_targets.dense_targets(shot.scene, shown)
             yield Window(pictures, targets, shot.facts())
 
-    def training_questions(self, windows: Sequence[SceneFacts], i: int, rng: np.random.Generator) -> list[Question]:
+    def training_questions(
+        self, windows: Sequence[SceneFacts], i: int, rng: np.random.Generator, among: Sequence[int]
+    ) -> list[Question]:
         """About a dozen questions."""
-        return wide.training_questions(windows, i, rng)
+        return wide.training_questions(windows, i, rng, among)
 
     def held_out_questions(self, windows: Sequence[SceneFacts], i: int) -> list[Question]:
         """Every open question, and yes/no on what is there and as much that is not."""

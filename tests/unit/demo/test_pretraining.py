@@ -13,7 +13,7 @@ from headhunt_svc.cli.demo import demo_seeds
 from headhunt_svc.demo import pretraining
 from headhunt_svc.demo.checkpoints import CHECKPOINT, STABLE, learning_rate_factor, read_checkpoint, write_checkpoint
 from headhunt_svc.demo.muon import orthogonalise
-from headhunt_svc.demo.params import DemoModelParams, PretrainParams, PretrainStageParams
+from headhunt_svc.demo.params import DemoModelParams, PretrainParams, PretrainStageParams, ShortClips
 from headhunt_svc.demo.pretraining import Trainer, is_trained, pretrain
 from headhunt_svc.errors import ArtifactError, ConfigError
 
@@ -31,8 +31,9 @@ SMALL = DemoModelParams(
     intermediate_size=48,
 )
 MINI = PretrainParams(windows=24, processes=1, checkpoint_every=2, see=STAGE, speak=STAGE, model=SMALL)
-OPTIONS = {"ema": 0.5, "ragged": True, "head_dropout": 0.25, "orthogonality": 0.1}
-WIDE = MINI.model_copy(update={"world": "wide", **OPTIONS})
+OPTIONS = {"ema": 0.5, "ragged": True, "head_dropout": 0.25, "orthogonality": 0.1, "probes": 4}
+SHORT = STAGE.model_copy(update={"recognition": 1.0, "short": ShortClips(steps=2, batch=6)})
+WIDE = MINI.model_copy(update={"world": "wide", **OPTIONS, "speak": SHORT})
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +101,7 @@ def test_a_model_of_unknown_parameters_is_named_with_the_way_out(tmp_path: Path,
 def test_a_run_is_prolonged_from_before_its_decay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It then ends with the weights of a run that was longer from the start, without taking the first steps again."""
     short = WIDE.model_copy(update={"keep_before_decay": True, "checkpoint_every": 3})
-    speak = STAGE.model_copy(update={"steps": 6, "schedule": ((4, 1.0), (6, 0.0))})
+    speak = SHORT.model_copy(update={"steps": 6, "schedule": ((4, 1.0), (6, 0.0))})
     long = short.model_copy(update={"speak": speak})
     pretrain(long, tmp_path / "work", tmp_path / "straight")
     (tmp_path / "work" / "wide-seed-1" / STABLE).unlink()
@@ -157,7 +158,9 @@ def test_packed_attention_is_plain_attention_in_less_time(tmp_path: Path, ragged
     """Against transformers' own SDPA with the whole mask."""
     pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
     trainer = Trainer(MINI.model_copy(update={"ragged": ragged}), tmp_path / "pool", tmp_path)
-    questions = [trainer.world.training_questions(trainer.seen, i, np.random.default_rng(0)) for i in range(3)]
+    questions = [
+        trainer.world.training_questions(trainer.seen, i, np.random.default_rng(0), range(3)) for i in range(3)
+    ]
     packed = trainer.talk.pack(questions)
     visual = torch.randn(3 * 8, 16, SMALL.hidden_size, generator=torch.Generator().manual_seed(0))
     ours = trainer.talk.hidden(visual, packed)
@@ -204,7 +207,7 @@ def test_a_run_that_diverges_ends_with_its_last_good_checkpoint_and_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([1.0, 1.0, 1.0, float("nan")])
-    monkeypatch.setattr(Trainer, "see_loss", lambda self, rng, n: next(losses) * self.dense_head.bias.square().sum())
+    monkeypatch.setattr(Trainer, "see_loss", lambda self, rng, step: next(losses) * self.dense_head.bias.square().sum())
     with pytest.raises(ConfigError, match=r"diverged \(loss nan and gradient nan in step 4 of see\).*nothing was"):
         pretrain(MINI, tmp_path / "work", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -68,7 +68,7 @@ def test_forty_kinds_more_are_drawn_and_none_of_the_unseen(shots: list[Shot]) ->
 def test_no_text_names_what_only_test_videos_hold(facts: list[SceneFacts]) -> None:
     everything = [*questions.CLAUSES.values(), *questions.DOING.values(), *questions.WORDS.values()]
     everything += [text for texts in [*questions.YES_NO.values(), *questions.OPEN.values()] for text in texts]
-    asked = [q for i in range(len(facts)) for q in questions.training_questions(facts, i, rng(i))]
+    asked = [q for i in range(len(facts)) for q in questions.training_questions(facts, i, rng(i), range(len(facts)))]
     asked += [q for i in range(50) for q in questions.held_out_questions(facts, i)]
     said = [text for q in asked for text in (q.text, q.answer)] + everything
     assert [text for text in said if UNSEEN_WORDS.search(text)] == []
@@ -116,7 +116,7 @@ def test_every_kind_shows_and_is_said(kind: str) -> None:
 def test_yes_and_no_are_asked_equally_often(facts: list[SceneFacts]) -> None:
     count: Counter[tuple[str, str]] = Counter()
     for i in range(3 * len(facts)):
-        for q in questions.training_questions(facts, i % len(facts), rng(i)):
+        for q in questions.training_questions(facts, i % len(facts), rng(i), range(len(facts))):
             if q.kind.startswith("yn_"):
                 right = q.kind[3:] in questions.WideWitness(facts[i % len(facts)]).events
                 assert q.answer == ("yes" if right else "no")
@@ -177,7 +177,7 @@ def test_compression_keeps_the_pictures_order_and_loses_detail() -> None:
 
 def test_the_wide_tokenizer_has_a_token_for_most_words(facts: list[SceneFacts]) -> None:
     tokenizer = build_tokenizer(WORLDS["wide"].tokenizer)
-    answers = [q.answer for i in range(100) for q in questions.training_questions(facts, i, rng(i))]
+    answers = [q.answer for i in range(100) for q in questions.training_questions(facts, i, rng(i), range(len(facts)))]
     words = sum(len(answer.replace(",", " ,").split()) for answer in answers)
     tokens = sum(len(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers)
     assert words <= tokens < 1.25 * words

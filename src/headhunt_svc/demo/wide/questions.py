@@ -141,7 +141,9 @@ def asked(witness: WideWitness, rng: np.random.Generator) -> list[str]:
     return [str(kind) for kind in rng.permutation([k for k in YES_NO if k in witness.events])][:MOST_ASKED]
 
 
-def _yes_and_no(witness: WideWitness, windows: Sequence[SceneFacts], rng: np.random.Generator) -> list[str]:
+def _yes_and_no(
+    witness: WideWitness, windows: Sequence[SceneFacts], rng: np.random.Generator, among: Sequence[int]
+) -> list[str]:
     """Kinds that are there, and as many (at least one) that are not.
 
     Those are drawn from what is asked about other windows, so each kind is asked with no about as often as with yes.
@@ -149,14 +151,16 @@ def _yes_and_no(witness: WideWitness, windows: Sequence[SceneFacts], rng: np.ran
     present, absent = asked(witness, rng), list[str]()
     n = max(len(present), 1)
     for _ in range(20):
-        other = WideWitness(windows[int(rng.integers(len(windows)))])
+        other = WideWitness(windows[among[int(rng.integers(len(among)))]])
         absent += [kind for kind in asked(other, rng) if kind not in witness.events and kind not in absent]
         if len(absent) >= n:
             break
     return [f"yn_{kind}" for kind in present + absent[:n]]
 
 
-def training_questions(windows: Sequence[SceneFacts], i: int, rng: np.random.Generator) -> list[Question]:
+def training_questions(
+    windows: Sequence[SceneFacts], i: int, rng: np.random.Generator, among: Sequence[int]
+) -> list[Question]:
     """About a dozen questions on window i: event, description, some of the others, yes/no balanced for each kind.
 
     Frequent answers (constant light, clear weather, day) are asked for less often.
@@ -171,14 +175,14 @@ def training_questions(windows: Sequence[SceneFacts], i: int, rng: np.random.Gen
         "daytime": 0.15 if witness.daytime() == "day" else 0.7,
     }
     kinds += [kind for kind, chance in chances.items() if rng.random() < chance]
-    questions = [witness.ask(kind, rng) for kind in kinds + _yes_and_no(witness, windows, rng)]
+    questions = [witness.ask(kind, rng) for kind in kinds + _yes_and_no(witness, windows, rng, among)]
     return [q for q in questions if q is not None]
 
 
 def held_out_questions(windows: Sequence[SceneFacts], i: int) -> list[Question]:
     """Every open question on window i in its first wording; yes/no on what is there and as much that is not."""
     witness = WideWitness(windows[i])
-    kinds = [*OPEN, *_yes_and_no(witness, windows, np.random.default_rng(i))]
+    kinds = [*OPEN, *_yes_and_no(witness, windows, np.random.default_rng(i), range(len(windows)))]
     return [q for q in map(witness.ask, kinds) if q is not None]
 
 

@@ -65,6 +65,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     params: PretrainParams = load_demo_params(options.params).pretrain.model_copy(update={"processes": 1})
+    whole = params.speak.model_copy(update={"short": None, "easy_steps": 0})  # steps as most of them are
+    params = params.model_copy(update={"speak": whole})
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         rendering = seconds(lambda: make_chunk(work, 0, WINDOWS, params.model.image_size, 1, params.world))

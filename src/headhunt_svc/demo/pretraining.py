@@ -101,7 +101,7 @@ class Trainer:
 
     # -- one step -------------------------------------------------------------------------------------------------
     def _clips(
-        self, rng: np.random.Generator, n: int, n_frames: int, easy: float
+        self, rng: np.random.Generator, n: int, n_frames: int, easy: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor, list[Drawn]]:
         """n random clips, half of them mirrored: pixels[n * frame, 3, h, w], dense targets, and what was drawn.
 

@@ -93,6 +93,7 @@ STAGES = {
                     "muon",
                     "pool",
                     "questions",
+                    "recognition",
                     "skills",
                     "targets",
                     "worlds",

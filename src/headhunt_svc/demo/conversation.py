@@ -35,7 +35,7 @@ class Packed:
 
 
 class States(NamedTuple):
-    """Hidden states float[clip, token, width]; those of padding are 0.
+    """Hidden states float[clip, token, width]; those of padding mean nothing.
 
     last: of the questions' tokens, after the last layer. late: of the same, after seven tenths of the layers.
     middle: of the prefix, after half of the layers.
@@ -122,16 +122,16 @@ class Conversation:
             use_cache=False,
             output_hidden_states=True,
         )
-        last, late, middle = self._of(out)
+        last, late, middle = self._layers(out)
         total = len(self.prefix)
         return States(last[:, total:], late[:, total:], middle[:, :total])
 
-    def _of(self, out: BaseModelOutputWithPast) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _layers(self, out: BaseModelOutputWithPast) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """States of the whole row after all layers, seven tenths and half of them."""
-        after = out.hidden_states
-        assert after is not None
+        layers = out.hidden_states
+        assert layers is not None
         assert out.last_hidden_state is not None
-        return out.last_hidden_state, after[self.n_layers * 7 // 10], after[self.n_layers // 2]
+        return out.last_hidden_state, layers[self.n_layers * 7 // 10], layers[self.n_layers // 2]
 
     def _together(self, prefix: torch.Tensor, start: torch.Tensor, packed: Packed) -> States:
         """All clips in one row, without padding."""
@@ -147,7 +147,7 @@ class Conversation:
             output_hidden_states=True,
         )
         self.attention.layout = None
-        last, late, middle = self._of(out)
+        last, late, middle = self._layers(out)
 
         def asked(states: torch.Tensor) -> torch.Tensor:
             hidden = states.new_zeros(*question_tokens.shape, states.shape[-1])

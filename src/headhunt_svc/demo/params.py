@@ -7,7 +7,7 @@ params-wide.yaml holds the pre-training of the next model (docs/demo-model.md).
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from headhunt_svc.sections import Section, read_parameters
 
@@ -73,7 +73,7 @@ class PretrainStageParams(Section):
     schedule: (step, factor) of the learning rates with straight lines between, after the warm-up.
     vision_from: the vision tower learns from step vision_from * steps on.
     recognition: weight of the loss that lets tokens point at the words for what a window shows (demo/recognition.py).
-    short: the first steps have clips of their own kind.
+    short: the first steps have clips of their own kind; in stage `speak` only.
     easy_steps: windows of the narrow world's kinds only come first; their share falls to the usual one in these steps.
     """
 
@@ -124,6 +124,13 @@ class PretrainParams(Section):
     model: DemoModelParams = DemoModelParams()
     see: PretrainStageParams
     speak: PretrainStageParams
+
+    @field_validator("see")
+    @classmethod
+    def _has_no_short_clips(cls, see: PretrainStageParams) -> PretrainStageParams:
+        if see.short is not None:
+            raise ValueError("short clips are for stage speak: in see, all clips have two frames")
+        return see
 
     def recipe(self) -> dict[str, Any]:
         """What a model's pretraining.json says of it; what is off is left out, as in recipes from before it existed."""

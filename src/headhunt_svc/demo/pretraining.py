@@ -150,7 +150,7 @@ class Trainer:
     def see_loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
         """Stage `see`: dense targets of two frames a clip, and what it shows."""
         stage = self.params.see
-        pixels, targets, drawn = self._clips(rng, stage.clips(step)[0], 2, stage.easy_share(step))
+        pixels, targets, drawn = self._clips(rng, stage.batch, 2, stage.easy_share(step))
         visual = self._visual(pixels)
         loss = self._dense_loss(visual, targets)
         if stage.recognition:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from headhunt_svc.demo import pretraining
 from headhunt_svc.demo.conversation import IGNORED, Conversation
@@ -144,6 +145,12 @@ def test_first_steps_have_more_clips_of_fewer_frames(trainer: Trainer, monkeypat
     assert sizes == [6 * 2, 4 * 8]
     with trainer.measured():
         assert int(trainer.talk.is_visual.sum()) == 8 * 16
+
+
+def test_short_clips_are_refused_where_all_are_short() -> None:
+    short = STAGE.model_copy(update={"short": ShortClips(steps=1, batch=2)})
+    with pytest.raises(ValidationError, match="short clips are for stage speak"):
+        PretrainParams(see=short, speak=STAGE)
 
 
 def test_queries_that_begin_as_keys_find_what_is_alike() -> None:

@@ -18,6 +18,7 @@ kills = benchmark("kills")
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADHUNT_BATCH_SEGMENTS", "8")
+    monkeypatch.setenv("HEADHUNT_DECODERS", "2")
     monkeypatch.setattr(kills, "HEADHUNT", [COMMANDS.python, "headhunt"])
 
 

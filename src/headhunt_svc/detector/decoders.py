@@ -8,11 +8,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 
@@ -27,10 +25,7 @@ from headhunt_svc.video.memory import PictureSize, decoder_mib, reader_mib
 logger = logging.getLogger(__name__)
 MEASURED_SEGMENTS = 16  # that the rates are measured over, behind the first batch, which warms the model up
 _LEAST_GAIN = 0.1  # a decoder more must gain a tenth of one
-_AHEAD = 2  # videos begun and not yet given out, for each decoder: a long one holds up those behind it no longer
 _POLL_S = 0.2  # how often a video that waits for memory looks whether it must stop
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,108 +164,3 @@ class TurnReader:
     def exclusive(self) -> AbstractContextManager[object]:
         """See FeatureReader."""
         return self._decoders.exclusive()
-
-
-class _StoppedError(Exception):
-    """Nobody waits for the results any more."""
-
-
-class _Line:
-    """Numbers of items that wait for their turn to be worked on; several threads take from it."""
-
-    def __init__(self, size: int, decoders: Decoders) -> None:
-        self._size, self._decoders = size, decoders
-        self._begun = self._given = self._running = 0
-        self._is_stopped = False
-
-    def take(self) -> int | None:
-        """The next item, once another decoder may run; None where there is none, or no more are needed."""
-        with self._decoders.changed:
-            while not self._is_stopped and self._begun < self._size:
-                n = self._decoders.n
-                if n > 1 and self._running < n and self._begun < self._given + _AHEAD * n:
-                    return self._begin()
-                self._decoders.changed.wait()
-            return None
-
-    def take_this(self, i: int) -> bool:
-        """Take item i, if nobody has begun it."""
-        with self._decoders.changed:
-            return self._begun == i and self._begin() == i
-
-    def _begin(self) -> int:
-        self._begun += 1
-        self._running += 1
-        return self._begun - 1
-
-    def done(self) -> None:
-        """An item that was taken is done."""
-        with self._decoders.changed:
-            self._running -= 1
-            self._decoders.changed.notify_all()
-
-    def given(self) -> None:
-        """The oldest result was given out."""
-        with self._decoders.changed:
-            self._given += 1
-            self._decoders.changed.notify_all()
-
-    def stop(self) -> None:
-        """Nothing more is needed."""
-        with self._decoders.changed:
-            self._is_stopped = True
-            self._decoders.changed.notify_all()
-
-    def check(self) -> None:
-        """Raise if nothing more is needed."""
-        if self._is_stopped:
-            raise _StoppedError
-
-
-Check = Callable[[], None]  # raises where the work must stop; called between two batches
-
-
-def in_order(items: Sequence[T], work: Callable[[T, Check], R], decoders: Decoders) -> Generator[tuple[T, "Future[R]"]]:
-    """Each item with its finished work, in the order of the items; up to `decoders.n` are worked on at once.
-
-    The first is always worked on in this thread, and so are all where n stays 1. Closing the generator stops the
-    others: their `check` raises.
-    """
-    line = _Line(len(items), decoders)
-    results: list[Future[R]] = [Future() for _ in items]
-    helpers: list[threading.Thread] = []
-
-    def run(i: int) -> None:
-        try:
-            results[i].set_result(work(items[i], line.check))
-        except BaseException as error:  # raised where the result is asked for
-            results[i].set_exception(error)
-        finally:
-            line.done()
-
-    def help_out() -> None:
-        while (i := line.take()) is not None:
-            with decoders.changed:
-                if len(helpers) < decoders.n:
-                    begin()
-            run(i)
-
-    def begin() -> None:
-        helper = threading.Thread(target=help_out, name="decoder", daemon=True)
-        with suppress(RuntimeError):  # no more threads are allowed here: those that run do all
-            helper.start()
-            helpers.append(helper)
-
-    if decoders.may_be_several and len(items) > 1:
-        begin()
-    try:
-        for i, item in enumerate(items):
-            if line.take_this(i):
-                run(i)
-            results[i].exception()  # waits
-            yield item, results[i]
-            line.given()
-    finally:
-        line.stop()
-        for helper in helpers:
-            helper.join()

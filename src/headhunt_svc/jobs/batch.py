@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.progress import track
 
 from headhunt_svc.detector.bundle import check_point, load_bundle
+from headhunt_svc.detector.in_order import Check, NotNeededError, in_order
 from headhunt_svc.detector.report import scoring_code
 from headhunt_svc.errors import ConfigError, HeadHuntError, OutputError, UnreachableError, name_video
 from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobVideo, Row
-from headhunt_svc.jobs.process import ScoringProcess
+from headhunt_svc.jobs.process import POLL_S, ScoringProcess
 from headhunt_svc.jobs.retry import backoff_s, retry
 from headhunt_svc.jobs.rows import row, tables
 from headhunt_svc.jobs.store import ResultStore
@@ -68,7 +69,7 @@ def _row_name(video: JobVideo, lineage: Sequence[object]) -> str:
 
 
 class BatchScorer:
-    """Scores videos one by one; Ray Data makes one object in each actor.
+    """Scores videos, several at once where it is called by several threads; Ray Data makes one object in each actor.
 
     The model runs in a process of its own, as a worker's does; it ends when this process ends in any way.
     """
@@ -81,18 +82,34 @@ class BatchScorer:
         self.process = ScoringProcess(Path(bundle), self.results, self.settings.checkpoint_s, "archive")
         self.process.start()
 
-    def __call__(self, item: Item) -> Item:
-        """Score a video and write its row; `error`: why it cannot be scored, otherwise an empty text."""
+    def __call__(self, item: Item, check: Check = lambda: None) -> Item:
+        """Score a video and write its row; `error`: why it cannot be scored, otherwise an empty text.
+
+        check: raises NotNeededError where the work must stop.
+        """
         video = JobVideo(uri=item["uri"], video_id=item["video_id"])
 
         def wait(cause: str, reason: str, attempt: int) -> None:
-            time.sleep(backoff_s(attempt, self.settings))
+            until = time.monotonic() + backoff_s(attempt, self.settings)
+            while (left_s := until - time.monotonic()) > 0:
+                check()
+                time.sleep(min(left_s, POLL_S))
 
-        outcome = retry(lambda: self._attempt(video, item["name"]), self.settings, wait, self.settings.attempts)
+        def attempt(alone: bool) -> AttemptOutcome:
+            return self._attempt(video, item["name"], check, alone)
+
+        outcome = retry(attempt, self.settings, wait, self.settings.attempts)
         return {**item, "error": outcome.get("error", "")}
 
-    def _attempt(self, video: JobVideo, name: str) -> AttemptOutcome:
-        outcome = self.process.score(video, self.options, lambda: None)
+    def _attempt(self, video: JobVideo, name: str, check: Check, alone: bool) -> AttemptOutcome:
+        def stop() -> str | None:
+            try:
+                check()
+            except NotNeededError as exc:
+                return str(exc)
+            return None
+
+        outcome = self.process.score(video, self.options, stop, alone=alone)
         if "result" in outcome:
             report = self.results.result(outcome["result"], video.video_id)
             line = json.dumps(row(video.uri, video.video_id, "succeeded", None, report), allow_nan=False) + "\n"
@@ -110,8 +127,9 @@ class BatchScorer:
 
 def _score_here(arguments: dict[str, Any], items: list[Item]) -> Iterator[Item]:
     """Scores the videos in this process."""
-    with closing(BatchScorer(**arguments)) as scorer:
-        yield from map(scorer, items)
+    with closing(BatchScorer(**arguments)) as scorer, closing(in_order(items, scorer, scorer.process)) as scored:
+        for _, item in scored:
+            yield item.result()
 
 
 def _score_on_ray(arguments: dict[str, Any], items: list[Item], actors: int | None) -> Iterator[Item]:

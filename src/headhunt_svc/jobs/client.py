@@ -89,6 +89,10 @@ class Jobs:
         (workflow,) = self._db.workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
         return str(workflow.queue_name)
 
+    def widen(self, queue: str, n: int) -> None:
+        """Let every worker take at least n workflows of a queue at once. Raises UnreachableError."""
+        self._db.widen(queue, n)
+
     def _submissions(self, job_id: str) -> list[WorkflowStatus]:
         """The workflows JOB/0, JOB/1, ...: the job as submitted, and its retries. Raises NoSuchJobError."""
         workflows = self._db.workflows(workflow_id_prefix=f"{job_id}/", name="job", load_output=False)

@@ -67,6 +67,13 @@ class Database:
         with database_errors():
             self._client.resume_workflow(workflow_id, queue_name=queue)
 
+    def widen(self, name: str, n: int) -> None:
+        """Let every worker take at least n workflows of a queue at once."""
+        with database_errors():
+            queue = self._client.retrieve_queue(name)
+            if queue is not None and (queue.worker_concurrency or n) < n:
+                queue.set_worker_concurrency(n)
+
     def delete(self, workflow_ids: Sequence[str]) -> None:
         """Forget workflows."""
         with database_errors():

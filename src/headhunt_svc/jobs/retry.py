@@ -15,19 +15,20 @@ def backoff_s(attempt: int, settings: JobSettings) -> float:
 
 
 def retry(
-    attempt: Callable[[], AttemptOutcome], settings: JobSettings, wait: Wait, max_troubles: int | None = None
+    attempt: Callable[[bool], AttemptOutcome], settings: JobSettings, wait: Wait, max_troubles: int | None = None
 ) -> AttemptOutcome:
     """Calls `attempt` until it returns `result`, `error` or `stopped`, or until a limit is reached.
 
     `died` is accepted settings.attempts times, `trouble` (an outage that may pass) max_troubles times or without end.
 
+    attempt: its argument is whether the scoring process has died of this video before.
     wait: called before each repetition; it has to do the waiting.
     """
     n, counts = 0, Counter[str]()
     limits = {"died": settings.attempts, "trouble": max_troubles}
     while True:
         n += 1
-        outcome = attempt()
+        outcome = attempt(counts["died"] > 0)
         if "died" in outcome:
             cause, reason = "died", outcome["died"]
         elif "trouble" in outcome:

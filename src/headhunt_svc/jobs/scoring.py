@@ -1,4 +1,4 @@
-"""One video, scored once: what the process does in which workers and `headhunt batch` score."""
+"""One video, scored once: what each thread does of the process in which workers and `headhunt batch` score."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 
 from headhunt_svc.detector.batches import FeatureBatch
+from headhunt_svc.detector.decoders import Decoders, TurnReader, video_mib
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector, ReadBatches, Reporter
 from headhunt_svc.detector.report import Report
@@ -23,6 +24,7 @@ from headhunt_svc.prediction_log.recording import shared_recorder
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import sha256
 from headhunt_svc.video.opening import open_video
+from headhunt_svc.video.source import VideoSource
 
 
 def result_key(content: str, detector: Detector, options: Options) -> str:
@@ -44,6 +46,7 @@ class VideoScorer:
 
     checkpoint_s: seconds of work between two checkpoints.
     check: called during downloads and between batches; what it raises stops the work, which is kept for the next time.
+    decoders: whose turn it is at the model, where several threads score videos, and what memory they hold.
     events: stores the events of what is scored; a result that is there already is not scored.
     candidate: is scored in shadow.
     """
@@ -52,6 +55,7 @@ class VideoScorer:
     store: ResultStore
     checkpoint_s: float
     check: Callable[[], None]
+    decoders: Decoders
     events: EventRecorder | None = None
     candidate: Reporter | None = None
 
@@ -92,14 +96,19 @@ class VideoScorer:
         self.store.log_scoring(key, len(resume))
         is_outside = video.uri.startswith(UPLOAD) or video.below is not None  # a client sent or named it
         sandbox = Settings() if is_outside else None
-        with open_video(path, video.video_id, sandbox, options.stream) as source:
-            reader = recorder.probing(self.detector)
-            watch = None if self.events is None else self.events.watch(self.detector, options)
+        detector = self.detector
+        with (
+            open_video(path, video.video_id, sandbox, options.stream) as source,
+            self.decoders.memory(self._video_mib(source), self.check),
+        ):
+            own = TurnReader(detector.model_reader(), self.decoders, detector.extractor.device)
+            reader = recorder.probing(detector, own)
+            watch = None if self.events is None else self.events.watch(detector, options)
             read_from = source if watch is None else watch.source(source)
-            read = self._kept(key, self.detector.read(read_from, reader, resume), len(resume))
-            batches = self.detector.scored(read, reader, options)
+            read = self._kept(key, detector.read(read_from, reader, resume), len(resume))
+            batches = detector.scored(read, reader, options)
             batches = recorder.record(
-                self.detector,
+                detector,
                 video.video_id,
                 batches,
                 options,
@@ -108,11 +117,15 @@ class VideoScorer:
             )
             batches = batches if watch is None else watch.record(batches)
             with closing(batches):
-                report = self.detector.report(source, batches, options)
+                report = detector.report(source, batches, options)
         if watch is not None:
             name = None if video.uri.startswith(UPLOAD) else PurePath(path_of(video.uri)).name
             watch.store(report, Footage(path, _camera(video), video.uri, name, content, is_own=not is_outside))
         return report
+
+    def _video_mib(self, source: VideoSource) -> int:
+        detector = self.detector
+        return video_mib(source.size, detector.bundle.segmentation, detector.extractor, detector.batch_segments)
 
     def _kept(self, key: str, batches: ReadBatches, n_kept: int) -> ReadBatches:
         """The same batches; keeps a checkpoint every checkpoint_s, and one when the work is stopped."""

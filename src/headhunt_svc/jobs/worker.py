@@ -1,4 +1,4 @@
-"""The worker: scores the videos of the queue, one after the other, and does the housekeeping of the queue.
+"""The worker: scores the videos of the queue, and does the housekeeping of the queue.
 
 A workflow may be interrupted anywhere; this or another worker then repeats it from its last finished step.
 """
@@ -46,7 +46,7 @@ from headhunt_svc.storage.scratch import remove_leftovers
 from headhunt_svc.storage.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
-PREFETCH = 2  # videos taken from the queue: the one that is being scored, and the next
+PREFETCH = 1  # videos taken from the queue beside those that are being scored
 QUEUE_POLL_S = 0.05
 HOUSEKEEPING_S, METRICS_S, PURGE_S = 1.0, 10.0, 3600.0
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def video(job_id: str, item: dict[str, str], options: dict[str, Any], webhook: s
         DBOS.set_event("trouble", {"reason": reason, "attempt": attempt})
         DBOS.sleep(backoff_s(attempt, _worker.settings))
 
-    outcome = retry(lambda: score_step(workflow_id, item, options), _worker.settings, wait)
+    outcome = retry(lambda alone: score_step(workflow_id, item, options, alone), _worker.settings, wait)
     if webhook is not None and outcome.get("events"):
         name = item["video_id"]
         events = events_step(outcome["result"], name)
@@ -84,9 +84,9 @@ def video(job_id: str, item: dict[str, str], options: dict[str, Any], webhook: s
 
 
 @DBOS.step(name="score")
-def score_step(workflow_id: str, item: dict[str, str], options: dict[str, Any]) -> AttemptOutcome:
+def score_step(workflow_id: str, item: dict[str, str], options: dict[str, Any], alone: bool) -> AttemptOutcome:
     """One attempt at a video."""
-    return _worker.score(workflow_id, JobVideo.model_validate(item), JobOptions.model_validate(options))
+    return _worker.score(workflow_id, JobVideo.model_validate(item), JobOptions.model_validate(options), alone)
 
 
 @DBOS.step(name="events")
@@ -154,8 +154,8 @@ class Worker:
         self._dbos: DBOS | None = None
         self._retention = Retention(self.settings.keep_days)
 
-    def score(self, workflow_id: str, item: JobVideo, options: JobOptions) -> AttemptOutcome:
-        """One attempt at a video; ends early if it is cancelled or the worker stops."""
+    def score(self, workflow_id: str, item: JobVideo, options: JobOptions, alone: bool) -> AttemptOutcome:
+        """One attempt at a video; ends early if it is cancelled or the worker stops. alone: no other beside it."""
 
         def stop() -> str | None:
             if self.stopping.is_set():
@@ -169,7 +169,7 @@ class Worker:
             detector_id = self._detector_of(workflow_id)
         except UnreachableError as exc:
             return {"trouble": str(exc)}
-        outcome = self.process.score(item, options, stop, (detector_id, self._folders[detector_id]))
+        outcome = self.process.score(item, options, stop, (detector_id, self._folders[detector_id]), alone=alone)
         metrics.RESTARTS.set(self.process.restarts)
         if self.stopping.is_set() and "result" not in outcome and "error" not in outcome:
             threading.Event().wait()  # until the process ends: the step must not finish, another worker repeats it
@@ -245,7 +245,7 @@ class Worker:
 
     def _register(self, detector_id: str) -> None:
         videos = videos_queue(detector_id)
-        DBOS.register_queue(videos, worker_concurrency=PREFETCH, polling_interval_sec=QUEUE_POLL_S)
+        DBOS.register_queue(videos, worker_concurrency=1 + PREFETCH, polling_interval_sec=QUEUE_POLL_S)
 
     def _take(self, role: Role, parts: BundleParts | None) -> None:
         """Take the videos of a detector that was activated; those of earlier ones are still scored by theirs."""
@@ -273,6 +273,17 @@ class Worker:
                 listening.append(videos_queue(detector_id))
             self._unregistered.discard(detector_id)
 
+    def _widen(self) -> None:
+        """Let every worker take as many videos as this one can score at once, where that is more than they may.
+
+        DBOS has one such number of a queue, for all workers. A worker that starts sets it back, and each that needs
+        more sets it again, so it is the largest that a worker at work needs. Others hold more videos than they score
+        at once, in their order. Raises UnreachableError.
+        """
+        if self.process.n > 1:
+            for detector_id in self._folders:
+                self.jobs.widen(videos_queue(detector_id), self.process.n + PREFETCH)
+
     def _housekeeping(self, name: str) -> None:
         """Until stopped: heartbeat, videos of dead workers, webhooks of ended jobs, metrics, purge."""
         announced: set[str] = set()
@@ -282,6 +293,7 @@ class Worker:
             try:
                 (self.store.workers / name).touch()
                 self._take_over()
+                self._widen()
                 self.jobs.adopt(name)
                 self.jobs.announce(announced)
                 now = time.monotonic()
@@ -308,6 +320,6 @@ class Worker:
         metrics.QUEUE_AGE_SECONDS.set(age_s)
 
     def _exit(self) -> None:
-        """End this process once the current video has a checkpoint; the queue keeps the rest."""
-        self.process.close_for_good(timeout_s=30)
+        """End this process once the current videos have a checkpoint; the queue keeps the rest."""
+        self.process.close(timeout_s=30)
         os._exit(0)

@@ -17,7 +17,8 @@ from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.bundle import model_key
-from headhunt_svc.detector.decoders import Check, Decoders, TurnReader, in_order, video_mib
+from headhunt_svc.detector.decoders import Decoders, TurnReader, video_mib
+from headhunt_svc.detector.in_order import Check, in_order
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT, Options
 from headhunt_svc.detector.pipeline import Detector, Reporter, stream_of
 from headhunt_svc.detector.report import Report, load_report, save_report, save_shares

@@ -11,7 +11,8 @@ from headhunt_svc.data.datasets import load_index
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.batches import pixel_batches
 from headhunt_svc.detector.bundle import model_key
-from headhunt_svc.detector.decoders import Check, Decoders, in_order, video_mib
+from headhunt_svc.detector.decoders import Decoders, video_mib
+from headhunt_svc.detector.in_order import Check, in_order
 from headhunt_svc.errors import DatasetError, VideoError
 from headhunt_svc.model.checkpoint import damage_named
 from headhunt_svc.model.extractor import Extractor

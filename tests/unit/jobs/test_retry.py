@@ -14,9 +14,15 @@ AWAY: AttemptOutcome = {"trouble": "away"}
 DONE: AttemptOutcome = {"result": "k", "events": 0}
 
 
-def attempts(*outcomes: AttemptOutcome) -> Callable[[], AttemptOutcome]:
+def attempts(*outcomes: AttemptOutcome) -> Callable[[bool], AttemptOutcome]:
+    """These in turn; checks that a video is tried alone once its process has died, and not before."""
     left = list(outcomes)
-    return lambda: left.pop(0)
+
+    def attempt(alone: bool) -> AttemptOutcome:
+        assert alone == (DIED in outcomes[: len(outcomes) - len(left)])
+        return left.pop(0)
+
+    return attempt
 
 
 @pytest.mark.parametrize(

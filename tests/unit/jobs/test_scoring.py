@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from headhunt_svc.detector.decoders import Decoders
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import VideoOpenError
 from headhunt_svc.jobs import scoring
@@ -22,7 +23,7 @@ OPTIONS = JobOptions.model_validate({})
 
 @pytest.fixture
 def scorer(tmp_path: Path) -> VideoScorer:
-    return VideoScorer(object.__new__(Detector), ResultStore(tmp_path), 60.0, lambda: None)
+    return VideoScorer(object.__new__(Detector), ResultStore(tmp_path), 60.0, lambda: None, Decoders(Settings()))
 
 
 def test_a_result_that_is_damaged_after_it_was_stored_is_an_error_of_its_video(

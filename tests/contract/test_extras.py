@@ -68,7 +68,9 @@ def files_behind(module: str) -> set[Path]:
     ("part", "extra"),
     [
         ("cli.main", None),
+        ("pipeline.detect", None),
         ("pipeline.evaluate", None),
+        ("pipeline.extract", None),
         ("serve.service", "service"),
         ("jobs.worker", "jobs"),
         ("jobs.batch", "jobs"),

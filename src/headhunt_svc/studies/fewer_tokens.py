@@ -1,11 +1,13 @@
 """fewer-tokens: what is lost when the decoder reads a share of the visual tokens.
 
-Controls with as many tokens: places at random instead of those that changed most, and every second frame. Heads,
-scorer, smoothing and threshold are chosen on calibration and validation videos, as the pipeline does: once with heads
-hunted anew in each arm, and once with the heads of all tokens, so that chance in the choice of heads does not count.
+Controls with as many tokens: places at random instead of those that changed most, every second frame, and frames
+averaged in pairs. Heads, scorer, smoothing and threshold are chosen on calibration and validation videos, as the
+pipeline does: once with heads hunted anew in each arm, and once with the heads of all tokens, so that chance in the
+choice of heads does not count.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.model.extractor import Extractor
+from headhunt_svc.model.families import Encoded, Family, ModelInputs
 from headhunt_svc.model.flops import PICTURE
 from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.model.token_choice import Choice, Grid, Pictures, Scores, change, n_kept
@@ -42,15 +45,41 @@ def at_random(pictures: Pictures, grid: Grid) -> Scores:
     return torch.rand((len(pictures), *grid), generator=rng).to(pictures.device)
 
 
+def first_of_pairs(pictures: Pictures, grid: Grid) -> Scores:
+    """All places of every second moment."""
+    frames, rows, columns = grid
+    is_first = (torch.arange(frames, device=pictures.device) % 2 == 0).float()
+    return is_first.view(1, frames, 1, 1).expand(len(pictures), frames, rows, columns)
+
+
+def in_pairs(family: Family) -> Family:
+    """The family, with frames that hold the mean visual tokens of two; the last of an odd number stays as it is."""
+    whole = copy(family)
+
+    def with_encoded_frames(model: Any, clips: list[list[Encoded]]) -> ModelInputs:
+        paired = [
+            [
+                tuple(torch.stack(levels).mean(0) for levels in zip(*clip[i - i % 2 :][:2], strict=True))
+                for i in range(len(clip))
+            ]
+            for clip in clips
+        ]
+        return family.with_encoded_frames(model, paired)
+
+    whole.with_encoded_frames = with_encoded_frames  # type: ignore[method-assign]
+    return whole
+
+
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """A way to read fewer tokens. how: in words."""
+    """A way to read fewer tokens. how: in words. in_pairs: are frames averaged?"""
 
     name: str
     how: str
     share: float
     choice: Choice
     segmentation: SegmentationParams
+    in_pairs: bool = False
 
 
 def _arms(params: Params) -> list[_Arm]:
@@ -62,6 +91,7 @@ def _arms(params: Params) -> list[_Arm]:
     if cut.frames_per_segment > 1:
         fewer = cut.model_copy(update={"frames_per_segment": cut.frames_per_segment // 2})
         arms.append(_Arm("half of the frames", "as many frames fewer", 1.0, change, fewer))
+        arms.append(_Arm("pairs of frames", "means of two frames", 0.5, first_of_pairs, cut, in_pairs=True))
     return arms
 
 
@@ -69,6 +99,8 @@ def _extract(arm: _Arm, params: Params, videos: Mapping[str, Sequence[VideoRecor
     """Write the features of an arm, those that are there are kept; returns the visual tokens of a segment."""
     extractor: Extractor = load_extractor(params.mllm, arm.segmentation, Settings().device)
     extractor.keep_tokens, extractor.choice = arm.share, arm.choice
+    if arm.in_pairs:
+        extractor.family = in_pairs(extractor.family)
     key = f"{model_key(params.mllm)} {arm.name}"
     for split, records in videos.items():
         texts = params.prompts.texts if split in LABELLED else (params.prompts.scoring_text,)

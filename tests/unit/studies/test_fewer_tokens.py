@@ -7,8 +7,9 @@ import torch
 
 from headhunt_svc.cli.fewer_tokens import print_tokens
 from headhunt_svc.errors import ConfigError
+from headhunt_svc.model.families.internvl import InternVL
 from headhunt_svc.params import Params, load_params
-from headhunt_svc.studies.fewer_tokens import SHARES, _arms, at_random, fewer_tokens
+from headhunt_svc.studies.fewer_tokens import SHARES, _arms, at_random, fewer_tokens, first_of_pairs, in_pairs
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 
@@ -35,6 +36,18 @@ def test_random_places_are_the_same_for_the_same_pictures() -> None:
     assert torch.equal(first, at_random(pictures.clone(), (4, 2, 2)))
     assert not torch.equal(first, at_random(pictures // 2, (4, 2, 2)))
     assert first.shape == (2, 4, 2, 2)
+
+
+def test_pairs_of_frames_are_averaged_and_the_first_stands_for_both() -> None:
+    frames = [(torch.full((2, 3), float(i)),) for i in range(5)]
+    family = InternVL()
+    (tokens,) = in_pairs(family).with_encoded_frames(None, [frames])["mm_encoder_outputs"].values()
+    assert tokens.pooler_output.mean((1, 2)).tolist() == [0.5, 0.5, 2.5, 2.5, 4]
+    (tokens,) = family.with_encoded_frames(None, [frames])["mm_encoder_outputs"].values()
+    assert tokens.pooler_output.mean((1, 2)).tolist() == [0, 1, 2, 3, 4]
+    scores = first_of_pairs(torch.zeros(2, 4, 3, 8, 8, dtype=torch.uint8), (4, 2, 2))
+    assert scores.shape == (2, 4, 2, 2)
+    assert scores[1, :, 0, 1].tolist() == [1, 0, 1, 0]
 
 
 def test_shares_are_compared_with_all_tokens(params: Params, tmp_path: Path) -> None:

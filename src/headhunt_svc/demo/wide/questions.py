@@ -167,10 +167,12 @@ def training_questions(
     """
     witness = WideWitness(windows[i])
     kinds = ["event", "description", "things", str(rng.choice(["activity", "colour"]))]
-    kinds.append(str(rng.choice(["count", "direction", "motion", "where", "location"])))
+    kinds.append(str(rng.choice(["count", "motion", "where"])))
     chances = {
         "light": 0.15 if witness.facts.light == "same" else 1.0,
-        "camera": 0.6 if witness.facts.shaking else 0.2,
+        "camera": 1.0 if witness.facts.shaking else 0.4,
+        "location": 0.8,
+        "direction": 0.5,
         "weather": 0.15 if witness.weather() == WEATHER[0] else 0.7,
         "daytime": 0.15 if witness.daytime() == "day" else 0.7,
     }

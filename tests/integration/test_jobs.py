@@ -20,6 +20,7 @@ from headhunt_svc.errors import ConfigError
 from headhunt_svc.jobs.client import Jobs
 from headhunt_svc.jobs.models import Job, JobRequest
 from headhunt_svc.jobs.queue import DONE
+from headhunt_svc.jobs.worker import PREFETCH
 from headhunt_svc.settings import JobSettings, Settings
 from helpers.consoles import free_port
 from helpers.scrapes import missing, scrape
@@ -137,6 +138,13 @@ def scored(jobs: Jobs, key: str | None) -> int:
 def test_rules_and_dashboards_use_what_a_worker_exports(jobs: Jobs, metrics_port: int, tmp_path: Path) -> None:
     assert ended(jobs, submit(jobs, videos(tmp_path, 1))).state == "succeeded"
     assert list(missing(scrape(f"http://127.0.0.1:{metrics_port}/metrics"), "worker")) == []
+
+
+def test_a_worker_takes_one_video_more_than_it_scores_at_once(jobs: Jobs, tmp_path: Path) -> None:
+    job_id = submit(jobs, videos(tmp_path, 1))
+    assert ended(jobs, job_id).state == "succeeded"
+    queue = jobs.queue_of(f"{job_id}/0/video/0")
+    until(lambda: jobs._db._client.retrieve_queue(queue).worker_concurrency == 2 + PREFETCH)
 
 
 def test_a_corrupt_video_costs_itself_only_and_retry_runs_only_what_failed(jobs: Jobs, tmp_path: Path) -> None:

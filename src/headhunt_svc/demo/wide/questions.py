@@ -163,7 +163,7 @@ def training_questions(
 ) -> list[Question]:
     """About a dozen questions on window i: event, description, some of the others, yes/no balanced for each kind.
 
-    Frequent answers (constant light, clear weather, day) are asked for less often.
+    Frequent answers (constant light, steady camera, clear weather, day) are asked for less often.
     """
     witness = WideWitness(windows[i])
     kinds = ["event", "description", "things", str(rng.choice(["activity", "colour"]))]

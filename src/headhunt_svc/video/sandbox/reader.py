@@ -217,6 +217,8 @@ class SandboxedReader(VideoSource):
             raise self._stalled() from None
         except ValueError as exc:
             raise self._invalid() from exc
+        if self._stopped:  # what had already arrived still lies in the socket
+            raise self._error_of(None)
         if not isinstance(message, wire.Failed):
             return message
         if message.error == "memory":
@@ -235,7 +237,7 @@ class SandboxedReader(VideoSource):
 
     def _died(self) -> Exception:
         """The error of a decoding process that has ended."""
-        return self._error_of(self._next_status())
+        return self._error_of(None if self._stopped else self._next_status())
 
     def _next_status(self) -> int | None:
         """The next number from the process that decoding processes are forked from; None if it has ended, too."""

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,9 +58,12 @@ class Broker:
         client.username_pw_set(USER, PASSWORD)
         client.on_message = arrived
         client.on_connect = lambda *_: client.subscribe("headhunt/#", qos=1)
+        subscribed = threading.Event()
+        client.on_subscribe = lambda *_: subscribed.set()
         client.connect("127.0.0.1", self.port)
         client.loop_start()
         try:
+            assert subscribed.wait(10)  # what is sent before is lost
             yield
         finally:
             client.disconnect()

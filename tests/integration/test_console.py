@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -229,7 +229,6 @@ def test_one_key_each_on_an_events_page(driver: Chrome, console: ServedConsole, 
 def test_a_new_event_appears_by_itself(driver: Chrome, console: ServedConsole, folder: Path) -> None:
     driver.get(f"{console.url}/events")
     wait_for_text(driver, "#live", "live")
-    sleep(0.5)  # the first look at the data, when the page asks for changes
     with EventStore.open(EventSettings(folder=folder / "events")) as store:
         late = new(camera="gate", key="late").model_copy(
             update={"start": STOP, "peak": STOP, "stop": STOP + timedelta(seconds=9)}

@@ -16,6 +16,7 @@ from conftest import COMMANDS, ROOT
 from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.run import rebaseline
+from headhunt_svc.notify.outbox import LEASE_S
 from helpers.consoles import free_port
 from helpers.log_rows import rows, write
 from helpers.receiver import Receiver, http_receiver
@@ -107,7 +108,8 @@ def test_an_alarm_is_one_message_and_one_resolved_over_rounds_failed_posts_and_a
         receiver.posts.clear()
         with monitoring(tmp_path, port) as process:  # after kill -9
             more = runs_after(tmp_path)
-            wait_for(lambda: more(2), process, tmp_path)
+            # if it was killed while it sent, the message is left alone for LEASE_S
+            wait_for(lambda: len(receiver.posts) >= 2 and more(2), process, tmp_path, LEASE_S + 60)
             assert sorted(texts(receiver)) == [("drift", "begin", "yard"), ("silence", "begin", "dock")]
             log_hours(tmp_path / "log", ("dock",), datetime.now(UTC) - 19 * HOUR - timedelta(minutes=1))
             wait_for(lambda: len(receiver.posts) > 2, process, tmp_path)

@@ -163,8 +163,8 @@ class LiveCamera(WatchedCamera):
 
     def _count(self, live: LiveVideo, batch: ScoredBatch) -> None:
         self._phase, self._problem = "receiving", None
-        self._counts.scored_s += sum(segment.stop_s - segment.start_s for segment in batch.segments)
         self._last_scored = live.utc(batch.stop_s)
+        self._counts.scored_s += sum(segment.stop_s - segment.start_s for segment in batch.segments)
         LATENCY.observe(max((self._clock() - self._last_scored).total_seconds(), 0.0))
 
     def tick(self) -> None:

@@ -55,20 +55,23 @@ class Live:
         self._changed.set()
 
     async def changes(self) -> AsyncIterator[str]:
-        """The subjects that have changed, one after the other, since this was called. Raises TooManyPagesError."""
+        """All subjects, since the page may have been drawn before this looks, then those that change.
+
+        Raises:
+            TooManyPagesError: no more pages may wait.
+        """
         if self.is_full:
             raise TooManyPagesError
         self.open += 1
         try:
             await self._look_now()
-            seen = self._versions
+            told: Mapping[str, str] = {}
             while not self.is_ending:
-                changed = self._changed
-                if self._versions == seen:
-                    await changed.wait()
-                now = self._versions
-                for subject in [name for name, version in now.items() if seen.get(name, version) != version]:
+                changed, now = self._changed, self._versions
+                for subject in [name for name, version in now.items() if told.get(name) != version]:
                     yield subject
-                seen = now
+                told = now
+                if self._versions == told:
+                    await changed.wait()
         finally:
             self.open -= 1

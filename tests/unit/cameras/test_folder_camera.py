@@ -73,15 +73,16 @@ def shared(tmp_path: Path) -> Iterator[Shared]:
 
 
 @pytest.fixture
-def begin(shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Folder]]:
+def begin(shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Folder]]:
     monkeypatch.setattr(folders, "SCAN_S", 0.5)
     monkeypatch.setattr(folders, "RETRY_S", 0.1)
     (tmp_path / "in").mkdir()
     begun: list[Folder] = []
 
-    def start() -> Folder:
+    def start(errors: dict[str, Exception] | None = None) -> Folder:
         source = {"kind": "folder", "path": tmp_path / "in", "rest_s": 0.3}
         camera = Folder(Camera.model_validate({"name": "store", "source": source}), shared)
+        camera.errors |= errors or {}
         camera.start()
         begun.append(camera)
         return camera
@@ -108,7 +109,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def test_each_file_is_taken_once_also_after_a_restart_and_under_another_name(
-    begin: Callable[[], Folder], tmp_path: Path
+    begin: Callable[..., Folder], tmp_path: Path
 ) -> None:
     put(tmp_path, "b.mp4", "b", age_s=50)
     put(tmp_path, "a.mp4", "a", age_s=20)
@@ -154,12 +155,11 @@ def test_a_file_that_grows_is_taken_when_it_rests(tmp_path: Path, monkeypatch: p
 
 
 def test_a_file_that_cannot_be_read_blocks_no_other_and_is_tried_again_when_it_changes(
-    begin: Callable[[], Folder], tmp_path: Path
+    begin: Callable[..., Folder], tmp_path: Path
 ) -> None:
     put(tmp_path, "bad.mp4", "bad", age_s=50)
     put(tmp_path, "good.mp4", "good")
-    camera = begin()
-    camera.errors["bad.mp4"] = VideoOpenError("not a video")
+    camera = begin({"bad.mp4": VideoOpenError("not a video")})
     wait_for(lambda: len(camera.scored) >= 2)
     wait_for(lambda: camera.state(NOON).problem)
     assert camera.state(NOON).problem == "files that could not be scored: 1, the last one is bad.mp4"
@@ -172,21 +172,19 @@ def test_a_file_that_cannot_be_read_blocks_no_other_and_is_tried_again_when_it_c
 
 
 def test_a_file_at_which_the_program_fails_is_left_after_some_attempts(
-    begin: Callable[[], Folder], tmp_path: Path
+    begin: Callable[..., Folder], tmp_path: Path
 ) -> None:
     put(tmp_path, "odd.mp4", "odd", age_s=50)
     put(tmp_path, "good.mp4", "good")
-    camera = begin()
-    camera.errors["odd.mp4"] = ValueError("a bug")
+    camera = begin({"odd.mp4": ValueError("a bug")})
     wait_for(lambda: camera.state(NOON).problem)
     assert sorted(camera.scored) == ["good.mp4", *["odd.mp4"] * folders.ATTEMPTS]
     assert camera._taken.problems()[0].problem == "not expected: ValueError: a bug"
 
 
-def test_a_file_waits_while_events_cannot_be_stored(begin: Callable[[], Folder], tmp_path: Path) -> None:
+def test_a_file_waits_while_events_cannot_be_stored(begin: Callable[..., Folder], tmp_path: Path) -> None:
     put(tmp_path, "a.mp4", "a")
-    camera = begin()
-    camera.errors["a.mp4"] = UnreachableError("the database is away")
+    camera = begin({"a.mp4": UnreachableError("the database is away")})
     wait_for(lambda: camera.state(NOON).phase == "retrying")
     assert camera.state(NOON).problem == "the database is away"
     camera.errors.clear()
@@ -194,7 +192,7 @@ def test_a_file_waits_while_events_cannot_be_stored(begin: Callable[[], Folder],
     wait_for(lambda: len(camera._versions) == 1)
 
 
-def test_a_folder_that_is_gone_is_named(begin: Callable[[], Folder], tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_is_named(begin: Callable[..., Folder], tmp_path: Path) -> None:
     (tmp_path / "in").rmdir()
     camera = begin()
     wait_for(lambda: camera.state(NOON).problem)

@@ -76,7 +76,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 )
 def test_whatever_ends_an_attempt_is_named_and_tried_again(end: Exception | str | None, problem: str) -> None:
     camera = Scripted([end])
-    camera._backoff = Backoff(0.2, 0.2, 0.2)
+    camera._backoff = Backoff(1, 1, 1)  # long enough to be seen on a busy machine
     camera.start()
     wait_for(lambda: camera.state(SATURDAY).phase == "retrying")
     assert camera.state(SATURDAY).problem == problem

@@ -43,17 +43,18 @@ def test_every_open_page_is_told_once() -> None:
 
         pages = [asyncio.create_task(page(subjects)) for subjects in told]
         await until(lambda: looks[0] > 5)
+        assert told == [["events", "drift"]] * 2  # the pages may have been drawn before the first look
         versions["drift"] = "2"
-        await until(lambda: all(told))
+        await until(lambda: all(len(subjects) == 3 for subjects in told))
         versions["events"] = "2"
-        await until(lambda: all(len(subjects) == 2 for subjects in told))
+        await until(lambda: all(len(subjects) == 4 for subjects in told))
         live.end()
         await asyncio.gather(*pages)
         assert live.open == 0
         watching.cancel()
         return told
 
-    assert asyncio.run(run()) == [["drift", "events"]] * 2
+    assert asyncio.run(run()) == [["events", "drift", "drift", "events"]] * 2
 
 
 def test_no_more_pages_than_can_be_served(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +66,15 @@ def test_no_more_pages_than_can_be_served(monkeypatch: pytest.MonkeyPatch) -> No
 
     with pytest.raises(TooManyPagesError):
         asyncio.run(run())
+
+
+def test_what_happens_between_drawing_a_page_and_its_first_look_is_told() -> None:
+    async def run() -> str:
+        live = Live(lambda: {"events": "as the page shows it, or newer"}, 60)
+        async with asyncio.timeout(10):
+            return await anext(live.changes())
+
+    assert asyncio.run(run()) == "events"
 
 
 def test_what_changes_the_versions(desk: Desk) -> None:

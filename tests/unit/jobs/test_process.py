@@ -63,6 +63,7 @@ class Process:
         self._notes = folder / "notes"
         self.process._command = [sys.executable, "-S", "-c", CHILD, str(self._notes), str(n)]
         self._cancelled_when: list[str] | None = None
+        self._times = 1
         self.process.start()
         until(lambda: self.process.n == n)
 
@@ -71,13 +72,14 @@ class Process:
         """Which videos were in the child whenever one came."""
         return [json.loads(line) for line in self._notes.read_text().splitlines()] if self._notes.exists() else []
 
-    def cancel_when(self, inside: list[str]) -> None:
-        """Cancel `long` once these have been in the child."""
-        self._cancelled_when = inside
+    def cancel_when(self, inside: list[str], times: int = 1) -> None:
+        """Cancel `long` once these have been in the child, so often."""
+        self._cancelled_when, self._times = inside, times
 
     def score(self, name: str, *, alone: bool = False) -> AttemptOutcome:
         def stop() -> str | None:
-            return "cancelled" if name == "long" and self._cancelled_when in self.notes else None
+            is_time = name == "long" and self.notes.count(self._cancelled_when) >= self._times
+            return "cancelled" if is_time else None
 
         return self.process.score(JobVideo(uri=name, video_id=name), OPTIONS, stop, alone=alone)
 
@@ -106,12 +108,14 @@ def start(tmp_path: Path, pool: ThreadPoolExecutor) -> Iterator[Start]:
 
 def test_only_the_video_that_kills_the_process_alone_is_blamed(start: Start, pool: ThreadPoolExecutor) -> None:
     process = start(3)
-    scored = {name: pool.submit(process.score, name) for name in ("a", "long")}
+    scored = {"long": pool.submit(process.score, "long")}
+    until(lambda: process.notes == [["long"]])
+    scored["a"] = pool.submit(process.score, "a")  # it stays as long as it is not alone
     until(lambda: ["a", "long"] in process.notes)
     scored["poison"] = pool.submit(process.score, "poison")
     until(lambda: ["a", "long", "poison"] in process.notes)
     scored["b"] = pool.submit(process.score, "b", alone=True)
-    process.cancel_when(["long"])  # once it is alone
+    process.cancel_when(["long"], times=2)  # once it is alone again
     for name in ("a", "b"):
         assert scored[name].result(20) == {"result": name, "events": 0}
     assert scored["poison"].result(20) == {"died": "the process that scored it was killed by SIGSEGV"}
@@ -121,15 +125,16 @@ def test_only_the_video_that_kills_the_process_alone_is_blamed(start: Start, poo
 
 def test_a_video_whose_process_died_is_alone_and_the_others_wait(start: Start, pool: ThreadPoolExecutor) -> None:
     process = start(3)
-    first = pool.submit(process.score, "a")
-    until(lambda: process.notes == [["a"]])
+    first = pool.submit(process.score, "long")
+    until(lambda: process.notes == [["long"]])
     poison = pool.submit(process.score, "poison", alone=True)
     until(lambda: process.process._waiting_alone == 1)
     last = pool.submit(process.score, "b")
+    process.cancel_when(["long"])
     assert "died" in poison.result(20)
-    assert first.result(0) == {"result": "a", "events": 0}
+    assert first.result(20) == {"stopped": "cancelled"}
     assert last.result(20) == {"result": "b", "events": 0}
-    assert process.notes == [["a"], ["poison"], ["b"]]
+    assert process.notes == [["long"], ["poison"], ["b"]]
     assert process.process.restarts == 1
 
 

@@ -249,16 +249,24 @@ def test_a_client_that_hangs_up_ends_its_request(tmp_path: Path, path: str, n_ba
     app, engine, _ = application(tmp_path)
     never = asyncio.Event()
     engine.batches = [*[batch(0.5)] * n_batches, never]
-    messages = [{"type": "http.request", "body": MP4, "more_body": False}]
+    messages, begun = [{"type": "http.request", "body": MP4, "more_body": False}], asyncio.Event()
 
     async def receive() -> dict[str, Any]:
         if messages:
             return messages.pop()
         if n_batches and path == "/detect/stream":  # the client stays until the stream has begun
-            await asyncio.sleep(0.3)
+            await begun.wait()
         return {"type": "http.disconnect"}
 
-    sent = send(app, scope_of(path), receive)
+    async def noticed(scope: Any, receive: Any, send: Any) -> None:
+        async def noting(message: dict[str, Any]) -> None:
+            await send(message)
+            if message["type"] == "http.response.body":
+                begun.set()
+
+        await app(scope, receive, noting)
+
+    sent = send(noticed, scope_of(path), receive)
     assert engine.calls
     assert engine.admitted_now == 0
     assert not never.is_set()

@@ -32,7 +32,7 @@ function follow() {
   if (!subjects.size) return;
   const stream = new EventSource("/live");
   let due = 0;
-  let wasLost = false;
+  // All subjects come first, whenever the stream begins: the page may have been drawn before.
   stream.addEventListener("changed", (event) => {
     if (!subjects.has(event.data) || due) return;
     due = setTimeout(() => {
@@ -40,15 +40,8 @@ function follow() {
       refresh();
     }, 300);
   });
-  stream.addEventListener("open", () => {
-    if (wasLost) refresh();
-    wasLost = false;
-    say("live");
-  });
-  stream.addEventListener("error", () => {
-    wasLost = true;
-    say("not live: the console does not answer");
-  });
+  stream.addEventListener("open", () => say("live"));
+  stream.addEventListener("error", () => say("not live: the console does not answer"));
   addEventListener("pagehide", () => stream.close());
 }
 

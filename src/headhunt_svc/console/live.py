@@ -55,7 +55,7 @@ class Live:
         self._changed.set()
 
     async def changes(self) -> AsyncIterator[str]:
-        """All subjects, since the page may have been drawn before this looks, then those that change.
+        """The subjects to draw anew: first all, since the page may be older than the first look, then those that change.
 
         Raises:
             TooManyPagesError: no more pages may wait.
@@ -65,13 +65,13 @@ class Live:
         self.open += 1
         try:
             await self._look_now()
-            told: Mapping[str, str] = {}
+            sent: Mapping[str, str] = {}
             while not self.is_ending:
-                changed, now = self._changed, self._versions
-                for subject in [name for name, version in now.items() if told.get(name) != version]:
+                changed, versions = self._changed, self._versions
+                for subject in [name for name, version in versions.items() if sent.get(name) != version]:
                     yield subject
-                told = now
-                if self._versions == told:
+                sent = versions
+                if self._versions == sent:
                     await changed.wait()
         finally:
             self.open -= 1

@@ -55,7 +55,7 @@ class Live:
         self._changed.set()
 
     async def changes(self) -> AsyncIterator[str]:
-        """The subjects to draw anew: first all, since the page may be older than the first look, then those that change.
+        """The subjects to draw anew: first all, as the page may be older than the first look, then those that change.
 
         Raises:
             TooManyPagesError: no more pages may wait.

@@ -12,7 +12,7 @@ from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source
 from headhunt_svc.detector.bundle import Bundle, load_bundle, model_key
 from headhunt_svc.detector.options import DEFAULT_OPERATING_POINT
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, FeatureError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.calibrate import calibrate_scorer
 from headhunt_svc.pipeline.fit import fit_heads
@@ -67,7 +67,10 @@ def _row(tests: LabelledFeatures, scorer: Scorer, point: OperatingPoint, params:
 
 def _calibrated(validation: LabelledFeatures, tests: LabelledFeatures, scorer: Scorer, params: Params) -> Figures:
     """The same at the point of best F1 on validation videos; {"unavailable": why} where they allow none."""
-    point = calibrate_scorer(validation, scorer, params.calibrate)[DEFAULT_OPERATING_POINT]
+    try:
+        point = calibrate_scorer(validation, scorer, params.calibrate)[DEFAULT_OPERATING_POINT]
+    except FeatureError as exc:  # none of the operating points is available
+        return {"unavailable": str(exc)}
     if isinstance(point, Unavailable):
         return {"unavailable": point.reason}
     return _row(tests, scorer, point.offline.operating_point, params)

@@ -48,6 +48,16 @@ def test_a_threshold_of_another_scale_is_regained_by_calibration_alone(params: P
     assert rows["hunted"]["roc_auc"] == rows["fitted"]["roc_auc"] > 0.93
 
 
+def test_a_scorer_that_calls_everything_anomalous_here_is_named_and_the_other_steps_go_on(params: Params) -> None:
+    calibration, validation, tests = labelled_videos(18, 2), labelled_videos(12, 3), labelled_videos(15, 4)
+    good = fit_heads(calibration, (HEADS[2],), params.fit).scorer
+    saturated = Scorer(good.heads, good.weight, good.bias + 1000.0, good.normality)
+    prompts = [calibration] * len(params.prompts.texts)
+    rows = steps(saturated, OperatingPoint(0.0, 0.5), prompts, validation, tests, params)
+    assert "have the score 1.000" in rows["calibrated"]["unavailable"]
+    assert rows["fitted"]["roc_auc"] > 0.93
+
+
 def test_heads_that_tell_nothing_here_are_regained_by_the_hunt_alone(params: Params) -> None:
     calibration, validation, tests = labelled_videos(18, 2), labelled_videos(12, 3), labelled_videos(15, 4)
     elsewhere = Scorer((HEADS[0],), np.ones(4), 0.0)

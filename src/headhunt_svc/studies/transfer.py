@@ -67,10 +67,7 @@ def _row(tests: LabelledFeatures, scorer: Scorer, point: OperatingPoint, params:
 
 def _calibrated(validation: LabelledFeatures, tests: LabelledFeatures, scorer: Scorer, params: Params) -> Figures:
     """The same at the point of best F1 on validation videos; {"unavailable": why} where they allow none."""
-    try:
-        point = calibrate_scorer(validation, scorer, params.calibrate)[DEFAULT_OPERATING_POINT]
-    except FeatureError as exc:  # none of the operating points is available
-        return {"unavailable": str(exc)}
+    point = calibrate_scorer(validation, scorer, params.calibrate)[DEFAULT_OPERATING_POINT]
     if isinstance(point, Unavailable):
         return {"unavailable": point.reason}
     return _row(tests, scorer, point.offline.operating_point, params)
@@ -84,15 +81,23 @@ def steps(
     tests: LabelledFeatures,
     params: Params,
 ) -> dict[str, Figures]:
-    """Figures on the test videos after each step. calibration: under every prompt; the others under the scoring one."""
+    """Figures on the test videos after each step. calibration: under every prompt; the others under the scoring one.
+
+    Raises:
+        FeatureError: the videos allow no operating point, even for a scorer that is fitted on them.
+    """
     scored = calibration[params.prompts.scoring]
 
     def fitted(heads: tuple[HeadRef, ...]) -> Scorer:
         return fit_heads(scored, heads, params.fit).scorer
 
+    try:
+        calibrated = _calibrated(validation, tests, scorer, params)
+    except FeatureError as exc:  # it may call everything here anomalous; if the videos are at fault, fitting says so
+        calibrated = {"unavailable": str(exc)}
     rows = {
         "as_it_is": _row(tests, scorer, point, params),
-        "calibrated": _calibrated(validation, tests, scorer, params),
+        "calibrated": calibrated,
         "fitted": _calibrated(validation, tests, fitted(scorer.heads), params),
         "hunted": _calibrated(validation, tests, fitted(identify_heads(calibration, params.identify)), params),
     }
@@ -108,6 +113,7 @@ def transfer(
 
     Raises:
         ArtifactError: the bundle reads features of another model, prompt or segmentation, or features are missing.
+        FeatureError: the validation videos allow no operating point.
     """
     detector, scorer = load_bundle(bundle)
     check_same_features(bundle, detector, params)

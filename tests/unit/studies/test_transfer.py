@@ -1,6 +1,7 @@
 """A detector on another data set: what each step regains, on features made so that the right answer is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from headhunt_svc.cli.evaluate import print_transfer
 from headhunt_svc.data.datasets import save_index, save_labels
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
 from headhunt_svc.detector.bundle import load_bundle, model_key
-from headhunt_svc.errors import ArtifactError
+from headhunt_svc.errors import ArtifactError, FeatureError
 from headhunt_svc.params import Params, load_params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.studies.transfer import check_same_features, steps, transfer
@@ -56,6 +57,18 @@ def test_a_scorer_that_calls_everything_anomalous_here_is_named_and_the_other_st
     rows = steps(saturated, OperatingPoint(0.0, 0.5), prompts, validation, tests, params)
     assert "have the score 1.000" in rows["calibrated"]["unavailable"]
     assert rows["fitted"]["roc_auc"] > 0.93
+
+
+def test_a_fitted_scorer_without_an_operating_point_is_an_error(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration, validation, tests = labelled_videos(18, 2), labelled_videos(12, 3), labelled_videos(15, 4)
+    good = fit_heads(calibration, (HEADS[2],), params.fit)
+    saturated = replace(good, scorer=replace(good.scorer, bias=good.scorer.bias + 1000.0))
+    monkeypatch.setattr("headhunt_svc.studies.transfer.fit_heads", lambda *args: saturated)
+    prompts = [calibration] * len(params.prompts.texts)
+    with pytest.raises(FeatureError, match=r"have the score 1\.000"):
+        steps(good.scorer, OperatingPoint(0.0, 0.5), prompts, validation, tests, params)
 
 
 def test_heads_that_tell_nothing_here_are_regained_by_the_hunt_alone(params: Params) -> None:

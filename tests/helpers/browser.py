@@ -2,13 +2,16 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
@@ -34,6 +37,30 @@ def browser(profile: Path, *arguments: str, scripts: bool = True) -> Iterator[Ch
         yield driver
     finally:
         driver.quit()
+
+
+def each(driver: Chrome, css: str, value: str) -> list[str]:
+    """A value of each element, such as "part.href". One script: a live page replaces its parts between two calls."""
+    script = f"return Array.from(document.querySelectorAll(arguments[0]), (part) => {value})"
+    return [str(one) for one in driver.execute_script(script, css)]
+
+
+def text_of(driver: Chrome, css: str) -> str:
+    """What is to be read in the first of these elements."""
+    return each(driver, css, "part.innerText")[0]
+
+
+def wait_for_text(driver: Chrome, css: str, text: str, wait_s: float = 20) -> None:
+    WebDriverWait(driver, wait_s, ignored_exceptions=[Exception]).until(lambda d: text in text_of(d, css))
+
+
+def click(driver: Chrome, what: str, by: str = By.CSS_SELECTOR) -> None:
+    """Looks for the element again where the page has replaced it before it could be clicked."""
+    for _ in range(20):
+        with suppress(StaleElementReferenceException):
+            driver.find_element(by, what).click()
+            return
+    raise AssertionError(f"the page replaces {what} faster than it can be clicked")
 
 
 def complaints(driver: Chrome) -> list[str]:

@@ -17,7 +17,7 @@ from headhunt_svc.events.places import Places
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.settings import EventSettings
-from helpers.browser import CHROMIUM, DRIVER, axe, browser, complaints
+from helpers.browser import CHROMIUM, DRIVER, axe, browser, click, complaints, each, text_of, wait_for_text
 from helpers.consoles import (
     STOP,
     ServedConsole,
@@ -90,14 +90,6 @@ def selected(driver: Chrome) -> str:
     return str(driver.execute_script("return document.querySelector('tr.selected')?.dataset.event"))
 
 
-def text_of(driver: Chrome, css: str) -> str:
-    return str(driver.find_element(By.CSS_SELECTOR, css).text)
-
-
-def wait_for_text(driver: Chrome, css: str, text: str) -> None:
-    WebDriverWait(driver, 20, ignored_exceptions=[Exception]).until(lambda d: text in text_of(d, css))
-
-
 def asked(driver: Chrome) -> set[str]:
     """All addresses that pages have asked for since the last look."""
     messages = [json.loads(line["message"])["message"] for line in driver.get_log("performance")]
@@ -108,14 +100,12 @@ def test_an_event_is_marked_false_with_two_keys_and_stays_so_after_a_restart(dri
     ids = fill(tmp_path)
     with serving_console(tmp_path, program=COMMANDS.headhunt()) as console:
         driver.get(f"{console.url}/events")
-        assert len(driver.find_elements(By.CSS_SELECTOR, "tr[data-event]")) == 50
+        assert len(each(driver, "tr[data-event]", "part.id")) == 50
         press(driver, "j", "f")
         wait_for_text(driver, f"tr[data-event='{ids[-2]}']", "false alarm")
     with serving_console(tmp_path, program=COMMANDS.headhunt()) as console:
         driver.get(f"{console.url}/events?state=false_alarm")
-        assert [row.get_attribute("data-event") for row in driver.find_elements(By.CSS_SELECTOR, "tr[data-event]")] == [
-            ids[-2]
-        ]
+        assert each(driver, "tr[data-event]", "part.dataset.event") == [ids[-2]]
     with EventStore.open(EventSettings(folder=tmp_path / "events")) as store:
         (mark,) = store.marks(ids[-2])
         assert (mark.state, mark.by) == (EventState.FALSE_ALARM, "local")
@@ -141,7 +131,7 @@ def test_a_list_is_worked_through_without_the_mouse(driver: Chrome, tmp_path: Pa
         WebDriverWait(driver, 20).until(lambda _: selected(driver) == ids[2])
         press(driver, *"j" * 50)  # to the end of the page, and on
         WebDriverWait(driver, 20).until(lambda d: "after=" in d.current_url)
-        assert len(driver.find_elements(By.CSS_SELECTOR, "tr[data-event]")) == 50
+        assert len(each(driver, "tr[data-event]", "part.id")) == 50
         press(driver, Keys.ENTER)
         WebDriverWait(driver, 20).until(lambda d: "/events/" in d.current_url)
         assert complaints(driver) == []
@@ -151,10 +141,10 @@ def test_a_drift_alarm_says_since_when_and_what_to_do_with_the_cameras_name(
     driver: Chrome, console: ServedConsole
 ) -> None:
     driver.get(console.url)
-    rows_shown = driver.find_elements(By.CSS_SELECTOR, "tr[data-row]")
-    assert [row.get_attribute("data-row") for row in rows_shown] == ["dock", "yard", "gate"]  # the worst first
-    assert "since 2026-03-06" in rows_shown[0].text
-    assert "headhunt monitor rebaseline --camera yard" in rows_shown[1].text
+    assert each(driver, "tr[data-row]", "part.dataset.row") == ["dock", "yard", "gate"]  # the worst first
+    dock, yard, _ = each(driver, "tr[data-row]", "part.innerText")
+    assert "since 2026-03-06" in dock
+    assert "headhunt monitor rebaseline --camera yard" in yard
     press(driver, "d")
     wait_for_text(driver, "h1", "Drift")
     press(driver, "j", Keys.ENTER)
@@ -162,9 +152,9 @@ def test_a_drift_alarm_says_since_when_and_what_to_do_with_the_cameras_name(
     page = text_of(driver, "main")
     assert "headhunt monitor rebaseline --camera dock --from 2026-03-06T00:00:00" in page
     assert "The light has changed, the view has not." in page
-    first = driver.find_element(By.CSS_SELECTOR, "section[aria-labelledby=moved] tbody tr")
-    assert first.text.startswith("light brightness")
-    assert "2.90" in first.text
+    first = text_of(driver, "section[aria-labelledby=moved] tbody tr")
+    assert first.startswith("light brightness")
+    assert "2.90" in first
 
 
 def test_no_page_asks_another_host_complains_or_keeps_somebody_out(
@@ -201,11 +191,11 @@ def test_the_dark_pages_can_be_read_too(console: ServedConsole, tmp_path: Path) 
 def test_pages_can_be_read_without_scripts(console: ServedConsole, tmp_path: Path) -> None:
     with browser(tmp_path, scripts=False) as driver:
         driver.get(f"{console.url}/events")
-        assert len(driver.find_elements(By.CSS_SELECTOR, "tr[data-event]")) == 50
-        driver.find_element(By.CSS_SELECTOR, "tr[data-event] a").click()
-        driver.find_element(By.CSS_SELECTOR, "button[value=confirmed]").click()
+        assert len(each(driver, "tr[data-event]", "part.id")) == 50
+        click(driver, "tr[data-event] a")
+        click(driver, "button[value=confirmed]")
         wait_for_text(driver, ".summary .badge", "confirmed")
-        driver.find_element(By.CSS_SELECTOR, "button[value=undo]").click()
+        click(driver, "button[value=undo]")
         wait_for_text(driver, ".summary .badge", "new")
 
 
@@ -237,7 +227,7 @@ def test_a_new_event_appears_by_itself(driver: Chrome, console: ServedConsole, f
     started = monotonic()
     wait_for_text(driver, f"tr[data-event='{stored.id}']", "gate")
     assert monotonic() - started < 10
-    assert driver.find_element(By.CSS_SELECTOR, "tr.selected").get_attribute("data-event") != stored.id
+    assert selected(driver) != stored.id
 
 
 def test_h264_plays_and_other_codecs_are_shown_as_pictures(
@@ -282,7 +272,7 @@ def test_a_missed_event_is_marked_on_the_timeline(driver: Chrome, console: Serve
     start = str(driver.find_element(By.NAME, "start").get_attribute("value"))
     assert start.startswith("2026-03-14T12:0")
     driver.find_element(By.NAME, "note").send_keys("somebody climbs over")
-    driver.find_element(By.CSS_SELECTOR, "form[action='/events/missed'] button").click()
+    click(driver, "form[action='/events/missed'] button")
     wait_for_text(driver, "main", "somebody climbs over")
     assert text_of(driver, ".summary .badge") == "confirmed"
     with EventStore.open(EventSettings(folder=folder / "events")) as store:
@@ -303,7 +293,7 @@ def test_hostile_names_and_notes_stay_text(driver: Chrome, tmp_path: Path) -> No
         links = ["/", "/events", "/drift"]
         for path in ("/", "/events", "/drift"):
             driver.get(console.url + path)
-            links += [str(a.get_attribute("href")) for a in driver.find_elements(By.CSS_SELECTOR, "main a")]
+            links += each(driver, "main a", "part.href")
         own = sorted({link.removeprefix(console.url) for link in links})
         assert all(link.startswith("/") for link in own), own
         assert len(own) > 3 * len(names)
@@ -312,10 +302,7 @@ def test_hostile_names_and_notes_stay_text(driver: Chrome, tmp_path: Path) -> No
             assert driver.title != "owned", path
             assert driver.title.endswith("headhunt"), path
             assert complaints(driver) == [], path
-            assert (
-                driver.find_elements(By.CSS_SELECTOR, "main script, main [onerror], main [onfocus], main img[src=x]")
-                == []
-            )
+            assert each(driver, "main script, main [onerror], main [onfocus], main img[src=x]", "part.outerHTML") == []
         driver.get(f"{console.url}/events/{ids[4]}")
         assert "{{ 7 * 7 }}" in text_of(driver, "h1")
 
@@ -331,7 +318,7 @@ def test_with_keys_nobody_sees_anything_before_typing_one(driver: Chrome, folder
         wait_for_text(driver, "h1", "Events of dock")
         press(driver, "c")
         wait_for_text(driver, "tr[data-event]", "by anna")
-        driver.find_element(By.CSS_SELECTOR, "form[action='/logout'] button").click()
+        click(driver, "form[action='/logout'] button")
         wait_for_text(driver, "h1", "Log in")
         driver.get(console.url)
         assert driver.title == "headhunt: log in"

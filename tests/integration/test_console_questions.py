@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from conftest import COMMANDS
 from headhunt_svc.events.records import EventFilter, EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.settings import EventSettings
-from helpers.browser import CHROMIUM, DRIVER, axe, browser, complaints
+from helpers.browser import CHROMIUM, DRIVER, axe, browser, click, complaints, text_of, wait_for_text
 from helpers.consoles import picture, serving_console
 from helpers.events import features, new
 
@@ -41,23 +40,17 @@ def near_the_threshold(folder: Path, cameras: list[str]) -> list[str]:
     return ids
 
 
-def wait_for(driver: Chrome, text: str) -> None:
-    WebDriverWait(driver, 20, ignored_exceptions=[Exception]).until(
-        lambda d: text in d.find_element(By.CSS_SELECTOR, "main").text
-    )
-
-
 def test_ten_questions_are_answered_with_one_key_each(driver: Chrome, tmp_path: Path) -> None:
     ids = near_the_threshold(tmp_path, [f"camera {i:02}" for i in range(10)])
     with serving_console(tmp_path, program=COMMANDS.headhunt()) as console:
         driver.get(f"{console.url}/events/questions")
         for number, key in enumerate("nxnanxnnnx"):
-            wait_for(driver, f"{number} of 10 answered")
+            wait_for_text(driver, "main", f"{number} of 10 answered")
             assert axe(driver) == []
             ActionChains(driver).send_keys(key).perform()
-        wait_for(driver, "9 of them count as marks")
+        wait_for_text(driver, "main", "9 of them count as marks")
         ActionChains(driver).send_keys("u").perform()
-        wait_for(driver, "9 of 10 answered")
+        wait_for_text(driver, "main", "9 of 10 answered")
         assert complaints(driver) == []
     with EventStore.open(EventSettings(folder=tmp_path / "events")) as store:
         states = {EventState.FALSE_ALARM: "n", EventState.CONFIRMED: "x", EventState.ACKNOWLEDGED: "a"}
@@ -72,10 +65,10 @@ def test_without_scripts_and_with_a_hostile_name(tmp_path: Path) -> None:
         browser(tmp_path / "profile", scripts=False) as plain,
     ):
         plain.get(f"{console.url}/events")
-        plain.find_element(By.PARTIAL_LINK_TEXT, "Normal or not?").click()
-        assert HOSTILE in plain.find_element(By.CSS_SELECTOR, "h2").text
-        assert "There is no picture" in plain.find_element(By.CSS_SELECTOR, "main").text
-        plain.find_element(By.CSS_SELECTOR, "button[value=not_normal]").click()
-        wait_for(plain, "1 of them count as marks")
+        click(plain, "Normal or not?", By.PARTIAL_LINK_TEXT)
+        assert HOSTILE in text_of(plain, "h2")
+        assert "There is no picture" in text_of(plain, "main")
+        click(plain, "button[value=not_normal]")
+        wait_for_text(plain, "main", "1 of them count as marks")
     with EventStore.open(EventSettings(folder=tmp_path / "events")) as store:
         assert len(store.list(EventFilter(state=EventState.CONFIRMED))) == 1

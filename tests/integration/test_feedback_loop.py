@@ -12,9 +12,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from conftest import COMMANDS, ROOT, benchmark
 from headhunt_svc.data.datasets import data_digest, save_index, save_labels
@@ -29,7 +28,7 @@ from headhunt_svc.prediction_log.windows import WindowQuery, read_window
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.store import Store
 from headhunt_svc.types import LABELLED, HeadRef
-from helpers.browser import CHROMIUM, DRIVER, axe, browser, complaints
+from helpers.browser import CHROMIUM, DRIVER, axe, browser, click, complaints, text_of, wait_for_text
 from helpers.consoles import serving_console
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
@@ -104,12 +103,6 @@ def wait_for(condition: Callable[[], object]) -> None:
         sleep(0.2)
 
 
-def wait_for_text(driver: Chrome, css: str, text: str) -> None:
-    WebDriverWait(driver, WAIT_S, ignored_exceptions=[Exception]).until(
-        lambda d: text in d.find_element(By.CSS_SELECTOR, css).text
-    )
-
-
 def test_a_mark_makes_a_detector_that_no_longer_alarms(
     project: Path, watching: "subprocess.Popen[bytes]", tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -121,15 +114,15 @@ def test_a_mark_makes_a_detector_that_no_longer_alarms(
             ActionChains(driver).send_keys("j").send_keys("f").perform()  # the latest may go on; the one before is over
             wait_for(lambda: store.list(EventFilter(state=EventState.FALSE_ALARM)))
             driver.get(f"{console.url}/events")
-            driver.find_element(By.XPATH, "//button[contains(., 'Learn from 1 mark')]").click()
-            wait_for_text(driver, "main", "The proof: what it changes")  # appears by itself
+            click(driver, "//button[contains(., 'Learn from 1 mark')]", By.XPATH)
+            wait_for_text(driver, "main", "The proof: what it changes", WAIT_S)  # appears by itself
             assert axe(driver) == []
-            driver.find_element(By.PARTIAL_LINK_TEXT, "The proof").click()
-            wait_for_text(driver, "h1", "Proof:")
+            click(driver, "The proof", By.PARTIAL_LINK_TEXT)
+            wait_for_text(driver, "h1", "Proof:", WAIT_S)
             assert axe(driver) == []
-            assert "yard" in driver.find_element(By.CSS_SELECTOR, "main").text
-            driver.find_element(By.XPATH, "//button[contains(., 'Use this detector')]").click()
-            wait_for_text(driver, ".summary", "in use")
+            assert "yard" in text_of(driver, "main")
+            click(driver, "//button[contains(., 'Use this detector')]", By.XPATH)
+            wait_for_text(driver, ".summary", "in use", WAIT_S)
             assert complaints(driver) == []
             libraries = Path(f"/proc/{console.process.pid}/maps").read_text()
             assert "libtorch" not in libraries

@@ -112,8 +112,10 @@ class Way:
     engine: Engine = PLAIN
 
 
-def build(size: Size, device: str, vocabulary: int = 1024, engine: Engine = PLAIN) -> tuple[Extractor, torch.Tensor]:
-    """A frozen random model and pixels uint8[segment, frame, 3, h, w]."""
+def build(
+    size: Size, device: str, vocabulary: int | None = None, engine: Engine = PLAIN
+) -> tuple[Extractor, torch.Tensor]:
+    """A frozen random model and pixels uint8[segment, frame, 3, h, w]. vocabulary: the tokenizer's unless given."""
     name, target = engine.dtype or size.dtype, pick_device(device)
     check_device(name, target)
     tokenizer = build_tokenizer()
@@ -129,7 +131,7 @@ def build(size: Size, device: str, vocabulary: int = 1024, engine: Engine = PLAI
         },
         text_config={
             "model_type": "qwen2",
-            "vocab_size": vocabulary,
+            "vocab_size": vocabulary or len(tokenizer),
             "hidden_size": size.hidden,
             "intermediate_size": size.intermediate,
             "num_hidden_layers": size.layers,

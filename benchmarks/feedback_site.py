@@ -19,7 +19,7 @@ from headhunt_svc.core.localization import contiguous, smooth
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.data.datasets import data_digest, save_index, save_labels
 from headhunt_svc.data.feature_store import FeatureStore, Source, VideoFeatures
-from headhunt_svc.detector.bundle import Bundle, load_bundle, load_golden, model_key, save_bundle
+from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_bundle, load_golden, model_key, save_bundle
 from headhunt_svc.detector.scorer_file import save_scorer
 from headhunt_svc.events.features import EventFeatures
 from headhunt_svc.events.records import EventRecord, EventState, NewEvent, TimeBasis
@@ -32,10 +32,13 @@ from headhunt_svc.types import LABELLED, FrameSpan, HeadRef, Scorer, Segment, Sp
 from headhunt_svc.video.source import VideoState
 
 D_HEAD = 16
+N_HEADS = 10  # of those of the shipped detector, which may have more
 FPS, LENGTH = 10.0, 16  # frames a second, frames a segment
 N_SEGMENTS = 12  # of a labelled video
 EVENT_SEGMENTS = 4
 DIMENSIONS = 20
+LIVE = StoredPoint(sigma_segments=0.75, threshold=0.45, rule="made up")
+POINT = StoredPoint(sigma_segments=0.75, threshold=0.44, rule="made up", causal=LIVE)  # whatever the shipped ones are
 Z = Float32[np.ndarray, "segment features"]
 
 
@@ -77,17 +80,17 @@ def _record(split: Split, i: int) -> VideoRecord:
 def _video(record: VideoRecord, heads: tuple[HeadRef, ...], z: Z, prompts: int) -> VideoFeatures:
     spans = [FrameSpan(k * LENGTH, (k + 1) * LENGTH) for k in range(N_SEGMENTS)]
     segments = tuple(Segment(record.video_id, k, span, (span.start,)) for k, span in enumerate(spans))
-    values = np.repeat(z.reshape(1, N_SEGMENTS, len(heads), D_HEAD), prompts, 0)
+    values = np.repeat(z.reshape(1, N_SEGMENTS, len(heads), -1), prompts, 0)
     hidden = np.zeros((prompts, N_SEGMENTS, 3), np.float32)
     state = VideoState(fps=FPS, n_frames=record.n_frames)
     return VideoFeatures(segments, edges_of(spans) / FPS, heads, values, hidden, state, N_SEGMENTS)
 
 
 def make_site(folder: Path, params: Params, shipped: Path, videos: int = 24, seed: int = 0) -> Site:
-    """Write a project with its bundle, which has the heads of the one that is `shipped`."""
+    """Write a project with its bundle with heads and names of operating points of the `shipped` one."""
     rng = np.random.default_rng(seed)
     old, _ = load_bundle(shipped)
-    heads = tuple(HeadRef(*head) for head in old.heads)
+    heads = tuple(HeadRef(*head) for head in old.heads[:N_HEADS])
     anomaly, harmless = _directions(len(heads) * D_HEAD, rng)
     records = [_record(split, i) for split in (*LABELLED, "test") for i in range(videos)]
     artifacts = folder / "artifacts"
@@ -113,9 +116,12 @@ def make_site(folder: Path, params: Params, shipped: Path, videos: int = 24, see
     update = {
         "scorer_sha256": sha256(artifacts / "detector" / "scorer.safetensors"),
         "data": {"index_sha256": digest, "videos": dict.fromkeys(LABELLED, videos)},
+        "operating_points": dict.fromkeys(old.operating_points, POINT),
+        "heads": old.heads[:N_HEADS],
+        "rss": old.rss[:N_HEADS],
     }
     bundle = old.relocated(shipped, artifacts / "detector").model_copy(update=update)
-    save_bundle(artifacts / "detector", bundle, scorer, load_golden(shipped))
+    save_bundle(artifacts / "detector", bundle, scorer, load_golden(shipped)[:, : len(anomaly)])
     return Site(folder, bundle, scorer, anomaly, harmless)
 
 
@@ -132,15 +138,15 @@ def add_event(
     """Store an event whose segments are moved along a direction; state: what somebody says about it."""
     z, normal = (draw(n, len(move), rng) for n in (EVENT_SEGMENTS, 8))
     z = (z + move).astype(np.float32)
-    times, shape = 1.6 * np.arange(EVENT_SEGMENTS), (-1, len(site.heads), D_HEAD)
+    times = 1.6 * np.arange(EVENT_SEGMENTS)
     raw = apply_scorer(site.scorer, z)
     features = EventFeatures(
         site.bundle.detector_id,
         site.heads,
-        z.reshape(shape),
+        z.reshape(len(z), len(site.heads), -1),
         100 + times,
         raw,
-        normal.reshape(shape),
+        normal.reshape(len(normal), len(site.heads), -1),
         1.6 * np.arange(8.0),
         apply_scorer(site.scorer, normal),
         site.bundle.features_id,

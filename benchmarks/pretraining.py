@@ -1,8 +1,8 @@
-"""Side by side in one run: a step of pre-training with its clips in padded rows, and in one row without padding.
+"""What a step of pre-training takes, and its parts: what each lever could save at most.
 
-    python benchmarks/pretraining.py            # some minutes on one core; it renders 400 windows first
+    python benchmarks/pretraining.py            # a minute on one core; it renders 400 windows first
 
-Both compute the same up to rounding. Time is processor time of one thread. Below, what other levers could save at most.
+Time is processor time of one thread.
 """
 
 import argparse
@@ -11,11 +11,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AttentionInterface
 
 from headhunt_svc.demo.params import DEMO_PARAMS, PretrainParams, load_demo_params
 from headhunt_svc.demo.pool import make_chunk
@@ -31,14 +31,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def speak(trainer: Trainer, step: int) -> float:
-    """Processor time of one step of `speak`."""
-    AttentionInterface.register("packed", trainer.attention)
-    return seconds(lambda: trainer.step("speak", step))
-
-
-def shares(trainer: Trainer) -> dict[str, float]:
-    """Seconds that parts of a step take: what a cache of vision features, or another optimiser, could save at most."""
+def parts(trainer: Trainer) -> dict[str, float]:
+    """Seconds: what a cache of vision features, or another optimiser, could save at most; and a step of `see`."""
     rng = np.random.default_rng(0)
     batch = trainer.params.speak.batch
     pixels, _, _ = trainer._clips(rng, batch, N_FRAMES)
@@ -46,7 +40,10 @@ def shares(trainer: Trainer) -> dict[str, float]:
         vision = seconds(lambda: trainer._visual(pixels))
     for p in trainer.all:
         p.grad = torch.randn_like(p)
-    muon, adamw = seconds(lambda: trainer.muon.step(1e-6)), seconds(trainer.adamw.step)
+    rates = [1e-6] * len(trainer.muon.parameters)
+    muon, adamw = seconds(lambda: trainer.muon.step(rates)), seconds(trainer.adamw.step)
+    for p in trainer.all:
+        p.grad = None  # else `see` would also move the language model
     return {
         "see": seconds(lambda: trainer.step("see", 1)),
         "clips": seconds(lambda: trainer._clips(rng, batch, N_FRAMES)),
@@ -59,31 +56,34 @@ def shares(trainer: Trainer) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, default=DEMO_PARAMS.with_name("params-wide.yaml"))
-    parser.add_argument("--steps", type=int, default=6, help="pairs of steps")
+    parser.add_argument("--params", type=Path, default=DEMO_PARAMS)
+    parser.add_argument(
+        "--steps", type=int, default=6, help="steps of `speak`, and of `speak` with the vision tower; the medians count"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     torch.set_num_threads(1)
     params: PretrainParams = load_demo_params(options.params).pretrain.model_copy(update={"processes": 1})
-    whole = params.speak.model_copy(update={"short": None, "easy_steps": 0})  # steps as most of them are
-    params = params.model_copy(update={"speak": whole})
+    whole = params.speak.model_copy(
+        update={"short": None, "easy": (), "vision_from": 0.5, "steps": 2 * options.steps + 2}
+    )
+    params = params.model_copy(update={"speak": whole})  # whole clips; in the second half the vision tower learns
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        rendering = seconds(lambda: make_chunk(work, 0, WINDOWS, params.model.image_size, 1, params.world))
-        padded, ragged = (Trainer(params.model_copy(update={"ragged": r}), work, work) for r in (False, True))
-        pairs = [(speak(padded, i), speak(ragged, i)) for i in range(options.steps + 1)][1:]  # the first warms up
-        parts = shares(ragged)
+        rendering = seconds(lambda: make_chunk(work, 0, WINDOWS, params.model.image_size, 1))
+        trainer = Trainer(params, work, work)
+        steps = [seconds(partial(trainer.step, "speak", i)) for i in range(whole.steps)]
+        rest = parts(trainer)
     figures = {
-        "params": sum(p.numel() for p in ragged.model.parameters()),
+        "params": sum(p.numel() for p in trainer.model.parameters()),
         "heads": params.model.n_layers * params.model.n_heads,
         "window_ms": 1000 * rendering / WINDOWS,
-        "padded_s": statistics.median(a for a, _ in pairs),
-        "ragged_s": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(a / b for a, b in pairs),
-        **{f"{name}_s": value for name, value in parts.items()},
+        "speak_s": statistics.median(steps[1 : options.steps + 1]),  # the first warms up
+        "speak_with_tower_s": statistics.median(steps[options.steps + 2 :]),
+        **{f"{name}_s": value for name, value in rest.items()},
     }
     for name, value in figures.items():
-        print(f"{name:10} {value:.3f}" if isinstance(value, float) else f"{name:10} {value}")
+        print(f"{name:18} {value:.3f}" if isinstance(value, float) else f"{name:18} {value}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/results.md", "docs/own-footage.md", "docs/demo-model.md")
 PLACE = re.compile(r"(<!-- table: (.*?) -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 WANTED = {"event": ".90", "light": ".85", "location": ".85"}  # shares of right answers that the recipe aims at
+WORST_KINDS = 5  # named in the table; pretraining.json has all
 WANTED_OF_KINDS = 0.9
 
 
@@ -76,7 +77,8 @@ def skills() -> str:
     kinds = {name.removeprefix("yn_"): accuracy.pop(name) for name in sorted(accuracy) if name.startswith("yn_")}
     below = sorted((share, kind) for kind, share in kinds.items() if share < WANTED_OF_KINDS)
     got = f"{len(kinds) - len(below)} of {len(kinds)} kinds reach it"
-    got += "".join(f", {kind} {share:.3f}" for share, kind in below)
+    if below:
+        got += "; the worst: " + ", ".join(f"{kind} {share:.3f}" for share, kind in below[:WORST_KINDS])
     rows = [["yes or no, balanced, mean over kinds", ".95", f"{accuracy.pop('yes_no'):.3f}"]]
     rows += [["yes or no, each kind", ".90", got]]
     rows += [[name, WANTED.get(name, "-"), f"{share:.3f}"] for name, share in accuracy.items()]

@@ -192,13 +192,16 @@ def event_settings(request: pytest.FixtureRequest, tmp_path: Path) -> EventSetti
     return EventSettings.model_validate({"folder": folder, "database": f"{server}/{name}"})
 
 
+EXPLOSION_SEED = 81
+
+
 def write_explosion(path: Path, start_s: int = 0, stop_s: int | None = None) -> Path:
-    """A part of a scene with an explosion from 8.0 to 10.3 s."""
+    """A part of a scene with an explosion from 8.1 to 12.1 s."""
     from headhunt_svc.demo.corpus import write_mp4
     from headhunt_svc.demo.rendering import render
     from headhunt_svc.demo.scenes import FPS, camera, surveillance
 
-    scene, t = surveillance(np.random.default_rng(77), "explosion", camera(0))
+    scene, t = surveillance(np.random.default_rng(EXPLOSION_SEED), "explosion", camera(0))
     write_mp4(path, render(scene, t[start_s * FPS : None if stop_s is None else stop_s * FPS], 128), FPS)
     return path
 

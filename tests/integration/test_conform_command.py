@@ -59,8 +59,9 @@ def test_normal_footage_becomes_a_camera(footage: Path, bundle: Path, tmp_path: 
     assert "has an operating point 'yard'" in again.stderr
 
 
-def test_too_little_footage_for_the_rate_is_refused(footage: Path, tmp_path: Path) -> None:
-    done = headhunt("bundle", "conform", footage, "--name", "yard", "--rate", "0.01", "--out", tmp_path / "b")
+def test_too_little_footage_for_the_rate_is_refused(footage: Path, bundle: Path, tmp_path: Path) -> None:
+    conform = ("bundle", "conform", footage, "--name", "yard", "--bundle", bundle)
+    done = headhunt(*conform, "--rate", "0.01", "--out", tmp_path / "b")
     assert done.returncode == 2
     assert "9 normal videos cannot guarantee a false-alarm rate of 0.01, only 0.1 or more" in done.stderr
     assert not (tmp_path / "b").exists()

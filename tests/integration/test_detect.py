@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from conftest import ROOT, headhunt, write_video
+from conftest import EXPLOSION_SEED, ROOT, headhunt, write_video
 from headhunt_svc.demo.scenes import camera, surveillance
 from headhunt_svc.detector.batches import FeatureBatch, PixelBatch
 from headhunt_svc.detector.options import Options
@@ -38,7 +38,7 @@ def test_an_event_is_found_plotted_and_reported(explosion: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"event 0:\d\d\.\d to 0:\d\d\.\d, peak 0\.\d\d at", done.stdout)
     report = load_report(tmp_path / "yard.mp4.json")
-    scene, t = surveillance(np.random.default_rng(77), "explosion", camera(0))
+    scene, t = surveillance(np.random.default_rng(EXPLOSION_SEED), "explosion", camera(0))
     truth = scene.anomalous(t)
     flagged = np.zeros(len(t), bool)
     for e in report.events:

@@ -7,7 +7,6 @@ import yaml
 from pydantic import ValidationError
 
 from headhunt_svc.demo.params import DEMO_PARAMS, load_demo_params
-from headhunt_svc.demo.scenes import SEEN_KINDS
 from headhunt_svc.errors import ConfigError
 from headhunt_svc.params import PROMPT_SETS, PUBLISHED, IdentifyParams, PromptParams, load_params, prompt_sets
 from headhunt_svc.storage.files import text_id
@@ -88,12 +87,6 @@ def test_fewer_videos_than_stated_keep_more_heads() -> None:
     assert [params.n_heads(n) for n in (4, 9, 18, 35, 36, 44)] == [90, 40, 20, 11, 10, 10]
     assert IdentifyParams(top_k="auto", few_videos=36).n_heads(9) == "auto"
     assert IdentifyParams(top_k=10).n_heads(9) == 10
-
-
-def test_the_embedded_default_has_enough_videos_for_its_ten_heads() -> None:
-    params, corpus = load_params(SHIPPED), load_demo_params().corpus
-    calibration = corpus.calibration_normal + corpus.calibration_per_kind * len(SEEN_KINDS)
-    assert params.identify.n_heads(calibration) == params.identify.top_k == 10
 
 
 @pytest.mark.parametrize("section", ["corpus", "pretrain"])

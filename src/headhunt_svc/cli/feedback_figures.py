@@ -59,7 +59,9 @@ def print_feedback(result: dict[str, Any]) -> None:
     for most, by_kind in result["overlooked"].items():
         helpless = [kind for kind, row in by_kind.items() if row["needs_other_heads"] > 1 / 2]
         if helpless:
-            console.print(f"{most} marks do not help with {safe(', '.join(helpless))}: hunt for heads again")
+            console.print(
+                f"{most} marks: most draws name hunting again as the next step for {safe(', '.join(helpless))}"
+            )
     console.print(_wrong(result["wrong"]))
     for kind, row in result["fleet"].items():
         costs = ", ".join(f"{cost:+.3f}" for cost in row["auc"])

@@ -5,7 +5,7 @@ mostly overhead per head. Measured with `python benchmarks/identification.py --c
 others; two runs), this file against scikit-learn, beside the time of the other three criteria:
 
     criteria `paper`, 784 heads x 128, 8 prompts, 100 segments: 1.3 to 2.4 s against 31 to 72 s (others: 4 to 6 s)
-    embedded default, 96 heads x 16, 4 prompts, 571 segments: 0.5 to 1.2 s against 2.5 to 2.7 s (others: 2 to 3 s)
+    a small model, 96 heads x 16, 4 prompts, 571 segments: 0.5 to 1.2 s against 2.5 to 2.7 s (others: 2 to 3 s)
 
 For `robust`, which computes these criteria for the report only, scikit-learn's would do; `paper` needs this one.
 """

@@ -2,5 +2,5 @@
 
 What happens (`people`, `things`, `scenes`) is drawn by `rendering`, written as videos by `corpus` and, for hours, by
 `footage`, and asked about in `questions` and `targets`, from which `pretraining` makes artifacts/demo_mllm. `wide`
-holds what the next model is to see; `worlds` chooses. Of the package, only the command line imports this room.
+holds what only the model's windows show. Of the package, only the command line imports this room.
 """

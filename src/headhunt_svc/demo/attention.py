@@ -1,10 +1,9 @@
-"""Attention for rows of a Conversation, with head dropout and a measure of how alike heads are."""
+"""Attention for a row of a Conversation, with head dropout and a measure of how alike heads are."""
 
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 
@@ -137,58 +136,37 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout) ->
 
 
 class PackedAttention:
-    """Scaled dot-product attention for a Conversation, whose rows begin with `prefix` tokens that are plainly causal.
+    """Scaled dot-product attention for a row of a Conversation.
 
     In float32, outside autocast: on CPUs bf16 attention with narrow heads is slower.
 
-    ragged: do rows hold several clips without padding? layout: how, of the present row.
+    prefix: tokens of each clip's prefix. layout: of the present row.
     kept: float[layer, clip, head], what each head's output is multiplied with (head dropout); None: nothing.
-    asked: bool[clip, token] after the prefix, at which heads are compared; None: they are not.
-    similarities: of the layers since `asked` was set, each a scalar.
+    compares: are heads compared at the questions' tokens? similarities: of the layers since then, each a scalar.
     """
 
-    def __init__(self, prefix: int, ragged: bool = False) -> None:
-        self.prefix, self.ragged = prefix, ragged
+    def __init__(self, prefix: int) -> None:
+        self.prefix = prefix
         self.layout: Layout | None = None
         self.kept: torch.Tensor | None = None
-        self.asked: torch.Tensor | None = None
+        self.compares = False
         self.similarities: list[torch.Tensor] = []
 
     def __call__(
         self, module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-        mask: torch.Tensor | None, dropout: float = 0.0, scaling: float | None = None, **_: object,
+        mask: torch.Tensor | None, scaling: float, dropout: float = 0.0, **_: object,
     ) -> tuple[torch.Tensor, None]:  # fmt: skip
-        """Outputs float[clip, token, head, width], as transformers' attention functions return them."""
-        groups, n = query.shape[1] // key.shape[1], self.prefix
-        kept = None if self.kept is None else self.kept[cast(int, module.layer_idx)]
+        """Outputs float[1, token, head, width], as transformers' attention functions return them."""
+        assert self.layout is not None
+        lengths = self.layout.lengths
         with torch.autocast(query.device.type, enabled=False):
-            q, k, v = (x.float() for x in (query, key, value))
-            if self.layout is not None:
-                return self._several(q, k, v, self.layout, scaling, kept), None
-            k, v = (x.repeat_interleave(groups, 1) for x in (k, v))
-            before = F.scaled_dot_product_attention(
-                q[:, :, :n], k[:, :, :n], v[:, :, :n], is_causal=True, scale=scaling
-            )
-            question_mask = None if mask is None else mask[:, :, n:]
-            after = F.scaled_dot_product_attention(q[:, :, n:], k, v, attn_mask=question_mask, scale=scaling)
-            if self.asked is not None:
-                self.similarities.append(similarity(after.transpose(0, 1)[:, self.asked]))
-            outputs = torch.cat([before, after], 2)
-            if kept is not None:
-                outputs = outputs * kept[:, :, None, None]
-        return outputs.transpose(1, 2).contiguous(), None
-
-    def _several(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, layout: Layout, scaling: float | None,
-        kept: torch.Tensor | None,
-    ) -> torch.Tensor:  # fmt: skip
-        """A row of several clips: float[1, token, head, width]."""
-        scale = scaling if scaling is not None else q.shape[-1] ** -0.5
-        outputs = attend(q[0] * scale, k[0], v[0], layout)
-        if self.asked is not None:
-            self.similarities.append(similarity(outputs[:, self.prefix * len(layout.lengths) :]))
-        outputs = outputs.transpose(0, 1)
-        if kept is not None:
-            lengths = torch.tensor([self.prefix] * len(layout.lengths) + list(layout.lengths), device=q.device)
-            outputs = outputs * torch.cat([kept, kept]).repeat_interleave(lengths, 0)[..., None]
-        return outputs[None].contiguous()
+            q, k, v = (x[0].float() for x in (query, key, value))
+            outputs = attend(q * scaling, k, v, self.layout)
+            if self.compares:
+                self.similarities.append(similarity(outputs[:, self.prefix * len(lengths) :]))
+            outputs = outputs.transpose(0, 1)
+            if self.kept is not None:
+                kept = self.kept[cast(int, module.layer_idx)]
+                tokens = torch.tensor([self.prefix] * len(lengths) + list(lengths), device=q.device)
+                outputs = outputs * torch.cat([kept, kept]).repeat_interleave(tokens, 0)[..., None]
+        return outputs[None].contiguous(), None

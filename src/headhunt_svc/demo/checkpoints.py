@@ -4,7 +4,7 @@ A run may go on under other parameters if they would have given the same state u
 rate has not begun to fall can be prolonged.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -36,8 +36,17 @@ class Checkpoint(NamedTuple):
 
 def learning_rate_factor(step: int, stage: PretrainStageParams) -> float:
     """Warm-up, then straight lines between the points of the schedule; never below 1 %."""
-    steps, factors = zip(*stage.schedule, strict=True)
-    return min(1.0, (step + 1) / stage.warmup_steps) * max(float(np.interp(step, steps, factors)), 0.01)
+    return min(1.0, (step + 1) / stage.warmup_steps) * max(_between(stage.schedule, step), 0.01)
+
+
+def _between(points: Sequence[tuple[int, float]], step: int) -> float:
+    steps, values = zip(*points, strict=True)
+    return float(np.interp(step, steps, values))
+
+
+def easy_share(step: int, stage: PretrainStageParams) -> float:
+    """Which share of this step's clips is drawn from windows that show the corpus' kinds only."""
+    return _between(stage.easy, step) if stage.easy else 0.0
 
 
 def vision_learns(step: int, stage: PretrainStageParams) -> bool:
@@ -57,9 +66,10 @@ def past(params: PretrainParams, name: StageName, steps: int) -> dict[str, Any]:
     for stage_name in STAGES[: STAGES.index(name) + 1]:
         stage: PretrainStageParams = getattr(params, stage_name)
         done = range(steps if stage_name == name else stage.steps)
-        dump[stage_name] = stage.model_dump(include={"muon_lr", "adamw_lr", "recognition", "easy_steps"})
+        dump[stage_name] = stage.model_dump(include={"muon_lr", "adamw_lr", "vision_rate", "recognition"})
         dump[stage_name]["steps"] = [
-            (learning_rate_factor(i, stage), vision_learns(i, stage), stage.clips(i)) for i in done
+            (learning_rate_factor(i, stage), vision_learns(i, stage), stage.clips(i), easy_share(i, stage))
+            for i in done
         ]
     return dump
 
@@ -75,7 +85,7 @@ def write_checkpoint(
 def _damaged(path: Path, why: str) -> ArtifactError:
     stable = path.with_name(STABLE)
     instead = f"go on from {STABLE}" if path != stable and stable.exists() else "start again"
-    return ArtifactError(f"{path} is damaged ({why}): delete it to {instead}")
+    return ArtifactError(f"{path} is damaged or of another version ({why}): delete it to {instead}")
 
 
 @contextmanager

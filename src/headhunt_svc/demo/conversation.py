@@ -1,23 +1,25 @@
-"""Packs several questions about one clip into one row of tokens, behind one visual prefix.
+"""Packs several questions about several clips into one row of tokens, behind one visual prefix for each clip.
 
-Every question is a block that sees the prefix and itself only and starts at the same position, so the row equals
-separate calls. Layout of a row: [prefix: user turn with all frames] [question 1, answer 1] [question 2, answer 2] ...
+Every question is a block that sees its clip's prefix and itself only and starts at the same position, so the row equals
+separate calls. Layout of a row: [prefix of each clip: user turn with all frames] [all questions of each clip with
+their answers].
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
 import torch
 from transformers import AttentionInterface, InternVLForConditionalGeneration, PreTrainedTokenizerFast
-from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from headhunt_svc.demo.attention import Layout, PackedAttention
 from headhunt_svc.demo.model import ANSWER_END, ANSWER_START
 from headhunt_svc.demo.questions import Question
 
 IGNORED = -100  # label of a token that is not part of an answer
+LATE, MIDDLE = 0.7, 0.5  # after which share of the layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class Packed:
 class States(NamedTuple):
     """Hidden states float[clip, token, width]; those of padding mean nothing.
 
-    last: of the questions' tokens, after the last layer. late: of the same, after seven tenths of the layers.
-    middle: of the prefix, after half of the layers.
+    last: of the questions' tokens, after the last layer. late: of the same, after LATE of the layers.
+    middle: of the prefix, after MIDDLE of the layers.
     """
 
     last: torch.Tensor
@@ -55,7 +57,7 @@ class Conversation:
         self.model, self.tokenizer = model, tokenizer
         self.n_layers = len(model.model.language_model.layers)
         self.encode = cache(lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]))
-        self.attention: PackedAttention | None = None
+        self.attention = PackedAttention(0)
         self.show(n_frames)
 
     def show(self, n_frames: int) -> None:
@@ -64,15 +66,7 @@ class Conversation:
         frames = "".join(f"Frame{i}: <img>{visual}</img>\n" for i in range(1, n_frames + 1))
         self.prefix = torch.tensor(self.encode(f"<|im_start|>user\n{frames}"), device=self.model.device)
         self.is_visual = self.prefix == self.model.config.image_token_id
-        if self.attention is not None:
-            self.attention.prefix = len(self.prefix)
-
-    def use_own_attention(self, ragged: bool) -> PackedAttention:
-        """Let the model attend in less time; ragged: all clips in one row without padding."""
-        self.attention = PackedAttention(len(self.prefix), ragged)
-        AttentionInterface.register("packed", self.attention)
-        self.model.model.language_model.config._attn_implementation = "packed"
-        return self.attention
+        self.attention.prefix = len(self.prefix)
 
     def pack(self, clips: Sequence[Sequence[Question]]) -> Packed:
         """One row per clip, right-padded to a multiple of 8."""
@@ -99,62 +93,44 @@ class Conversation:
         return self.states(visual, packed).last
 
     def states(self, visual: torch.Tensor, packed: Packed) -> States:
-        """What the language model makes of the clips and their questions."""
-        n = len(packed.ids)
+        """What the language model makes of the clips and their questions, all in one row without padding."""
+        n, question_tokens = len(packed.ids), packed.blocks > 0
         embed = self.model.get_input_embeddings()
         prefix = embed(self.prefix)[None].expand(n, -1, -1).clone()
         prefix[:, self.is_visual] = visual.reshape(n, -1, visual.shape[-1]).float()
         start = torch.arange(len(self.prefix), device=self.prefix.device)[None].expand(n, -1)
-        run = self._together if self.attention is not None and self.attention.ragged else self._padded
-        return run(prefix, start, packed)
-
-    def _padded(self, prefix: torch.Tensor, start: torch.Tensor, packed: Packed) -> States:
-        """One row per clip."""
-        n, length = packed.ids.shape
-        total, device = len(self.prefix) + length, self.prefix.device
-        blocks = torch.cat([torch.zeros_like(start), packed.blocks], 1)
-        visible = (blocks[:, None, :] == 0) | (blocks[:, :, None] == blocks[:, None, :])
-        visible &= torch.ones(total, total, dtype=torch.bool, device=device).tril()
-        out = self.model.model.language_model(
-            inputs_embeds=torch.cat([prefix, self.model.get_input_embeddings()(packed.ids)], 1),
-            attention_mask=torch.zeros(n, 1, total, total, device=device).masked_fill_(~visible[:, None], -1e9),
-            position_ids=torch.cat([start, packed.positions], 1),
-            use_cache=False,
-            output_hidden_states=True,
-        )
-        last, late, middle = self._layers(out)
-        total = len(self.prefix)
-        return States(last[:, total:], late[:, total:], middle[:, :total])
-
-    def _layers(self, out: BaseModelOutputWithPast) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """States of the whole row after all layers, seven tenths and half of them."""
-        layers = out.hidden_states
-        assert layers is not None
-        assert out.last_hidden_state is not None
-        return out.last_hidden_state, layers[self.n_layers * 7 // 10], layers[self.n_layers // 2]
-
-    def _together(self, prefix: torch.Tensor, start: torch.Tensor, packed: Packed) -> States:
-        """All clips in one row, without padding."""
-        assert self.attention is not None
-        question_tokens = packed.blocks > 0
-        embedded = self.model.get_input_embeddings()(packed.ids[question_tokens])
+        embedded = embed(packed.ids[question_tokens])
         self.attention.layout = Layout.of(packed.blocks, len(self.prefix))
-        out = self.model.model.language_model(
-            inputs_embeds=torch.cat([prefix.flatten(0, 1), embedded])[None],
-            attention_mask={"full_attention": None},  # the attention knows the layout
-            position_ids=torch.cat([start.flatten(), packed.positions[question_tokens]])[None],
-            use_cache=False,
-            output_hidden_states=True,
-        )
-        self.attention.layout = None
-        last, late, middle = self._layers(out)
+        with self._own_attention():
+            out = self.model.model.language_model(
+                inputs_embeds=torch.cat([prefix.flatten(0, 1), embedded])[None],
+                attention_mask={"full_attention": None},  # the attention knows the layout
+                position_ids=torch.cat([start.flatten(), packed.positions[question_tokens]])[None],
+                use_cache=False,
+                output_hidden_states=True,
+            )
+        assert out.last_hidden_state is not None
+        assert out.hidden_states is not None
+        late, middle = (out.hidden_states[round(share * self.n_layers)][0] for share in (LATE, MIDDLE))
 
         def asked(states: torch.Tensor) -> torch.Tensor:
             hidden = states.new_zeros(*question_tokens.shape, states.shape[-1])
-            hidden[question_tokens] = states[0, start.numel() :]
+            hidden[question_tokens] = states[start.numel() :]
             return hidden
 
-        return States(asked(last), asked(late), middle[0, : start.numel()].reshape(*start.shape, -1))
+        return States(asked(out.last_hidden_state[0]), asked(late), middle[: start.numel()].reshape(*start.shape, -1))
+
+    @contextmanager
+    def _own_attention(self) -> Iterator[None]:
+        """The language model attends by `attention`; outside, it is as it was."""
+        config = self.model.model.language_model.config
+        elsewhere = config._attn_implementation
+        AttentionInterface.register("packed", self.attention)
+        config._attn_implementation = "packed"
+        try:
+            yield
+        finally:
+            config._attn_implementation = elsewhere
 
 
 def normalise(frames: torch.Tensor) -> torch.Tensor:

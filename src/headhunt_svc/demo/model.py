@@ -7,7 +7,7 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTr
 
 from headhunt_svc.demo.params import DemoModelParams
 
-TOKENIZER_FILE = Path(__file__).parent / "assets" / "tokenizer.json"  # the shipped model's
+TOKENIZER_FILE = Path(__file__).parent / "assets" / "tokenizer.json"
 # InternVL's layout: every frame is announced by its number, then its visual tokens, then the question.
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
@@ -22,10 +22,10 @@ ANSWER_END = "<|im_end|>"
 NOISE = 0.3  # share of their random start that queries keep where they begin as their keys
 
 
-def build_tokenizer(file: Path = TOKENIZER_FILE) -> PreTrainedTokenizerFast:
-    """A tokenizer that ships with the package (docs/demo-model.md), with InternVL's chat template."""
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer of the package (docs/demo-model.md), with InternVL's chat template."""
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(file),
+        tokenizer_file=str(TOKENIZER_FILE),
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",
         extra_special_tokens={

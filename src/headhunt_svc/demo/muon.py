@@ -4,7 +4,7 @@ Matrices of one shape go through the iteration together: torch.optim.Muon took 0
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -30,14 +30,15 @@ class Muon:
         self.buffers = [torch.zeros_like(p) for p in self.parameters]
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
-        """One update from the gradients."""
-        by_shape: dict[torch.Size, list[tuple[torch.nn.Parameter, torch.Tensor]]] = defaultdict(list)
-        for p, buffer in zip(self.parameters, self.buffers, strict=True):
+    def step(self, rates: Sequence[float]) -> None:
+        """One update from the gradients; rates: the learning rate of each parameter."""
+        by_shape: dict[torch.Size, list[tuple[torch.nn.Parameter, float, torch.Tensor]]] = defaultdict(list)
+        for p, rate, buffer in zip(self.parameters, rates, self.buffers, strict=True):
             if p.grad is not None:
                 buffer.lerp_(p.grad, 1 - MOMENTUM)
-                by_shape[p.shape].append((p, p.grad.lerp(buffer, MOMENTUM)))
-        for shape, pairs in by_shape.items():
+                by_shape[p.shape].append((p, rate, p.grad.lerp(buffer, MOMENTUM)))
+        for shape, alike in by_shape.items():
             scale = max(1.0, shape[0] / shape[1]) ** 0.5
-            for (p, _), update in zip(pairs, orthogonalise(torch.stack([u for _, u in pairs])), strict=True):
-                p.mul_(1 - lr * WEIGHT_DECAY).add_(update, alpha=-lr * scale)
+            updates = orthogonalise(torch.stack([update for *_, update in alike]))
+            for (p, rate, _), update in zip(alike, updates, strict=True):
+                p.mul_(1 - rate * WEIGHT_DECAY).add_(update, alpha=-rate * scale)

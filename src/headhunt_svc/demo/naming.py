@@ -1,7 +1,8 @@
 """Does the embedded model name what happens? Compares descriptions of true events with the kind of the video.
 
 A kind counts as named if the description has one of its words. They are those of pre-training (questions.py): its word
-for the main event, and how its captions and activities say the same. Kinds that pre-training never shows have none.
+for the main event, and how its captions and activities say the same. Words by which pre-training names another kind do
+not count. Kinds that pre-training never shows have none.
 """
 
 import re
@@ -13,11 +14,11 @@ from headhunt_svc.detector.report import Report, ReportEvent
 from headhunt_svc.types import VideoRecord
 
 WORDS = {
-    "run": r"runs?|running",
-    "fall": r"falls?|falling|lies|lying",  # who has fallen lies there, and that belongs to the anomaly
+    "run": r"runs|running|run(?! apart)",  # to run apart is a kind of pre-training of its own
+    "fall": r"(?<!box )falls?|falling|lies|lying",  # who has fallen lies there, and that belongs to the anomaly
     "fight": r"fights?|fighting",
     "explosion": r"explosion",
-    "bag": r"(?<!carries a )bag|dropping",  # to carry one is normal, to leave it is not
+    "bag": r"(?<!carries a )(?<!picks up a )bag|dropping",  # to carry one is normal, to leave it is not
     "car": r"car",
 }
 

@@ -1,17 +1,16 @@
 """Parameters of the embedded default: how its videos are rendered and its model is pre-trained.
 
 They live beside the code that they belong to, in params.yaml of this folder; a project's own params.yaml knows neither.
-params-wide.yaml holds the pre-training of the next model (docs/demo-model.md).
 """
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from headhunt_svc.sections import Section, read_parameters
 
-WorldName = Literal["narrow", "wide"]
 DEMO_PARAMS = Path(__file__).parent / "params.yaml"
 
 
@@ -47,16 +46,16 @@ class DemoModelParams(Section):
     image_size: PositiveInt = 96
     patch_size: PositiveInt = 12
     vision_width: PositiveInt = 128
-    vision_layers: PositiveInt = 3
+    vision_layers: PositiveInt = 4
     vision_heads: PositiveInt = 4
-    hidden_size: PositiveInt = 160
-    n_layers: PositiveInt = 8
-    n_heads: PositiveInt = 12
+    hidden_size: PositiveInt = 192
+    n_layers: PositiveInt = 10
+    n_heads: PositiveInt = 16
     n_kv_heads: PositiveInt = 4
     head_dim: PositiveInt = 16
-    intermediate_size: PositiveInt = 384
-    rope_theta: PositiveFloat = 10_000.0
-    like_keys: NonNegativeFloat = 0.0
+    intermediate_size: PositiveInt = 448
+    rope_theta: PositiveFloat = 1_000_000.0
+    like_keys: NonNegativeFloat = 1.0
 
 
 class ShortClips(Section):
@@ -71,10 +70,11 @@ class PretrainStageParams(Section):
     """One pre-training stage: steps, clips per process and step, learning rates of Muon and AdamW.
 
     schedule: (step, factor) of the learning rates with straight lines between, after the warm-up.
-    vision_from: the vision tower learns from step vision_from * steps on.
+    vision_from: the vision tower learns from step vision_from * steps on. vision_rate: its share of the learning rates.
     recognition: weight of the loss that lets tokens point at the words for what a window shows (demo/recognition.py).
     short: the first steps have clips of their own kind; in stage `speak` only.
-    easy_steps: windows of the narrow world's kinds only come first; their share falls to the usual one in these steps.
+    easy: (step, share) of the clips drawn from windows that show the corpus' kinds only, with straight lines between;
+        the others are drawn from all windows, some of which are such windows, too. Without it all are.
     """
 
     steps: PositiveInt
@@ -84,13 +84,18 @@ class PretrainStageParams(Section):
     schedule: Annotated[tuple[tuple[int, float], ...], Field(min_length=1)]
     warmup_steps: PositiveInt = 30
     vision_from: Annotated[float, Field(ge=0, le=1)] = 0.0
+    vision_rate: PositiveFloat = 1.0
     recognition: NonNegativeFloat = 0.0
-    easy_steps: NonNegativeInt = 0
+    easy: tuple[tuple[int, Annotated[float, Field(ge=0, le=1)]], ...] = ()
     short: ShortClips | None = None
 
-    def easy_share(self, step: int) -> float:
-        """Which share of this step's clips shows the narrow world's kinds only."""
-        return max(0.0, 1 - step / self.easy_steps) if self.easy_steps else 0.0
+    @field_validator("schedule", "easy")
+    @classmethod
+    def _rises(cls, points: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+        steps = [step for step, _ in points]
+        if any(step < 0 for step in steps) or any(b <= a for a, b in pairwise(steps)):
+            raise ValueError(f"steps must rise, from 0 or more: {steps}")
+        return points
 
     def clips(self, step: int) -> tuple[int, int | None]:
         """Clips of a process in this step, and their frames (None: as always)."""
@@ -103,21 +108,18 @@ class PretrainParams(Section):
 
     keep_before_decay: keep a checkpoint from before the learning rate falls, from which a run can be prolonged.
     ema: decay of an exponential moving average of the weights, which is then what is exported (0: none).
-    ragged: clips go through the language model in one row without padding: the same but for rounding, in less time.
     head_dropout: share of heads whose output is left out, for each clip and layer of stage `speak`.
     orthogonality: weight of a term against heads of a layer that are alike, in stage `speak`.
-    probes: yes/no questions for each clip that are answered in the layers only, where a question in words costs more.
+    probes: yes/no questions for each clip that are answered by a hidden state, not in words, which costs less.
     """
 
-    world: WorldName = "narrow"
     seed: int = 1
     pool_seed: int = 1
-    windows: PositiveInt = 24_000
+    windows: PositiveInt = 100_000
     processes: PositiveInt = 2
     checkpoint_every: PositiveInt = 100
     keep_before_decay: bool = False
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    ragged: bool = False
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     orthogonality: Annotated[float, Field(ge=0)] = 0.0
     probes: NonNegativeInt = 0
@@ -131,23 +133,6 @@ class PretrainParams(Section):
         if see.short is not None:
             raise ValueError("short clips are for stage speak: in see, all clips have two frames")
         return see
-
-    def recipe(self) -> dict[str, Any]:
-        """What a model's pretraining.json says of it; what is off is left out, as in recipes from before it existed."""
-        off = {
-            "": {"world", "keep_before_decay", "ema", "ragged", "head_dropout", "orthogonality", "probes"},
-            "model": {"rope_theta", "like_keys"},
-            "see": {"recognition", "easy_steps", "short"},
-            "speak": {"recognition", "easy_steps", "short"},
-        }
-        recipe = self.model_dump(mode="json")
-        for part, options in off.items():
-            section = getattr(self, part) if part else self
-            dump = recipe[part] if part else recipe
-            for name in options:
-                if getattr(section, name) == type(section).model_fields[name].default:
-                    del dump[name]
-        return recipe
 
 
 class DemoParams(Section):

@@ -10,27 +10,26 @@ from jaxtyping import UInt8
 from pydantic import TypeAdapter
 from rich.progress import track
 
-from headhunt_svc.demo.params import WorldName
 from headhunt_svc.demo.scenes import SceneFacts
-from headhunt_svc.demo.worlds import WORLDS, Window
+from headhunt_svc.demo.wide.windows import Window, windows
 from headhunt_svc.storage.files import write_bytes, write_file
 
 CHUNK = 500
 FACTS = TypeAdapter(list[SceneFacts])
 
 
-def make_chunk(folder: Path, index: int, n: int, size: int, seed: int, world: WorldName) -> None:
-    """Render chunk `index` of n windows: pictures, dense targets and facts, determined by (world, seed, index)."""
+def make_chunk(folder: Path, index: int, n: int, size: int, seed: int) -> None:
+    """Render chunk `index` of n windows: pictures, dense targets and facts, determined by (seed, index)."""
     facts_file = folder / f"{index}.json"  # written last: where it exists, the chunk is complete
     if facts_file.exists():
         return
     rng = np.random.default_rng([seed, index])
-    windows: list[Window] = []
-    while len(windows) < n:
-        windows += islice(WORLDS[world].windows(rng, size), n - len(windows))
-    for name, arrays in (("frames", [w.frames for w in windows]), ("targets", [w.targets for w in windows])):
+    drawn: list[Window] = []
+    while len(drawn) < n:
+        drawn += islice(windows(rng, size), n - len(drawn))
+    for name, arrays in (("frames", [w.frames for w in drawn]), ("targets", [w.targets for w in drawn])):
         write_file(folder / f"{index}.{name}.npy", partial(_save_array, np.stack(arrays)))
-    write_bytes(facts_file, FACTS.dump_json([w.facts for w in windows]))
+    write_bytes(facts_file, FACTS.dump_json([w.facts for w in drawn]))
 
 
 def _save_array(array: np.ndarray, path: Path) -> None:
@@ -38,12 +37,12 @@ def _save_array(array: np.ndarray, path: Path) -> None:
         np.save(f, array)
 
 
-def make_pool(folder: Path, windows: int, size: int, seed: int, world: WorldName = "narrow") -> None:
+def make_pool(folder: Path, n: int, size: int, seed: int) -> None:
     """Render all chunks on all cores; can be stopped and resumed."""
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = [min(CHUNK, windows - start) for start in range(0, windows, CHUNK)]
+    sizes = [min(CHUNK, n - start) for start in range(0, n, CHUNK)]
     with ProcessPoolExecutor() as executor:
-        jobs = [executor.submit(make_chunk, folder, i, n, size, seed, world) for i, n in enumerate(sizes)]
+        jobs = [executor.submit(make_chunk, folder, i, chunk, size, seed) for i, chunk in enumerate(sizes)]
         for job in track(as_completed(jobs), total=len(jobs), description="scenes"):
             job.result()
 

@@ -1,7 +1,7 @@
 """Pre-trains the embedded MLLM in two stages; no text or target says normal or anomalous.
 
 see:   vision tower and projector learn dense targets (what stands where) from single frames.
-speak: language model and projector learn to answer questions; the vision tower joins in for the last steps.
+speak: language model and projector learn to answer questions; the vision tower joins in later (`vision_from`).
 
 Two single-threaded processes average their gradients (faster than one process with two threads on small
 matrices). Everything drawn in a step is a function of (seed, stage, step, rank), so that a run that was stopped
@@ -33,6 +33,7 @@ from headhunt_svc.demo.checkpoints import (
     StageName,
     check_tensors,
     decays_from,
+    easy_share,
     learning_rate_factor,
     read_checkpoint,
     vision_learns,
@@ -43,18 +44,22 @@ from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.muon import Muon
 from headhunt_svc.demo.params import PretrainParams, PretrainStageParams
 from headhunt_svc.demo.pool import Pool, make_pool
+from headhunt_svc.demo.questions import NAMES, Witness, probes, training_questions
 from headhunt_svc.demo.recognition import SHARPNESS, Recognition
 from headhunt_svc.demo.scenes import WINDOW_FRAMES
 from headhunt_svc.demo.skills import skills
-from headhunt_svc.demo.targets import GRID, mirror
-from headhunt_svc.demo.worlds import STRIDE, WORLDS
+from headhunt_svc.demo.targets import GRID, LOOKS, N_LEARNT, mirror, placed
+from headhunt_svc.demo.wide.kinds import KINDS
+from headhunt_svc.demo.wide.windows import STRIDE
 from headhunt_svc.errors import ArtifactError, ConfigError, HeadHuntError
 from headhunt_svc.storage.files import read_json, write_json
 
+WORLD = "wide"  # in the names of folders: what an earlier world left there is not taken for this one's
 N_FRAMES = WINDOW_FRAMES // STRIDE
 HELD_OUT = 300  # windows of the pool that are never trained on
 FRESH_WINDOWS = 700  # rendered with another seed, for the final accuracies
 PROBES_WEIGHT = 2.0
+DENSE_SCALE = 64.0  # the dense loss is the sum over channels divided by this, about the number that the first model had
 REPORT = "pretraining.json"
 DOMAIN = "the rendered scenes of the demo"  # what the model has seen; bundles and reports repeat it
 
@@ -72,32 +77,36 @@ class Trainer:
 
     def __init__(self, params: PretrainParams, pool: Path, work: Path, rank: int = 0) -> None:
         self.params, self.work, self.rank = params, work, rank
-        self.pool, self.world = Pool(pool), WORLDS[params.world]
+        self.pool = Pool(pool)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.tokenizer = build_tokenizer(self.world.tokenizer)
+        self.tokenizer = build_tokenizer()
         self.model: InternVLForConditionalGeneration = build_model(self.tokenizer, params.model, params.seed)
-        self.dense_head = nn.Linear(params.model.hidden_size, self.world.n_targets + 1)  # used in pre-training only
+        self.dense_head = nn.Linear(params.model.hidden_size, N_LEARNT + 1)  # used in pre-training only
         for module in (self.model, self.dense_head):
             nn.Module.to(module, self.device)
         self.seen = self.pool.facts[: len(self.pool) - HELD_OUT]
         self.talk = Conversation(self.model, self.tokenizer, N_FRAMES)
-        self.attention = self.talk.use_own_attention(params.ragged)
-        self.recognition = Recognition(self.talk.encode, len(self._embeddings), self.world.words)
-        known = WORLDS["narrow"].words.keys()
-        self.easy = [i for i, facts in enumerate(self.seen) if self.world.shown(facts) <= known]
-        if not self.easy and (params.see.easy_steps or params.speak.easy_steps):
-            raise ConfigError("no window shows the narrow world's kinds only: give more windows, or no easy_steps")
+        self.attention = self.talk.attention
+        self.recognition = Recognition(self.talk.encode, len(self._embeddings), NAMES)
+        self.easy = [i for i, facts in enumerate(self.seen) if not Witness(facts).shown() & KINDS.keys()]
+        if not self.easy and any(stage.easy for stage in (params.see, params.speak)):
+            raise ConfigError("no window shows the corpus' kinds only: give more windows, or no `easy`")
         # without the embeddings, which are also the weights of lm_head
         matrices = [p for n, p in self.model.named_parameters() if p.ndim == 2 and "embed_tokens" not in n]
         matrix_ids = {id(p) for p in matrices}
         others = [p for p in [*self.model.parameters(), *self.dense_head.parameters()] if id(p) not in matrix_ids]
+        self.tower = {id(p) for p in self.model.model.vision_tower.parameters()}
+        others.sort(key=lambda p: id(p) in self.tower)  # the tower's come last, as in the optimiser's two groups
+        tower = [p for p in others if id(p) in self.tower]
         self.muon = Muon(matrices)
-        self.adamw = torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)
-        self.all = matrices + others
-        kinds = self.world.n_kinds
-        weights = ([2.0] + [5.0] * (kinds - 1)) * 4 + [2.0] * (self.world.n_targets - 4 * kinds) + [1.0]
+        groups = [{"params": others[: len(others) - len(tower)]}, {"params": tower}]
+        self.adamw = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
+        self.others, self.all = others, matrices + others
+        n = len(LOOKS)
+        weights = ([2.0] + [5.0] * (n - 1)) * 4 + [2.0] * (N_LEARNT - 4 * n) + [1.0]
         self.positive_weight = torch.tensor(weights, device=self.device)
-        self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()} if params.ema else {}
+        # in float64: in float32, small steps towards the weights are lost
+        self.average = {n: p.detach().double() for n, p in self.model.named_parameters()} if params.ema else {}
 
     # -- one step -------------------------------------------------------------------------------------------------
     def _clips(
@@ -105,8 +114,8 @@ class Trainer:
     ) -> tuple[torch.Tensor, torch.Tensor, list[Drawn]]:
         """n random clips, half of them mirrored: pixels[n * frame, 3, h, w], dense targets, and what was drawn.
 
-        The last dense target is the brightness of the token's part of the picture. easy: share of windows that show
-        the narrow world's kinds only.
+        The last dense target is the brightness of the token's part of the picture. easy: share of clips drawn from
+        windows that show the corpus' kinds only.
         """
         frames, targets, drawn = [], [], []
         for _ in range(n):
@@ -115,9 +124,9 @@ class Trainer:
             chosen = np.sort(rng.choice(N_FRAMES, n_frames, replace=False))
             x, y = self.pool.frames(i)[chosen], self.pool.targets(i)[chosen]
             if mirrored:
-                x, y = x[:, :, ::-1], mirror(y, self.world.n_kinds)
+                x, y = x[:, :, ::-1], mirror(y)
             frames.append(x)
-            targets.append(y)
+            targets.append(placed(y))
             drawn.append(Drawn(i, mirrored, among))
         light = rng.uniform(0.82, 1.15, (n, 1)) * rng.uniform(0.94, 1.06, (n, 3))
         factor, shown, marked = (
@@ -126,13 +135,13 @@ class Trainer:
         factor = factor.float().repeat_interleave(n_frames, 0)[:, None, None, :]
         pixels = (shown.float() / 255 * factor).clamp_(0, 1)
         brightness = F.adaptive_avg_pool2d(pixels.mean(-1), GRID // 2).flatten(1)[..., None]
-        dense = torch.cat([marked.float() / 255, brightness], -1)
+        dense = torch.cat([marked.float(), brightness], -1)
         return normalise(pixels), dense, drawn
 
     def _dense_loss(self, visual: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self.dense_head(visual.float())
         loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=self.positive_weight, reduction="none")
-        return loss[..., :-1].mean() + 0.1 * loss[..., -1].mean()
+        return loss[..., :-1].sum(-1).mean() / DENSE_SCALE + 0.1 * loss[..., -1].mean()
 
     def _visual(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
@@ -144,13 +153,13 @@ class Trainer:
 
     def _recognition_loss(self, tokens: torch.Tensor, drawn: list[Drawn], embeddings: torch.Tensor) -> torch.Tensor:
         """Do the states tokens[clip, token, width] name what the clips show?"""
-        present = self.recognition.present(self.world.shown(self.seen[clip.window]) for clip in drawn)
+        present = self.recognition.present(Witness(self.seen[clip.window]).shown() for clip in drawn)
         return self.recognition.loss(tokens, embeddings, present)
 
     def see_loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
         """Stage `see`: dense targets of two frames a clip, and what it shows."""
         stage = self.params.see
-        pixels, targets, drawn = self._clips(rng, stage.batch, 2, stage.easy_share(step))
+        pixels, targets, drawn = self._clips(rng, stage.batch, 2, easy_share(step, stage))
         visual = self._visual(pixels)
         loss = self._dense_loss(visual, targets)
         if stage.recognition:
@@ -164,16 +173,16 @@ class Trainer:
         stage = self.params.speak
         n, n_frames = stage.clips(step)
         self.talk.show(n_frames or N_FRAMES)
-        pixels, targets, drawn = self._clips(rng, n, n_frames or N_FRAMES, stage.easy_share(step))
+        pixels, targets, drawn = self._clips(rng, n, n_frames or N_FRAMES, easy_share(step, stage))
         clips = []
         for clip in drawn:
-            questions = self.world.training_questions(self.seen, clip.window, rng, clip.among)
+            questions = training_questions(self.seen, clip.window, rng, clip.among)
             if self.params.probes:
-                questions += self.world.probes(self.seen, clip.window, rng, clip.among, self.params.probes)
-            clips.append([self.world.mirrored(q) for q in questions] if clip.mirrored else questions)
+                questions += probes(self.seen, clip.window, rng, clip.among, self.params.probes)
+            clips.append([q.mirrored() for q in questions] if clip.mirrored else questions)
         packed = self.talk.pack(clips)
         visual = self._visual(pixels)
-        self._disturb(rng, n, packed.blocks > 0)
+        self._disturb(rng, n)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             states = self.talk.states(visual, packed)
             following = F.pad(packed.labels[:, 1:], (0, 1), value=IGNORED)
@@ -201,14 +210,13 @@ class Trainer:
         cosine = F.normalize(late[ends].float(), dim=-1) @ F.normalize((yes - no).float(), dim=0)
         return F.binary_cross_entropy_with_logits(SHARPNESS * cosine, asked[ends].float())
 
-    def _disturb(self, rng: np.random.Generator, n: int, asked: torch.Tensor) -> None:
-        """Choose heads to leave out, and where heads are compared; rng is drawn from only if heads are left out."""
+    def _disturb(self, rng: np.random.Generator, n: int) -> None:
+        """Choose heads to leave out, and let heads be compared; rng is drawn from only if heads are left out."""
         share, sizes = self.params.head_dropout, self.params.model
         if share:
             kept = (rng.random((sizes.n_layers, n, sizes.n_heads)) >= share) / (1 - share)
             self.attention.kept = torch.from_numpy(kept).float().to(self.device)
-        if self.params.orthogonality:
-            self.attention.asked, self.attention.similarities = asked, []
+        self.attention.compares, self.attention.similarities = bool(self.params.orthogonality), []
 
     def step(self, name: StageName, step: int) -> float:
         """One update from the mean gradient of all processes; returns this process's loss.
@@ -234,22 +242,23 @@ class Trainer:
             reason = f"loss {value:g} and gradient {norm:g} in step {step + 1} of {name}"
             raise ConfigError(f"the training diverged ({reason}): lower the learning rates; nothing was exported")
         factor = learning_rate_factor(step, stage)
-        for group in self.adamw.param_groups:
-            group["lr"] = stage.adamw_lr * factor
-        self.muon.step(stage.muon_lr * factor)
+        for group, share in zip(self.adamw.param_groups, (1.0, stage.vision_rate), strict=True):
+            group["lr"] = stage.adamw_lr * factor * share
+        shares = [stage.vision_rate if id(p) in self.tower else 1.0 for p in self.muon.parameters]
+        self.muon.step([stage.muon_lr * factor * share for share in shares])
         self.adamw.step()
         for p in self.all:
             p.grad = None
         with torch.no_grad():
             for n, p in self.model.named_parameters() if self.average else ():
-                self.average[n].lerp_(p, 1 - self.params.ema)
+                self.average[n].lerp_(p.double(), 1 - self.params.ema)
         return value
 
     @contextmanager
     def measured(self) -> Iterator[InternVLForConditionalGeneration]:
         """The model to measure and export: undisturbed, with the averaged weights if there are any."""
-        kept, asked, own = self.attention.kept, self.attention.asked, {}
-        self.attention.kept = self.attention.asked = None
+        kept, compares, own = self.attention.kept, self.attention.compares, {}
+        self.attention.kept, self.attention.compares = None, False
         self.talk.show(N_FRAMES)
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
@@ -259,7 +268,7 @@ class Trainer:
             yield self.model
             for n, weight in own.items():
                 parameters[n].copy_(weight)
-        self.attention.kept, self.attention.asked = kept, asked
+        self.attention.kept, self.attention.compares = kept, compares
 
     # -- stop and resume ------------------------------------------------------------------------------------------
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -268,7 +277,7 @@ class Trainer:
         tensors |= {f"dense.{n}": p for n, p in self.dense_head.named_parameters()}
         tensors |= {f"muon.{i}": b for i, b in enumerate(self.muon.buffers)}
         tensors |= {f"average.{n}": a for n, a in self.average.items()}
-        for i, p in enumerate(self.adamw.param_groups[0]["params"]):
+        for i, p in enumerate(self.others):
             tensors |= {f"adamw.{i}.{k}": v for k, v in self.adamw.state.get(p, {}).items()}
         return tensors
 
@@ -277,9 +286,9 @@ class Trainer:
         speaks, see = stage == "speak", self.params.see
         saw = vision_learns(see.steps - 1 if speaks else steps - 1, see)
         saw = saw or (speaks and vision_learns(steps - 1, self.params.speak))
-        without = {id(p) for p in self.model.model.vision_tower.parameters() if not saw}
+        without = set() if saw else set(self.tower)
         without |= {id(p) for p in self.model.model.language_model.parameters() if not speaks}
-        return {i: p for i, p in enumerate(self.adamw.param_groups[0]["params"]) if id(p) not in without}
+        return {i: p for i, p in enumerate(self.others) if id(p) not in without}
 
     def save(self, stage: StageName, steps: int) -> None:
         """Write a checkpoint: the state after `steps` steps of `stage`."""
@@ -342,7 +351,7 @@ def _train(rank: int, params: PretrainParams, pool: Path, work: Path, out: Path)
                 console.print(f"{name} {done}/{stage.steps}  loss {np.mean(losses[-100:]):.4f}  {elapsed:.0f} s")
                 if name == "speak" and done % (5 * params.checkpoint_every) == 0:
                     with trainer.measured():
-                        measured = skills(trainer.talk, trainer.pool, held_out, trainer.world)
+                        measured = skills(trainer.talk, trainer.pool, held_out)
                     console.print({k: round(v, 3) for k, v in measured.items()})
         first_step = 0
     if rank == 0:
@@ -370,7 +379,7 @@ def export(trainer: Trainer, out: Path) -> None:
     """
     params = trainer.params
     fresh = trainer.work / f"fresh-{params.model.image_size}-{params.pool_seed}"
-    make_pool(fresh, FRESH_WINDOWS, params.model.image_size, params.pool_seed + 1_000_000, params.world)
+    make_pool(fresh, FRESH_WINDOWS, params.model.image_size, params.pool_seed + 1_000_000)
     with trainer.measured() as trained:
         trained.half()
         if not all(torch.isfinite(weight).all() for weight in trained.parameters()):
@@ -380,13 +389,13 @@ def export(trainer: Trainer, out: Path) -> None:
     trainer.tokenizer.save_pretrained(out)
     model = InternVLForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
     talk = Conversation(model, trainer.tokenizer, N_FRAMES)
-    accuracies = skills(talk, Pool(fresh), range(FRESH_WINDOWS), trainer.world)
+    accuracies = skills(talk, Pool(fresh), range(FRESH_WINDOWS))
     report = {
         "domain": DOMAIN,
         "parameters": sum(p.numel() for p in model.parameters()),
         "fresh_windows": FRESH_WINDOWS,
         "accuracy": {k: round(v, 4) for k, v in accuracies.items()},
-        "params": params.recipe(),
+        "params": params.model_dump(mode="json"),
     }
     write_json(out / REPORT, report)
 
@@ -403,7 +412,7 @@ def is_trained(folder: Path, params: PretrainParams) -> bool:
     record = read_json(report, "headhunt demo pretrain")
     if not isinstance(record, dict) or "params" not in record:
         raise ArtifactError(f"{report} does not say of which parameters the model is: move {folder} away")
-    if record["params"] != params.recipe():
+    if record["params"] != params.model_dump(mode="json"):
         raise ConfigError(f"{report} is of other parameters: give those, or move {folder} away")
     return True
 
@@ -411,11 +420,12 @@ def is_trained(folder: Path, params: PretrainParams) -> bool:
 def pretrain(params: PretrainParams, work: Path, out: Path) -> None:
     """Render the pool, run both stages, write the model folder `out`; resumable through `work`.
 
-    The pool serves every seed with the same windows; the checkpoint is in `work`/<world>-seed-<seed>.
+    The pool serves every seed with the same windows; the checkpoint is in `work`/wide-seed-<seed>.
     Where `out` holds the model of these parameters, nothing is done.
 
     Raises:
-        ConfigError: too few windows; `out` or the checkpoint is of other parameters; or the training diverged.
+        ConfigError: too few windows; `out` or the checkpoint is of other parameters; no window shows the corpus' kinds
+            only (known when they are rendered), which `easy` needs; or the training diverged.
         ArtifactError: the checkpoint is damaged.
     """
     if params.windows <= HELD_OUT:
@@ -423,12 +433,12 @@ def pretrain(params: PretrainParams, work: Path, out: Path) -> None:
     if is_trained(out, params):
         Console(soft_wrap=True).print(f"already trained: {out}; move it away to train again", markup=False)
         return
-    own = work / f"{params.world}-seed-{params.seed}"
+    own = work / f"{WORLD}-seed-{params.seed}"
     own.mkdir(parents=True, exist_ok=True)
     size = params.model.image_size
-    pool = work / f"pool-{params.world}-{params.windows}-{size}-{params.pool_seed}"
+    pool = work / f"pool-{WORLD}-{params.windows}-{size}-{params.pool_seed}"
     checkpoint = read_checkpoint(own, params)  # refused here, before windows are rendered
-    make_pool(pool, params.windows, size, params.pool_seed, params.world)
+    make_pool(pool, params.windows, size, params.pool_seed)
     if checkpoint is not None:
         Trainer(params, pool, own).resume()  # refused here, before the processes start
     (own / "rendezvous").unlink(missing_ok=True)

@@ -16,7 +16,7 @@ POSITIVE_WEIGHT = 4.0  # a window shows a few of many kinds
 
 
 class Recognition:
-    """Targets and loss for the kinds of a world; `words`: the texts that name each kind."""
+    """Targets and loss for the kinds that windows can show; `words`: the texts that name each kind."""
 
     def __init__(self, encode: Callable[[str], list[int]], vocabulary: int, words: Mapping[str, Sequence[str]]) -> None:
         self.kinds = tuple(words)

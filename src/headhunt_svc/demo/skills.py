@@ -8,19 +8,14 @@ import torch
 
 from headhunt_svc.demo.conversation import IGNORED, Conversation, normalise
 from headhunt_svc.demo.pool import Pool
-from headhunt_svc.demo.worlds import World
+from headhunt_svc.demo.questions import OPEN, held_out_questions
 
-CHOICES = (
-    "light",
-    "camera",
-    "location",
-    "weather",
-    "daytime",
-)  # one answer is common: the figure is the mean over answers
+# One answer is common: the figure is the mean over answers.
+CHOICES = ("light", "camera", "location", "weather", "daytime")
 
 
 @torch.inference_mode()
-def skills(talk: Conversation, pool: Pool, windows: Sequence[int], world: World, batch: int = 32) -> dict[str, float]:
+def skills(talk: Conversation, pool: Pool, windows: Sequence[int], batch: int = 32) -> dict[str, float]:
     """Accuracy per kind of question on `windows` of a pool.
 
     Open questions: share of exact answers; those of CHOICES: mean of the shares for each answer.
@@ -32,7 +27,7 @@ def skills(talk: Conversation, pool: Pool, windows: Sequence[int], world: World,
         chosen = windows[start : start + batch]
         frames = torch.from_numpy(np.concatenate([pool.frames(i) for i in chosen])).to(talk.prefix.device).float() / 255
         visual = talk.model.model.get_image_features(normalise(frames)).pooler_output
-        questions_of_clips = [world.held_out_questions(pool.facts, i) for i in chosen]
+        questions_of_clips = [held_out_questions(pool.facts, i) for i in chosen]
         packed = talk.pack(questions_of_clips)
         predicted = talk.model.lm_head(talk.hidden(visual, packed)).argmax(-1)
         for row, questions in enumerate(questions_of_clips):
@@ -41,9 +36,7 @@ def skills(talk: Conversation, pool: Pool, windows: Sequence[int], world: World,
                 right = bool((predicted[row, answer - 1] == packed.labels[row, answer]).all())
                 hits[q.kind][q.answer if q.kind.startswith("yn_") or q.kind in CHOICES else ""].append(right)
     result = {
-        kind: float(np.mean([np.mean(answers) for answers in hits[kind].values()]))
-        for kind in world.open_kinds
-        if kind in hits
+        kind: float(np.mean([np.mean(answers) for answers in hits[kind].values()])) for kind in OPEN if kind in hits
     }
     balanced = {
         kind: float(np.mean([np.mean(answers["yes"]), np.mean(answers["no"])]))

@@ -1,9 +1,7 @@
-"""Dense targets of pre-training: which kinds of thing, shirts and faces are where, for each visual token.
+"""Dense targets of pre-training: which looks, shirts and faces are where, for each visual token, and the weather.
 
 They train the vision tower in stage `see` and beside the answers in stage `speak`; no target says normal or anomalous.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -13,13 +11,22 @@ from headhunt_svc.demo.rendering import coverage, shake
 from headhunt_svc.demo.scenes import Scene
 from headhunt_svc.demo.shapes import COLOURS, Actor, Box, Times, box
 from headhunt_svc.demo.things import Blast, Car
+from headhunt_svc.demo.wide.kinds import KINDS, SHOWN, of_group
+from headhunt_svc.demo.wide.people import Performer
+from headhunt_svc.demo.wide.things import Thing
+from headhunt_svc.demo.wide.weather import Weather
 
-OCCUPANCY = ("upright", "lying", "crouching", "runner", "fighter", "bag", "car", "blast", "bike")
+LOOKS = ("upright", "lying", "crouching", "runner", "fighter", "bag", "car", "blast", "bike", *SHOWN)
 FACING = (-1, 1)
-HORIZONS = np.linspace(0.24, 0.5, 14)  # heights of the horizon in the picture, which a shaking camera changes
+HORIZONS = np.linspace(0.08, 0.6, 14)  # heights of the horizon in the picture, which a shaking camera changes
+SKIES = of_group("weather")
 GRID = 8  # occupancy is given on GRID x GRID cells, the rest per visual token (GRID/2 x GRID/2)
-N_CELL = 4 * len(OCCUPANCY)  # per visual token: a 2 x 2 block of cells
-N_TARGETS = N_CELL + len(COLOURS) + len(FACING) + len(HORIZONS)
+N_CELL = 4 * len(LOOKS)  # per visual token: a 2 x 2 block of cells
+N_TARGETS = N_CELL + len(COLOURS) + len(FACING) + len(HORIZONS) + len(SKIES)  # as they are stored
+FINE_HORIZONS = np.linspace(HORIZONS[0], HORIZONS[-1], 2 * len(HORIZONS) - 1)
+_SIDE = np.eye(GRID // 2)
+PLACE = np.hstack([np.tile(_SIDE, (GRID // 2, 1)), np.repeat(_SIDE, GRID // 2, axis=0)])  # a token's column and row
+N_LEARNT = N_TARGETS + len(FINE_HORIZONS) + PLACE.shape[1]
 
 
 def _cells(boxes: list[Box], grid: int) -> Float[np.ndarray, "t g g"]:
@@ -31,25 +38,31 @@ def _cells(boxes: list[Box], grid: int) -> Float[np.ndarray, "t g g"]:
 
 
 class Occupancy:
-    """Fills the cells of a window's pictures: which kinds of thing stand where, whose shirts and faces are there."""
+    """Fills the cells of a window's pictures: which looks are where, whose shirts and faces are there."""
 
-    def __init__(self, t: Times, kinds: Sequence[str]) -> None:
-        self.t, self.kinds = t, kinds
-        self.cells = np.zeros((len(t), GRID, GRID, len(kinds)))
+    def __init__(self, t: Times) -> None:
+        self.t = t
+        self.cells = np.zeros((len(t), GRID, GRID, len(LOOKS)))
         self.people = np.zeros((len(t), GRID // 2, GRID // 2, len(COLOURS) + len(FACING)))
 
-    def put(self, kind: str, boxes: list[Box], weight: Times | float = 1.0) -> None:
-        """The bounding box of `boxes` holds `kind`; weight: 0 to 1, over time."""
-        self._put(kind, _cells(boxes, GRID), weight)
+    def put(self, look: str, boxes: list[Box], weight: Times | float = 1.0) -> None:
+        """The bounding box of `boxes` has this look; weight: 0 to 1, over time."""
+        self._put(look, _cells(boxes, GRID), weight)
 
-    def _put(self, kind: str, cells: Float[np.ndarray, "t g g"], weight: Times | float = 1.0) -> None:
-        channel = self.cells[..., self.kinds.index(kind)]
+    def _put(self, look: str, cells: Float[np.ndarray, "t g g"], weight: Times | float = 1.0) -> None:
+        channel = self.cells[..., LOOKS.index(look)]
         np.maximum(channel, cells * np.reshape(weight, (-1, 1, 1)), out=channel)
 
     def put_actor(self, actor: Actor) -> None:
-        """An explosion, car or person of the corpus' kinds; anything else leaves no trace."""
+        """Any actor; weather leaves no trace."""
         t = self.t
-        if isinstance(actor, Blast):
+        if isinstance(actor, Thing):
+            look = KINDS[actor.kind].shown
+            if look:
+                boxes = actor.boxes(t)
+                seen = np.max([b.alpha for b in boxes], axis=0) > 0
+                self.put(look, boxes, seen.astype(float))
+        elif isinstance(actor, Blast):
             if actor.kind == "explosion":
                 r, one = 0.9 * actor.radius, np.ones_like(t)
                 glow = box(actor.x * one, actor.y * one, r, r, (0, 0, 0), one)
@@ -58,6 +71,10 @@ class Occupancy:
             self.put("car", actor.boxes(t))
         elif isinstance(actor, Person):
             self._put_person(actor)
+            if isinstance(actor, Performer):
+                look, props = KINDS[actor.kind].shown, actor.props(t)
+                if look and (props.front or props.behind):
+                    self.put(look, props.front + props.behind, actor.doing(t).astype(float))
 
     def _put_person(self, person: Person) -> None:
         t = self.t
@@ -94,28 +111,43 @@ class Occupancy:
         return np.asarray(np.clip(targets, 0, 1) * 255, np.uint8)
 
 
-def near_horizon(scene: Scene, t: Times, horizons: Float[np.ndarray, " k"]) -> Float[np.ndarray, "t k"]:
-    """How near the horizon is to each of these evenly spaced heights: 1 at it, 0 from the next one on."""
+def _near_horizon(scene: Scene, t: Times) -> Float[np.ndarray, "t k"]:
+    """How near the horizon is to each of HORIZONS: 1 at it, 0 from the next one on."""
     horizon = scene.view.horizon - shake(scene, t)[1]
-    return np.asarray(np.clip(1 - np.abs(horizon[:, None] - horizons) / (horizons[1] - horizons[0]), 0, 1))
+    return np.asarray(np.clip(1 - np.abs(horizon[:, None] - HORIZONS) / (HORIZONS[1] - HORIZONS[0]), 0, 1))
 
 
 def dense_targets(scene: Scene, t: Times) -> UInt8[np.ndarray, "t tokens targets"]:
-    """For 4 x 4 visual tokens of each picture, 0 to 255: soft occupancy of nine kinds, shirts, faces, the horizon."""
-    occupancy = Occupancy(t, OCCUPANCY)
+    """For 4 x 4 visual tokens of each picture, 0 to 255: occupancy by all looks, shirts, faces, horizon, weather."""
+    occupancy, weather = Occupancy(t), np.zeros((len(t), len(SKIES)))
     for actor in scene.actors:
         occupancy.put_actor(actor)
-    return occupancy.targets(near_horizon(scene, t, HORIZONS))
+        if isinstance(actor, Weather):
+            weather[:, SKIES.index(actor.kind)] = 1.0
+    return occupancy.targets(np.concatenate([_near_horizon(scene, t), weather], axis=1))
 
 
-def mirror(
-    targets: UInt8[np.ndarray, "t tokens targets"], n_kinds: int = len(OCCUPANCY)
-) -> UInt8[np.ndarray, "t tokens targets"]:
-    """Dense targets, of so many kinds of thing, of the mirrored pictures."""
-    half, n_cell = GRID // 2, 4 * n_kinds
+def mirror(targets: UInt8[np.ndarray, "t tokens targets"]) -> UInt8[np.ndarray, "t tokens targets"]:
+    """Dense targets of the mirrored pictures."""
+    half = GRID // 2
     grid = targets.reshape(len(targets), half, half, -1)[:, :, ::-1].copy()
-    cells = grid[..., :n_cell].reshape(*grid.shape[:3], 2, 2, -1)[..., ::-1, :]
-    grid[..., :n_cell] = cells.reshape(*grid.shape[:3], -1)
-    faces = slice(n_cell + len(COLOURS), n_cell + len(COLOURS) + len(FACING))
+    cells = grid[..., :N_CELL].reshape(*grid.shape[:3], 2, 2, -1)[..., ::-1, :]
+    grid[..., :N_CELL] = cells.reshape(*grid.shape[:3], -1)
+    faces = slice(N_CELL + len(COLOURS), N_CELL + len(COLOURS) + len(FACING))
     grid[..., faces] = grid[..., faces][..., ::-1].copy()
     return grid.reshape(targets.shape)
+
+
+def placed(targets: UInt8[np.ndarray, "t tokens targets"]) -> Float[np.ndarray, "t tokens learnt"]:
+    """The targets that are learnt, 0 to 1: the stored ones, the horizon at half the distances, and the token's place.
+
+    Without its place in the token, the language model must count tokens to tell on which side somebody is, and no run
+    learnt that (docs/demo-model.md).
+    """
+    stored = targets / np.float32(255)
+    first = N_CELL + len(COLOURS) + len(FACING)
+    coarse = stored[..., first : first + len(HORIZONS)]
+    height = (coarse * HORIZONS).sum(-1) / np.maximum(coarse.sum(-1), 1e-6)
+    near = np.clip(1 - np.abs(height[..., None] - FINE_HORIZONS) / (FINE_HORIZONS[1] - FINE_HORIZONS[0]), 0, 1)
+    place = np.broadcast_to(PLACE, (len(targets), *PLACE.shape))
+    return np.concatenate([stored, near, place], axis=-1).astype(np.float32)

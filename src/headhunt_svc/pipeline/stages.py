@@ -70,7 +70,7 @@ STAGES = {
     "pretrain": Stage(
         "demo pretrain",
         "demo.pretraining",
-        desc="the embedded MLLM, from scratch; it takes about an hour and its output is in git, so it is frozen"
+        desc="the embedded MLLM, from scratch; it takes hours and its output is in git, so it is frozen"
         " (docs/demo-model.md)",
         demo="pretrain",
         frozen=True,
@@ -81,7 +81,6 @@ STAGES = {
             "storage",
             *_SCENES,
             "demo/assets/tokenizer.json",
-            "demo/assets/tokenizer-wide.json",
             "demo/wide",
             *(
                 f"demo/{name}.py"
@@ -96,7 +95,6 @@ STAGES = {
                     "recognition",
                     "skills",
                     "targets",
-                    "worlds",
                 )
             ),
         ),

@@ -81,7 +81,7 @@ class FreedMemory:
     """Gives freed memory back to the system: glibc keeps it for each thread that had some, and would only grow.
 
     Not after each video, because the next call of the model would get its memory page by page from the system again,
-    which is 8 % of its time for the embedded detector. KEEP_FREED_S after a video at the latest, busy or not.
+    which is 8 % of its time for the first embedded detector. KEEP_FREED_S after a video at the latest, busy or not.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -41,19 +41,24 @@ def test_heads_learn_to_differ_from_each_other() -> None:
     assert float(similarity(outputs).detach()) < 0.5 * before
 
 
-def test_left_out_heads_are_zero_for_their_clip_and_layer_only() -> None:
+def row() -> tuple[PackedAttention, tuple[torch.Tensor, ...]]:
+    """The attention of two clips with 2 and 3 tokens of questions behind prefixes of 3; queries, keys and values."""
     attention = PackedAttention(prefix=3)
-    q, k, v = (heads(2, n, 7, 4) for n in (6, 3, 3))
-    mask = torch.zeros(2, 1, 7, 7)
-    whole, _ = attention(Layer(), q, k, v, mask)
+    attention.layout = Layout.of(torch.tensor([[1, 1, -1, -1], [1, 2, 2, -1]]), 3)
+    return attention, tuple(heads(1, n, 2 * 3 + 2 + 3, 4) for n in (6, 3, 3))
+
+
+def test_left_out_heads_are_zero_for_their_clip_and_layer_only() -> None:
+    attention, inputs = row()
+    whole, _ = attention(Layer(), *inputs, None, scaling=1.0)
     attention.kept = torch.ones(2, 2, 6)
     attention.kept[1, 0, 4] = 0.0
     attention.kept[1, 1, 2] = 2.0
     attention.kept[0] = 7.0  # of another layer
-    left, _ = attention(Layer(), q, k, v, mask)
+    left, _ = attention(Layer(), *inputs, None, scaling=1.0)
     expected = whole.clone()
-    expected[0, :, 4] = 0.0
-    expected[1, :, 2] *= 2.0
+    expected[0, [0, 1, 2, 6, 7], 4] = 0.0
+    expected[0, [3, 4, 5, 8, 9, 10], 2] *= 2.0
     torch.testing.assert_close(left, expected)
 
 
@@ -86,12 +91,10 @@ def test_clips_in_one_row_attend_as_in_rows_of_their_own() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_heads_are_compared_at_the_asked_tokens_only() -> None:
-    attention = PackedAttention(prefix=3)
-    q, k, v = (heads(2, n, 7, 4) for n in (6, 3, 3))
-    attention(Layer(), q, k, v, None)
+def test_heads_are_compared_at_the_tokens_of_questions_only() -> None:
+    attention, inputs = row()
+    attention(Layer(), *inputs, None, scaling=1.0)
     assert attention.similarities == []
-    attention.asked = torch.tensor([[True, True, False, False], [True, True, True, False]])
-    outputs, _ = attention(Layer(), q, k, v, None)
-    chosen = outputs[:, 3:][attention.asked].transpose(0, 1)
-    torch.testing.assert_close(attention.similarities[0], similarity(chosen))
+    attention.compares = True
+    outputs, _ = attention(Layer(), *inputs, None, scaling=1.0)
+    torch.testing.assert_close(attention.similarities[0], similarity(outputs[0, 6:].transpose(0, 1)))

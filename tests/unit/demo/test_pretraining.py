@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -15,6 +16,7 @@ from headhunt_svc.demo.checkpoints import CHECKPOINT, STABLE, learning_rate_fact
 from headhunt_svc.demo.muon import orthogonalise
 from headhunt_svc.demo.params import DemoModelParams, PretrainParams, PretrainStageParams, ShortClips
 from headhunt_svc.demo.pretraining import Trainer, is_trained, pretrain
+from headhunt_svc.demo.questions import training_questions
 from headhunt_svc.errors import ArtifactError, ConfigError
 
 STAGE = PretrainStageParams(
@@ -31,9 +33,9 @@ SMALL = DemoModelParams(
     intermediate_size=48,
 )
 MINI = PretrainParams(windows=24, processes=1, checkpoint_every=2, see=STAGE, speak=STAGE, model=SMALL)
-OPTIONS = {"ema": 0.5, "ragged": True, "head_dropout": 0.25, "orthogonality": 0.1, "probes": 4}
+OPTIONS = {"ema": 0.5, "head_dropout": 0.25, "orthogonality": 0.1, "probes": 4}
 SHORT = STAGE.model_copy(update={"recognition": 1.0, "short": ShortClips(steps=2, batch=6)})
-WIDE = MINI.model_copy(update={"world": "wide", **OPTIONS, "speak": SHORT})
+WITH_OPTIONS = MINI.model_copy(update={**OPTIONS, "speak": SHORT})
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +63,7 @@ def test_learning_rate_warms_up_stays_and_decays() -> None:
     assert factors[99] == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize("params", [MINI, WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize("params", [MINI, WITH_OPTIONS], ids=["plain", "with options"])
 def test_a_stopped_run_ends_with_the_same_weights_as_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: PretrainParams
 ) -> None:
@@ -100,7 +102,7 @@ def test_a_model_of_unknown_parameters_is_named_with_the_way_out(tmp_path: Path,
 
 def test_a_run_is_prolonged_from_before_its_decay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It then ends with the weights of a run that was longer from the start, without taking the first steps again."""
-    short = WIDE.model_copy(update={"keep_before_decay": True, "checkpoint_every": 3})
+    short = WITH_OPTIONS.model_copy(update={"keep_before_decay": True, "checkpoint_every": 3})
     speak = SHORT.model_copy(update={"steps": 6, "schedule": ((4, 1.0), (6, 0.0))})
     long = short.model_copy(update={"speak": speak})
     pretrain(long, tmp_path / "work", tmp_path / "straight")
@@ -153,22 +155,28 @@ def test_both_losses_go_down_on_a_batch_seen_again(tmp_path: Path, monkeypatch: 
         assert losses[-1] < 0.8 * losses[0]
 
 
-@pytest.mark.parametrize("ragged", [False, True])
-def test_packed_attention_is_plain_attention_in_less_time(tmp_path: Path, ragged: bool) -> None:
-    """Against transformers' own SDPA with the whole mask."""
+def test_clips_in_one_row_equal_plain_attention_clip_by_clip(tmp_path: Path) -> None:
+    """Against transformers' own SDPA with the whole mask; the model attends as before afterwards."""
     pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
-    trainer = Trainer(MINI.model_copy(update={"ragged": ragged}), tmp_path / "pool", tmp_path)
-    questions = [
-        trainer.world.training_questions(trainer.seen, i, np.random.default_rng(0), range(3)) for i in range(3)
-    ]
-    packed = trainer.talk.pack(questions)
+    trainer = Trainer(MINI, tmp_path / "pool", tmp_path)
+    talk, language = trainer.talk, trainer.model.model.language_model
+    packed = talk.pack([training_questions(trainer.seen, i, np.random.default_rng(0), range(3)) for i in range(3)])
     visual = torch.randn(3 * 8, 16, SMALL.hidden_size, generator=torch.Generator().manual_seed(0))
-    ours = trainer.talk.hidden(visual, packed)
-    trainer.talk.attention = None
-    trainer.model.model.language_model.config._attn_implementation = "sdpa"
-    theirs = trainer.talk.hidden(visual, packed)
-    asked = packed.blocks > 0
-    torch.testing.assert_close(ours[asked], theirs[asked], rtol=1e-4, atol=1e-5)
+    ours, n = talk.hidden(visual, packed), len(talk.prefix)
+    embed = trainer.model.get_input_embeddings()
+    for clip, hidden in enumerate(ours):
+        asked = packed.blocks[clip] > 0
+        prefix = embed(talk.prefix)
+        prefix[talk.is_visual] = visual[8 * clip : 8 * (clip + 1)].flatten(0, 1)
+        blocks = torch.cat([torch.zeros(n, dtype=torch.long), packed.blocks[clip][asked]])
+        visible = ((blocks == 0) | (blocks[:, None] == blocks)).tril()
+        theirs = language(
+            inputs_embeds=torch.cat([prefix, embed(packed.ids[clip][asked])])[None],
+            attention_mask=torch.zeros(visible.shape).masked_fill(~visible, -1e9)[None, None],
+            position_ids=torch.cat([torch.arange(n), packed.positions[clip][asked]])[None],
+            use_cache=False,
+        ).last_hidden_state[0, n:]
+        torch.testing.assert_close(hidden[asked], theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_the_vision_tower_joins_in_when_told(tmp_path: Path) -> None:
@@ -181,6 +189,32 @@ def test_the_vision_tower_joins_in_when_told(tmp_path: Path) -> None:
     assert torch.equal(weight, before)
     trainer.step("speak", 2)
     assert not torch.equal(weight, before)
+
+
+def test_the_vision_tower_learns_at_a_rate_of_its_own(tmp_path: Path) -> None:
+    pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
+
+    def change(rate: float) -> tuple[dict[bool, torch.Tensor], dict[bool, torch.Tensor]]:
+        """Of matrices and other weights after one step: of the tower's (True) and of all others (False)."""
+        speak = STAGE.model_copy(update={"vision_rate": rate})
+        trainer = Trainer(MINI.model_copy(update={"speak": speak}), tmp_path / "pool", tmp_path)
+        before = {n: p.detach().clone() for n, p in trainer.model.named_parameters()}
+        trainer.step("speak", 0)
+        changes: tuple[dict[bool, torch.Tensor], dict[bool, torch.Tensor]] = ({}, {})
+        for matrix in (False, True):
+            for tower in (False, True):
+                parts = [
+                    (p.detach() - before[n]).flatten()
+                    for n, p in trainer.model.named_parameters()
+                    if (p.ndim == 2) == matrix and ("vision_tower" in n) == tower
+                ]
+                changes[matrix][tower] = torch.cat(parts)
+        return changes
+
+    for whole, half in zip(change(1.0), change(0.5), strict=True):
+        torch.testing.assert_close(half[False], whole[False])
+        torch.testing.assert_close(half[True], 0.5 * whole[True], rtol=0.01, atol=1e-7)
+        assert whole[True].abs().max() > 1e-4
 
 
 def test_a_resumed_trainer_needs_the_optimiser_states_of_all_that_has_learnt(tmp_path: Path) -> None:
@@ -199,7 +233,9 @@ def test_a_resumed_trainer_needs_the_optimiser_states_of_all_that_has_learnt(tmp
     for missing in ("adamw.", "adamw.0.exp_avg_sq", "dense.bias"):
         rest = {k: v for k, v in tensors.items() if not k.startswith(missing)}
         write_checkpoint(tmp_path / CHECKPOINT, rest, late, "speak", 1)
-        with pytest.raises(ArtifactError, match=rf"is damaged \(missing, .*{missing}.*delete it to start again"):
+        with pytest.raises(
+            ArtifactError, match=rf"is damaged or of another version \(missing, .*{missing}.*delete it to start again"
+        ):
             Trainer(late, tmp_path / "pool", tmp_path).resume()
 
 
@@ -211,7 +247,7 @@ def test_a_run_that_diverges_ends_with_its_last_good_checkpoint_and_no_model(
     with pytest.raises(ConfigError, match=r"diverged \(loss nan and gradient nan in step 4 of see\).*nothing was"):
         pretrain(MINI, tmp_path / "work", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    good = read_checkpoint(tmp_path / "work" / "narrow-seed-1", MINI)
+    good = read_checkpoint(tmp_path / "work" / "wide-seed-1", MINI)
     assert good is not None
     assert good[:2] == ("see", 2)
 
@@ -224,6 +260,24 @@ def test_a_weight_too_large_for_fp16_is_not_exported(tmp_path: Path, monkeypatch
     with pytest.raises(ConfigError, match="not finite in fp16"):
         pretraining.export(trainer, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_easy_clips_without_a_window_of_the_corpus_kinds_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretraining.make_pool(tmp_path / "pool", 5, 96, 1)
+    easy = MINI.model_copy(update={"speak": STAGE.model_copy(update={"easy": ((0, 1.0),)})})
+    monkeypatch.setattr(pretraining.Witness, "shown", lambda self: frozenset(pretraining.KINDS))
+    Trainer(MINI, tmp_path / "pool", tmp_path)
+    with pytest.raises(ConfigError, match="no window shows the corpus' kinds only"):
+        Trainer(easy, tmp_path / "pool", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["schedule", "easy"])
+@pytest.mark.parametrize("steps", [(3, 2), (3, 3), (-1, 3)])
+def test_points_whose_steps_do_not_rise_are_refused(name: str, steps: tuple[int, int]) -> None:
+    with pytest.raises(ValidationError, match="steps must rise, from 0 or more"):
+        PretrainStageParams.model_validate(STAGE.model_dump() | {name: [(step, 0.5) for step in steps]})
 
 
 @pytest.fixture
@@ -240,8 +294,8 @@ def test_what_is_wrong_is_refused_before_windows_are_rendered(tmp_path: Path) ->
     work, out = tmp_path / "work", tmp_path / "out"
     with pytest.raises(ConfigError, match=r"windows is 4: give more than the 4 that are held out"):
         pretrain(MINI.model_copy(update={"windows": 4}), work, out)
-    (work / "narrow-seed-1").mkdir(parents=True)
-    write_checkpoint(work / "narrow-seed-1" / CHECKPOINT, {"w": torch.ones(1)}, MINI, "see", 2)
+    (work / "wide-seed-1").mkdir(parents=True)
+    write_checkpoint(work / "wide-seed-1" / CHECKPOINT, {"w": torch.ones(1)}, MINI, "see", 2)
     with pytest.raises(ConfigError, match="of a run with other parameters"):
         pretrain(MINI.model_copy(update={"windows": 25}), work, out)
 
@@ -250,11 +304,11 @@ def test_what_is_wrong_is_refused_before_windows_are_rendered(tmp_path: Path) ->
 def test_a_trained_model_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "pretraining.json").write_text(json.dumps({"params": MINI.recipe()}))
+    (out / "pretraining.json").write_text(json.dumps({"params": MINI.model_dump(mode="json")}))
     pretrain(MINI, tmp_path / "work", out)
     assert "already trained" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"is of other parameters: give those, or move .* away"):
-        pretrain(WIDE, tmp_path / "work", out)
+        pretrain(WITH_OPTIONS, tmp_path / "work", out)
 
 
 def test_seeds_are_not_trained_where_they_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,18 +9,19 @@ import torch
 from pydantic import ValidationError
 
 from headhunt_svc.demo import pretraining
+from headhunt_svc.demo.checkpoints import easy_share
 from headhunt_svc.demo.conversation import IGNORED, Conversation
 from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.params import DemoModelParams, PretrainParams, PretrainStageParams, ShortClips
 from headhunt_svc.demo.pretraining import Trainer
+from headhunt_svc.demo.questions import NAMES, YES_NO, Witness, probes, training_questions
 from headhunt_svc.demo.recognition import Recognition
 from headhunt_svc.demo.scenes import SceneFacts
 from headhunt_svc.demo.shapes import Facts
+from headhunt_svc.demo.targets import N_LEARNT, N_TARGETS, PLACE, mirror
 from headhunt_svc.demo.wide.kinds import KINDS
-from headhunt_svc.demo.worlds import WORLDS
 
-WORLD = WORLDS["wide"]
-TOKENIZER = build_tokenizer(WORLD.tokenizer)
+TOKENIZER = build_tokenizer()
 STAGE = PretrainStageParams(steps=4, batch=4, muon_lr=0.02, adamw_lr=0.003, schedule=((4, 1.0),))
 FACTS = SceneFacts((Facts("fall", visible=True, x=0.5, colour="red"),), "same", shaking=False)
 SMALL = DemoModelParams(
@@ -34,7 +35,7 @@ def encode(text: str) -> list[int]:
 
 @pytest.fixture(scope="module")
 def recognition() -> Recognition:
-    return Recognition(encode, len(TOKENIZER), WORLD.words)
+    return Recognition(encode, len(TOKENIZER), NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def embeddings() -> torch.Tensor:
 
 
 def test_each_kind_that_is_asked_about_has_a_name_of_its_own(recognition: Recognition) -> None:
-    assert set(WORLD.yes_no) | set(KINDS) <= set(recognition.kinds)
+    assert set(YES_NO) | set(KINDS) <= set(recognition.kinds)
     likeness = recognition.weights @ recognition.weights.T
     likeness.fill_diagonal_(0)
     assert float(likeness.max()) < 0.75  # a dog, and somebody who walks one
@@ -85,11 +86,11 @@ def test_tokens_can_learn_what_is_there(recognition: Recognition, embeddings: to
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     work = tmp_path_factory.mktemp("work")
-    pretraining.make_pool(work / "pool", 60, 96, 1, "wide")
-    speak = STAGE.model_copy(update={"recognition": 1.0, "easy_steps": 2, "short": ShortClips(steps=3, batch=6)})
-    params = PretrainParams(
-        world="wide", windows=60, processes=1, ragged=True, probes=6, see=STAGE, speak=speak, model=SMALL
+    pretraining.make_pool(work / "pool", 60, 96, 1)
+    speak = STAGE.model_copy(
+        update={"recognition": 1.0, "easy": ((0, 1.0), (2, 0.0)), "short": ShortClips(steps=3, batch=6)}
     )
+    params = PretrainParams(windows=60, processes=1, probes=6, see=STAGE, speak=speak, model=SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretraining, "HELD_OUT", 4)
         yield Trainer(params, work / "pool", work)
@@ -99,27 +100,44 @@ def test_easy_clips_show_the_corpus_kinds_only_and_so_do_their_questions(trainer
     assert 0 < len(trainer.easy) < len(trainer.seen)
     for easy in (0.0, 1.0):
         _, _, drawn = trainer._clips(np.random.default_rng(0), 40, 1, easy)
-        assert any(WORLD.shown(trainer.seen[clip.window]) & KINDS.keys() for clip in drawn) == (easy == 0)
+        assert any(Witness(trainer.seen[clip.window]).shown() & KINDS.keys() for clip in drawn) == (easy == 0)
         rng = np.random.default_rng(0)
-        questions = [q for c in drawn for q in WORLD.training_questions(trainer.seen, c.window, rng, c.among)]
-        questions += [q for c in drawn for q in WORLD.probes(trainer.seen, c.window, rng, c.among, 6)]
+        questions = [q for c in drawn for q in training_questions(trainer.seen, c.window, rng, c.among)]
+        questions += [q for c in drawn for q in probes(trainer.seen, c.window, rng, c.among, 6)]
         asked = {q.kind.removeprefix("yn_") for q in questions if q.kind.startswith("yn_")}
         assert bool(asked & KINDS.keys()) == (easy == 0)
 
 
+def test_a_mirrored_clip_has_mirrored_targets_and_tokens_where_they_are(trainer: Trainer) -> None:
+    _, dense, drawn = trainer._clips(np.random.default_rng(0), 8, 1)
+    places = dense[..., N_LEARNT - PLACE.shape[1] : N_LEARNT].numpy()
+    np.testing.assert_array_equal(places, np.broadcast_to(PLACE, places.shape))
+    assert {clip.mirrored for clip in drawn} == {False, True}
+    for row, clip in zip(dense[:, :, :N_TARGETS].numpy(), drawn, strict=True):
+        pictures = trainer.pool.targets(clip.window)
+        pictures = mirror(pictures) if clip.mirrored else pictures
+        assert np.abs(pictures / 255 - row).max((1, 2)).min() < 1e-6
+
+
+def test_the_share_of_easy_clips_goes_straight_from_point_to_point() -> None:
+    stage = STAGE.model_copy(update={"easy": ((0, 1.0), (10, 0.5), (20, 0.5), (30, 0.75))})
+    assert [easy_share(step, stage) for step in (0, 5, 10, 15, 30, 1000)] == [1.0, 0.75, 0.5, 0.5, 0.75, 0.75]
+    assert easy_share(0, STAGE) == 0.0
+
+
 def test_probes_ask_for_what_is_there_and_for_what_is_elsewhere(trainer: Trainer) -> None:
     for i in range(40):
-        probes = WORLD.probes(trainer.seen, i, np.random.default_rng(i), range(40), 6)
-        there = WORLD.shown(trainer.seen[i])
-        assert len({q.kind for q in probes}) == len(probes) == 6
-        assert [q.answer == "yes" for q in probes] == [q.kind.removeprefix("yn_") in there for q in probes]
-        assert sum(q.answer == "yes" for q in probes) == min(len(there & set(WORLD.yes_no)), 3)
-        assert not any(q.in_words for q in probes)
+        asked = probes(trainer.seen, i, np.random.default_rng(i), range(40), 6)
+        there = Witness(trainer.seen[i]).shown()
+        assert len({q.kind for q in asked}) == len(asked) == 6
+        assert [q.answer == "yes" for q in asked] == [q.kind.removeprefix("yn_") in there for q in asked]
+        assert sum(q.answer == "yes" for q in asked) == min(len(there & set(YES_NO)), 3)
+        assert not any(q.in_words for q in asked)
 
 
 def test_a_probe_ends_at_its_question_mark_and_has_no_answer_in_words() -> None:
     talk = Conversation(build_model(TOKENIZER, SMALL, 1), TOKENIZER, 2)
-    probe = WORLD.probes([FACTS], 0, np.random.default_rng(0), [0], 2)[0]
+    probe = probes([FACTS], 0, np.random.default_rng(0), [0], 2)[0]
     packed = talk.pack([[probe, replace(probe, in_words=True)]])
     first, second = packed.blocks[0] == 1, packed.blocks[0] == 2
     assert TOKENIZER.decode(packed.ids[0, first]) == probe.text

@@ -6,24 +6,32 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from headhunt_svc.demo import questions, targets
 from headhunt_svc.demo.corpus import plan
 from headhunt_svc.demo.model import build_tokenizer
 from headhunt_svc.demo.params import CorpusParams
 from headhunt_svc.demo.people import Person
-from headhunt_svc.demo.questions import Question
+from headhunt_svc.demo.questions import Question, Witness
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import UNSEEN_KINDS, Scene, SceneFacts
 from headhunt_svc.demo.shapes import CLOTHES, Actor, Facts
-from headhunt_svc.demo.targets import FACING
+from headhunt_svc.demo.targets import FACING, LOOKS, N_CELL
 from headhunt_svc.demo.things import Blast
-from headhunt_svc.demo.wide import questions, targets
 from headhunt_svc.demo.wide.effects import EFFECTS
 from headhunt_svc.demo.wide.kinds import KINDS, of_group
 from headhunt_svc.demo.wide.people import Performer
 from headhunt_svc.demo.wide.things import DRAWN, Thing
 from headhunt_svc.demo.wide.weather import WEATHER, Weather, compress
-from headhunt_svc.demo.wide.windows import PERFORMED, Shot, actors_of, decorated, wide_view, wide_window
-from headhunt_svc.demo.worlds import WORLDS, narrow_scenes
+from headhunt_svc.demo.wide.windows import (
+    PERFORMED,
+    Shot,
+    actors_of,
+    corpus_scenes,
+    decorated,
+    wide_view,
+    wide_window,
+    windows,
+)
 
 # what only test videos hold, in all words that could name it
 UNSEEN_WORDS = re.compile(
@@ -41,7 +49,7 @@ def rng(seed: int) -> np.random.Generator:
 def shots() -> list[Shot]:
     """Windows as the pool gets them, not rendered."""
     drawn = [wide_window(rng(i)) for i in range(150)]
-    return drawn + [decorated(rng(i), scene, t) for i in range(20) for scene, t in narrow_scenes(rng(i))]
+    return drawn + [decorated(rng(i), scene, t) for i in range(20) for scene, t in corpus_scenes(rng(i))]
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +109,11 @@ def test_every_kind_shows_and_is_said(kind: str) -> None:
         empty = render(scene, PICTURES[::4], 48).astype(int)
         scene.actors = alone(kind, seed)
         seen = scene.facts(PICTURES)
-        witness = questions.WideWitness(seen)
+        witness = Witness(seen)
         if kind not in witness.events:
             continue
         assert np.abs(render(scene, PICTURES[::4], 48) - empty).max() > 20
-        assert witness.yes_no(kind).answer == "yes"
+        assert witness.ask(f"yn_{kind}").answer == "yes"
         assert KINDS[kind].clause.split("{")[0] in witness.description()
         if KINDS[kind].group not in ("weather", "person", "people"):
             assert KINDS[kind].word in witness.things()
@@ -118,7 +126,7 @@ def test_yes_and_no_are_asked_equally_often(facts: list[SceneFacts]) -> None:
     for i in range(3 * len(facts)):
         for q in questions.training_questions(facts, i % len(facts), rng(i), range(len(facts))):
             if q.kind.startswith("yn_"):
-                right = q.kind[3:] in questions.WideWitness(facts[i % len(facts)]).events
+                right = q.kind[3:] in Witness(facts[i % len(facts)]).events
                 assert q.answer == ("yes" if right else "no")
                 count["old" if q.kind[3:] not in KINDS else KINDS[q.kind[3:]].group, q.answer] += 1
     for group in ("old", "person", "people", "vehicle", "thing", "effect", "weather"):
@@ -129,17 +137,17 @@ def test_captions_say_what_happens() -> None:
     runs = Facts("run", True, 0.2, "red", "left", 0.4)
     hugs = [Facts("hug", True, 0.6, colour, "left", 0.0) for colour in ("blue", "white")]
     truck, rain = Facts("truck", True, 0.5, "yellow", "right", 0.3), Facts("rain", True, 0.5)
-    witness = questions.WideWitness(SceneFacts((truck, *hugs, rain, runs), "brighter", False))
+    witness = Witness(SceneFacts((truck, *hugs, rain, runs), "brighter", False))
     assert witness.description() == (
         "a red person runs left, two people hug, a yellow truck passes right, it rains, it gets brighter"
     )
     assert (witness.event(), witness.things()) == ("run and hug", "truck")
     assert (witness.count(), witness.weather(), witness.daytime()) == ("three", "rain", "day")
     said = Question("description", "describe the scene.", witness.description())
-    assert questions.mirrored(said).answer == (
+    assert said.mirrored().answer == (
         "a red person runs right, two people hug, a yellow truck passes left, it rains, it gets brighter"
     )
-    assert questions.mirrored(questions.mirrored(said)) == said
+    assert said.mirrored().mirrored() == said
 
 
 def test_dense_targets_say_where_the_truck_is_and_that_it_rains() -> None:
@@ -148,21 +156,20 @@ def test_dense_targets_say_where_the_truck_is_and_that_it_rains() -> None:
     scene.actors = [truck, Weather.draw(rng(0), "rain")]
     dense = targets.dense_targets(scene, PICTURES)
     assert dense.shape == (16, 16, targets.N_TARGETS)
-    n_cell = 4 * len(targets.LOOKS)
-    assert dense[..., targets.LOOKS.index("vehicle") : n_cell : len(targets.LOOKS)].max() > 200
-    assert dense[..., targets.LOOKS.index("animal") : n_cell : len(targets.LOOKS)].max() == 0
-    weather = dense[0, 0, n_cell + len(CLOTHES) + len(FACING) + len(targets.HORIZONS) :]
+    assert dense[..., LOOKS.index("vehicle") : N_CELL : len(LOOKS)].max() > 200
+    assert dense[..., LOOKS.index("animal") : N_CELL : len(LOOKS)].max() == 0
+    weather = dense[0, 0, N_CELL + len(CLOTHES) + len(FACING) + len(targets.HORIZONS) :]
     assert weather.tolist() == [255 * (kind == "rain") for kind in targets.SKIES]
 
 
 def test_windows_are_a_function_of_the_seed_and_come_in_all_weathers(facts: list[SceneFacts]) -> None:
-    first, second = ([*WORLDS["wide"].windows(rng(seed), 32)] for seed in (5, 5))
+    first, second = ([*windows(rng(seed), 32)] for seed in (5, 5))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a.frames, b.frames)
         np.testing.assert_array_equal(a.targets, b.targets)
         assert a.facts == b.facts
     assert first[0].frames.shape == (8, 32, 32, 3)
-    witnesses = [questions.WideWitness(f) for f in facts]
+    witnesses = [Witness(f) for f in facts]
     assert {w.weather() for w in witnesses} == set(WEATHER)
     assert {w.daytime() for w in witnesses} == {"day", "night"}
 
@@ -175,8 +182,8 @@ def test_compression_keeps_the_pictures_order_and_loses_detail() -> None:
     np.testing.assert_allclose(compress(brightness, 20).mean((1, 2, 3)), np.arange(8) * 25, atol=4)
 
 
-def test_the_wide_tokenizer_has_a_token_for_most_words(facts: list[SceneFacts]) -> None:
-    tokenizer = build_tokenizer(WORLDS["wide"].tokenizer)
+def test_the_tokenizer_has_a_token_for_most_words(facts: list[SceneFacts]) -> None:
+    tokenizer = build_tokenizer()
     answers = [q.answer for i in range(100) for q in questions.training_questions(facts, i, rng(i), range(len(facts)))]
     words = sum(len(answer.replace(",", " ,").split()) for answer in answers)
     tokens = sum(len(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers)

@@ -36,13 +36,14 @@ from headhunt_svc.video.source import VideoFacts
 
 SHIPPED = ROOT / "artifacts" / "detector"
 RNG = np.random.default_rng(0)
-YARD = RNG.normal(2, 1, size=(30, 160)).astype(np.float32)
+N = len(load_bundle(SHIPPED)[1].weight)  # features of the shipped detector
+YARD = RNG.normal(2, 1, size=(30, N)).astype(np.float32)
 
 
 def fleet() -> Scorer:
     """The shipped scorer, with a distance to normal."""
     scorer = load_bundle(SHIPPED)[1]
-    return replace(scorer, normality=Normality(np.zeros(160), np.eye(160), 0.5))
+    return replace(scorer, normality=Normality(np.zeros(N), np.eye(N), 0.5))
 
 
 def bundle_with_yard(folder: Path) -> Bundle:
@@ -63,7 +64,7 @@ def test_a_camera_comes_back_as_it_was_written_and_is_small(tmp_path: Path) -> N
     )
     path = camera_file(tmp_path, "../yard", stored.sha256)
     assert path.parent == tmp_path / "cameras"
-    assert path.stat().st_size < (30 + 1) * 160 * 4 + 500
+    assert path.stat().st_size < (30 + 1) * N * 4 + 500
     loaded = load_camera(tmp_path, "../yard", stored).footage
     assert loaded is not None
     assert (loaded.segments, loaded.typical) == (30, 12.5)
@@ -87,7 +88,7 @@ def test_a_file_that_is_missing_or_of_another_bundle_is_named(tmp_path: Path) ->
     with pytest.raises(ArtifactError, match="cannot be read as a camera"):
         load_camera(tmp_path, "yard", stored.model_copy(update={"sha256": digest}))
     other = save_camera(tmp_path, "yard", CameraParts(NormalFootage.measure(YARD[:, :9])))
-    with pytest.raises(ArtifactError, match="has 9 features, the scorer 160"):
+    with pytest.raises(ArtifactError, match=rf"has 9 features, the scorer {N}"):
         CameraScorers.load(tmp_path, fleet(), {"yard": other})
 
 
@@ -108,7 +109,7 @@ def test_each_camera_has_its_own_scorer_and_all_others_the_fleets() -> None:
     footage = {"yard": CameraParts(normal)}
     cameras = CameraScorers(fleet(), footage)
     assert [cameras.normality(name) for name in ("yard", "door", None)] == ["yard", "fleet", "fleet"]
-    own, z = cameras.scorer("yard"), RNG.normal(size=(9, 160))
+    own, z = cameras.scorer("yard"), RNG.normal(size=(9, N))
     np.testing.assert_array_equal(apply_scorer(own, z), apply_scorer(camera_scorer(fleet(), normal), z))
     assert cameras.scorer("yard") is own
     assert cameras.scorer("door") is cameras.scorer(None)
@@ -169,11 +170,11 @@ def test_the_default_point_is_no_cameras(tmp_path: Path) -> None:
 
 def test_the_graph_of_a_camera_scores_as_the_camera_does(tmp_path: Path) -> None:
     bundle = bundle_with_yard(tmp_path)
-    out, z = tmp_path / "yard.onnx", RNG.normal(1, 1, size=(7, 160)).astype(np.float32)
+    out, scorer = tmp_path / "yard.onnx", Reporter.load(tmp_path).at("yard/north").scorer
+    z = RNG.normal(1, 1, size=(7, N)).astype(np.float32)
     export(tmp_path, out, bundle.default_point, "yard/north")
     session = onnxruntime.InferenceSession(out)
-    expected = apply_scorer(Reporter.load(tmp_path).at("yard/north").scorer, z)
-    np.testing.assert_allclose(session.run(["raw"], {"features": z})[0], expected, atol=1e-5)
+    np.testing.assert_allclose(session.run(["raw"], {"features": z})[0], apply_scorer(scorer, z), atol=1e-5)
     assert session.get_modelmeta().custom_metadata_map["normality"] == "yard/north"
     with pytest.raises(ConfigError, match=r"no camera 'door' in .*; there are: yard/north"):
         export(tmp_path, out, bundle.default_point, "door")
@@ -215,7 +216,7 @@ def test_weights_from_marks_come_back_to_the_bit(tmp_path: Path, with_footage: b
 
 def test_a_marked_camera_has_its_own_weights_and_all_others_the_fleets_to_the_bit() -> None:
     cameras = CameraScorers(fleet(), {"yard": CameraParts(None, margin=margin())})
-    z = RNG.normal(size=(9, 160))
+    z = RNG.normal(size=(9, N))
     np.testing.assert_allclose(logits(cameras.scorer("yard"), z) - logits(fleet(), z), z.sum(1) - 1)
     assert cameras.scorer("door") is cameras.scorer(None)
     assert [cameras.correction(name) for name in ("yard", "door", None)] == ["yard", None, None]
@@ -247,7 +248,7 @@ def test_reports_and_graphs_say_whose_correction_they_have(tmp_path: Path) -> No
     yard.check_normality(Options("yard"))
     with pytest.raises(ConfigError, match=r"the operating point 'yard' .* as one of 'fleet'"):
         reporter.check_normality(Options("yard"))
-    out, z = tmp_path / "yard.onnx", RNG.normal(1, 1, size=(7, 160)).astype(np.float32)
+    out, z = tmp_path / "yard.onnx", RNG.normal(1, 1, size=(7, N)).astype(np.float32)
     export(tmp_path, out, "f1", "yard")
     session = onnxruntime.InferenceSession(out)
     np.testing.assert_allclose(session.run(["raw"], {"features": z})[0], apply_scorer(yard.scorer, z), atol=1e-5)
@@ -262,7 +263,7 @@ def test_reports_and_graphs_say_whose_correction_they_have(tmp_path: Path) -> No
 
 def test_a_damaged_file_of_weights_is_named(tmp_path: Path) -> None:
     stored = save_camera(tmp_path, "yard", CameraParts(None, margin=margin()))
-    other = save_camera(tmp_path, "yard", CameraParts(None, margin=replace(margin(), weight=np.full(160, np.nan))))
+    other = save_camera(tmp_path, "yard", CameraParts(None, margin=replace(margin(), weight=np.full(N, np.nan))))
     with pytest.raises(ArtifactError, match="not finite"):
         load_camera(tmp_path, "yard", other)
     footage = save_camera(tmp_path, "yard", CameraParts(NormalFootage.measure(YARD)))
@@ -270,5 +271,5 @@ def test_a_damaged_file_of_weights_is_named(tmp_path: Path) -> None:
         load_camera(tmp_path, "yard", footage.model_copy(update={"marks": 3}))
     with pytest.raises(ValueError, match="without marks has normal footage"):
         StoredCamera(sha256="0", segments=0, mean_strength=5, covariance_strength=40)
-    with pytest.raises(ArtifactError, match="has 160 features, the scorer 2"):
+    with pytest.raises(ArtifactError, match=rf"has {N} features, the scorer 2"):
         CameraScorers.load(tmp_path, replace(fleet(), weight=np.ones(2), normality=None), {"yard": stored})

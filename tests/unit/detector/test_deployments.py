@@ -60,9 +60,8 @@ def test_a_bundle_without_the_file_of_a_camera_is_never_activated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, yard = bundle(tmp_path / "bundles", "good", 1), bundle(tmp_path / "bundles", "yard", 0.9)
-    camera = save_camera(
-        yard, "yard", CameraParts(NormalFootage.measure(np.random.default_rng(0).normal(size=(30, 160))))
-    )
+    z = np.random.default_rng(0).normal(size=(30, len(load_bundle(yard)[1].weight)))
+    camera = save_camera(yard, "yard", CameraParts(NormalFootage.measure(z)))
     contents = json.loads((yard / "bundle.json").read_text())
     (yard / "bundle.json").write_text(json.dumps(contents | {"cameras": {"yard": camera.model_dump()}}))
     deployed = Deployed(tmp_path / "deployed")

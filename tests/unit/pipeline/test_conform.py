@@ -31,6 +31,8 @@ from headhunt_svc.pipeline.files import inputs_of
 from headhunt_svc.storage.files import sha256
 from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, Normality, Scorer, Segment, VideoRecord
 
+N = len(load_bundle(ROOT / "artifacts" / "detector")[1].weight)  # features of the shipped detector
+
 
 def test_footage_that_the_detector_was_made_from_is_refused(tmp_path: Path) -> None:
     folder, clips = tmp_path / "data", tmp_path / "clips"
@@ -129,9 +131,9 @@ def conformed(folder: Path, z: np.ndarray | None) -> Bundle:
     """Write cameras yard and door into a bundle, then `yard` anew from features, or None: without a normality."""
     shipped = ROOT / "artifacts" / "detector"
     old, scorer = load_bundle(shipped)
-    fleet = replace(scorer, normality=Normality(np.zeros(160), np.eye(160), 0.5))
+    fleet = replace(scorer, normality=Normality(np.zeros(N), np.eye(N), 0.5))
     save_scorer(folder / "scorer.safetensors", fleet)
-    footage = NormalFootage.measure(np.random.default_rng(0).normal(size=(9, 160)))
+    footage = NormalFootage.measure(np.random.default_rng(0).normal(size=(9, N)))
     cameras = {name: save_camera(folder, name, CameraParts(footage)) for name in ("yard", "door")}
     update = {"scorer_sha256": sha256(folder / "scorer.safetensors"), "cameras": cameras}
     bundle = old.relocated(shipped, folder).model_copy(update=update)
@@ -149,19 +151,19 @@ def test_a_camera_renewed_without_a_normality_has_none_any_more(tmp_path: Path) 
 
 
 def test_a_camera_renewed_in_place_has_the_new_normality(tmp_path: Path) -> None:
-    bundle = conformed(tmp_path, np.random.default_rng(1).normal(size=(12, 160)))
+    bundle = conformed(tmp_path, np.random.default_rng(1).normal(size=(12, N)))
     assert {name: camera.segments for name, camera in (bundle.cameras or {}).items()} == {"door": 9, "yard": 12}
     assert len(list((tmp_path / "cameras").iterdir())) == 2
 
 
 def test_a_renewed_camera_keeps_its_weights_from_marks(tmp_path: Path) -> None:
-    bundle = conformed(tmp_path, np.random.default_rng(1).normal(size=(12, 160)))
-    margin, z = Margin(np.full(160, 0.25), -1.5, 4), np.random.default_rng(2).normal(size=(15, 160))
+    bundle = conformed(tmp_path, np.random.default_rng(1).normal(size=(12, N)))
+    margin, z = Margin(np.full(N, 0.25), -1.5, 4), np.random.default_rng(2).normal(size=(15, N))
     write_conformed(
         tmp_path, tmp_path, bundle, load_bundle(tmp_path)[1], "yard", NormalFootage.measure(z), margin=margin
     )
     scorer = Reporter.load(tmp_path).at("yard").scorer
-    assert (scorer.weight.tolist(), scorer.bias) == ([0.25] * 160, -1.5)
+    assert (scorer.weight.tolist(), scorer.bias) == ([0.25] * N, -1.5)
     stored = (load_bundle(tmp_path)[0].cameras or {})["yard"]
     unmarked = load_camera(tmp_path, "yard", stored).unmarked
     assert unmarked is not None
@@ -177,5 +179,5 @@ def test_an_interrupted_renewal_in_place_leaves_the_old_bundle(tmp_path: Path, m
 
     monkeypatch.setattr("headhunt_svc.pipeline.conform.save_bundle", killed)
     with pytest.raises(KeyboardInterrupt):
-        conformed(tmp_path, np.random.default_rng(1).normal(size=(12, 160)))
+        conformed(tmp_path, np.random.default_rng(1).normal(size=(12, N)))
     assert Reporter.load(tmp_path).at("yard").normality == "yard"

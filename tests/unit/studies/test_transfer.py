@@ -83,7 +83,9 @@ def test_heads_that_tell_nothing_here_are_regained_by_the_hunt_alone(params: Par
     assert rows["hunted"]["roc_auc"] > 0.93
 
 
-def stored_project(folder: Path, params: Params, heads: tuple[HeadRef, ...]) -> tuple[Path, Path, Path, Path]:
+def stored_project(
+    folder: Path, params: Params, heads: tuple[HeadRef, ...], d_head: int
+) -> tuple[Path, Path, Path, Path]:
     """Index, labels and stores of a project whose first head tells."""
     rng = np.random.default_rng(0)
     records, n = [], N_SEGMENTS * LENGTH
@@ -101,7 +103,7 @@ def stored_project(folder: Path, params: Params, heads: tuple[HeadRef, ...]) -> 
         segments = tuple(
             Segment(r.video_id, k, FrameSpan(k * LENGTH, (k + 1) * LENGTH), (k * LENGTH,)) for k in range(N_SEGMENTS)
         )
-        values = rng.standard_normal((len(texts), N_SEGMENTS, len(heads), 16)).astype(np.float32)
+        values = rng.standard_normal((len(texts), N_SEGMENTS, len(heads), d_head)).astype(np.float32)
         values[:, 3:6, 0] += 2.0 * r.is_anomalous
         hidden = np.zeros((len(texts), N_SEGMENTS, 3), np.float32)
         times = edges_of([s.span for s in segments]) / 10.0
@@ -114,7 +116,7 @@ def test_a_bundle_is_measured_from_stored_features_alone(
     params: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     detector, scorer = load_bundle(BUNDLE)
-    stored = stored_project(tmp_path, params, scorer.heads)
+    stored = stored_project(tmp_path, params, scorer.heads, scorer.n_features // len(scorer.heads))
     result = transfer(params, BUNDLE, *stored, tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text()) == json.loads(json.dumps(result))
     assert result["detector_id"] == detector.detector_id

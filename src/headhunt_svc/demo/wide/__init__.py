@@ -1,5 +1,5 @@
-"""The wide world of the next embedded model: many more kinds of object, action and effect, weather, night, compression.
+"""The wide world of pre-training: many more kinds of object, action and effect, weather, night, compression.
 
 The kinds and their words are data (`kinds`); `people`, `things` and `weather` draw them for the renderer of `demo`,
-`windows` puts them together, `targets` and `questions` say what is there. Nothing here is drawn in the corpus.
+`windows` puts them together with those of the corpus. Nothing here is drawn in the corpus.
 """

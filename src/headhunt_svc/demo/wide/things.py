@@ -86,7 +86,7 @@ class Thing:
         return DRAW[self.kind](self, t, self.along(t), np.full_like(t, self.y), self.size)
 
     def anomalous(self, t: Times) -> Bool[np.ndarray, " t"]:
-        """Never: nothing of this world is in the labelled corpus."""
+        """Never: none of these kinds is in the labelled corpus."""
         return np.zeros(len(t), bool)
 
     def facts(self, t: Times) -> Facts:

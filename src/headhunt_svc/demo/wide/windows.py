@@ -1,5 +1,6 @@
 """Puts the wide world together: windows for pre-training with any of its kinds, before more cameras, in any weather."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import UInt8
 from headhunt_svc.demo.rendering import render
 from headhunt_svc.demo.scenes import (
     FPS,
+    SEEN_KINDS,
     WINDOW_EVENTS,
     WINDOW_FRAMES,
     CameraView,
@@ -15,9 +17,11 @@ from headhunt_svc.demo.scenes import (
     SceneFacts,
     Static,
     event,
+    surveillance,
     window,
 )
 from headhunt_svc.demo.shapes import Actor, Times
+from headhunt_svc.demo.targets import dense_targets
 from headhunt_svc.demo.wide.kinds import of_group
 from headhunt_svc.demo.wide.people import performers
 from headhunt_svc.demo.wide.things import DRAWN, Thing
@@ -26,8 +30,20 @@ from headhunt_svc.demo.wide.weather import NIGHT, WEATHER, Weather, compress
 PERFORMED = of_group("person", "people")
 OLD_SHARE = 0.25  # of the events of a wide window are kinds of the corpus, which are shown most in the other windows
 WEATHER_SHARE, NIGHT_SHARE, COMPRESSED_SHARE = 0.25, 0.12, 0.5
+STRIDE = 2  # the model sees every second frame of a window
+# Of the draws; about two thirds of the windows. The others are the corpus' scenes, about a third of them `decorated`.
+WIDE_SHARE = 0.6
 MIDDLE_S = WINDOW_FRAMES / FPS / 2
 CRF = (20, 36)  # rate factors of H.264: hardly visible to blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rendered window: pictures, dense targets for each visual token, and facts."""
+
+    frames: UInt8[np.ndarray, "frame size size 3"]
+    targets: UInt8[np.ndarray, "frame token target"]
+    facts: SceneFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +82,7 @@ def wide_view(rng: np.random.Generator) -> CameraView:
 
 
 def actors_of(rng: np.random.Generator, kind: str, middle_s: float, scale: float) -> list[Actor]:
-    """The actors of a kind of this world, in a window about time middle_s."""
+    """The actors of a kind of `kinds.py`, in a window about time middle_s."""
     at_s = middle_s + float(rng.uniform(-1.3, 0.0))  # when it happens
     if kind in DRAWN:
         return [Thing.draw(rng, kind, middle_s, at_s, scale)]
@@ -86,7 +102,7 @@ def _crf(rng: np.random.Generator) -> int | None:
 
 
 def wide_window(rng: np.random.Generator) -> Shot:
-    """One random 1.6 s clip: bystanders of the corpus' kinds, one to three events, most of them of this world."""
+    """One random 1.6 s clip: bystanders of the corpus' kinds, one to three events, most of them of `kinds.py`."""
     scene, t = window(rng)
     scene.view = wide_view(rng) if rng.random() < 0.7 else scene.view
     scene.actors = [a for a in scene.actors if rng.random() < 0.5]
@@ -102,8 +118,26 @@ def wide_window(rng: np.random.Generator) -> Shot:
     return Shot(scene, t, _crf(rng))
 
 
+def corpus_scenes(rng: np.random.Generator) -> list[tuple[Scene, np.ndarray]]:
+    """Eight short random clips, or four windows out of a long video (near its events in 60 of 100 cases)."""
+    if rng.random() < 0.6:
+        return [window(rng) for _ in range(8)]
+    kind = str(rng.choice(SEEN_KINDS)) if rng.random() < 0.8 else None
+    scene, t = surveillance(rng, kind, hard=rng.random() < 0.2)
+    active = np.flatnonzero(scene.anomalous(t))
+    windows = []
+    for _ in range(4):
+        if len(active) and rng.random() < 0.6:
+            start = int(active[rng.integers(len(active))]) - int(rng.integers(0, WINDOW_FRAMES))
+        else:
+            start = int(rng.integers(0, len(t) - WINDOW_FRAMES))
+        start = min(max(start, 0), len(t) - WINDOW_FRAMES)
+        windows.append((scene, np.arange(start, start + WINDOW_FRAMES) / FPS))
+    return windows
+
+
 def decorated(rng: np.random.Generator, scene: Scene, t: Times) -> Shot:
-    """A window of the narrow world, as it is in half of the cases, else in weather, at night or beside a thing."""
+    """A window of the corpus' kinds: in about a third of the cases in weather, at night or beside a thing."""
     if rng.random() < 0.5:
         return Shot(scene, t, _crf(rng))
     scene = replace(scene, actors=list(scene.actors))
@@ -111,3 +145,14 @@ def decorated(rng: np.random.Generator, scene: Scene, t: Times) -> Shot:
         scene.actors += actors_of(rng, str(rng.choice(DRAWN)), float(t[0]) + MIDDLE_S, scene.scale)
     _weather(rng, scene)
     return Shot(scene, t, _crf(rng))
+
+
+def windows(rng: np.random.Generator, size: int) -> Iterator[Window]:
+    """Some windows of size x size pixels; all random numbers are drawn before the first one is rendered."""
+    if rng.random() < WIDE_SHARE:
+        shots = [wide_window(rng) for _ in range(8)]
+    else:
+        shots = [decorated(rng, scene, t) for scene, t in corpus_scenes(rng)]
+    for shot in shots:
+        shown = shot.t[::STRIDE]
+        yield Window(shot.pictures(shown, size), dense_targets(shot.scene, shown), shot.facts())

@@ -14,7 +14,7 @@ from headhunt_svc.core.scoring import distance_to_normal
 from headhunt_svc.types import Normality, Scorer
 
 MOST_GROUPS = 20
-HARMLESS = 0.1  # what a harmless segment counts in the scatter, against a normal one (docs/adr/0020)
+HARMLESS = 1 / 400  # what a harmless segment counts in the scatter, in units of the fleet's strength (docs/adr/0024)
 Z = Float[np.ndarray, "segment features"]
 
 
@@ -52,10 +52,10 @@ class NormalFootage:
 
 @dataclass(frozen=True, slots=True)
 class Shrinkage:
-    """For so many segments the fleet's mean, and its covariance, count beside those of a camera (docs/adr/0018)."""
+    """For so many segments the fleet's mean, and its covariance, count beside those of a camera (docs/adr/0024)."""
 
     mean: float = 5.0
-    covariance: float = 40.0
+    covariance: float = 640.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.mean < np.inf and 0 < self.covariance < np.inf):
@@ -127,7 +127,7 @@ def add_harmless(
 ) -> NormalFootage:
     """What is normal for a camera, with segments that raised an alarm and are harmless: they add to its spread alone.
 
-    Each counts as HARMLESS of a normal segment, so that one alone does not make all that is like it normal.
+    Each counts as HARMLESS of what the fleet's covariance counts: one alone does not make all that is like it normal.
 
     (footage None: the camera has the fleet's normality so far.) They are far from all that is normal: as part of the
     mean they would make the rest strange. Nothing becomes stranger: the distance stays what it was in directions in
@@ -136,7 +136,7 @@ def add_harmless(
     a, b, more = shrinkage.mean, shrinkage.covariance, len(harmless)
     n, mean = (0, fleet.mean) if footage is None else (footage.segments, footage.mean.astype(np.float64))
     centre = (n * mean + a * fleet.mean) / (n + a) if n + a else fleet.mean
-    rows = np.sqrt(HARMLESS) * (harmless.astype(np.float64) - centre)
+    rows = np.sqrt(HARMLESS * b) * (harmless.astype(np.float64) - centre)
     if footage is not None:
         rows = np.concatenate([rows, footage.factor.astype(np.float64)])
     factor = np.asarray(np.linalg.qr(rows, mode="r"))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 from sklearn.metrics import roc_auc_score
 
-from headhunt_svc.core.camera_normality import NormalFootage, add_harmless, camera_scorer
+from headhunt_svc.core.camera_normality import SHRINKAGE, NormalFootage, Shrinkage, add_harmless, camera_scorer
 from headhunt_svc.core.labelled import Calibration, Labels, Marks, Rows
 from headhunt_svc.core.mark_fit import Learner, log_loss
 from headhunt_svc.types import Scorer
@@ -39,6 +39,7 @@ class CameraCorrection:
     nothing was learned from. cv: for each weight, the log loss of marks that were left out ("marks", "before" without
     any correction), also of harmless and overlooked events alone, and the AUC of known segments ("auc").
     overlooked: number of events marked as anomalous that were judged by marks of another group; outvoted ones not.
+    shrinkage: how strongly the fleet counts in what is normal for it.
     """
 
     weight: Float64[np.ndarray, " features"]
@@ -48,6 +49,7 @@ class CameraCorrection:
     outvoted: tuple[int, ...]
     cv: Mapping[str, Mapping[str, float]]
     overlooked: int
+    shrinkage: Shrinkage = SHRINKAGE
 
     @property
     def needs_other_heads(self) -> bool:
@@ -61,7 +63,7 @@ class CameraCorrection:
 
 def corrected_scorer(fleet: Scorer, correction: CameraCorrection) -> Scorer:
     """The scorer of the camera that was corrected."""
-    scorer = fleet if correction.footage is None else camera_scorer(fleet, correction.footage)
+    scorer = fleet if correction.footage is None else camera_scorer(fleet, correction.footage, correction.shrinkage)
     return replace(scorer, weight=correction.weight, bias=correction.bias)
 
 
@@ -162,12 +164,14 @@ def correct_camera(
     footage: NormalFootage | None,
     validation: Calibration | None = None,
     threshold: float = 0.0,
+    shrinkage: Shrinkage = SHRINKAGE,
 ) -> CameraCorrection:
     """Correct a camera from its marks; a mark counts as much as cross-validation over their groups says.
 
     normals: sampled segments of the camera that raised no alarm; like the calibration segments, they shall keep their
-    logits. footage: what is normal for the camera so far. validation: labelled segments that the fleet's scorer was
-    not fitted on: what a correction costs is measured on them where they are of both classes, else on calibration.
+    logits. footage: what is normal for the camera so far; shrinkage: how strongly the fleet counts beside it.
+    validation: labelled segments that the fleet's scorer was not fitted on: what a correction costs is measured on them
+    where they are of both classes, else on calibration.
     threshold: logit from which the camera raises an alarm; marks shall come to lie on its right side.
 
     Raises:
@@ -176,17 +180,21 @@ def correct_camera(
     if not len(marks):
         raise ValueError("there are no marks to learn from")
     measured = calibration if validation is None or len(set(validation.labels.tolist())) < 2 else validation
-    before = fleet if footage is None else camera_scorer(fleet, footage)
+    before = fleet if footage is None else camera_scorer(fleet, footage, shrinkage)
     known = np.concatenate([calibration.z, normals]) if len(normals) else calibration.z
     segments = 0 if footage is None else footage.segments
     at_threshold = replace(before, bias=before.bias - threshold)
-    learner = Learner.prepare(at_threshold, segments, known, measured.z, marks.z, marks.anomalous, marks.event)
+    learned = measured.z, marks.z, marks.anomalous, marks.event
+    learner = Learner.prepare(at_threshold, segments, known, *learned, shrinkage)
     outvoted = _outvoted(learner, marks)
     rows = np.flatnonzero(~np.isin(marks.event, outvoted))
     weight, cv = _choose(learner, marks, rows, measured.labels)
     harmless = marks.z[rows][~marks.anomalous[rows]]
-    own = add_harmless(fleet.normality, footage, harmless) if fleet.normality and len(harmless) else footage
+    own = footage
+    if fleet.normality and len(harmless):
+        own = add_harmless(fleet.normality, footage, harmless, shrinkage)
     change, shift = learner.change(learner.learn(rows, weight))
     kept = marks.only(rows)
     overlooked = len(set(kept.event[kept.anomalous].tolist())) if len(set(kept.groups)) > 1 else 0
-    return CameraCorrection(fleet.weight + change, fleet.bias + shift, own, weight, outvoted, cv, overlooked)
+    corrected = fleet.weight + change, fleet.bias + shift
+    return CameraCorrection(*corrected, own, weight, outvoted, cv, overlooked, shrinkage)

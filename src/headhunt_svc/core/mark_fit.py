@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from headhunt_svc.core.camera_normality import HARMLESS, SHRINKAGE
+from headhunt_svc.core.camera_normality import HARMLESS, SHRINKAGE, Shrinkage
 from headhunt_svc.core.labelled import Labels, Rows
 from headhunt_svc.core.scoring import distance_to_normal, logits
 from headhunt_svc.types import Normality, Scorer
@@ -74,14 +74,13 @@ class _Nearer:
 
     @classmethod
     def measure(
-        cls, normality: Normality, segments: int, z: Z, marked: Float[np.ndarray, "mark features"]
+        cls, normality: Normality, segments: int, strength: float, z: Z, marked: Float[np.ndarray, "mark features"]
     ) -> "_Nearer":
-        offset = np.sqrt(HARMLESS) * (marked - normality.mean)
+        offset = np.sqrt(HARMLESS * strength) * (marked - normality.mean)
         pulled = offset @ normality.precision
         among = pulled @ offset.T
         distances = distance_to_normal(normality, z)
-        count = segments + SHRINKAGE.covariance
-        return cls(normality.weight, count, distances, (z - normality.mean) @ pulled.T, among)
+        return cls(normality.weight, segments + strength, distances, (z - normality.mean) @ pulled.T, among)
 
     def change(self, harmless: Rows) -> Z1:
         """Of the logits, where some of the marked segments count as harmless."""
@@ -123,13 +122,16 @@ class Learner:
         z: Z,
         anomalous: Bool[np.ndarray, " segment"],
         event: Int[np.ndarray, " segment"],
+        shrinkage: Shrinkage = SHRINKAGE,
     ) -> "Learner":
         """scorer: of the camera so far, from so many normal segments of it; z: the marked segments."""
         directions = Directions.measure(known)
         every = np.concatenate([z, measured]).astype(np.float64)
         coordinates = directions.coordinates(every)
         basis = np.linalg.svd(coordinates[: len(z)], full_matrices=False)[2]
-        nearer = None if scorer.normality is None else _Nearer.measure(scorer.normality, segments, every, z)
+        nearer = None
+        if scorer.normality is not None:
+            nearer = _Nearer.measure(scorer.normality, segments, shrinkage.covariance, every, z)
         return cls(directions, basis, coordinates @ basis.T, logits(scorer, every), nearer, anomalous, event)
 
     @property

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from scipy.special import logit
 
-from headhunt_svc.core.camera_normality import SHRINKAGE
 from headhunt_svc.core.correction import CameraCorrection, correct_camera
 from headhunt_svc.core.labelled import Calibration
 from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_bundle, load_golden, save_bundle
@@ -59,11 +58,11 @@ class Learner:
 
     def correct(self, unmarked: CameraParts | None, marks: tuple[Marked, ...]) -> CameraCorrection:
         """From some marks of one camera. unmarked: what it has of its own without marks."""
-        footage = None if unmarked is None else unmarked.footage
+        parts = CameraParts(None) if unmarked is None else unmarked
         normals = normals_of(marks, len(self.fleet.weight))
         limit = float(logit(np.clip(self.threshold, LEAST_THRESHOLD, 1 - LEAST_THRESHOLD)))
         learned = self.fleet, self.calibration, as_arrays(marks)
-        return correct_camera(*learned, normals, footage, self.validation, limit)
+        return correct_camera(*learned, normals, parts.footage, self.validation, limit, parts.shrinkage)
 
 
 def corrected_parts(
@@ -74,9 +73,8 @@ def corrected_parts(
     same_weights = correction.bias == fleet.bias and np.array_equal(correction.weight, fleet.weight)
     if same_weights and correction.footage is conformed:
         return unmarked
-    shrinkage = SHRINKAGE if unmarked is None else unmarked.shrinkage
     margin = Margin(correction.weight, correction.bias, marks)
-    return CameraParts(correction.footage, shrinkage, margin, conformed)
+    return CameraParts(correction.footage, correction.shrinkage, margin, conformed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from headhunt_svc.video.files import find_videos
 from headhunt_svc.video.opening import open_video
 
 MEAN_STRENGTHS = (5.0, 20.0, 80.0)
-COVARIANCE_STRENGTHS = (20.0, 40.0, 160.0, 640.0)
+COVARIANCE_STRENGTHS = (40.0, 160.0, 640.0, 2560.0)
 
 
 @dataclass(frozen=True, slots=True)

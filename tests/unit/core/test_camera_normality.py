@@ -9,6 +9,7 @@ from sklearn.covariance import EmpiricalCovariance
 
 from headhunt_svc.core.camera_normality import (
     HARMLESS,
+    SHRINKAGE,
     NormalFootage,
     Shrinkage,
     add_harmless,
@@ -151,9 +152,9 @@ def test_harmless_segments_widen_what_is_normal_and_make_nothing_stranger(segmen
     direction = np.linalg.inv(np.linalg.cholesky(own.precision).T)[:, 3]  # of length 1 in the distance
     harmless = own.mean + np.outer([9.0, 10.0, 11.0], direction)
     after = camera_normality(fleet, add_harmless(fleet, before, harmless))
-    covariance = np.linalg.inv(own.precision) + HARMLESS * np.outer(direction, direction) * (81 + 100 + 121) / (
-        segments + 40
-    )
+    strength = SHRINKAGE.covariance
+    spread = HARMLESS * strength * np.outer(direction, direction) * (81 + 100 + 121)
+    covariance = np.linalg.inv(own.precision) + spread / (segments + strength)
     scale = own.weight / after.weight
     assert_allclose(np.linalg.inv(after.precision) * scale**2, covariance, rtol=1e-3, atol=1e-3 * abs(covariance).max())
     assert_allclose(after.mean, own.mean, rtol=1e-4, atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from headhunt_svc.core.camera_normality import NormalFootage, camera_scorer
+from headhunt_svc.core.camera_normality import SHRINKAGE, NormalFootage, Shrinkage, camera_scorer
 from headhunt_svc.core.correction import AUC_BOUND, correct_camera, corrected_scorer
 from headhunt_svc.core.fitting import fit_scorer
 from headhunt_svc.core.labelled import Calibration, Marks
@@ -106,12 +106,13 @@ def test_what_was_learned_is_what_the_corrected_scorer_says() -> None:
     z = np.concatenate([draw(rng, 6, HARMLESS), draw(rng, 4, -5.0 * np.eye(FEATURES)[5])])
     marks = marks_of(z, np.arange(10) >= 6)
     footage = NormalFootage.measure(draw(rng, 30, 0.5 * np.ones(FEATURES)))
-    for own in (None, footage):
-        before = fleet if own is None else camera_scorer(fleet, own)
+    for own, shrinkage in ((None, SHRINKAGE), (footage, SHRINKAGE), (footage, Shrinkage(2, 30))):
+        before = fleet if own is None else camera_scorer(fleet, own, shrinkage)
         segments = 0 if own is None else own.segments
         known = calibration.z
-        learner = Learner.prepare(before, segments, known, known, z, marks.anomalous, marks.event)
-        correction = correct_camera(fleet, calibration, marks, NONE, own)
+        learned = known, z, marks.anomalous, marks.event
+        learner = Learner.prepare(before, segments, known, *learned, shrinkage)
+        correction = correct_camera(fleet, calibration, marks, NONE, own, shrinkage=shrinkage)
         fitted = learner.learn(np.arange(10), correction.mark_weight)
         scorer = corrected_scorer(fleet, correction)
         assert correction.mark_weight > 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.stats import binomtest, spearmanr, wasserstein_distance
 
 from headhunt_svc.core.metrics import ranking_auc
@@ -53,8 +53,7 @@ def head_auc(reference: Sample, current: Sample) -> Float[np.ndarray, " head"]:
     """
     x = np.concatenate([reference.heads, current.heads]).astype(np.float64)
     is_current = np.repeat([False, True], [len(reference), len(current)])
-    # parity of the rank of a block, not of its number: so both halves are alike in size
-    half = np.concatenate([np.unique(s.block, return_inverse=True)[1] % 2 == 1 for s in (reference, current)])
+    half = np.concatenate([_every_second_block(reference), _every_second_block(current)])
     aucs = []
     for train in (half, ~half):
         counts = [int((rows & label).sum()) for rows in (train, ~train) for label in (is_current, ~is_current)]
@@ -62,6 +61,14 @@ def head_auc(reference: Sample, current: Sample) -> Float[np.ndarray, " head"]:
             weight = _fisher(x[train & ~is_current], x[train & is_current])
             aucs.append(ranking_auc(np.einsum("nkp,kp->nk", x[~train], weight).T, is_current[~train]))
     return np.asarray(np.mean(aucs, 0)) if aucs else np.full(x.shape[1], np.nan)
+
+
+def _every_second_block(sample: Sample) -> Bool[np.ndarray, " row"]:
+    """In the order of time, so that a change of a few hours is in both halves, whatever the numbers of the blocks."""
+    names, block = np.unique(sample.block, return_inverse=True)
+    begin = np.full(len(names), np.inf)
+    np.minimum.at(begin, block, sample.time)
+    return np.asarray(np.argsort(np.argsort(begin, kind="stable"))[block] % 2 == 1)
 
 
 def _fisher(

@@ -14,7 +14,7 @@ from headhunt_svc import paths
 from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.params import FitParams, load_params
 from headhunt_svc.pipeline.fit import fit_heads
-from headhunt_svc.pipeline.labelled_features import load_prompts, raw_scores, records_of_selection
+from headhunt_svc.pipeline.labelled_features import load_prompts, records_of_selection, videos_scored_by
 
 METRICS = {"AUC": roc_auc_score, "AP": average_precision_score}
 RESAMPLES = 300
@@ -30,7 +30,7 @@ def main() -> None:
     for name in get_args(FitParams.model_fields["background"].annotation):
         fit = params.fit.model_copy(update={"background": name})
         scorer = fit_heads(calibration, selection.heads, fit).scorer
-        scores[name] = np.concatenate(raw_scores(validation, scorer))
+        scores[name] = np.concatenate([video.scores for video in videos_scored_by(scorer, validation)])
 
     labels, rng = validation.labels, np.random.default_rng(0)
     rows_of = validation.per_video(np.arange(len(labels)))

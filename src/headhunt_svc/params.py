@@ -253,7 +253,8 @@ class FitParams(Section):
     distance; another one of normality_weights, or 0, where that finds kinds of anomaly better that were left out.
     standardised: features of mean 0 and scale 1. balanced: both classes weigh the same. platt: held-out margins are
     turned into probabilities. The scorer of the paper has none of these (docs/adr/0014).
-    background: of a video, to which the features are relative (core/background.py).
+    background: of a video, to which the features are relative (core/background.py). ignore_steady: what is far from
+    normal all the time raises no alarm (core/steady.py).
     """
 
     grid: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -265,6 +266,7 @@ class FitParams(Section):
     balanced: bool = True
     platt: bool = True
     background: Literal["none", "median", "ema"] = "none"
+    ignore_steady: bool = True
 
     @property
     def relative_to(self) -> Background | None:

@@ -201,13 +201,15 @@ class Normality:
     """Distance of expert features z to normal ones, sqrt((z - mean)' precision (z - mean)), and its weight in a logit.
 
     precision: the inverse of the covariance of normal features. typical: mean distance of normal segments of videos
-    that mean and covariance do not come from, where it was measured.
+    that mean and covariance do not come from, where it was measured. ignores_steady: what is far from normal all the
+    time is taken off before scores are smoothed (core/steady.py).
     """
 
     mean: Float64[np.ndarray, " features"]
     precision: Float64[np.ndarray, "features features"]
     weight: float
     typical: float | None = None
+    ignores_steady: bool = False
 
     def __post_init__(self) -> None:
         _frozen(self.mean, 1, "mean")

@@ -51,6 +51,7 @@ def rows(
         "start_s": 1.6 * np.arange(n),
         "stop_s": 1.6 * np.arange(1, n + 1),
         "raw": raw,
+        "novelty": [None] * n,
         "smoothed": raw,
         "in_event": raw > 0.5,
         "brightness": rng.normal(0.5, 0.05, n),

@@ -7,7 +7,11 @@ from headhunt_svc.types import FrameSpan, Segment
 
 
 def scored_batches(
-    raw: np.ndarray, size: int, holes: frozenset[int] = frozenset(), first: int = 0
+    raw: np.ndarray,
+    size: int,
+    holes: frozenset[int] = frozenset(),
+    first: int = 0,
+    novelty: np.ndarray | None = None,
 ) -> list[ScoredBatch]:
     """Segments of a second, whose features are their number, from `first` on.
 
@@ -20,4 +24,7 @@ def scored_batches(
     ]
     values = np.arange(first, first + len(raw), dtype=np.float32).reshape(-1, 1, 1)
     places = [slice(i, i + size) for i in range(0, len(raw), size)]
-    return [ScoredBatch(tuple(timed[p]), values[p], raw[p], raw[p, None]) for p in places]
+    return [
+        ScoredBatch(tuple(timed[p]), values[p], raw[p], raw[p, None], novelty=None if novelty is None else novelty[p])
+        for p in places
+    ]

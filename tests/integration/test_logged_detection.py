@@ -13,6 +13,7 @@ import torch
 from prometheus_client import REGISTRY
 
 from conftest import ROOT, headhunt, write_video
+from headhunt_svc.core.steady import AHEAD
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
@@ -92,7 +93,7 @@ def test_smoothed_scores_are_final_when_they_are_logged(
     log.close()
     rows = read_rows(tmp_path).sort_by("segment").to_pydict()
     np.testing.assert_allclose(rows["smoothed"], [s.smoothed for s in report.scores], atol=1e-12)
-    most = 0 if options.smoothing == "causal" else int(4 * report.sigma_segments + 0.5)
+    most = 0 if options.smoothing == "causal" else int(4 * report.sigma_segments + 0.5) + AHEAD
     assert waiting == [(n, min(n, most)) for n, _ in waiting]
 
 

@@ -104,6 +104,7 @@ def test_twice_the_same_bytes(project: Path) -> None:
         "scorer_normality",
         "background_median",
         "background_ema",
+        "steady_kept",
         "no_smoothing",
         "fixed_threshold",
         "text_answer",

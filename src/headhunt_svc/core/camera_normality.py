@@ -77,7 +77,7 @@ def camera_normality(fleet: Normality, footage: NormalFootage, shrinkage: Shrink
     mean = (n * footage.mean.astype(np.float64) + a * fleet.mean) / (n + a)
     precision = _precision(fleet.precision, footage.factor.astype(np.float64), n, b)
     unit = min(1.0, fleet.typical / footage.typical) if fleet.typical and footage.typical else 1.0
-    return Normality(mean, precision, unit * fleet.weight, footage.typical)
+    return replace(fleet, mean=mean, precision=precision, weight=unit * fleet.weight, typical=footage.typical)
 
 
 def camera_scorer(fleet: Scorer, footage: NormalFootage, shrinkage: Shrinkage = SHRINKAGE) -> Scorer:

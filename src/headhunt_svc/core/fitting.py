@@ -189,7 +189,7 @@ def fit_scorer(
     if of_distance > 0:
         normal = NormalFeatures.fit(z[~labels])
         typical = float(held_out.distances[~labels].mean())
-        normality = Normality(normal.mean, normal.precision(), of_distance, typical)
+        normality = Normality(normal.mean, normal.precision(), of_distance, typical, params.ignore_steady)
     scorer = Scorer(heads, of_margin * weight, of_margin * bias + offset, normality, params.relative_to)
     curve = calibration_curve(np.asarray(expit(slope * margins + offset)), labels)
     return FittedScorer(scorer, best, float(roc_auc_score(labels, margins)), curve, choice)

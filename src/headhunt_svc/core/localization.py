@@ -66,6 +66,11 @@ def contiguous(edges: Real[np.ndarray, "segment 2"]) -> Bool[np.ndarray, " bound
     return np.asarray(edges[1:, 0] - edges[:-1, 1] <= _ROUNDING)
 
 
+def is_contiguous(stop: float, start: float) -> bool:
+    """The same of one boundary: where a segment stops, and where the next one starts."""
+    return start - stop <= _ROUNDING
+
+
 def runs(
     above: Bool[np.ndarray, " segment"], goes_on: Bool[np.ndarray, " boundary"]
 ) -> tuple[Int[np.ndarray, " run"], Int[np.ndarray, " run"]]:

@@ -15,6 +15,7 @@ from headhunt_svc.core.event_metrics import IOUS, Starts, VideoEvents, alike, de
 from headhunt_svc.core.frame_times import span_seconds
 from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.metrics import Counts, best_f1, count, count_metrics, flagged, reliability
+from headhunt_svc.core.steady import without_steady
 from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import EvaluateParams
 from headhunt_svc.types import FrameSpan, OperatingPoint, Smoothing, VideoRecord, edges_of
@@ -28,12 +29,14 @@ class ScoredVideo:
 
     times: when the segments begin and end, seconds. They count where the record says that the video's frames do not
     come at a constant rate; seconds are frames / fps otherwise, and in score files, which tell no times.
+    novelty: of raw scores, where what is strange all the time does not count (core/steady.py).
     """
 
     record: VideoRecord
     spans: tuple[FrameSpan, ...]
     scores: Float64[np.ndarray, " segment"]
     times: Float64[np.ndarray, "segment 2"] | None = None
+    novelty: Float64[np.ndarray, " segment"] | None = None
     edges: Int64[np.ndarray, "segment 2"] = field(init=False, repr=False)  # of the spans
     anomalous: Int64[np.ndarray, " segment"] = field(init=False, repr=False)  # frames in each segment
 
@@ -77,8 +80,9 @@ class ScoredVideo:
         return self.record.n_frames / self.record.fps if self.constant else float(np.diff(self.seconds).sum())
 
     def smoothed(self, sigma_segments: float, smoothing: Smoothing = "offline") -> "ScoredVideo":
-        """The same with its scores smoothed, not across holes."""
-        return replace(self, scores=smooth(self.scores, sigma_segments, smoothing, self.goes_on))
+        """The same with its scores smoothed, not across holes, less what is strange about the video all the time."""
+        scores = without_steady(self.scores, self.novelty, smoothing, self.goes_on)
+        return replace(self, scores=smooth(scores, sigma_segments, smoothing, self.goes_on), novelty=None)
 
     def true_seconds(self) -> list[tuple[float, float]]:
         """When the true spans begin and end."""

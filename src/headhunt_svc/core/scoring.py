@@ -51,6 +51,17 @@ def distance_to_normal(normality: Normality, z: Z) -> Z1:
     return _pull(normality, z)[0]
 
 
+def novelty(scorer: Scorer, z: Z) -> Z1 | None:
+    """What the distance of each segment adds to its logit above the typical one; see core/steady.py.
+
+    None: the scorer has no distance, does not know a typical one, or keeps what is there all the time.
+    """
+    normality = scorer.normality
+    if normality is None or not normality.typical or not normality.ignores_steady:
+        return None
+    return np.asarray(normality.weight * (_pull(normality, z)[0] - normality.typical))
+
+
 def logits(scorer: Scorer, z: Z) -> Z1:
     """Logit of each segment."""
     margin = z.astype(np.float64) @ scorer.weight + scorer.bias

@@ -15,7 +15,6 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from headhunt_svc.core.depth import candidate_heads
-from headhunt_svc.core.localization import smooth
 from headhunt_svc.data.datasets import load_records, make_record
 from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.demo.corpus import Take, make_video
@@ -28,7 +27,7 @@ from headhunt_svc.pipeline.calibrate import calibrate_scorer
 from headhunt_svc.pipeline.extract import extract_videos
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
-from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, load_prompts, raw_scores
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, load_prompts, videos_scored_by
 from headhunt_svc.settings import Settings
 from headhunt_svc.types import CalibratedPair, HeadRef, Scorer, VideoRecord
 from headhunt_svc.video.files import read_times
@@ -128,7 +127,8 @@ def _figures(
     if not isinstance(points, CalibratedPair):
         raise FeatureError(f"no operating point f1: {points.reason}")
     point = points.offline.operating_point
-    smoothed = np.concatenate([smooth(raw, point.sigma_segments) for raw in raw_scores(test, scorer)])
+    videos = [video.smoothed(point.sigma_segments) for video in videos_scored_by(scorer, test)]
+    smoothed = np.concatenate([video.scores for video in videos])
     of_kind = {record.video_id for record in test.records if kind in record.kinds}
     inside = np.array([video in of_kind for video in test.videos])
     above, normal = smoothed > point.threshold, ~test.labels

@@ -1,6 +1,6 @@
 """What flows through a detector: batches of segments, before and after the model."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from headhunt_svc.core.localization import contiguous, events, smooth
 from headhunt_svc.core.quality import Quality, picture_quality
+from headhunt_svc.core.steady import without_steady
 from headhunt_svc.model.attribution import Attribution, Recorded
 from headhunt_svc.model.extractor import Extractor, Frames, VisionCache
 from headhunt_svc.params import SegmentationParams
@@ -84,7 +85,7 @@ class FeatureBatch:
 class ScoredBatch:
     """Segments with features, raw scores, and what each head adds to the logits (with the bias they sum to them).
 
-    attribution: only where it was asked for. prompt_readings, resumed: see FeatureBatch.
+    attribution: only where it was asked for. prompt_readings, resumed: see FeatureBatch. novelty: see core/steady.py.
     descriptions: what the model says about the peaks of events that ended here, by the segment's index.
     """
 
@@ -96,6 +97,7 @@ class ScoredBatch:
     prompt_readings: Mapping[int, PromptReading] = field(default_factory=dict)
     descriptions: Mapping[int, str] = field(default_factory=dict)
     resumed: bool = False
+    novelty: Float64[np.ndarray, " segment"] | None = None
 
     def __post_init__(self) -> None:
         sizes = len(self.segments), len(self.features), len(self.raw), len(self.contributions)
@@ -108,12 +110,23 @@ class ScoredBatch:
         return self.segments[-1].stop_s
 
 
+def novelty_of(batches: Iterable[ScoredBatch]) -> Float64[np.ndarray, " segment"] | None:
+    """Of all segments of a video; None where nothing is taken off its scores."""
+    parts = [batch.novelty for batch in batches if batch.novelty is not None]
+    return np.concatenate(parts) if parts else None
+
+
 def located(
-    segments: Sequence[TimedSegment], raw: Float64[np.ndarray, " segment"], point: OperatingPoint
+    segments: Sequence[TimedSegment],
+    raw: Float64[np.ndarray, " segment"],
+    point: OperatingPoint,
+    novelty: Float64[np.ndarray, " segment"] | None = None,
 ) -> tuple[Float64[np.ndarray, " segment"], list[Event]]:
-    """Smoothed scores and events of a video's segments."""
+    """Smoothed scores and events of a video's segments; novelty: see core/steady.py."""
     edges_s = np.array([(s.start_s, s.stop_s) for s in segments])
-    smoothed = smooth(raw, point.sigma_segments, point.smoothing, contiguous(edges_s))
+    goes_on = contiguous(edges_s)
+    scores = without_steady(raw, novelty, point.smoothing, goes_on)
+    smoothed = smooth(scores, point.sigma_segments, point.smoothing, goes_on)
     spans = [s.segment.span for s in segments]
     return smoothed, events(smoothed, spans, edges_s[:, 0], edges_s[:, 1], point)
 

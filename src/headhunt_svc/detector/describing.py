@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from headhunt_svc.core.localization import kernel
+from headhunt_svc.core.localization import is_contiguous, kernel
+from headhunt_svc.core.steady import WithoutSteady
 from headhunt_svc.detector.batches import PixelBatch, ScoredBatch, TimedSegment, located
 from headhunt_svc.model.extractor import VisionCache
-from headhunt_svc.types import OperatingPoint
+from headhunt_svc.types import Event, OperatingPoint
 
 
 class EventPeaks:
@@ -26,7 +27,8 @@ class EventPeaks:
         # a whole kernel, not half of it: then every smoothed score that counts as final has the same bits at the end
         self._lookahead = len(kernel(point.sigma_segments))
         self._segments: list[TimedSegment] = []
-        self._raw: list[np.ndarray] = []
+        self._video = WithoutSteady(point.smoothing)
+        self._scores: list[float] = []  # to be smoothed, of all segments but the last ones
         self._pixels: dict[int, torch.Tensor] = {}  # by the segment's place in the video
         self._ended = 0  # events whose peak was returned
 
@@ -35,14 +37,22 @@ class EventPeaks:
         """How many segments' pixels are kept."""
         return len(self._pixels)
 
-    def add(self, batch: PixelBatch, raw: Float64[np.ndarray, " segment"]) -> list[PixelBatch]:
+    def add(
+        self,
+        batch: PixelBatch,
+        raw: Float64[np.ndarray, " segment"],
+        novelty: Float64[np.ndarray, " segment"] | None = None,
+    ) -> list[PixelBatch]:
         """Add scored segments. Returns the peaks of the events that have ended, each as a batch of one segment."""
         n_before = len(self._segments)
         self._segments += batch.segments
-        self._raw.append(raw)
+        for i, segment in enumerate(batch.segments, n_before):
+            new = None if novelty is None else float(novelty[i - n_before])
+            follows = i > 0 and is_contiguous(self._segments[i - 1].stop_s, segment.start_s)
+            self._scores += self._video.add(float(raw[i - n_before]), new, follows)
         self._pixels |= {n_before + i: pixels for i, pixels in enumerate(batch.pixels)}
-        n, n_final = len(self._segments), max(len(self._segments) - self._lookahead, 0)
-        smoothed, events = located(self._segments, np.concatenate(self._raw), self._point)
+        n, n_final = len(self._segments), max(len(self._scores) - self._lookahead, 0)
+        smoothed, events = self._located()
         last_start = self._segments[n_final - 1].segment.span.start if n_final else 0
         ended = [e for e in events if e.span.stop <= last_start]
         peaks = [self._peak(e.peak_segment, batch.cache) for e in ended[self._ended :]]
@@ -59,8 +69,14 @@ class EventPeaks:
 
     def finish(self, cache: VisionCache) -> list[PixelBatch]:
         """The peaks of the events that reach to the end of the video, or to where it was not certain yet."""
-        _, events = located(self._segments, np.concatenate(self._raw), self._point)
+        self._scores += self._video.finish()
+        _, events = self._located()
         return [self._peak(e.peak_segment, cache) for e in events[self._ended :]]
+
+    def _located(self) -> tuple[Float64[np.ndarray, " segment"], list[Event]]:
+        if not self._scores:
+            return np.zeros(0), []
+        return located(self._segments[: len(self._scores)], np.array(self._scores), self._point)
 
     def _peak(self, place: int, cache: VisionCache) -> PixelBatch:
         return PixelBatch((self._segments[place],), self._pixels[place][None], cache)
@@ -81,7 +97,7 @@ def described(
     for pixels, scored in batches:
         if waiting is not None:
             yield waiting
-        waiting = replace(scored, descriptions=words(peaks.add(pixels, scored.raw)))
+        waiting = replace(scored, descriptions=words(peaks.add(pixels, scored.raw, scored.novelty)))
         cache = pixels.cache
     if waiting is not None:
         yield replace(waiting, descriptions={**waiting.descriptions, **words(peaks.finish(cache))})

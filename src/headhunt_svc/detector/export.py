@@ -1,7 +1,8 @@
 """Scorer and smoothing as one ONNX graph: features float32[T, K * d_head] -> raw, smoothed float32[T].
 
 The T segments follow each other without a break: give the graph what lies before and after a hole one after the other.
-With a background (core/background.py) it is that of the T segments: give it the whole video.
+With a background (core/background.py), or where what is strange all the time is taken off (core/steady.py), it is that
+of the T segments: give it the whole video.
 """
 
 import json
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from headhunt_svc.core.background import EMA_RATE
 from headhunt_svc.core.localization import kernel
+from headhunt_svc.core.steady import AHEAD, BEHIND, LEAST, SHARE
 from headhunt_svc.types import Background, Normality, OperatingPoint, Scorer
 
 
@@ -39,6 +41,56 @@ def _distance_to_normal(normality: Normality) -> tuple[list[onnx.NodeProto], dic
         node("Sqrt", ["not_negative"], "distance"),
         node("Mul", ["distance", "normality_weight"], "of_distance"),
         node("Add", ["margin", "of_distance"], "logit"),
+    ]
+    return nodes, constants
+
+
+def _without_steady(normality: Normality, typical: float) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """logit, of_distance -> steady_p, as core/steady.py does where the smoothing looks ahead.
+
+    A row of `neighbours` holds the segments around one, and infinity beyond the ends.
+    """
+    around = BEHIND + 1 + AHEAD
+    constants: dict[str, np.ndarray] = {
+        "typical": np.array([normality.weight * typical], np.float64),
+        "beyond": np.array(np.inf, np.float64),
+        "beyond_ends": np.array([BEHIND, AHEAD], np.int64),
+        "first_segment": np.zeros((), np.int64),
+        "next_segment": np.ones((), np.int64),
+        "around": np.arange(around, dtype=np.int64)[None],
+        "all_around": np.array([around], np.int64),
+        "along_row": np.array([1], np.int64),
+        "share": np.array(SHARE, np.float64),
+        "least": np.array(LEAST, np.int64),
+        "nothing": np.zeros((), np.float64),
+        "in_a_row": np.array([-1], np.int64),
+        "scalar": np.zeros(0, np.int64),
+    }
+    nodes = [
+        node("Sub", ["of_distance", "typical"], "novelty_column"),
+        node("Reshape", ["novelty_column", "in_a_row"], "novelty"),
+        node("Pad", ["novelty", "beyond_ends", "beyond"], "padded"),
+        node("Shape", ["novelty"], "length"),
+        node("Reshape", ["length", "scalar"], "length_scalar"),
+        node("Range", ["first_segment", "length_scalar", "next_segment"], "numbers"),
+        node("Unsqueeze", ["numbers", "along_row"], "number_column"),
+        node("Add", ["number_column", "around"], "places"),
+        node("Gather", ["padded", "places"], "neighbours"),
+        helper.make_node("TopK", ["neighbours", "all_around"], ["lowest_first", "order_around"], axis=1, largest=0),
+        node("IsInf", ["neighbours"], "is_beyond"),
+        node("Not", ["is_beyond"], "is_there"),
+        node("Cast", ["is_there"], "there", to=TensorProto.INT64),
+        node("ReduceSum", ["there", "along_row"], "count", keepdims=1),
+        node("Sub", ["count", "next_segment"], "others"),
+        node("Cast", ["others"], "others64", to=TensorProto.DOUBLE),
+        node("Mul", ["others64", "share"], "rank64"),
+        node("Cast", ["rank64"], "rank", to=TensorProto.INT64),
+        node("GatherElements", ["lowest_first", "rank"], "lowest_fifth", axis=1),
+        node("Max", ["lowest_fifth", "nothing"], "positive"),
+        node("GreaterOrEqual", ["count", "least"], "enough"),
+        node("Where", ["enough", "positive", "nothing"], "steady"),
+        node("Sub", ["logit", "steady"], "steady_logit"),
+        node("Sigmoid", ["steady_logit"], "steady_p"),
     ]
     return nodes, constants
 
@@ -119,11 +171,16 @@ def scorer_graph(scorer: Scorer, operating_point: OperatingPoint, metadata: dict
     else:
         more_nodes, more_constants = _distance_to_normal(scorer.normality)
         nodes, constants = nodes + more_nodes, constants | more_constants
+    to_smooth = "p"
+    if scorer.normality is not None and scorer.normality.typical and scorer.normality.ignores_steady:
+        more_nodes, more_constants = _without_steady(scorer.normality, scorer.normality.typical)
+        nodes, constants, to_smooth = nodes + more_nodes, constants | more_constants, "steady_p"
     nodes += [
         node("Sigmoid", ["logit"], "p"),
         node("Cast", ["p"], "p32", to=TensorProto.FLOAT),
         node("Reshape", ["p32", "flat"], "raw"),
-        node("Reshape", ["raw", "row"], "series"),
+        node("Cast", [to_smooth], "to_smooth", to=TensorProto.FLOAT),
+        node("Reshape", ["to_smooth", "row"], "series"),
         node("Mul", ["series", "zero"], "zeros"),
         node("Add", ["zeros", "one"], "ones"),
         node("Conv", ["series", "taps"], "sum", pads=[half, half]),

@@ -148,14 +148,17 @@ class Reporter:
         segments: list[TimedSegment] = []
         raws: list[np.ndarray] = []
         contributed: list[np.ndarray] = []
+        novelties: list[np.ndarray] = []
         descriptions: dict[int, str] = {}
         for batch in batches:
             segments += batch.segments
             raws.append(batch.raw)
             contributed.append(batch.contributions)
+            novelties += [] if batch.novelty is None else [batch.novelty]
             descriptions |= batch.descriptions
         raw, shares = np.concatenate(raws), np.concatenate(contributed)
-        smoothed, events = located(segments, raw, point)
+        novelty = np.concatenate(novelties) if novelties else None
+        smoothed, events = located(segments, raw, point, novelty)
         return Report(
             detector_id=self.detector_id,
             code=self.code,
@@ -178,6 +181,7 @@ class Reporter:
                     raw=float(raw[i]),
                     smoothed=float(smoothed[i]),
                     contributions=tuple(shares[i].tolist()) if options.contributions else None,
+                    novelty=None if novelty is None else float(novelty[i]),
                 )
                 for i, s in enumerate(segments)
             ),

@@ -28,7 +28,11 @@ class _Model(BaseModel):
 
 
 class SegmentScore(_Model):
-    """One segment: frames [start_frame, stop_frame), seconds, anomaly probability before and after smoothing."""
+    """One segment: frames [start_frame, stop_frame), seconds, anomaly probability before and after smoothing.
+
+    novelty: what the distance to normal adds to the logit of `raw` above the typical. The part of it that is there all
+    the time is not in `smoothed` (core/steady.py). None: nothing is taken off.
+    """
 
     index: int
     start_frame: int
@@ -38,6 +42,7 @@ class SegmentScore(_Model):
     raw: float = Field(ge=0, le=1)
     smoothed: float = Field(ge=0, le=1)
     contributions: tuple[float, ...] | None = None  # on request: as an event's
+    novelty: float | None = None
 
 
 class ReportEvent(_Model):

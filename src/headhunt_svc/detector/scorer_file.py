@@ -24,6 +24,7 @@ class _Facts(BaseModel):
     bias: float
     normality_weight: float | None = None
     normality_typical: float | None = None
+    ignores_steady: bool = False
     background: Background | None = None
 
 
@@ -38,6 +39,8 @@ def save_scorer(path: Path, scorer: Scorer) -> None:
         facts["normality_weight"] = scorer.normality.weight
         if scorer.normality.typical is not None:
             facts["normality_typical"] = scorer.normality.typical
+        if scorer.normality.ignores_steady:
+            facts["ignores_steady"] = True
     if scorer.background is not None:
         facts["background"] = scorer.background
     write_bytes(path, tensor_bytes(tensors, {"about": json.dumps(facts)}))
@@ -62,7 +65,8 @@ def load_scorer(path: Path) -> Scorer:
             if facts.normality_weight is None:
                 raise ValueError("no weight of the distance to normal")
             mean, precision = tensors.pop("normal_mean"), tensors.pop("normal_precision")
-            normality = Normality(mean, precision, facts.normality_weight, facts.normality_typical)
+            typical, ignores = facts.normality_typical, facts.ignores_steady
+            normality = Normality(mean, precision, facts.normality_weight, typical, ignores)
         return Scorer(facts.heads, weight, facts.bias, normality, facts.background)
     except ValidationError as exc:
         raise ArtifactError(f"{path} cannot be read as a scorer ({first_problem(exc)}): run `headhunt fit`") from exc

@@ -6,21 +6,23 @@ import numpy as np
 from jaxtyping import Float
 
 from headhunt_svc.core.background import MovingAverage, beside, check_live, median
-from headhunt_svc.core.scoring import apply_scorer, contributions
+from headhunt_svc.core.scoring import apply_scorer, contributions, novelty
 from headhunt_svc.detector.batches import FeatureBatch, ScoredBatch
 from headhunt_svc.types import Scorer
 
 
 def _score(scorer: Scorer, batch: FeatureBatch, x: Float[np.ndarray, "segment row d_head"]) -> ScoredBatch:
     """A batch with scores; x: its features or, with a background, what core/background.py makes of them."""
+    flat = x.reshape(len(x), -1)
     return ScoredBatch(
         batch.segments,
         batch.features,
-        apply_scorer(scorer, x.reshape(len(x), -1)),
+        apply_scorer(scorer, flat),
         contributions(scorer, x),
         None if batch.recorded is None else batch.recorded.attribution(scorer, x),
         batch.prompt_readings,
         resumed=batch.resumed,
+        novelty=novelty(scorer, flat),
     )
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float32
 
-from headhunt_svc.core.localization import contiguous, kernel, smooth
+from headhunt_svc.core.localization import contiguous, is_contiguous, kernel, smooth
+from headhunt_svc.core.steady import WithoutSteady
 from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.events.features import MOST_SEGMENTS, NORMAL_SEGMENTS, EventFeatures
 from headhunt_svc.events.places import Places
@@ -95,8 +96,9 @@ class Candidates:
         self._features_id = features_id
         half = len(kernel(point.sigma_segments)) // 2
         self._behind, self._ahead = half, 0 if point.smoothing == "causal" else half
-        self._raw: deque[float] = deque()  # of the segments that smoothing still needs
-        self._edges: deque[tuple[float, float]] = deque()
+        self._video = WithoutSteady(point.smoothing)
+        self._scores: deque[float] = deque()  # that smoothing still needs
+        self._edges: deque[tuple[float, float]] = deque()  # of the same segments, and of those that follow
         self._waiting: deque[_Scored] = deque()  # their smoothed scores are not final
         self._runs: list[Run] = []
         self._open: Run | None = None
@@ -109,31 +111,33 @@ class Candidates:
         for i, timed in enumerate(batch.segments):
             raw = float(batch.raw[i])
             edges = timed.start_s + offset_s, timed.stop_s + offset_s
-            self._raw.append(raw)
+            follows = bool(self._edges) and is_contiguous(self._edges[-1][1], edges[0])
+            novelty = None if batch.novelty is None else float(batch.novelty[i])
+            self._scores += self._video.add(raw, novelty, follows)
             self._edges.append(edges)
             parts = tuple(batch.contributions[i].tolist())
             where = (timed.segment.index, *edges)
             explained = None if batch.attribution is None else batch.attribution.pictures[i].astype(np.float32)
             self._waiting.append(_Scored(*where, raw, parts, np.array(batch.features[i]), explained))
-        self._settle(len(self._waiting) - self._ahead)
+        self._settle(len(self._waiting) - self._video.waiting - self._ahead)
 
     def finish(self) -> None:
         """No segment follows."""
+        self._scores += self._video.finish()
         self._settle(len(self._waiting))
 
     def _settle(self, n: int) -> None:
         """The smoothed scores of the first n segments that wait are final."""
         if n <= 0:
             return
-        first = len(self._raw) - len(self._waiting)
-        edges = np.array(self._edges)
-        goes_on = contiguous(edges)
-        smoothed = smooth(np.array(self._raw), self._point.sigma_segments, self._point.smoothing, goes_on)
+        first = len(self._edges) - len(self._waiting)
+        unbroken = contiguous(np.array(self._edges)[: len(self._scores)])
+        smoothed = smooth(np.array(self._scores), self._point.sigma_segments, self._point.smoothing, unbroken)
         for i in range(first, first + n):
-            follows = i > 0 and bool(goes_on[i - 1])
+            follows = i > 0 and bool(unbroken[i - 1])
             self._place(self._waiting.popleft(), float(smoothed[i]), follows)
         for _ in range(max(first + n - self._behind - 1, 0)):  # one more, to see whether the next one follows
-            self._raw.popleft()
+            self._scores.popleft()
             self._edges.popleft()
 
     def _place(self, segment: _Scored, smoothed: float, follows: bool) -> None:

@@ -21,7 +21,7 @@ from headhunt_svc.feedback.marks import Marked
 from headhunt_svc.feedback.proof import Change, Flip, HeldOutDay, TestSplit, Verdict
 from headhunt_svc.feedback.recalibrate import Recalibrated
 from headhunt_svc.params import EvaluateParams
-from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, videos_scored_by
 from headhunt_svc.types import OperatingPoint, Scorer
 
 BOUND = 0.01  # by so much ROC-AUC and AP of the test videos may fall
@@ -52,8 +52,7 @@ def compare_on_test(
         FeatureError: the test videos hold one class only.
     """
     before, after = (
-        [v.smoothed(point.sigma_segments, point.smoothing) for v in scored_videos(data, raw_scores(data, s))]
-        for s in scorers
+        [v.smoothed(point.sigma_segments, point.smoothing) for v in videos_scored_by(s, data)] for s in scorers
     )
     auc, ap = _changes(counts_of(before), counts_of(after), params)
     kinds = sorted({kind for v in before for kind in v.record.kinds})

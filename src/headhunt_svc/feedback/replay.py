@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Float64, Int
 
 from headhunt_svc.core.localization import TRUNCATE, contiguous, events, smooth
-from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.core.scoring import apply_scorer, novelty
+from headhunt_svc.core.steady import without_steady
 from headhunt_svc.events.rules import merged
 from headhunt_svc.feedback.proof import DayEvents
 from headhunt_svc.prediction_log.schema import LogMetadata
@@ -24,7 +25,7 @@ from headhunt_svc.prediction_log.windows import Rows
 from headhunt_svc.storage.store import Store
 from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Smoothing
 
-COLUMNS = ("pass_id", "segment", "start_s", "stop_s", "raw", "smoothed", "features")
+COLUMNS = ("pass_id", "segment", "start_s", "stop_s", "raw", "smoothed", "novelty", "features")
 SMOOTHINGS: tuple[Smoothing, ...] = ("causal", "offline")
 SAME = 1e-6  # scores that differ by less are the same: the last bits depend on the batch
 ENOUGH = 0.99  # of the logged smoothed scores; at the ends of a day neighbours are missing, and after a restart
@@ -43,7 +44,7 @@ class LoggedFeatures:
 class _Logged:
     """Rows of one camera in the order of pass and segment, each once. order: their numbers in the table.
 
-    goes_on: does the footage go on from one row to the next? z: features.
+    goes_on: does the footage go on from one row to the next? z: features. novelty: None where none was logged.
     """
 
     order: Int[np.ndarray, " row"]
@@ -53,6 +54,7 @@ class _Logged:
     goes_on: Bool[np.ndarray, " boundary"]
     raw: Float64[np.ndarray, " row"]
     smoothed: Float64[np.ndarray, " row"]
+    novelty: Float64[np.ndarray, " row"] | None
     z: Float[np.ndarray, "row features"]
 
 
@@ -150,7 +152,14 @@ def _logged(table: pa.Table, which: LoggedFeatures) -> _Logged:
     columns = {name: np.asarray(table[name].to_numpy(), np.float64)[order] for name in COLUMNS[2:6]}
     edges = np.stack([columns["start_s"], columns["stop_s"]], 1)
     goes_on = np.asarray((np.diff(numbers) == 0) & (np.diff(segment) == 1) & contiguous(edges))
-    return _Logged(order, numbers, segment, edges, goes_on, columns["raw"], columns["smoothed"], z)
+    novelty = np.asarray(pc.fill_null(pc.cast(table["novelty"], pa.float64()), np.nan).to_numpy(), np.float64)[order]
+    known = None if np.isnan(novelty).any() else novelty
+    return _Logged(order, numbers, segment, edges, goes_on, columns["raw"], columns["smoothed"], known, z)
+
+
+def _scored_again(scorer: Scorer, logged: _Logged, smoothing: Smoothing) -> Float64[np.ndarray, " row"]:
+    """Scores of the rows, to be smoothed. What is there all the time is told from the rows that are here."""
+    return without_steady(apply_scorer(scorer, logged.z), novelty(scorer, logged.z), smoothing, logged.goes_on)
 
 
 def _scores(metadata: LogMetadata, table: pa.Table, which: LoggedFeatures, scorers: tuple[Scorer, Scorer]) -> _Scores:
@@ -158,7 +167,7 @@ def _scores(metadata: LogMetadata, table: pa.Table, which: LoggedFeatures, score
     seconds = np.asarray(pc.cast(table["time"], pa.int64()).to_numpy())[logged.order] / 1e6
     times = _times(seconds, logged.passes, logged.edges)
     point, _ = _point(metadata, logged)
-    before, after = (apply_scorer(scorer, logged.z) for scorer in scorers)
+    before, after = (_scored_again(scorer, logged, point.smoothing) for scorer in scorers)
     return _Scores(point, logged.segment, logged.edges, logged.goes_on, times, before, after)
 
 
@@ -176,7 +185,8 @@ def replay_rows(rows: Rows, which: LoggedFeatures, scorer: Scorer, block_segment
     is_drawn = len(rows.table) < rows.total
     point, whole = _point(rows.metadata, logged, block_segments if is_drawn else None)
     raw = apply_scorer(scorer, logged.z)
-    smoothed = smooth(raw, point.sigma_segments, point.smoothing, logged.goes_on)
+    again = _scored_again(scorer, logged, point.smoothing)
+    smoothed = smooth(again, point.sigma_segments, point.smoothing, logged.goes_on)
     table = rows.table.take(pa.array(logged.order[whole]))
     after = table
     nothing = [None] * len(table)
@@ -216,7 +226,8 @@ def _point(
     """
     share = 0.0
     for smoothing in SMOOTHINGS:
-        again = smooth(logged.raw, metadata.sigma_segments, smoothing, logged.goes_on)
+        scores = without_steady(logged.raw, logged.novelty, smoothing, logged.goes_on)
+        again = smooth(scores, metadata.sigma_segments, smoothing, logged.goes_on)
         whole = _whole(logged, metadata.sigma_segments, smoothing, block_segments)
         same = float((np.abs(again - logged.smoothed) < SAME)[whole].mean()) if whole.any() else 0.0
         if same > ENOUGH:

@@ -11,9 +11,8 @@ from headhunt_svc.params import CalibrateParams, Params
 from headhunt_svc.pipeline.labelled_features import (
     LabelledFeatures,
     load_prompts,
-    raw_scores,
     records_of_selection,
-    scored_videos,
+    videos_scored_by,
 )
 from headhunt_svc.types import CalibratedPair, CalibratedPoints, Scorer
 
@@ -25,7 +24,7 @@ def without_live(points: CalibratedPair) -> CalibratedPair:
 
 def calibrate_scorer(data: LabelledFeatures, scorer: Scorer, params: CalibrateParams) -> CalibratedPoints:
     """Operating points of a scorer on some videos, and why others are unavailable."""
-    points = operating_points(scored_videos(data, raw_scores(data, scorer)), params)
+    points = operating_points(videos_scored_by(scorer, data), params)
     if scorer.background != "median":
         return points
     return {name: without_live(p) if isinstance(p, CalibratedPair) else p for name, p in points.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 
 from headhunt_svc.core.background import inputs
 from headhunt_svc.core.calibration import RULES, conformal
@@ -18,7 +18,7 @@ from headhunt_svc.core.camera_normality import NormalFootage, learn_camera
 from headhunt_svc.core.promises import ROUNDING_S, check_mostly_normal
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.data.datasets import data_digest, load_records
-from headhunt_svc.detector.batches import FeatureBatch, ScoredBatch
+from headhunt_svc.detector.batches import FeatureBatch, ScoredBatch, novelty_of
 from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_golden, save_bundle
 from headhunt_svc.detector.cameras import (
     FLEET,
@@ -114,8 +114,10 @@ def check_lengths(videos: Sequence[ScoredVideo], segmentation: SegmentationParam
         )
 
 
-def _raw(scorer: Scorer, batches: Sequence[FeatureBatch]) -> Float64[np.ndarray, " segment"]:
-    return np.concatenate([batch.raw for batch in scored(scorer, batches)])
+def _scored_by(scorer: Scorer, video: ScoredVideo, batches: Sequence[FeatureBatch]) -> ScoredVideo:
+    """The same video with the raw scores of this scorer."""
+    again = list(scored(scorer, batches))
+    return replace(video, scores=np.concatenate([batch.raw for batch in again]), novelty=novelty_of(again))
 
 
 def inputs_to(scorer: Scorer, batches: Sequence[FeatureBatch]) -> Float[np.ndarray, "segment features"]:
@@ -185,8 +187,7 @@ def conform(
     camera = learn_camera(own, [inputs_to(own, batches) for batches in footage])
     if camera is not None or margin is not None:
         scorers = [own] * len(footage) if camera is None else camera.of_others
-        raw = [_raw(scorer, batches) for scorer, batches in zip(scorers, footage, strict=True)]
-        videos = [replace(video, scores=scores) for video, scores in zip(videos, raw, strict=True)]
+        videos = [_scored_by(*parts) for parts in zip(scorers, videos, footage, strict=True)]
     pair = _points(videos, params, OUT_OF_SAMPLE if camera else None)
     pair = without_live(pair) if fleet.background == "median" else pair
     update: dict[str, Any] = {

@@ -27,7 +27,9 @@ def scored_video(record: VideoRecord, report: Report, raw: bool = False) -> Scor
     """The smoothed (or raw) scores of a report beside the truth."""
     spans = tuple(FrameSpan(s.start_frame, s.stop_frame) for s in report.scores)
     times = np.array([(s.start_s, s.stop_s) for s in report.scores])
-    return ScoredVideo(record, spans, np.array([s.raw if raw else s.smoothed for s in report.scores]), times)
+    scores = np.array([s.raw if raw else s.smoothed for s in report.scores])
+    novelty = [s.novelty for s in report.scores if raw and s.novelty is not None]
+    return ScoredVideo(record, spans, scores, times, np.array(novelty) if novelty else None)
 
 
 def _with_report(records: Sequence[VideoRecord], reports: Path, allow_missing: bool) -> list[VideoRecord]:

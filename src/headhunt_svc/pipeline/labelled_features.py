@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from headhunt_svc.core.background import inputs
 from headhunt_svc.core.depth import candidate_heads
 from headhunt_svc.core.protocol import ScoredVideo
-from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.core.scoring import apply_scorer, novelty
 from headhunt_svc.core.segmentation import segment_labels
 from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source
@@ -133,12 +133,16 @@ def candidates(per_prompt: Sequence[LabelledFeatures], params: IdentifyParams) -
     return [data.of_heads(heads) for data in per_prompt]
 
 
-def raw_scores(data: LabelledFeatures, scorer: Scorer) -> list[np.ndarray]:
-    """Raw scores per video."""
-    return data.per_video(apply_scorer(scorer, data.inputs(scorer.heads, scorer.background)))
-
-
 def scored_videos(data: LabelledFeatures, raw: Sequence[np.ndarray]) -> list[ScoredVideo]:
     """Videos with their raw scores."""
     parts = zip(data.records, data.spans(), raw, data.per_video(data.times), strict=True)
     return [ScoredVideo(record, tuple(spans), scores, times) for record, spans, scores, times in parts]
+
+
+def videos_scored_by(scorer: Scorer, data: LabelledFeatures) -> list[ScoredVideo]:
+    """Videos with the raw scores of a scorer, and what it takes off when they are smoothed."""
+    z = data.inputs(scorer.heads, scorer.background)
+    videos, new = scored_videos(data, data.per_video(apply_scorer(scorer, z))), novelty(scorer, z)
+    if new is None:
+        return videos
+    return [replace(video, novelty=part) for video, part in zip(videos, data.per_video(new), strict=True)]

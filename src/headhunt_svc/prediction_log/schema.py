@@ -34,6 +34,7 @@ COLUMNS = pa.schema(
         pa.field("start_s", pa.float64(), False),
         pa.field("stop_s", pa.float64(), False),
         pa.field("raw", pa.float64(), False),
+        pa.field("novelty", pa.float64()),  # see core/steady.py; none where nothing is taken off, and in older logs
         pa.field("smoothed", pa.float64(), False),
         pa.field("in_event", pa.bool_(), False),
         pa.field("brightness", pa.float32()),
@@ -46,6 +47,17 @@ COLUMNS = pa.schema(
         pa.field("prompt_contributions", _vector),  # [M * K]
     ]
 )
+
+
+def as_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of a schema, whatever else is in the table; a column that older logs have not is empty.
+
+    Raises:
+        ValueError, KeyError, pyarrow.ArrowException: other columns are missing, or of another type.
+    """
+    if "novelty" in schema.names and "novelty" not in table.schema.names:
+        table = table.append_column(COLUMNS.field("novelty"), pa.nulls(len(table), pa.float64()))
+    return table.select(schema.names).cast(schema)
 
 
 @dataclass(frozen=True, slots=True)

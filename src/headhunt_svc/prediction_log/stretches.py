@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from headhunt_svc.errors import ArtifactError, UnreachableError
 from headhunt_svc.names import CameraName
-from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata, as_columns
 from headhunt_svc.prediction_log.windows import is_part
 from headhunt_svc.prediction_log.writer import Partition, unmerged_files
 from headhunt_svc.storage.store import Store
@@ -62,7 +62,7 @@ def read_stretch(
                         parts = [between(part, *span) for part in read_parts(parquet, schema.names, _ROWS)]
                         table = pa.concat_tables(parts).unify_dictionaries() if parts else schema.empty_table()
                     if len(table):
-                        tables.append((metadata, table.cast(schema)))
+                        tables.append((metadata, as_columns(table, schema)))
             except (ArtifactError, OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
                 unreadable += 1
     if not tables:

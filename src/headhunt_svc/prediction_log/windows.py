@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from headhunt_svc.core.samples import Sample
 from headhunt_svc.errors import ArtifactError, UnreachableError
 from headhunt_svc.names import CameraName
-from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata, as_columns
 from headhunt_svc.prediction_log.writer import Partition, unmerged_files
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import open_parquet, read_table
@@ -199,7 +199,7 @@ def _rows(store: Store, files: Sequence[_File], query: WindowQuery, excluded: Co
 
 def as_logged(table: pa.Table) -> pa.Table:
     """The columns of the log, whatever else is in the table. Raises ValueError, KeyError or pyarrow.ArrowException."""
-    return table.select(COLUMNS.names).cast(COLUMNS)
+    return as_columns(table, COLUMNS)
 
 
 def vectors_fit(table: pa.Table, metadata: LogMetadata) -> Bool[np.ndarray, " row"]:

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from headhunt_svc.names import CameraName, printable
 from headhunt_svc.prediction_log.metrics import LOG, LogMetrics
-from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
+from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata, as_columns
 from headhunt_svc.storage.retention import Retention
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import parquet_bytes, read_table
@@ -314,7 +314,7 @@ class PredictionLog:
     def _read(self, name: str) -> pa.Table | None:
         """The rows of a file; None if it is damaged or gone, which must not keep the others from being merged."""
         try:
-            return read_table(io.BytesIO(self.store.read(name))).cast(COLUMNS)
+            return as_columns(read_table(io.BytesIO(self.store.read(name))), COLUMNS)
         except (OSError, ValueError, pa.ArrowException) as exc:
             logger.warning("the prediction log: %s is damaged, its rows are left out (%s)", name, exc)
             return None

@@ -17,7 +17,7 @@ from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import FitParams, IdentifyParams, Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
-from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, raw_scores, scored_videos
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, scored_videos, videos_scored_by
 from headhunt_svc.storage.files import write_json, write_text
 from headhunt_svc.studies.alternatives import HIDDEN_UNITS, Kind, fit_alternative
 from headhunt_svc.studies.arms import (
@@ -63,7 +63,7 @@ def _best_layer(data: AblationData, params: Params) -> Figures:
     def on_validation(heads: tuple[HeadRef, ...]) -> float:
         validation = data.splits["validation"]
         scorer = fit_heads(data.splits["calibration"], heads, params.fit).scorer
-        videos = scored_videos(validation, raw_scores(validation, scorer))
+        videos = videos_scored_by(scorer, validation)
         return roc_auc(smooth_all(videos, tune(videos, params).sigma_segments))
 
     heads = data.candidates(params.identify)
@@ -100,7 +100,9 @@ def _detector_variants(splits: Splits, heads: tuple[HeadRef, ...], params: Param
     for kind, name in SCORERS.items():
         z = calibration.features.select(heads)
         apply = fit_alternative(kind, calibration, z, params.fit, params.identify.seed)
-        scores = {s: splits[s].per_video(apply(splits[s].features.select(heads))) for s in raw}
+        scores = {
+            s: scored_videos(splits[s], splits[s].per_video(apply(splits[s].features.select(heads)))) for s in raw
+        }
         how = f"the detector's heads, {name} as the scorer"
         rows[f"scorer_{kind}"] = {"how": how, **evaluate_scores(splits, scores, params)}
     for field in ("scorer", "background"):
@@ -110,6 +112,10 @@ def _detector_variants(splits: Splits, heads: tuple[HeadRef, ...], params: Param
                     "how": f"the detector's heads, fit.{field}: {other}",
                     **evaluate_heads(splits, heads, changed(params, "fit", **{field: other})),
                 }
+    rows["steady_kept"] = {
+        "how": "the detector, but what is strange about a video all the time counts, fit.ignore_steady: false",
+        **evaluate_heads(splits, heads, changed(params, "fit", ignore_steady=False)),
+    }
     rows["no_smoothing"] = {
         "how": "the detector without smoothing, the threshold tuned for that",
         **evaluate_scores(splits, raw, unsmoothed),
@@ -135,7 +141,7 @@ def text_answers(
         highest = {s: np.max([probability[q][s] for q in questions], axis=0) for s in answers[0]}
 
         def evaluate(score: Callable[[np.ndarray], np.ndarray]) -> Figures:
-            raw = {s: answers[0][s].per_video(score(p)) for s, p in highest.items()}
+            raw = {s: scored_videos(answers[0][s], answers[0][s].per_video(score(p))) for s, p in highest.items()}
             return evaluate_scores(answers[0], raw, params, labelled=labelled)
 
         return {

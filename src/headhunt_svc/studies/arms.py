@@ -17,12 +17,12 @@ from headhunt_svc.core.protocol import Figures, ScoredVideo, by_kind, counts_of
 from headhunt_svc.data.feature_store import FeatureStore
 from headhunt_svc.params import EvaluateParams, IdentifyParams, Params
 from headhunt_svc.pipeline.fit import fit_heads
-from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, raw_scores, scored_videos
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, videos_scored_by
 from headhunt_svc.studies.measure import TESTS
 from headhunt_svc.types import LABELLED, HeadRef, OperatingPoint, VideoRecord
 
 Splits = dict[str, LabelledFeatures]
-RawScores = Mapping[str, list[np.ndarray]]  # split -> raw scores of every video
+Scored = Mapping[str, list[ScoredVideo]]  # split -> every video with its raw scores
 MAIN = ("roc_auc", "average_precision", "f1")
 
 
@@ -106,7 +106,7 @@ def _figures(
 
 def evaluate_scores(
     splits: Splits,
-    raw: RawScores,
+    raw: Scored,
     params: Params,
     threshold: float | None = None,
     labelled: Sequence[VideoRecord] | None = None,
@@ -115,7 +115,7 @@ def evaluate_scores(
 
     threshold: instead of the tuned one. labelled: the calibration and validation videos, where `splits` has not both.
     """
-    videos = {s: scored_videos(splits[s], raw[s]) for s in ("validation", *TESTS) if s in splits}
+    videos = {s: raw[s] for s in ("validation", *TESTS) if s in splits}
     point = tune(videos["validation"], params)
     sigma, used = point.sigma_segments, point.threshold if threshold is None else threshold
     labelled = labelled_of(splits) if labelled is None else labelled
@@ -127,10 +127,10 @@ def evaluate_scores(
     return {"sigma_segments": sigma, "threshold": used, "validation": chosen_on, **figures}
 
 
-def score_splits(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> dict[str, list[np.ndarray]]:
+def score_splits(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> dict[str, list[ScoredVideo]]:
     """Raw scores of all splits but calibration, by the scorer of some heads."""
     scorer = fit_heads(splits["calibration"], heads, params.fit).scorer
-    return {s: raw_scores(data, scorer) for s, data in splits.items() if s != "calibration"}
+    return {s: videos_scored_by(scorer, data) for s, data in splits.items() if s != "calibration"}
 
 
 def evaluate_heads(splits: Splits, heads: tuple[HeadRef, ...], params: Params) -> Figures:

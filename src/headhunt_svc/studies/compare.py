@@ -13,7 +13,7 @@ from headhunt_svc.model.loading import load_extractor
 from headhunt_svc.params import MllmParams, Params
 from headhunt_svc.pipeline.extract import extract_videos
 from headhunt_svc.pipeline.identify import identify_heads
-from headhunt_svc.pipeline.labelled_features import load_labelled, scored_videos
+from headhunt_svc.pipeline.labelled_features import load_labelled
 from headhunt_svc.settings import Settings
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.studies.arms import rank_metrics, score_splits, smooth_all, tune
@@ -37,7 +37,7 @@ def _evaluate_model(params: Params, mllm: MllmParams, index: Path, labels: Path,
         "validation": load_labelled(labelled, records["validation"], scoring, share),
         "test": load_labelled(tests, records["test"], 0, share),
     }
-    raw = {s: scored_videos(data[s], scores) for s, scores in score_splits(data, heads, params).items()}
+    raw = score_splits(data, heads, params)
     sigma = tune(raw["validation"], params).sigma_segments
     on_validation = count_metrics(counts_of(smooth_all(raw["validation"], sigma)), 0, 0)
     return {

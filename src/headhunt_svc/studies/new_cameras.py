@@ -24,7 +24,7 @@ from headhunt_svc.core.protocol import Figures, ScoredVideo, rank
 from headhunt_svc.core.scoring import logits
 from headhunt_svc.data.datasets import load_records
 from headhunt_svc.data.feature_store import FeatureStore, Source
-from headhunt_svc.detector.batches import FeatureBatch
+from headhunt_svc.detector.batches import FeatureBatch, novelty_of
 from headhunt_svc.detector.bundle import model_key
 from headhunt_svc.detector.cameras import FLEET
 from headhunt_svc.detector.pipeline import Detector
@@ -121,9 +121,9 @@ def _scored(
     """Smoothed scores of videos, each with the scorer of its camera, or the fleet's."""
     for record in records:
         features = store.load(record.video_id)
-        raw = [batch.raw for batch in stored_batches(features, scorers.get(str(record.camera), fleet))]
-        spans = tuple(segment.span for segment in features.segments)
-        yield ScoredVideo(record, spans, np.concatenate(raw), features.times).smoothed(sigma, "offline")
+        batches = list(stored_batches(features, scorers.get(str(record.camera), fleet)))
+        spans, raw = tuple(segment.span for segment in features.segments), np.concatenate([b.raw for b in batches])
+        yield ScoredVideo(record, spans, raw, features.times, novelty_of(batches)).smoothed(sigma, "offline")
 
 
 def _row(videos: Sequence[ScoredVideo], threshold: float, params: Params) -> Figures:

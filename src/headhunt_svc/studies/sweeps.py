@@ -17,7 +17,7 @@ from headhunt_svc.errors import FeatureError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
-from headhunt_svc.pipeline.labelled_features import LabelledFeatures, raw_scores, scored_videos
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, videos_scored_by
 from headhunt_svc.studies.arms import AblationData, Splits, evaluate_heads, smooth_all, without_bootstrap
 from headhunt_svc.types import LABELLED, HeadRef
 
@@ -84,7 +84,7 @@ def few_labels_figures(
     unseen: kinds of anomaly; the mean over these of the ROC-AUC of each beside the normal videos is `unseen_kinds`.
     """
     scorer = fit_heads(draw[params.prompts.scoring], heads, params.fit).scorer
-    videos = smooth_all(scored_videos(tests, raw_scores(tests, scorer)), params.ablate.low_label_sigma)
+    videos = smooth_all(videos_scored_by(scorer, tests), params.ablate.low_label_sigma)
     metrics = count_metrics(counts_of(videos), 0, 0)
     figures = {"roc_auc": metrics.roc_auc, "average_precision": metrics.average_precision}
     if unseen:

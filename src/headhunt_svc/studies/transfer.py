@@ -17,13 +17,7 @@ from headhunt_svc.params import Params
 from headhunt_svc.pipeline.calibrate import calibrate_scorer
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.identify import identify_heads
-from headhunt_svc.pipeline.labelled_features import (
-    LabelledFeatures,
-    load_labelled,
-    load_prompts,
-    raw_scores,
-    scored_videos,
-)
+from headhunt_svc.pipeline.labelled_features import LabelledFeatures, load_labelled, load_prompts, videos_scored_by
 from headhunt_svc.storage.files import write_json
 from headhunt_svc.types import HeadRef, OperatingPoint, Scorer, Unavailable
 
@@ -52,7 +46,7 @@ def check_same_features(folder: Path, bundle: Bundle, params: Params) -> None:
 
 def _row(tests: LabelledFeatures, scorer: Scorer, point: OperatingPoint, params: Params) -> Figures:
     """The main figures of a scorer at an operating point."""
-    videos = [v.smoothed(point.sigma_segments) for v in scored_videos(tests, raw_scores(tests, scorer))]
+    videos = [v.smoothed(point.sigma_segments) for v in videos_scored_by(scorer, tests)]
     figures = assess(videos, point, params.evaluate)
     areas = ("roc_auc", "roc_auc_interval", "average_precision", "average_precision_interval")
     return {

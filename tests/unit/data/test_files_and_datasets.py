@@ -13,7 +13,8 @@ from conftest import write_video
 from headhunt_svc.core.background import inputs
 from headhunt_svc.core.frame_times import FrameTimes
 from headhunt_svc.core.localization import smooth
-from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.core.scoring import apply_scorer, novelty
+from headhunt_svc.core.steady import without_steady
 from headhunt_svc.data.datasets import (
     check_files_apart,
     load_index,
@@ -266,6 +267,11 @@ def test_scorer_round_trip(tmp_path: Path) -> None:
     again = load_scorer(tmp_path / "t.safetensors").normality
     assert again is not None
     assert again.typical == 12.25
+    assert not again.ignores_steady  # as in files of earlier versions
+    save_scorer(tmp_path / "i.safetensors", replace(typical, normality=replace(again, ignores_steady=True)))
+    kept = load_scorer(tmp_path / "i.safetensors").normality
+    assert kept is not None
+    assert kept.ignores_steady
     assert loaded.background is None
     save_scorer(tmp_path / "b.safetensors", replace(with_normality, background="ema"))
     assert load_scorer(tmp_path / "b.safetensors").background == "ema"
@@ -291,6 +297,22 @@ def test_onnx_equals_the_core(sigma: float, n: int, weight: float | None, backgr
     np.testing.assert_allclose(raw, expected, atol=1e-5)
     np.testing.assert_allclose(smoothed, smooth(expected, sigma), atol=1e-5)
     assert session.get_modelmeta().custom_metadata_map == {"heads": "[[0, 1], [2, 0]]", "prompt": "why?"}
+
+
+@pytest.mark.parametrize("n", [1, 7, 9, 40, 400])
+def test_onnx_leaves_out_what_is_strange_all_the_time_as_the_core_does(n: int) -> None:
+    rng = np.random.default_rng(n)
+    root = rng.normal(size=(6, 6))
+    normality = Normality(rng.normal(size=6), root @ root.T, 0.7, 2.5, ignores_steady=True)
+    scorer = Scorer(HEADS, rng.normal(size=6), -1.3, normality)
+    z = (rng.normal(size=(n, 6)) + 2 * (np.arange(n) > n // 3)[:, None]).astype(np.float32)
+    session = onnxruntime.InferenceSession(scorer_graph(scorer, OperatingPoint(0.75, 0.5), {}).SerializeToString())
+    raw, smoothed = session.run(["raw", "smoothed"], {"features": z})
+    expected = apply_scorer(scorer, z)
+    np.testing.assert_allclose(raw, expected, atol=1e-5)
+    left = without_steady(expected, novelty(scorer, z))
+    assert (np.abs(left - expected) > 0.01).any() == (n > 7)
+    np.testing.assert_allclose(smoothed, smooth(left, 0.75), atol=1e-5)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "a changed number", "empty", "no checksum"])

@@ -24,13 +24,19 @@ def segments(n: int, breaks: set[int] = frozenset()) -> list[TimedSegment]:  # t
     ]
 
 
-def batches(of: list[TimedSegment], raw: np.ndarray, size: int) -> Iterator[tuple[PixelBatch, ScoredBatch]]:
+def batches(
+    of: list[TimedSegment], raw: np.ndarray, size: int, novelty: np.ndarray | None = None
+) -> Iterator[tuple[PixelBatch, ScoredBatch]]:
     """Batches in which every segment's pixels are its number."""
     for i in range(0, len(of), size):
         part = slice(i, i + size)
         pixels = torch.tensor([float(s.segment.index) for s in of[part]]).view(-1, 1, 1, 1, 1).expand(-1, 1, 3, 2, 2)
         scored = ScoredBatch(
-            tuple(of[part]), np.zeros((len(of[part]), 1, 1), np.float32), raw[part], np.zeros((len(of[part]), 1))
+            tuple(of[part]),
+            np.zeros((len(of[part]), 1, 1), np.float32),
+            raw[part],
+            np.zeros((len(of[part]), 1)),
+            novelty=None if novelty is None else novelty[part],
         )
         yield PixelBatch(tuple(of[part]), pixels.clone(), CACHE), scored
 
@@ -41,15 +47,17 @@ def batches(of: list[TimedSegment], raw: np.ndarray, size: int) -> Iterator[tupl
     st.sampled_from([0.0, 0.5, 0.75, 1.5, 3.0]),
     st.sampled_from(["offline", "causal"]),
     st.sets(st.integers(1, 59), max_size=3),
+    st.none() | st.integers(0, 1000),
 )
-@example([1.0] * 40, 7, 1.5, "offline", set())
-@example([0.5] * 40, 1, 0.75, "offline", {20})
+@example([1.0] * 40, 7, 1.5, "offline", set(), None)
+@example([0.5] * 40, 1, 0.75, "offline", {20}, None)
 def test_the_peaks_of_the_reports_events_are_described_once(
-    raw: list[float], size: int, sigma: float, smoothing: Smoothing, breaks: set[int]
+    raw: list[float], size: int, sigma: float, smoothing: Smoothing, breaks: set[int], seed: int | None
 ) -> None:
     scores, point = np.array(raw), OperatingPoint(sigma, 0.5, smoothing)
+    novelty = None if seed is None else np.random.default_rng(seed).normal(1, 2, len(raw))
     timed = segments(len(raw), breaks)
-    _, events = located(timed, scores, point)
+    _, events = located(timed, scores, point, novelty)
     order: list[int] = []
 
     def describe(peak: PixelBatch) -> str:
@@ -58,7 +66,7 @@ def test_the_peaks_of_the_reports_events_are_described_once(
         order.append(int(number))
         return f"words {number:.0f}"
 
-    given_out = list(described(batches(timed, scores, size), point, describe))
+    given_out = list(described(batches(timed, scores, size, novelty), point, describe))
     assert order == [e.peak_segment for e in events]
     assert {k: v for batch in given_out for k, v in batch.descriptions.items()} == {k: f"words {k}" for k in order}
     assert [s for batch in given_out for s in batch.segments] == timed

@@ -37,14 +37,22 @@ def follow(parts: list[ScoredBatch], point: OperatingPoint, **more: Any) -> tupl
     st.floats(0, 1),
     st.sampled_from(["offline", "causal"]),
     st.frozensets(st.integers(0, 59), max_size=3),
+    st.none() | st.integers(0, 1000),
 )
 def test_every_event_has_its_segments_and_its_peak(
-    raw: list[float], size: int, sigma: float, threshold: float, smoothing: Smoothing, holes: frozenset[int]
+    raw: list[float],
+    size: int,
+    sigma: float,
+    threshold: float,
+    smoothing: Smoothing,
+    holes: frozenset[int],
+    seed: int | None,
 ) -> None:
     point = OperatingPoint(sigma, threshold, smoothing)
-    parts = scored_batches(np.array(raw), size, holes)
+    novelty = None if seed is None else np.random.default_rng(seed).normal(1, 2, len(raw))
+    parts = scored_batches(np.array(raw), size, holes, novelty=novelty)
     segments = [s for part in parts for s in part.segments]
-    smoothed, events = located(segments, np.array(raw), point)
+    smoothed, events = located(segments, np.array(raw), point, novelty)
     if np.isclose(smoothed, threshold, atol=1e-9).any():
         return  # rounding decides
     candidates, taken = follow(parts, point)

@@ -131,7 +131,7 @@ def test_memory_stays_flat(monkeypatch: pytest.MonkeyPatch) -> None:
         candidates = live._candidates
         assert len(candidates.runs) <= 1
         assert len(live._ended) == 0
-        assert len(candidates._raw) <= 3
+        assert len(candidates._scores) <= 3
         assert len(candidates._normal) <= NORMAL_SEGMENTS
     assert len(store.events) == 400
     kept = [segment.index for segment in live._candidates._normal]

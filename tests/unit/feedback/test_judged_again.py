@@ -15,7 +15,8 @@ from numpy.testing import assert_allclose
 from conftest import ROOT
 from headhunt_svc import paths
 from headhunt_svc.core.localization import smooth
-from headhunt_svc.core.scoring import apply_scorer
+from headhunt_svc.core.scoring import apply_scorer, novelty
+from headhunt_svc.core.steady import without_steady
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
@@ -159,7 +160,9 @@ def test_rows_at_the_ends_of_drawn_blocks_are_left_out(
     day = datetime(2026, 3, 1, tzinfo=UTC)
     query = WindowQuery(day, day + timedelta(days=1), None, block, N // 2)
     drawn = read_window(Store(str(tmp_path)), query).cameras["yard"]
-    other = replace(made.scorer, bias=made.scorer.bias - 2)
+    lower = replace(made.scorer, bias=made.scorer.bias - 2)
+    assert lower.normality is not None
+    other = replace(lower, normality=replace(lower.normality, ignores_steady=False))
     before, after = replay_rows(drawn, which(marked_site), other, block)
     z = np.stack(rows["features"].to_pylist())
     whole = smooth(apply_scorer(other, z), 1.5, smoothing)
@@ -169,3 +172,6 @@ def test_rows_at_the_ends_of_drawn_blocks_are_left_out(
     assert_allclose(np.array(before.table["smoothed"]), logged[kept])
     assert after.events == int((whole[kept] > metadata.threshold).sum())
     assert after.total == before.total == len(kept)
+    _, after = replay_rows(drawn, which(marked_site), lower, block)  # all the time: as far as it is drawn
+    left = smooth(without_steady(apply_scorer(lower, z), novelty(lower, z), smoothing), 1.5, smoothing)
+    assert_allclose(np.array(after.table["smoothed"]), left[kept], atol=0.05)

@@ -13,7 +13,7 @@ from headhunt_svc.errors import ConfigError
 from headhunt_svc.params import CalibrateParams, FitParams
 from headhunt_svc.pipeline.calibrate import calibrate_scorer
 from headhunt_svc.pipeline.fit import fit_heads
-from headhunt_svc.pipeline.labelled_features import raw_scores
+from headhunt_svc.pipeline.labelled_features import videos_scored_by
 from headhunt_svc.types import Background, CalibratedPair, Scorer
 from helpers.telling import HEADS, labelled_videos
 
@@ -27,10 +27,10 @@ def test_stages_score_as_the_detector_does(background: Background) -> None:
     z = data.features.select(HEADS[1:]).reshape(len(data.labels), 2, -1)
     segments = [TimedSegment(s, *t) for s, t in zip(data.features.segments, data.times.tolist(), strict=True)]
     rows = data.per_video(np.arange(len(z)))
-    for video, raw in zip(rows, raw_scores(data, scorer), strict=True):
+    for video, stages in zip(rows, videos_scored_by(scorer, data), strict=True):
         parts = np.array_split(video, 3)
         batches = [FeatureBatch(tuple(segments[i] for i in part), z[part]) for part in parts if len(part)]
-        np.testing.assert_allclose(np.concatenate([b.raw for b in scored(scorer, batches)]), raw, atol=1e-12)
+        np.testing.assert_allclose(np.concatenate([b.raw for b in scored(scorer, batches)]), stages.scores, atol=1e-12)
     pairs = [p for p in calibrate_scorer(data, scorer, CalibrateParams()).values() if isinstance(p, CalibratedPair)]
     assert pairs
     assert [p.causal is None for p in pairs] == [background == "median"] * len(pairs)

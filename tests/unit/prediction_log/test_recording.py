@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from headhunt_svc.core.localization import smooth
 from headhunt_svc.core.quality import Quality
-from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch, TimedSegment
+from headhunt_svc.detector.batches import FeatureBatch, PixelBatch, ScoredBatch, TimedSegment, located
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.readers import ModelReader
@@ -63,7 +63,13 @@ def fake_detector(point: OperatingPoint = POINT, prompts: tuple[str, ...] = ("a?
     )
 
 
-def batch(raw: Sequence[float], first: int, resumed: bool = False, hole: int | None = None) -> ScoredBatch:
+def novelty_of(n: int, first: int = 0) -> np.ndarray:
+    return np.random.default_rng(3).normal(1, 2, 100)[first : first + n]
+
+
+def batch(
+    raw: Sequence[float], first: int, resumed: bool = False, hole: int | None = None, has_novelty: bool = False
+) -> ScoredBatch:
     """hole: the number of the segment that begins after ten minutes without pictures."""
     late = [600.0 if hole is not None and i >= hole else 0.0 for i in range(first, first + len(raw))]
     segments = tuple(
@@ -72,11 +78,12 @@ def batch(raw: Sequence[float], first: int, resumed: bool = False, hole: int | N
     )
     features = np.random.default_rng(first).normal(size=(len(raw), len(HEADS), D_HEAD)).astype(np.float32)
     shares = np.random.default_rng(first).normal(size=(len(raw), len(HEADS)))
-    return ScoredBatch(segments, features, np.array(raw, np.float64), shares, resumed=resumed)
+    novelty = novelty_of(len(raw), first) if has_novelty else None
+    return ScoredBatch(segments, features, np.array(raw, np.float64), shares, resumed=resumed, novelty=novelty)
 
 
-def cut(raw: Sequence[float], size: int, hole: int | None = None) -> list[ScoredBatch]:
-    return [batch(raw[i : i + size], i, hole=hole) for i in range(0, len(raw), size)]
+def cut(raw: Sequence[float], size: int, hole: int | None = None, has_novelty: bool = False) -> list[ScoredBatch]:
+    return [batch(raw[i : i + size], i, hole=hole, has_novelty=has_novelty) for i in range(0, len(raw), size)]
 
 
 def generator(batches: Sequence[ScoredBatch]) -> Generator[ScoredBatch]:
@@ -104,6 +111,27 @@ def test_rows_hold_the_smoothed_scores_of_the_whole_video_however_it_is_cut(
     assert rows["segment"] == list(range(len(raw)))
     np.testing.assert_allclose(rows["smoothed"], smooth(np.array(raw), sigma, smoothing), atol=1e-12)
     assert rows["in_event"] == [s > 0.5 for s in rows["smoothed"]]
+
+
+@given(
+    st.lists(st.floats(0.01, 0.99), min_size=1, max_size=60),
+    st.integers(1, 9),
+    st.sampled_from([0.0, 2.0]),
+    st.sampled_from(["offline", "causal"]),
+    st.none() | st.integers(1, 59),
+)
+def test_what_is_strange_all_the_time_is_not_in_the_smoothed_scores_and_can_be_computed_again(
+    raw: list[float], size: int, sigma: float, smoothing: Any, hole: int | None
+) -> None:
+    log, point = Tables(), OperatingPoint(sigma, 0.5, smoothing)
+    batches = cut(raw, size, hole, has_novelty=True)
+    list(recorder(log).record(fake_detector(point), "v", generator(batches)))
+    rows = log.rows()
+    assert rows["raw"] == raw
+    assert rows["novelty"] == novelty_of(len(raw)).tolist()
+    segments = [segment for part in batches for segment in part.segments]
+    expected, _ = located(segments, np.array(raw), point, np.array(rows["novelty"]))
+    np.testing.assert_allclose(rows["smoothed"], expected, atol=1e-12)
 
 
 @given(
@@ -284,5 +312,5 @@ def test_a_pass_that_lasts_for_weeks_does_not_grow(smoothing: Any) -> None:
     sizes = []
     for i in range(200):
         rows.add(batch([i / 200], i))
-        sizes.append(len(rows._raw) + len(rows._edges) + len(rows._rows))
+        sizes.append(len(rows._scores) + len(rows._edges) + len(rows._rows))
     assert max(sizes[100:]) <= max(sizes[:20])

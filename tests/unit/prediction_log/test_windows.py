@@ -8,8 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from headhunt_svc.prediction_log.schema import COLUMNS, as_columns
+from headhunt_svc.prediction_log.stretches import read_stretch
 from headhunt_svc.prediction_log.windows import Window, WindowQuery, note_missing_days, read_window, sample_of
 from headhunt_svc.storage.store import Store
+from headhunt_svc.storage.tables import read_table
 from helpers.log_rows import METADATA, START, K, P, rows, write
 
 DAY = timedelta(days=1)
@@ -34,6 +37,27 @@ def test_a_window_holds_its_rows_and_no_others(tmp_path: Path) -> None:
     assert sample.events == window.cameras["yard"].events == expected.sum()
     probed = [p is not None for p in tables[1].column("prompt_scores").to_pylist()]
     np.testing.assert_array_equal(~np.isnan(sample.prompt_scores[:, 0]), probed)
+
+
+def test_a_log_without_novelty_is_read_beside_a_new_one(tmp_path: Path) -> None:
+    """Earlier versions wrote no such column."""
+    folder = tmp_path / "day=2026-03-01" / "camera=yard"
+    folder.mkdir(parents=True)
+    before = rows(6, video="old.mp4").drop_columns(["novelty"])
+    pq.write_table(before.replace_schema_metadata(METADATA.as_parquet()), folder / "w-000-000000-000000.parquet")
+    store = write(str(tmp_path), rows(4, video="new.mp4", seed=1, novelty=[0.5] * 4))
+    window = read(store)
+    assert not window.excluded
+    table = window.cameras["yard"].table
+    assert table.schema == COLUMNS
+    novelty = dict(zip(table["video"].to_pylist(), table["novelty"].to_pylist(), strict=True))
+    assert novelty == {"old.mp4": None, "new.mp4": 0.5}
+    stretch = read_stretch(store, "yard", [START.date()], ["raw", "novelty"])
+    assert (len(stretch), stretch.unreadable) == (10, 0)
+    table = read_table(folder / "w-000-000000-000000.parquet")
+    assert as_columns(table, COLUMNS).schema == COLUMNS
+    with pytest.raises(KeyError):
+        as_columns(table.drop_columns(["raw"]), COLUMNS)
 
 
 def test_what_does_not_belong_is_named_and_counted(tmp_path: Path) -> None:

@@ -106,7 +106,10 @@ def test_f1_is_that_of_scikit_learn_at_the_tuned_or_given_threshold(params: Para
     splits = _splits()
     raw = score_splits(splits, (HEADS[2],), params)
     flat = params.model_copy(update={"calibrate": params.calibrate.model_copy(update={"sigma_segments": (0.0,)})})
-    scores, truth = np.repeat(np.concatenate(raw["test"]), LENGTH), np.repeat(splits["test"].labels, LENGTH)
+    scores, truth = (
+        np.repeat(np.concatenate([v.smoothed(0.0).scores for v in raw["test"]]), LENGTH),
+        np.repeat(splits["test"].labels, LENGTH),
+    )
     for given in (None, 0.5, 0.97):
         row = evaluate_scores(splits, raw, flat, given)
         assert row["sigma_segments"] == 0

@@ -1,6 +1,6 @@
 """What a step of pre-training takes, and its parts: what each lever could save at most.
 
-    python benchmarks/pretraining.py            # a minute on one core; it renders 400 windows first
+    python benchmarks/pretraining.py            # one to three minutes on one core; it renders 400 windows first
 
 Time is processor time of one thread.
 """
@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
+from headhunt_svc.demo import muon, pretraining
 from headhunt_svc.demo.params import DEMO_PARAMS, PretrainParams, load_demo_params
 from headhunt_svc.demo.pool import make_chunk
 from headhunt_svc.demo.pretraining import N_FRAMES, Trainer
@@ -29,6 +31,16 @@ def seconds(work: Callable[[], object]) -> float:
     started = time.process_time()
     work()
     return time.process_time() - started
+
+
+def step_in(dtype: torch.dtype, trainer: Trainer) -> float:
+    """Processor time of a step of `speak` whose matrix products are in dtype: the second, as the first warms up."""
+
+    def chosen(_: torch.device) -> torch.dtype:
+        return dtype
+
+    with patch.object(pretraining, "product_dtype", chosen), patch.object(muon, "product_dtype", chosen):
+        return [seconds(partial(trainer.step, "speak", i)) for i in range(2)][1]
 
 
 def parts(trainer: Trainer) -> dict[str, float]:
@@ -74,6 +86,7 @@ def main() -> None:
         trainer = Trainer(params, work, work)
         steps = [seconds(partial(trainer.step, "speak", i)) for i in range(whole.steps)]
         rest = parts(trainer)
+        formats = {dtype: step_in(dtype, trainer) for dtype in (torch.bfloat16, torch.float32)}
     figures = {
         "params": sum(p.numel() for p in trainer.model.parameters()),
         "heads": params.model.n_layers * params.model.n_heads,
@@ -81,9 +94,11 @@ def main() -> None:
         "speak_s": statistics.median(steps[1 : options.steps + 1]),  # the first warms up
         "speak_with_tower_s": statistics.median(steps[options.steps + 2 :]),
         **{f"{name}_s": value for name, value in rest.items()},
+        **{f"speak_{str(dtype).removeprefix('torch.')}_s": value for dtype, value in formats.items()},
+        "bfloat16_by_float32": formats[torch.bfloat16] / formats[torch.float32],
     }
     for name, value in figures.items():
-        print(f"{name:18} {value:.3f}" if isinstance(value, float) else f"{name:18} {value}")
+        print(f"{name:19} {value:.3f}" if isinstance(value, float) else f"{name:19} {value}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
 

@@ -8,14 +8,16 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
+from headhunt_svc.demo.precision import product_dtype
+
 MOMENTUM, WEIGHT_DECAY = 0.95, 0.01
 
 
 def orthogonalise(x: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """The nearest semi-orthogonal matrices to x[n, rows, columns], about (quintic Newton-Schulz, in bf16)."""
+    """The nearest semi-orthogonal matrices to x[n, rows, columns], about (quintic Newton-Schulz)."""
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
-    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(product_dtype(x.device))
     for _ in range(steps):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x

@@ -44,6 +44,7 @@ from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.muon import Muon
 from headhunt_svc.demo.params import PretrainParams, PretrainStageParams
 from headhunt_svc.demo.pool import Pool, make_pool
+from headhunt_svc.demo.precision import product_dtype
 from headhunt_svc.demo.questions import NAMES, Witness, probes, training_questions
 from headhunt_svc.demo.recognition import SHARPNESS, Recognition
 from headhunt_svc.demo.scenes import WINDOW_FRAMES
@@ -143,8 +144,12 @@ class Trainer:
         loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=self.positive_weight, reduction="none")
         return loss[..., :-1].sum(-1).mean() / DENSE_SCALE + 0.1 * loss[..., -1].mean()
 
+    def _autocast(self) -> torch.autocast:
+        dtype = product_dtype(self.device)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+
     def _visual(self, pixels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with self._autocast():
             return torch.as_tensor(self.model.model.get_image_features(pixels).pooler_output)
 
     @property
@@ -183,7 +188,7 @@ class Trainer:
         packed = self.talk.pack(clips)
         visual = self._visual(pixels)
         self._disturb(rng, n)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with self._autocast():
             states = self.talk.states(visual, packed)
             following = F.pad(packed.labels[:, 1:], (0, 1), value=IGNORED)
             answers = following != IGNORED

@@ -262,6 +262,22 @@ def test_a_weight_too_large_for_fp16_is_not_exported(tmp_path: Path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
+def test_products_are_in_bfloat16_only_where_the_processor_multiplies_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretraining.make_pool(tmp_path / "pool", 24, 96, 1)
+    trainer = Trainer(MINI, tmp_path / "pool", tmp_path)
+    pixels = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    matrix = torch.randn(1, 8, 20, generator=torch.Generator().manual_seed(1))
+    exact = trainer.model.model.get_image_features(pixels).pooler_output
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert torch.equal(trainer._visual(pixels), exact)
+    precise = orthogonalise(matrix)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert trainer._visual(pixels).dtype == torch.bfloat16
+    assert 0 < (orthogonalise(matrix) - precise).abs().max() < 0.05
+
+
 def test_easy_clips_without_a_window_of_the_corpus_kinds_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,10 +18,11 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from headhunt_svc.demo import muon, pretraining
+from headhunt_svc.demo import muon
+from headhunt_svc.demo import trainer as training
 from headhunt_svc.demo.params import DEMO_PARAMS, PretrainParams, load_demo_params
 from headhunt_svc.demo.pool import make_chunk
-from headhunt_svc.demo.pretraining import N_FRAMES, Trainer
+from headhunt_svc.demo.trainer import N_FRAMES, Trainer
 
 WINDOWS = 400  # 300 of them are held out
 
@@ -39,7 +40,7 @@ def step_in(dtype: torch.dtype, trainer: Trainer) -> float:
     def chosen(_: torch.device) -> torch.dtype:
         return dtype
 
-    with patch.object(pretraining, "product_dtype", chosen), patch.object(muon, "product_dtype", chosen):
+    with patch.object(training, "product_dtype", chosen), patch.object(muon, "product_dtype", chosen):
         return [seconds(partial(trainer.step, "speak", i)) for i in range(2)][1]
 
 

@@ -91,10 +91,12 @@ STAGES = {
                     "model",
                     "muon",
                     "pool",
+                    "precision",
                     "questions",
                     "recognition",
                     "skills",
                     "targets",
+                    "trainer",
                 )
             ),
         ),

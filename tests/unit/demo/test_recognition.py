@@ -8,17 +8,18 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from headhunt_svc.demo import pretraining
+from headhunt_svc.demo import trainer as training
 from headhunt_svc.demo.checkpoints import easy_share
 from headhunt_svc.demo.conversation import IGNORED, Conversation
 from headhunt_svc.demo.model import build_model, build_tokenizer
 from headhunt_svc.demo.params import DemoModelParams, PretrainParams, PretrainStageParams, ShortClips
-from headhunt_svc.demo.pretraining import Trainer
+from headhunt_svc.demo.pool import make_pool
 from headhunt_svc.demo.questions import NAMES, YES_NO, Witness, probes, training_questions
 from headhunt_svc.demo.recognition import Recognition
 from headhunt_svc.demo.scenes import SceneFacts
 from headhunt_svc.demo.shapes import Facts
 from headhunt_svc.demo.targets import N_LEARNT, N_TARGETS, PLACE, mirror
+from headhunt_svc.demo.trainer import Trainer
 from headhunt_svc.demo.wide.kinds import KINDS
 
 TOKENIZER = build_tokenizer()
@@ -86,13 +87,13 @@ def test_tokens_can_learn_what_is_there(recognition: Recognition, embeddings: to
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     work = tmp_path_factory.mktemp("work")
-    pretraining.make_pool(work / "pool", 60, 96, 1)
+    make_pool(work / "pool", 60, 96, 1)
     speak = STAGE.model_copy(
         update={"recognition": 1.0, "easy": ((0, 1.0), (2, 0.0)), "short": ShortClips(steps=3, batch=6)}
     )
     params = PretrainParams(windows=60, processes=1, probes=6, see=STAGE, speak=speak, model=SMALL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretraining, "HELD_OUT", 4)
+        patch.setattr(training, "HELD_OUT", 4)
         yield Trainer(params, work / "pool", work)
 
 

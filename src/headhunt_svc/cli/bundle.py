@@ -13,6 +13,7 @@ from headhunt_svc.cli.console import note, note_cautions, safe, wide
 from headhunt_svc.cli.feedback import CURRENT, DAYS, MarkOptions, recalibrate_from_events
 from headhunt_svc.cli.options import PARAMS, BundleFolder, ParamsFile, PointName, check_bundle
 from headhunt_svc.cli.pipeline import print_calibration, print_operating_points
+from headhunt_svc.core.camera_normality import NormalFootage
 from headhunt_svc.core.depth import limit_words
 from headhunt_svc.detector.bundle import Bundle, load_bundle, model_key
 from headhunt_svc.detector.cameras import StoredCamera, load_camera
@@ -173,7 +174,11 @@ def export(
     camera: Annotated[str | None, typer.Option(help="A camera of the bundle, whose normality is used.")] = None,
     bundle: BundleFolder = paths.BUNDLE,
 ) -> None:
-    """Write scorer and smoothing as one ONNX graph: features [T, K*d_head] -> raw, smoothed."""
+    """Write scorer and smoothing as one ONNX graph: features [T, K*d_head] -> raw, smoothed.
+
+    Give it whole videos. A piece of one has the same raw scores, but smoothed ones only 200 segments away from its
+    ends, as what is there all the time is told from the segments around each.
+    """
     check_bundle(bundle, operating_point)
     from headhunt_svc.pipeline.export import export as run
 
@@ -268,9 +273,14 @@ def _camera_lines(folder: Path, name: str, camera: StoredCamera) -> Iterator[tup
         yield "normality" if camera.marks is None else "correction", f"cannot be used: {exc}"
         return
     if parts.footage is not None:
-        yield "normality", f"of {parts.footage.segments} normal segments of this camera"
+        yield "normality", f"of {_footage_of(parts.footage)} of this camera"
     if parts.margin is not None:
         yield "correction", f"weights of its own, from marks of {parts.margin.marks} of its events"
+
+
+def _footage_of(footage: NormalFootage) -> str:
+    counts = ((footage.segments, "normal"), (footage.harmless, "harmless"))
+    return " and ".join(f"{n} {word} segments" for n, word in counts if n)
 
 
 def _point_lines(bundle: Bundle) -> Iterator[tuple[str, str]]:

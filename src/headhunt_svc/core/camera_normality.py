@@ -24,20 +24,21 @@ class NormalFootage:
 
     R'R is the sum of (z - mean)(z - mean)' over segments z. R has as many rows as there are segments, or features if
     these are fewer, so that what is kept of a camera is small. typical: mean distance of the camera's normal segments
-    where their video does not count among what is normal; None where there is one video.
+    where their video does not count among what is normal; None where there is one video. harmless: segments that count
+    in the scatter alone (add_harmless).
     """
 
     segments: int
     mean: Float32[np.ndarray, " features"]
     factor: Float32[np.ndarray, "row features"]
     typical: float | None = None
+    harmless: int = 0
 
     def __post_init__(self) -> None:
         rows, features = self.factor.shape
-        if self.segments < 1 or rows > self.segments or self.mean.shape != (features,):
-            raise ValueError(
-                f"a factor of {rows} x {features} of {self.segments} segments, a mean of {self.mean.shape}"
-            )
+        segments = self.segments + self.harmless
+        if min(self.segments, self.harmless) < 0 or rows > segments or self.mean.shape != (features,):
+            raise ValueError(f"a factor of {rows} x {features} of {segments} segments, a mean of {self.mean.shape}")
         if not (np.isfinite(self.mean).all() and np.isfinite(self.factor).all()):
             raise ValueError("mean or factor of normal footage are not finite")
 
@@ -73,11 +74,17 @@ def camera_normality(fleet: Normality, footage: NormalFootage, shrinkage: Shrink
     Distances that are smaller, of footage with little variety, keep the fleet's weight: a larger one would turn every
     difference from that footage into an alarm.
     """
-    n, a, b = footage.segments, shrinkage.mean, shrinkage.covariance
-    mean = (n * footage.mean.astype(np.float64) + a * fleet.mean) / (n + a)
+    n, b = footage.segments, shrinkage.covariance
+    mean = _mean(fleet, footage, shrinkage)
     precision = _precision(fleet.precision, footage.factor.astype(np.float64), n, b)
     unit = min(1.0, fleet.typical / footage.typical) if fleet.typical and footage.typical else 1.0
     return replace(fleet, mean=mean, precision=precision, weight=unit * fleet.weight, typical=footage.typical)
+
+
+def _mean(fleet: Normality, footage: NormalFootage, shrinkage: Shrinkage) -> Float64[np.ndarray, " features"]:
+    n, a = footage.segments, shrinkage.mean
+    own = footage.mean.astype(np.float64)
+    return np.asarray((n * own + a * fleet.mean) / (n + a)) if n else fleet.mean
 
 
 def camera_scorer(fleet: Scorer, footage: NormalFootage, shrinkage: Shrinkage = SHRINKAGE) -> Scorer:
@@ -131,21 +138,15 @@ def add_harmless(
 
     (footage None: the camera has the fleet's normality so far.) They are far from all that is normal: as part of the
     mean they would make the rest strange. Nothing becomes stranger: the distance stays what it was in directions in
-    which no harmless segment lies. For that, the typical distance grows with the number of segments.
+    which no harmless segment lies.
     """
-    a, b, more = shrinkage.mean, shrinkage.covariance, len(harmless)
-    n, mean = (0, fleet.mean) if footage is None else (footage.segments, footage.mean.astype(np.float64))
-    centre = (n * mean + a * fleet.mean) / (n + a) if n + a else fleet.mean
-    rows = np.sqrt(HARMLESS * b) * (harmless.astype(np.float64) - centre)
-    if footage is not None:
-        rows = np.concatenate([rows, footage.factor.astype(np.float64)])
-    factor = np.asarray(np.linalg.qr(rows, mode="r"))
-    typical = None
-    if fleet.typical:
-        own = footage.typical if footage is not None and footage.typical else fleet.typical
-        typical = float(max(own, fleet.typical) * np.sqrt((n + more + b) / (n + b)))
-    mean = ((n + more + a) * centre - a * fleet.mean) / (n + more)
-    return NormalFootage(n + more, mean.astype(np.float32), factor.astype(np.float32), typical)
+    if footage is None:
+        nothing = np.zeros((0, len(fleet.mean)), np.float32)
+        footage = NormalFootage(0, fleet.mean.astype(np.float32), nothing, fleet.typical)
+    offset = harmless.astype(np.float64) - _mean(fleet, footage, shrinkage)
+    rows = np.concatenate([np.sqrt(HARMLESS * shrinkage.covariance) * offset, footage.factor.astype(np.float64)])
+    factor = np.asarray(np.linalg.qr(rows, mode="r")).astype(np.float32)
+    return replace(footage, factor=factor, harmless=footage.harmless + len(harmless))
 
 
 def _precision(

@@ -36,6 +36,14 @@ def steady_part(novelty: Sequence[float]) -> float:
     return max(0.0, float(np.partition(np.asarray(novelty), rank)[rank]))
 
 
+def _less(score: float, steady: float, novelty: float) -> float:
+    """The score with a lower logit. That of a score of 1, which its digits no longer say, is the novelty at least."""
+    if not steady:
+        return score
+    margin = float(logit(score)) if score < 1 else max(float(logit(np.nextafter(1, 0))), novelty)
+    return min(score, float(expit(margin - steady)))  # rounding raises none
+
+
 class WithoutSteady:
     """Scores of one video less what is strange about it all the time, each once the segments that it needs are there.
 
@@ -44,7 +52,7 @@ class WithoutSteady:
 
     def __init__(self, smoothing: Smoothing) -> None:
         self._ahead = look_ahead(smoothing)
-        self._novelty: list[float] = []  # of the segments that still count, of this stretch of footage
+        self._novelty: list[float] = []  # of the segments that still count
         self._waiting: deque[float] = deque()  # scores of the last of these
 
     @property
@@ -55,31 +63,30 @@ class WithoutSteady:
     def add(self, score: float, novelty: float | None, follows: bool = True) -> list[float]:
         """The scores that are known now that one more segment is there.
 
-        follows: does it follow the last one without a break? What was before a break counts no longer.
+        follows: does it follow the last one without a break? What comes after a break does not count for what is before
+        it; but what stood there before it stands there still, as far as one can tell.
         """
         if novelty is None:
             return [score]
-        known = [] if follows else self.finish()
+        ready = [] if follows else self.finish()
         self._novelty.append(novelty)
         self._waiting.append(score)
         if len(self._waiting) > self._ahead:
-            known.append(self._next())
-        return known
+            ready.append(self._next())
+        return ready
 
     def finish(self) -> list[float]:
-        """The scores that are still missing: no segment follows."""
-        known = [self._next() for _ in range(len(self._waiting))]
-        self._novelty = []
-        return known
+        """The scores that are still missing: no segment follows, or none for now."""
+        return [self._next() for _ in range(len(self._waiting))]
 
     def _next(self) -> float:
         place = len(self._novelty) - len(self._waiting)  # of the score that is due
         first = max(place - BEHIND, 0)
         steady = steady_part(self._novelty[first : place + self._ahead + 1])
+        score = _less(self._waiting.popleft(), steady, self._novelty[place])
         if place >= BEHIND:
             del self._novelty[: first + 1]
-        score = self._waiting.popleft()
-        return min(score, float(expit(logit(score) - steady))) if steady else score  # rounding raises none
+        return score
 
 
 def without_steady(
@@ -90,13 +97,13 @@ def without_steady(
 ) -> Float64[np.ndarray, " segment"]:
     """The scores of a whole video less what is strange about it all the time.
 
-    novelty: of each segment (core/scoring.novelty); None: nothing is taken off. goes_on: where the footage has a break
-    (core/localization.contiguous), only what is on the same side of it counts.
+    novelty: of each segment (core/scoring.novelty); None: nothing is taken off. goes_on: where the footage has no break
+    (core/localization.contiguous); see WithoutSteady.add.
     """
-    if novelty is None:
+    if novelty is None or not len(scores):
         return np.asarray(scores, np.float64)
     follows = [True] * len(scores) if goes_on is None else [True, *goes_on.tolist()]
-    video, known = WithoutSteady(smoothing), list[float]()
+    video, ready = WithoutSteady(smoothing), list[float]()
     for segment in zip(scores.tolist(), novelty.tolist(), follows, strict=True):
-        known += video.add(*segment)
-    return np.array(known + video.finish(), np.float64)
+        ready += video.add(*segment)
+    return np.array(ready + video.finish(), np.float64)

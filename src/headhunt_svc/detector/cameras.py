@@ -69,14 +69,16 @@ class StoredFootage(BaseModel):
 class StoredCamera(BaseModel):
     """A camera in bundle.json: digest of its file, and what is not in it (see core/camera_normality.py).
 
-    segments: of normal footage; 0: it has no normality of its own. marks: of how many events its weights were learnt;
-    None: it has none of its own. conformed: the normal footage before marks.
+    segments: of normal footage, and harmless ones that count in its scatter; none of either: it has no normality of its
+    own. marks: of how many events its weights were learnt; None: it has none of its own. conformed: the normal footage
+    before marks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str
     segments: int = Field(ge=0)
+    harmless: int = Field(0, ge=0, exclude_if=lambda harmless: not harmless)
     mean_strength: float = Field(ge=0)
     covariance_strength: float = Field(gt=0)
     typical: float | None = Field(None, gt=0, exclude_if=lambda distance: distance is None)
@@ -85,7 +87,7 @@ class StoredCamera(BaseModel):
 
     @model_validator(mode="after")
     def _has_something(self) -> "StoredCamera":
-        if self.marks is None and (self.segments == 0 or self.conformed is not None):
+        if self.marks is None and (self.segments == 0 or self.harmless or self.conformed is not None):
             raise ValueError("a camera without marks has normal footage, and none from before marks")
         return self
 
@@ -115,6 +117,7 @@ def save_camera(folder: Path, name: str, camera: CameraParts) -> StoredCamera:
     return StoredCamera(
         sha256=digest,
         segments=footage.segments if footage else 0,
+        harmless=footage.harmless if footage else 0,
         mean_strength=camera.shrinkage.mean,
         covariance_strength=camera.shrinkage.covariance,
         typical=footage.typical if footage else None,
@@ -135,8 +138,9 @@ def load_camera(folder: Path, name: str, camera: StoredCamera) -> CameraParts:
             raise ArtifactError(f"{path} is not the one that this bundle was made with: run `headhunt bundle conform`")
         with safe_open(path, "np") as f:
             tensors = {key: f.get_tensor(key) for key in f.keys()}
-        footage = _footage(tensors, "", camera.segments, camera.typical) if camera.segments else None
-        of_before, conformed = camera.conformed, None
+        footage, of_before, conformed = None, camera.conformed, None
+        if camera.segments + camera.harmless:
+            footage = _footage(tensors, "", camera.segments, camera.typical, camera.harmless)
         if of_before is not None:
             conformed = _footage(tensors, "conformed_", of_before.segments, of_before.typical)
         return CameraParts(footage, camera.shrinkage, _margin(tensors, camera.marks), conformed)
@@ -144,11 +148,13 @@ def load_camera(folder: Path, name: str, camera: StoredCamera) -> CameraParts:
         raise ArtifactError(f"{path} cannot be read as a camera ({exc}): run `headhunt bundle conform`") from exc
 
 
-def _footage(tensors: Mapping[str, np.ndarray], prefix: str, segments: int, typical: float | None) -> NormalFootage:
+def _footage(
+    tensors: Mapping[str, np.ndarray], prefix: str, segments: int, typical: float | None, harmless: int = 0
+) -> NormalFootage:
     mean, factor = tensors[f"{prefix}mean"], tensors[f"{prefix}factor"]
     if (mean.ndim, factor.ndim) != (1, 2) or {mean.dtype, factor.dtype} != {np.dtype(np.float32)}:
         raise ValueError(f"mean {mean.dtype}{list(mean.shape)}, factor {factor.dtype}{list(factor.shape)}")
-    return NormalFootage(segments, mean, factor, typical)
+    return NormalFootage(segments, mean, factor, typical, harmless)
 
 
 def _margin(tensors: Mapping[str, np.ndarray], marks: int | None) -> Margin | None:

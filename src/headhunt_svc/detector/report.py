@@ -155,7 +155,7 @@ def coarser(report: Report, resolution_s: float) -> Report:
     """The report with one score for each stretch of at least resolution_s: the highest of its segments.
 
     No stretch reaches across a hole. Events stay as they are. index and contributions are those of the segment with
-    the highest smoothed score.
+    the highest smoothed score. A stretch of several segments has no novelty: raw, and smoothed, may be of two of them.
     """
     joined: list[SegmentScore] = []
     stretch: list[SegmentScore] = []
@@ -166,6 +166,7 @@ def coarser(report: Report, resolution_s: float) -> Report:
             top = max(stretch, key=lambda of: of.smoothed)
             bounds = {"start_frame": stretch[0].start_frame, "start_s": stretch[0].start_s}
             bounds |= {"stop_frame": s.stop_frame, "stop_s": s.stop_s, "raw": max(of.raw for of in stretch)}
+            bounds |= {"novelty": None} if len(stretch) > 1 else {}
             joined.append(top.model_copy(update=bounds))
             stretch = []
     return report.model_copy(update={"scores": tuple(joined)})

@@ -7,7 +7,7 @@ the one that gives the smoothed scores that were logged; where none does, nothin
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float64, Int
 
 from headhunt_svc.core.localization import TRUNCATE, contiguous, events, smooth
 from headhunt_svc.core.scoring import apply_scorer, novelty
-from headhunt_svc.core.steady import without_steady
+from headhunt_svc.core.steady import BEHIND, without_steady
 from headhunt_svc.events.rules import merged
 from headhunt_svc.feedback.proof import DayEvents
 from headhunt_svc.prediction_log.schema import LogMetadata
@@ -28,7 +28,8 @@ from headhunt_svc.types import FrameSpan, HeadRef, OperatingPoint, Scorer, Smoot
 COLUMNS = ("pass_id", "segment", "start_s", "stop_s", "raw", "smoothed", "novelty", "features")
 SMOOTHINGS: tuple[Smoothing, ...] = ("causal", "offline")
 SAME = 1e-6  # scores that differ by less are the same: the last bits depend on the batch
-ENOUGH = 0.99  # of the logged smoothed scores; at the ends of a day neighbours are missing, and after a restart
+ENOUGH = 0.99  # of the logged smoothed scores; where rows are lost, neighbours are missing
+LEAD = timedelta(hours=1)  # before a day: what stood there then is there all the time, and no event of the day
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,13 @@ class _Logged:
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """Rows of one camera, in the order of pass and segment; scores before and after."""
+    """Rows of one camera, in the order of pass and segment; smoothed scores before and after.
+
+    counts: does the row count? Others are here because the scores of those that follow depend on them.
+    """
 
     point: OperatingPoint
+    counts: Bool[np.ndarray, " row"]
     segment: Int[np.ndarray, " row"]
     edges: Float64[np.ndarray, "row 2"]
     goes_on: Bool[np.ndarray, " boundary"]
@@ -94,8 +99,10 @@ def replay_days(
         raise NoReplayError(f"the prediction log has no rows of {camera} in these days")
     counted: dict[date, list[float]] = {}
     for part in parts:
-        for time, (start, stop) in zip(part.times.tolist(), part.edges.tolist(), strict=True):
-            counted.setdefault(_day(time), [0.0, 0, 0])[0] += stop - start
+        for begin, (start, stop) in zip(
+            part.times[part.counts].tolist(), part.edges[part.counts].tolist(), strict=True
+        ):
+            counted.setdefault(_day(begin), [0.0, 0, 0])[0] += stop - start
     before = [run for part in parts for run in _runs(part, part.before)]
     after = [run for part in parts for run in _runs(part, part.after)]
     for i, runs in ((1, before), (2, after)):
@@ -107,8 +114,8 @@ def replay_days(
     ]
 
 
-def _day(time: float) -> date:
-    return datetime.fromtimestamp(time, UTC).date()
+def _day(begin: float) -> date:
+    return datetime.fromtimestamp(begin, UTC).date()
 
 
 def _days(
@@ -116,11 +123,14 @@ def _days(
 ) -> Iterator[_Scores]:
     """The scores of each day with rows; its features are forgotten once it is scored."""
     for day in sorted(set(days)):
-        stretch = read_stretch(log, camera, [day], COLUMNS)
-        if stretch.metadata is None:
+        start = datetime.combine(day, time(), UTC)
+        span = start - LEAD, start + timedelta(days=1)
+        stretch = read_stretch(log, camera, [day - timedelta(days=1), day], COLUMNS, span)
+        counts = np.asarray(pc.cast(stretch.table["time"], pa.int64()).to_numpy()) >= start.timestamp() * 1e6
+        if stretch.metadata is None or not counts.any():
             continue
         _check(stretch.metadata, which)
-        yield _scores(stretch.metadata, stretch.table, which, scorers)
+        yield _scores(stretch.metadata, stretch.table, counts, which, scorers)
 
 
 def _check(metadata: LogMetadata, which: LoggedFeatures) -> None:
@@ -152,23 +162,54 @@ def _logged(table: pa.Table, which: LoggedFeatures) -> _Logged:
     columns = {name: np.asarray(table[name].to_numpy(), np.float64)[order] for name in COLUMNS[2:6]}
     edges = np.stack([columns["start_s"], columns["stop_s"]], 1)
     goes_on = np.asarray((np.diff(numbers) == 0) & (np.diff(segment) == 1) & contiguous(edges))
-    novelty = np.asarray(pc.fill_null(pc.cast(table["novelty"], pa.float64()), np.nan).to_numpy(), np.float64)[order]
-    known = None if np.isnan(novelty).any() else novelty
-    return _Logged(order, numbers, segment, edges, goes_on, columns["raw"], columns["smoothed"], known, z)
+    filled = pc.fill_null(pc.cast(table["novelty"], pa.float64()), np.nan)
+    novelty = np.asarray(filled.to_numpy(), np.float64)[order]
+    scores = columns["raw"], columns["smoothed"], None if np.isnan(novelty).any() else novelty
+    return _Logged(order, numbers, segment, edges, goes_on, *scores, z)
+
+
+def _without_steady(
+    logged: _Logged,
+    scores: Float64[np.ndarray, " row"],
+    novelty: Float64[np.ndarray, " row"] | None,
+    smoothing: Smoothing,
+) -> Float64[np.ndarray, " row"]:
+    """Each pass is a video of its own; what is there all the time is told from the rows that are here."""
+    stops = [*(np.flatnonzero(np.diff(logged.passes)) + 1).tolist(), len(scores)]
+    parts = [
+        without_steady(
+            scores[first:stop],
+            None if novelty is None else novelty[first:stop],
+            smoothing,
+            logged.goes_on[first : stop - 1],
+        )
+        for first, stop in zip([0, *stops], stops, strict=False)
+    ]
+    return np.concatenate(parts)
 
 
 def _scored_again(scorer: Scorer, logged: _Logged, smoothing: Smoothing) -> Float64[np.ndarray, " row"]:
-    """Scores of the rows, to be smoothed. What is there all the time is told from the rows that are here."""
-    return without_steady(apply_scorer(scorer, logged.z), novelty(scorer, logged.z), smoothing, logged.goes_on)
+    """Scores of the rows, to be smoothed."""
+    return _without_steady(logged, apply_scorer(scorer, logged.z), novelty(scorer, logged.z), smoothing)
 
 
-def _scores(metadata: LogMetadata, table: pa.Table, which: LoggedFeatures, scorers: tuple[Scorer, Scorer]) -> _Scores:
+def _scores(
+    metadata: LogMetadata,
+    table: pa.Table,
+    counts: Bool[np.ndarray, " row"],
+    which: LoggedFeatures,
+    scorers: tuple[Scorer, Scorer],
+) -> _Scores:
     logged = _logged(table, which)
     seconds = np.asarray(pc.cast(table["time"], pa.int64()).to_numpy())[logged.order] / 1e6
     times = _times(seconds, logged.passes, logged.edges)
     point, _ = _point(metadata, logged)
-    before, after = (_scored_again(scorer, logged, point.smoothing) for scorer in scorers)
-    return _Scores(point, logged.segment, logged.edges, logged.goes_on, times, before, after)
+    before, after = (
+        smooth(_scored_again(scorer, logged, point.smoothing), point.sigma_segments, point.smoothing, logged.goes_on)
+        for scorer in scorers
+    )
+    counted = counts[logged.order]
+    return _Scores(point, counted, logged.segment, logged.edges, logged.goes_on, times, before, after)
 
 
 def replay_rows(rows: Rows, which: LoggedFeatures, scorer: Scorer, block_segments: int) -> tuple[Rows, Rows]:
@@ -226,17 +267,32 @@ def _point(
     """
     share = 0.0
     for smoothing in SMOOTHINGS:
-        scores = without_steady(logged.raw, logged.novelty, smoothing, logged.goes_on)
+        scores = _without_steady(logged, logged.raw, logged.novelty, smoothing)
         again = smooth(scores, metadata.sigma_segments, smoothing, logged.goes_on)
         whole = _whole(logged, metadata.sigma_segments, smoothing, block_segments)
-        same = float((np.abs(again - logged.smoothed) < SAME)[whole].mean()) if whole.any() else 0.0
+        compared = whole
+        if block_segments is None and _has_past(logged).any():
+            compared = _has_past(logged)
+        same = float((np.abs(again - logged.smoothed) < SAME)[compared].mean()) if compared.any() else 0.0
         if same > ENOUGH:
             return OperatingPoint(metadata.sigma_segments, metadata.threshold, smoothing), whole
         share = max(share, same)
+    reason = "segments are missing in it"
+    if block_segments is not None:
+        reason = (
+            "only some blocks of them were read, and what is there all the time takes the minutes before each: "
+            "read all, with a larger sample_rows in the file that --config names"
+        )
     raise NoReplayError(
-        f"the smoothed scores of the prediction log cannot be computed again ({share:.0%} are the same): segments are "
-        "missing in it"
+        f"the smoothed scores of the prediction log cannot be computed again ({share:.0%} are the same): {reason}"
     )
+
+
+def _has_past(logged: _Logged) -> Bool[np.ndarray, " row"]:
+    """Which rows do not come soon after the first row here of a pass that had begun before?"""
+    _, first, number = np.unique(logged.passes, return_index=True, return_inverse=True)
+    begin = logged.segment[first][number]
+    return np.asarray((begin == 0) | (logged.segment >= begin + 2 * BEHIND))
 
 
 def _whole(
@@ -256,16 +312,17 @@ def _whole(
     return whole
 
 
-def _runs(part: _Scores, raw: Float[np.ndarray, " row"]) -> Iterator[tuple[float, float]]:
+def _runs(part: _Scores, smoothed: Float[np.ndarray, " row"]) -> Iterator[tuple[float, float]]:
     """Runs above the threshold, begin and end in UTC seconds; the time of a row is that of its segment's start."""
-    smoothed = smooth(raw, part.point.sigma_segments, part.point.smoothing, part.goes_on)
+    is_break = ~(part.goes_on & part.counts[:-1])
     first = 0
-    for stop in [*(np.flatnonzero(~part.goes_on) + 1).tolist(), len(raw)]:
-        rows = slice(first, stop)
-        spans = [FrameSpan(i, i + 1) for i in part.segment[rows].tolist()]
-        for event in events(smoothed[rows], spans, part.edges[rows, 0], part.edges[rows, 1], part.point):
-            begin = float(part.times[first + event.span.start - spans[0].start])
-            yield begin, begin + event.stop_s - event.start_s
+    for stop in [*(np.flatnonzero(is_break) + 1).tolist(), len(smoothed)]:
+        if part.counts[first]:
+            rows = slice(first, stop)
+            spans = [FrameSpan(i, i + 1) for i in part.segment[rows].tolist()]
+            for event in events(smoothed[rows], spans, part.edges[rows, 0], part.edges[rows, 1], part.point):
+                begin = float(part.times[first + event.span.start - spans[0].start])
+                yield begin, begin + event.stop_s - event.start_s
         first = stop
 
 

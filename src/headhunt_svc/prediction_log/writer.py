@@ -315,7 +315,7 @@ class PredictionLog:
         """The rows of a file; None if it is damaged or gone, which must not keep the others from being merged."""
         try:
             return as_columns(read_table(io.BytesIO(self.store.read(name))), COLUMNS)
-        except (OSError, ValueError, pa.ArrowException) as exc:
+        except (OSError, ValueError, KeyError, pa.ArrowException) as exc:
             logger.warning("the prediction log: %s is damaged, its rows are left out (%s)", name, exc)
             return None
 

@@ -143,11 +143,11 @@ def test_one_video_and_a_logistic_scorer_give_no_camera() -> None:
     assert learn_camera(replace(fleet, normality=None), [z, z]) is None
 
 
-@pytest.mark.parametrize("segments", [0, 30])
-def test_harmless_segments_widen_what_is_normal_and_make_nothing_stranger(segments: int) -> None:
+@pytest.mark.parametrize(("segments", "typical"), [(0, None), (30, 1.2), (30, 4.0)])
+def test_harmless_segments_widen_what_is_normal_and_make_nothing_stranger(segments: int, typical: float | None) -> None:
     fleet = replace(fleet_of(8), typical=2.5)
     z = fleet.mean + RNG.normal(size=(30, 8))
-    before = NormalFootage.measure(z[:segments]) if segments else None
+    before = replace(NormalFootage.measure(z[:segments]), typical=typical) if segments else None
     own = fleet if before is None else camera_normality(fleet, before)
     direction = np.linalg.inv(np.linalg.cholesky(own.precision).T)[:, 3]  # of length 1 in the distance
     harmless = own.mean + np.outer([9.0, 10.0, 11.0], direction)
@@ -155,8 +155,9 @@ def test_harmless_segments_widen_what_is_normal_and_make_nothing_stranger(segmen
     strength = SHRINKAGE.covariance
     spread = HARMLESS * strength * np.outer(direction, direction) * (81 + 100 + 121)
     covariance = np.linalg.inv(own.precision) + spread / (segments + strength)
-    scale = own.weight / after.weight
-    assert_allclose(np.linalg.inv(after.precision) * scale**2, covariance, rtol=1e-3, atol=1e-3 * abs(covariance).max())
+    assert after.weight == own.weight
+    assert after.typical == own.typical
+    assert_allclose(np.linalg.inv(after.precision), covariance, rtol=1e-3, atol=1e-3 * abs(covariance).max())
     assert_allclose(after.mean, own.mean, rtol=1e-4, atol=1e-5)
     strange = own.mean + 20 * RNG.normal(size=(500, 8))
     distances = [n.weight * distance_to_normal(n, strange) for n in (own, after)]
@@ -169,5 +170,5 @@ def test_harmless_segments_alone_are_kept_where_typical_distances_are_not_known(
     fleet = fleet_of(5)
     footage = add_harmless(fleet, None, fleet.mean + RNG.normal(size=(4, 5)))
     assert footage.typical is None
-    assert footage.segments == 4
+    assert (footage.segments, footage.harmless) == (0, 4)
     assert_allclose(footage.mean, fleet.mean, rtol=1e-5)

@@ -53,15 +53,39 @@ def test_only_the_last_minutes_count(smoothing: Smoothing) -> None:
 
 
 @given(VIDEOS, st.sampled_from(SMOOTHINGS), st.data())
-def test_across_a_hole_nothing_counts(
+def test_what_stood_there_before_a_break_counts_after_it_but_not_the_other_way_round(
     video: list[tuple[float, float]], smoothing: Smoothing, data: st.DataObject
 ) -> None:
     scores, new = np.array(video).T
     goes_on = np.array(data.draw(st.lists(st.booleans(), min_size=len(video) - 1, max_size=len(video) - 1)), bool)
-    cuts = np.flatnonzero(~goes_on) + 1
-    pairs = zip(np.split(scores, cuts), np.split(new, cuts), strict=True)
-    expected = np.concatenate([without_steady(s, v, smoothing) for s, v in pairs])
-    np.testing.assert_array_equal(without_steady(scores, new, smoothing, goes_on), expected)
+    ends = np.append(np.flatnonzero(~goes_on) + 1, len(video))
+    ahead = 0 if smoothing == "causal" else AHEAD
+    expected = [
+        by_hand(scores[:stop], new[:stop], ahead)[i]
+        for i in range(len(video))
+        for stop in [ends[np.searchsorted(ends, i, "right")]]
+    ]
+    np.testing.assert_allclose(without_steady(scores, new, smoothing, goes_on), expected, atol=1e-12)
+
+
+def test_a_connection_that_is_lost_again_and_again_does_not_bring_the_alarm_back() -> None:
+    new = np.full(200, 4.0)
+    goes_on = np.arange(1, 200) % 5 != 0
+    for smoothing in SMOOTHINGS:
+        left = logit(without_steady(expit(new - 2), new, smoothing, goes_on))
+        np.testing.assert_allclose(left[LEAST - 1 :], -2)
+
+
+def test_a_score_of_1_whose_logit_is_lost_is_taken_to_have_the_logit_of_its_novelty() -> None:
+    new = np.full(40, 60.0)
+    new[20:25] += 30
+    left = without_steady(np.ones(40), new, "offline")
+    assert (left[:20] == 0.5).all()
+    assert (left[20:25] > 1 - 1e-12).all()
+
+
+def test_a_video_without_segments_has_no_scores() -> None:
+    assert without_steady(np.zeros(0), np.zeros(0), "offline", np.zeros(0, bool)).shape == (0,)
 
 
 @given(VIDEOS, st.integers(0, 39))

@@ -1,8 +1,9 @@
 """Days of the prediction log under another scorer."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -11,9 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from headhunt_svc.core.localization import smooth
+from headhunt_svc.core.scoring import apply_scorer, novelty
+from headhunt_svc.core.steady import without_steady
 from headhunt_svc.events.rules import merged
-from headhunt_svc.feedback.replay import LoggedFeatures, NoReplayError, last_days, replay_days
+from headhunt_svc.feedback.replay import LoggedFeatures, NoReplayError, last_days, replay_days, replay_rows
 from headhunt_svc.prediction_log.schema import LogMetadata
+from headhunt_svc.prediction_log.windows import WindowQuery, read_window
 from headhunt_svc.prediction_log.writer import PredictionLog
 from headhunt_svc.storage.store import Store
 from headhunt_svc.types import Scorer
@@ -99,6 +104,74 @@ def test_a_missing_segment_ends_an_event(marked_site: ModuleType, log: Log) -> N
     scorers = marked_site.SITE.scorer, deaf(marked_site)
     rows = replay_days(log(holes), "yard", DAYS, which(marked_site), scorers, 1)
     assert [row.before for row in rows] == [2 * N // EVERY] * 2
+
+
+def standing(site: ModuleType, start: datetime, n: int) -> tuple[LogMetadata, pa.Table]:
+    """n segments of a stream in which something strange stands all the time, as they are logged live."""
+    made, rng = site.SITE, np.random.default_rng(5)
+    rows = site._day(made, start.date(), n, 10**6, rng, "yard")
+    towards = rng.normal(size=made.scorer.n_features)  # the regression does not know it
+    towards -= (towards @ made.scorer.weight) / (made.scorer.weight @ made.scorer.weight) * made.scorer.weight
+    z = (np.stack(rows["features"].to_pylist()) + 4 * towards).astype(np.float32)
+    raw, new = apply_scorer(made.scorer, z), novelty(made.scorer, z)
+    assert new is not None
+    left = without_steady(raw, new, "causal")
+    metadata = replace(site.log_days(made, str(made.folder / "unused"), [], 1, 1, rng), threshold=0.9)
+    smoothed = smooth(left, metadata.sigma_segments, "causal")
+    assert (raw > metadata.threshold).mean() > 0.9
+    assert (smoothed[20:] < metadata.threshold).all()
+    for name, values in (
+        ("time", [start + timedelta(seconds=1.6 * i) for i in range(n)]),
+        ("pass_id", ["stream"] * n),
+        ("features", list(z)),
+        ("raw", raw),
+        ("novelty", new),
+        ("smoothed", smoothed),
+        ("in_event", smoothed > metadata.threshold),
+    ):
+        rows = column(rows, name, list(values))
+    return metadata, rows
+
+
+@pytest.mark.parametrize("days", [DAYS[:2], DAYS[1:2]])
+def test_what_stands_there_since_the_day_before_is_no_event(
+    marked_site: ModuleType, tmp_path: Path, days: list[date]
+) -> None:
+    midnight = datetime.combine(DAYS[1], time(), UTC)
+    metadata, rows = standing(marked_site, midnight - timedelta(minutes=40), 1800)
+    with PredictionLog(str(tmp_path), retention_days=36_500) as writer:
+        assert writer.put(metadata, rows)
+    scorers = marked_site.SITE.scorer, deaf(marked_site)
+    counted = replay_days(Store(str(tmp_path)), "yard", days, which(marked_site), scorers, 10)
+    learning = [(DAYS[0], 1)] if DAYS[0] in days else []  # when the stream began, nobody knew that it stands there
+    assert [(row.day, row.before) for row in counted] == [*learning, (DAYS[1], 0)]
+    assert counted[-1].hours == pytest.approx(300 * 1.6 / 3600)
+
+
+def test_rows_after_lost_ones_are_no_reason_to_refuse_a_log(marked_site: ModuleType, tmp_path: Path) -> None:
+    """The first rows of a stream are lost, so what is there all the time is not known for those that follow."""
+    start = datetime.combine(DAYS[1], time(3), UTC)
+    metadata, rows = standing(marked_site, start, 1200)
+    with PredictionLog(str(tmp_path), retention_days=36_500) as writer:
+        assert writer.put(metadata, rows.slice(400))
+    scorers = marked_site.SITE.scorer, deaf(marked_site)
+    [day] = replay_days(Store(str(tmp_path)), "yard", DAYS[1:2], which(marked_site), scorers, 10)
+    assert day.before <= 1
+
+
+def test_drawn_blocks_of_a_stream_in_which_something_stands_say_what_is_missing(
+    marked_site: ModuleType, tmp_path: Path
+) -> None:
+    start = datetime.combine(DAYS[0], time(3), UTC)
+    metadata, rows = standing(marked_site, start, 1600)
+    with PredictionLog(str(tmp_path), retention_days=36_500) as writer:
+        assert writer.put(metadata, rows)
+    for n_drawn, raises in ((400, True), (1600, False)):
+        query = WindowQuery(start, start + timedelta(days=1), None, 16, n_drawn)
+        drawn = read_window(Store(str(tmp_path)), query).cameras["yard"]
+        outcome = pytest.raises(NoReplayError, match="a larger sample_rows") if raises else nullcontext()
+        with outcome:
+            replay_rows(drawn, which(marked_site), marked_site.SITE.scorer, 16)
 
 
 def test_rows_that_were_logged_twice_count_once(marked_site: ModuleType, log: Log) -> None:

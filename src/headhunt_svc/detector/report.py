@@ -166,8 +166,8 @@ def coarser(report: Report, resolution_s: float) -> Report:
             top = max(stretch, key=lambda of: of.smoothed)
             bounds = {"start_frame": stretch[0].start_frame, "start_s": stretch[0].start_s}
             bounds |= {"stop_frame": s.stop_frame, "stop_s": s.stop_s, "raw": max(of.raw for of in stretch)}
-            bounds |= {"novelty": None} if len(stretch) > 1 else {}
-            joined.append(top.model_copy(update=bounds))
+            novelty = top.novelty if len(stretch) == 1 else None
+            joined.append(top.model_copy(update={**bounds, "novelty": novelty}))
             stretch = []
     return report.model_copy(update={"scores": tuple(joined)})
 

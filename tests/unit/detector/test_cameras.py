@@ -10,7 +10,13 @@ import onnxruntime
 import pytest
 
 from conftest import ROOT
-from headhunt_svc.core.camera_normality import NormalFootage, Shrinkage, camera_scorer
+from headhunt_svc.core.camera_normality import (
+    NormalFootage,
+    Shrinkage,
+    add_harmless,
+    camera_normality,
+    camera_scorer,
+)
 from headhunt_svc.core.scoring import apply_scorer, logits
 from headhunt_svc.detector.bundle import Bundle, load_bundle, load_golden, save_bundle
 from headhunt_svc.detector.cameras import (
@@ -212,6 +218,20 @@ def test_weights_from_marks_come_back_to_the_bit(tmp_path: Path, with_footage: b
     else:
         assert unmarked is not None
         assert save_camera(tmp_path, "yard", unmarked) == save_camera(tmp_path, "yard", CameraParts(conformed))
+
+
+@pytest.mark.parametrize("before", [None, replace(NormalFootage.measure(YARD), typical=3.5)])
+def test_harmless_segments_come_back(tmp_path: Path, before: NormalFootage | None) -> None:
+    """Also where the camera has no other footage of its own."""
+    normality = fleet().normality
+    assert normality is not None
+    footage = add_harmless(normality, before, YARD[:4] + 9)
+    stored = save_camera(tmp_path, "yard", CameraParts(footage, margin=margin()))
+    loaded = load_camera(tmp_path, "yard", StoredCamera.model_validate_json(stored.model_dump_json())).footage
+    assert loaded is not None
+    assert (loaded.segments, loaded.harmless, loaded.typical) == (footage.segments, 4, footage.typical)
+    own = [camera_normality(normality, normal) for normal in (footage, loaded)]
+    np.testing.assert_array_equal(own[0].precision, own[1].precision)
 
 
 def test_a_marked_camera_has_its_own_weights_and_all_others_the_fleets_to_the_bit() -> None:

@@ -15,7 +15,9 @@ from helpers.reports import REPORT
 
 def scores(edges: list[tuple[float, float]]) -> tuple[SegmentScore, ...]:
     return tuple(
-        SegmentScore(index=i, start_frame=i, stop_frame=i + 1, start_s=start, stop_s=stop, raw=0.5, smoothed=i / 100)
+        SegmentScore(
+            index=i, start_frame=i, stop_frame=i + 1, start_s=start, stop_s=stop, raw=0.5, smoothed=i / 100, novelty=i
+        )
         for i, (start, stop) in enumerate(edges)
     )
 
@@ -54,6 +56,7 @@ def test_no_joined_score_reaches_across_a_hole(holes: list[float], resolution_s:
         assert j.stop_s - j.start_s == pytest.approx(len(inside))  # all of it is footage
         assert j.smoothed == inside[-1].smoothed
         assert j.stop_s - j.start_s < resolution_s + 1 or len(inside) == 1
+        assert j.novelty == (inside[0].novelty if len(inside) == 1 else None)  # of one segment, like raw and smoothed
 
 
 def test_a_report_without_scores_stays_as_it_is() -> None:

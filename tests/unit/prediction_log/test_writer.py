@@ -1,5 +1,6 @@
 """The prediction log: what is written is there, whole, and nothing waits for it."""
 
+import io
 import os
 import signal
 import subprocess
@@ -75,7 +76,14 @@ def test_many_flushes_become_one_file_and_none_is_counted_twice(tmp_path: Path) 
     assert log.status.written == len(table)
 
 
-@pytest.mark.parametrize("damage", [b"", b"PAR1" * 100, None])
+def _without_a_column() -> bytes:
+    """A file of something else."""
+    file = io.BytesIO()
+    pq.write_table(rows(2).drop_columns(["raw"]).replace_schema_metadata(METADATA.as_parquet()), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1" * 100, _without_a_column(), None])
 def test_a_damaged_file_does_not_keep_the_others_from_being_merged(tmp_path: Path, damage: bytes | None) -> None:
     with PredictionLog(str(tmp_path), retention_days=36_500) as log:
         for i in range(MERGE):

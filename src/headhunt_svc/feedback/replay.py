@@ -277,7 +277,7 @@ def _point(
         if same > ENOUGH:
             return OperatingPoint(metadata.sigma_segments, metadata.threshold, smoothing), whole
         share = max(share, same)
-    reason = "segments are missing in it"
+    reason = "segments are missing in it, or it was written in part by an earlier version"
     if block_segments is not None:
         reason = (
             "only some blocks of them were read, and what is there all the time takes the minutes before each: "

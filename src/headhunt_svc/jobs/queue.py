@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from headhunt_svc.errors import OutputError, UnreachableError, reason_of
 from headhunt_svc.jobs.models import State
 from headhunt_svc.settings import JobSettings
-from headhunt_svc.storage.sql import parsed_url
+from headhunt_svc.storage.sql import BUSY_S, parsed_url, use_write_ahead_log
 
 VERSION = "jobs-3"  # of the workflows' arguments: a worker takes only what it understands
 JOBS, WEBHOOKS = "jobs", "webhooks"
@@ -80,8 +80,8 @@ def migrate(settings: JobSettings) -> str:
         with database_errors():
             if parsed.get_backend_name() == "sqlite":
                 settings.folder.mkdir(parents=True, exist_ok=True)
-                with closing(sqlite3.connect(str(parsed.database), timeout=30)) as db:
-                    db.execute("PRAGMA journal_mode=WAL")  # readers do not wait for writers; stays with the file
+                with closing(sqlite3.connect(str(parsed.database), timeout=BUSY_S)) as db:
+                    use_write_ahead_log(db)
             DBOS.migrate(url)
     except OSError as exc:
         raise OutputError(f"cannot make {settings.folder} ({exc.strerror}): set HEADHUNT_JOBS_FOLDER") from exc

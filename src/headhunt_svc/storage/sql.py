@@ -1,6 +1,7 @@
 """Databases through SQLAlchemy: tables, times in UTC, one error for whatever fails, SQLite with several writers."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from sqlalchemy.types import TypeDecorator
 from headhunt_svc.errors import ConfigError, UnreachableError, reason_of
 
 BUSY_S = 60  # how long one writer of SQLite waits for another
+_BUSY_POLL_S = 0.01
 WRITES = {"writes": True}  # execution options of a connection that will write
 
 
@@ -126,10 +128,27 @@ def _check_file(connection: sqlite3.Connection, entry: ConnectionPoolEntry, _: o
 
 def _set_up_sqlite(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # `_begin_sqlite` begins
-    connection.execute("PRAGMA journal_mode=WAL")  # readers do not wait for writers
+    use_write_ahead_log(connection)
     connection.execute("PRAGMA synchronous=FULL")  # what is stored survives a power failure
     connection.execute("PRAGMA foreign_keys=ON")
     entry.info["file"] = _file_of(connection)
+
+
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Readers do not wait for writers. It stays with the file.
+
+    A new file changes to it once. Of several processes that change it together, SQLite lets none wait for another:
+    it says at once that the file is locked.
+    """
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_BUSY_POLL_S)
 
 
 def _begin_sqlite(connection: Connection) -> None:

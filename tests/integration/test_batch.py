@@ -54,6 +54,7 @@ def test_ray_gives_the_rows_of_one_process_also_when_an_actor_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 by default: beside other tests they would hardly ever run
     for i in range(3):
         kills.make_video(tmp_path / "footage" / f"{i}.mp4", 40, seed=i)
     (tmp_path / "footage" / "bad.mp4").write_bytes(b"no video")

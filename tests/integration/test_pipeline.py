@@ -43,6 +43,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["segmentation"] |= {"length_s": 2.4, "frames_per_segment": 4}  # a quarter of the work
     params["prompts"]["texts"] = params["prompts"]["texts"][:2]
     params["identify"] |= {"few_videos": 0}
+    params["fit"] |= {"grid": [0.1, 1.0], "folds": 3, "normality_weights": [0.0, 1.0]}  # tables of many fits
+    params["calibrate"] |= {"sigma_segments": [0.0, 1.5], "n_thresholds": 9}
     params["evaluate"] |= {"bootstrap": 10, "random_draws": 2}
     params["ablate"] |= {
         "labelled_videos": [6, 12],
@@ -83,7 +85,7 @@ def test_twice_the_same_bytes(project: Path) -> None:
     first = _digests(project)
     for shard in (project / "data" / "features").glob("*.safetensors"):
         shard.unlink()  # made again from the videos
-    _run(project, STAGES[2:])
+    _run(project, [stage for stage in STAGES[2:] if stage != "generalise"])  # a minute; it reads what is compared here
     assert _digests(project) == first
     metrics, ablation = (json.loads((project / "artifacts" / f"{n}.json").read_text()) for n in ("metrics", "ablation"))
     arms = ablation["arms"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from headhunt_svc.cameras.config import Camera, Cameras
+from headhunt_svc.cameras.resting import videos_below
 from headhunt_svc.cameras.sources import AnySource, DeviceSource, FolderSource, HttpSource, LoopSource, RtspSource
 from headhunt_svc.errors import ConfigError, HeadHuntError, VideoError, VideoOpenError
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.storage.files import write_file
 from headhunt_svc.types import Polygon
-from headhunt_svc.video.files import SUFFIXES
 from headhunt_svc.video.masks import masked_pixels
 from headhunt_svc.video.opening import open_video
 from headhunt_svc.video.streams import StreamAddress, first_picture
@@ -93,8 +94,11 @@ def _picture_of_folder(folder: Path) -> tuple[UInt8[np.ndarray, "height width 3"
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder")
     try:
-        videos = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-        newest = sorted(videos, key=lambda path: path.stat().st_mtime, reverse=True)
+        written: dict[Path, float] = {}
+        for path in videos_below(folder):
+            with suppress(FileNotFoundError):  # its recorder may delete it meanwhile
+                written[path] = path.stat().st_mtime
+        newest = sorted(written, key=lambda path: written[path], reverse=True)
     except OSError as exc:
         raise ConfigError(f"{folder} cannot be read ({exc.strerror or exc})") from exc
     problem: VideoError | None = None
@@ -104,7 +108,7 @@ def _picture_of_folder(folder: Path) -> tuple[UInt8[np.ndarray, "height width 3"
         except VideoError as exc:
             problem = problem or exc
             continue
-        return picture, f"{says}, {len(videos)} videos"
+        return picture, f"{says}, {len(newest)} videos"
     if problem is not None:
         raise VideoOpenError(f"{folder}: none of its newest videos can be read, such as {problem}")
     return None, "no video yet"

@@ -1,13 +1,35 @@
 """Finds the videos of a folder that are finished: those that have not changed for a while."""
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from headhunt_svc.names import absolute, escape
 from headhunt_svc.storage.files import text_id
 from headhunt_svc.video.files import SUFFIXES
+
+
+def videos_below(folder: Path) -> Iterator[Path]:
+    """The video files of a folder and of those below it; links to folders are not followed.
+
+    A recorder may remove folders meanwhile, at which Path.rglob of Python 3.11 fails.
+
+    Raises:
+        OSError: a folder cannot be read, except one that is gone or not permitted.
+    """
+    for inner, _, names in os.walk(folder, onerror=_unless_gone):
+        for name in names:
+            path = Path(inner, name)
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                yield path
+
+
+def _unless_gone(exc: OSError) -> None:
+    """Raise an error of listing a folder that is there: its files must not be taken for deleted."""
+    if not isinstance(exc, FileNotFoundError | NotADirectoryError | PermissionError):
+        raise exc
 
 
 def version_of(path: Path) -> str | None:
@@ -49,7 +71,7 @@ class RestingFiles:
 
     def scan(self) -> set[str]:
         """Look at all files; returns their path_ids."""
-        paths = [path for path in self._folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+        paths = list(videos_below(self._folder))
         for path in set(self._waiting) - set(paths):
             self._drop(path)
         for path in paths:

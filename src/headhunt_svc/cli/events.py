@@ -202,7 +202,7 @@ def _export_tasks(store: "EventStore", events: Sequence[EventRecord], tool: Tool
 
     left_out: list[str] = []
     shown = list(shown_events(store, events, left_out))
-    write_tasks(tool, shown, out, clips)
+    shown = write_tasks(tool, shown, out, clips)
     note_left_out(left_out)
     for one in shown:
         if one.event.clip_start is None:

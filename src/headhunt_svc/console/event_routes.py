@@ -230,8 +230,11 @@ def clip(event_id: str, desk: TheDesk) -> Response:
 def strip(event_id: str, number: int, desk: TheDesk) -> Response:
     """A picture of a clip that browsers do not play."""
     path = desk.events.clip(event_id)
-    if path is None or not path.is_file() or not 0 <= number < media.STRIP:
+    written: int | None = None
+    if path is not None:
+        with suppress(FileNotFoundError):  # a purge may delete it at any time
+            written = path.stat().st_mtime_ns
+    if path is None or written is None or not 0 <= number < media.STRIP:
         raise HTTPException(404, "this event has no such picture")
-    written = path.stat().st_mtime_ns
     content = desk.pictures.get(f"{event_id} {written} {number}", lambda: media.strip_picture(path, number))
     return Response(content, media_type="image/jpeg", headers=_PRIVATE)

@@ -29,7 +29,9 @@ from headhunt_svc.console.desk import Desk
 from headhunt_svc.errors import ArtifactError, ConfigError, VideoError
 from headhunt_svc.events.clips import cut
 from headhunt_svc.events.features import MOST_SEGMENTS, NORMAL_SEGMENTS, EventFeatures
+from headhunt_svc.events.parts import attach_part_clip, change_part
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
+from headhunt_svc.events.store import NoSuchEventError
 from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.schema import LogMetadata
 from headhunt_svc.prediction_log.stretches import days_between, read_stretch
@@ -74,6 +76,7 @@ def store_missed(
 
     Raises:
         ConfigError: the span is empty or too long, or nothing was scored there.
+        NoSuchEventError: the event was deleted before it was marked.
         UnreachableError, OutputError: see EventStore.
     """
     start, stop = times
@@ -100,7 +103,8 @@ def store_missed(
     )
     configured = desk.fleet.cameras().get(name)
     file = _file(configured, video, beside, datetime.fromtimestamp(marked.times[peak], UTC))
-    key = json.dumps([name, *(time.isoformat() for time in times), marked.metadata.detector_id, "marked"])
+    text = json.dumps([name, *(time.isoformat() for time in times), marked.metadata.detector_id, "marked"])
+    key = hashlib.sha256(text.encode()).hexdigest()[:40]
     event = NewEvent(
         camera=name,
         video_id=video,
@@ -114,15 +118,15 @@ def store_missed(
         detector_id=marked.metadata.detector_id,
         contributions=tuple(marked.rows["contributions"][peak].as_py()),
         origin="manual",
-        key=hashlib.sha256(key.encode()).hexdigest()[:40],
+        key=key,
         source=None if beside is None else beside.source,
         start_s=start_s,
     )
     picture = None if file is None else _picture(file, marked, configured)
     record = desk.events.add(event, merge_s=None, picture=picture, features=_features(marked))
     if file is not None and not record.clip:
-        _attach_clip(desk, record, start_s, file, marked)
-    return desk.events.mark(record.id, EventState.CONFIRMED, by, note)
+        _attach_clip(desk, record, key, start_s, file, marked)
+    return change_part(desk.events, record, key, lambda now: desk.events.mark(now.id, EventState.CONFIRMED, by, note))
 
 
 def _marked(desk: Desk, name: CameraName, start: datetime, stop: datetime) -> _Marked | None:
@@ -220,7 +224,7 @@ def _picture(file: Path, marked: _Marked, camera: Camera | None) -> bytes | None
         return None
 
 
-def _attach_clip(desk: Desk, event: EventRecord, event_s: float, file: Path, marked: _Marked) -> None:
+def _attach_clip(desk: Desk, event: EventRecord, key: str, event_s: float, file: Path, marked: _Marked) -> None:
     """event_s: where the event begins in the file."""
     settings = desk.events.settings
     first_s, last_s = marked.of("start_s", int(marked.inside[0])), marked.of("stop_s", int(marked.inside[-1]))
@@ -229,6 +233,7 @@ def _attach_clip(desk: Desk, event: EventRecord, event_s: float, file: Path, mar
     try:
         with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
             clip = cut(file, start_s, stop_s, Path(folder) / "clip")
-            desk.events.attach_clip(event.id, clip.path, event.start + timedelta(seconds=clip.start_s - event_s))
-    except VideoError as exc:
+            begins = event.start + timedelta(seconds=clip.start_s - event_s)
+            attach_part_clip(desk.events, event, key, clip.path, begins)
+    except (VideoError, NoSuchEventError) as exc:  # or the event was deleted meanwhile
         logger.warning("%s: no clip of a missed event (%s)", file, exc)

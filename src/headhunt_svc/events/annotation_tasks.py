@@ -6,21 +6,22 @@ labels in their raw form. Both know an event by the file name of its clip, which
 read by data/label_studio.py and data/cvat.py, and understood by answers.py.
 """
 
+import logging
 import re
-import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from headhunt_svc.errors import ConfigError
+from headhunt_svc.events.media import copy_if_there
 from headhunt_svc.events.records import EventState, Tool
 from headhunt_svc.events.shown import EVENT, NOTE, STATE, UNANSWERED, ShownEvent, counted_at
 from headhunt_svc.names import absolute, printable
-from headhunt_svc.storage.files import write_file, write_json, write_text
+from headhunt_svc.storage.files import write_json, write_text
 
+logger = logging.getLogger(__name__)
 TASKS, CONFIG, LABELS = "tasks.json", "labels.xml", "labels.json"
 ANSWERS = (EventState.CONFIRMED, EventState.FALSE_ALARM)
 _LOCAL = "/data/local-files/?d="  # what Label Studio serves from its own machine
@@ -41,8 +42,10 @@ LABELING = f"""<View>
 """
 
 
-def write_tasks(tool: Tool, events: Sequence[ShownEvent], out: Path, clips: str | None) -> None:
+def write_tasks(tool: Tool, events: Sequence[ShownEvent], out: Path, clips: str | None) -> list[ShownEvent]:
     """Write tasks: for Label Studio into a .json file or a folder, for CVAT into a folder; folders get the clips, too.
+
+    Returns the events that have a task: not those whose clip is deleted meanwhile, which the log names.
 
     clips: the address of the folder where Label Studio finds the clips; by default, as files of its own machine.
 
@@ -54,13 +57,12 @@ def write_tasks(tool: Tool, events: Sequence[ShownEvent], out: Path, clips: str 
         hint = "a folder" if tool == Tool.CVAT else "a .json file or a folder"
         raise ConfigError(f"{out}: events are written for {tool} into {hint}")
     if not is_file:
-        for shown in events:
-            write_file(out / shown.name, partial(shutil.copyfile, shown.path))
+        events = [shown for shown in events if _copy_clip(shown, out)]
     if tool == Tool.CVAT:
         for shown in events:
             write_text(out / f"{shown.event.id}.xml", cvat_xml(shown))
         write_json(out / LABELS, cvat_labels())
-        return
+        return list(events)
     folder = out.parent if is_file else out
 
     def address(shown: ShownEvent) -> str:
@@ -71,6 +73,14 @@ def write_tasks(tool: Tool, events: Sequence[ShownEvent], out: Path, clips: str 
 
     write_json(out if is_file else out / TASKS, label_studio_tasks(events, address))
     write_text(folder / CONFIG, LABELING)
+    return list(events)
+
+
+def _copy_clip(shown: ShownEvent, folder: Path) -> bool:
+    is_there = copy_if_there(shown.path, folder / shown.name)
+    if not is_there:
+        logger.warning("%s has no task: somebody has deleted its clip %s", shown.event.id, shown.path)
+    return is_there
 
 
 def label_studio_tasks(events: Sequence[ShownEvent], address: Callable[[ShownEvent], str]) -> list[dict[str, Any]]:

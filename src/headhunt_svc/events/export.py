@@ -4,9 +4,7 @@ import csv
 import io
 import json
 import logging
-import shutil
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headhunt_svc.errors import ConfigError
+from headhunt_svc.events.media import copy_if_there
 from headhunt_svc.events.places import SUFFIX as PLACES
 from headhunt_svc.events.records import EventFilter, EventRecord
-from headhunt_svc.events.store import EventStore
+from headhunt_svc.events.store import EventStore, NoSuchEventError
 from headhunt_svc.storage.files import write_file, write_text
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ def all_events(store: EventStore, which: EventFilter) -> Iterator[EventRecord]:
 
 
 def export_events(store: EventStore, which: EventFilter, out: Path) -> int:
-    """Write events; returns their number.
+    """Write events; returns their number. One that is deleted meanwhile is not among them, and the log names it.
 
     out: a .csv, .jsonl or .parquet file; any other name is that of a folder, which also gets the files of the events.
 
@@ -52,8 +51,7 @@ def export_events(store: EventStore, which: EventFilter, out: Path) -> int:
     """
     events = list(all_events(store, which))
     if not out.suffix or out.is_dir():
-        for event in events:
-            _copy_files(store, event, out)
+        events = [event for event in events if _copy_files(store, event, out)]
         out = out / TABLE
     if out.suffix == ".jsonl":
         write_text(out, "".join(f"{event.model_dump_json()}\n" for event in events))
@@ -67,14 +65,19 @@ def export_events(store: EventStore, which: EventFilter, out: Path) -> int:
     return len(events)
 
 
-def _copy_files(store: EventStore, event: EventRecord, folder: Path) -> None:
+def _copy_files(store: EventStore, event: EventRecord, folder: Path) -> bool:
+    """Copy the files of an event; returns whether there still is one."""
+    try:
+        picture, clip = store.picture(event.id), store.clip(event.id)
+    except NoSuchEventError:
+        logger.warning("%s is not in the export: it was deleted, or made a part of another event, meanwhile", event.id)
+        return False
     features = store.media.path(event.id, ".safetensors") if event.features else None
     places = store.media.path(event.id, PLACES) if event.places else None
-    for path in (store.picture(event.id), store.clip(event.id), features, places):
-        if path is not None and not path.is_file():
+    for path in (picture, clip, features, places):
+        if path is not None and not copy_if_there(path, folder / path.name):
             logger.warning("%s is not in the export: somebody has deleted it", path)
-        elif path is not None:
-            write_file(folder / path.name, partial(shutil.copyfile, path))
+    return True
 
 
 def _csv(events: list[EventRecord]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from headhunt_svc.errors import OutputError
 from headhunt_svc.names import CameraName
 from headhunt_svc.storage.files import write_bytes, write_file
 
@@ -31,7 +32,7 @@ class Media:
 
     def unfinished(self) -> Iterator[tuple[Path, float]]:
         """The files of clips that are being written, and when they were last."""
-        for path in self._live.glob("*/*"):
+        for path in _files_below(self._live):
             with suppress(FileNotFoundError):
                 yield path, path.stat().st_mtime
 
@@ -56,7 +57,39 @@ class Media:
 
     def files(self) -> Iterator[tuple[str, Path, float]]:
         """The event of every file, its path, and when it was written."""
-        for path in self.folder.glob("*/*"):
+        for path in _files_below(self.folder):
             if match := _NAME.fullmatch(path.name):
                 with suppress(FileNotFoundError):
                     yield match[1], path, path.stat().st_mtime
+
+
+def copy_if_there(path: Path, target: Path) -> bool:
+    """Copy a file of an event out of the store; returns whether it was there, as a purge may delete it at any time.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        write_file(target, lambda partial: shutil.copyfile(path, partial))
+    except OutputError:
+        if path.is_file():
+            raise
+        return False
+    return True
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """What is in the folders of a folder.
+
+    Path.glob of Python 3.11 fails where a folder goes meanwhile: `headhunt watch` removes those of its live clips.
+    """
+    for inner in _listed(folder):
+        yield from _listed(inner)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it is gone, a file, or that of another user, such as lost+found."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []

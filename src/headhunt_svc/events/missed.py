@@ -12,9 +12,10 @@ from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.errors import ConfigError, VideoError
 from headhunt_svc.events.candidates import Candidates
 from headhunt_svc.events.clips import cut
+from headhunt_svc.events.parts import attach_part_clip, change_part
 from headhunt_svc.events.pictures import PeakPictures
 from headhunt_svc.events.records import EventRecord, EventState, NewEvent
-from headhunt_svc.events.store import EventStore
+from headhunt_svc.events.store import EventStore, NoSuchEventError
 from headhunt_svc.events.times import started
 from headhunt_svc.names import CameraName, VideoId, absolute, camera_of, uri_of
 from headhunt_svc.storage.files import sha256
@@ -38,6 +39,7 @@ def add_missed(
 
     Raises:
         VideoError: the video cannot be read. ConfigError: it has no pictures in this span.
+        NoSuchEventError: the event was deleted before it was marked.
         OutputError, UnreachableError: see EventStore.
     """
     settings, video_id = store.settings, VideoId.of_file(path.name)
@@ -62,7 +64,8 @@ def add_missed(
         raise ConfigError(f"{path}: no pictures between {span_s[0]:g} and {span_s[1]:g} s; it has {duration_s:.1f} s")
     pattern, zone = settings.name_pattern, settings.time_zone
     begun = started(path, duration_s, name=path.name, pattern=pattern, time_zone=zone, is_own=True)
-    key = json.dumps([name, sha256(path), detector.detector_id, "manual", *span_s])
+    text = json.dumps([name, sha256(path), detector.detector_id, "manual", *span_s])
+    key = hashlib.sha256(text.encode()).hexdigest()[:40]
     record = store.add(
         NewEvent(
             camera=name,
@@ -77,7 +80,7 @@ def add_missed(
             detector_id=detector.detector_id,
             contributions=run.contributions,
             origin="manual",
-            key=hashlib.sha256(key.encode()).hexdigest()[:40],
+            key=key,
             source=uri_of(absolute(path)),
             start_s=span_s[0],
         ),
@@ -86,7 +89,7 @@ def add_missed(
         features=candidates.features(run),
         places=candidates.places(run),
     )
-    record = store.mark(record.id, EventState.CONFIRMED, by, note)
+    record = change_part(store, record, key, lambda now: store.mark(now.id, EventState.CONFIRMED, by, note))
     if record.clip:
         return record
     margin_s = settings.clip_margin_s
@@ -94,7 +97,7 @@ def add_missed(
     try:
         with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
             clip = cut(path, max(span_s[0] - margin_s, 0.0), stop_s, Path(folder) / "clip")
-            return store.attach_clip(record.id, clip.path, begun.at(clip.start_s))
-    except VideoError as exc:
+            return attach_part_clip(store, record, key, clip.path, begun.at(clip.start_s))
+    except (VideoError, NoSuchEventError) as exc:  # or the event was deleted meanwhile
         logger.warning("%s: no clip (%s)", video_id, exc)
         return record

@@ -22,13 +22,14 @@ from headhunt_svc.detector.batches import ScoredBatch
 from headhunt_svc.detector.options import Options
 from headhunt_svc.detector.pipeline import Detector
 from headhunt_svc.detector.report import Report, ReportEvent
-from headhunt_svc.errors import VideoError
+from headhunt_svc.errors import UnreachableError, VideoError
 from headhunt_svc.events.candidates import Candidates
 from headhunt_svc.events.clips import cut
+from headhunt_svc.events.parts import attach_part_clip
 from headhunt_svc.events.pictures import PeakPictures
 from headhunt_svc.events.records import EventRecord, NewEvent, Origin
 from headhunt_svc.events.rules import EventRules
-from headhunt_svc.events.store import EventStore
+from headhunt_svc.events.store import EventStore, NoSuchEventError
 from headhunt_svc.events.times import Started, compile_pattern, started
 from headhunt_svc.names import CameraName, VideoId, absolute, uri_of
 from headhunt_svc.settings import EventSettings
@@ -91,11 +92,14 @@ class EventRecorder:
         return WatchedVideo(self, detector, options, rules or EventRules.of_settings(self.store.settings))
 
     def purge(self) -> None:
-        """Delete what is too old or too much, at most once an hour."""
+        """Delete what is too old or too much, at most once an hour; where that fails, the log says so."""
         now = monotonic()
         if now - self._purged >= PURGE_S:
             self._purged = now
-            self.store.purge()
+            try:
+                self.store.purge()
+            except (OSError, UnreachableError) as exc:  # the video's events are stored: its result must not be lost
+                logger.warning("old events were not deleted, which is tried again in an hour (%s)", exc)
 
 
 class WatchedVideo:
@@ -149,18 +153,22 @@ class WatchedVideo:
         stored = self._recorder.store.stored(keys)
         groups: dict[str, list[ReportEvent]] = {}
         records: dict[str, EventRecord] = {}
+        key_of: dict[str, str] = {}  # one of those that lead to each event
         fresh: set[str] = set()  # events with something that was not stored
         for event, key in zip(report.events, keys, strict=True):
             record = self._add(report, event, footage, begun, key)
             records[record.id] = record
+            key_of[record.id] = key
             groups.setdefault(record.id, []).append(event)
             fresh |= set() if key in stored else {record.id}
         for event_id in fresh:
             record = records[event_id]
             if footage.is_own and self._rules.keep_clips and (not record.clip or record.video_id == report.video_id):
-                records[event_id] = self._attach_clip(record, report, groups[event_id], footage, begun)
+                records[event_id] = self._attach_clip(
+                    record, key_of[event_id], report, groups[event_id], footage, begun
+                )
         self._recorder.purge()
-        return list(records.values())
+        return list({record.id: record for record in records.values()}.values())  # two may have become one
 
     def _key(self, report: Report, event: ReportEvent, footage: Footage, content: str) -> str:
         """Names the footage, the detector and the event's start."""
@@ -196,7 +204,13 @@ class WatchedVideo:
         )
 
     def _attach_clip(
-        self, record: EventRecord, report: Report, events: Sequence[ReportEvent], footage: Footage, begun: Started
+        self,
+        record: EventRecord,
+        key: str,
+        report: Report,
+        events: Sequence[ReportEvent],
+        footage: Footage,
+        begun: Started,
     ) -> EventRecord:
         """Cut a clip of what belongs to one event; where that is not possible, the log says why and there is none."""
         settings = self._recorder.store.settings
@@ -210,7 +224,7 @@ class WatchedVideo:
         try:
             with tempfile.TemporaryDirectory(prefix="headhunt-") as folder:
                 clip = cut(footage.path, start_s, stop_s, Path(folder) / "clip", self._stream)
-                return self._recorder.store.attach_clip(record.id, clip.path, begun.at(clip.start_s))
-        except VideoError as exc:
+                return attach_part_clip(self._recorder.store, record, key, clip.path, begun.at(clip.start_s))
+        except (VideoError, NoSuchEventError) as exc:  # or its event was deleted meanwhile
             logger.warning("%s: no clip at %.1f s (%s)", report.video_id, begins_s, exc)
             return record

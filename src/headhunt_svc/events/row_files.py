@@ -60,8 +60,13 @@ class RowFiles:
             return None
 
     def picture(self, row: EventRow) -> bytes | None:
-        """The picture of a row, if it has one."""
-        return self._media.path(row.id, ".jpg").read_bytes() if row.picture else None
+        """The picture of a row; None if it has none, or one that somebody has deleted, which the log names."""
+        path = self._media.path(row.id, ".jpg")
+        try:
+            return path.read_bytes() if row.picture else None
+        except FileNotFoundError:
+            logger.warning("%s is gone: somebody has deleted it", path)
+            return None
 
     def places(self, row: EventRow) -> Places | None:
         """The places of a row; None if it has none, or a damaged file of them, which the log names."""

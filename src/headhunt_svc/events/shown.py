@@ -13,7 +13,7 @@ from headhunt_svc.data.exports import joined
 from headhunt_svc.errors import VideoError
 from headhunt_svc.events.opening import opened
 from headhunt_svc.events.records import EventRecord, Spans
-from headhunt_svc.events.store import EventStore
+from headhunt_svc.events.store import EventStore, NoSuchEventError
 from headhunt_svc.video.files import read_times
 
 EVENT = "event"  # the label of a region
@@ -84,16 +84,18 @@ def happened(store: EventStore, event: EventRecord) -> Spans:
 def shown_events(store: EventStore, events: Sequence[EventRecord], left_out: list[str]) -> Iterator[ShownEvent]:
     """The events that a tool can show; of the others, the reason is added to left_out."""
     for event in events:
-        path = store.clip(event.id)
-        if event.stop is None:
-            left_out.append(f"{event.id}: it goes on")
-        elif path is None or not path.is_file():
-            left_out.append(f"{event.id}: it has no clip")
-        else:
-            try:
+        try:
+            path = store.clip(event.id)
+            if event.stop is None:
+                left_out.append(f"{event.id}: it goes on")
+            elif path is None or not path.is_file():
+                left_out.append(f"{event.id}: it has no clip")
+            else:
                 yield _shown(store, event, path)
-            except VideoError as exc:
-                left_out.append(f"{event.id}: {exc}")
+        except NoSuchEventError:
+            left_out.append(f"{event.id}: it was deleted, or made a part of another event, meanwhile")
+        except VideoError as exc:
+            left_out.append(f"{event.id}: {exc}")
 
 
 def _shown(store: EventStore, event: EventRecord, path: Path) -> ShownEvent:

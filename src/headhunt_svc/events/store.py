@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -52,6 +52,7 @@ _KEYS = 500  # in one query
 Records: TypeAlias = list[EventRecord]  # the class has a method `list`
 Marks: TypeAlias = list[Mark]
 Change = Literal["opened", "grew", "closed", "joined"]
+Loaded = TypeVar("Loaded")
 Listener = Callable[[Session, EventRecord, Change], None]  # called within the transaction of the change
 _LATEST = tuple(sa.select(sa.func.max(of)) for of in (EventRow.created, MarkRow.id, EventRow.described))
 _CAMERA_LOCK = 7_411_902  # the class of PostgreSQL's advisory locks of cameras
@@ -217,6 +218,13 @@ class EventStore:
         with self._session() as session:
             return record_of(self._row(session, event_id))
 
+    def found(self, key: str) -> EventRecord | None:
+        """The event that what was found under a key belongs to now; None: nothing was, or it is deleted."""
+        query = sa.select(EventRow).join(PartRow, PartRow.event_id == EventRow.id).where(PartRow.key == key)
+        with self._session() as session:
+            row = session.scalar(query)
+            return None if row is None else record_of(row)
+
     def list(self, which: EventFilter = EventFilter(), after: str | None = None, limit: int = PAGE) -> Records:
         """Events, the latest first. after: the cursor of the last one of the page before. Raises ConfigError."""
         query = sa.select(EventRow).where(*conditions(which))
@@ -280,27 +288,29 @@ class EventStore:
         return None if suffix is None else self.media.path(event_id, suffix)
 
     def features(self, event_id: str) -> EventFeatures | None:
-        """The features of an event, if it has some.
-
-        Raises:
-            NoSuchEventError: there is none of this id. ArtifactError: the file is damaged.
-        """
-        if not self.get(event_id).features:
-            return None
-        path = self.media.path(event_id, ".safetensors")
-        try:
-            return load_features(path)
-        except ArtifactError as exc:
-            raise ArtifactError(f"{path}: {exc}") from exc
+        """The features of an event; None where it has none, or is deleted. Raises ArtifactError: they are damaged."""
+        return self._loaded(event_id, lambda event: event.features, ".safetensors", load_features)
 
     def places(self, event_id: str) -> Places | None:
-        """Which places spoke for an event, if that is known. Raises NoSuchEventError, ArtifactError: as `features`."""
-        if not self.get(event_id).places:
-            return None
-        path = self.media.path(event_id, PLACES)
+        """Which places spoke for an event, if that is known, as `features`. Raises ArtifactError: they are damaged."""
+        return self._loaded(event_id, lambda event: event.places, PLACES, load_places)
+
+    def _loaded(
+        self, event_id: str, has_file: Callable[[EventRecord], bool], suffix: str, load: Callable[[Path], Loaded]
+    ) -> Loaded | None:
+        """What a file of an event holds. A purge of another process may delete the event, or first its file."""
         try:
-            return load_places(path)
+            if not has_file(self.get(event_id)):
+                return None
+        except NoSuchEventError:
+            return None
+        path = self.media.path(event_id, suffix)
+        try:
+            return load(path)
         except ArtifactError as exc:
+            if not path.exists():
+                logger.warning("%s is gone: somebody has deleted it", path)
+                return None
             raise ArtifactError(f"{path}: {exc}") from exc
 
     # what people do

@@ -28,6 +28,7 @@ from headhunt_svc.events.store import EventStore
 from headhunt_svc.names import path_of
 from headhunt_svc.params import SegmentationParams
 from headhunt_svc.storage.files import sha256, write_file
+from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.video.opening import open_video
 
 _ALARMS = frozenset(get_args(Origin)) - {"question"}  # the detector raised none for a segment that it asks about
@@ -48,29 +49,31 @@ def export_marks(store: EventStore, which: EventFilter, out: Path, index: Path) 
     index: of the project, whose test videos stay out; it may be missing.
 
     Raises:
-        ArtifactError: the index is damaged. OutputError: it cannot be written. UnreachableError: see EventStore.
+        ArtifactError: the index is damaged. UnreachableError: see EventStore.
+        OutputError: it cannot be written, or another process writes there.
     """
-    events = list(all_events(store, which))
-    marked = [e for e in events if e.state in (EventState.CONFIRMED, EventState.FALSE_ALARM)]
-    left_out: list[str] = []
-    truth = _Truth(store, events if which == EventFilter() else list(all_events(store, EventFilter())))
-    tests = _test_videos(index)
-    clips: dict[str, list[MarkedClip]] = defaultdict(list)
-    for shown in shown_events(store, marked, left_out):
-        try:
-            clip = _marked_clip(shown, truth, tests)
-            if not (out / clip.video).exists():
-                _check_decodes(shown, clip)
-                write_file(out / clip.video, partial(copyfile, shown.path))
-            clips[clip.video].append(clip)
-        except (_LeftOutError, VideoError) as exc:
-            left_out.append(f"{shown.event.id}: {exc}")
-    kept = list(_agreed(clips, left_out))
-    marks = save_marks(out, kept)
-    names = {clip.video for clip in kept}
-    for path in (out / CLIPS).glob("*"):
-        if f"{CLIPS}/{path.name}" not in names:
-            path.unlink()
+    with sole_writer(out):
+        events = list(all_events(store, which))
+        marked = [e for e in events if e.state in (EventState.CONFIRMED, EventState.FALSE_ALARM)]
+        left_out: list[str] = []
+        truth = _Truth(store, events if which == EventFilter() else list(all_events(store, EventFilter())))
+        tests = _test_videos(index)
+        clips: dict[str, list[MarkedClip]] = defaultdict(list)
+        for shown in shown_events(store, marked, left_out):
+            try:
+                clip = _marked_clip(shown, truth, tests)
+                if not (out / clip.video).exists():
+                    _check_decodes(shown, clip)
+                    write_file(out / clip.video, partial(copyfile, shown.path))
+                clips[clip.video].append(clip)
+            except (_LeftOutError, VideoError) as exc:
+                left_out.append(f"{shown.event.id}: {exc}")
+        kept = list(_agreed(clips, left_out))
+        marks = save_marks(out, kept)
+        names = {clip.video for clip in kept}
+        for path in (out / CLIPS).glob("*"):
+            if f"{CLIPS}/{path.name}" not in names:
+                path.unlink(missing_ok=True)
     return MarkedSet(marks, tuple(left_out))
 
 

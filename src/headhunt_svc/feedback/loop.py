@@ -15,6 +15,7 @@ from headhunt_svc.feedback.proving import flips, held_out, scorers_of, test_of, 
 from headhunt_svc.feedback.recalibrate import Recalibrated, recalibrate_from_events
 from headhunt_svc.feedback.replay import LoggedFeatures, NoReplayError, last_days, replay_days
 from headhunt_svc.params import Params
+from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.storage.store import Store
 from headhunt_svc.types import HeadRef
 
@@ -55,40 +56,42 @@ def recalibrated_with_proof(
 
     Raises:
         ConfigError, ArtifactError, UnreachableError: see recalibrate_from_events.
+        OutputError: it cannot be written, or another process writes there.
     """
-    result = recalibrate_from_events(params, store, project, bundle, out, query, used)
-    test, no_test = _test(params, project, result)
-    heads = tuple(HeadRef(*head) for head in result.old.heads)
-    which = LoggedFeatures(known_detectors(result.old, used), heads, result.fleet.n_features)
-    days, no_days = _days(result, replayed, which, replayed.merging or (lambda _: store.settings.merge_s))
-    windows: tuple[JudgedAgain, ...] = ()
-    no_windows = NO_LOG if replayed.log is None else replayed.no_windows or NO_WINDOW
-    if replayed.monitored is not None:
-        scorers = {camera: scorers_of(result, camera)[1] for camera in result.changed}
-        windows = judged_again(replayed.monitored, which, scorers)
-        until = f"{replayed.monitored.run.stop:%Y-%m-%d %H:%M}"
-        no_windows = f"no camera that learns has an alarm of activity or view in the window until {until}"
-    marks = held_out(result)
-    verdict, sentences, more = verdict_of(test, marks, len(result.changed), result.corrections)
-    proof = Proof(
-        detector_id=result.new.detector_id,
-        from_detector_id=result.old.detector_id,
-        marks_sha256=result.marks.file().digest,
-        marks=result.marks.count,
-        verdict=verdict,
-        sentences=(*sentences, *_other_words(result, days), *(window.words for window in windows)),
-        more_marks=more,
-        test=tuple(test),
-        no_test=no_test,
-        held_out=marks.days,
-        days=tuple(days),
-        no_days=no_days,
-        flips=flips(result, _pictures(store, result)),
-        windows=windows,
-        no_windows=None if windows else no_windows,
-        outvoted=result.outvoted,
-    )
-    save_proof(out, proof)
+    with sole_writer(out):  # bundle, marks.json and proof.json are of one run
+        result = recalibrate_from_events(params, store, project, bundle, out, query, used)
+        test, no_test = _test(params, project, result)
+        heads = tuple(HeadRef(*head) for head in result.old.heads)
+        which = LoggedFeatures(known_detectors(result.old, used), heads, result.fleet.n_features)
+        days, no_days = _days(result, replayed, which, replayed.merging or (lambda _: store.settings.merge_s))
+        windows: tuple[JudgedAgain, ...] = ()
+        no_windows = NO_LOG if replayed.log is None else replayed.no_windows or NO_WINDOW
+        if replayed.monitored is not None:
+            scorers = {camera: scorers_of(result, camera)[1] for camera in result.changed}
+            windows = judged_again(replayed.monitored, which, scorers)
+            until = f"{replayed.monitored.run.stop:%Y-%m-%d %H:%M}"
+            no_windows = f"no camera that learns has an alarm of activity or view in the window until {until}"
+        marks = held_out(result)
+        verdict, sentences, more = verdict_of(test, marks, len(result.changed), result.corrections)
+        proof = Proof(
+            detector_id=result.new.detector_id,
+            from_detector_id=result.old.detector_id,
+            marks_sha256=result.marks.file().digest,
+            marks=result.marks.count,
+            verdict=verdict,
+            sentences=(*sentences, *_other_words(result, days), *(window.words for window in windows)),
+            more_marks=more,
+            test=tuple(test),
+            no_test=no_test,
+            held_out=marks.days,
+            days=tuple(days),
+            no_days=no_days,
+            flips=flips(result, _pictures(store, result)),
+            windows=windows,
+            no_windows=None if windows else no_windows,
+            outvoted=result.outvoted,
+        )
+        save_proof(out, proof)
     return proof
 
 

@@ -22,7 +22,7 @@ from headhunt_svc.detector.bundle import Bundle, load_bundle
 from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.features import EventFeatures
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, Utc
-from headhunt_svc.events.store import EventStore
+from headhunt_svc.events.store import EventStore, NoSuchEventError
 from headhunt_svc.names import CameraName
 from headhunt_svc.storage.files import read_model, write_json
 from headhunt_svc.types import HeadRef
@@ -190,7 +190,7 @@ def read_marks(store: EventStore, bundle: Bundle, query: MarkQuery, known: froze
     for record in marked_events(store, query):
         try:
             marked = _marked(record, _usable_features(store, record, bundle, known), _spans(store, record, bundle))
-        except ArtifactError as exc:
+        except (ArtifactError, NoSuchEventError) as exc:  # or it was deleted meanwhile
             left_out.setdefault(str(exc), []).append(record.id)
         else:
             cameras.setdefault(record.camera, []).append(marked)

@@ -38,6 +38,7 @@ from headhunt_svc.feedback.marks import (
 )
 from headhunt_svc.feedback.project import Project
 from headhunt_svc.params import Params
+from headhunt_svc.pipeline.changes import check_unchanged
 from headhunt_svc.types import Scorer
 
 LEAST_THRESHOLD = 1e-6  # a threshold of 0 or 1 has no logit
@@ -125,7 +126,7 @@ def recalibrate_from_events(
 
     Raises:
         ConfigError: no mark can be used, or the scorer is relative to a background, which events do not keep.
-        ArtifactError: the project's features are not here.
+        ArtifactError: the project's features are not here, or another process has changed the bundle meanwhile.
     """
     if out.resolve() == bundle.resolve():
         raise ConfigError(f"{out} is the bundle that is to be corrected: choose another folder for the new one")
@@ -183,6 +184,7 @@ def _written(
     marks: AllMarks,
     corrections: Mapping[str, CameraCorrection],
 ) -> Bundle:
+    check_unchanged(bundle, old)
     cameras = {name: save_camera(out, name, parts) for name, parts in after.items()}
     step = {
         "from": old.detector_id,

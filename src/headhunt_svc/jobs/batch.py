@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.names import is_file_uri, path_of
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.json_text import parse_json
+from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.storage.scratch import temporary_folder
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import parquet_bytes
@@ -197,30 +198,33 @@ def run(
 
     Raises:
         ConfigError: options, engine or `out` cannot be used. ArtifactError: no bundle.
-        OutputError, UnreachableError: `out` cannot be written.
+        OutputError, UnreachableError: `out` cannot be written, or another run writes there (noticed on a disk only).
     """
     detector, scorer = load_bundle(bundle)
     check_point(detector, scorer, options.operating_point, options.smoothing)
     store = Store(out)
-    lineage = [detector.detector_id, scoring_code(), options.model_dump()]
-    names = {v.uri: _row_name(v, lineage) for v in videos}
-    kept = rows_of_earlier_runs(store)
-    todo = [{"uri": v.uri, "video_id": v.video_id, "name": names[v.uri]} for v in videos if names[v.uri] not in kept]
-    errors: dict[str, str] = {}
-    if todo:
-        arguments = {"bundle": str(bundle.resolve()), "store": store, "options": options}
-        scored = _score_here(arguments, todo) if engine == "local" else _score_on_ray(arguments, todo, actors)
-        for item in track(scored, "videos", len(todo), console=Console(stderr=True)):
-            if item["error"]:
-                errors[item["name"]] = item["error"]
-                note(name_video(item["video_id"], item["uri"], item["error"]))
+    with nullcontext() if store.folder is None else sole_writer(store.folder):  # an object store has no locks
+        lineage = [detector.detector_id, scoring_code(), options.model_dump()]
+        names = {v.uri: _row_name(v, lineage) for v in videos}
+        kept = rows_of_earlier_runs(store)
+        todo = [
+            {"uri": v.uri, "video_id": v.video_id, "name": names[v.uri]} for v in videos if names[v.uri] not in kept
+        ]
+        errors: dict[str, str] = {}
+        if todo:
+            arguments = {"bundle": str(bundle.resolve()), "store": store, "options": options}
+            scored = _score_here(arguments, todo) if engine == "local" else _score_on_ray(arguments, todo, actors)
+            for item in track(scored, "videos", len(todo), console=Console(stderr=True)):
+                if item["error"]:
+                    errors[item["name"]] = item["error"]
+                    note(name_video(item["video_id"], item["uri"], item["error"]))
 
-    def rows() -> Iterator[Row]:
-        for v in videos:
-            name = names[v.uri]
-            yield row(v.uri, v.video_id, "failed", errors[name]) if name in errors else parse_json(store.read(name))
+        def rows() -> Iterator[Row]:
+            for v in videos:
+                name = names[v.uri]
+                yield row(v.uri, v.video_id, "failed", errors[name]) if name in errors else parse_json(store.read(name))
 
-    _write_parts(store, rows())
-    if store.folder is not None:
-        shutil.rmtree(store.folder / WORK, ignore_errors=True)
-    return BatchCounts(len(videos), len(errors), len(videos) - len(todo))
+        _write_parts(store, rows())
+        if store.folder is not None:
+            shutil.rmtree(store.folder / WORK, ignore_errors=True)
+        return BatchCounts(len(videos), len(errors), len(videos) - len(todo))

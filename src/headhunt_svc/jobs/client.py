@@ -110,7 +110,14 @@ class Jobs:
 
     def all(self) -> list[Job]:
         """All jobs, the newest first, without their videos."""
-        return [self.show(job_id, limit=0) for job_id in self._job_ids()]
+        return [job for job_id in self._job_ids() if (job := self._unless_purged(job_id, limit=0)) is not None]
+
+    def _unless_purged(self, job_id: str, limit: int | None = None) -> Job | None:
+        """`show` of a job that was listed; None if another process has purged it since."""
+        try:
+            return self.show(job_id, limit=limit)
+        except NoSuchJobError:
+            return None
 
     def show(self, job_id: str, offset: int = 0, limit: int | None = None, *, notable: bool = False) -> Job:
         """A job with its videos: all, or `limit` of them from number `offset` on; the counts are of all.
@@ -239,9 +246,10 @@ class Jobs:
             if w.executor_id and w.executor_id != worker:
                 by_worker.setdefault(w.executor_id, []).append(w)
         for name, workflows in by_worker.items():
-            with locked(self.store.workers / name) as is_dead:
-                for w in workflows if is_dead else ():
-                    self._db.resume(w.workflow_id, w.queue_name)
+            for w in workflows:
+                with locked(self.store.workers / name) as is_dead:  # for each: a worker that is started waits for it
+                    if is_dead:
+                        self._db.resume(w.workflow_id, w.queue_name)
 
     def announce(self, announced: set[str]) -> None:
         """Enqueue the webhook of each submission that has ended; adds those dealt with to `announced`."""
@@ -250,8 +258,8 @@ class Jobs:
             job_id = w.workflow_id.split("/")[0]
             if w.workflow_id in announced or self._active(job_id, limit=1):
                 continue
-            job = self.show(job_id, limit=0)
-            if job.state not in DONE:
+            job = self._unless_purged(job_id, limit=0)
+            if job is None or job.state not in DONE:
                 continue
             announced.add(w.workflow_id)
             if job.request.webhook is not None:
@@ -287,7 +295,9 @@ class Jobs:
         before = time.time() - 86400 * keep_days
         n, results, uploads = 0, set(), set()  # the sets: of jobs that stay
         for job_id in self._job_ids():
-            job = self.show(job_id)
+            job = self._unless_purged(job_id)
+            if job is None:
+                continue
             if job.created < before and job.state in DONE:
                 self._db.delete(self._ids(workflow_id_prefix=f"{job_id}/"))
                 n += 1

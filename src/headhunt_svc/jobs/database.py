@@ -4,10 +4,11 @@ Whatever fails in it is an UnreachableError, so every caller says the same and m
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from dbos import DBOSClient, EnqueueOptions, WorkflowStatus
+from dbos import DBOSClient, EnqueueOptions, WorkflowStatus, error
 from sqlalchemy.engine import make_url
 
 from headhunt_svc.jobs.models import JOB_ID_LENGTH
@@ -63,8 +64,8 @@ class Database:
             self._client.cancel_workflows(list(workflow_ids))
 
     def resume(self, workflow_id: str, queue: str | None) -> None:
-        """Put a workflow that was begun back into its queue."""
-        with database_errors():
+        """Put a workflow that was begun back into its queue, unless its job was purged since."""
+        with database_errors(), suppress(error.DBOSNonExistentWorkflowError):
             self._client.resume_workflow(workflow_id, queue_name=queue)
 
     def widen(self, name: str, n: int) -> None:

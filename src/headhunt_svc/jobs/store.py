@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Container, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,11 +132,20 @@ class ResultStore:
     def purge(self, before: float, results: Container[str | None], uploads: Container[str]) -> None:
         """Remove results, uploads and checkpoints that are older than a time, except those named."""
         for path in self.folder.glob("results/*/*.json"):
-            if path.stem not in results and path.stat().st_mtime < before:
-                path.unlink(missing_ok=True)
-        for path in [*self.uploads.glob("*"), *self.folder.glob("checkpoints/*/*")]:
-            if path.name not in uploads and path.stat().st_mtime < before:
-                path.unlink(missing_ok=True)
+            if path.stem not in results:
+                _remove(path, before)
+        for folder in [self.uploads, *self.folder.glob("checkpoints/*")]:
+            with suppress(FileNotFoundError, NotADirectoryError):  # no uploads, or a checkpoint that was dropped
+                for path in folder.iterdir():
+                    if path.name not in uploads:
+                        _remove(path, before)
+
+
+def _remove(path: Path, before: float) -> None:
+    """Remove a file that is older than a time; another process may do so at the same moment."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_mtime < before:
+            path.unlink()
 
 
 def _batches(arrays: dict[str, np.ndarray], video_id: str) -> "list[FeatureBatch]":

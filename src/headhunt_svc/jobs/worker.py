@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 PREFETCH = 1  # videos taken from the queue beside those that are being scored
 QUEUE_POLL_S = 0.05
 HOUSEKEEPING_S, METRICS_S, PURGE_S = 1.0, 10.0, 3600.0
+NAME_WAIT_S = 3.0  # for a worker of the same name that is ending, or one that looks whether it is dead
 T = TypeVar("T")
 _worker: "Worker"  # of this process; DBOS finds workflows and steps by name, so they are functions of the module
 
@@ -127,14 +128,22 @@ def post_step(url: str, body: dict[str, Any], delivery_id: str) -> str | None:
 @contextmanager
 def _locked_name(folder: Path, name: str | None) -> Iterator[str]:
     """A name that no living worker has, kept locked. What an earlier worker of this name had begun is continued."""
+    if name is not None:
+        deadline = time.monotonic() + NAME_WAIT_S
+
+        def busy() -> None:
+            if time.monotonic() > deadline:
+                raise ConfigError(f"a worker {name} is at work: choose another --name")
+
+        with locked(folder / name, busy):
+            yield name
+        return
     for i in count():
-        candidate = name or f"{socket.gethostname()}-{i}"
+        candidate = f"{socket.gethostname()}-{i}"
         with locked(folder / candidate) as held:
             if held:
                 yield candidate
                 return
-        if name is not None:
-            raise ConfigError(f"a worker {name} is at work: choose another --name")
 
 
 class Worker:

@@ -23,6 +23,7 @@ from headhunt_svc.names import CameraName
 from headhunt_svc.prediction_log.last_rows import last_row
 from headhunt_svc.prediction_log.windows import Rows, Window, WindowQuery, note_missing_days, read_window
 from headhunt_svc.storage.files import write_json
+from headhunt_svc.storage.locks import exclusive
 from headhunt_svc.storage.store import Store
 
 ROWS = "day=*/camera=*/*.parquet"  # the files of a prediction log
@@ -197,10 +198,11 @@ class Monitor:
     def _write_verdict(self, verdict: Verdict, now: datetime) -> None:
         """now: a window that ends later was judged while a clock was wrong, and is not the latest for ever."""
         folder = folder_name(verdict.stop)
-        write_json(self.paths.out / folder / VERDICT, verdict.as_json())
         until = max(folder, folder_name(now))
-        if folder == max(name for name in self._windows() if name <= until):  # and no earlier one, judged again
-            write_json(self.paths.out / VERDICT, verdict.as_json())
+        with exclusive(self.paths.out / f".{VERDICT}.lock"):  # or a monitor of an earlier window would write after us
+            write_json(self.paths.out / folder / VERDICT, verdict.as_json())
+            if folder == max(name for name in self._windows() if name <= until):  # and no earlier one, judged again
+                write_json(self.paths.out / VERDICT, verdict.as_json())
 
 
 def _alarm(name: str, verdict: CameraVerdict) -> str:

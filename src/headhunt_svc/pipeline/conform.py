@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -19,7 +18,7 @@ from headhunt_svc.core.promises import ROUNDING_S, check_mostly_normal
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.data.datasets import data_digest, load_records
 from headhunt_svc.detector.batches import FeatureBatch, ScoredBatch, novelty_of
-from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_golden, save_bundle
+from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_bundle, load_golden, save_bundle
 from headhunt_svc.detector.cameras import (
     FLEET,
     CameraParts,
@@ -36,6 +35,7 @@ from headhunt_svc.errors import ConfigError, VideoError, list_problems
 from headhunt_svc.names import UNNAMED, CameraName
 from headhunt_svc.params import CalibrateParams, SegmentationParams
 from headhunt_svc.pipeline.calibrate import without_live
+from headhunt_svc.pipeline.changes import changed_meanwhile, only_writer
 from headhunt_svc.pipeline.detect import detect_videos, whole_reports
 from headhunt_svc.pipeline.evaluate import scored_video
 from headhunt_svc.pipeline.files import Input, inputs_of
@@ -161,6 +161,7 @@ def conform(
         ConfigError: the name is taken, a video is given twice, or the bundle was made from one of the videos.
         FeatureError: too few videos for the rate, or most of the footage is anomalous to the detector.
         VideoError: a video cannot be scored whole, or is shorter than a segment.
+        ArtifactError, OutputError: see write_conformed.
     """
     detector = Detector.load(bundle)
     old, fleet = detector.bundle, detector.scorer
@@ -190,35 +191,56 @@ def conform(
         videos = [_scored_by(*parts) for parts in zip(scorers, videos, footage, strict=True)]
     pair = _points(videos, params, OUT_OF_SAMPLE if camera else None)
     pair = without_live(pair) if fleet.background == "median" else pair
-    update: dict[str, Any] = {
-        "operating_points": old.operating_points | {name: StoredPoint.from_calibrated(pair)},
-        "unavailable": {other: why for other, why in (old.unavailable or {}).items() if other != name} or None,
-    }
-    new = old.relocated(bundle, out).model_copy(update=update)
-    write_conformed(bundle, out, new, fleet, name, camera.footage if camera else None, margin)
+    write_conformed(
+        bundle, out, old, name, StoredPoint.from_calibrated(pair), camera.footage if camera else None, margin
+    )
     return pair
 
 
 def write_conformed(
     bundle: Path,
     out: Path,
-    new: Bundle,
-    fleet: Scorer,
+    old: Bundle,
     name: str,
+    point: StoredPoint,
     footage: NormalFootage | None,
     margin: Margin | None = None,
 ) -> None:
-    """Write a bundle of `bundle`'s other cameras and the camera `name`; footage None: it has no normality of its own.
+    """Write to `out` the bundle with the camera `name`; footage None: it has no normality of its own.
 
-    In place, what an interruption leaves can be read: the camera's old file goes after bundle.json is written.
+    old: the bundle as it was when the footage was scored. It is read again, so that cameras which other processes have
+    added since then stay; another bundle in `out` is replaced. In place, what an interruption leaves can be read: the
+    camera's old file goes after bundle.json is written.
+
+    Raises:
+        ArtifactError: the bundle has become another detector since, or has changed this camera.
+        OutputError: it cannot be written, or another process writes to `out` for long.
     """
-    cameras = {other: stored for other, stored in (new.cameras or {}).items() if other != name}
-    copy_cameras(bundle, out, cameras)
-    if footage is not None or margin is not None:
-        conformed = None if margin is None else footage
-        cameras[name] = save_camera(out, name, CameraParts(footage, margin=margin, conformed=conformed))
-    save_bundle(out, new.model_copy(update={"cameras": cameras or None}), fleet, load_golden(bundle))
-    remove_other_cameras(out, cameras)
+    with only_writer(out):
+        now, fleet = load_bundle(bundle)
+        if _without_others(now, name) != _without_others(old, name):
+            raise changed_meanwhile(bundle)
+        cameras = {other: stored for other, stored in (now.cameras or {}).items() if other != name}
+        unavailable = {other: why for other, why in (now.unavailable or {}).items() if other != name}
+        copy_cameras(bundle, out, cameras)
+        if footage is not None or margin is not None:
+            conformed = None if margin is None else footage
+            cameras[name] = save_camera(out, name, CameraParts(footage, margin=margin, conformed=conformed))
+        update = {
+            "operating_points": now.operating_points | {name: point},
+            "unavailable": unavailable or None,
+            "cameras": cameras or None,
+        }
+        new = now.relocated(bundle, out).model_copy(update=update)
+        save_bundle(out, new, fleet, load_golden(bundle))
+        remove_other_cameras(out, cameras)
+
+
+def _without_others(bundle: Bundle, name: str) -> Bundle:
+    """What a camera's normality and threshold depend on: the detector, and what it has of this camera."""
+    cameras = {camera: stored for camera, stored in (bundle.cameras or {}).items() if camera == name}
+    points = {camera: point for camera, point in bundle.operating_points.items() if camera == name}
+    return bundle.model_copy(update={"cameras": cameras, "operating_points": points, "unavailable": None})
 
 
 def _points(videos: Sequence[ScoredVideo], params: CalibrateParams, note: str | None) -> CalibratedPair:

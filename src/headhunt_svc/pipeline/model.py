@@ -87,10 +87,21 @@ def link_files(lock: ModelLock, folder: Path, links: Path) -> None:
     try:
         links.mkdir(parents=True, exist_ok=True)
         for old in links.iterdir():
-            if targets.get(old.name) != (old.readlink() if old.is_symlink() else None):
-                old.unlink()
+            if targets.get(old.name) != _target(old):
+                old.unlink(missing_ok=True)
         for name, target in targets.items():
-            if not (links / name).is_symlink():
+            try:
                 (links / name).symlink_to(target)
+            except FileExistsError:  # from before, or of another process that locks the same model
+                if _target(links / name) != target:
+                    raise
     except OSError as exc:
         raise OutputError(f"cannot write {links} ({exc.strerror or exc}): remove it and run this again") from exc
+
+
+def _target(link: Path) -> Path | None:
+    """Where a link leads; None where there is none, or none any more."""
+    try:
+        return link.readlink()
+    except OSError:
+        return None

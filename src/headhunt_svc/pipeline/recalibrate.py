@@ -34,6 +34,7 @@ from headhunt_svc.detector.scorer_file import save_scorer
 from headhunt_svc.errors import ConfigError, DatasetError
 from headhunt_svc.params import Params
 from headhunt_svc.pipeline.calibrate import calibrate_scorer
+from headhunt_svc.pipeline.changes import check_unchanged, only_writer
 from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.labelled_features import load_labelled
 from headhunt_svc.storage.files import sha256
@@ -84,8 +85,10 @@ def recalibrate(
 
     Raises:
         DatasetError: labels of unknown videos, of test videos, or of segments that do not exist.
-        ArtifactError: features of another model, other prompts or segments than the bundle's.
+        ArtifactError: features of another model, other prompts or segments than the bundle's; or another process has
+            changed the bundle meanwhile.
         ConfigError: params.yaml has another method than the bundle, or another background than its cameras.
+        OutputError: it cannot be written, or another process writes to `out` for long.
     """
     old, old_scorer = load_bundle(bundle)
     if old.cameras and old_scorer.background != params.fit.relative_to:
@@ -116,19 +119,26 @@ def recalibrate(
         for s in ("calibration", "validation")
     }
     fitted = fit_heads(data["calibration"], tuple(HeadRef(*h) for h in old.heads), params.fit)
-    save_operating_points(out / "locator.json", calibrate_scorer(data["validation"], fitted.scorer, params.calibrate))
-    save_scorer(out / "scorer.safetensors", fitted.scorer)
-    cameras = _without_marks(bundle, out, old) if fitted.scorer.normality else None  # else they have no effect
-    points = load_operating_points(out / "locator.json")
-    step = {"from": old.detector_id, "labels_sha256": sha256(corrections)[:16], "labels": sum(map(len, new.values()))}
-    recalibrated = old.relocated(bundle, out).model_copy(
-        update={
-            "scorer_sha256": sha256(out / "scorer.safetensors"),
-            **points._replace(unavailable=points.unavailable | _to_conform_again(old, points)).fields,
-            "cameras": cameras,
-            "data": {**old.data, "recalibrated": [*old.data.get("recalibrated", []), step]},
-            "package_version": version("headhunt-svc"),
+    chosen = calibrate_scorer(data["validation"], fitted.scorer, params.calibrate)
+    with only_writer(out):
+        check_unchanged(bundle, old)
+        save_operating_points(out / "locator.json", chosen)
+        save_scorer(out / "scorer.safetensors", fitted.scorer)
+        cameras = _without_marks(bundle, out, old) if fitted.scorer.normality else None  # else they have no effect
+        points = load_operating_points(out / "locator.json")
+        step = {
+            "from": old.detector_id,
+            "labels_sha256": sha256(corrections)[:16],
+            "labels": sum(map(len, new.values())),
         }
-    )
-    save_bundle(out, recalibrated, fitted.scorer, load_golden(bundle))
+        recalibrated = old.relocated(bundle, out).model_copy(
+            update={
+                "scorer_sha256": sha256(out / "scorer.safetensors"),
+                **points._replace(unavailable=points.unavailable | _to_conform_again(old, points)).fields,
+                "cameras": cameras,
+                "data": {**old.data, "recalibrated": [*old.data.get("recalibrated", []), step]},
+                "package_version": version("headhunt-svc"),
+            }
+        )
+        save_bundle(out, recalibrated, fitted.scorer, load_golden(bundle))
     return fitted

@@ -1,14 +1,15 @@
 """The last row of a camera in the prediction log: since when it is silent."""
 
-import glob
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import partial
 
 import pyarrow as pa
 
 from headhunt_svc.errors import ArtifactError, UnreachableError
 from headhunt_svc.names import CameraName
+from headhunt_svc.prediction_log.reading import partitions, read_partition
 from headhunt_svc.prediction_log.schema import LogMetadata
-from headhunt_svc.prediction_log.windows import is_part, seconds_of
+from headhunt_svc.prediction_log.windows import seconds_of
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import open_parquet, read_table
 
@@ -17,25 +18,27 @@ def last_row(store: Store, camera: str, before: datetime, detector_id: str | Non
     """When a camera's last row before a time was recorded, whatever detector or that one has scored it; None: never.
 
     Files that cannot be read are left out, as in windows.
+
+    Raises:
+        UnreachableError: the store does not answer.
     """
-    days: dict[str, list[str]] = {}
-    for name in store.glob(f"day=*/camera={glob.escape(CameraName(camera).folder)}/*.parquet"):
-        if is_part(name) and name.partition("/")[0] <= f"day={before.date().isoformat()}":
-            days.setdefault(name.partition("/")[0], []).append(name)
-    for day in sorted(days, reverse=True):
-        times = [time for name in days[day] if (time := _last_of(store, name, before, detector_id)) is not None]
-        if times:
+    camera = CameraName(camera)
+    for day in reversed(partitions(store, date.min, before.date(), camera).get(camera, [])):
+        last = read_partition(store, day, partial(_last_of, store, before, detector_id))
+        if times := [time for time in last if time is not None]:
             return datetime.fromtimestamp(max(times), UTC)
     return None
 
 
-def _last_of(store: Store, name: str, before: datetime, detector_id: str | None) -> float | None:
-    """The last time before another in a file, Unix time."""
+def _last_of(store: Store, before: datetime, detector_id: str | None, name: str) -> float | None:
+    """The last time before another in a file, Unix time; None if there is none. Raises FileNotFoundError."""
     try:
         with store.open(name) as file:
             parquet = open_parquet(file)
             metadata = LogMetadata.from_parquet(parquet.schema_arrow.metadata, name)
             seconds = seconds_of(read_table(parquet, ["time"]))
+    except FileNotFoundError:
+        raise
     except (ArtifactError, OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
         return None
     earlier = seconds[seconds < before.timestamp()]

@@ -1,18 +1,18 @@
 """Reads the segments that a detector and its candidate have both scored, camera by camera."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import pyarrow as pa
 
 from headhunt_svc.errors import ArtifactError
+from headhunt_svc.prediction_log.reading import partitions, read_partition
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata
 from headhunt_svc.prediction_log.shadowing import shadow_uri
 from headhunt_svc.prediction_log.stretches import between
-from headhunt_svc.prediction_log.windows import is_part
-from headhunt_svc.prediction_log.writer import Partition, unmerged_files
+from headhunt_svc.prediction_log.writer import Partition
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import open_parquet, read_table
 
@@ -40,12 +40,12 @@ def read_pairs(log: str, active: str, candidate: str, start: datetime, stop: dat
     Raises:
         UnreachableError: the log does not answer. ArtifactError: a file in it cannot be read.
     """
-    ours = _files(Store(log), start, stop)
-    theirs = _files(Store(shadow_uri(log)), start, stop)
+    ours = partitions(Store(log), start.date(), stop.date())
+    theirs = partitions(Store(shadow_uri(log)), start.date(), stop.date())
     for camera in sorted(ours.keys() | theirs.keys()):
         tables = [
-            _rows(store, files.get(camera, []), detector_id, start, stop)
-            for store, files, detector_id in (
+            _rows(store, days.get(camera, []), detector_id, start, stop)
+            for store, days, detector_id in (
                 (Store(log), ours, active),
                 (Store(shadow_uri(log)), theirs, candidate),
             )
@@ -60,32 +60,30 @@ def read_pairs(log: str, active: str, candidate: str, start: datetime, stop: dat
         yield Pairs(camera, both, len(tables[0]) - len(both), len(tables[1]) - len(both))
 
 
-def _files(store: Store, start: datetime, stop: datetime) -> dict[str, list[str]]:
-    """The files of these days by camera."""
-    files: dict[str, list[str]] = {}
-    for name in unmerged_files(name for name in store.glob("day=*/camera=*/*.parquet") if is_part(name)):
-        with suppress(ValueError):  # a folder that is no day and camera
-            partition = Partition.of(name)
-            if start.date() <= partition.day <= stop.date():
-                files.setdefault(partition.camera, []).append(name)
-    return files
-
-
-def _rows(store: Store, names: list[str], detector_id: str, start: datetime, stop: datetime) -> pa.Table:
-    """The rows of one detector, each segment of a pass once."""
-    tables = []
-    for name in names:
-        try:
-            with store.open(name) as file:
-                parquet = open_parquet(file)
-                if LogMetadata.from_parquet(parquet.schema_arrow.metadata, name).detector_id == detector_id:
-                    tables.append(read_table(parquet, list(_NAMES)).cast(_SCHEMA))
-        except FileNotFoundError:  # merged meanwhile
-            continue
-        except (OSError, ValueError, KeyError, pa.ArrowException) as exc:
-            raise ArtifactError(f"{store.uri}/{name} cannot be read ({exc})") from exc
-    rows = between(pa.concat_tables(tables) if tables else _SCHEMA.empty_table(), start, stop)
+def _rows(store: Store, days: list[Partition], detector_id: str, start: datetime, stop: datetime) -> pa.Table:
+    """The rows of one detector, each segment of a pass once. Raises ArtifactError."""
+    tables: list[pa.Table] = []
+    for day in days:
+        for table in read_partition(store, day, partial(_read, store, detector_id)):
+            if table is None:
+                raise ArtifactError(f"{store.uri}/{day.folder()} lists a file that is missing: try again, or remove it")
+            tables.append(table)
+    rows = between(pa.concat_tables([_SCHEMA.empty_table(), *tables]), start, stop)
     keys = ["pass_id", "segment"]
     others = [name for name in _NAMES if name not in keys]
     single = rows.group_by(keys, use_threads=False).aggregate([(name, "first") for name in others])
     return single.rename_columns([*keys, *others])
+
+
+def _read(store: Store, detector_id: str, name: str) -> pa.Table:
+    """The rows of one detector in a file. Raises FileNotFoundError; ArtifactError: it cannot be read."""
+    try:
+        with store.open(name) as file:
+            parquet = open_parquet(file)
+            if LogMetadata.from_parquet(parquet.schema_arrow.metadata, name).detector_id != detector_id:
+                return _SCHEMA.empty_table()
+            return read_table(parquet, list(_NAMES)).cast(_SCHEMA)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, pa.ArrowException) as exc:
+        raise ArtifactError(f"{store.uri}/{name} cannot be read ({exc})") from exc

@@ -1,9 +1,9 @@
 """Reads a few columns of one camera between two times: for charts, where `windows` reads whole rows of all cameras."""
 
-import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from headhunt_svc.errors import ArtifactError, UnreachableError
 from headhunt_svc.names import CameraName
+from headhunt_svc.prediction_log.reading import read_partition
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata, as_columns
-from headhunt_svc.prediction_log.windows import is_part
-from headhunt_svc.prediction_log.writer import Partition, unmerged_files
+from headhunt_svc.prediction_log.writer import Partition
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import open_parquet, read_parts, read_table
 
@@ -50,26 +50,34 @@ def read_stretch(
     tables: list[tuple[LogMetadata, pa.Table]] = []
     unreadable = 0
     for day in sorted(set(days)):
-        folder = Partition(day, CameraName(camera)).folder()
-        for name in unmerged_files(name for name in store.glob(f"{glob.escape(folder)}/*.parquet") if is_part(name)):
-            try:
-                with store.open(name) as file:
-                    parquet = open_parquet(file)
-                    metadata = LogMetadata.from_parquet(parquet.schema_arrow.metadata, name)
-                    if span is None:
-                        table = read_table(parquet, schema.names)
-                    else:
-                        parts = [between(part, *span) for part in read_parts(parquet, schema.names, _ROWS)]
-                        table = pa.concat_tables(parts).unify_dictionaries() if parts else schema.empty_table()
-                    if len(table):
-                        tables.append((metadata, as_columns(table, schema)))
-            except (ArtifactError, OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
-                unreadable += 1
+        contents = read_partition(store, Partition(day, CameraName(camera)), partial(_read, store, schema, span))
+        unreadable += contents.count(None)
+        tables += [content for content in contents if content is not None and len(content[1])]
     if not tables:
         return Stretch(None, schema.empty_table(), unreadable)
     latest, _ = max(tables, key=lambda pair: pc.max(pair[1]["time"]).as_py())
     rows = pa.concat_tables([table for metadata, table in tables if metadata.detector_id == latest.detector_id])
     return Stretch(latest, rows.unify_dictionaries().sort_by("time"), unreadable)
+
+
+def _read(
+    store: Store, schema: pa.Schema, span: tuple[datetime, datetime] | None, name: str
+) -> tuple[LogMetadata, pa.Table] | None:
+    """The columns of one file; None if it cannot be read. Raises FileNotFoundError."""
+    try:
+        with store.open(name) as file:
+            parquet = open_parquet(file)
+            metadata = LogMetadata.from_parquet(parquet.schema_arrow.metadata, name)
+            if span is None:
+                table = read_table(parquet, schema.names)
+            else:
+                parts = [between(part, *span) for part in read_parts(parquet, schema.names, _ROWS)]
+                table = pa.concat_tables(parts).unify_dictionaries() if parts else schema.empty_table()
+            return metadata, as_columns(table, schema)
+    except FileNotFoundError:
+        raise
+    except (ArtifactError, OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
+        return None
 
 
 def days_between(start: datetime, stop: datetime) -> list[date]:

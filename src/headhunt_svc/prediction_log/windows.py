@@ -6,12 +6,12 @@ log. Segments and events are counted on all rows.
 
 import contextlib
 import io
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from headhunt_svc.core.samples import Sample
 from headhunt_svc.errors import ArtifactError, UnreachableError
 from headhunt_svc.names import CameraName
+from headhunt_svc.prediction_log.reading import TRIES, is_part, partitions, read_partition
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata, as_columns
 from headhunt_svc.prediction_log.writer import Partition, unmerged_files
 from headhunt_svc.storage.store import Store
@@ -30,8 +31,8 @@ BACKWARDS_S = 1.0  # within a pass, times may go back by this much
 FUTURE_S = 300.0  # the writer's clock may be ahead of ours by this much
 PASS_STRIDE = 1 << 24  # more than the blocks of any pass
 _INDEX = pa.schema([COLUMNS.field(name) for name in ("time", "pass_id", "segment", "in_event")])
-_NAME = re.compile(r"[^/]-[0-9]{1,18}-[0-9]{1,18}\.parquet$")  # of a writer, with the numbers of its flushes
 _PASS = COLUMNS.field("pass_id").type
+_GONE = "file that was removed while it was read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,61 +93,90 @@ class _File:
     inside: Bool[np.ndarray, " row"]
 
 
+@dataclass(slots=True)
+class _Index:
+    """The readable files of one camera with rows in the window; excluded: others, by the reason."""
+
+    files: list[_File] = field(default_factory=list)
+    excluded: Counter[str] = field(default_factory=Counter)
+
+
 def read_window(store: Store, query: WindowQuery) -> Window:
-    """The rows that the query asks for; what is left out is counted in `excluded`."""
+    """The rows that the query asks for; what is left out is counted in `excluded`.
+
+    Raises:
+        UnreachableError: the store does not answer.
+    """
     window = Window(query.start, query.stop)
-    by_camera = _files(store, query, window.excluded)
-    for files in by_camera.values():
-        for file in files:
-            window.detectors[file.metadata.detector_id] += int(file.inside.sum())
-    detector_id = query.detector_id or max(window.detectors, key=lambda d: window.detectors[d], default=None)
-    for camera, files in by_camera.items():
-        if chosen := _of_one_detector(files, detector_id, window.excluded):
-            rows = _rows(store, chosen, query, window.excluded)
-            if rows is not None:
-                window.cameras[camera] = rows
+    window.excluded.update(_foreign(store.glob("day=*/camera=*/*.parquet")))
+    days = partitions(store, query.start.date(), query.stop.date(), query.camera)
+    indexes = {camera: _index(store, days[camera], query) for camera in days}
+    detectors = _detectors(indexes.values())
+    detector_id = query.detector_id or max(detectors, key=lambda d: detectors[d], default=None)
+    for camera in days:
+        for tries_left in reversed(range(TRIES)):
+            files, excluded = indexes[camera].files, indexes[camera].excluded.copy()
+            chosen = _of_one_detector(files, detector_id, excluded)
+            rows = _rows(store, chosen, query, excluded) if chosen else None
+            if not (excluded[_GONE] and tries_left):
+                break
+            indexes[camera] = _index(store, days[camera], query)  # a merged file holds the rows now
+        window.excluded.update(excluded)
+        if rows is not None:
+            window.cameras[camera] = rows
+    window.detectors = _detectors(indexes.values())
     return window
 
 
-def _files(store: Store, query: WindowQuery, excluded: Counter[str]) -> dict[str, list[_File]]:
-    """The readable files with rows in the window, by camera."""
-    files: dict[str, list[_File]] = {}
-    names = store.glob("day=*/camera=*/*.parquet")
+def _foreign(names: Sequence[str]) -> Counter[str]:
+    """Files that are not of the log's writers and folders, counted by what is wrong with them."""
     ours = [name for name in names if is_part(name)]
-    if others := len(names) - len(ours):
-        excluded["file that is no part of the log"] += others
+    foreign = Counter({"file that is no part of the log": len(names) - len(ours)})
     for name in unmerged_files(ours):
         try:
-            partition = Partition.of(name)
+            Partition.of(name)
         except ValueError:
-            excluded["file in a folder that is no day and camera"] += 1
-            continue
-        if not query.start.date() <= partition.day <= query.stop.date():
-            continue
-        if query.camera is not None and partition.camera != query.camera:
-            continue
-        try:
-            with store.open(name) as f:
-                parquet = open_parquet(f)
-                metadata = LogMetadata.from_parquet(parquet.schema_arrow.metadata, name)
-                as_logged(parquet.schema_arrow.empty_table())
-                index = read_table(parquet, _INDEX.names).cast(_INDEX)
-        except ArtifactError as exc:
-            excluded[str(exc).removeprefix(f"{name}: ").removeprefix(f"{name} ")] += 1
-            continue
-        except (OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
-            excluded["unreadable file"] += 1
-            continue
-        seconds = seconds_of(index)
-        inside = (seconds >= query.start.timestamp()) & (seconds < query.stop.timestamp())
-        if inside.any():
-            files.setdefault(partition.camera, []).append(_File(name, metadata, index, inside))
-    return files
+            foreign["file in a folder that is no day and camera"] += 1
+    return +foreign
 
 
-def is_part(name: str) -> bool:
-    """Is this the name of a file that a writer of the log has made?"""
-    return _NAME.search(name) is not None
+def _detectors(indexes: Iterable[_Index]) -> Counter[str]:
+    """The number of rows of each detector."""
+    detectors: Counter[str] = Counter()
+    for index in indexes:
+        for file in index.files:
+            detectors[file.metadata.detector_id] += int(file.inside.sum())
+    return detectors
+
+
+def _index(store: Store, days: Iterable[Partition], query: WindowQuery) -> _Index:
+    """The files of one camera."""
+    index = _Index()
+    for day in days:
+        for file in read_partition(store, day, partial(_indexed, store, query)):
+            if not isinstance(file, _File):
+                index.excluded[file or "unreadable file"] += 1
+            elif file.inside.any():
+                index.files.append(file)
+    return index
+
+
+def _indexed(store: Store, query: WindowQuery, name: str) -> _File | str | None:
+    """A file, or why it is left out; None: it cannot be read. Raises FileNotFoundError."""
+    try:
+        with store.open(name) as f:
+            parquet = open_parquet(f)
+            metadata = LogMetadata.from_parquet(parquet.schema_arrow.metadata, name)
+            as_logged(parquet.schema_arrow.empty_table())
+            index = read_table(parquet, _INDEX.names).cast(_INDEX)
+    except ArtifactError as exc:
+        return str(exc).removeprefix(f"{name}: ").removeprefix(f"{name} ")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnreachableError, ValueError, KeyError, pa.ArrowException):
+        return None
+    seconds = seconds_of(index)
+    return _File(name, metadata, index, (seconds >= query.start.timestamp()) & (seconds < query.stop.timestamp()))
 
 
 def _of_one_detector(files: Sequence[_File], detector_id: str | None, excluded: Counter[str]) -> list[_File]:
@@ -179,9 +209,11 @@ def _rows(store: Store, files: Sequence[_File], query: WindowQuery, excluded: Co
     parts, stops = [], np.cumsum([len(f.inside) for f in files])
     for file, rows in zip(files, np.split(drawn, stops[:-1]), strict=True):
         if rows.any():
-            content = store.read(file.name)
             try:
-                table = as_logged(read_table(io.BytesIO(content)))
+                table = as_logged(read_table(io.BytesIO(store.read(file.name))))
+            except FileNotFoundError:
+                excluded[_GONE] += 1
+                continue
             except (OSError, ValueError, KeyError, pa.ArrowException):  # its other columns are damaged
                 excluded["unreadable file"] += 1
                 continue

@@ -20,6 +20,7 @@ from headhunt_svc.cli.main import app
 from headhunt_svc.errors import VideoAccessError, VideoOpenError
 from headhunt_svc.video.streams import StreamAddress, first_picture
 from helpers.tools import NEEDS_RTSP, SYSTEM_PYTHON, has_gstreamer
+from helpers.vanishing import removed_when_listed
 
 RTSP_SERVER = ROOT / "tests" / "helpers" / "rtsp_server.py"
 RED = [238, 14, 13]  # GStreamer's red, as JPEG
@@ -173,3 +174,23 @@ def test_the_command_names_every_problem_and_then_every_source(tmp_path: Path) -
     assert code == 3
     assert "fails gone" in output
     assert "1 of 2 cameras have problems" in output
+
+
+def test_a_folder_whose_recorder_removes_days_and_files_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "in" / "day3" / "a.mp4", 20)
+    for day in ("day1", "day2"):
+        write_video(tmp_path / "in" / day / "a.mp4", 20)
+    removed_when_listed(monkeypatch, tmp_path / "in" / "day1")
+    is_file = Path.is_file
+
+    def gone_then(path: Path) -> bool:
+        result = is_file(path)
+        if path.parent.name == "day2":
+            path.unlink(missing_ok=True)
+        return result
+
+    monkeypatch.setattr(Path, "is_file", gone_then)
+    result = checked({"kind": "folder", "path": str(tmp_path / "in")})
+    assert (result.problem, result.says) == (None, "64 x 48, 10 pictures per second, 1 videos")

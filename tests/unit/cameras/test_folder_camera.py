@@ -1,5 +1,6 @@
 """Files of a folder: taken when they rest, once each, whatever happens to others."""
 
+import errno
 import os
 import shutil
 import time
@@ -14,7 +15,7 @@ import pytest
 from headhunt_svc.cameras import folders, resting
 from headhunt_svc.cameras.config import Camera
 from headhunt_svc.cameras.folders import FolderCamera
-from headhunt_svc.cameras.resting import RestingFiles, version_of
+from headhunt_svc.cameras.resting import RestingFiles, version_of, videos_below
 from headhunt_svc.cameras.sharing import Shared
 from headhunt_svc.detector.in_use import InUse
 from headhunt_svc.detector.options import Options
@@ -27,6 +28,7 @@ from headhunt_svc.prediction_log.recording import Recorder
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.types import HeadRef, OperatingPoint, Scorer
 from helpers.events import NOON
+from helpers.vanishing import removed_when_listed
 
 
 class Still(Detector):
@@ -236,3 +238,36 @@ def test_a_file_of_a_clock_that_is_ahead_counts_when_it_is_first_seen(tmp_path: 
     put(tmp_path, "b.mp4", "b", age_s=-86_400)
     files.scan()
     assert files.newest > first
+
+
+def test_a_day_that_its_recorder_removes_keeps_no_other_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [put(tmp_path, f"{name}/a.mp4", "a") for name in ("day1", "day2", "day3")]
+    put(tmp_path, "day1/a.txt", "no video")
+    put(tmp_path, "day3/night/b.mkv", "b")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "in" / "day1")  # not followed: a video counts once
+    (tmp_path / "in" / "c.mp4").symlink_to(paths[0])
+    found = sorted(videos_below(tmp_path / "in"))
+    assert [str(path.relative_to(tmp_path / "in")) for path in found] == [
+        "c.mp4", "day1/a.mp4", "day2/a.mp4", "day3/a.mp4", "day3/night/b.mkv",
+    ]  # fmt: skip
+    removed_when_listed(monkeypatch, paths[1].parent)
+    files = RestingFiles(tmp_path / "in", 0.0, {})
+    assert files.scan() == {files.path_id(path) for path in found if path != paths[1]}
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "day1/a.mp4", "a")
+    scandir = os.scandir
+
+    def broken(path: str) -> Any:
+        if Path(path).name == "day1":
+            raise OSError(errno.EIO, "Input/output error", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        RestingFiles(tmp_path / "in", 0.0, {}).scan()

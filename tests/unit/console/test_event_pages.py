@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from headhunt_svc.console import event as event_page
 from headhunt_svc.console.desk import Desk
@@ -157,3 +158,26 @@ def test_thumbnails_and_damaged_pictures(desk: Desk, desk_client: Client) -> Non
     assert answer.content.startswith(b"\xff\xd8")
     assert console.get(f"/events/{bad.id}/thumbnail").status_code == 503
     assert console.get(f"/events/{good.id}/clip").status_code == 404
+
+
+def test_a_clip_that_is_deleted_while_it_is_shown(
+    desk: Desk, desk_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event, clip = desk.events.add(new(), merge_s=None), tmp_path / "clip.mkv"
+    clip.write_bytes(b"clip")
+    desk.events.attach_clip(event.id, clip)
+    path, console = desk.events.clip(event.id), desk_client()
+    assert path is not None
+    is_file = Path.is_file
+
+    def then_purged(one: Path) -> bool:
+        result = is_file(one)
+        if one == path:
+            path.unlink(missing_ok=True)
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_file", then_purged)
+        assert console.get(f"/events/{event.id}/strip/0").status_code in (404, 503)
+    path.unlink(missing_ok=True)
+    assert console.get(f"/events/{event.id}/strip/0").status_code == 404

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,10 +15,11 @@ from headhunt_svc.console.desk import Desk
 from headhunt_svc.console.marked import path_of, store_missed
 from headhunt_svc.console.media import picture_at
 from headhunt_svc.errors import ConfigError
-from headhunt_svc.events.records import EventRecord, TimeBasis
+from headhunt_svc.events.clips import cut
+from headhunt_svc.events.records import EventRecord, EventState, TimeBasis
 from headhunt_svc.names import uri_of
 from helpers.consoles import clip
-from helpers.events import new
+from helpers.events import make_part, new
 from helpers.log_rows import METADATA, START, K, P, rows, write
 
 WHOLE = replace(METADATA, features="all")
@@ -126,6 +128,25 @@ def test_files_of_a_cameras_folder_are_found_there(
         assert path is not None
         with Image.open(path) as image:
             assert np.asarray(image).max() < 10  # the mask is black
+
+
+def test_clip_and_mark_go_to_the_event_that_this_one_has_become_a_part_of(
+    desk: Desk, tmp_path: Path, footage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(str(tmp_path / "log"), rows(20))
+    beside = new(900, 908, video_id="a.mp4", start_s=0.0, source=str(footage), time_basis=TimeBasis.MODIFIED)
+    desk.events.add(beside, merge_s=None)
+    joined: list[EventRecord] = []
+
+    def cut_late(*args: Any) -> Any:
+        (event,) = (one for one in desk.events.list() if one.origin == "manual")
+        joined.append(make_part(desk.events, event))
+        return cut(*args)
+
+    monkeypatch.setattr("headhunt_svc.console.marked.cut", cut_late)
+    event = mark(desk, 0, 2)
+    assert (event.id, event.state, event.clip) == (joined[0].id, EventState.CONFIRMED, True)
+    assert [mark.by for mark in desk.events.marks(event.id)] == ["anna"]
 
 
 @pytest.mark.parametrize("speed", [1, 20])

@@ -75,9 +75,9 @@ def test_the_peaks_of_the_reports_events_are_described_once(
 @given(st.integers(0, 10_000), st.integers(1, 16), st.sampled_from([0.0, 0.75, 1.5]))
 def test_few_pictures_are_kept(seed: int, size: int, sigma: float) -> None:
     """As many as the smoothing looks ahead, and the best of the event that goes on; none keeps its whole batch."""
-    raw = np.random.default_rng(seed).random(200) ** 0.5
+    raw = np.random.default_rng(seed).random(80) ** 0.5
     peaks = EventPeaks(OperatingPoint(sigma, 0.5))
-    for i, (pixels, scored) in enumerate(batches(segments(200), raw, size)):
+    for i, (pixels, scored) in enumerate(batches(segments(80), raw, size)):
         peaks.add(pixels, scored.raw)
         if (i + 1) * size > len(kernel(sigma)):
             assert peaks.kept <= len(kernel(sigma)) + 1

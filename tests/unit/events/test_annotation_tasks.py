@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -29,6 +29,7 @@ from helpers.commands import command, refusal
 from helpers.events import NOON, new
 from helpers.exports import label_studio_task, written
 
+NAMES = (TASKS, CONFIG, LABELS)
 FPS, N = 10, 60  # of the clips: six seconds that begin a second before noon
 BEGINS = NOON - timedelta(seconds=1)
 ENDS = BEGINS + timedelta(seconds=N / FPS)
@@ -282,6 +283,23 @@ def test_events_that_no_tool_can_show_are_named(store: EventStore, add: Callable
     assert list(shown_events(store, events, left_out)) == []
     assert [reason.split(": ")[1] for reason in left_out[:3]] == ["it goes on", "it has no clip", "it has no clip"]
     assert left_out[3].startswith(broken.id)
+
+
+def test_events_that_are_deleted_meanwhile_are_left_out(
+    store: EventStore, add: Callable[..., EventRecord], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept, gone, deleted = add(), add(100, 102), add(200, 202)
+    clips = shown(store, kept, gone)
+    clips[1].path.unlink()  # by a purge, before it is copied
+    for tool in Tool:
+        assert [one.event.id for one in write_tasks(tool, clips, tmp_path / tool, None)] == [kept.id]
+        assert {path.stem for path in (tmp_path / tool).iterdir()} <= {kept.id, *(Path(n).stem for n in NAMES)}
+        assert f"{gone.id} has no task: somebody has deleted its clip" in caplog.text
+    assert len(json.loads((tmp_path / Tool.LABEL_STUDIO / TASKS).read_text())) == 1
+    store.purge(datetime.now(UTC) + timedelta(days=400), trust_clock=True)
+    left_out: list[str] = []
+    assert list(shown_events(store, [deleted], left_out)) == []
+    assert left_out == [f"{deleted.id}: it was deleted, or made a part of another event, meanwhile"]
 
 
 HOSTILE = st.text(

@@ -14,6 +14,7 @@ from headhunt_svc.events.store import EventStore
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.retention import SETTLE_S
 from helpers.events import features, new
+from helpers.vanishing import removed_when_listed
 
 
 def test_old_events_and_large_files_go(event_settings: EventSettings, tmp_path: Path) -> None:
@@ -98,3 +99,31 @@ def test_a_clock_that_jumps_ahead_deletes_nothing(
         assert store.purge(jumped).waits
         running_s = SETTLE_S
         assert store.purge(jumped) == Purged(events=1)
+
+
+def test_live_clips_that_another_process_removes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with EventStore.open(EventSettings(folder=tmp_path)) as store:
+        for camera in ("yard", "gate"):
+            clip = store.media.live(camera) / "0.mkv"
+            clip.parent.mkdir(parents=True)
+            clip.write_bytes(b"left by a crash")
+            os.utime(clip, (time.time() - 100_000,) * 2)
+        (tmp_path / "live" / "a file").touch()
+        removed_when_listed(monkeypatch, store.media.live("gate"))  # as `recover` does when `headhunt watch` starts
+        assert store.purge() == Purged(orphans=1)
+        assert [path.name for path in (tmp_path / "live").rglob("*.mkv")] == []
+
+
+def test_a_folder_that_nobody_may_list_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with EventStore.open(EventSettings(folder=tmp_path)) as store:
+        event = store.add(new(), merge_s=0, picture=b"p")
+        (store.media.folder / "lost+found").mkdir()
+        listdir = os.listdir
+
+        def refused(path: str) -> list[str]:
+            if Path(path).name == "lost+found":
+                raise PermissionError(path)
+            return listdir(path)
+
+        monkeypatch.setattr(os, "listdir", refused)
+        assert [found for found, _, _ in store.media.files()] == [event.id]

@@ -1,9 +1,10 @@
 """Events stored, joined, marked and listed, in a real SQLite file and a real PostgreSQL."""
 
 import multiprocessing
+import shutil
 import time
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,14 +17,15 @@ from alembic.runtime.migration import MigrationContext
 
 from headhunt_svc.errors import ConfigError, UnreachableError
 from headhunt_svc.events.database import connect
-from headhunt_svc.events.export import export_events
+from headhunt_svc.events.export import all_events, export_events
+from headhunt_svc.events.features import load_features
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, NewEvent, TimeBasis
 from headhunt_svc.events.rows import new_id
 from headhunt_svc.events.store import Change, EventStore, NoSuchEventError
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.sql import Base, open_engine
 from headhunt_svc.types import HeadRef
-from helpers.events import NOON, features, new
+from helpers.events import NOON, features, make_part, new
 
 
 @pytest.fixture
@@ -366,3 +368,77 @@ def test_a_file_that_is_gone_keeps_no_other_from_being_exported(store: EventStor
     store.media.path(event.id, ".jpg").unlink()
     assert export_events(store, EventFilter(), tmp_path / "out") == 1
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".jsonl", ".safetensors"}
+
+
+def purge(store: EventStore) -> None:
+    """What another process may do at any time: delete all that does not go on."""
+    store.purge(datetime.now(UTC) + timedelta(days=3000), trust_clock=True)
+
+
+def test_an_event_that_is_deleted_keeps_no_other_from_being_exported(
+    store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = store.add(new(), merge_s=0, picture=b"jpeg", features=features(0.5))
+    kept = store.add(new(500, None), merge_s=0, picture=b"jpeg")
+
+    def listed(*args: Any) -> list[EventRecord]:
+        events = list(all_events(*args))
+        purge(store)
+        return events
+
+    monkeypatch.setattr("headhunt_svc.events.export.all_events", listed)
+    assert export_events(store, EventFilter(), tmp_path / "out") == 1
+    assert f"{gone.id} is not in the export: it was deleted" in caplog.text
+    assert gone.id not in (tmp_path / "out" / "events.jsonl").read_text()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"events.jsonl", f"{kept.id}.jpg"}
+
+
+def test_a_file_that_goes_while_it_is_exported(
+    store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = store.add(new(), merge_s=0, picture=b"jpeg", features=features(0.5))
+    copyfile = shutil.copyfile
+
+    def copy_late(source: Path, target: Path) -> Path:
+        if source.suffix == ".jpg":
+            source.unlink()
+        return copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy_late)
+    assert export_events(store, EventFilter(), tmp_path / "out") == 1
+    assert f"{event.id}.jpg is not in the export: somebody has deleted it" in caplog.text
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".jsonl", ".safetensors"}
+
+
+def test_an_event_that_is_deleted_while_its_features_are_read_has_none(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = store.add(new(), merge_s=0, features=features(0.5))
+
+    def load_late(path: Path) -> Any:
+        purge(store)
+        return load_features(path)
+
+    monkeypatch.setattr("headhunt_svc.events.store.load_features", load_late)
+    assert store.features(event.id) is None
+    assert (store.features(event.id), store.places(event.id)) == (None, None)
+
+
+def test_an_event_whose_picture_is_deleted_can_become_a_part_of_another(
+    store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    earlier = store.add(new(0, 8), merge_s=0)
+    higher = store.add(new(20, 28, score=0.95), merge_s=0, picture=b"jpeg")
+    store.media.path(higher.id, ".jpg").unlink()
+    joined = store.add(new(8, 20), merge_s=5)
+    assert (joined.id, joined.score, joined.picture) == (earlier.id, 0.95, False)
+    assert f"{higher.id}.jpg is gone: somebody has deleted it" in caplog.text
+
+
+def test_a_key_leads_to_the_event_that_it_belongs_to_now(store: EventStore) -> None:
+    event = store.add(new(key="a"), merge_s=0)
+    assert (store.found("a"), store.found("b")) == (event, None)
+    earlier = make_part(store, event)
+    assert store.found("a") == store.get(earlier.id)
+    purge(store)
+    assert store.found("a") is None

@@ -12,13 +12,14 @@ import pytest
 from conftest import write_video
 from headhunt_svc.data.datasets import load_index, load_records
 from headhunt_svc.data.marks import load_marks
-from headhunt_svc.errors import DatasetError
+from headhunt_svc.errors import DatasetError, OutputError
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.feedback.hunt_again import MarkedSet, export_marks
 from headhunt_svc.params import DatasetParams
 from headhunt_svc.pipeline.index import index
 from headhunt_svc.settings import EventSettings
+from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.types import FrameSpan
 from helpers.events import NOON, new
 
@@ -102,6 +103,18 @@ def test_a_version_names_the_marks_and_a_withdrawn_one_is_gone(
         store.mark(event.id, EventState.NEW, "anna")
     assert export().marks.clips == ()
     assert (tmp_path / "marks" / "annotations.jsonl").read_text() == ""
+
+
+def test_one_process_at_a_time_writes_the_data_set(
+    add: Callable[..., EventRecord], export: Callable[..., MarkedSet], tmp_path: Path
+) -> None:
+    add(EventState.CONFIRMED)
+    done = export()
+    with sole_writer(tmp_path / "marks"), pytest.raises(OutputError, match=r"another process writes to .*marks: wait"):
+        export(camera="nobody")
+    assert load_marks(tmp_path / "marks") == done.marks
+    assert not export(camera="nobody").marks.clips
+    assert not list((tmp_path / "marks").glob(".*"))  # DVC hashes the folder
 
 
 def test_a_clip_also_shows_what_else_was_there(

@@ -15,12 +15,12 @@ import pytest
 from conftest import ROOT
 from headhunt_svc.detector.bundle import load_bundle
 from headhunt_svc.detector.deployments import Deployed
-from headhunt_svc.errors import EXIT_TOO_FEW_MARKS, EXIT_WORSE
+from headhunt_svc.errors import EXIT_TOO_FEW_MARKS, EXIT_WORSE, OutputError
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
 from headhunt_svc.feedback.loop import NO_LOG, NO_WINDOW, Replayed, recalibrated_with_proof
 from headhunt_svc.feedback.marks import MarkQuery
-from headhunt_svc.feedback.proof import Proof, Verdict, load_proof
+from headhunt_svc.feedback.proof import Proof, Verdict, load_proof, save_proof
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.store import Store
 from helpers.commands import command, refusal
@@ -214,3 +214,24 @@ def test_the_model_is_never_loaded(marked_site: ModuleType, folder: Path, store:
     n, loaded = json.loads((folder / "modules.json").read_text())
     assert (n > 500, loaded) == (True, [])
     assert [day.before for day in proof_of(folder).days] == [1]  # as the camera's merge_s has it
+
+
+def test_bundle_marks_and_proof_are_of_one_run(
+    marked_site: ModuleType, folder: Path, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark(marked_site, store, DAYS[:1], 1)
+
+    def run() -> Proof:
+        return recalibrated_with_proof(
+            PARAMS, store, project(marked_site), bundle(marked_site), folder / "new", MarkQuery(), Replayed(None)
+        )
+
+    def save_alone(out: Path, proof: Proof) -> None:
+        monkeypatch.setattr("headhunt_svc.feedback.loop.save_proof", save_proof)
+        with pytest.raises(OutputError, match=r"another process writes to .*new: wait for it"):
+            run()
+        assert load_bundle(out)[0].detector_id == proof.detector_id
+        save_proof(out, proof)
+
+    monkeypatch.setattr("headhunt_svc.feedback.loop.save_proof", save_alone)
+    assert run() == proof_of(folder)

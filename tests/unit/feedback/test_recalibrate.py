@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.detector.bundle import load_bundle, load_golden, save_bundle
 from headhunt_svc.detector.cameras import CameraParts, CameraScorers, camera_file, save_camera
 from headhunt_svc.detector.scorer_file import save_scorer
-from headhunt_svc.errors import ConfigError
+from headhunt_svc.errors import ArtifactError, ConfigError
 from headhunt_svc.events.records import EventState
 from headhunt_svc.events.store import EventStore
-from headhunt_svc.feedback.marks import MarkQuery, load_marks
+from headhunt_svc.feedback.marks import AllMarks, MarkQuery, load_marks, read_marks
 from headhunt_svc.feedback.recalibrate import AS_BEFORE_MARKS
 from headhunt_svc.settings import EventSettings
 from headhunt_svc.storage.files import sha256
@@ -171,3 +172,21 @@ def test_what_cannot_work_is_refused(marked_site: ModuleType, store: EventStore,
     save_bundle(tmp_path / "ema", made, relative, load_golden(bundle(marked_site)))
     with pytest.raises(ConfigError, match=r"fit\.background: ema: scores of this detector are relative"):
         learn(marked_site, store, tmp_path / "new", of=tmp_path / "ema")
+
+
+def test_a_camera_that_another_process_adds_to_the_bundle_meanwhile_is_not_lost(
+    marked_site: ModuleType, store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark(marked_site, store, DAYS[:1], 1)
+    old = conformed(marked_site, tmp_path / "old")
+    made, scorer = load_bundle(old)
+    points = made.operating_points | {"gate": made.operating_points["f1"]}
+
+    def read_while_a_camera_is_added(*arguments: Any) -> AllMarks:
+        save_bundle(old, made.model_copy(update={"operating_points": points}), scorer, load_golden(old))
+        return read_marks(*arguments)
+
+    monkeypatch.setattr("headhunt_svc.feedback.recalibrate.read_marks", read_while_a_camera_is_added)
+    with pytest.raises(ArtifactError, match=r"another process has changed .*old since .*: nothing is written, run the"):
+        learn(marked_site, store, tmp_path / "new", of=old)
+    assert not (tmp_path / "new").exists()

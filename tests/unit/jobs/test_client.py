@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from dbos import DBOSClient
 
 from conftest import ROOT
 from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
+from headhunt_svc.jobs import client as module
 from headhunt_svc.jobs.client import Jobs, NoSuchJobError
 from headhunt_svc.jobs.inputs import within
-from headhunt_svc.jobs.models import AttemptOutcome, JobOptions, JobRequest
+from headhunt_svc.jobs.models import AttemptOutcome, Job, JobOptions, JobRequest
 from headhunt_svc.jobs.queue import SERIALIZER, enqueue_options
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.locks import locked
@@ -338,6 +339,76 @@ def test_purge_keeps_what_is_new_and_what_another_job_needs(jobs: Jobs, footage:
     assert jobs.purge(-1) == 1
     assert [job.job_id for job in jobs.all()] == [waiting]
     assert upload.exists()
+
+
+@pytest.mark.parametrize("what", ["all", "announce", "purge"])
+def test_a_job_that_another_process_purges_after_it_was_listed_is_passed_over(
+    jobs: Jobs, footage: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays, goes = submit(jobs, footage), submit(jobs, footage, key="again")
+    for job_id in (stays, goes):
+        jobs.cancel(job_id)
+    show = jobs.show
+
+    def show_late(job_id: str, *args: Any, **options: Any) -> Job:
+        if job_id == goes:
+            jobs._db.delete(jobs._ids(workflow_id_prefix=f"{goes}/"))
+        return show(job_id, *args, **options)
+
+    monkeypatch.setattr(jobs, "show", show_late)
+    announced: set[str] = set()
+    if what == "all":
+        assert [job.job_id for job in jobs.all()] == [stays]
+    elif what == "announce":
+        jobs.announce(announced)
+        assert announced == {f"{stays}/0"}
+    else:
+        assert jobs.purge(-1) == 1
+
+
+def test_a_workflow_whose_job_is_purged_while_a_dead_worker_is_looked_for_is_passed_over(
+    jobs: Jobs, worker: PretendedWorker, footage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submit(jobs, footage)
+    worker.expand(job_id, 0, 0, 1)
+    for i in range(2):
+        worker.set(f"{job_id}/0/video/{i}", "PENDING", executor_id="dead")
+    resume = jobs._db.resume
+
+    def resume_late(workflow_id: str, queue: str | None) -> None:
+        if workflow_id.endswith("/0"):
+            jobs._db.delete([workflow_id])
+        resume(workflow_id, queue)
+
+    monkeypatch.setattr(jobs._db, "resume", resume_late)
+    jobs.adopt("myself")
+    assert jobs._status(f"{job_id}/0/video/1") == "ENQUEUED"
+
+
+def test_a_worker_that_starts_again_need_not_wait_for_all_its_videos_to_be_put_back(
+    jobs: Jobs, worker: PretendedWorker, footage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock is held for one video at a time; once it has the lock again, the rest stays with it."""
+    job_id = submit(jobs, footage)
+    worker.expand(job_id, 0, 0, 1, 2)
+    for i in range(3):
+        worker.set(f"{job_id}/0/video/{i}", "PENDING", executor_id="again")
+    put_back: list[str] = []
+    monkeypatch.setattr(jobs._db, "resume", lambda workflow_id, _: put_back.append(workflow_id))
+    path = jobs.store.workers / "again"
+
+    with ExitStack() as started:
+
+        @contextmanager
+        def locked_then_started(place: Path) -> Iterator[bool]:
+            with locked(place) as held:
+                yield held
+            if len(put_back) == 1:
+                started.enter_context(locked(path))
+
+        monkeypatch.setattr(module, "locked", locked_then_started)
+        jobs.adopt("myself")
+    assert len(put_back) == 1
 
 
 def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -149,3 +150,34 @@ def test_a_checkpoint_of_odd_arrays_is_none(tmp_path: Path, name: str, odd: np.n
     changed = {**arrays, name: odd} if odd is not None else {n: a for n, a in arrays.items() if n != name}
     save_tensors(path, changed, {})
     assert ResultStore(tmp_path).checkpoint("key", "a.mp4") == []
+
+
+def test_files_that_another_worker_removes_during_a_purge_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are there when they are listed; a file and a whole checkpoint are gone when they are looked at."""
+    store = ResultStore(tmp_path)
+    names = [store.result_path(f"{i:032x}") for i in range(3)]
+    names += [store.uploads / str(i) for i in range(3)]
+    names += [tmp_path / "checkpoints" / f"key{i}" / "00000000.safetensors" for i in range(3)]
+    for path in names:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        os.utime(path, (0, 0))
+    stat, listdir = Path.stat, os.listdir
+
+    def stat_late(path: Path, **options: bool) -> os.stat_result:
+        if path in (names[1], names[4]):
+            path.unlink()
+        return stat(path, **options)
+
+    def listdir_late(path: Path) -> list[str]:
+        if path == names[7].parent:
+            store.drop_checkpoint("key1")
+        return listdir(path)
+
+    monkeypatch.setattr(Path, "stat", stat_late)
+    monkeypatch.setattr(os, "listdir", listdir_late)
+    store.purge(1.0, (), ())
+    monkeypatch.undo()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

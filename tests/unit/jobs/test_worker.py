@@ -4,17 +4,19 @@ import signal
 import sqlite3
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import sqlalchemy.exc
 
-from headhunt_svc.errors import OutputError, UnreachableError
+from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
 from headhunt_svc.jobs import worker as module
 from headhunt_svc.jobs.worker import Worker
 from headhunt_svc.settings import JobSettings
-from headhunt_svc.storage import retention
+from headhunt_svc.storage import locks, retention
+from headhunt_svc.storage.locks import locked
 from headhunt_svc.storage.stopping import StopRequest
 
 
@@ -122,3 +124,22 @@ def test_a_clock_that_jumps_ahead_forgets_no_jobs_until_it_has_run_on_for_an_hou
     assert not purged(late, 0, 0)
     assert not purged(late, 0, 0.9)
     assert purged(late, 0, 0.2)
+
+
+def test_a_worker_that_starts_again_waits_for_one_that_looks_whether_it_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as other:
+        assert other.enter_context(locked(tmp_path / "w1"))
+        monkeypatch.setattr(locks.time, "sleep", lambda _: other.close())
+        with module._locked_name(tmp_path, "w1") as name, locked(tmp_path / "w1") as free:
+            assert (name, free) == ("w1", False)
+
+
+def test_a_name_that_a_worker_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NAME_WAIT_S", 0.01)
+    monkeypatch.setattr(locks, "LOCK_POLL_S", 0.02)
+    with locked(tmp_path / "w1") as held:
+        assert held
+        with pytest.raises(ConfigError, match="a worker w1 is at work"), module._locked_name(tmp_path, "w1"):
+            pass

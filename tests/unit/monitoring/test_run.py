@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, generate_latest
 from conftest import ROOT
 from headhunt_svc.core.drift import signals
 from headhunt_svc.core.samples import Sample
-from headhunt_svc.errors import ArtifactError, ConfigError
+from headhunt_svc.errors import ArtifactError, ConfigError, OutputError
 from headhunt_svc.monitoring.baselines import Baselines
 from headhunt_svc.monitoring.config import load_drift
 from headhunt_svc.monitoring.drift import Comparison
@@ -24,6 +24,7 @@ from headhunt_svc.monitoring.run import Monitor, Paths, rebaseline, require_log
 from headhunt_svc.monitoring.silence import Expected
 from headhunt_svc.monitoring.verdicts import CameraVerdict, SignalResult, Verdict, read_verdict
 from headhunt_svc.prediction_log.windows import Rows, sample_of
+from headhunt_svc.storage.locks import exclusive
 from helpers.kills import runs_killed_at
 from helpers.log_rows import METADATA, START, rows, write
 from helpers.threads import in_threads
@@ -351,6 +352,31 @@ def test_a_window_of_a_wrong_clock_does_not_stay_the_latest(paths: Paths, tmp_pa
     monitor.run(ahead, now=ahead)
     right = monitor.run(START + 3 * DAY, now=START + 3 * DAY)
     assert json.loads((places.out / "verdict.json").read_text())["stop"] == right.stop.isoformat()
+
+
+def test_a_slow_monitor_of_an_earlier_window_does_not_write_after_one_of_a_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths(str(tmp_path / "log"), tmp_path / "b", tmp_path / "none", tmp_path / "out", tmp_path / "workspace")
+    write(paths.log, rows(2))
+
+    def run(number: int) -> Verdict:
+        return Monitor(paths, PARAMS, pages=False).run(START + number * DAY)
+
+    def list_then_wait(monitor: Monitor) -> list[str]:
+        names = listed(monitor)
+        if f"{START + DAY:%Y%m%dT%H%M%S}" in names:  # its own: whether it is the latest is decided now
+            monkeypatch.setattr(Monitor, "_windows", listed)
+            with pytest.raises(OutputError, match="locked by another process"):
+                run(2)
+        return names
+
+    listed = Monitor._windows
+    monkeypatch.setattr(Monitor, "_windows", list_then_wait)
+    monkeypatch.setattr("headhunt_svc.monitoring.run.exclusive", partial(exclusive, wait_s=0), raising=False)
+    run(1)
+    later = run(2)  # that waited, in the life of two processes
+    assert read_verdict(paths.out / "verdict.json").stop == later.stop
 
 
 def test_a_camera_may_be_named_like_the_verdict_on_all_cameras(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """conform: footage and names that it refuses."""
 
+import pkgutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +15,11 @@ from headhunt_svc.core.camera_normality import NormalFootage
 from headhunt_svc.core.protocol import ScoredVideo
 from headhunt_svc.data.datasets import data_digest, save_index, save_labels
 from headhunt_svc.detector.batches import FeatureBatch, TimedSegment
-from headhunt_svc.detector.bundle import Bundle, load_bundle, load_golden, save_bundle
+from headhunt_svc.detector.bundle import Bundle, StoredPoint, load_bundle, load_golden, save_bundle
 from headhunt_svc.detector.cameras import CameraParts, Margin, StoredCamera, load_camera, save_camera
 from headhunt_svc.detector.pipeline import Reporter
 from headhunt_svc.detector.scorer_file import save_scorer
-from headhunt_svc.errors import ConfigError, VideoError
+from headhunt_svc.errors import ArtifactError, ConfigError, OutputError, VideoError
 from headhunt_svc.params import CalibrateParams, SegmentationParams
 from headhunt_svc.pipeline.conform import (
     check_footage_is_new,
@@ -29,9 +31,11 @@ from headhunt_svc.pipeline.conform import (
 )
 from headhunt_svc.pipeline.files import inputs_of
 from headhunt_svc.storage.files import sha256
+from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.types import NORMAL, FrameSpan, HeadRef, Normality, Scorer, Segment, VideoRecord
 
 N = len(load_bundle(ROOT / "artifacts" / "detector")[1].weight)  # features of the shipped detector
+POINT = StoredPoint(sigma_segments=0.75, threshold=0.5)
 
 
 def test_footage_that_the_detector_was_made_from_is_refused(tmp_path: Path) -> None:
@@ -138,7 +142,7 @@ def conformed(folder: Path, z: np.ndarray | None) -> Bundle:
     update = {"scorer_sha256": sha256(folder / "scorer.safetensors"), "cameras": cameras}
     bundle = old.relocated(shipped, folder).model_copy(update=update)
     save_bundle(folder, bundle, fleet, load_golden(shipped))
-    write_conformed(folder, folder, bundle, fleet, "yard", None if z is None else NormalFootage.measure(z))
+    write_conformed(folder, folder, bundle, "yard", POINT, None if z is None else NormalFootage.measure(z))
     Reporter.load(folder)
     return load_bundle(folder)[0]
 
@@ -159,9 +163,7 @@ def test_a_camera_renewed_in_place_has_the_new_normality(tmp_path: Path) -> None
 def test_a_renewed_camera_keeps_its_weights_from_marks(tmp_path: Path) -> None:
     bundle = conformed(tmp_path, np.random.default_rng(1).normal(size=(12, N)))
     margin, z = Margin(np.full(N, 0.25), -1.5, 4), np.random.default_rng(2).normal(size=(15, N))
-    write_conformed(
-        tmp_path, tmp_path, bundle, load_bundle(tmp_path)[1], "yard", NormalFootage.measure(z), margin=margin
-    )
+    write_conformed(tmp_path, tmp_path, bundle, "yard", POINT, NormalFootage.measure(z), margin)
     scorer = Reporter.load(tmp_path).at("yard").scorer
     assert (scorer.weight.tolist(), scorer.bias) == ([0.25] * N, -1.5)
     stored = (load_bundle(tmp_path)[0].cameras or {})["yard"]
@@ -169,7 +171,7 @@ def test_a_renewed_camera_keeps_its_weights_from_marks(tmp_path: Path) -> None:
     assert unmarked is not None
     assert unmarked.footage is not None
     assert unmarked.footage.segments == 15
-    write_conformed(tmp_path, tmp_path, load_bundle(tmp_path)[0], load_bundle(tmp_path)[1], "yard", None, margin=margin)
+    write_conformed(tmp_path, tmp_path, load_bundle(tmp_path)[0], "yard", POINT, None, margin)
     assert Reporter.load(tmp_path).at("yard").scorer.bias == -1.5
 
 
@@ -181,3 +183,53 @@ def test_an_interrupted_renewal_in_place_leaves_the_old_bundle(tmp_path: Path, m
     with pytest.raises(KeyboardInterrupt):
         conformed(tmp_path, np.random.default_rng(1).normal(size=(12, N)))
     assert Reporter.load(tmp_path).at("yard").normality == "yard"
+
+
+def footage(seed: int) -> NormalFootage:
+    return NormalFootage.measure(np.random.default_rng(seed).normal(size=(12, N)))
+
+
+def test_cameras_that_processes_add_in_place_at_once_all_stay(tmp_path: Path) -> None:
+    old = conformed(tmp_path, None)  # as it was when both began to score
+    write_conformed(tmp_path, tmp_path, old, "gate", POINT, footage(1))
+    write_conformed(tmp_path, tmp_path, old, "hall", POINT, footage(2))
+    bundle = load_bundle(tmp_path)[0]
+    assert set(bundle.cameras or {}) == {"door", "gate", "hall"}
+    assert {"gate", "hall"} <= bundle.operating_points.keys()
+    assert [Reporter.load(tmp_path).at(name).normality for name in ("door", "gate", "hall")] == ["door", "gate", "hall"]
+    write_conformed(tmp_path, tmp_path / "new", old, "ramp", POINT, footage(3))
+    assert set(load_bundle(tmp_path / "new")[0].cameras or {}) == {"door", "gate", "hall", "ramp"}
+
+
+@pytest.mark.parametrize("step", ["load_bundle", "save_bundle", "remove_other_cameras"])
+def test_no_other_process_writes_between_reading_the_bundle_again_and_the_end(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, place = conformed(tmp_path / "bundle", None), f"headhunt_svc.pipeline.conform.{step}"
+    real: Callable[..., Any] = pkgutil.resolve_name(place)
+
+    def alone(*arguments: Any) -> Any:
+        with pytest.raises(OutputError, match="another process writes to"), sole_writer(tmp_path / "out"):
+            pass
+        return real(*arguments)
+
+    monkeypatch.setattr(place, alone)
+    write_conformed(tmp_path / "bundle", tmp_path / "out", old, "gate", POINT, footage(1))
+    assert not list((tmp_path / "out").glob(".*"))  # DVC may hash the folder
+
+
+def test_a_camera_that_was_scored_with_what_is_no_more_is_refused(tmp_path: Path) -> None:
+    old = conformed(tmp_path, None)
+    bundle, fleet = load_bundle(tmp_path)
+    golden = load_golden(tmp_path)
+    write_conformed(tmp_path, tmp_path, old, "gate", POINT, footage(1))
+    changed = [(load_bundle(tmp_path)[0], fleet)]  # another process was first with a camera of this name
+    save_scorer(tmp_path / "other.safetensors", other := replace(fleet, bias=fleet.bias + 1))
+    changed.append((bundle.model_copy(update={"scorer_sha256": sha256(tmp_path / "other.safetensors")}), other))
+    changed.append((bundle.model_copy(update={"prompt": "another"}), fleet))
+    for now, scorer in changed:
+        save_bundle(tmp_path, now, scorer, golden)
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+        with pytest.raises(ArtifactError, match=r"another process has changed .*: nothing is written, run the same"):
+            write_conformed(tmp_path, tmp_path, old, "gate", POINT, footage(2))
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before

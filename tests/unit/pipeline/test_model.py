@@ -3,13 +3,14 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from headhunt_svc import paths
-from headhunt_svc.errors import ArtifactError, HeadHuntError, ModelError
+from headhunt_svc.errors import ArtifactError, HeadHuntError, ModelError, OutputError
 from headhunt_svc.model import identity
 from headhunt_svc.model.hub_errors import explained
 from headhunt_svc.model.identity import current_lock, difference, digest_of, lock_folder, read_lock
@@ -52,6 +53,33 @@ def test_links_lead_to_the_files_and_follow_another_model(folder: Path) -> None:
     (moved / "generation_config.json").unlink()
     lock(moved)
     assert not (paths.MODEL_LINKS / "generation_config.json").is_symlink()
+
+
+def test_two_processes_may_lock_a_model_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other is always a moment earlier: it removes each stale link and makes each new one."""
+    lock(folder)
+    moved = folder.rename(folder.with_name("moved"))
+    unlink, symlink_to, others = Path.unlink, Path.symlink_to, {"target": moved}
+
+    def unlink_after_the_other(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == paths.MODEL_LINKS:
+            unlink(path)
+        unlink(path, missing_ok)
+
+    def link_after_the_other(path: Path, target: Path) -> None:
+        symlink_to(path, others["target"] / path.name)
+        symlink_to(path, target)
+
+    monkeypatch.setattr(Path, "unlink", unlink_after_the_other)
+    monkeypatch.setattr(Path, "symlink_to", link_after_the_other)
+    locked = lock(moved)
+    assert {path.name: path.resolve() for path in paths.MODEL_LINKS.iterdir()} == {
+        file.name: moved / file.name for file in locked.files
+    }
+    shutil.rmtree(paths.MODEL_LINKS)
+    others["target"] = folder
+    with pytest.raises(OutputError, match=r"cannot write .*model \(File exists\): remove it and run this again"):
+        lock(moved)  # the other locks another model
 
 
 def test_any_file_that_is_read_changes_the_name_and_others_do_not(folder: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ from headhunt_svc import paths
 from headhunt_svc.cli.bundle import print_bundle
 from headhunt_svc.cli.bundle import recalibrate as recalibrate_command
 from headhunt_svc.core.camera_normality import NormalFootage
+from headhunt_svc.core.fitting import FittedScorer
 from headhunt_svc.core.scoring import apply_scorer
 from headhunt_svc.detector.bundle import load_bundle, save_bundle
 from headhunt_svc.detector.cameras import CameraParts, Margin, save_camera
-from headhunt_svc.errors import ConfigError, DatasetError
+from headhunt_svc.errors import ArtifactError, ConfigError, DatasetError, OutputError
 from headhunt_svc.params import Params
+from headhunt_svc.pipeline.fit import fit_heads
 from headhunt_svc.pipeline.recalibrate import recalibrate
 from headhunt_svc.storage.files import sha256
+from headhunt_svc.storage.locks import sole_writer
 from helpers.projects import N_SEGMENTS, inputs_of, limited, paths_of, project_params, write_bundle, write_project
 
 
@@ -170,3 +174,38 @@ def test_labels_that_cannot_be_used_are_named(text: str, says: str, params: Para
     with pytest.raises(DatasetError, match=says):
         recalibrate(params, folder / "labels.csv", *inputs_of(folder), bundle, folder / "new")
     assert not (folder / "new").exists()
+
+
+def test_what_another_process_does_to_the_bundle_meanwhile_is_not_lost(
+    params: Params, folder: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
+    old, scorer = load_bundle(bundle)
+    changed = old.model_copy(update={"operating_points": old.operating_points | {"gate": old.operating_points["f1"]}})
+
+    def fit_while_a_camera_is_added(*arguments: Any) -> FittedScorer:
+        save_bundle(bundle, changed, scorer, np.ones((2, 8), np.float32))
+        return fit_heads(*arguments)
+
+    monkeypatch.setattr("headhunt_svc.pipeline.recalibrate.fit_heads", fit_while_a_camera_is_added)
+    with pytest.raises(ArtifactError, match=r"another process has changed .*: nothing is written, run the same"):
+        recalibrate(params, folder / "labels.csv", *inputs_of(folder), bundle, bundle)
+    assert load_bundle(bundle)[0] == changed
+    assert not (bundle / "locator.json").exists()
+
+
+def test_no_other_process_writes_the_new_bundle_meanwhile(
+    params: Params, folder: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "labels.csv").write_text("segment,label\ncalibration/1.mp4:4,anomalous\n")
+    written = []
+
+    def alone(out: Path, *parts: Any) -> None:
+        with pytest.raises(OutputError, match="another process writes to"), sole_writer(out):
+            pass
+        save_bundle(out, *parts)
+        written.append(out)
+
+    monkeypatch.setattr("headhunt_svc.pipeline.recalibrate.save_bundle", alone)
+    recalibrate(params, folder / "labels.csv", *inputs_of(folder), bundle, bundle)
+    assert written == [bundle]

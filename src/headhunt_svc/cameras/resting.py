@@ -14,19 +14,19 @@ from headhunt_svc.video.files import SUFFIXES
 def videos_below(folder: Path) -> Iterator[Path]:
     """The video files of a folder and of those below it; links to folders are not followed.
 
-    A recorder may remove folders meanwhile, at which Path.rglob of Python 3.11 fails.
+    A recorder may remove folders meanwhile, where Path.rglob of Python 3.11 fails.
 
     Raises:
         OSError: a folder cannot be read, except one that is gone or not permitted.
     """
-    for inner, _, names in os.walk(folder, onerror=_unless_gone):
+    for inner, _, names in os.walk(folder, onerror=_raise_unless_gone):
         for name in names:
             path = Path(inner, name)
             if path.suffix.lower() in SUFFIXES and path.is_file():
                 yield path
 
 
-def _unless_gone(exc: OSError) -> None:
+def _raise_unless_gone(exc: OSError) -> None:
     """Raise an error of listing a folder that is there: its files must not be taken for deleted."""
     if not isinstance(exc, FileNotFoundError | NotADirectoryError | PermissionError):
         raise exc

@@ -70,7 +70,7 @@ def copy_if_there(path: Path, target: Path) -> bool:
         OutputError: it cannot be written.
     """
     try:
-        write_file(target, lambda partial: shutil.copyfile(path, partial))
+        write_file(target, lambda unfinished: shutil.copyfile(path, unfinished))
     except OutputError:
         if path.is_file():
             raise

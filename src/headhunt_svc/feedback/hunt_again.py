@@ -11,10 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import copyfile
 from typing import get_args
 
 from headhunt_svc.data.datasets import load_index
@@ -22,12 +20,13 @@ from headhunt_svc.data.exports import joined
 from headhunt_svc.data.marks import CLIPS, MarkedClip, Marks, save_marks
 from headhunt_svc.errors import OutputError, VideoError
 from headhunt_svc.events.export import all_events
+from headhunt_svc.events.media import copy_if_there
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState, Origin, Spans
 from headhunt_svc.events.shown import ShownEvent, frames_of, happened, shown_events
-from headhunt_svc.events.store import EventStore
+from headhunt_svc.events.store import EventStore, NoSuchEventError
 from headhunt_svc.names import path_of
 from headhunt_svc.params import SegmentationParams
-from headhunt_svc.storage.files import sha256, write_file
+from headhunt_svc.storage.files import sha256
 from headhunt_svc.storage.locks import sole_writer
 from headhunt_svc.video.opening import open_video
 
@@ -64,16 +63,19 @@ def export_marks(store: EventStore, which: EventFilter, out: Path, index: Path) 
                 clip = _marked_clip(shown, truth, tests)
                 if not (out / clip.video).exists():
                     _check_decodes(shown, clip)
-                    write_file(out / clip.video, partial(copyfile, shown.path))
+                    if not copy_if_there(shown.path, out / clip.video):
+                        raise FileNotFoundError(shown.path)
                 clips[clip.video].append(clip)
             except (_LeftOutError, VideoError) as exc:
                 left_out.append(f"{shown.event.id}: {exc}")
+            except (NoSuchEventError, FileNotFoundError):
+                left_out.append(f"{shown.event.id}: it, or an event that its clip shows, too, was deleted meanwhile")
         kept = list(_agreed(clips, left_out))
         marks = save_marks(out, kept)
         names = {clip.video for clip in kept}
         for path in (out / CLIPS).glob("*"):
             if f"{CLIPS}/{path.name}" not in names:
-                path.unlink(missing_ok=True)
+                path.unlink()
     return MarkedSet(marks, tuple(left_out))
 
 

@@ -190,8 +190,10 @@ def read_marks(store: EventStore, bundle: Bundle, query: MarkQuery, known: froze
     for record in marked_events(store, query):
         try:
             marked = _marked(record, _usable_features(store, record, bundle, known), _spans(store, record, bundle))
-        except (ArtifactError, NoSuchEventError) as exc:  # or it was deleted meanwhile
+        except ArtifactError as exc:
             left_out.setdefault(str(exc), []).append(record.id)
+        except NoSuchEventError:
+            left_out.setdefault("it was deleted meanwhile", []).append(record.id)
         else:
             cameras.setdefault(record.camera, []).append(marked)
     ordered = {

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,7 @@ from headhunt_svc.jobs.store import ResultStore
 from headhunt_svc.names import is_file_uri, path_of
 from headhunt_svc.settings import JobSettings
 from headhunt_svc.storage.json_text import parse_json
-from headhunt_svc.storage.locks import sole_writer
+from headhunt_svc.storage.locks import exclusive
 from headhunt_svc.storage.scratch import temporary_folder
 from headhunt_svc.storage.store import Store
 from headhunt_svc.storage.tables import parquet_bytes
@@ -183,6 +183,19 @@ def _write_parts(store: Store, rows: Iterable[Row]) -> None:
         store.remove(stale)
 
 
+@contextmanager
+def _sole_run(folder: Path | None) -> Iterator[None]:
+    """Write to a folder as the only run; None: an object store, which has no locks.
+
+    The lock lies in the folder: beside one that is mounted, nothing may be writable.
+    """
+    if folder is None:
+        yield
+        return
+    with exclusive(folder / ".lock", wait_s=0):
+        yield
+
+
 def run(
     videos: Sequence[JobVideo],
     out: str,
@@ -203,7 +216,7 @@ def run(
     detector, scorer = load_bundle(bundle)
     check_point(detector, scorer, options.operating_point, options.smoothing)
     store = Store(out)
-    with nullcontext() if store.folder is None else sole_writer(store.folder):  # an object store has no locks
+    with _sole_run(store.folder):
         lineage = [detector.detector_id, scoring_code(), options.model_dump()]
         names = {v.uri: _row_name(v, lineage) for v in videos}
         kept = rows_of_earlier_runs(store)

@@ -246,10 +246,9 @@ class Jobs:
             if w.executor_id and w.executor_id != worker:
                 by_worker.setdefault(w.executor_id, []).append(w)
         for name, workflows in by_worker.items():
-            for w in workflows:
-                with locked(self.store.workers / name) as is_dead:  # for each: a worker that is started waits for it
-                    if is_dead:
-                        self._db.resume(w.workflow_id, w.queue_name)
+            with locked(self.store.workers / name) as is_dead:
+                for w in workflows if is_dead else ():
+                    self._db.resume(w.workflow_id, w.queue_name)
 
     def announce(self, announced: set[str]) -> None:
         """Enqueue the webhook of each submission that has ended; adds those dealt with to `announced`."""

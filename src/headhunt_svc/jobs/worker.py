@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 PREFETCH = 1  # videos taken from the queue beside those that are being scored
 QUEUE_POLL_S = 0.05
 HOUSEKEEPING_S, METRICS_S, PURGE_S = 1.0, 10.0, 3600.0
-NAME_WAIT_S = 3.0  # for a worker of the same name that is ending, or one that looks whether it is dead
+NAME_WAIT_S = 3.0  # for a worker of the same name that is ending, or another that takes over what it had begun
 T = TypeVar("T")
 _worker: "Worker"  # of this process; DBOS finds workflows and steps by name, so they are functions of the module
 
@@ -133,7 +133,10 @@ def _locked_name(folder: Path, name: str | None) -> Iterator[str]:
 
         def busy() -> None:
             if time.monotonic() > deadline:
-                raise ConfigError(f"a worker {name} is at work: choose another --name")
+                raise ConfigError(
+                    f"a worker {name} is at work, or what it had begun is being handed on: choose another --name, or "
+                    "try again"
+                )
 
         with locked(folder / name, busy):
             yield name

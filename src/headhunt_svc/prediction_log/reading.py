@@ -2,6 +2,7 @@
 
 import glob
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
@@ -10,7 +11,8 @@ from typing import TypeVar
 from headhunt_svc.prediction_log.writer import Partition, unmerged_files
 from headhunt_svc.storage.store import Store
 
-TRIES = 5  # a merge takes moments, and the writer's next one comes many flushes later
+TRIES = 5  # a merge takes moments, and a writer's next one comes many flushes later
+_PAUSE_S = 0.1  # longer before each further try: a listing of a network disk may be old
 _NAME = re.compile(r"[^/]-([0-9]{1,18})-([0-9]{1,18})\.parquet$")  # of a writer, with the numbers of its flushes
 T = TypeVar("T")
 
@@ -28,11 +30,19 @@ def partitions(store: Store, first: date, last: date, camera: str | None = None)
     """
     by_camera: dict[str, list[Partition]] = {}
     for folder in store.glob("day=*/camera=*"):
-        with suppress(ValueError):  # no day and camera
-            partition = Partition.of(folder)
-            if first <= partition.day <= last and camera in (None, partition.camera):
-                by_camera.setdefault(partition.camera, []).append(partition)
+        partition = partition_of(folder)
+        if partition and first <= partition.day <= last and camera in (None, partition.camera):
+            by_camera.setdefault(partition.camera, []).append(partition)
     return by_camera
+
+
+def partition_of(name: str) -> Partition | None:
+    """The day and camera of a folder, or of a file in it; None where no writer names a folder like this."""
+    with suppress(ValueError):
+        partition = Partition.of(name)
+        if name.split("/")[:2] == partition.folder().split("/"):
+            return partition
+    return None
 
 
 def read_partition(store: Store, partition: Partition, read: Callable[[str], T]) -> list[T | None]:
@@ -46,12 +56,13 @@ def read_partition(store: Store, partition: Partition, read: Callable[[str], T])
     Raises:
         UnreachableError: the store does not list its files. Anything else that `read` raises.
     """
-    for _ in range(TRIES - 1):
+    for number in range(1, TRIES):
         names = _listed(store, partition)
         with suppress(FileNotFoundError):
             contents: list[T | None] = [read(name) for name in names]
             if not any(map(_is_merged, set(_listed(store, partition)) - set(names))):
                 return contents
+        time.sleep(number * _PAUSE_S)
     return [_unless_gone(read, name) for name in _listed(store, partition)]
 
 

@@ -4,7 +4,6 @@ If there are more rows than needed, whole blocks of neighbouring segments are dr
 log. Segments and events are counted on all rows.
 """
 
-import contextlib
 import io
 import sys
 from collections import Counter
@@ -21,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from headhunt_svc.core.samples import Sample
 from headhunt_svc.errors import ArtifactError, UnreachableError
 from headhunt_svc.names import CameraName
-from headhunt_svc.prediction_log.reading import TRIES, is_part, partitions, read_partition
+from headhunt_svc.prediction_log.reading import TRIES, is_part, partition_of, partitions, read_partition
 from headhunt_svc.prediction_log.schema import COLUMNS, LogMetadata, as_columns
 from headhunt_svc.prediction_log.writer import Partition, unmerged_files
 from headhunt_svc.storage.store import Store
@@ -132,11 +131,8 @@ def _foreign(names: Sequence[str]) -> Counter[str]:
     """Files that are not of the log's writers and folders, counted by what is wrong with them."""
     ours = [name for name in names if is_part(name)]
     foreign = Counter({"file that is no part of the log": len(names) - len(ours)})
-    for name in unmerged_files(ours):
-        try:
-            Partition.of(name)
-        except ValueError:
-            foreign["file in a folder that is no day and camera"] += 1
+    strange = [name for name in unmerged_files(ours) if partition_of(name) is None]
+    foreign["file in a folder that is no day and camera"] = len(strange)
     return +foreign
 
 
@@ -358,13 +354,11 @@ def _matrix(table: pa.Table, name: str, width: int | None = None) -> Float[np.nd
 
 def note_missing_days(window: Window, cameras: Iterable[str], store: Store) -> set[str]:
     """Put the days on which a camera has no file into `window.missing`; returns the cameras that have one."""
-    partitions: set[Partition] = set()
-    for folder in store.glob("day=*/camera=*"):
-        with contextlib.suppress(ValueError):  # no day and camera, see `_files`
-            partitions.add(Partition.of(folder))
     first, last = window.start.date(), (window.stop - timedelta(microseconds=1)).date()
+    logged = partitions(store, first, last)
     days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
     for camera in cameras:
-        if missing := [day for day in days if Partition(day, CameraName(camera)) not in partitions]:
+        there = {partition.day for partition in logged.get(CameraName(camera), ())}
+        if missing := [day for day in days if day not in there]:
             window.missing[camera] = missing
-    return {partition.camera for partition in partitions if partition.day in days}
+    return {*logged}

@@ -55,7 +55,7 @@ def forget_dead_processes() -> None:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
         return
-    for path in Path(folder).glob("gauge_live*_*.db"):  # not mark_process_dead: another may be as quick
+    for path in Path(folder).glob("gauge_live*_*.db"):  # mark_process_dead fails at one that another process removes
         pid = path.stem.rpartition("_")[2]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             path.unlink(missing_ok=True)

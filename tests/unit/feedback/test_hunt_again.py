@@ -1,6 +1,8 @@
 """Marks as labelled videos: which clips, with which frames, in which version; and a bundle that learned from them."""
 
 import json
+import pkgutil
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from conftest import write_video
 from headhunt_svc.data.datasets import load_index, load_records
@@ -15,6 +18,7 @@ from headhunt_svc.data.marks import load_marks
 from headhunt_svc.errors import DatasetError, OutputError
 from headhunt_svc.events.records import EventFilter, EventRecord, EventState
 from headhunt_svc.events.store import EventStore
+from headhunt_svc.events.tables import EventRow
 from headhunt_svc.feedback.hunt_again import MarkedSet, export_marks
 from headhunt_svc.params import DatasetParams
 from headhunt_svc.pipeline.index import index
@@ -115,6 +119,36 @@ def test_one_process_at_a_time_writes_the_data_set(
     assert load_marks(tmp_path / "marks") == done.marks
     assert not export(camera="nobody").marks.clips
     assert not list((tmp_path / "marks").glob(".*"))  # DVC hashes the folder
+
+
+@pytest.mark.parametrize("step", ["_marked_clip", "_check_decodes", "copy_if_there", "happened"])
+def test_an_event_that_is_deleted_meanwhile_is_left_out(
+    store: EventStore,
+    add: Callable[..., EventRecord],
+    export: Callable[..., MarkedSet],
+    step: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a purge: its files first, then itself."""
+    stays, goes = add(EventState.FALSE_ALARM), add(EventState.CONFIRMED)
+    path = store.clip(goes.id)
+    assert path is not None
+    name = f"headhunt_svc.feedback.hunt_again.{step}"
+    real: Callable[..., Any] = pkgutil.resolve_name(name)
+
+    def late(*args: Any) -> Any:
+        if not {goes.id, path.name}.isdisjoint(re.findall(r"[0-9a-f-]{36}(?:\.mp4)?", repr(args))):
+            path.unlink(missing_ok=True)
+            if step == "happened":
+                with store._session(writes=True) as session:
+                    session.execute(sa.delete(EventRow).where(EventRow.id == goes.id))
+        return real(*args)
+
+    monkeypatch.setattr(name, late)
+    done = export()
+    assert [clip.events for clip in done.marks.clips] == [(stays.id,)]
+    assert len(done.left_out) == 1
+    assert done.left_out[0].startswith(goes.id)
 
 
 def test_a_clip_also_shows_what_else_was_there(

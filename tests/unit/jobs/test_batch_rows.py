@@ -34,7 +34,7 @@ def test_a_second_run_into_a_folder_is_refused_and_leaves_the_first_alone(
         monkeypatch.undo()
         if on_disk:
             work.mkdir(parents=True)
-            with pytest.raises(OutputError, match=r"another process writes to .*out: wait for it"):
+            with pytest.raises(OutputError, match=r"out/\.lock has been locked by another process"):
                 batch()
             assert work.is_dir()
         else:

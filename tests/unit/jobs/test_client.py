@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from dbos import DBOSClient
 
 from conftest import ROOT
 from headhunt_svc.errors import ConfigError, OutputError, UnreachableError
-from headhunt_svc.jobs import client as module
 from headhunt_svc.jobs.client import Jobs, NoSuchJobError
 from headhunt_svc.jobs.inputs import within
 from headhunt_svc.jobs.models import AttemptOutcome, Job, JobOptions, JobRequest
@@ -383,32 +382,6 @@ def test_a_workflow_whose_job_is_purged_while_a_dead_worker_is_looked_for_is_pas
     monkeypatch.setattr(jobs._db, "resume", resume_late)
     jobs.adopt("myself")
     assert jobs._status(f"{job_id}/0/video/1") == "ENQUEUED"
-
-
-def test_a_worker_that_starts_again_need_not_wait_for_all_its_videos_to_be_put_back(
-    jobs: Jobs, worker: PretendedWorker, footage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its lock is held for one video at a time; once it has the lock again, the rest stays with it."""
-    job_id = submit(jobs, footage)
-    worker.expand(job_id, 0, 0, 1, 2)
-    for i in range(3):
-        worker.set(f"{job_id}/0/video/{i}", "PENDING", executor_id="again")
-    put_back: list[str] = []
-    monkeypatch.setattr(jobs._db, "resume", lambda workflow_id, _: put_back.append(workflow_id))
-    path = jobs.store.workers / "again"
-
-    with ExitStack() as started:
-
-        @contextmanager
-        def locked_then_started(place: Path) -> Iterator[bool]:
-            with locked(place) as held:
-                yield held
-            if len(put_back) == 1:
-                started.enter_context(locked(path))
-
-        monkeypatch.setattr(module, "locked", locked_then_started)
-        jobs.adopt("myself")
-    assert len(put_back) == 1
 
 
 def test_a_database_that_cannot_be_used_is_named(tmp_path: Path) -> None:

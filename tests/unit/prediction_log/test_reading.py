@@ -1,5 +1,6 @@
 """Readers of the log beside a writer that merges: every row is read once, whenever the merge comes."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -25,8 +26,9 @@ CANDIDATE = replace(METADATA, detector_id="c" * 12)
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[PredictionLog]:
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictionLog]:
     """Some files that are not merged yet; beside them the same segments, scored by a candidate."""
+    monkeypatch.setattr("headhunt_svc.prediction_log.reading._PAUSE_S", 0.0)
     write(shadow_uri(str(tmp_path)), *TABLES, metadata=CANDIDATE)
     with PredictionLog(str(tmp_path), flush_s=1000, retention_days=36_500) as log:
         for table in TABLES:
@@ -151,6 +153,16 @@ def test_a_file_that_is_listed_and_never_there_is_counted_or_named(log: Predicti
     read_by_last_row(log.store)
     with pytest.raises(ArtifactError, match="camera=yard lists a file that is missing"):
         read_by_pairs(log.store)
+
+
+@pytest.mark.parametrize("folder", ["day={:%Y%m%d}/camera=yard", "day={}/camera=ya%72d", "day={}/camera=the yard"])
+def test_a_folder_that_no_writer_would_name_so_is_counted(log: PredictionLog, folder: str) -> None:
+    """Its rows are not those of the day and camera that its name could mean."""
+    there = Path(log.store.uri)
+    shutil.copytree(there / f"day={START.date()}" / "camera=yard", there / folder.format(START.date()))
+    window = window_of(log.store)
+    assert (list(window.cameras), window.cameras["yard"].total) == (["yard"], N)
+    assert dict(window.excluded) == {"file in a folder that is no day and camera": FLUSHES}
 
 
 def test_what_goes_again_and_again_is_counted(log: PredictionLog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -358,7 +358,7 @@ def note_missing_days(window: Window, cameras: Iterable[str], store: Store) -> s
     logged = partitions(store, first, last)
     days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
     for camera in cameras:
-        there = {partition.day for partition in logged.get(CameraName(camera), ())}
-        if missing := [day for day in days if day not in there]:
+        logged_days = {partition.day for partition in logged.get(CameraName(camera), ())}
+        if missing := [day for day in days if day not in logged_days]:
             window.missing[camera] = missing
     return {*logged}
